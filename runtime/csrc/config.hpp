@@ -1,0 +1,81 @@
+// Settings of a Session and the one way it reports bad input.
+#pragma once
+
+#include <cmath>
+#include <sstream>
+#include <stdexcept>
+#include <vector>
+
+namespace motionrt {
+
+constexpr int kMaxJoints = 256;  // of a model's or a sensor's skeleton
+constexpr double kMaxRateHz = 1000;
+constexpr double kMaxReachM = 1000;
+constexpr double kMaxGapS = 60;
+constexpr double kMaxTimeS =
+    1e11;  // beyond it a double no longer resolves a frame; stamps in ms or ns land there
+constexpr double kSlackS = 1e-4;  // rounding allowed when two times are compared
+
+template <class... Parts>
+[[noreturn]] void fail(const Parts&... parts) {
+  std::ostringstream message;
+  (message << ... << parts);
+  throw std::invalid_argument(message.str());
+}
+
+template <class... Parts>
+void require(bool ok, const Parts&... parts) {
+  if (!ok) fail(parts...);
+}
+
+struct Config {
+  int joints = 0;                // V
+  int root = 0;                  // the joint that poses are centred on
+  std::vector<int> left, right;  // hips and shoulders: they tell where a person faces
+  double rate_hz = 20;           // of the frames the model is given
+  double facing_s = 1;           // time constant of the facing direction; <= 0: poses are not turned
+  double reach_m = 2;            // a joint farther than this from the root is an outlier
+  double max_gap_s = 0.5;        // longest time that is filled
+  int max_people = 16;
+
+  int labels = 0;          // C
+  int none = -1;           // label that means "no action"; -1: there is none
+  double temperature = 1;  // logits are divided by it
+  double smooth_s = 0.2;   // time constant of the scores; <= 0: not smoothed
+  double on = 0.6;         // score at which an action starts
+  double off = 0.3;        // score below which it ends
+  double hold_s = 0.1;     // how long the score must stay at `on`
+};
+
+// Throws std::invalid_argument, naming the setting, its value and its range.
+inline void validate(const Config& c) {
+  require(c.joints >= 1 && c.joints <= kMaxJoints, "joints is ", c.joints, ", expected 1 to ", kMaxJoints);
+  require(c.root >= 0 && c.root < c.joints, "root is ", c.root, ", expected a joint index below ", c.joints);
+  require(c.left.size() == c.right.size(), "left has ", c.left.size(), " joints and right ", c.right.size(),
+          ", expected as many");
+  require(c.facing_s <= 0 || !c.left.empty(), "left and right are empty, expected hip and shoulder indices");
+  for (const auto* side : {&c.left, &c.right})
+    for (const int joint : *side)
+      require(joint >= 0 && joint < c.joints, side == &c.left ? "left" : "right", " holds joint ", joint,
+              ", expected a joint index below ", c.joints);
+  require(c.rate_hz > 0 && c.rate_hz <= kMaxRateHz, "rate_hz is ", c.rate_hz, ", expected above 0, at most ",
+          kMaxRateHz);
+  require(std::isfinite(c.facing_s), "facing_s is ", c.facing_s, ", expected a finite number of seconds");
+  require(c.reach_m > 0 && c.reach_m <= kMaxReachM, "reach_m is ", c.reach_m, ", expected above 0, at most ",
+          kMaxReachM);
+  require(c.max_gap_s > 0 && c.max_gap_s <= kMaxGapS, "max_gap_s is ", c.max_gap_s,
+          ", expected above 0, at most ", kMaxGapS);
+  require(c.max_people >= 1, "max_people is ", c.max_people, ", expected at least 1");
+
+  require(c.labels >= 1, "labels is ", c.labels, ", expected at least 1");
+  require(c.none >= -1 && c.none < c.labels, "none is ", c.none, ", expected -1 or a label index below ",
+          c.labels);
+  require(c.temperature > 0 && std::isfinite(c.temperature), "temperature is ", c.temperature,
+          ", expected above 0");
+  require(std::isfinite(c.smooth_s), "smooth_s is ", c.smooth_s, ", expected a finite number of seconds");
+  require(c.off >= 0 && c.off <= c.on && c.on <= 1, "off and on are ", c.off, " and ", c.on,
+          ", expected 0 <= off <= on <= 1");
+  require(c.hold_s >= 0 && c.hold_s <= kMaxGapS, "hold_s is ", c.hold_s, ", expected 0 to ", kMaxGapS);
+}
+
+}  // namespace motionrt

@@ -1,0 +1,67 @@
+// Joints of a sensor's skeleton -> joints of the model's.
+#pragma once
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+#include "config.hpp"
+
+namespace motionrt {
+
+inline bool is_finite3(const float* p) {
+  return std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]);
+}
+
+// Each model joint is a weighted mean of sensor joints; S sensor joints, V model joints.
+class LayoutMap {
+ public:
+  // weights [V, S]: finite, not negative, something in every row.
+  LayoutMap(const float* weights_VS, int joints, int source_joints) : source_joints_(source_joints) {
+    require(source_joints >= 1 && source_joints <= kMaxJoints, "weights has ", source_joints,
+            " columns, expected 1 to ", kMaxJoints);
+    for (int v = 0; v < joints; ++v) {
+      for (int s = 0; s < source_joints; ++s) {
+        const float weight = weights_VS[v * source_joints + s];
+        require(std::isfinite(weight) && weight >= 0, "weights[", v, ", ", s, "] is ", weight,
+                ", expected a finite number, not negative");
+        if (weight > 0) terms_.push_back({s, weight});
+      }
+      row_end_.push_back(terms_.size());
+      require(row_end_[v] > (v > 0 ? row_end_[v - 1] : 0), "weights row ", v,
+              " is all zero, expected a source joint");
+    }
+  }
+
+  int source_joints() const { return source_joints_; }
+
+  // Weights are renormalised over the source joints present: finite, and with a confidence above 0 where one
+  // is given. A joint without any is NaN.
+  void apply(const float* source_S3, const float* confidence_S, float* out_V3) const {
+    std::size_t i = 0;
+    for (std::size_t v = 0; v < row_end_.size(); ++v) {
+      double sum[3] = {0, 0, 0}, total = 0;
+      for (; i < row_end_[v]; ++i) {
+        const auto [s, weight] = terms_[i];
+        const float* p = source_S3 + 3 * s;
+        if (!is_finite3(p) || (confidence_S && !(confidence_S[s] > 0))) continue;
+        for (int axis = 0; axis < 3; ++axis) sum[axis] += static_cast<double>(weight) * p[axis];
+        total += weight;
+      }
+      for (int axis = 0; axis < 3; ++axis)
+        out_V3[3 * v + axis] =
+            total > 0 ? static_cast<float>(sum[axis] / total) : std::numeric_limits<float>::quiet_NaN();
+    }
+  }
+
+ private:
+  struct Term {
+    int source;
+    float weight;
+  };
+  int source_joints_;
+  std::vector<Term> terms_;           // row after row
+  std::vector<std::size_t> row_end_;  // [V]
+};
+
+}  // namespace motionrt

@@ -1,0 +1,128 @@
+// One person's poses: outliers and gaps filled, resampled to the model's rate, centred and turned to the
+// front.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "config.hpp"
+#include "facing.hpp"
+#include "layout_map.hpp"
+
+namespace motionrt {
+
+enum class Status {
+  ok,       // the pose was taken; it may still be too early for the next frame of the model
+  dropped,  // not later than the frame before
+  missing,  // nobody seen yet
+  lost,     // unseen for too long
+};
+
+class Track {
+ public:
+  explicit Track(const Config& config)
+      : config_(config),
+        seen_s_(config.joints),
+        offset_(3 * config.joints),
+        before_(3 * config.joints),
+        now_(3 * config.joints) {}
+
+  // Takes the pose of time t [V, 3] (NaN: not seen) and appends the frames [n, V, 3] that are due to `out`.
+  Status push(double t, const float* mapped_V3, std::vector<float>& out) {
+    const bool first = !tracking_;
+    const float* root = mapped_V3 + 3 * config_.root;
+    if (first) {
+      if (!is_finite3(root)) return Status::missing;
+      std::fill(offset_.begin(), offset_.end(), 0.f);
+      std::fill(seen_s_.begin(), seen_s_.end(), t);
+    }
+    if (is_finite3(root)) std::copy(root, root + 3, root_);
+    const int visible = fill(t, mapped_V3);
+    if (first) {
+      if (2 * visible < config_.joints) return Status::missing;
+      start(t);
+    } else if (is_lost(t)) {
+      return Status::lost;
+    }
+    emit(t, out);
+    before_.swap(now_);
+    before_s_ = t;
+    return Status::ok;
+  }
+
+  void restart() { tracking_ = false; }
+
+ private:
+  void start(double t) {
+    tracking_ = true;
+    start_s_ = before_s_ = t;
+    before_ = now_;
+    emitted_ = 0;
+    facing_ = {};
+  }
+
+  // Sets now_: a joint that is missing or out of reach keeps its last seen offset from the root. Returns the
+  // joints seen.
+  int fill(double t, const float* mapped_V3) {
+    const double reach_squared = config_.reach_m * config_.reach_m;
+    int visible = 0;
+    for (int v = 0; v < config_.joints; ++v) {
+      const float* p = mapped_V3 + 3 * v;
+      float* offset = &offset_[3 * v];
+      double squared = 0;
+      for (int axis = 0; axis < 3; ++axis) squared += square(static_cast<double>(p[axis]) - root_[axis]);
+      if (squared <= reach_squared) {  // never true of NaN
+        for (int axis = 0; axis < 3; ++axis) offset[axis] = p[axis] - root_[axis];
+        seen_s_[v] = t;
+        ++visible;
+      }
+      for (int axis = 0; axis < 3; ++axis) now_[3 * v + axis] = root_[axis] + offset[axis];
+    }
+    return visible;
+  }
+
+  bool is_lost(double t) const {
+    const auto unseen = [&](double seen_s) { return t - seen_s > config_.max_gap_s + kSlackS; };
+    return unseen(seen_s_[config_.root]) ||
+           2 * std::count_if(seen_s_.begin(), seen_s_.end(), unseen) > config_.joints;
+  }
+
+  // Grid times start_s + k / rate up to t, each interpolated between the pose before and now.
+  void emit(double t, std::vector<float>& out) {
+    for (;; ++emitted_) {
+      const double grid_s = static_cast<double>(emitted_) / config_.rate_hz;  // since start_s
+      if (grid_s > t - start_s_ + kSlackS) return;
+      const double step_s = t - before_s_;
+      const double alpha =
+          step_s > 0 ? std::clamp((grid_s - (before_s_ - start_s_)) / step_s, 0.0, 1.0) : 1.0;
+      out.resize(out.size() + 3 * config_.joints);
+      float* frame_V3 = &out[out.size() - 3 * config_.joints];
+      interpolate_centred(alpha, frame_V3);
+      facing_.turn(config_, emitted_, frame_V3);
+    }
+  }
+
+  void interpolate_centred(double alpha, float* frame_V3) const {
+    const auto at = [&](int i) { return before_[i] + alpha * (static_cast<double>(now_[i]) - before_[i]); };
+    for (int axis = 0; axis < 3; ++axis) {
+      const double root = at(3 * config_.root + axis);
+      for (int v = 0; v < config_.joints; ++v)
+        frame_V3[3 * v + axis] = static_cast<float>(at(3 * v + axis) - root);
+    }
+  }
+
+  static double square(double x) { return x * x; }
+
+  const Config& config_;
+  bool tracking_ = false;
+  double start_s_ = 0, before_s_ = 0;
+  std::int64_t emitted_ = 0;
+  float root_[3] = {0, 0, 0};        // last seen
+  std::vector<double> seen_s_;       // [V] when each joint was last seen; at the start: the start
+  std::vector<float> offset_;        // [V, 3] last seen, from the root
+  std::vector<float> before_, now_;  // [V, 3] filled poses in the world
+  Facing facing_;
+};
+
+}  // namespace motionrt

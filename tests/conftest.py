@@ -1,0 +1,14 @@
+import os
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Folder of the data sets: $MOTIONRT_SHARED, else shared/data beside the checkout; skips without it."""
+    named = os.environ.get("MOTIONRT_SHARED")
+    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no data sets in {folder}; MOTIONRT_SHARED names another folder")
+    return folder

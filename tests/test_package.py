@@ -1,0 +1,42 @@
+"""The root of the package: lazy public names, and nothing heavy imported for them."""
+
+import importlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import motionrt
+
+
+def test_public_names_are_listed_and_resolve() -> None:
+    assert dir(motionrt) == sorted(motionrt.__all__)
+    homes = {**motionrt._HOMES, "__version__": "."}
+    assert sorted(homes) == sorted(motionrt.__all__)
+    for name, home in homes.items():
+        module = importlib.import_module(home, "motionrt") if home != "." else motionrt
+        assert getattr(motionrt, name) is getattr(module, name)
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="motionrt.*Recogniser"):
+        _ = motionrt.Recogniser
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    code = "import sys, motionrt; print({'numpy', 'onnxruntime', 'torch', 'typer'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_uncompiled_source_says_so_in_one_line(tmp_path) -> None:
+    source = tmp_path / "motionrt"
+    (source / "runtime").mkdir(parents=True)
+    (source / "runtime" / "__init__.py").touch()
+    shutil.copy(motionrt.__file__, source)
+    done = subprocess.run(
+        [sys.executable, "-S", "-c", "import motionrt"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert f"{source} is motionrt's source, not compiled" in done.stderr.splitlines()[-1]
