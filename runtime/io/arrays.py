@@ -1,0 +1,128 @@
+"""NumPy files: .npz with named arrays, and bare .npy such as HumanML3D's `new_joints`."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..motion import Motion
+from ..skeleton import Layout, layouts
+
+MAX_BYTES = 1 << 30
+NPY_MAGIC = b"\x93NUMPY"
+HUMANML3D_FPS = 20.0
+
+
+def read_npz(path: Path, layout: str | None, fps: float | None) -> Motion:
+    """`joints` [T, (M,) V, D], `fps`, `layout`, `confidence`, `timestamps`; other scalars are `meta`."""
+    arrays = _load_npz(path)
+    needed = ["joints", *(["fps"] if fps is None else []), *(["layout"] if layout is None else [])]
+    missing = [name for name in needed if name not in arrays]
+    if missing:
+        raise InputError(f"has no {' and no '.join(missing)}, only {', '.join(arrays) or 'no arrays'}")
+    known = ("joints", "fps", "layout", "confidence", "timestamps")
+    return Motion(
+        arrays["joints"],
+        _scalar(arrays["fps"]) if fps is None else fps,
+        str(_scalar(arrays["layout"])) if layout is None else layout,
+        confidence=arrays.get("confidence"),
+        timestamps=arrays.get("timestamps"),
+        meta={key: value.item() for key, value in arrays.items() if key not in known and value.ndim == 0},
+    )
+
+
+def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
+    """Joints [T, (M,) V, D] of HumanML3D (smpl22, 20 fps) if V is 22 and `layout` says nothing else.
+
+    Others need `fps`, and `layout` where not exactly one layout has V joints.
+    """
+    with path.open("rb") as file:
+        if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
+            raise InputError("is not a .npy file")
+    with _refusing_damage("the file"):
+        joints = np.load(path, allow_pickle=False)
+    if joints.ndim not in (3, 4):
+        raise InputError(f"joints have shape {list(joints.shape)}, expected [T, V, 3] or [T, M, V, 3]")
+    if layout is None:
+        layout = "smpl22" if joints.shape[-2:] == (22, 3) else _layout_of(joints.shape[-2:])
+    if fps is None and layout == "smpl22":
+        fps = HUMANML3D_FPS
+    if fps is None:
+        raise InputError("an .npy does not say its frame rate: pass fps")
+    return Motion(joints, fps, layout)
+
+
+def write_npz(motion: Motion, path: Path) -> None:
+    """Writes what `read_npz` reads, `meta` as far as it is text and numbers, through a file beside `path`."""
+    arrays: dict[str, Any] = {
+        key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)
+    }
+    for name in ("joints", "fps", "layout", "confidence", "timestamps"):
+        if getattr(motion, name) is not None:
+            arrays[name] = getattr(motion, name)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
+    if not zipfile.is_zipfile(path):
+        raise InputError("is not an .npz archive, or is cut short")
+    with _refusing_damage("the archive"):
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        arrays = np.load(path, allow_pickle=False) if size <= MAX_BYTES else None
+    if arrays is None:
+        raise InputError(f"unpacks to {size} bytes, the limit is {MAX_BYTES}")
+    loaded: dict[str, NDArray[Any]] = {}
+    with arrays:
+        for name in arrays.files:
+            with _refusing_damage(f"array {name!r}"):
+                value = arrays[name]
+            if isinstance(value, np.ndarray):  # other members of the archive come as bytes
+                loaded[name] = value
+    return loaded
+
+
+@contextmanager
+def _refusing_damage(what: str) -> Iterator[None]:
+    """Turns what numpy and zipfile raise for a file that is not as it should be into an InputError."""
+    try:
+        yield
+    except (
+        ValueError,
+        EOFError,
+        OSError,
+        MemoryError,
+        RuntimeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        if "allow_pickle" in str(error):
+            raise InputError(f"{what} holds Python objects, expected numbers or text") from None
+        raise InputError(f"{what} is damaged or cut short") from None
+
+
+def _scalar(array: NDArray[Any]) -> Any:
+    return array.item() if array.size == 1 else array
+
+
+def _layout_of(shape: tuple[int, ...]) -> str:
+    fitting = [name for name in layouts() if (len(Layout.load(name).joints), Layout.load(name).dims) == shape]
+    if len(fitting) != 1:
+        which = " and ".join(fitting) + " fit" if fitting else "no layout fits"
+        raise InputError(f"poses of shape {list(shape)} do not tell their layout ({which}): pass layout")
+    return fitting[0]

@@ -1,0 +1,174 @@
+"""BVH: a hierarchy of joints with offsets and Euler channels, and one line of channel values a frame.
+
+Shapes: T time, B joints and end sites of the file, V joints of the layout.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..motion import MAX_JOINTS, Motion
+from ..skeleton import Layout
+
+CMU_UNIT_M = 0.0254 / 0.45  # CMU's ASF files count in inches of length 0.45
+TALLEST_M = 3.0
+CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
+
+
+@dataclass(slots=True)
+class Joint:
+    name: str
+    parent: int
+    offset: NDArray[np.float64]  # [3]
+    channels: list[str] = field(default_factory=list)
+
+
+def read_bvh(path: Path, layout: str | None, fps: float | None) -> Motion:
+    """World positions, in the file's units, of the joints of `layout`, or of the layout the names tell."""
+    tokens = _Tokens(path.read_text(encoding="utf-8"))
+    joints = _hierarchy(tokens)
+    values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
+    known, order = Layout.match([joint.name for joint in joints], layout)
+    positions = _forward_kinematics(joints, values)[:, order]  # [T, V, 3]
+    return Motion(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
+
+
+def metres_per_unit(motion: Motion) -> float:
+    """The scale of a BVH that was given none: BVH names no unit, so the skeleton's height must tell.
+
+    Up to 3 units tall it is in metres. Taller, it is in centimetres, or in CMU's own unit where it is a CMU
+    skeleton that would be under 60 cm tall in centimetres. Height is the length of the bones from head to
+    ankle, whatever the pose. Raises InputError where that is not between 0.5 and 3 m.
+    """
+    core = Layout.load("core15")
+    pose = core.map_from(Layout.load(motion.layout)) @ motion.joints[0]  # [15, 3]
+    chain = ["head", "neck", "pelvis", "left_hip", "left_knee", "left_ankle"]
+    points = pose[[core.joints.index(name) for name in chain]]
+    height = float(np.linalg.norm(np.diff(points, axis=0), axis=-1).sum())
+    if height <= TALLEST_M:
+        scale = 1.0
+    elif motion.layout == "cmu31" and height < 60:
+        scale = CMU_UNIT_M
+    else:
+        scale = 0.01
+    if not 0.5 <= height * scale <= TALLEST_M:
+        raise InputError(f"the skeleton is {height:.3g} units tall, not metres or centimetres: pass scale")
+    return scale
+
+
+class _Tokens:
+    """Words of the file, one after the other."""
+
+    def __init__(self, text: str) -> None:
+        self.words = text.split()
+        self.at = 0
+
+    def next(self) -> str:
+        if self.at >= len(self.words):
+            raise InputError("ends too early")
+        self.at += 1
+        return self.words[self.at - 1]
+
+    def expect(self, *words: str) -> str:
+        found = self.next()
+        if found not in words:
+            raise InputError(f"has {found!r} where {' or '.join(words)} was expected")
+        return found
+
+    def floats(self, n: int) -> NDArray[np.float64]:
+        words = self.words[self.at : self.at + n]
+        if len(words) < n:
+            raise InputError(f"ends too early: {len(words)} numbers where {n} were expected")
+        self.at += n
+        try:
+            return np.array(words, dtype=np.float64)
+        except ValueError:
+            raise InputError("has a word where a number was expected") from None
+
+    def integer(self, least: int) -> int:
+        word = self.next()
+        if not word.isdecimal() or len(word) > 9 or int(word) < least:
+            raise InputError(f"has {word!r} where a count was expected")
+        return int(word)
+
+
+def _hierarchy(tokens: _Tokens) -> list[Joint]:
+    tokens.expect("HIERARCHY")
+    tokens.expect("ROOT")
+    joints: list[Joint] = []
+    open_joints: list[int] = []
+    name = tokens.next()
+    while True:
+        tokens.expect("{")
+        parent = open_joints[-1] if open_joints else -1
+        tokens.expect("OFFSET")
+        joints.append(Joint(name, parent, tokens.floats(3)))
+        open_joints.append(len(joints) - 1)
+        if len(joints) > 2 * MAX_JOINTS:
+            raise InputError(f"has more than {MAX_JOINTS} joints")
+        while (word := tokens.expect("CHANNELS", "JOINT", "End", "}")) in ("CHANNELS", "}"):
+            if word == "CHANNELS":
+                count = tokens.integer(0)
+                joints[open_joints[-1]].channels = [tokens.expect(*CHANNELS) for _ in range(count)]
+                continue
+            open_joints.pop()
+            if not open_joints:
+                return joints
+        name = tokens.next()
+        if word == "End":
+            name = f"{joints[open_joints[-1]].name}_end"
+
+
+def _motion(tokens: _Tokens, channels: int) -> tuple[NDArray[np.float64], float]:
+    tokens.expect("MOTION")
+    tokens.expect("Frames:")
+    frames = tokens.integer(1)
+    tokens.expect("Frame")
+    tokens.expect("Time:")
+    seconds = float(tokens.floats(1)[0])
+    if not seconds > 0:
+        raise InputError(f"has a frame time of {seconds}, expected seconds")
+    values = tokens.floats(frames * channels)
+    if tokens.at < len(tokens.words):
+        raise InputError(f"has more numbers than {frames} frames of {channels} channels")
+    return values.reshape(frames, channels), seconds
+
+
+def _forward_kinematics(joints: list[Joint], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """World positions [T, B, 3]: position channels replace offsets, rotations apply in the file's order."""
+    position = np.empty((len(values), len(joints), 3))
+    rotation = np.empty((len(values), len(joints), 3, 3))
+    column = 0
+    for b, joint in enumerate(joints):
+        local = np.tile(joint.offset, (len(values), 1))  # [T, 3]
+        turn = np.broadcast_to(np.eye(3), (len(values), 3, 3))
+        for channel in joint.channels:
+            axis = "XYZ".index(channel[0])
+            if channel.endswith("position"):
+                local[:, axis] = values[:, column]
+            else:
+                turn = turn @ _about(axis, np.radians(values[:, column]))
+            column += 1
+        if joint.parent < 0:
+            position[:, b], rotation[:, b] = local, turn
+        else:
+            parent = rotation[:, joint.parent]
+            position[:, b] = position[:, joint.parent] + (parent @ local[..., None])[..., 0]
+            rotation[:, b] = parent @ turn
+    return position
+
+
+def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Rotation matrices [T, 3, 3] by `angle` [T] radians about one axis."""
+    i, j = (axis + 1) % 3, (axis + 2) % 3
+    matrix = np.zeros((len(angle), 3, 3))
+    matrix[:, axis, axis] = 1
+    matrix[:, i, i] = matrix[:, j, j] = np.cos(angle)
+    matrix[:, j, i] = np.sin(angle)
+    matrix[:, i, j] = -matrix[:, j, i]
+    return matrix

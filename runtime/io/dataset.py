@@ -1,0 +1,83 @@
+"""Clip sets on disk: `NAME.npz` (joints, root_xz, start) beside `NAME.json` (joint names, fps, one record a clip)."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..motion import Motion
+from ..skeleton import Layout
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClipSet:
+    """A set of one-person clips with their records; `set[i]` is clip i as a Motion in absolute metres."""
+
+    name: str
+    layout: Layout
+    joints: np.ndarray  # [F, V, 3] float16, x and z relative to the root
+    root_xz: np.ndarray  # [F, 2] float32
+    start: np.ndarray  # [N + 1]
+    clips: tuple[dict[str, Any], ...]
+    fps: float | None  # None: `fps` stands in every record
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: int) -> Motion:
+        frames = slice(self.start[i], self.start[i + 1])
+        joints = self.joints[frames].astype(np.float32)
+        joints[..., [0, 2]] += self.root_xz[frames, None]
+        fps = float(self.fps or self.clips[i]["fps"])
+        return Motion(joints=joints, fps=fps, layout=self.layout.name, meta=dict(self.clips[i]))
+
+    def __iter__(self) -> Iterator[Motion]:
+        return (self[i] for i in range(len(self)))
+
+    @classmethod
+    def load(cls, path: str | Path) -> ClipSet:
+        """Read `path` (with or without ending).
+
+        Raises:
+            InputError: a file is missing or damaged, or its parts do not fit each other.
+        """
+        path = Path(path).with_suffix("")
+        record, data = path.with_suffix(".json"), path.with_suffix(".npz")
+        for file in (record, data):
+            if not file.is_file():
+                raise InputError(f"{file}: no such file; a clip set is NAME.npz beside NAME.json")
+        try:
+            about = json.loads(record.read_text())
+            names, clips = about["joints"], about["clips"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{record}: not a clip set's record with `joints` and `clips` ({error})") from None
+        try:
+            with np.load(data, allow_pickle=False) as arrays:
+                joints, root_xz, start = (arrays[key] for key in ("joints", "root_xz", "start"))
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(f"{data}: not a readable clip set with joints, root_xz, start ({error})") from None
+        F = len(joints)
+        if joints.shape != (F, len(names), 3) or root_xz.shape != (F, 2):
+            raise InputError(
+                f"{data}: joints {joints.shape} and root_xz {root_xz.shape}, "
+                f"expected [F, {len(names)}, 3] and [F, 2] for the joints named in {record.name}"
+            )
+        if start.shape != (len(clips) + 1,) or start[0] != 0 or start[-1] != F or (np.diff(start) <= 0).any():
+            raise InputError(f"{data}: start must rise from 0 to {F} in {len(clips)} clips")
+        layout = Layout.find(names)
+        return cls(
+            name=path.name,
+            layout=layout,
+            joints=joints,
+            root_xz=root_xz,
+            start=start,
+            clips=tuple(clips),
+            fps=about.get("fps"),
+        )

@@ -1,0 +1,103 @@
+"""JSON lines: `{"t": s, "person": id, "layout": name, "joints": [[x, y, z], …], "confidence": […]}`.
+
+`person` defaults to 0, `confidence` is optional, a coordinate may be null.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+
+from ..errors import InputError
+from ..motion import MAX_PEOPLE, Motion, check_joints
+from .frame import Frame
+
+MAX_LINE = 1 << 20  # characters
+MAX_SECONDS = 1e12
+MAX_PERSON = 1 << 31
+DEFAULT_FPS = 30.0  # of a clip of one frame, whose rate nothing tells
+
+
+def parse_message(text: str, layout: str | None = None) -> Frame:
+    """One JSON message as a Frame; `layout` is for messages that do not name theirs. Raises InputError."""
+    try:
+        message = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"is not a whole JSON message ({error})") from None
+    if not isinstance(message, dict):
+        raise InputError(
+            f"is a JSON {type(message).__name__}, expected an object with 't', 'layout', 'joints'"
+        )
+    t, person = message.get("t"), message.get("person", 0)
+    if not isinstance(t, int | float) or not abs(t) < MAX_SECONDS:
+        raise InputError(f"'t' is {t!r}, expected seconds")
+    if not isinstance(person, int) or abs(person) > MAX_PERSON:
+        raise InputError(f"'person' is {person!r}, expected an integer")
+    name = message.get("layout", layout)
+    if not isinstance(name, str):
+        raise InputError("has no 'layout'")
+    joints = _array("joints", message.get("joints"))
+    if joints.ndim != 2:
+        raise InputError(f"'joints' have shape {list(joints.shape)}, expected [V, 3]")
+    check_joints(joints.shape, name)
+    confidence = None
+    if message.get("confidence") is not None:
+        confidence = _array("confidence", message["confidence"])
+        if confidence.shape != joints.shape[:1]:
+            raise InputError(f"'confidence' has shape {list(confidence.shape)}, expected [{len(joints)}]")
+    return Frame(t=float(t), person=person, joints=joints, layout=name, confidence=confidence)
+
+
+def stream_jsonl(file: TextIO, layout: str | None = None) -> Iterator[Frame]:
+    """Frames of a text stream, as the lines come in. Raises InputError that names the line."""
+    for number in count(1):
+        line = file.readline(MAX_LINE + 1)
+        if not line:
+            return
+        if len(line) > MAX_LINE:
+            raise InputError(f"line {number} is longer than {MAX_LINE} characters")
+        if line.strip():
+            try:
+                yield parse_message(line, layout)
+            except InputError as error:
+                raise type(error)(f"line {number} {error}") from error
+
+
+def read_jsonl(path: Path, layout: str | None, fps: float | None) -> Motion:
+    """All messages as one clip; people in the order of their ids, which go to `meta["people"]`."""
+    with path.open(encoding="utf-8") as file:
+        frames = list(stream_jsonl(file, layout))
+    if not frames:
+        raise InputError("has no messages")
+    names = sorted({frame.layout for frame in frames})
+    if len(names) > 1:
+        raise InputError(f"mixes the layouts {', '.join(names)}, expected one")
+    times, row = np.unique([frame.t for frame in frames], return_inverse=True)
+    people = sorted({frame.person for frame in frames})
+    if len(people) > MAX_PEOPLE:
+        raise InputError(f"{len(people)} people, expected 1 to {MAX_PEOPLE}")
+    joints = np.full((len(times), len(people), *frames[0].joints.shape), np.nan, np.float32)
+    confidence = np.zeros(joints.shape[:-1], np.float32)
+    for t, frame in zip(row, frames, strict=True):
+        m = people.index(frame.person)
+        joints[t, m] = frame.joints
+        confidence[t, m] = 1 if frame.confidence is None else frame.confidence
+    if fps is None:
+        fps = 1 / float(np.median(np.diff(times))) if len(times) > 1 else DEFAULT_FPS
+    known = any(frame.confidence is not None for frame in frames)
+    clip = Motion(joints, fps, names[0], confidence if known else None, times, {"people": people})
+    return clip if len(people) > 1 else clip.person(0)
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    if not isinstance(value, list):
+        raise InputError(f"has no list {name!r}")
+    try:
+        return np.array(value, dtype=np.float32)  # null becomes NaN
+    except (ValueError, TypeError, OverflowError):
+        raise InputError(f"{name!r} is not an array of numbers") from None

@@ -1,0 +1,67 @@
+"""MediaPipe BlazePose: one person, offline, with the model that the mediapipe 0.10.21 wheel carries."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import MissingExtra
+from .pose import Person, require
+
+TO_Y_UP = np.array([1, -1, -1], np.float32)  # its x is right in the image, its y down, its z inwards
+
+
+class MediaPipe:
+    """A `PoseEstimator` of mediapipe33 joints in metres about the middle of the hips."""
+
+    layout = "mediapipe33"
+
+    def __init__(self) -> None:
+        mediapipe = require("mediapipe")
+        if not hasattr(mediapipe, "solutions"):
+            raise MissingExtra(
+                'this mediapipe carries no pose model: pip install "motionrt[webcam]" (0.10.21)'
+            )
+        with _quiet():
+            self._pose: Any = mediapipe.solutions.pose.Pose(model_complexity=1)
+            self._pose.process(np.zeros((64, 64, 3), np.uint8))
+        self._found_any = False
+
+    def estimate(self, image: NDArray[np.uint8], t: float) -> list[Person]:
+        with contextlib.nullcontext() if self._found_any else _quiet():
+            found = self._pose.process(image)
+        if found.pose_world_landmarks is None:
+            return []
+        self._found_any = True
+        height, width = image.shape[:2]
+        world, flat = found.pose_world_landmarks.landmark, found.pose_landmarks.landmark
+        return [
+            Person(
+                joints=np.array([(p.x, p.y, p.z) for p in world], np.float32) * TO_Y_UP,
+                pixels=np.array([(p.x * width, p.y * height) for p in flat], np.float32),
+                confidence=np.array([p.visibility for p in world], np.float32),
+            )
+        ]
+
+    def close(self) -> None:
+        self._pose.close()
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps off stderr the warnings of the C++ library on its first uses, which no setting stops."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,15 @@
+from pathlib import Path
+
+import pytest
+
+import motionrt.runtime
+from motionrt.runtime.io import read
+from motionrt.runtime.motion import Motion
+
+SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
+
+
+@pytest.fixture(scope="session")
+def wave() -> Motion:
+    """A real clip: smpl22, one person, 20 frames a second."""
+    return read(SAMPLES / "bandai_wave_right_hand.npz")

@@ -1,0 +1,200 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.io import read
+from motionrt.runtime.io.bvh import CMU_UNIT_M
+from motionrt.runtime.skeleton import Layout
+
+BOW = Path(__file__).with_name("bandai_bow_normal.bvh")  # two frames of dataset-1_bow_normal_001, 0.1 s apart
+CMU_TREE = {  # parent of every joint of the usual BVH conversion
+    **dict.fromkeys(("LHipJoint", "RHipJoint", "LowerBack"), "Hips"),
+    "LeftUpLeg": "LHipJoint",
+    "LeftLeg": "LeftUpLeg",
+    "LeftFoot": "LeftLeg",
+    "LeftToeBase": "LeftFoot",
+    "RightUpLeg": "RHipJoint",
+    "RightLeg": "RightUpLeg",
+    "RightFoot": "RightLeg",
+    "RightToeBase": "RightFoot",
+    "Spine": "LowerBack",
+    "Spine1": "Spine",
+    **dict.fromkeys(("Neck", "LeftShoulder", "RightShoulder"), "Spine1"),
+    "Neck1": "Neck",
+    "Head": "Neck1",
+    "LeftArm": "LeftShoulder",
+    "LeftForeArm": "LeftArm",
+    "LeftHand": "LeftForeArm",
+    **dict.fromkeys(("LeftFingerBase", "LThumb"), "LeftHand"),
+    "LeftHandIndex1": "LeftFingerBase",
+    "RightArm": "RightShoulder",
+    "RightForeArm": "RightArm",
+    "RightHand": "RightForeArm",
+    **dict.fromkeys(("RightFingerBase", "RThumb"), "RightHand"),
+    "RightHandIndex1": "RightFingerBase",
+}
+
+
+def cmu_bvh(pose, roots, turn=0.0):
+    """A CMU file: `pose` [31, 3] of cmu31, turned about y, is carried along `roots` [T, 3]."""
+    layout = Layout.load("cmu31")
+    at = {names[-1]: point for names, point in zip(layout.aliases, pose, strict=True)}
+    at |= dict.fromkeys(("LHipJoint", "RHipJoint", "LowerBack"), at["Hips"])
+    at |= dict.fromkeys(("LeftShoulder", "RightShoulder"), at["Neck"])
+    at |= {"LThumb": at["LeftHand"], "RThumb": at["RightHand"]}
+
+    def block(kind, name, parent, channels):
+        offset = at[name] - at[parent] if parent else np.zeros(3)
+        lines = [
+            f"{kind} {name}" if kind != "End" else "End Site",
+            "{",
+            f"OFFSET {' '.join(map(str, offset))}",
+        ]
+        if channels:
+            lines.append(f"CHANNELS {len(channels)} {' '.join(channels)}")
+        rotations = ["Zrotation", "Yrotation", "Xrotation"]
+        for child in (child for child, above in CMU_TREE.items() if above == name):
+            lines += block("JOINT", child, name, rotations)
+        if f"{name}_end" in at:
+            lines += block("End", f"{name}_end", name, [])
+        return [*lines, "}"]
+
+    root = ["Xposition", "Yposition", "Zposition", "Zrotation", "Yrotation", "Xrotation"]
+    rest = [0.0] * (3 * len(CMU_TREE))
+    frames = [" ".join(map(str, [*place, 0.0, turn, 0.0, *rest])) for place in roots]
+    lines = ["HIERARCHY", *block("ROOT", "Hips", None, root), "MOTION", f"Frames: {len(roots)}"]
+    return "\n".join([*lines, "Frame Time: .0083333", *frames]) + "\n"
+
+
+def chain(*, rotations="Zrotation Xrotation Yrotation", values=(0, 0, 0), head=0.3):
+    """A skeleton of core15 names in metres, all of whose joints but the root have no channels."""
+    layout = Layout.load("core15")
+    offset = {
+        "neck": (0, 0.5, 0),
+        "head": (0, head, 0),
+        "left_shoulder": (0.2, 0, 0),
+        "right_shoulder": (-0.2, 0, 0),
+    }
+    offset |= {"left_hip": (0.1, 0, 0), "right_hip": (-0.1, 0, 0)}
+
+    def block(kind, i):
+        name = layout.joints[i]
+        lines = [f"{kind} {name} {{ OFFSET {' '.join(map(str, offset.get(name, (0, -0.4, 0))))}"]
+        lines.append(
+            f"CHANNELS 6 Xposition Yposition Zposition {rotations}" if i == layout.root else "CHANNELS 0"
+        )
+        children = [k for k, parent in enumerate(layout.parents) if parent == i]
+        return [*lines, *(line for child in children for line in block("JOINT", child)), "}"]
+
+    frame = " ".join(map(str, (1, 2, 3, *values)))
+    return "\n".join(["HIERARCHY", *block("ROOT", 0), "MOTION", "Frames: 1", "Frame Time: 0.05", frame])
+
+
+def test_a_real_bandai_file():
+    motion = read(BOW)
+    assert (motion.layout, motion.frames, motion.fps) == ("bandai", 2, pytest.approx(10))
+    pose = dict(zip(Layout.load("bandai").joints, motion.joints[0], strict=True))
+    np.testing.assert_allclose(pose["pelvis"], [0.0004, 0.9399, 0.0006], atol=1e-4)
+    np.testing.assert_allclose(pose["head"], [-0.0029, 1.4134, -0.0367], atol=1e-3)
+    np.testing.assert_allclose(pose["left_wrist"], [0.2326, 0.8755, 0.0495], atol=1e-3)
+    np.testing.assert_allclose(pose["right_foot"], [-0.0552, 0.0474, 0.0004], atol=1e-3)
+
+
+def test_a_real_bandai_file_is_the_clip_of_the_shared_set(shared):
+    import json
+
+    record = json.loads((shared / "bandai22.json").read_text())
+    i = [clip["id"] for clip in record["clips"]].index("dataset-1_bow_normal_001")
+    with np.load(shared / "bandai22.npz") as data:
+        frames = data["start"][i] + [0, 2]  # the set has 20 frames a second
+        expected = data["joints"][frames].astype(np.float32)
+        expected[..., [0, 2]] += data["root_xz"][frames][:, None]
+    mapped = Layout.load("smpl22").map_from(Layout.load("bandai")) @ read(BOW).joints
+    np.testing.assert_allclose(mapped, expected, atol=1e-3)
+
+
+def test_cmu_names_and_units(tmp_path, wave):
+    cmu = Layout.load("cmu31")
+    clip = (cmu.map_from(Layout.load("smpl22")) @ wave.joints)[::10]
+    (tmp_path / "01_01.bvh").write_text(cmu_bvh(clip[0] / CMU_UNIT_M, clip[:, 0] / CMU_UNIT_M))
+    motion = read(tmp_path / "01_01.bvh")
+    assert (motion.layout, motion.fps) == ("cmu31", pytest.approx(120, abs=0.01))
+    np.testing.assert_allclose(motion.joints, clip[0] - clip[0, 0] + clip[:, :1], atol=2e-3)
+
+
+def test_cmu_turned_by_its_root(tmp_path, wave):
+    cmu = Layout.load("cmu31")
+    pose = cmu.map_from(Layout.load("smpl22")) @ wave.joints[0]
+    (tmp_path / "turned.bvh").write_text(cmu_bvh(pose * 100, np.zeros((1, 3)), turn=90))
+    x, y, z = (pose - pose[0]).T
+    np.testing.assert_allclose(
+        read(tmp_path / "turned.bvh").joints[0], np.stack([z, y, -x], axis=-1), atol=2e-3
+    )
+
+
+@pytest.mark.parametrize(
+    ("rotations", "values", "x_becomes"),
+    [
+        ("Zrotation Xrotation Yrotation", (90, 0, 0), (0, 1, 0)),
+        ("Zrotation Xrotation Yrotation", (0, 0, 90), (0, 0, -1)),
+        ("Zrotation Xrotation Yrotation", (90, 90, 0), (0, 1, 0)),  # Z after X
+        ("Xrotation Zrotation Yrotation", (90, 90, 0), (0, 0, 1)),  # X after Z
+    ],
+)
+def test_rotations_apply_in_the_order_of_the_file(tmp_path, rotations, values, x_becomes):
+    (tmp_path / "turn.bvh").write_text(chain(rotations=rotations, values=values))
+    motion = read(tmp_path / "turn.bvh")
+    joints = Layout.load("core15").joints
+    left_hip = motion.joints[0, joints.index("left_hip")]  # 0.1 m along x of the root
+    np.testing.assert_allclose(left_hip, np.array([1, 2, 3]) + 0.1 * np.array(x_becomes), atol=1e-6)
+
+
+def test_units_are_told_by_height_or_by_scale(tmp_path, wave):
+    cmu = Layout.load("cmu31")
+    pose = cmu.map_from(Layout.load("smpl22")) @ wave.joints[0]
+    for unit in (1, 0.01, CMU_UNIT_M):
+        (tmp_path / "unit.bvh").write_text(cmu_bvh(pose / unit, pose[:1] / unit))
+        np.testing.assert_allclose(read(tmp_path / "unit.bvh").joints[0], pose, atol=2e-3)
+    (tmp_path / "mm.bvh").write_text(cmu_bvh(pose * 1000, pose[:1] * 1000))
+    with pytest.raises(InputError, match=r"mm\.bvh: the skeleton is .* units tall, .*: pass scale"):
+        read(tmp_path / "mm.bvh")
+    np.testing.assert_allclose(read(tmp_path / "mm.bvh", scale=0.001).joints[0], pose, atol=2e-3)
+
+
+WHOLE = chain()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("HIERARCHY", "ends too early"),
+        ("hello world", "has 'hello' where HIERARCHY was expected"),
+        (WHOLE.split("MOTION")[0], "ends too early"),
+        (WHOLE[:-8], "ends too early: .* numbers where 6 were expected"),
+        (WHOLE + " 7", "has more numbers than 1 frames of 6 channels"),
+        (WHOLE.replace("Frames: 1", "Frames: 0"), "has '0' where a count was expected"),
+        (WHOLE.replace("Frames: 1", "Frames: " + "9" * 5000), "where a count was expected"),
+        (WHOLE.replace("Time: 0.05", "Time: 0"), "has a frame time of 0.0, expected seconds"),
+        (WHOLE.replace("Zrotation", "Wrotation"), "has 'Wrotation' where Xposition or"),
+        (WHOLE.replace("0.5", "half"), "has a word where a number was expected"),
+        (
+            WHOLE.replace("left_knee", "tail"),
+            r"the 15 joint names \(pelvis, .*…\) hold all joints of none of",
+        ),
+    ],
+)
+def test_malformed_bvh(tmp_path, text, message):
+    (tmp_path / "bad.bvh").write_text(text)
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path / "bad.bvh")
+    assert str(caught.value).startswith(f"{tmp_path / 'bad.bvh'}: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_bvh_of_too_many_joints(tmp_path):
+    deep = "HIERARCHY ROOT a " + "{ OFFSET 0 0 0 JOINT b " * 2000
+    (tmp_path / "deep.bvh").write_text(deep)
+    with pytest.raises(InputError, match="has more than 256 joints"):
+        read(tmp_path / "deep.bvh")

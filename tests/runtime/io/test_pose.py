@@ -1,0 +1,115 @@
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.errors import InputError, MissingExtra
+from motionrt.runtime.io.pose import Person, PersonIds, load_estimator, watch
+from motionrt.runtime.skeleton import Layout
+
+IMAGE = np.zeros((480, 640, 3), np.uint8)
+
+
+def person(x, y=200.0, size=100.0):
+    pixels = np.float32([[x - size / 2, y - size], [x + size / 2, y + size]])
+    return Person(joints=np.zeros((2, 3), np.float32), pixels=pixels, confidence=np.ones(2, np.float32))
+
+
+def test_ids_stay_with_people_who_cross_in_the_list():
+    ids = PersonIds()
+    assert ids.assign(0.0, [person(100), person(400)]) == [0, 1]
+    assert ids.assign(0.1, [person(390), person(120)]) == [1, 0]
+    assert ids.assign(0.2, [person(380), person(140), person(600)]) == [1, 0, 2]
+
+
+def test_an_id_is_kept_for_a_while_and_then_given_away():
+    ids = PersonIds(forget_s=1.0)
+    assert ids.assign(0.0, [person(100), person(400)]) == [0, 1]
+    assert ids.assign(0.5, [person(400)]) == [1]
+    assert ids.assign(0.9, [person(110), person(400)]) == [0, 1]
+    assert ids.assign(1.5, [person(400)]) == [1]
+    assert ids.assign(2.2, [person(600), person(400)]) == [0, 1]
+
+
+def test_somebody_far_away_is_somebody_else():
+    ids = PersonIds()
+    assert ids.assign(0.0, [person(100)]) == [0]
+    assert ids.assign(0.1, [person(500)]) == [1]
+
+
+def test_watch_gives_frames_with_image_and_pixels():
+    class Walker:
+        layout = "core15"
+
+        def estimate(self, image, t):
+            return [person(100 + 100 * t)] if t < 0.15 else []
+
+        def close(self):
+            pass
+
+    ticks = list(watch(((t, IMAGE) for t in (0.0, 0.1, 0.2)), Walker()))
+    assert [(t, [frame.person for frame in people]) for t, people in ticks] == [
+        (0.0, [0]),
+        (0.1, [0]),
+        (0.2, []),
+    ]
+    frame = ticks[1][1][0]
+    assert frame.image is IMAGE and frame.layout == "core15" and frame.pixels.shape == (2, 2)
+
+
+class FakeWholebody3d:
+    """rtmlib's interface, for a person whose joints are known."""
+
+    def __init__(self, mode, backend, device):
+        print("load rtmw3d with onnxruntime backend")
+        self.boxes = [[10, 10, 20, 40], [100, 100, 200, 400]]
+
+    def det_model(self, image):
+        return np.array(self.boxes, dtype=float).reshape(-1, 4)
+
+    def pose_model(self, image, bboxes):
+        keypoints = np.zeros((len(bboxes), 133, 3))
+        keypoints[:, :17] = self.crop
+        return keypoints, np.full((len(bboxes), 133), 0.8), keypoints, keypoints[..., :2] + bboxes[0][0]
+
+
+def test_rtmlib(monkeypatch, wave, capsys):
+    monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody3d=FakeWholebody3d))
+    body = Layout.load("coco17").map_from(Layout.load("smpl22")) @ wave.joints[40]
+    FakeWholebody3d.crop = body * [130, -130, -1] + [144, 300, 0]  # pixels, pixels, metres into the scene
+    estimator = load_estimator("rtmlib")
+    assert capsys.readouterr().out == ""
+    people = estimator.estimate(IMAGE, 0.0)
+    assert (estimator.layout, len(people)) == ("core15", 2)
+    assert people[0].pixels[0, 0] > 200  # the larger box first
+    core = Layout.load("core15")
+    expected = core.map_from(Layout.load("coco17")) @ body
+    expected -= expected[0]
+    scale = (people[0].joints[:, 1] @ expected[:, 1]) / (expected[:, 1] @ expected[:, 1])
+    assert scale == pytest.approx(1, abs=0.2)  # the actor is smaller than the adult it assumes
+    np.testing.assert_allclose(people[0].joints, expected * [scale, scale, 1], atol=1e-4)
+    assert people[0].confidence == pytest.approx(0.8)
+    estimator._model.boxes = []
+    assert estimator.estimate(IMAGE, 0.1) == []
+
+
+def test_rtmlib_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rtmlib", None)
+    with pytest.raises(MissingExtra, match=r'needs rtmlib: pip install "motionrt\[io\]"'):
+        load_estimator("rtmlib")
+
+
+def test_rtmlib_that_cannot_fetch_its_models(monkeypatch):
+    def fail(**options):
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody3d=fail))
+    with pytest.raises(InputError, match="rtmlib cannot fetch its pose models: .*Connection refused"):
+        load_estimator("rtmlib")
+
+
+def test_mediapipe_without_its_model(monkeypatch):
+    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
+    with pytest.raises(MissingExtra, match=r"carries no pose model: pip install"):
+        load_estimator("mediapipe")

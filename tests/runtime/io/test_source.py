@@ -1,0 +1,119 @@
+import io
+import json
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.errors import InputError, MissingExtra
+from motionrt.runtime.io import open_source
+from motionrt.runtime.motion import Motion
+
+POSE = np.arange(45.0).reshape(15, 3)
+
+
+def line(t, person=0, **changes):
+    return json.dumps({"t": t, "person": person, "layout": "core15", "joints": POSE.tolist()} | changes)
+
+
+def test_a_clip_comes_frame_by_frame(tmp_path, wave):
+    wave.save(tmp_path / "wave.npz")
+    with open_source(tmp_path / "wave.npz") as source:
+        frames = list(source)
+    assert source.name == str(tmp_path / "wave.npz")
+    assert (len(frames), source.frames_in, source.dropped) == (wave.frames, wave.frames, 0)
+    np.testing.assert_array_equal([frame.joints for frame in frames], wave.joints)
+    np.testing.assert_allclose([frame.t for frame in frames], wave.times)
+    assert {(frame.person, frame.layout, frame.image) for frame in frames} == {(0, "smpl22", None)}
+
+
+def test_people_who_are_absent_are_skipped(tmp_path):
+    joints = np.tile(POSE, (4, 2, 1, 1))
+    joints[1, 1] = joints[2] = np.nan
+    Motion(joints, 20, "core15", np.ones((4, 2, 15))).save(tmp_path / "two.npz")
+    with open_source(tmp_path / "two.npz") as source:
+        seen = [(round(frame.t * 20), frame.person, frame.confidence.shape) for frame in source]
+    assert [(t, person) for t, person, _ in seen] == [(0, 0), (0, 1), (1, 0), (3, 0), (3, 1)]
+    assert source.frames_in == 4
+    assert {shape for *_, shape in seen} == {(15,)}
+
+
+def test_realtime_keeps_to_the_timestamps(tmp_path):
+    Motion(np.tile(POSE, (5, 1, 1)), 50, "core15").save(tmp_path / "clip.npz")
+    with open_source(tmp_path / "clip.npz", realtime=True) as source:
+        start = time.monotonic()
+        late = [time.monotonic() - start - frame.t for frame in source]
+    assert len(late) == 5
+    assert min(late) >= 0 and max(late) < 0.5
+
+
+def test_json_lines_on_stdin(monkeypatch):
+    monkeypatch.setattr(
+        sys, "stdin", io.StringIO("\n".join([line(0), line(0, 1), line(0.1), line(0.2)[:50]]))
+    )
+    source = open_source("-")
+    assert [(next(source).t, source.frames_in) for _ in range(3)] == [(0, 1), (0, 2), (0.1, 3)]
+    with pytest.raises(InputError, match="stdin: line 4 is not a whole JSON message"):
+        next(source)
+
+
+def test_stdin_that_is_not_text(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00"), encoding="utf-8"))
+    with pytest.raises(InputError, match="stdin: not UTF-8 text, expected JSON lines"):
+        next(open_source("-"))
+
+
+def test_json_lines_in_a_file_keep_their_ids_and_layouts(tmp_path):
+    other = line(0.1, 42, layout="coco17", joints=np.zeros((17, 2)).tolist())
+    (tmp_path / "live.jsonl").write_text("\n".join([line(0, 7), other, line(0.2, 7, layout=None)]))
+    with open_source(tmp_path / "live.jsonl") as source:
+        assert [(frame.person, frame.layout) for frame in (next(source), next(source))] == [
+            (7, "core15"),
+            (42, "coco17"),
+        ]
+        with pytest.raises(InputError, match=r"live\.jsonl: line 3 has no 'layout'"):
+            next(source)
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("nowhere.npz", "nowhere.npz: no such file"),
+        ("nowhere.mp4", "nowhere.mp4: no such file"),
+        ("nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("12345678901234567890", "no such file"),
+        ("udp://127.0.0.1:9000", "udp://127.0.0.1:9000: udp:// is not supported yet, expected a file"),
+        ("ws://127.0.0.1:9000", "ws:// is not supported yet"),
+        ("gopher://x", "gopher:// is unknown"),
+    ],
+)
+def test_sources_that_cannot_be_opened(source, message):
+    with pytest.raises(InputError, match=message):
+        open_source(source)
+
+
+def test_a_video_that_is_a_text_file(tmp_path):
+    (tmp_path / "talk.mp4").write_text("Dear diary,\n" * 1000 + "ä")
+    with pytest.raises(InputError, match=r"talk\.mp4: is a text file, expected a video"):
+        open_source(tmp_path / "talk.mp4")
+
+
+def test_an_empty_video(tmp_path):
+    (tmp_path / "empty.avi").touch()
+    with pytest.raises(InputError, match=r"empty\.avi: the file is empty"):
+        open_source(tmp_path / "empty.avi")
+
+
+def test_video_names_the_extra_it_needs(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
+    for source in (tmp_path / "clip.mp4", 0):
+        with pytest.raises(MissingExtra, match=r'pip install "motionrt\[webcam\]"'):
+            open_source(source)
+
+
+def test_unknown_pose_estimator():
+    with pytest.raises(InputError, match="unknown pose estimator 'magic', expected mediapipe or rtmlib"):
+        open_source(0, pose="magic")
