@@ -1,7 +1,9 @@
 import os
 from pathlib import Path
 
+import motionrt
 import pytest
+from motionrt.runtime.motion import Motion
 
 
 @pytest.fixture(scope="session")
@@ -12,3 +14,10 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no data sets in {folder}; MOTIONRT_SHARED names another folder")
     return folder
+
+
+@pytest.fixture(scope="session")
+def samples() -> list[Motion]:
+    """The recordings that ship with the package."""
+    folder = Path(motionrt.__path__[0]) / "runtime" / "samples"
+    return [Motion.load(path) for path in sorted(folder.glob("*.npz"))]

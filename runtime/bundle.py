@@ -1,0 +1,200 @@
+"""Bundles: a trained model as a folder of a manifest, weights and graphs, verified before anything runs."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import BundleError
+from .manifest import MANIFEST, WEIGHTS, FileEntry, Manifest, check_file_name, parse_manifest
+from .onnx_graph import ExternalTensor, external_tensors
+from .safetensors import unpack
+from .strict_json import load_object
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MODELS = Path(__file__).parent / "models"
+
+# TensorProto.DataType -> numpy dtype of the safetensors view (BF16 is read as its bit pattern).
+ONNX_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 16: "uint16"}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle:
+    """A verified bundle. `graphs` holds the bytes of every graph file, `weights` read-only arrays by name,
+    `initializers` the external initialisers of every graph file, `sha256` the hash of the manifest (and so of
+    everything the manifest lists)."""
+
+    path: Path
+    manifest: Manifest
+    weights: Mapping[str, np.ndarray]
+    graphs: Mapping[str, bytes]
+    initializers: Mapping[str, Mapping[str, ExternalTensor]]
+    sha256: str
+
+    @classmethod
+    def load(cls, name: str | Path) -> "Bundle":
+        """Read and verify a bundle.
+
+        Args:
+            name: a bundled model's name, or the path of a bundle's folder.
+        Raises:
+            BundleError: unknown name, or anything missing, damaged or not as the manifest says.
+        """
+        path = _find(name)
+        text = _read(path / MANIFEST, None)
+        manifest = parse_manifest(load_object(text, str(path / MANIFEST)), str(path / MANIFEST))
+        graph_files = {graph.file for graph in manifest.graphs.values()}
+        kept: dict[str, bytes] = {}
+        for file, entry in manifest.files.items():
+            data = _read(path / file, entry)
+            if file == WEIGHTS or file in graph_files:
+                kept[file] = data
+        weights = unpack(kept[WEIGHTS], str(path / WEIGHTS))
+        initializers: dict[str, dict[str, ExternalTensor]] = {}
+        for file in sorted(graph_files):
+            initializers[file] = external_tensors(kept[file], WEIGHTS, str(path / file))
+            _check_initializers(initializers[file], weights, str(path / file))
+        return cls(
+            path=path,
+            manifest=manifest,
+            weights=weights,
+            graphs={file: kept[file] for file in graph_files},
+            initializers=initializers,
+            sha256=_sha256(text),
+        )
+
+
+def bundled() -> list[str]:
+    """Names of the models inside this installation."""
+    if not MODELS.is_dir():
+        return []
+    return sorted(folder.name for folder in MODELS.iterdir() if (folder / MANIFEST).is_file())
+
+
+def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+    """Write a bundle whole or not at all.
+
+    Args:
+        path: the folder to create; a bundle that is there already is replaced.
+        manifest: every field of manifest.json but `files`, whose hashes and sizes are filled in here.
+        files: plain file name -> content.
+    Returns:
+        `path`.
+    Raises:
+        BundleError: the result would not load, or `path` holds something that is not a bundle.
+    """
+    target = Path(path)
+    for file in files:
+        check_file_name(file, str(target))
+    entries = {name: {"sha256": _sha256(data), "size": len(data)} for name, data in files.items()}
+    text = json.dumps({**manifest, "files": entries}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    _check_replaceable(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        fresh = work / target.name
+        fresh.mkdir()
+        for name, data in {**files, MANIFEST: text.encode()}.items():
+            with open(fresh / name, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        Bundle.load(fresh)
+        _replace(fresh, target, work / "replaced")
+    except OSError as error:
+        raise BundleError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _find(name: str | Path) -> Path:
+    names = bundled()
+    if isinstance(name, str) and name in names:
+        return MODELS / name
+    path = Path(name)
+    if path.is_dir():
+        return path
+    what = f"{name}: not the folder of a bundle" if path.exists() else f"no model named {str(name)!r}"
+    known = ", ".join(names) or "none"
+    raise BundleError(f"{what}; bundled models are: {known} (or give the path of a bundle)")
+
+
+def _read(path: Path, entry: FileEntry | None) -> bytes:
+    """The content of one file, which must be as `entry` says (None: the manifest, limited in size)."""
+    limit = MAX_MANIFEST_BYTES if entry is None else entry.size
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: not a regular file")
+        if entry is not None and status.st_size != limit:
+            raise BundleError(f"{path}: {status.st_size} bytes, the manifest says {limit}")
+        with open(path, "rb") as stream:
+            data = stream.read(limit + 1)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: file is missing from the bundle") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(data) > limit or (entry is not None and len(data) < limit):
+        raise BundleError(f"{path}: {len(data)} bytes, expected {'at most ' if entry is None else ''}{limit}")
+    if entry is not None and _sha256(data) != entry.sha256:
+        raise BundleError(f"{path}: content does not match the sha256 in the manifest")
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_initializers(
+    tensors: Mapping[str, ExternalTensor], weights: Mapping[str, np.ndarray], where: str
+) -> None:
+    for name, tensor in tensors.items():
+        if name not in weights:
+            raise BundleError(f"{where}: initialiser {name!r} is not in {WEIGHTS}")
+        array = weights[name]
+        wanted = ONNX_DTYPES.get(tensor.onnx_type)
+        if array.dtype.name != wanted or array.shape != tensor.shape:
+            found = f"{array.dtype.name} {list(array.shape)}"
+            expected = f"{wanted} {list(tensor.shape)}"
+            raise BundleError(f"{where}: initialiser {name!r} is {expected}, {WEIGHTS} has {found}")
+
+
+def _check_replaceable(target: Path) -> None:
+    """`target` must be free, an empty folder, or a bundle with nothing else in it."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise BundleError(f"{target}: exists and is not a bundle's folder; nothing was written")
+    present = {item.name for item in target.iterdir()}
+    if not present:
+        return
+    if MANIFEST not in present:
+        raise BundleError(f"{target}: holds files but no {MANIFEST}; nothing was written")
+    manifest = load_object(_read(target / MANIFEST, None), str(target / MANIFEST))
+    listed = manifest.get("files")
+    foreign = sorted(present - set(listed if isinstance(listed, dict) else {}) - {MANIFEST})
+    if "schema" not in manifest or foreign:
+        what = f"{foreign[0]!r}, which is no part of it" if foreign else "a foreign manifest.json"
+        raise BundleError(f"{target}: not only a bundle, it holds {what}; nothing was written")
+
+
+def _replace(fresh: Path, target: Path, old: Path) -> None:
+    """Rename `fresh` to `target`; what was there is kept at `old` until that has worked."""
+    if not target.exists():
+        os.rename(fresh, target)
+        return
+    os.rename(target, old)
+    try:
+        os.rename(fresh, target)
+    except BaseException:
+        os.rename(old, target)
+        raise

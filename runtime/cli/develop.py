@@ -1,0 +1,74 @@
+"""train, eval and export: handed to the packages that do them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from ..errors import InputError, MissingExtra
+
+_PACKAGE = __name__.split(".")[0]
+
+
+def run_train(recipe: str, overrides: Sequence[str]) -> None:
+    settings = _settings(overrides)
+    with _needs("train"):
+        from ...training.recipes import train
+    train(recipe, settings)
+
+
+def run_eval(benchmark: str, model: str, data: Path | None, as_json: bool) -> None:
+    if data is None:
+        raise InputError("eval needs --data DIR, a folder of data sets (NAME.npz with NAME.json)")
+    if not data.is_dir():
+        raise InputError(f"{data}: not a folder, expected one of data sets (NAME.npz with NAME.json)")
+    with _needs("train"):
+        from ...bench.evaluate import evaluate
+    report = evaluate(benchmark, model, data)
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
+    else:
+        _show(report)
+
+
+def run_export(run: Path, out: Path) -> None:
+    if not run.is_dir():
+        raise InputError(f"{run}: not a folder, expected a training run")
+    with _needs("export"):
+        from ...export import export_run
+    export_run(run, out)
+    typer.echo(f"wrote {out}")
+
+
+@contextmanager
+def _needs(extra: str) -> Iterator[None]:
+    """Turns a missing package into one line that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        module = error.name or str(error)
+        if module.split(".")[0] == _PACKAGE:
+            raise InputError(f"this installation has no {module}") from error
+        raise MissingExtra(f"{module} is not installed: pip install 'motionrt[{extra}]'") from error
+
+
+def _settings(overrides: Sequence[str]) -> dict[str, str]:
+    settings: dict[str, str] = {}
+    for override in overrides:
+        key, equals, value = override.partition("=")
+        if not key or not equals:
+            raise InputError(f"{override!r}: expected KEY=VALUE")
+        settings[key] = value
+    return settings
+
+
+def _show(report: dict[str, Any], indent: str = "") -> None:
+    for key, value in report.items():
+        if isinstance(value, dict):
+            typer.echo(f"{indent}{key}")
+            _show(value, indent + "  ")
+        else:
+            typer.echo(f"{indent}{key}: {f'{value:.4g}' if isinstance(value, float) else value}")

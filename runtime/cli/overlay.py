@@ -1,0 +1,97 @@
+"""A copy of a video with skeletons and labels drawn into it."""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..io import Frame
+from ..io.pose import require
+from ..recognizer import Decision
+from ..skeleton import Layout
+
+MAX_FPS = 120.0
+_COLOURS_BGR = ((80, 220, 80), (80, 160, 255), (255, 140, 80), (200, 100, 255), (80, 230, 230))
+_INK_BGR, _PAPER_BGR = (255, 255, 255), (0, 0, 0)
+
+
+class Overlay:
+    """Writes an .mp4, which appears at `path` only if nothing failed.
+
+    The rate is that of the first two images; where nobody was found, the image before is repeated.
+    """
+
+    def __init__(self, path: Path) -> None:
+        if path.suffix.lower() != ".mp4":
+            raise InputError(f"{path}: the overlay is written as .mp4")
+        if not path.parent.is_dir():
+            raise InputError(f"{path}: its folder does not exist")
+        self._cv2: Any = require("cv2")
+        self._path = path
+        self._writer: Any = None
+        self._start_s = 0.0
+        self._fps = 0.0
+        self._written = 0
+        self._current: tuple[float, np.ndarray] | None = None  # time, image [H, W, 3] being drawn on
+
+    def __enter__(self) -> "Overlay":
+        self._folder = Path(tempfile.mkdtemp(prefix=f".{self._path.stem}-", dir=self._path.parent))
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if self._current:
+                self._fps = self._fps or 1.0
+                self._write(self._current[0], self._current[1])
+            if self._writer is not None:
+                self._writer.release()
+            if self._written and (kind is None or issubclass(kind, KeyboardInterrupt)):
+                os.replace(self._folder / self._path.name, self._path)
+        finally:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def add(self, frame: Frame, decision: Decision) -> None:
+        """Draw one person; the people of one image share its time. Raises InputError without an image."""
+        if frame.image is None or frame.pixels is None:
+            raise InputError(f"{self._path}: --overlay needs a video source")
+        if self._current is None or frame.t != self._current[0]:
+            if self._current is None:
+                self._start_s = frame.t
+            else:
+                self._fps = self._fps or min(MAX_FPS, 1 / max(frame.t - self._current[0], 1 / MAX_FPS))
+                self._write(*self._current)
+            self._current = frame.t, np.ascontiguousarray(frame.image[..., ::-1])
+        self._draw(self._current[1], frame, decision)
+
+    def _write(self, t: float, image: np.ndarray) -> None:
+        height, width = image.shape[:2]
+        if self._writer is None:
+            codec = self._cv2.VideoWriter_fourcc(*"mp4v")
+            target = str(self._folder / self._path.name)
+            self._writer = self._cv2.VideoWriter(target, codec, self._fps, (width, height))
+            if not self._writer.isOpened():
+                raise InputError(f"{self._path}: OpenCV cannot write this video")
+        while self._written <= round((t - self._start_s) * self._fps):
+            self._writer.write(image)
+            self._written += 1
+
+    def _draw(self, image: np.ndarray, frame: Frame, decision: Decision) -> None:
+        assert frame.pixels is not None
+        cv2, colour = self._cv2, _COLOURS_BGR[frame.person % len(_COLOURS_BGR)]
+        visible = np.asarray(np.isfinite(frame.pixels).all(axis=-1))  # [V]
+        points = [(int(x), int(y)) for x, y in np.nan_to_num(frame.pixels)]
+        for joint, parent in Layout.load(frame.layout).edges:
+            if visible[joint] and visible[parent]:
+                cv2.line(image, points[joint], points[parent], colour, 2, cv2.LINE_AA)
+        if not visible.any():
+            return
+        left, top = frame.pixels[visible].min(axis=0)
+        where = max(0, int(left)), max(20, int(top) - 10)
+        text = f"{decision.label} {decision.score:.2f}"
+        for ink, thickness in ((_PAPER_BGR, 4), (_INK_BGR, 1)):
+            cv2.putText(image, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, ink, thickness, cv2.LINE_AA)

@@ -1,0 +1,151 @@
+"""How decisions are told: JSON lines, or a timeline of labels."""
+
+import json
+import sys
+from array import array
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from ..io import Frame
+from ..recognizer import Decision
+from .timeline import Segment, Timeline
+
+TOP = 5
+
+
+@dataclass(slots=True)
+class Summary:
+    """Counts over all sources: frames that came in, of these dropped; latency of every decision."""
+
+    frames: int = 0
+    dropped: int = 0
+    latencies_ms: "array[float]" = field(default_factory=lambda: array("d"))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Latencies are None where nothing was decided."""
+        names = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
+        values = (
+            [None] * 4
+            if not self.latencies_ms
+            else np.percentile(self.latencies_ms, (50, 90, 99, 100)).tolist()
+        )
+        latency = {name: value and round(value, 4) for name, value in zip(names, values, strict=True)}
+        return {"frames": self.frames, "dropped": self.dropped, **latency}
+
+
+class Report(Protocol):
+    """Where decisions go; `begin` and `end` enclose one source."""
+
+    def begin(self, source: str) -> None: ...
+    def decide(self, frame: Frame, decision: Decision) -> None: ...
+    def end(self) -> None: ...
+    def summarize(self, summary: Summary) -> None: ...
+
+
+class JsonReport:
+    """One JSON object a decision, then the summary; with several sources each decision names its own."""
+
+    def __init__(self, name_sources: bool) -> None:
+        self._name_sources = name_sources
+        self._source: dict[str, str] = {}
+
+    def begin(self, source: str) -> None:
+        self._source = {"source": source} if self._name_sources else {}
+
+    def decide(self, frame: Frame, decision: Decision) -> None:
+        _write_line(
+            {
+                **self._source,
+                "t": round(frame.t, 6),
+                "person": frame.person,
+                "label": decision.label,
+                "score": round(decision.score, 4),
+                "top": [[label, round(score, 4)] for label, score in decision.top(TOP)],
+                "event": decision.event,
+                **_about_event(decision),
+                "latency_ms": round(decision.latency_ms, 4),
+            }
+        )
+
+    def end(self) -> None:
+        pass
+
+    def summarize(self, summary: Summary) -> None:
+        _write_line({"summary": summary.as_dict()})
+
+
+class TextReport:
+    """A line for every stretch of one label, as it ends; on a terminal, also what is seen now."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live = Live(console=self._console, transient=True, refresh_per_second=10)
+        self._timelines: dict[int, Timeline] = {}
+        self._now: dict[int, str] = {}
+
+    def begin(self, source: str) -> None:
+        from rich.text import Text
+
+        self._console.print(Text(source, style="bold"))
+        if self._console.is_terminal:
+            self._live.start()
+
+    def decide(self, frame: Frame, decision: Decision) -> None:
+        timeline = self._timelines.setdefault(frame.person, Timeline())
+        if decision.status == "lost":
+            self._show(frame.person, timeline.finish())
+            self._now.pop(frame.person, None)
+        else:
+            self._show(frame.person, timeline.add(frame.t, decision.label, decision.score))
+            self._now[frame.person] = f"{decision.label} {decision.score:.2f}"
+        if self._live.is_started:
+            self._live.update("  now: " + ", ".join(self._now.values()))
+
+    def end(self) -> None:
+        for person, timeline in self._timelines.items():
+            self._show(person, timeline.finish())
+        self._live.stop()
+        self._timelines.clear()
+        self._now.clear()
+
+    def summarize(self, summary: Summary) -> None:
+        told = summary.as_dict()
+        latency = ", ".join(
+            f"{name.removesuffix('_ms')} {told[name]:.2f}"
+            for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")
+            if told[name]
+        )
+        self._console.print(
+            f"{told['frames']} frames, {told['dropped']} dropped; latency in ms: {latency or 'none'}"
+        )
+
+    def _show(self, person: int, segment: Segment | None) -> None:
+        if segment is None:
+            return
+        from rich.text import Text
+
+        who = f"person {person}  " if len(self._timelines) > 1 else ""
+        line = (
+            f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {who}{segment.label:22} {segment.score:.2f}"
+        )
+        self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
+
+
+def _about_event(decision: Decision) -> dict[str, Any]:
+    """What is told besides of an event: the action that it is of and, of an onset, when that began."""
+    about: dict[str, Any] = {}
+    if decision.event is not None:
+        about["event_label"] = decision.event_label
+    if decision.since is not None:
+        about["since"] = round(decision.since, 6)
+    return about
+
+
+def _write_line(value: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.flush()

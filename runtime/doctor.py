@@ -1,0 +1,69 @@
+"""What works in this installation, and why the rest does not."""
+
+import importlib.metadata
+import os
+import platform
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from . import backends
+from .bundle import Bundle, bundled
+from .errors import MotionError
+
+# Optional feature -> modules it needs; the feature's name is the extra that installs them.
+EXTRAS = {
+    "train": ("torch", "accelerate"),
+    "export": ("torch", "onnx", "onnxscript"),
+    "webcam": ("mediapipe", "cv2"),
+    "io": ("rtmlib", "cv2"),
+}
+
+
+def doctor() -> dict[str, Any]:
+    """Examine the installation.
+
+    Returns:
+        "versions" and "machine": name -> text. "core", and by name "backends", "extras" and "models": None if
+        it works, else the reason why not.
+    """
+    return {
+        "versions": {
+            "motionrt": _version("motionrt"),
+            "python": platform.python_version(),
+            "numpy": _version("numpy"),
+            "onnxruntime": _version("onnxruntime"),
+        },
+        "machine": {"system": platform.platform(), "cpu_cores": str(os.cpu_count())},
+        "core": _problem(import_module, f"{__package__}._core"),
+        "backends": backends.available(),
+        "extras": {extra: _missing(extra, modules) for extra, modules in EXTRAS.items()},
+        "models": {name: _problem(Bundle.load, name) for name in bundled()},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _problem(action: Any, *arguments: Any) -> str | None:
+    try:
+        action(*arguments)
+    except (MotionError, ImportError) as error:
+        return str(error)
+    return None
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # made unimportable
+        return False
+
+
+def _missing(extra: str, modules: tuple[str, ...]) -> str | None:
+    missing = [module for module in modules if not _is_installed(module)]
+    return f"{', '.join(missing)} not installed: pip install 'motionrt[{extra}]'" if missing else None

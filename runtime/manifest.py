@@ -1,0 +1,294 @@
+"""manifest.json: what a bundle says about itself, as typed values."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import BundleError
+from .frontend import Frontend
+
+SCHEMA = 1
+TASKS = ("recognition",)
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+MAX_LABELS = 10_000
+MAX_TEXT = 10_000
+MAX_FILE_BYTES = 4 * 1024**3
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
+
+Shape = tuple[int | str, ...]  # a text is a size chosen at run time, e.g. ("M", 15, 3)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """How logits become decisions.
+
+    Attributes:
+        temperature: logits are divided by it.
+        smooth_s: time constant of the scores, seconds.
+        on, off: score at which an action starts, and below which it ends.
+        hold_s: how long the score must stay at `on`, seconds.
+    """
+
+    temperature: float
+    smooth_s: float
+    on: float
+    off: float
+    hold_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graph:
+    """One ONNX file and the tensors it takes and gives."""
+
+    file: str
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileEntry:
+    """Hash (64 hex digits) and size (bytes) of one file."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """A recognition bundle's manifest; `joints`, `state` and `features` are V, S and D of the step graph."""
+
+    name: str
+    task: str
+    license: str
+    layout: str
+    fps: float
+    frontend: Frontend
+    decision: Thresholds
+    labels: tuple[str, ...]
+    none: str | None
+    model: dict[str, Any]
+    graphs: dict[str, Graph]
+    metrics: dict[str, Any]
+    files: dict[str, FileEntry]
+    receptive_field: int
+    delay: int
+    state: int
+    features: int
+    joints: int
+
+    @property
+    def none_index(self) -> int:
+        """Index of the label that means no action, -1 if the model has none."""
+        return -1 if self.none is None else self.labels.index(self.none)
+
+    @property
+    def non_commercial(self) -> bool:
+        return _NON_COMMERCIAL.search(self.license) is not None
+
+
+def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
+    """Check every field of a manifest.
+
+    Args:
+        raw: the JSON object.
+        where: names the file in errors.
+    Raises:
+        BundleError: names the field, its value and what was expected.
+    """
+    top = _Fields(raw, where)
+    if top.get("schema") != SCHEMA or type(raw["schema"]) is not int:
+        raise BundleError(
+            f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}"
+        )
+    task = top.text("task")
+    if task not in TASKS:
+        raise BundleError(f"{where}: task {task!r}, expected one of {', '.join(TASKS)}")
+    files = {name: _file_entry(name, top.section("files"), where) for name in top.mapping("files")}
+    graphs = {name: _graph(top.section("graphs").section(name)) for name in top.mapping("graphs")}
+    labels = top.texts("labels")
+    none = None if top.get("none") is None else top.text("none")
+    model = top.section("model")
+    frontend, decision = top.section("frontend"), top.section("decision")
+    fps = top.number("fps", 1, 1000)
+    manifest = Manifest(
+        name=top.text("name"),
+        task=task,
+        license=top.text("license"),
+        layout=top.text("layout"),
+        fps=fps,
+        frontend=Frontend(
+            rate_hz=fps,
+            facing_s=frontend.number("facing_s", 0, 3600),
+            reach_m=frontend.number("reach_m", 0.01, 1000),
+            max_gap_s=frontend.number("max_gap_s", 0.001, 60),
+        ),
+        decision=Thresholds(
+            temperature=decision.number("temperature", 1e-3, 1e3),
+            smooth_s=decision.number("smooth_s", 0, 3600),
+            on=decision.number("on", 0, 1),
+            off=decision.number("off", 0, 1),
+            hold_s=decision.number("hold_s", 0, 60),
+        ),
+        labels=labels,
+        none=none,
+        model=dict(top.mapping("model")),
+        graphs=graphs,
+        metrics=dict(top.mapping("metrics")),
+        files=files,
+        receptive_field=model.integer("receptive_field", 1, 1_000_000),
+        delay=model.integer("delay", 0, 1_000_000),
+        state=model.integer("state", 1, 100_000_000),
+        features=model.integer("features", 1, 1_000_000),
+        joints=_joints(graphs, where),
+    )
+    _check_labels(manifest, where)
+    _check_files(manifest, where)
+    _check_graphs(manifest, where)
+    return manifest
+
+
+def _check_labels(manifest: Manifest, where: str) -> None:
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise BundleError(f"{where}: labels: a label occurs twice")
+    if manifest.none is not None and manifest.none not in manifest.labels:
+        raise BundleError(f"{where}: none: {manifest.none!r} is not one of the labels")
+    if len(manifest.labels) - (manifest.none is not None) < 1:
+        raise BundleError(f"{where}: labels: no label besides {manifest.none!r}")
+    if manifest.decision.off > manifest.decision.on:
+        raise BundleError(
+            f"{where}: decision: off {manifest.decision.off} is above on {manifest.decision.on}"
+        )
+
+
+def _check_files(manifest: Manifest, where: str) -> None:
+    wanted = [WEIGHTS, *(graph.file for graph in manifest.graphs.values())]
+    for file in wanted:
+        if file not in manifest.files:
+            raise BundleError(f"{where}: {file!r} is not listed under files")
+
+
+def _joints(graphs: dict[str, Graph], where: str) -> int:
+    """V, the last but one size of the step graph's input `frame`."""
+    shape = graphs["step"].inputs.get("frame", ()) if "step" in graphs else ()
+    if len(shape) != 3 or not isinstance(shape[1], int):
+        raise BundleError(f"{where}: graphs: a step graph with an input frame [M, joints, 3] is needed")
+    return shape[1]
+
+
+def _check_graphs(manifest: Manifest, where: str) -> None:
+    M, T = "M", "T"
+    V, S, D, C = manifest.joints, manifest.state, manifest.features, len(manifest.labels)
+    expected: dict[str, tuple[dict[str, Shape], dict[str, Shape]]] = {
+        "step": (
+            {"frame": (M, V, 3), "state": (M, S)},
+            {"logits": (M, C), "features": (M, D), "state_out": (M, S)},
+        ),
+        "clip": ({"frames": (M, T, V, 3)}, {"logits": (M, T, C), "features": (M, T, D)}),
+    }
+    for name, graph in manifest.graphs.items():
+        if name not in expected:
+            raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected step and clip")
+        inputs, outputs = expected[name]
+        for kind, found, wanted in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
+            if found != wanted:
+                raise BundleError(
+                    f"{where}: graphs.{name}.{kind}: {_shapes(found)}, expected {_shapes(wanted)}"
+                )
+
+
+def _shapes(tensors: dict[str, Shape]) -> str:
+    return ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in tensors.items()) or "nothing"
+
+
+def _graph(fields: "_Fields") -> Graph:
+    file = fields.text("file")
+    check_file_name(file, fields.where)
+    return Graph(file=file, inputs=_tensors(fields, "inputs"), outputs=_tensors(fields, "outputs"))
+
+
+def _tensors(fields: "_Fields", key: str) -> dict[str, Shape]:
+    tensors = fields.mapping(key)
+    for name, shape in tensors.items():
+        good = isinstance(shape, list) and all(
+            (type(size) is int and size > 0) or (isinstance(size, str) and size != "") for size in shape
+        )
+        if not good:
+            raise BundleError(
+                f"{fields.where}.{key}.{name}: {shape!r}, expected a list of sizes or names of sizes"
+            )
+    return {name: tuple(shape) for name, shape in tensors.items()}
+
+
+def _file_entry(name: str, files: "_Fields", where: str) -> FileEntry:
+    check_file_name(name, where)
+    entry = files.section(name)
+    sha256 = entry.text("sha256")
+    if not _SHA256.fullmatch(sha256):
+        raise BundleError(f"{where}: files.{name}.sha256: {sha256!r}, expected 64 lower-case hex digits")
+    return FileEntry(sha256=sha256, size=entry.integer("size", 0, MAX_FILE_BYTES))
+
+
+def check_file_name(name: str, where: str) -> None:
+    """A bundle's files lie directly in its folder: no path, no hidden file, not the manifest itself."""
+    if not _FILE_NAME.fullmatch(name) or name.lower() == MANIFEST:
+        raise BundleError(
+            f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'"
+        )
+
+
+class _Fields:
+    """Typed access to a JSON object; an error names the field by its path."""
+
+    def __init__(self, raw: Mapping[str, Any], where: str) -> None:
+        self._raw = raw
+        self.where = where
+
+    def get(self, key: str) -> Any:
+        if key not in self._raw:
+            raise BundleError(f"{self.where}: {key} is missing")
+        return self._raw[key]
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
+            raise self._error(key, f"a text of 1 to {MAX_TEXT} characters")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.get(key)
+        good = isinstance(value, list) and all(
+            isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value
+        )
+        if not good or not 0 < len(value) <= MAX_LABELS:
+            raise self._error(key, f"a list of 1 to {MAX_LABELS} texts")
+        return tuple(value)
+
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.get(key)
+        if type(value) not in (int, float) or not math.isfinite(value) or not low <= value <= high:
+            raise self._error(key, f"a number from {low} to {high}")
+        return float(value)
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.get(key)
+        if type(value) is not int or not low <= value <= high:
+            raise self._error(key, f"a whole number from {low} to {high}")
+        return value
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        value = self.get(key)
+        if not isinstance(value, dict):
+            raise self._error(key, "an object")
+        return value
+
+    def section(self, key: str) -> "_Fields":
+        return _Fields(self.mapping(key), f"{self.where}: {key}")
+
+    def _error(self, key: str, expected: str) -> BundleError:
+        text = repr(self._raw[key])
+        return BundleError(f"{self.where}: {key}: {text[:80]}, expected {expected}")
