@@ -154,9 +154,7 @@ def _sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _check_initializers(
-    tensors: Mapping[str, ExternalTensor], weights: Mapping[str, np.ndarray], where: str
-) -> None:
+def _check_initializers(tensors: Mapping[str, ExternalTensor], weights: Mapping[str, np.ndarray], where: str) -> None:
     for name, tensor in tensors.items():
         if name not in weights:
             raise BundleError(f"{where}: initialiser {name!r} is not in {WEIGHTS}")

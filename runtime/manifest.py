@@ -102,9 +102,7 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     """
     top = _Fields(raw, where)
     if top.get("schema") != SCHEMA or type(raw["schema"]) is not int:
-        raise BundleError(
-            f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}"
-        )
+        raise BundleError(f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}")
     task = top.text("task")
     if task not in TASKS:
         raise BundleError(f"{where}: task {task!r}, expected one of {', '.join(TASKS)}")
@@ -160,9 +158,7 @@ def _check_labels(manifest: Manifest, where: str) -> None:
     if len(manifest.labels) - (manifest.none is not None) < 1:
         raise BundleError(f"{where}: labels: no label besides {manifest.none!r}")
     if manifest.decision.off > manifest.decision.on:
-        raise BundleError(
-            f"{where}: decision: off {manifest.decision.off} is above on {manifest.decision.on}"
-        )
+        raise BundleError(f"{where}: decision: off {manifest.decision.off} is above on {manifest.decision.on}")
 
 
 def _check_files(manifest: Manifest, where: str) -> None:
@@ -196,9 +192,7 @@ def _check_graphs(manifest: Manifest, where: str) -> None:
         inputs, outputs = expected[name]
         for kind, found, wanted in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
             if found != wanted:
-                raise BundleError(
-                    f"{where}: graphs.{name}.{kind}: {_shapes(found)}, expected {_shapes(wanted)}"
-                )
+                raise BundleError(f"{where}: graphs.{name}.{kind}: {_shapes(found)}, expected {_shapes(wanted)}")
 
 
 def _shapes(tensors: dict[str, Shape]) -> str:
@@ -218,9 +212,7 @@ def _tensors(fields: "_Fields", key: str) -> dict[str, Shape]:
             (type(size) is int and size > 0) or (isinstance(size, str) and size != "") for size in shape
         )
         if not good:
-            raise BundleError(
-                f"{fields.where}.{key}.{name}: {shape!r}, expected a list of sizes or names of sizes"
-            )
+            raise BundleError(f"{fields.where}.{key}.{name}: {shape!r}, expected a list of sizes or names of sizes")
     return {name: tuple(shape) for name, shape in tensors.items()}
 
 
@@ -236,9 +228,7 @@ def _file_entry(name: str, files: "_Fields", where: str) -> FileEntry:
 def check_file_name(name: str, where: str) -> None:
     """A bundle's files lie directly in its folder: no path, no hidden file, not the manifest itself."""
     if not _FILE_NAME.fullmatch(name) or name.lower() == MANIFEST:
-        raise BundleError(
-            f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'"
-        )
+        raise BundleError(f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'")
 
 
 class _Fields:
@@ -261,9 +251,7 @@ class _Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.get(key)
-        good = isinstance(value, list) and all(
-            isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value
-        )
+        good = isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value)
         if not good or not 0 < len(value) <= MAX_LABELS:
             raise self._error(key, f"a list of 1 to {MAX_LABELS} texts")
         return tuple(value)

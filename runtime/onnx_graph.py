@@ -80,8 +80,7 @@ def _check_location(
     foreign = [location for location in locations if location != weights_file]
     if foreign:
         raise BundleError(
-            f"{where}: tensor {tensor.name!r} names the external file {foreign[0]!r}, "
-            f"only {weights_file!r} is allowed"
+            f"{where}: tensor {tensor.name!r} names the external file {foreign[0]!r}, only {weights_file!r} is allowed"
         )
     if locations and path != _MAIN_INITIALIZER:
         raise BundleError(f"{where}: tensor {tensor.name!r} is external but no initialiser of the main graph")
@@ -118,9 +117,7 @@ def _tensor(data: bytes, start: int, end: int, where: str) -> tuple[ExternalTens
             _expect(wire == _VARINT, where)
             location_kind = value
     if (location_kind == _EXTERNAL) != (len(locations) == 1) or has_entries != bool(locations):
-        raise BundleError(
-            f"{where}: tensor {name!r} must have one external location or be stored inside the graph"
-        )
+        raise BundleError(f"{where}: tensor {name!r} must have one external location or be stored inside the graph")
     return ExternalTensor(name=name, onnx_type=onnx_type, shape=tuple(shape)), locations
 
 

@@ -76,9 +76,7 @@ class Recognizer:
         self._backend = backend
         self._layout = Layout.load(manifest.layout)
         self._session = _session(bundle, self._layout)
-        self._sources: dict[
-            str, tuple[Layout, int]
-        ] = {}  # layout name -> (layout, its number in the session)
+        self._sources: dict[str, tuple[Layout, int]] = {}  # layout name -> (layout, its number in the session)
         self._states: dict[int, np.ndarray] = {}  # person -> [1, S]
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
 
@@ -250,8 +248,7 @@ def _session(bundle: Bundle, layout: Layout) -> Session:
     manifest = bundle.manifest
     if len(layout.joints) != manifest.joints:
         raise BundleError(
-            f"{bundle.path}: its graphs take {manifest.joints} joints, "
-            f"layout {layout.name!r} has {len(layout.joints)}"
+            f"{bundle.path}: its graphs take {manifest.joints} joints, layout {layout.name!r} has {len(layout.joints)}"
         )
     return manifest.frontend.session(
         layout,
@@ -275,8 +272,7 @@ def _check_confidence(confidence: ArrayLike, layout: Layout) -> np.ndarray:
     array = numbers("confidence", confidence, np.float32)
     if array.shape != (len(layout.joints),):
         raise LayoutError(
-            f"confidence has shape {list(array.shape)}, "
-            f"expected [{len(layout.joints)}] for layout {layout.name}"
+            f"confidence has shape {list(array.shape)}, expected [{len(layout.joints)}] for layout {layout.name}"
         )
     return array
 

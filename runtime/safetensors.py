@@ -60,9 +60,7 @@ def unpack(data: bytes, where: str) -> dict[str, np.ndarray]:
     tensors: dict[str, np.ndarray] = {}
     for name, (dtype, shape, (begin, end)) in entries.items():
         if (start + begin) % dtype.itemsize:
-            raise BundleError(
-                f"{where}: tensor {name!r} is not aligned to its {dtype.itemsize}-byte elements"
-            )
+            raise BundleError(f"{where}: tensor {name!r} is not aligned to its {dtype.itemsize}-byte elements")
         count = (end - begin) // dtype.itemsize
         tensors[name] = np.frombuffer(data, dtype, count, start + begin).reshape(shape)
     return tensors
@@ -92,9 +90,7 @@ def pack(tensors: Mapping[str, np.ndarray]) -> bytes:
         offset += array.nbytes
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-(_LENGTH_BYTES + len(text)) % ALIGN_BYTES)
-    return b"".join(
-        [len(text).to_bytes(_LENGTH_BYTES, "little"), text, *(arrays[name].tobytes() for name in order)]
-    )
+    return b"".join([len(text).to_bytes(_LENGTH_BYTES, "little"), text, *(arrays[name].tobytes() for name in order)])
 
 
 def _check_metadata(metadata: Any, where: str) -> None:
@@ -116,9 +112,7 @@ def _entry(entry: Any, where: str) -> tuple[np.dtype[Any], tuple[int, ...], tupl
         raise BundleError(f"{where}: data_offsets {str(span)[:80]}, expected [begin, end] with begin <= end")
     expected = math.prod(shape) * dtype.itemsize
     if span[1] - span[0] != expected:
-        raise BundleError(
-            f"{where}: {span[1] - span[0]} bytes, shape {shape} of {entry['dtype']} needs {expected}"
-        )
+        raise BundleError(f"{where}: {span[1] - span[0]} bytes, shape {shape} of {entry['dtype']} needs {expected}")
     return dtype, tuple(shape), (span[0], span[1])
 
 
@@ -133,9 +127,7 @@ def _check_coverage(spans: dict[str, tuple[int, int]], size: int, where: str) ->
         if end > size:
             raise BundleError(f"{where}: tensor {name!r} ends at byte {end} of {size}")
         if begin != position:
-            what = (
-                "overlaps the tensor before it" if begin < position else f"leaves a hole at byte {position}"
-            )
+            what = "overlaps the tensor before it" if begin < position else f"leaves a hole at byte {position}"
             raise BundleError(f"{where}: tensor {name!r} {what}")
         position = end
     if position != size:

@@ -154,9 +154,7 @@ def _weights(target: Layout, source: Layout) -> NDArray[np.float32]:
     rows = {joint: target._row(joint, source) for joint in target.joints}
     missing = [joint for joint, row in rows.items() if row is None]
     if missing:
-        raise LayoutError(
-            f"{target.name} cannot be made from {source.name}, which lacks {', '.join(missing)}"
-        )
+        raise LayoutError(f"{target.name} cannot be made from {source.name}, which lacks {', '.join(missing)}")
     weights = np.array(list(rows.values()), dtype=np.float32)
     weights.setflags(write=False)
     return weights

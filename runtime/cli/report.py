@@ -26,11 +26,7 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Latencies are None where nothing was decided."""
         names = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
-        values = (
-            [None] * 4
-            if not self.latencies_ms
-            else np.percentile(self.latencies_ms, (50, 90, 99, 100)).tolist()
-        )
+        values = [None] * 4 if not self.latencies_ms else np.percentile(self.latencies_ms, (50, 90, 99, 100)).tolist()
         latency = {name: value and round(value, 4) for name, value in zip(names, values, strict=True)}
         return {"frames": self.frames, "dropped": self.dropped, **latency}
 
@@ -120,9 +116,7 @@ class TextReport:
             for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")
             if told[name]
         )
-        self._console.print(
-            f"{told['frames']} frames, {told['dropped']} dropped; latency in ms: {latency or 'none'}"
-        )
+        self._console.print(f"{told['frames']} frames, {told['dropped']} dropped; latency in ms: {latency or 'none'}")
 
     def _show(self, person: int, segment: Segment | None) -> None:
         if segment is None:
@@ -130,9 +124,7 @@ class TextReport:
         from rich.text import Text
 
         who = f"person {person}  " if len(self._timelines) > 1 else ""
-        line = (
-            f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {who}{segment.label:22} {segment.score:.2f}"
-        )
+        line = f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {who}{segment.label:22} {segment.score:.2f}"
         self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
 
 

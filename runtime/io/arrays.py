@@ -63,9 +63,7 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
 
 def write_npz(motion: Motion, path: Path) -> None:
     """Writes what `read_npz` reads, `meta` as far as it is text and numbers, through a file beside `path`."""
-    arrays: dict[str, Any] = {
-        key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)
-    }
+    arrays: dict[str, Any] = {key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)}
     for name in ("joints", "fps", "layout", "confidence", "timestamps"):
         if getattr(motion, name) is not None:
             arrays[name] = getattr(motion, name)

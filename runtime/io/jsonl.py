@@ -30,9 +30,7 @@ def parse_message(text: str, layout: str | None = None) -> Frame:
     except (ValueError, RecursionError) as error:
         raise InputError(f"is not a whole JSON message ({error})") from None
     if not isinstance(message, dict):
-        raise InputError(
-            f"is a JSON {type(message).__name__}, expected an object with 't', 'layout', 'joints'"
-        )
+        raise InputError(f"is a JSON {type(message).__name__}, expected an object with 't', 'layout', 'joints'")
     t, person = message.get("t"), message.get("person", 0)
     if not isinstance(t, int | float) or not abs(t) < MAX_SECONDS:
         raise InputError(f"'t' is {t!r}, expected seconds")

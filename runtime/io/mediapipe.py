@@ -25,9 +25,7 @@ class MediaPipe:
     def __init__(self) -> None:
         mediapipe = require("mediapipe")
         if not hasattr(mediapipe, "solutions"):
-            raise MissingExtra(
-                'this mediapipe carries no pose model: pip install "motionrt[webcam]" (0.10.21)'
-            )
+            raise MissingExtra('this mediapipe carries no pose model: pip install "motionrt[webcam]" (0.10.21)')
         with _quiet():
             self._pose: Any = mediapipe.solutions.pose.Pose(model_complexity=1)
             self._pose.process(np.zeros((64, 64, 3), np.uint8))

@@ -104,17 +104,11 @@ def _parse(text: str) -> list[Track]:
             try:
                 rows = np.array([fields(JOINT_FIELDS, where) for _ in range(joints)], np.float32)
             except ValueError:
-                raise InputError(
-                    f"is cut short or damaged at {where}: a word where a number was expected"
-                ) from None
+                raise InputError(f"is cut short or damaged at {where}: a word where a number was expected") from None
             track = tracks.setdefault(body, _empty(total))
-            absent = np.all(
-                rows[:, :3] == 0, axis=1, keepdims=True
-            )  # the sensor writes a joint it lacks as zeros
+            absent = np.all(rows[:, :3] == 0, axis=1, keepdims=True)  # the sensor writes a joint it lacks as zeros
             track.joints[t] = np.where(absent, np.nan, rows[:, :3])
-            track.confidence[t] = np.where(
-                absent[:, 0], 0, rows[:, -1] / 2
-            )  # 0 not tracked, 1 inferred, 2 tracked
+            track.confidence[t] = np.where(absent[:, 0], 0, rows[:, -1] / 2)  # 0 not tracked, 1 inferred, 2 tracked
     return [track for track in tracks.values() if track.seen.any()]
 
 

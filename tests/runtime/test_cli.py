@@ -116,7 +116,8 @@ def test_recognize_json_is_an_object_a_decision_and_a_summary(run: Any, models: 
     *decisions, last = result.objects
     assert result.status == 0 and len(decisions) == 130
     for k, decision in enumerate(decisions):
-        assert list(decision) == ["t", "person", "label", "score", "top", "event", "latency_ms"]
+        about = {None: [], "onset": ["event_label", "since"], "offset": ["event_label"]}[decision["event"]]
+        assert list(decision) == ["t", "person", "label", "score", "top", "event", *about, "latency_ms"]
         assert decision["t"] == pytest.approx(k / tiny.FPS) and decision["person"] == 0
         assert 0 <= decision["score"] <= 1 and decision["latency_ms"] > 0
         assert decision["top"][0] == [decision["label"], decision["score"]] and len(decision["top"]) == 3

@@ -1,0 +1,1 @@
+"""Measurements: what the README claims is printed by a command in here."""

@@ -1,0 +1,32 @@
+"""The model card of a recognition bundle."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def model_card(manifest: dict[str, Any], weight_bytes: int, picture: str | None) -> str:
+    """Markdown: what the model is, knows, was trained on and may be used for."""
+    model, labels = manifest["model"], manifest["labels"]
+    metrics = manifest["metrics"].get("validation", {})
+    measured = "".join(f"- {name}: {metrics[name]:.1f} %\n" for name in ("top1", "macro_top1") if name in metrics)
+    return f"""# {manifest["name"]}
+
+A streaming action recogniser (StreamGCN): skeletons in layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a
+second in, {len(labels)} labels out. It is causal: it never waits for a frame to come (delay {model["delay"]}), and it
+remembers {model["receptive_field"]} frames ({model["receptive_field"] / manifest["fps"]:.1f} s).
+
+- Channels {", ".join(map(str, model["channels"]))}; {weight_bytes / 4 / 1e3:.0f} k parameters,
+  {weight_bytes / 2**20:.1f} MiB in fp32.
+- Labels: {", ".join(labels)}.
+
+## Validation clips, at the end of training
+{measured or "None were held out." + chr(10)}{f"{chr(10)}![Confusion matrix]({picture}){chr(10)}" if picture else ""}
+## Licence
+{manifest["license"]}
+
+## Limits
+It was trained on whole bodies seen mostly from the front by depth cameras, and on motion capture. It has not been
+tested on children, on people who sit in wheelchairs or use aids, or from above. An action that none of its labels
+names can be taken for one of them. It must not decide alone where a mistake can hurt.
+"""

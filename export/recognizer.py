@@ -1,0 +1,157 @@
+"""A trained StreamGCN as a recognition bundle: folded weights once, a step graph, a clip graph, a model card."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch.export import Dim
+
+from ..runtime.backends import create
+from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.errors import InputError
+from ..runtime.manifest import SCHEMA, WEIGHTS, Thresholds
+from ..training import vocabulary
+from ..training.clips import SET_ASIDE
+from ..training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
+from .card import model_card
+from .graphs import to_onnx
+
+PICTURE = "confusion.png"
+TOLERANCE = 1e-4  # of ONNX Runtime against torch, on logits
+THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
+
+
+def export_run(run: Path, out: Path) -> Bundle:
+    """Write the bundle `out` from the folder of a finished run.
+
+    `run/decision.json`, if there, holds thresholds that replace the default ones.
+
+    Raises:
+        InputError: the run is not finished, or its files do not fit each other.
+    """
+    about = read_json(run / "recipe.json")
+    recipe, labels = about["recipe"], about["labels"]
+    network = load_network(run, about["model"])
+    thresholds = asdict(THRESHOLDS)
+    if (run / "decision.json").is_file():
+        thresholds |= read_json(run / "decision.json")
+    manifest = {
+        "schema": SCHEMA,
+        "name": out.name,
+        "task": "recognition",
+        "license": recipe["licence"],
+        "layout": recipe["layout"],
+        "fps": network.config.fps,
+        "frontend": {key: value for key, value in recipe["frontend"].items() if key != "rate_hz"},
+        "decision": thresholds,
+        "labels": labels,
+        "none": vocabulary.NONE if vocabulary.NONE in labels else None,
+        "model": {
+            **about["model"],
+            "receptive_field": network.receptive_field,
+            "delay": network.delay,
+            "state": network.state_size,
+            "features": network.config.channels[-1],
+        },
+        "graphs": signatures(network),
+        "metrics": last_metrics(run),
+    }
+    files = {WEIGHTS: save(network.state_dict()), **graphs(network)}
+    files |= {name: (run / name).read_bytes() for name in (SET_ASIDE, PICTURE) if (run / name).is_file()}
+    files["MODEL_CARD.md"] = model_card(manifest, len(files[WEIGHTS]), PICTURE if PICTURE in files else None).encode()
+    bundle = Bundle.load(write_bundle(out, manifest, files))
+    check_parity(bundle, network)
+    return bundle
+
+
+def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:
+    """The run's averaged network, folded for inference."""
+    path = run / "model.safetensors"
+    if not path.is_file():
+        raise InputError(f"{path}: no such file; the run has not finished, resume it with `motionrt train`")
+    tuples: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
+    model = StreamGCN(StreamGCNConfig(**tuples)).eval()
+    try:
+        model.load_state_dict(load_file(path))
+    except (RuntimeError, SafetensorError) as error:
+        raise InputError(f"{path}: not the weights of this run's network ({str(error).splitlines()[0]})") from None
+    return fold(model).requires_grad_(False)
+
+
+def graphs(network: StreamGCN) -> dict[str, bytes]:
+    """File name -> ONNX graph."""
+    V, M, T = network.config.joints, Dim("M"), Dim("T", min=2)
+    frame, state = torch.zeros(2, V, 3), network.new_state(2)
+    return {
+        "step.onnx": to_onnx(
+            network,
+            network.step,
+            {"frame": frame, "state": state},
+            ("logits", "features", "state_out"),
+            ({0: M}, {0: M}),
+        ),
+        "clip.onnx": to_onnx(
+            network,
+            lambda frames: network(frames)[:2],
+            {"frames": torch.zeros(2, 7, V, 3)},
+            ("logits", "features"),
+            ({0: M, 1: T},),
+        ),
+    }
+
+
+def signatures(network: StreamGCN) -> dict[str, Any]:
+    """The manifest's `graphs`."""
+    V, S, C, D = network.config.joints, network.state_size, network.config.classes, network.config.channels[-1]
+    return {
+        "step": {
+            "file": "step.onnx",
+            "inputs": {"frame": ["M", V, 3], "state": ["M", S]},
+            "outputs": {"logits": ["M", C], "features": ["M", D], "state_out": ["M", S]},
+        },
+        "clip": {
+            "file": "clip.onnx",
+            "inputs": {"frames": ["M", "T", V, 3]},
+            "outputs": {"logits": ["M", "T", C], "features": ["M", "T", D]},
+        },
+    }
+
+
+@torch.no_grad()
+def check_parity(bundle: Bundle, network: StreamGCN) -> None:
+    """The bundle's two graphs against the network, on one random walk; `tests/` does it on real clips."""
+    backend = create("onnx", bundle)
+    steps = np.random.default_rng(0).normal(0, 0.03, (40, network.config.joints, 3))
+    frames = np.cumsum(steps, 0).astype(np.float32)
+    wanted = network(torch.from_numpy(frames)[None])[0][0].numpy()
+    state, stepped = backend.new_state(1), []
+    for frame in frames:
+        logits, _, state = backend.step(state, frame[None])
+        stepped.append(logits[0])
+    for name, found in (("clip.onnx", backend.clip(frames)[0]), ("step.onnx", np.array(stepped))):
+        worst = float(np.abs(found - wanted).max())
+        if not worst <= TOLERANCE:
+            raise RuntimeError(f"{bundle.path / name}: logits differ from the network's by {worst:.1e}")
+
+
+def last_metrics(run: Path) -> dict[str, Any]:
+    """The last line of the run's metrics, as measured on its validation clips."""
+    path = run / "metrics.jsonl"
+    lines = path.read_text().splitlines() if path.is_file() else []
+    return {"validation": json.loads(lines[-1])} if lines else {}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; expected the folder of a training run") from None
+    except ValueError as error:
+        raise InputError(f"{path}: not JSON ({error})") from None

@@ -1,0 +1,76 @@
+"""Accuracy of a network on whole clips, while it trains and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from ..runtime.frontend import Frontend, prepare
+from ..runtime.skeleton import Layout
+from . import vocabulary
+from .clips import Clip, resample
+from .tasks import pad
+
+
+class Validation:
+    """Measures networks on `clips`; a clip's class is that of the highest mean logit over its frames, `none` aside.
+
+    Attributes:
+        confusion: [C, C] clips of the last measurement by their class (row) and the class said (column).
+    """
+
+    def __init__(self, clips: Sequence[Clip], layout: Layout, frontend: Frontend, labels: Sequence[str]):
+        rate = frontend.rate_hz
+        self.labels = tuple(labels)
+        self.asked = [i for i, label in enumerate(labels) if label != vocabulary.NONE]
+        self.clips = [
+            (
+                prepare(resample(clip.joints, max(2, round(clip.seconds * rate))), frontend, layout),
+                self.labels.index(clip.label or ""),
+            )
+            for clip in sorted(clips, key=lambda clip: clip.seconds)
+        ]
+        self.confusion = np.zeros((len(labels), len(labels)), int)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, batch: int = 32) -> dict[str, float]:
+        """Top-1 in percent, over all clips and as the mean over their classes; nothing where there are no clips."""
+        model.eval()
+        self.confusion[:] = 0
+        for begin in range(0, len(self.clips), batch):
+            part = self.clips[begin : begin + batch]
+            T = max(len(frames) for frames, _ in part)
+            logits = model(torch.from_numpy(np.stack([pad(frames, T) for frames, _ in part])))[0].numpy()
+            for (frames, target), row in zip(part, logits, strict=True):
+                said = self.asked[int(row[: len(frames)].mean(0)[self.asked].argmax())]
+                self.confusion[target, said] += 1
+        counts = self.confusion.sum(1)
+        if not counts.any():
+            return {}
+        right, seen = self.confusion.diagonal(), counts > 0
+        return {
+            "top1": 100 * float(right.sum() / counts.sum()),
+            "macro_top1": 100 * float((right[seen] / counts[seen]).mean()),
+        }
+
+    def picture(self, path: Path) -> None:
+        """Draw the confusion matrix, rows normalised, of the classes that the clips have."""
+        from matplotlib.figure import Figure
+
+        shown = np.flatnonzero(self.confusion.sum(1) + self.confusion.sum(0))
+        names = [self.labels[i] for i in shown]
+        matrix = self.confusion[np.ix_(shown, shown)]
+        share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+        figure = Figure(figsize=(2 + 0.27 * len(shown),) * 2, layout="constrained")
+        axes = figure.add_subplot(xlabel="said", ylabel="done")
+        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+        axes.set_xticks(range(len(names)), names, rotation=90)
+        axes.set_yticks(range(len(names)), names)
+        for row, column in np.argwhere(matrix > 0):
+            colour = "white" if share[row, column] > 0.5 else "black"
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", size=7, color=colour)
+        figure.savefig(path, dpi=80)

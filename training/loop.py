@@ -1,0 +1,177 @@
+"""One training loop for every recogniser: accelerate, EMA, checkpoints to resume from, TensorBoard, a progress bar."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from .tasks import Sample, collate
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LoopConfig:
+    """How long and how to train."""
+
+    steps: int
+    batch: int = 32
+    lr: float = 2e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.1  # share of the steps
+    clip_norm: float = 2.0
+    smoothing: float = 0.1  # of the labels
+    frame_loss: float = 0.5  # weight of the loss of single frames beside that of whole segments
+    ema: float = 0.99
+    precision: str = "bf16"  # of accelerate: no, bf16, fp16
+    checkpoint_every: int = 150  # steps
+    validate_every: int = 250  # steps
+    seed: int = 0
+
+
+class Task(Protocol):
+    def batch(self, step: int, size: int) -> list[Sample]: ...
+
+
+def fit(
+    model: nn.Module,
+    task: Task,
+    config: LoopConfig,
+    run: Path,
+    validate: Callable[[nn.Module], dict[str, float]],
+) -> nn.Module | None:
+    """Train `model`, resuming from `run` if it holds a checkpoint; the averaged (EMA) model, in the main process.
+
+    Every process of a multi-process run takes its own part of a batch. Writes run/checkpoint, run/metrics.jsonl and
+    TensorBoard events.
+    """
+    accelerator = Accelerator(mixed_precision=config.precision, log_with="tensorboard", project_dir=run)
+    accelerator.init_trackers("tensorboard")
+    set_seed(config.seed)
+    average = Average(model, config.ema)
+    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.lr, total_steps=config.steps, pct_start=config.warmup
+    )
+    model, optimizer = accelerator.prepare(model, optimizer)
+    accelerator.register_for_checkpointing(schedule, average)
+    begin = resume(accelerator, run)
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+
+    with progress(accelerator) as bar:
+        row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
+        for step in range(begin, config.steps):
+            arrays = collate(task.batch(step, config.batch)[mine])
+            batch = {name: torch.from_numpy(array).to(accelerator.device) for name, array in arrays.items()}
+            model.train()
+            with accelerator.autocast():
+                logits, *_ = model(batch["frames"])
+            loss = recognition_loss(logits.float(), batch, config)
+            accelerator.backward(loss)
+            accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            average.update(accelerator.unwrap_model(model))
+            bar.update(row, advance=1, loss=float(loss.detach()))
+            accelerator.log({"loss": float(loss.detach()), "lr": schedule.get_last_lr()[0]}, step)
+            done = step + 1
+            if accelerator.is_main_process and (done % config.validate_every == 0 or done == config.steps):
+                metrics = {"step": done, "loss": float(loss.detach())} | validate(average.model)
+                accelerator.log(metrics, step)
+                with (run / "metrics.jsonl").open("a") as file:
+                    file.write(json.dumps(metrics) + "\n")
+            if done % config.checkpoint_every == 0 or done == config.steps:
+                checkpoint(accelerator, run, done)
+    accelerator.end_training()
+    return average.model if accelerator.is_main_process else None
+
+
+def recognition_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:
+    """Cross-entropy of every segment's mean logits, and of every frame's by its weight."""
+    logits, targets, weights = logits_NTC.flatten(0, 1), batch["targets"].flatten(), batch["weights"].flatten()
+    segments = batch["segments"].flatten()
+    inside = segments >= 0
+    count = torch.bincount(segments[inside], minlength=len(batch["classes"]))
+    total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, segments[inside], logits[inside])
+    seen = count > 0
+    clip_loss = cross_entropy(total[seen] / count[seen, None], batch["classes"][seen], label_smoothing=config.smoothing)
+    frame_loss = cross_entropy(logits, targets.clamp(min=0), reduction="none", label_smoothing=config.smoothing)
+    weights = weights * (targets >= 0)
+    return clip_loss + config.frame_loss * (frame_loss * weights).sum() / weights.sum()
+
+
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Weights of convolutions and linear layers decay; adjacencies, offsets and batch-norms do not."""
+    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    groups: tuple[list[Tensor], list[Tensor]] = ([], [])
+    for parameter in model.parameters():
+        groups[id(parameter) not in decayed].append(parameter)
+    return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
+
+
+class Average:
+    """Exponential moving average of a model's parameters, with a short memory at first; batch-norm statistics copied."""
+
+    def __init__(self, model: nn.Module, decay: float):
+        self.model = type(model)(model.config)
+        self.model.load_state_dict(model.state_dict())
+        self.model.eval()
+        self.decay, self.updates = decay, 0
+
+    @torch.no_grad()
+    def update(self, model: nn.Module) -> None:
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
+            mine.lerp_(theirs.to(mine), 1 - decay)
+        for kept, current in zip(self.model.buffers(), model.buffers(), strict=True):
+            kept.copy_(current)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "updates": self.updates}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.updates = state["updates"]
+
+
+def checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
+    """Replace run/checkpoint; whoever is interrupted keeps the old one."""
+    new, old = run / "checkpoint.new", run / "checkpoint"
+    accelerator.save_state(str(new))
+    if accelerator.is_main_process:
+        (new / "step.json").write_text(json.dumps({"step": step}))
+        shutil.rmtree(old, ignore_errors=True)
+        new.rename(old)
+    accelerator.wait_for_everyone()
+
+
+def resume(accelerator: Accelerator, run: Path) -> int:
+    """Load run/checkpoint if there is one; returns the steps already done."""
+    for folder in (run / "checkpoint", run / "checkpoint.new"):
+        if (folder / "step.json").is_file():
+            accelerator.load_state(str(folder))
+            return int(json.loads((folder / "step.json").read_text())["step"])
+    return 0
+
+
+def progress(accelerator: Accelerator) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("loss {task.fields[loss]:.3f}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        disable=not accelerator.is_main_process,
+    )

@@ -1,0 +1,1 @@
+"""Networks, each written once as an `nn.Module`."""
