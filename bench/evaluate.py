@@ -46,18 +46,14 @@ def evaluate(benchmark: str, model: str, data: Path) -> dict[str, Any]:
 
 
 def live(recognizer: Recognizer, data: Path) -> dict[str, Any]:
-    """Every labelled clip of the vocabulary that the model was neither trained on nor had set aside."""
-    aside = set_aside(recognizer)
+    """Every clip with a label of the vocabulary, but for those that the model was trained on or had set aside."""
 
     def label(clip_set: ClipSet, i: int) -> str | None:
-        name = vocabulary.label(clip_set.clips[i])
-        return name if name and fingerprint(clip_set, i) not in aside else None
+        return vocabulary.label(clip_set.clips[i])
 
-    protocol = (
-        "vocabulary labels; clips of the training folds and other clips of validation subjects left out; "
-        "each clip stepped from its first frame to its last"
-    )
-    return {"protocol": protocol} | figures(answers(recognizer, data, label))
+    said, left_out = answers(recognizer, data, label)
+    protocol = "clips with a label of the vocabulary, each stepped whole; left out: clips that the model set aside"
+    return {"protocol": protocol, "left_out": left_out, **figures(said)}
 
 
 def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
@@ -73,12 +69,10 @@ def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
         record = clip_set.clips[i]
         return record["action"] if record.get("ds") == "nw-ucla" and record["view"] == 3 else None
 
-    every = answers(recognizer, data, label)
-    return {
-        "protocol": "NW-UCLA cross-view: trained on views 1 and 2, tested on the folder's clips of view 3",
-        **figures(every),
-        "without_copies": figures([answer for answer in every if answer.fingerprint not in trained]),
-    }
+    said, left_out = answers(recognizer, data, label)
+    protocol = "NW-UCLA cross-view: trained on views 1 and 2, tested on the clips of view 3, each stepped whole"
+    new = [answer for answer in said if answer.fingerprint not in trained]
+    return {"protocol": protocol, "left_out": left_out, **figures(said), "without_copies": figures(new)}
 
 
 BENCHMARKS: dict[str, Callable[[Recognizer, Path], dict[str, Any]]] = {
@@ -98,29 +92,37 @@ class Answer:
     fingerprint: str
 
 
-def answers(recognizer: Recognizer, data: Path, label: Callable[[ClipSet, int], str | None]) -> list[Answer]:
-    """The recogniser's answers for the clips to which `label` gives a label.
+def answers(
+    recognizer: Recognizer, data: Path, label: Callable[[ClipSet, int], str | None]
+) -> tuple[list[Answer], int]:
+    """The recogniser's answers for the clips to which `label` gives a label, and how many were left out.
+
+    Clips that the model was trained on, or that were set aside with them, are left out.
 
     Raises:
-        InputError: it gives none.
+        InputError: no clip is left.
     """
-    chosen = [
-        (clip_set, i, wanted)
+    labelled = [
+        (clip_set, i, wanted, fingerprint(clip_set, i))
         for clip_set in clip_sets(data)
         for i in range(len(clip_set))
         if (wanted := label(clip_set, i)) is not None
     ]
+    aside = set_aside(recognizer)
+    chosen = [clip for clip in labelled if clip[3] not in aside]
     if not chosen:
-        raise InputError(f"{data}: no clip of this benchmark in the folder's clip sets")
-    return [
+        left_out = f" but {len(labelled)} that the model set aside" if labelled else ""
+        raise InputError(f"{data}: no clip of this benchmark in the folder's clip sets{left_out}")
+    said = [
         Answer(
             wanted=wanted,
             said=recognizer.recognize(clip_set[i]).label,
             source=vocabulary.source(clip_set.clips[i]),
-            fingerprint=fingerprint(clip_set, i),
+            fingerprint=name,
         )
-        for clip_set, i, wanted in progress(chosen, "clips")
+        for clip_set, i, wanted, name in progress(chosen, "clips")
     ]
+    return said, len(labelled) - len(chosen)
 
 
 def figures(answers: Sequence[Answer]) -> dict[str, Any]:

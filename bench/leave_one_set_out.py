@@ -20,8 +20,6 @@ from ..training.clips import clip_sets
 from ..training.recipes import train
 from .evaluate import answers, figures
 
-SOURCES = ("nw-ucla", "msr-action3d", "utkinect", "florence3d", "bandai")
-
 
 def shared_labels(data: Path) -> dict[str, set[str]]:
     """Per set, its labels that another set has too."""
@@ -30,7 +28,7 @@ def shared_labels(data: Path) -> dict[str, set[str]]:
         for record in clip_set.clips:
             if name := vocabulary.label(record):
                 sources[name].add(vocabulary.source(record))
-    return {s: {name for name, found in sources.items() if s in found and len(found) > 1} for s in SOURCES}
+    return {s: {name for name, found in sources.items() if s in found and len(found) > 1} for s in vocabulary.SOURCES}
 
 
 def measure(source: str, labels: set[str], data: Path, runs: Path, settings: dict[str, str]) -> dict[str, Any]:
@@ -43,7 +41,8 @@ def measure(source: str, labels: set[str], data: Path, runs: Path, settings: dic
         name = vocabulary.label(record)
         return name if name in labels and vocabulary.source(record) == source else None
 
-    return figures(answers(recognizer, data, label))
+    said, _ = answers(recognizer, data, label)
+    return figures(said)
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,11 @@ def export_run(run: Path, out: Path) -> Bundle:
         InputError: the run is not finished, or its files do not fit each other.
     """
     about = read_json(run / "recipe.json")
-    recipe, labels = about["recipe"], about["labels"]
-    network = load_network(run, about["model"])
+    try:
+        recipe, labels, model = about["recipe"], about["labels"], about["model"]
+    except KeyError as error:
+        raise InputError(f"{run / 'recipe.json'}: has no {error}; expected that of a recogniser's run") from None
+    network = load_network(run, model)
     thresholds = asdict(THRESHOLDS)
     if (run / "decision.json").is_file():
         thresholds |= read_json(run / "decision.json")
@@ -54,7 +58,7 @@ def export_run(run: Path, out: Path) -> Bundle:
         "labels": labels,
         "none": vocabulary.NONE if vocabulary.NONE in labels else None,
         "model": {
-            **about["model"],
+            **model,
             "receptive_field": network.receptive_field,
             "delay": network.delay,
             "state": network.state_size,
@@ -66,9 +70,9 @@ def export_run(run: Path, out: Path) -> Bundle:
     files = {WEIGHTS: save(network.state_dict()), **graphs(network)}
     files |= {name: (run / name).read_bytes() for name in (SET_ASIDE, PICTURE) if (run / name).is_file()}
     files["MODEL_CARD.md"] = model_card(manifest, len(files[WEIGHTS]), PICTURE if PICTURE in files else None).encode()
-    bundle = Bundle.load(write_bundle(out, manifest, files))
-    check_parity(bundle, network)
-    return bundle
+    with tempfile.TemporaryDirectory() as folder:
+        check_parity(Bundle.load(write_bundle(Path(folder) / out.name, manifest, files)), network)
+    return Bundle.load(write_bundle(out, manifest, files))
 
 
 def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:
@@ -77,10 +81,10 @@ def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:
     if not path.is_file():
         raise InputError(f"{path}: no such file; the run has not finished, resume it with `motionrt train`")
     tuples: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in config.items()}
-    model = StreamGCN(StreamGCNConfig(**tuples)).eval()
     try:
+        model = StreamGCN(StreamGCNConfig(**tuples)).eval()
         model.load_state_dict(load_file(path))
-    except (RuntimeError, SafetensorError) as error:
+    except (RuntimeError, TypeError, SafetensorError) as error:
         raise InputError(f"{path}: not the weights of this run's network ({str(error).splitlines()[0]})") from None
     return fold(model).requires_grad_(False)
 

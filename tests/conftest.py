@@ -1,8 +1,9 @@
 import os
 from pathlib import Path
 
-import motionrt
 import pytest
+
+import motionrt
 from motionrt.runtime.motion import Motion
 
 

@@ -49,7 +49,7 @@ def other_body(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray
 
 
 def other_sensor(joints: np.ndarray, rate_hz: float, rng: Generator) -> np.ndarray:
-    """What sensors do to motion: smoothing, jitter, drift, a lower frame rate, joints that freeze or are lost."""
+    """What sensors do to motion: smoothing, jitter, drift, a lower frame rate, a joint that freezes to the root."""
     T, V, _ = joints.shape
     if rng.random() < 0.3:
         size = int(rng.integers(2, 6))

@@ -112,7 +112,7 @@ def active_span(joints: np.ndarray, fps: float, share: float = 0.12) -> tuple[in
 
 
 def heading(joints: np.ndarray, layout: Layout) -> np.ndarray:
-    """Direction [T] in which a person faces, radians, continuous over time."""
+    """Direction [T] to a person's left in the ground plane, radians, continuous over time; it turns as they turn."""
     left, right = layout.facing
     across = joints[:, list(left)].sum(1) - joints[:, list(right)].sum(1)
     return np.unwrap(np.arctan2(across[:, 2], across[:, 0]))

@@ -18,6 +18,8 @@ from torch.nn.functional import cross_entropy
 
 from .tasks import Sample, collate
 
+CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last one may be half written
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
@@ -120,7 +122,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 
 
 class Average:
-    """Exponential moving average of a model's parameters, with a short memory at first; batch-norm statistics copied."""
+    """Exponential moving average of a model's parameters, short at first; batch-norm statistics are copied."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.model = type(model)(model.config)
@@ -146,19 +148,22 @@ class Average:
 
 
 def checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
-    """Replace run/checkpoint; whoever is interrupted keeps the old one."""
-    new, old = run / "checkpoint.new", run / "checkpoint"
+    """Replace run/checkpoint; at every moment one whole checkpoint is there under one of the names in `CHECKPOINTS`."""
+    current, old, new = (run / name for name in CHECKPOINTS)
     accelerator.save_state(str(new))
+    accelerator.wait_for_everyone()  # until every process has written its part
     if accelerator.is_main_process:
         (new / "step.json").write_text(json.dumps({"step": step}))
         shutil.rmtree(old, ignore_errors=True)
-        new.rename(old)
+        if current.exists():
+            current.rename(old)
+        new.rename(current)
     accelerator.wait_for_everyone()
 
 
 def resume(accelerator: Accelerator, run: Path) -> int:
-    """Load run/checkpoint if there is one; returns the steps already done."""
-    for folder in (run / "checkpoint", run / "checkpoint.new"):
+    """Load the newest whole checkpoint if there is one; returns the steps already done."""
+    for folder in (run / name for name in CHECKPOINTS[:2]):
         if (folder / "step.json").is_file():
             accelerator.load_state(str(folder))
             return int(json.loads((folder / "step.json").read_text())["step"])

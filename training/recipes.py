@@ -6,6 +6,7 @@ A recipe is a function that returns a frozen `Recipe`; `key=value` replaces one 
 from __future__ import annotations
 
 import json
+import os
 import types
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from .evaluation import Validation
 from .loop import LoopConfig, Task, fit
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .tasks import ClipTask, LiveTask
+from .vocabulary import SOURCES
 
 KINECT_LICENCE = "trained on Kinect data sets for research use (NW-UCLA, MSR-Action3D, UTKinect, Florence 3D)"
 BANDAI_LICENCE = "Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0)"
@@ -68,6 +70,7 @@ def nwucla_stream() -> Recipe:
     )
 
 
+PRECISIONS = ("no", "bf16", "fp16")
 RECIPES = {"live": live, "nwucla-stream": nwucla_stream}
 
 
@@ -79,8 +82,10 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     """
     if recipe not in RECIPES:
         raise InputError(f"unknown recipe {recipe!r}; there are {', '.join(RECIPES)}")
-    run = Path(overrides.pop("run", f"runs/{recipe}"))
-    chosen = override(RECIPES[recipe](), overrides)
+    settings = dict(overrides)
+    run = Path(settings.pop("run", f"runs/{recipe}"))
+    chosen = override(RECIPES[recipe](), settings)
+    check(chosen)
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.loop.seed)
@@ -98,7 +103,7 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     about = {"recipe": asdict(chosen), "labels": labels, "model": asdict(model.config)}
     describe(run, json.loads(json.dumps(about)))
     if recipe == "live":
-        (run / SET_ASIDE).write_text(json.dumps(set_aside(Path(chosen.data))))
+        (run / SET_ASIDE).write_text(json.dumps(set_aside(Path(chosen.data), chosen.leave_out)))
     validation = Validation(held_out, layout, chosen.frontend, labels)
     trained = fit(model, task, chosen.loop, run, validation)
     if trained is not None:
@@ -128,39 +133,89 @@ def data_of(recipe: Recipe, layout: Layout) -> tuple[Task, list[Clip], tuple[str
         task = ClipTask(clips=clips, layout=layout, frontend=recipe.frontend, labels=labels, seed=seed)
     if not clips:
         raise InputError(f"{data}: no clip that recipe {recipe.name} trains on")
+    if recipe.hold_out is not None and not held_out:
+        raise InputError(f"hold_out={recipe.hold_out}: no training subject of that number in {data}")
+    if isinstance(task, ClipTask) and recipe.loop.batch > len(clips):
+        raise InputError(f"batch={recipe.loop.batch}: more than the {len(clips)} clips to train on")
     return task, [clip for clip in held_out if clip.label in labels], labels
 
 
-def set_aside(data: Path) -> list[str]:
-    """Fingerprints of the labelled clips in `data` that belong to no validation fold; an evaluation leaves them out."""
+def set_aside(data: Path, leave_out: str | None) -> list[str]:
+    """Fingerprints of the labelled clips in `data` that are trained on or near to those, in no validation fold."""
     clips = [
         (vocabulary.in_validation(record), fingerprint(clip_set, i))
         for clip_set in clip_sets(data)
         for i, record in enumerate(clip_set.clips)
-        if vocabulary.label(record)
+        if vocabulary.label(record) and vocabulary.source(record) != leave_out
     ]
     validation = {name for inside, name in clips if inside}
     return sorted({name for _, name in clips} - validation)
 
 
 def describe(run: Path, about: dict[str, Any]) -> None:
-    """Write run/recipe.json, or make sure that the run there is the same."""
+    """Write run/recipe.json, or make sure that the run there is the same; one process of several writes."""
     path = run / "recipe.json"
     if path.exists():
-        if json.loads(path.read_text()) != about:
+        try:
+            before = json.loads(path.read_text())
+            same = essence(before) == essence(about)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
+        if not same:
             raise InputError(f"{run}: holds a run with other settings; choose another folder with run=PATH")
-        return
-    run.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(about, indent=1) + "\n")
+    elif int(os.environ.get("RANK", 0)) == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(about, indent=1) + "\n")
+        new.rename(path)
+
+
+def essence(about: dict[str, Any]) -> dict[str, Any]:
+    """A run's description without what may change when it is resumed."""
+    recipe = {key: value for key, value in about["recipe"].items() if key not in ("threads", "data")}
+    loop = {key: value for key, value in recipe["loop"].items() if not key.endswith("_every")}
+    return about | {"recipe": recipe | {"loop": loop}}
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse settings that no run can have, before anything is written.
+
+    Raises:
+        InputError: names the setting, its value and what was expected.
+    """
+    loop = recipe.loop
+    positive = {
+        "steps": loop.steps,
+        "batch": loop.batch,
+        "lr": loop.lr,
+        "clip_norm": loop.clip_norm,
+        "checkpoint_every": loop.checkpoint_every,
+        "validate_every": loop.validate_every,
+        "rate_hz": recipe.frontend.rate_hz,
+        "max_gap_s": recipe.frontend.max_gap_s,
+        "reach_m": recipe.frontend.reach_m,
+        "threads": recipe.threads if recipe.threads is not None else 1,
+        "subset": recipe.subset if recipe.subset is not None else 1,
+        "channels": min(recipe.channels) / 4,  # one quarter a temporal branch
+    }
+    for key, value in positive.items():
+        if not 0 < value < float("inf") or (key == "channels" and value < 1):
+            raise InputError(f"{key}: expected {'numbers of at least 4' if key == 'channels' else 'a number above 0'}")
+    if loop.precision not in PRECISIONS:
+        raise InputError(f"precision={loop.precision}: expected {', '.join(PRECISIONS)}")
+    if recipe.leave_out not in (None, *SOURCES):
+        raise InputError(f"leave_out={recipe.leave_out}: expected {', '.join(SOURCES)}")
 
 
 def override(recipe: Recipe, values: dict[str, str]) -> Recipe:
     """Replace fields of a recipe, its loop or its front end by `values`, converted to the fields' types."""
     parts: dict[str, Any] = {"loop": recipe.loop, "frontend": recipe.frontend, "": recipe}
     known = {field.name: part for part, config in parts.items() for field in fields(config)}
+    for fixed in ("name", "loop", "frontend"):
+        del known[fixed]
     changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
     for key, text in values.items():
-        if key not in known or key in ("name", "loop", "frontend"):
+        if key not in known:
             raise InputError(f"recipe {recipe.name} has no setting {key!r}; there are {', '.join(sorted(known))}")
         part = known[key]
         changes[part][key] = convert(key, text, get_type_hints(type(parts[part]))[key])

@@ -61,9 +61,9 @@ class LiveTask:
         frames = prepare(stream.joints[:T], self.frontend, self.layout)
         frames = augment.turn(frames, rng.normal(0, 0.2), np.zeros(2))
         segments = stream.segments[:T].copy()
-        for i in range(len(stream.classes)):  # a segment cut off early shows too little of its action
-            inside, whole = (segments == i).sum(), (stream.segments == i).sum()
-            if inside < min(0.7 * whole, 2 * self.frontend.rate_hz):
+        for i, target in enumerate(stream.classes):  # a segment that is cut off before it shows its action names none
+            shown = (stream.segments == i) & (stream.targets == target)
+            if shown[:T].sum() < min(0.7 * shown.sum(), 2 * self.frontend.rate_hz):
                 segments[segments == i] = -1
         return Sample(
             frames=frames,
@@ -90,10 +90,8 @@ class LiveTask:
         return Segment(joints=joints, target=len(self.labels) - 1, actions=())
 
     def action(self, rng: Generator) -> Segment:
-        known = self.labels[:-1]
+        known = [label for label in self.labels if label in self.by_label]
         label = None if None in self.by_label and rng.random() < 0.15 else known[rng.integers(len(known))]
-        if label not in self.by_label:  # a label whose only source was left out
-            return self.action(rng)
         clips = self.by_label[label]
         source = sorted(clips)[rng.integers(len(clips))]
         clip = clips[source][rng.integers(len(clips[source]))]

@@ -15,6 +15,7 @@ MIRRORED = {
     "turn left": "turn right",
     "turn right": "turn left",
 }
+SOURCES = ("nw-ucla", "msr-action3d", "utkinect", "florence3d", "bandai")
 VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set
 KNOWN_ELSEWHERE = ("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal")  # too near to labels to be unknown
 
@@ -54,6 +55,11 @@ def unknown(record: dict[str, Any]) -> bool:
 def usable(record: dict[str, Any]) -> bool:
     """Whether a clip teaches something: it has a label, or is surely none of them."""
     return label(record) is not None or unknown(record)
+
+
+def recording(record: dict[str, Any]) -> str:
+    """The recording that a clip of no known source was cut from; several clips can come from one."""
+    return str(record.get("cmu_trial") or record.get("trial") or record.get("id"))
 
 
 def held_out(record: dict[str, Any]) -> bool:

@@ -25,8 +25,8 @@ def run_eval(benchmark: str, model: str, data: Path | None, as_json: bool) -> No
         raise InputError("eval needs --data DIR, a folder of data sets (NAME.npz with NAME.json)")
     if not data.is_dir():
         raise InputError(f"{data}: not a folder, expected one of data sets (NAME.npz with NAME.json)")
-    with _needs("train"):
-        from ...bench.evaluate import evaluate
+    from ...bench.evaluate import evaluate
+
     report = evaluate(benchmark, model, data)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))

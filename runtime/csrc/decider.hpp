@@ -112,9 +112,11 @@ class Decider {
     const int best = best_action(scores_);
     best_frames_ = best == best_ ? best_frames_ + 1 : 1;
     best_ = best;
-    // After rest an action begins with the movement, whatever it is taken for at first; after another action, when
-    // it becomes the likelier one.
-    if (active_ >= 0 && best != active_) acting_frames_ = std::min(acting_frames_, best_frames_);
+    // After rest an action begins with the movement, whatever it was taken for at first; after another action that
+    // went on for a while, when it became the likelier one.
+    ++told_frames_;
+    if (active_ >= 0 && best != active_ && told_frames_ > config_.rate_hz * kReviseS)
+      acting_frames_ = std::min(acting_frames_, best_frames_);
     if (active_ >= 0 && scores_[active_] < config_.off) {
       pending_ = event(Event::offset, active_);
       active_ = -1;
@@ -124,12 +126,15 @@ class Decider {
     candidate_ = rising ? best : -1;
     if (held_ < hold_) return;
     pending_ = event(Event::onset, best);
-    pending_.event_age_s = (std::max<std::int64_t>(acting_frames_, 1) - 1) / config_.rate_hz;
+    const double lag_s = std::log(2.) * config_.smooth_s;  // of a smoothed score at a half
+    pending_.event_age_s = (std::max<std::int64_t>(acting_frames_, 1) - 1) / config_.rate_hz + lag_s;
+    told_frames_ = 0;
     active_ = best;
     candidate_ = -1;
     held_ = 0;
   }
 
+  static constexpr double kReviseS = 1.0;  // an action told within this time before another one was taken for it
   static constexpr double kActed = 0.5;  // share of the score that was not none, at its highest
   const Config& config_;
   const double blend_;
@@ -140,7 +145,8 @@ class Decider {
   std::int64_t observed_ = 0;
   double acted_ = 0;
   int active_ = -1, candidate_ = -1, best_ = -1;
-  std::int64_t held_ = 0, acting_frames_ = 0, best_frames_ = 0;
+  std::int64_t held_ = 0, acting_frames_ = 0, best_frames_ = 0;  // frames in a row
+  std::int64_t told_frames_ = 0;                                  // since the last onset
   Decision pending_;
 };
 

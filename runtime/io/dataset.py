@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, LayoutError
 from ..motion import Motion
 from ..skeleton import Layout
 
@@ -55,9 +55,13 @@ class ClipSet:
                 raise InputError(f"{file}: no such file; a clip set is NAME.npz beside NAME.json")
         try:
             about = json.loads(record.read_text())
-            names, clips = about["joints"], about["clips"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise InputError(f"{record}: not a clip set's record with `joints` and `clips` ({error})") from None
+            names, clips, fps = [str(name) for name in about["joints"]], about["clips"], about.get("fps")
+            for clip in clips:
+                if not float(fps or clip["fps"]) > 0:
+                    raise ValueError("fps must be above 0")
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            what = f"not a clip set's record with `joints`, `clips` and `fps`, here or in every clip ({error!r})"
+            raise InputError(f"{record}: {what}") from None
         try:
             with np.load(data, allow_pickle=False) as arrays:
                 joints, root_xz, start = (arrays[key] for key in ("joints", "root_xz", "start"))
@@ -69,9 +73,14 @@ class ClipSet:
                 f"{data}: joints {joints.shape} and root_xz {root_xz.shape}, "
                 f"expected [F, {len(names)}, 3] and [F, 2] for the joints named in {record.name}"
             )
+        if joints.dtype.kind != "f" or root_xz.dtype.kind != "f" or start.dtype.kind not in "iu":
+            raise InputError(f"{data}: joints and root_xz must be floating point numbers, start whole ones")
         if start.shape != (len(clips) + 1,) or start[0] != 0 or start[-1] != F or (np.diff(start) <= 0).any():
             raise InputError(f"{data}: start must rise from 0 to {F} in {len(clips)} clips")
-        layout = Layout.find(names)
+        try:
+            layout = Layout.find(names)
+        except LayoutError as error:
+            raise LayoutError(f"{record}: {error}") from None
         return cls(
             name=path.name,
             layout=layout,
@@ -79,5 +88,5 @@ class ClipSet:
             root_xz=root_xz,
             start=start,
             clips=tuple(clips),
-            fps=about.get("fps"),
+            fps=fps,
         )

@@ -97,8 +97,19 @@ void an_onset_tells_when_its_action_began() {
   run.see(0.3, 0.3);  // something begins: 0.4 none
   run.see(0.3, 0.4);
   CHECK_NEAR(run.see(0.9, 0).event_age_s, 2 / 20., 1e-6);
-  run.see(0.2, 0.5);  // the other one becomes the likelier
-  CHECK_NEAR(run.see(0, 0.9).event_age_s, 1 / 20., 1e-6);
+  run.see(0.2, 0.5);  // at once the other one becomes the likelier: it was that one all the time
+  CHECK_NEAR(run.see(0, 0.9).event_age_s, 4 / 20., 1e-6);
+  for (int frame = 0; frame < 40; ++frame) run.see(0, 0.9);
+  run.see(0.5, 0.4);  // after a while it is another action
+  CHECK_NEAR(run.see(0.9, 0).event_age_s, 1 / 20., 1e-6);
+}
+
+void an_onset_makes_up_for_the_smoothing() {
+  Run run(tiny_config());
+  Decision d;
+  int frames = 0;
+  while (d.event != Event::onset) d = run.see(1, 0), ++frames;
+  CHECK_NEAR(d.event_age_s, frames / 20., 1.01 / 20);
 }
 
 void none_is_no_action() {
@@ -153,6 +164,7 @@ int main() {
   an_action_must_hold();
   an_onset_wins_over_an_offset();
   an_onset_tells_when_its_action_began();
+  an_onset_makes_up_for_the_smoothing();
   none_is_no_action();
   a_restart_ends_the_action();
   a_clip_is_the_action_with_the_most_evidence();

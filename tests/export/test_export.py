@@ -1,17 +1,23 @@
 """A run's folder becomes a bundle whose graphs give the network's numbers and carry none of its weights."""
 
 import json
+import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
+from safetensors.torch import load_file, save_file  # noqa: E402
+
 from motionrt.export import export_run  # noqa: E402
-from motionrt.export.recognizer import load_network  # noqa: E402
+from motionrt.export.graphs import INLINE, bind_weights  # noqa: E402
+from motionrt.export.recognizer import check_parity, load_network  # noqa: E402
 from motionrt.runtime.backends import create  # noqa: E402
 from motionrt.runtime.bundle import Bundle  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
@@ -21,14 +27,16 @@ from motionrt.runtime.recognizer import Recognizer  # noqa: E402
 from motionrt.runtime.skeleton import Layout  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
 from motionrt.training.recipes import RECIPES  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
 
 LABELS = ["jump", "wave", "none"]
+THRESHOLDS = {"on": 0.55, "hold_s": 0.25}  # of the run; the rest as is
+METRICS = [{"step": 1, "top1": 10.0}, {"step": 2, "top1": 62.5, "macro_top1": 37.5}]
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of an untrained network."""
+    """A finished run of an untrained network, whose batch-norms have seen data."""
+    torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run")
     config = StreamGCNConfig(parents=Layout.load("core15").parents, classes=3, fps=20.0, channels=(16, 24))
@@ -37,12 +45,21 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_file(model.state_dict(), folder / "model.safetensors")
     about = {"recipe": asdict(RECIPES["live"]()), "labels": LABELS, "model": asdict(config)}
     (folder / "recipe.json").write_text(json.dumps(about))
+    (folder / "decision.json").write_text(json.dumps(THRESHOLDS))
+    (folder / "set_aside.json").write_text(json.dumps(["0123456789ab"]))
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS))
     return folder
 
 
 @pytest.fixture(scope="module")
 def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return export_run(run, tmp_path_factory.mktemp("out") / "tiny")
+
+
+@pytest.fixture
+def copy(run: Path, tmp_path: Path) -> Path:
+    """The run's folder, to be damaged."""
+    return shutil.copytree(run, tmp_path / "copy")
 
 
 def test_graphs_give_the_networks_numbers_on_real_recordings(run: Path, bundle: Bundle, samples: list[Motion]) -> None:
@@ -59,6 +76,19 @@ def test_graphs_give_the_networks_numbers_on_real_recordings(run: Path, bundle: 
             np.testing.assert_allclose(logits[0], row, atol=1e-4)
 
 
+def test_what_is_exported_is_the_network_that_was_trained(run: Path) -> None:
+    """Folded, and back from the run's file, within 1e-5 of the network before it was stored."""
+    config = json.loads((run / "recipe.json").read_text())["model"]
+    folded = load_network(run, config)
+    fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
+    trained = StreamGCN(StreamGCNConfig(**fields))
+    trained.load_state_dict(load_file(run / "model.safetensors"))
+    frames = torch.randn(2, 25, 15, 3, generator=torch.Generator().manual_seed(0))
+    for found, wanted in zip(folded(frames), trained.eval()(frames), strict=True):
+        torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    assert not any(parameter.requires_grad for parameter in folded.parameters())
+
+
 def test_several_people_are_stepped_at_once(bundle: Bundle) -> None:
     backend = create("onnx", bundle)
     frames = np.random.default_rng(0).normal(0, 0.3, (3, 15, 3)).astype(np.float32)
@@ -70,11 +100,21 @@ def test_several_people_are_stepped_at_once(bundle: Bundle) -> None:
 
 
 def test_weights_exist_once(bundle: Bundle) -> None:
-    weights = bundle.path / "weights.safetensors"
     assert set(bundle.initializers["step.onnx"]) == set(bundle.initializers["clip.onnx"]) == set(bundle.weights)
-    for graph in ("step.onnx", "clip.onnx"):
-        assert (bundle.path / graph).stat().st_size < 60_000 < weights.stat().st_size + 60_000
-        assert str(Path(__file__).parents[2]).encode() not in bundle.graphs[graph]
+    for name in ("step.onnx", "clip.onnx"):
+        graph = onnx.load(bundle.path / name, load_external_data=False).graph
+        constants = [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
+        for tensor in (*graph.initializer, *constants):
+            external = {entry.key: entry.value for entry in tensor.external_data}
+            assert external == {"location": "weights.safetensors"} or np.prod(tensor.dims) <= INLINE
+            assert not (external and tensor.raw_data)
+
+
+def test_graphs_tell_nothing_of_the_machine_they_were_made_on(bundle: Bundle, run: Path) -> None:
+    for name in ("step.onnx", "clip.onnx"):
+        content = (bundle.path / name).read_bytes()
+        for text in (str(Path(__file__).parents[2]), str(run), str(Path.home()), "site-packages", ".py"):
+            assert text.encode() not in content
 
 
 def test_a_bundle_is_a_recognizer(bundle: Bundle, samples: list[Motion]) -> None:
@@ -83,10 +123,72 @@ def test_a_bundle_is_a_recognizer(bundle: Bundle, samples: list[Motion]) -> None
     assert recognizer.recognize(samples[0]).label in LABELS
 
 
-def test_an_unfinished_run_is_refused(run: Path, tmp_path: Path) -> None:
-    (tmp_path / "recipe.json").write_bytes((run / "recipe.json").read_bytes())
-    with pytest.raises(InputError, match="has not finished"):
-        export_run(tmp_path, tmp_path / "out")
-    with pytest.raises(InputError, match="recipe.json: no such file"):
+def test_a_bundle_says_what_the_run_was(bundle: Bundle, run: Path) -> None:
+    manifest = bundle.manifest
+    recipe = json.loads((run / "recipe.json").read_text())["recipe"]
+    assert (manifest.name, manifest.layout, manifest.fps, manifest.none) == ("tiny", "core15", 20.0, "none")
+    assert manifest.license == recipe["licence"] and manifest.non_commercial
+    assert asdict(manifest.frontend) == recipe["frontend"]
+    assert asdict(manifest.decision) == {"temperature": 1.0, "smooth_s": 0.2, "off": 0.3, **THRESHOLDS}
+    assert manifest.metrics["validation"] == METRICS[-1]
+    assert json.loads((bundle.path / "set_aside.json").read_text()) == ["0123456789ab"]
+    assert "set_aside.json" in manifest.files
+    card = (bundle.path / "MODEL_CARD.md").read_text()
+    for fact in (recipe["licence"], ", ".join(LABELS), "62.5", "37.5", "core15"):
+        assert fact in card
+
+
+def test_a_network_that_the_graphs_do_not_match_is_noticed(bundle: Bundle, run: Path) -> None:
+    network = load_network(run, json.loads((run / "recipe.json").read_text())["model"])
+    check_parity(bundle, network)
+    with torch.no_grad():
+        network.head.bias[1] += 3e-4
+    with pytest.raises(RuntimeError, match=r"clip\.onnx: logits differ from the network's by 3\.0e-04"):
+        check_parity(bundle, network)
+
+
+def test_an_unfinished_run_is_refused(copy: Path, tmp_path: Path) -> None:
+    (copy / "model.safetensors").unlink()
+    with pytest.raises(InputError, match=r"model\.safetensors: no such file; the run has not finished"):
+        export_run(copy, tmp_path / "out")
+    with pytest.raises(InputError, match=r"recipe\.json: no such file"):
         export_run(tmp_path / "nowhere", tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_damaged_runs_are_refused_in_one_line(copy: Path, run: Path, tmp_path: Path) -> None:
+    def refuse(message: str) -> None:
+        with pytest.raises(InputError, match=message) as refused:
+            export_run(copy, tmp_path / "out")
+        assert "\n" not in str(refused.value)
+        assert not (tmp_path / "out").exists()
+        shutil.copytree(run, copy, dirs_exist_ok=True)
+
+    about = json.loads((run / "recipe.json").read_text())
+    (copy / "recipe.json").write_text(json.dumps(about)[:-9])
+    refuse(r"recipe\.json: not JSON")
+    about["model"]["channels"] = [16, 32]
+    (copy / "recipe.json").write_text(json.dumps(about))
+    refuse(r"model\.safetensors: not the weights of this run's network")
+    (copy / "model.safetensors").write_bytes((run / "model.safetensors").read_bytes()[:-100])
+    refuse(r"model\.safetensors: not the weights of this run's network")
+    (copy / "decision.json").write_text("{'on': 1}")
+    refuse(r"decision\.json: not JSON")
+
+
+def test_a_large_constant_that_is_no_weight_is_refused() -> None:
+    """It would be stored in every graph."""
+    made = onnx.helper.make_graph(
+        [onnx.helper.make_node("Add", ["x", "table"], ["y"])],
+        "g",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, [65])],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [65])],
+        initializer=[onnx.numpy_helper.from_array(np.zeros(65, np.float32), "table")],
+    )
+    with pytest.raises(ValueError, match=r"constant table \[65\] is not a weight"):
+        bind_weights(onnx.helper.make_model(made), {})
+    with pytest.raises(ValueError, match="initialiser table differs from the weight of that name"):
+        bind_weights(onnx.helper.make_model(made), {"table": torch.ones(65)})
+    model = onnx.helper.make_model(made)
+    bind_weights(model, {"table": torch.zeros(65)})
+    assert not model.graph.initializer[0].raw_data

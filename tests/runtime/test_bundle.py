@@ -145,9 +145,7 @@ def test_what_a_model_is_made_of_must_be_listed(path: Path, file: str) -> None:
     refused(path, f"'{file}' is not listed under files")
 
 
-@pytest.mark.parametrize(
-    "location", ["/etc/passwd", "../weights.safetensors", "other.bin", "*/_ORT_MEM_ADDR_/*"]
-)
+@pytest.mark.parametrize("location", ["/etc/passwd", "../weights.safetensors", "other.bin", "*/_ORT_MEM_ADDR_/*"])
 def test_a_graph_that_names_another_external_file_is_refused(path: Path, location: str) -> None:
     put(path, "step.onnx", tiny.step_graph(extra=[tiny.external("more", [1], location)]))
     refused(path, "step.onnx: tensor 'more' names the external file .*only 'weights.safetensors'")
@@ -381,9 +379,7 @@ def test_a_bundle_without_a_clip_graph_still_steps(tmp_path: Path) -> None:
 
 def test_a_graph_that_differs_from_the_manifest_is_refused(path: Path) -> None:
     put(path, "step.onnx", tiny.clip_graph())
-    with pytest.raises(
-        BundleError, match=r"step.onnx: inputs \['frames'\], the manifest says \['frame', 'state'\]"
-    ):
+    with pytest.raises(BundleError, match=r"step.onnx: inputs \['frames'\], the manifest says \['frame', 'state'\]"):
         backends.create("onnx", Bundle.load(path))
 
 

@@ -84,9 +84,7 @@ def start(models: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     )
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, arguments)], text=True, env=environment, **pipes
-    )
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, env=environment, **pipes)
     watchdog = threading.Timer(60, process.kill)
     watchdog.daemon = True
     watchdog.start()
@@ -131,9 +129,7 @@ def test_recognize_json_is_an_object_a_decision_and_a_summary(run: Any, models: 
 def test_several_sources_are_named_and_start_anew(run: Any, models: Path, clip: Path, tmp_path: Path) -> None:
     other = save(tmp_path / "other.npz", tiny.poses(10))
     *decisions, last = run("recognize", clip, other, clip, "--json").objects
-    assert [decision["source"] for decision in decisions] == [str(clip)] * 130 + [str(other)] * 10 + [
-        str(clip)
-    ] * 130
+    assert [decision["source"] for decision in decisions] == [str(clip)] * 130 + [str(other)] * 10 + [str(clip)] * 130
     assert [{**one, "latency_ms": 0} for one in decisions[:130]] == [
         {**one, "latency_ms": 0} for one in decisions[140:]
     ]
@@ -276,9 +272,7 @@ def test_a_bad_source_is_refused_in_one_line(run: Any, models: Path, tmp_path: P
     refused(run("recognize", source, "--json"), str(source), BAD_SOURCES[name])
 
 
-def test_a_line_cut_in_the_middle_ends_the_stream_with_one_line(
-    run: Any, models: Path, tmp_path: Path
-) -> None:
+def test_a_line_cut_in_the_middle_ends_the_stream_with_one_line(run: Any, models: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.jsonl").write_text(messages(tiny.poses(10))[:-100])
     result = run("recognize", tmp_path / "cut.jsonl", "--json")
     assert result.status == 2 and len(result.out.splitlines()) == 9
@@ -330,11 +324,7 @@ def test_wrong_usage_is_refused_in_one_line(run: Any, models: Path, arguments: l
 
 def test_debug_shows_the_traceback(run: Any, models: Path) -> None:
     result = run("recognize", "missing.npz", "--debug")
-    assert (
-        result.status == 2
-        and "Traceback" in result.err
-        and result.err.splitlines()[-1].startswith("motionrt: ")
-    )
+    assert result.status == 2 and "Traceback" in result.err and result.err.splitlines()[-1].startswith("motionrt: ")
 
 
 def test_an_unexpected_error_is_one_line_and_status_1(
@@ -415,9 +405,7 @@ def without_torch(*arguments: str | Path) -> Result:
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-@pytest.mark.parametrize(
-    "command, extra", [(["train", "live"], "train"), (["export", ".", "-o", "b"], "export")]
-)
+@pytest.mark.parametrize("command, extra", [(["train", "live"], "train"), (["export", ".", "-o", "b"], "export")])
 def test_without_torch_one_line_names_the_extra(command: list[str], extra: str) -> None:
     refused(without_torch(*command), "torch is not installed", f"pip install 'motionrt[{extra}]'")
 
@@ -425,9 +413,7 @@ def test_without_torch_one_line_names_the_extra(command: list[str], extra: str) 
 def test_eval_needs_no_torch(tmp_path: Path) -> None:
     model = tiny.tiny_bundle(tmp_path / "tiny")
     (tmp_path / "data").mkdir()
-    refused(
-        without_torch("eval", "live", "--model", model, "--data", tmp_path / "data"), str(tmp_path / "data")
-    )
+    refused(without_torch("eval", "live", "--model", model, "--data", tmp_path / "data"), str(tmp_path / "data"))
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:

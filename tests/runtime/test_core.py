@@ -10,9 +10,7 @@ import pytest
 from motionrt.runtime._core import Session
 
 V = 6  # pelvis, left hip, right hip, left shoulder, right shoulder, head
-REST = np.float32(
-    [[0, 1, 0], [0.1, 1, 0], [-0.1, 1, 0], [0.2, 1.5, 0], [-0.2, 1.5, 0], [0, 1.7, 0.05]]
-)  # faces +z
+REST = np.float32([[0, 1, 0], [0.1, 1, 0], [-0.1, 1, 0], [0.2, 1.5, 0], [-0.2, 1.5, 0], [0, 1.7, 0.05]])  # faces +z
 SKELETON = {"joints": V, "root": 0, "left": [1, 3], "right": [2, 4]}
 WAVE, JUMP, NONE = range(3)
 

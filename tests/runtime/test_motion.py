@@ -63,9 +63,7 @@ def test_what_does_not_fit_is_refused(joints, options, message):
 
 
 def test_save_and_load(tmp_path):
-    motion = clip(
-        5, 2, confidence=np.ones((5, 2, 15)), timestamps=np.arange(5) / 10.0, meta={"licence": "free"}
-    )
+    motion = clip(5, 2, confidence=np.ones((5, 2, 15)), timestamps=np.arange(5) / 10.0, meta={"licence": "free"})
     motion.save(tmp_path / "clip.npz")
     loaded = Motion.load(tmp_path / "clip.npz")
     np.testing.assert_array_equal(loaded.joints, motion.joints)

@@ -46,9 +46,7 @@ print("works")
 
 
 def works_without_torch(model: str | Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(model)], capture_output=True, text=True, timeout=60
-    )
+    done = subprocess.run([sys.executable, "-c", PROGRAM, str(model)], capture_output=True, text=True, timeout=60)
     assert (done.stdout, done.returncode) == ("works\n", 0), done.stderr
 
 

@@ -74,9 +74,7 @@ ANYWHERE: dict[str, Callable[[Any], Any]] = {
         )
     ),
     "function": lambda t: with_functions(function(constant(t))),
-    "default of a function's attribute": lambda t: with_functions(
-        function(attribute=helper.make_attribute("a", t))
-    ),
+    "default of a function's attribute": lambda t: with_functions(function(attribute=helper.make_attribute("a", t))),
     "training graph": with_training,
 }
 
@@ -92,9 +90,7 @@ def test_a_graph_without_external_data_is_fine() -> None:
     assert check(model(constant(onnx.numpy_helper.from_array(np.zeros(2, np.float32))))) == {}
 
 
-@pytest.mark.parametrize(
-    "location", [FOREIGN, "../weights.safetensors", "/etc/passwd", "", "*/_ORT_MEM_ADDR_/*"]
-)
+@pytest.mark.parametrize("location", [FOREIGN, "../weights.safetensors", "/etc/passwd", "", "*/_ORT_MEM_ADDR_/*"])
 def test_a_foreign_location_is_refused_by_name(location: str) -> None:
     with pytest.raises(BundleError) as caught:
         check(model(initializer=[tiny.external("w", [2], location)]))

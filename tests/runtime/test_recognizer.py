@@ -26,9 +26,7 @@ def recognizer(bundle: Path) -> Recognizer:
 
 
 def play(recognizer: Recognizer, joints: np.ndarray, person: int = 0, start: float = 0.0) -> list[Decision]:
-    return [
-        recognizer.step(pose, timestamp=start + k / tiny.FPS, person=person) for k, pose in enumerate(joints)
-    ]
+    return [recognizer.step(pose, timestamp=start + k / tiny.FPS, person=person) for k, pose in enumerate(joints)]
 
 
 def clip(*parts: np.ndarray) -> Motion:
@@ -36,9 +34,7 @@ def clip(*parts: np.ndarray) -> Motion:
 
 
 def test_it_says_what_it_is(recognizer: Recognizer) -> None:
-    assert (
-        recognizer.labels == tiny.LABELS and recognizer.layout == tiny.LAYOUT and recognizer.fps == tiny.FPS
-    )
+    assert recognizer.labels == tiny.LABELS and recognizer.layout == tiny.LAYOUT and recognizer.fps == tiny.FPS
     assert recognizer.license == "Apache-2.0" and recognizer.name == "tiny" and recognizer.backend == "onnx"
     assert (recognizer.receptive_field, recognizer.delay) == (3, 0)
 
@@ -101,9 +97,7 @@ def test_people_do_not_disturb_each_other(bundle: Path) -> None:
 
 
 def test_the_same_frames_give_the_same_bits(bundle: Path) -> None:
-    joints = tiny.poses(40, "left") + np.random.default_rng(0).normal(0, 0.1, (40, tiny.V, 3)).astype(
-        np.float32
-    )
+    joints = tiny.poses(40, "left") + np.random.default_rng(0).normal(0, 0.1, (40, tiny.V, 3)).astype(np.float32)
     first, second = (play(Recognizer.load(bundle), joints) for _ in range(2))
     assert all((one.probs == two.probs).all() for one, two in zip(first, second, strict=True))
 

@@ -107,9 +107,7 @@ def test_every_layout_maps_onto_every_other(pair):
 def test_mirror_commutes_with_mapping(pair):
     target, source = pair
     weights = target.map_from(source)
-    np.testing.assert_allclose(
-        weights[np.array(target.mirror)], weights[:, np.array(source.mirror)], atol=1e-7
-    )
+    np.testing.assert_allclose(weights[np.array(target.mirror)], weights[:, np.array(source.mirror)], atol=1e-7)
 
 
 @pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)
@@ -179,9 +177,7 @@ def test_cmu_names_stand_for_the_far_ends_of_bones():
 
 
 def test_match_finds_joints_among_others_under_a_prefix():
-    layout, order = Layout.match(
-        ["Camera", *(f"mixamorig:{joint}" for joint in Layout.load("core15").joints[::-1])]
-    )
+    layout, order = Layout.match(["Camera", *(f"mixamorig:{joint}" for joint in Layout.load("core15").joints[::-1])])
     assert layout.name == "core15"
     assert order == list(range(15, 0, -1))
 
@@ -201,9 +197,7 @@ def test_going_through_kinect_gives_core_the_same_joints_on_a_real_clip(shared):
     np.testing.assert_allclose(through, direct, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "middle", [layout for layout in IN_3D if layout.name != "mediapipe33"], ids=lambda x: x.name
-)
+@pytest.mark.parametrize("middle", [layout for layout in IN_3D if layout.name != "mediapipe33"], ids=lambda x: x.name)
 def test_core_survives_a_trip_through_every_3d_layout(middle):
     core = Layout.load("core15")
     np.testing.assert_allclose(core.map_from(middle) @ middle.map_from(core), np.eye(15), atol=1e-6)

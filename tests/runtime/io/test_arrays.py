@@ -33,9 +33,7 @@ def test_npz(wave):
 def test_npz_of_several_people_keeps_who_is_absent(tmp_path):
     joints = np.ones((4, 2, 22, 3))
     joints[2:, 1] = np.nan
-    motion = read(
-        save(tmp_path / "two.npz", joints=joints, confidence=np.ones((4, 2, 22)), timestamps=np.arange(4.0))
-    )
+    motion = read(save(tmp_path / "two.npz", joints=joints, confidence=np.ones((4, 2, 22)), timestamps=np.arange(4.0)))
     assert motion.people == 2
     assert np.isnan(motion.joints[2:, 1]).all() and np.isfinite(motion.joints[:2]).all()
 

@@ -82,9 +82,7 @@ def chain(*, rotations="Zrotation Xrotation Yrotation", values=(0, 0, 0), head=0
     def block(kind, i):
         name = layout.joints[i]
         lines = [f"{kind} {name} {{ OFFSET {' '.join(map(str, offset.get(name, (0, -0.4, 0))))}"]
-        lines.append(
-            f"CHANNELS 6 Xposition Yposition Zposition {rotations}" if i == layout.root else "CHANNELS 0"
-        )
+        lines.append(f"CHANNELS 6 Xposition Yposition Zposition {rotations}" if i == layout.root else "CHANNELS 0")
         children = [k for k, parent in enumerate(layout.parents) if parent == i]
         return [*lines, *(line for child in children for line in block("JOINT", child)), "}"]
 
@@ -129,9 +127,7 @@ def test_cmu_turned_by_its_root(tmp_path, wave):
     pose = cmu.map_from(Layout.load("smpl22")) @ wave.joints[0]
     (tmp_path / "turned.bvh").write_text(cmu_bvh(pose * 100, np.zeros((1, 3)), turn=90))
     x, y, z = (pose - pose[0]).T
-    np.testing.assert_allclose(
-        read(tmp_path / "turned.bvh").joints[0], np.stack([z, y, -x], axis=-1), atol=2e-3
-    )
+    np.testing.assert_allclose(read(tmp_path / "turned.bvh").joints[0], np.stack([z, y, -x], axis=-1), atol=2e-3)
 
 
 @pytest.mark.parametrize(

@@ -77,9 +77,7 @@ def test_stream_refuses_an_endless_line():
 
 def test_file_of_two_people_becomes_a_clip(tmp_path):
     path = tmp_path / "two.jsonl"
-    path.write_text(
-        "\n".join(message(t=t / 10, person=p) for t in range(5) for p in (7, 2) if (t, p) != (3, 2))
-    )
+    path.write_text("\n".join(message(t=t / 10, person=p) for t in range(5) for p in (7, 2) if (t, p) != (3, 2)))
     motion = read(path)
     assert (motion.joints.shape, motion.fps, motion.layout) == ((5, 2, 15, 3), pytest.approx(10), "core15")
     assert motion.meta["people"] == [2, 7]

@@ -20,9 +20,7 @@ def text(frames):
         lines.append(str(len(bodies)))
         for body, joints in bodies:
             lines += [f"{body} 0 1 1 0 0 0 -0.01 0.02 2", "25"]
-            lines += [
-                f"{x:.7g} {y:.7g} {z:.7g} 260.1 190.2 1000.5 500.5 0.1 0.2 0.3 0.4 2" for x, y, z in joints
-            ]
+            lines += [f"{x:.7g} {y:.7g} {z:.7g} 260.1 190.2 1000.5 500.5 0.1 0.2 0.3 0.4 2" for x, y, z in joints]
     return "\n".join(lines) + "\n"
 
 
@@ -53,15 +51,11 @@ def test_two_people_the_livelier_first_and_nan_while_one_is_away(tmp_path, actor
 
 
 def test_a_person_found_again_under_a_new_id_is_one_person(tmp_path, actor):
-    frames = [
-        [("1" if t < 18 else "2", joints)] if t not in (18, 19) else [] for t, joints in enumerate(actor)
-    ]
+    frames = [[("1" if t < 18 else "2", joints)] if t not in (18, 19) else [] for t, joints in enumerate(actor)]
     motion = load(tmp_path, frames)
     assert motion.people == 1
     assert np.isnan(motion.joints[18:20]).all()
-    np.testing.assert_allclose(
-        np.delete(motion.joints, [18, 19], 0), np.delete(actor, [18, 19], 0), atol=1e-5
-    )
+    np.testing.assert_allclose(np.delete(motion.joints, [18, 19], 0), np.delete(actor, [18, 19], 0), atol=1e-5)
 
 
 def test_phantoms_are_left_out(tmp_path, actor):
@@ -75,9 +69,7 @@ def test_phantoms_are_left_out(tmp_path, actor):
 
 
 def test_a_third_person_is_left_out(tmp_path, actor):
-    frames = [
-        [(str(m), actor[0] + m * (joints - actor[0]) + [m, 0, 0]) for m in range(3)] for joints in actor
-    ]
+    frames = [[(str(m), actor[0] + m * (joints - actor[0]) + [m, 0, 0]) for m in range(3)] for joints in actor]
     motion = load(tmp_path, frames)
     assert motion.people == 2
     assert motion.joints[0, 0, 0, 0] > motion.joints[0, 1, 0, 0] > 0.9

@@ -49,9 +49,7 @@ def test_realtime_keeps_to_the_timestamps(tmp_path):
 
 
 def test_json_lines_on_stdin(monkeypatch):
-    monkeypatch.setattr(
-        sys, "stdin", io.StringIO("\n".join([line(0), line(0, 1), line(0.1), line(0.2)[:50]]))
-    )
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([line(0), line(0, 1), line(0.1), line(0.2)[:50]])))
     source = open_source("-")
     assert [(next(source).t, source.frames_in) for _ in range(3)] == [(0, 1), (0, 2), (0.1, 3)]
     with pytest.raises(InputError, match="stdin: line 4 is not a whole JSON message"):

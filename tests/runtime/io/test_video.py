@@ -90,9 +90,7 @@ def test_every_image_of_a_video_is_seen(tmp_path):
     assert (source.frames_in, source.dropped, nobody.closed) == (12, 0, 1)
 
 
-@pytest.mark.parametrize(
-    "content", [b"\0\1\2\3" * 5000, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 4000]
-)
+@pytest.mark.parametrize("content", [b"\0\1\2\3" * 5000, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 4000])
 def test_a_video_that_is_none(tmp_path, content, capfd):
     pytest.importorskip("cv2")
     (tmp_path / "bad.mp4").write_bytes(content)

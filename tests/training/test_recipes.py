@@ -1,0 +1,224 @@
+"""Recipes by name: their settings, the run's folder they leave, and what is refused."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+from safetensors.torch import load_file  # noqa: E402
+
+from motionrt.runtime.errors import InputError  # noqa: E402
+from motionrt.runtime.skeleton import Layout  # noqa: E402
+from motionrt.training import recipes, vocabulary  # noqa: E402
+from motionrt.training.clips import clip_sets, fingerprint  # noqa: E402
+from motionrt.training.recipes import convert, data_of, live, nwucla_stream, override, train  # noqa: E402
+from motionrt.training.tasks import ClipTask, LiveTask  # noqa: E402
+
+TINY = {"steps": "4", "batch": "2", "channels": "8,8", "precision": "no", "checkpoint_every": "2"}
+
+
+@pytest.fixture
+def start(data: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Start, or resume, a tiny run of a recipe in a folder of its own."""
+
+    def start(recipe: str, **changes: str) -> Path:
+        return train(recipe, {**TINY, "data": str(data), "run": str(tmp_path / recipe), **changes})
+
+    return start
+
+
+def test_settings_replace_fields_wherever_they_stand() -> None:
+    changed = override(
+        live(), {"steps": "7", "lr": "0.5", "facing_s": "0", "channels": "8,16", "subset": "5", "leave_out": "bandai"}
+    )
+    wanted = replace(
+        live(),
+        loop=replace(live().loop, steps=7, lr=0.5),
+        frontend=replace(live().frontend, facing_s=0.0),
+        channels=(8, 16),
+        subset=5,
+        leave_out="bandai",
+    )
+    assert changed == wanted
+    assert override(live(), {}) == live()
+    assert override(changed, {"subset": "None", "leave_out": "none"}).subset is None
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("3", int, 3),
+        ("0.5", float, 0.5),
+        ("a/b", str, "a/b"),
+        ("none", int | None, None),
+        ("4", int | None, 4),
+        ("8,16", tuple[int, ...], (8, 16)),
+    ],
+)
+def test_text_becomes_a_value_of_the_fields_type(text: str, kind: Any, value: Any) -> None:
+    found = convert("key", text, kind)
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("dead", {}, "unknown recipe 'dead'; there are live, nwucla-stream"),
+        ("live", {"stepz": "3"}, "recipe live has no setting 'stepz'; there are .*steps"),
+        ("live", {"loop": "3"}, "has no setting 'loop'"),
+        ("live", {"name": "other"}, "has no setting 'name'"),
+        ("live", {"steps": "many"}, "steps=many: expected int"),
+        ("live", {"channels": "8,x"}, "channels=8,x: expected"),
+        ("live", {"layout": "octopus"}, "unknown skeleton layout 'octopus'"),
+        ("live", {"data": "nowhere"}, "nowhere: no clip set here"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(
+    start: Callable[..., Path], tmp_path: Path, recipe: str, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        start(recipe, **settings)
+    assert "\n" not in str(refused.value)
+    assert not any(tmp_path.iterdir()), "nothing is left behind"
+
+
+def test_data_without_a_clip_of_the_recipe_is_refused(start: Callable[..., Path], data: Path, tmp_path: Path) -> None:
+    only = tmp_path / "only"
+    only.mkdir()
+    for name in ("bandai.npz", "bandai.json"):
+        (only / name).write_bytes((data / name).read_bytes())
+    with pytest.raises(InputError, match="only: no clip that recipe nwucla-stream trains on"):
+        start("nwucla-stream", data=str(only))
+
+
+def test_live_trains_on_no_clip_that_is_held_out(data: Path) -> None:
+    layout = Layout.load("core15")
+    task, validation, labels = data_of(override(live(), {"data": str(data)}), layout)
+    assert isinstance(task, LiveTask) and labels == (*vocabulary.labels(), "none")
+    assert task.clips and not any(vocabulary.held_out(clip.record) for clip in task.clips)
+    assert all(clip.label or vocabulary.unknown(clip.record) for clip in task.clips)
+    assert validation and all(vocabulary.in_validation(clip.record) and clip.label for clip in validation)
+
+
+def test_a_source_can_be_left_out(data: Path) -> None:
+    layout = Layout.load("core15")
+    task, validation, _ = data_of(override(live(), {"data": str(data), "leave_out": "bandai"}), layout)
+    assert isinstance(task, LiveTask)
+    assert {clip.source for clip in task.clips} == {"nw-ucla", "msr-action3d", "utkinect", "florence3d", "other"}
+    assert "bandai" in {clip.source for clip in validation}
+
+
+def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: Path) -> None:
+    layout = Layout.load("kinect20")
+    task, validation, labels = data_of(override(nwucla_stream(), {"data": str(data), "hold_out": "2"}), layout)
+    assert isinstance(task, ClipTask) and labels == ("bend", "walk around")
+    assert sorted((c.record["subject"], c.record["view"]) for c in task.clips) == sorted(
+        [(s, v) for s in (1, 3) for v in (1, 2)] * 2
+    )
+    assert sorted((c.record["subject"], c.record["view"]) for c in validation) == [(2, 1)] * 2 + [(2, 2)] * 2
+    every, nobody, _ = data_of(override(nwucla_stream(), {"data": str(data)}), layout)
+    assert isinstance(every, ClipTask) and len(every.clips) == 12 and nobody == []
+
+
+def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -> None:
+    aside = set(recipes.set_aside(data))
+    for clip_set in clip_sets(data):
+        for i, record in enumerate(clip_set.clips):
+            if vocabulary.in_validation(record):
+                assert fingerprint(clip_set, i) not in aside
+            elif vocabulary.label(record):
+                assert fingerprint(clip_set, i) in aside
+
+
+@pytest.mark.parametrize("recipe", ["live", "nwucla-stream"])
+def test_a_run_leaves_weights_metrics_and_its_settings(start: Callable[..., Path], data: Path, recipe: str) -> None:
+    run = start(recipe, **({"hold_out": "2"} if recipe == "nwucla-stream" else {}))
+    about = json.loads((run / "recipe.json").read_text())
+    assert about["recipe"]["loop"]["steps"] == 4 and about["recipe"]["data"] == str(data)
+    classes = 41 if recipe == "live" else 2
+    assert len(about["labels"]) == about["model"]["classes"] == classes
+    assert load_file(run / "model.safetensors")["head.weight"].shape == (classes, 8)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["step"] == 4 and 0 <= last["top1"] <= 100 and 0 <= last["macro_top1"] <= 100
+    assert (run / "confusion.png").is_file()
+    assert (run / "set_aside.json").is_file() == (recipe == "live")
+
+
+def test_a_run_resumes_to_the_weights_it_would_have_had(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_file(start("nwucla-stream", run=str(tmp_path / "whole"), subset="8") / "model.safetensors")
+    batch = ClipTask.batch
+
+    def interrupted(task: ClipTask, step: int, size: int) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        return batch(task, step, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipTask, "batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start("nwucla-stream", run=str(tmp_path / "cut"), subset="8")
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    resumed = load_file(start("nwucla-stream", run=str(tmp_path / "cut"), subset="8") / "model.safetensors")
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, atol=1e-7, rtol=1e-6, msg=name)
+
+
+def test_a_run_of_other_settings_is_not_continued(start: Callable[..., Path]) -> None:
+    run = start("nwucla-stream")
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    with pytest.raises(InputError, match="nwucla-stream: holds a run with other settings; .* run=PATH"):
+        start("nwucla-stream", lr="0.1")
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+SECOND_IS_LATE = """
+import sys, time
+from accelerate import Accelerator
+from motionrt.training.recipes import train
+
+save = Accelerator.save_state
+
+def late(accelerator, folder):
+    time.sleep(0.5 * accelerator.process_index)
+    save(accelerator, folder)
+
+Accelerator.save_state = late
+train("nwucla-stream", dict(setting.split("=", 1) for setting in sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_run(data: Path, tmp_path: Path) -> None:
+    """The first alone validates, the second is late with its part of a checkpoint: they wait for each other."""
+    program, run = tmp_path / "program.py", tmp_path / "run"
+    program.write_text(SECOND_IS_LATE)
+    settings = {**TINY, "validate_every": "1", "threads": "1", "data": str(data), "run": str(run)}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(program)]
+    done = subprocess.run(
+        [*launch, *(f"{key}={value}" for key, value in settings.items())],
+        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert json.loads((run / "checkpoint" / "step.json").read_text()) == {"step": 4}
+    states = {path.name for path in (run / "checkpoint").glob("random_states_*")}
+    assert states == {"random_states_0.pkl", "random_states_1.pkl"}
+    assert not (run / "checkpoint.new").exists()
+    assert all(torch.isfinite(value).all() for value in load_file(run / "model.safetensors").values())
+    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert steps == [1, 2, 3, 4], "written by one process"
