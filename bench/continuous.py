@@ -17,7 +17,7 @@ from ..runtime.errors import InputError
 from ..runtime.recognizer import Recognizer
 from ..runtime.skeleton import Layout
 from ..training import streams, vocabulary
-from ..training.clips import Clip, clip_sets, load_clips, phases, resample
+from ..training.clips import Clip, load_clips, phases, resample
 from ..training.streams import UNLABELLED, Segment, Stream
 from .progress import progress
 
@@ -74,13 +74,7 @@ def validation_streams(data: Path, layout_name: str) -> list[Stream]:
     layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
     labels = (*vocabulary.labels(), vocabulary.NONE)
     clips = load_clips(data, layout, vocabulary.in_validation)
-    records = [record for clip_set in clip_sets(data) for record in clip_set.clips]
-    trained = {vocabulary.recording(record) for record in records if not vocabulary.held_out(record)}
-
-    def surely_new(record: dict[str, Any]) -> bool:
-        return vocabulary.held_out(record) and vocabulary.recording(record) not in trained
-
-    unknown = load_clips(data, layout, lambda record: surely_new(record) and vocabulary.unknown(record))
+    unknown = load_clips(data, layout, lambda r: vocabulary.held_out(r) and vocabulary.unknown(r))
     rests = streams.rest_windows(clips, layout)
     known = [clip for clip in clips if clip.label]
     if not known or not rests:

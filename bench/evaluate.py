@@ -46,9 +46,14 @@ def evaluate(benchmark: str, model: str, data: Path) -> dict[str, Any]:
 
 
 def live(recognizer: Recognizer, data: Path) -> dict[str, Any]:
-    """Every clip with a label of the vocabulary, but for those that the model was trained on or had set aside."""
+    """Every clip with a label of the vocabulary, copies once, but for those the model trained on or had set aside."""
+    seen: set[str] = set()
 
     def label(clip_set: ClipSet, i: int) -> str | None:
+        name = fingerprint(clip_set, i)
+        if name in seen:
+            return None
+        seen.add(name)
         return vocabulary.label(clip_set.clips[i])
 
     said, left_out = answers(recognizer, data, label)

@@ -62,7 +62,7 @@ def load_clips(data: Path, layout: Layout, keep: Callable[[dict[str, Any]], bool
                     Clip(
                         joints=joints.astype(np.float32),
                         fps=motion.fps,
-                        label=vocabulary.label(record),
+                        label=vocabulary.taught(record),
                         source=vocabulary.source(record),
                         record=record,
                     )

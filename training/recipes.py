@@ -55,7 +55,7 @@ def live() -> Recipe:
         licence=f"non-commercial research use: {KINECT_LICENCE} and {BANDAI_LICENCE}",
         layout="core15",
         frontend=Frontend(rate_hz=20.0),
-        loop=LoopConfig(steps=2000),
+        loop=LoopConfig(steps=1500),
     )
 
 

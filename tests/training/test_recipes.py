@@ -119,24 +119,43 @@ def test_a_source_can_be_left_out(data: Path) -> None:
 
 def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: Path) -> None:
     layout = Layout.load("kinect20")
-    task, validation, labels = data_of(override(nwucla_stream(), {"data": str(data), "hold_out": "2"}), layout)
+    task, validation, labels = data_of(
+        override(nwucla_stream(), {"data": str(data), "hold_out": "2", "batch": "4"}), layout
+    )
     assert isinstance(task, ClipTask) and labels == ("bend", "walk around")
     assert sorted((c.record["subject"], c.record["view"]) for c in task.clips) == sorted(
         [(s, v) for s in (1, 3) for v in (1, 2)] * 2
     )
     assert sorted((c.record["subject"], c.record["view"]) for c in validation) == [(2, 1)] * 2 + [(2, 2)] * 2
-    every, nobody, _ = data_of(override(nwucla_stream(), {"data": str(data)}), layout)
+    every, nobody, _ = data_of(override(nwucla_stream(), {"data": str(data), "batch": "4"}), layout)
     assert isinstance(every, ClipTask) and len(every.clips) == 12 and nobody == []
 
 
 def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -> None:
-    aside = set(recipes.set_aside(data))
+    aside, without_bandai = (set(recipes.set_aside(data, leave_out)) for leave_out in (None, "bandai"))
     for clip_set in clip_sets(data):
         for i, record in enumerate(clip_set.clips):
+            name = fingerprint(clip_set, i)
             if vocabulary.in_validation(record):
-                assert fingerprint(clip_set, i) not in aside
+                assert name not in aside
             elif vocabulary.label(record):
-                assert fingerprint(clip_set, i) in aside
+                assert name in aside
+                assert (name in without_bandai) == (vocabulary.source(record) != "bandai")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["steps=0", "batch=0", "batch=1000", "lr=nan", "rate_hz=0", "validate_every=0", "channels=2", "threads=-1",
+     "precision=foo", "leave_out=nwucla", "hold_out=99", "subset=-3"],
+)  # fmt: skip
+def test_a_setting_that_no_run_can_have_is_refused_before_anything_is_written(
+    data: Path, tmp_path: Path, setting: str
+) -> None:
+    key, value = setting.split("=")
+    recipe = "live" if key == "leave_out" else "nwucla-stream"
+    with pytest.raises(InputError, match=key):
+        recipes.train(recipe, {"data": str(data), "run": str(tmp_path / "run"), key: value})
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("recipe", ["live", "nwucla-stream"])
