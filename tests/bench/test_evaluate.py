@@ -61,9 +61,9 @@ def test_where_every_class_is_small_all_enter_the_macro_average() -> None:
 def test_live_is_measured_on_every_labelled_clip(data: Path) -> None:
     """All bow: the recogniser is right about clips that the vocabulary calls so, from whatever set."""
     found = live(parrot(lambda motion: "bow"), data)
-    records = [record for clip_set in clip_sets(data) for record in clip_set.clips]
-    wanted = [vocabulary.label(record) for record in records if vocabulary.label(record)]
-    assert found["n"] == len(wanted) == 49
+    records = {fingerprint(s, i): record for s in clip_sets(data) for i, record in enumerate(s.clips)}
+    wanted = [vocabulary.label(record) for record in records.values() if vocabulary.label(record)]
+    assert found["n"] == len(wanted) == 48, "of 49 one is a copy"
     assert found["top1"] == pytest.approx(100 * wanted.count("bow") / len(wanted))
     assert {name: figure["top1"] for name, figure in found["per_class"].items()} == {
         "bow": 100.0,
@@ -75,7 +75,7 @@ def test_live_is_measured_on_every_labelled_clip(data: Path) -> None:
         "bandai": 25,
         "florence3d": 2,
         "msr-action3d": 2,
-        "nw-ucla": 18,
+        "nw-ucla": 17,
         "utkinect": 2,
     }
 
@@ -83,13 +83,15 @@ def test_live_is_measured_on_every_labelled_clip(data: Path) -> None:
 def test_a_bundle_is_not_measured_on_what_it_set_aside(bundle: Path, data: Path, aside: list[str]) -> None:
     found = evaluate("live", str(bundle), data)
     recognizer, hits, known = Recognizer.load(bundle), [], []
+    seen: set[str] = set()
     for clip_set in clip_sets(data):
         for i, record in enumerate(clip_set.clips):
             name = vocabulary.label(record)
-            if name and fingerprint(clip_set, i) not in aside:
+            if name and fingerprint(clip_set, i) not in {*aside, *seen}:
+                seen.add(fingerprint(clip_set, i))
                 hits.append(recognizer.recognize(clip_set[i]).label == name)
                 known.append(name)
-    assert found["n"] == len(hits) == 49 - len(aside)
+    assert found["n"] == len(hits) == 48 - len(aside)
     assert found["top1"] == pytest.approx(100 * sum(hits) / len(hits))
     assert found["per_class"]["wave"]["n"] == 2, "those of another set are left"
     assert found["per_class"]["run"] == {"n": known.count("run"), "top1": 0.0}, "a label it does not know counts"
@@ -155,4 +157,4 @@ def test_evaluation_works_without_torch(bundle: Path, data: Path, aside: list[st
         [sys.executable, "-c", WITHOUT_TORCH, str(bundle), str(data)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{json.dumps([49 - len(aside), 6])}\n", "nothing but the answer goes to standard output"
+    assert done.stdout == f"{json.dumps([48 - len(aside), 6])}\n", "nothing but the answer goes to standard output"

@@ -147,7 +147,7 @@ def test_an_epoch_shows_every_clip_once_apart_from_the_remainder(
     whole: ClipTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ClipTask, "sample", lambda task, clip, rng: clip)
-    size, n = 4, len(whole.clips)
+    size, n = 5, len(whole.clips)
     batches = n // size
     assert n % size, "the number of clips must leave a remainder"
 
