@@ -51,7 +51,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("settings", nargs="*", help="of the recipe, KEY=VALUE")
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     settings = dict(setting.split("=", 1) for setting in args.settings)
     sets = {
         source: measure(source, labels, args.data, args.runs, settings)

@@ -17,7 +17,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
-    args = parser.parse_args()
+    args = parser.parse_intermixed_args()
     reports = [evaluate(args.benchmark, bundle, args.data) for bundle in args.bundles]
     top1 = [report["top1"] for report in reports]
     spread = float(np.std(top1, ddof=1)) if len(top1) > 1 else None
