@@ -71,9 +71,9 @@ class Player:
 
 def record(bundle: Bundle, streams: Sequence[Stream]) -> list[list[np.ndarray]]:
     """The logits of every model frame of every stream."""
-    recorded = []
+    recorded, backend = [], create("auto", bundle)
     for stream in progress(streams, "network"):
-        recorder = Recorder(create("auto", bundle))
+        recorder = Recorder(backend)
         follow(Recognizer(bundle, recorder), stream, LABELS)  # type: ignore[arg-type]
         recorded.append(recorder.logits)
     return recorded

@@ -17,7 +17,7 @@ from torch.export import Dim
 from ..runtime.backends import create
 from ..runtime.bundle import Bundle, write_bundle
 from ..runtime.errors import InputError
-from ..runtime.manifest import SCHEMA, WEIGHTS, Thresholds
+from ..runtime.manifest import SCHEMA, WEIGHTS, Thresholds, graph_tensors
 from ..training import vocabulary
 from ..training.clips import SET_ASIDE
 from ..training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
@@ -113,18 +113,11 @@ def graphs(network: StreamGCN) -> dict[str, bytes]:
 
 def signatures(network: StreamGCN) -> dict[str, Any]:
     """The manifest's `graphs`."""
-    V, S, C, D = network.config.joints, network.state_size, network.config.classes, network.config.channels[-1]
+    config = network.config
+    tensors = graph_tensors(config.joints, network.state_size, config.channels[-1], config.classes)
     return {
-        "step": {
-            "file": "step.onnx",
-            "inputs": {"frame": ["M", V, 3], "state": ["M", S]},
-            "outputs": {"logits": ["M", C], "features": ["M", D], "state_out": ["M", S]},
-        },
-        "clip": {
-            "file": "clip.onnx",
-            "inputs": {"frames": ["M", "T", V, 3]},
-            "outputs": {"logits": ["M", "T", C], "features": ["M", "T", D]},
-        },
+        name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
+        for name, (inputs, outputs) in tensors.items()
     }
 
 

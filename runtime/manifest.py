@@ -176,16 +176,20 @@ def _joints(graphs: dict[str, Graph], where: str) -> int:
     return shape[1]
 
 
-def _check_graphs(manifest: Manifest, where: str) -> None:
+def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+    """Inputs and outputs of a recogniser's graphs, for V joints, S state, D features and C labels."""
     M, T = "M", "T"
-    V, S, D, C = manifest.joints, manifest.state, manifest.features, len(manifest.labels)
-    expected: dict[str, tuple[dict[str, Shape], dict[str, Shape]]] = {
+    return {
         "step": (
             {"frame": (M, V, 3), "state": (M, S)},
             {"logits": (M, C), "features": (M, D), "state_out": (M, S)},
         ),
         "clip": ({"frames": (M, T, V, 3)}, {"logits": (M, T, C), "features": (M, T, D)}),
     }
+
+
+def _check_graphs(manifest: Manifest, where: str) -> None:
+    expected = graph_tensors(manifest.joints, manifest.state, manifest.features, len(manifest.labels))
     for name, graph in manifest.graphs.items():
         if name not in expected:
             raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected step and clip")
