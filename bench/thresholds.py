@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..runtime.backends import create
+from ..runtime.backends import Backend, create
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import Thresholds
 from ..runtime.recognizer import Recognizer
@@ -40,17 +41,19 @@ class Recorder:
 
     name = "recorder"
 
-    def __init__(self, backend: Any):
+    def __init__(self, backend: Backend):
         self.backend = backend
         self.logits: list[np.ndarray] = []
 
-    def new_state(self, people: int) -> np.ndarray:
-        return self.backend.new_state(people)
+    def streams(self, people: int) -> Recorder:
+        self.recorded = self.backend.streams(people)
+        self.capacity, self.begin = people, self.recorded.begin
+        return self
 
-    def step(self, state: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        logits, features, state = self.backend.step(state, frames)
+    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, features = self.recorded.step(slots, frames)
         self.logits.append(logits)
-        return logits, features, state
+        return logits, features
 
 
 class Player:
@@ -60,13 +63,16 @@ class Player:
 
     def __init__(self, logits: Sequence[np.ndarray]):
         self.logits = iter(logits)
-        self.nothing = np.zeros((1, 0), np.float32)
 
-    def new_state(self, people: int) -> np.ndarray:
-        return self.nothing
+    def streams(self, people: int) -> Player:
+        self.capacity = people
+        return self
 
-    def step(self, state: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return next(self.logits), self.nothing, self.nothing
+    def begin(self, slot: int) -> None:
+        pass
+
+    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, None]:
+        return next(self.logits), None
 
 
 def record(bundle: Bundle, streams: Sequence[Stream]) -> list[list[np.ndarray]]:

@@ -123,16 +123,16 @@ def signatures(network: StreamGCN) -> dict[str, Any]:
 
 @torch.no_grad()
 def check_parity(bundle: Bundle, network: StreamGCN) -> None:
-    """The bundle's two graphs against the network, on one random walk; `tests/` does it on real clips."""
-    backend = create("onnx", bundle)
+    """The bundle's graphs and the native engine against the network, on one random walk; `tests/` does it on real
+    clips."""
+    onnx, native = create("onnx", bundle), create("native", bundle)
     steps = np.random.default_rng(0).normal(0, 0.03, (40, network.config.joints, 3))
     frames = np.cumsum(steps, 0).astype(np.float32)
     wanted = network(torch.from_numpy(frames)[None])[0][0].numpy()
-    state, stepped = backend.new_state(1), []
-    for frame in frames:
-        logits, _, state = backend.step(state, frame[None])
-        stepped.append(logits[0])
-    for name, found in (("clip.onnx", backend.clip(frames)[0]), ("step.onnx", np.array(stepped))):
+    streams = onnx.streams(1)
+    stepped = np.concatenate([streams.step([0], frame[None])[0] for frame in frames])
+    found_in = {"clip.onnx": onnx.clip(frames)[0], "step.onnx": stepped, WEIGHTS: native.clip(frames)[0]}
+    for name, found in found_in.items():
         worst = float(np.abs(found - wanted).max())
         if not worst <= TOLERANCE:
             raise RuntimeError(f"{bundle.path / name}: logits differ from the network's by {worst:.1e}")

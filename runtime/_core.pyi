@@ -1,9 +1,10 @@
-"""Everything around the recognition network: poses, people, scores and events. Compiled from csrc/.
+"""The recognition engine: poses, people, the streaming network, scores and events. Compiled from csrc/.
 
 V joints of the model, Vs joints of a sensor, C labels, n frames. Arrays of another float or integer type, or
 not C-contiguous, are copied. What does not fit is a ValueError that names it and what was expected.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,12 +28,15 @@ class ClipDecision(NamedTuple):
     score: float
     probs: npt.NDArray[np.float32]  # [C] softmax of the mean logits, over actions alone if there was one
 
-class Session:
-    """State around the network, for several people. Not for several threads at once.
+class Outcome(NamedTuple):
+    person: int
+    status: Literal["ok", "dropped", "missing", "lost"]
+    reset: bool  # new, back after a gap, or lost
+    frames: int  # that the network took
+    decision: Decision
 
-    A pose is mapped to the model's joints, its missing joints are filled, and it is resampled to rate_hz,
-    centred on the root and turned to face +z; logits are calibrated, smoothed and turned into onsets and
-    offsets of actions.
+class Config:
+    """Settings of a Session or an Engine.
 
     Args:
         joints: V, 1 to 256.
@@ -71,6 +75,16 @@ class Session:
         off: float = 0.3,
         hold_s: float = 0.1,
     ) -> None: ...
+
+class Session:
+    """State around the network, for several people. Not for several threads at once.
+
+    A pose is mapped to the model's joints, its missing joints are filled, and it is resampled to rate_hz,
+    centred on the root and turned to face +z; logits are calibrated, smoothed and turned into onsets and
+    offsets of actions.
+    """
+
+    def __init__(self, config: Config) -> None: ...
     def add_layout(self, weights: npt.NDArray[Any]) -> int:
         """Registers a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
 
@@ -111,3 +125,76 @@ class Session:
     @property
     def counters(self) -> dict[str, int]:
         """Totals since the session was made: frames (pushed), dropped, resets (gaps), lost."""
+
+class StreamGCN:
+    """The network of a bundle, given the contents of its manifest and weights; never changed.
+
+    Raises BundleError if it is not a StreamGCN, or the weights are not those of its architecture.
+    """
+
+    def __init__(self, manifest: bytes, weights: bytes, where: str, precision: str = "fp32") -> None: ...
+    @property
+    def weight_bytes(self) -> int:
+        """Size of the weights in memory."""
+
+    def streams(self, capacity: int) -> Streams:
+        """New streams of so many people."""
+
+class Streams:
+    """The streams of several people."""
+
+    @property
+    def capacity(self) -> int:
+        """How many people there is room for."""
+
+    def begin(self, slot: int) -> None:
+        """The stream in this slot starts anew."""
+
+    def step(
+        self, slots: npt.ArrayLike, frames: npt.NDArray[Any]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """One frame of each of N different slots [N, V, 3] -> logits [N, C], features [N, D]."""
+
+class Engine:
+    """The whole recogniser: a Session around the streams of a network. Not for several threads at once.
+
+    Args:
+        streams: `Streams`, or an object with the same `capacity`, `begin` and `step`.
+        push_range, pop_range: called around the phases "map", "step" and "decide".
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        streams: Any,
+        push_range: Callable[[str], Any] | None = None,
+        pop_range: Callable[[], Any] | None = None,
+    ) -> None: ...
+    def add_layout(self, weights: npt.NDArray[Any]) -> int:
+        """Registers a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
+
+    def step(
+        self,
+        t: float,
+        people: Sequence[int],
+        joints: npt.NDArray[Any],
+        confidence: npt.NDArray[Any] | None,
+        layout: int,
+    ) -> list[Outcome]:
+        """Takes the poses [N, Vs, 3] of N different people at time t (s); returns their outcomes."""
+
+    def evict(self, t: float) -> list[Outcome]:
+        """Forgets whoever was not seen for longer than max_gap_s; returns what became of them."""
+
+    @property
+    def session(self) -> Session:
+        """People, clip decisions and counters."""
+
+def instruction_set() -> str:
+    """What the network runs on here: avx512, avx2, neon or portable."""
+
+def peak_flops(seconds: float) -> float:
+    """Most multiply-adds a second that one thread was seen to do, in FLOP/s (fp32)."""
+
+def layout_weights(target: str, source: str) -> npt.NDArray[np.float32]:
+    """Weights [V, Vs] of two built-in layouts, as the C library makes them."""

@@ -28,9 +28,15 @@ ONNX_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Bundle:
-    """A verified bundle. `graphs` holds the bytes of every graph file, `weights` read-only arrays by name,
-    `initializers` the external initialisers of every graph file, `sha256` the hash of the manifest (and so of
-    everything the manifest lists)."""
+    """A verified bundle.
+
+    Attributes:
+        graphs: the bytes of every graph file.
+        weights: read-only arrays by name.
+        initializers: the external initialisers of every graph file.
+        manifest_file, weights_file: the bytes of those two.
+        sha256: hash of the manifest, and so of everything that it lists.
+    """
 
     path: Path
     manifest: Manifest
@@ -38,6 +44,8 @@ class Bundle:
     graphs: Mapping[str, bytes]
     initializers: Mapping[str, Mapping[str, ExternalTensor]]
     sha256: str
+    manifest_file: bytes
+    weights_file: bytes
 
     @classmethod
     def load(cls, name: str | Path) -> "Bundle":
@@ -69,6 +77,8 @@ class Bundle:
             graphs={file: kept[file] for file in graph_files},
             initializers=initializers,
             sha256=_sha256(text),
+            manifest_file=text,
+            weights_file=kept[WEIGHTS],
         )
 
 

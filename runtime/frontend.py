@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._core import Session
+from ._core import Config, Session
 from .errors import InputError
 from .skeleton import Layout
 
@@ -28,10 +28,10 @@ class Frontend:
     reach_m: float = 2.0
     max_gap_s: float = 0.5
 
-    def session(self, layout: Layout, labels: int, **decision: Any) -> Session:
-        """A core session for people in `layout`."""
+    def config(self, layout: Layout, labels: int, **decision: Any) -> Config:
+        """The core's settings for people in `layout`."""
         left, right = layout.facing
-        return Session(
+        return Config(
             joints=len(layout.joints),
             root=layout.root,
             left=list(left),
@@ -48,7 +48,7 @@ def prepare(joints: np.ndarray, frontend: Frontend, layout: Layout) -> np.ndarra
     Raises:
         InputError: a frame in which the person could not be followed.
     """
-    session = frontend.session(layout, 1)
+    session = Session(frontend.config(layout, 1))
     same = session.add_layout(np.eye(len(layout.joints), dtype=np.float32))
     frames = []
     for t, pose in enumerate(np.ascontiguousarray(joints, np.float32)):

@@ -1,19 +1,25 @@
 """Recognise actions in a live skeleton, one frame at a time."""
 
+from __future__ import annotations
+
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import backends
-from ._core import Pushed, Session
+from . import backends, ranges
+from ._core import Config, Engine, Outcome
 from .bundle import Bundle
 from .errors import BundleError, InputError, LayoutError
 from .motion import MAX_PEOPLE, Motion, check_joints, numbers
 from .skeleton import Layout
+
+if TYPE_CHECKING:
+    from .io.tracker import Tracker
 
 MIN_CLIP_FRAMES = 2
 
@@ -25,6 +31,7 @@ class Decision:
     """What one person is doing.
 
     Attributes:
+        person: whose decision it is.
         label: the most probable label; "" before the first model frame of a model without a "none" label.
         score: its probability, 0 to 1.
         event: "onset" or "offset" if an action starts or ends with this frame, else None.
@@ -37,6 +44,7 @@ class Decision:
             unseen for too long, the person's state was reset.
     """
 
+    person: int
     label: str
     score: float
     event: Literal["onset", "offset"] | None
@@ -75,30 +83,33 @@ class Recognizer:
         self.backend = backend.name
         self._backend = backend
         self._layout = Layout.load(manifest.layout)
-        self._session = _session(bundle, self._layout)
-        self._sources: dict[str, tuple[Layout, int]] = {}  # layout name -> (layout, its number in the session)
-        self._states: dict[int, np.ndarray] = {}  # person -> [1, S]
+        self._engine = Engine(_config(bundle, self._layout), backend.streams(MAX_PEOPLE), *ranges.push_pop())
+        self._sources: dict[str, tuple[Layout, int]] = {}  # layout name -> (layout, its number in the engine)
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
+        self._tracker: Tracker | None = None
 
     @classmethod
-    def load(cls, name: str | Path, backend: str = "auto", threads: int = 1) -> "Recognizer":
+    def load(
+        cls, name: str | Path, backend: str = "auto", threads: int = 1, precision: Literal["fp32", "bf16"] = "fp32"
+    ) -> Recognizer:
         """Load a recogniser.
 
         Args:
             name: a bundled model's name, or the path of a bundle.
             backend: "auto", "native", "onnx", "tensorrt" or "cuda".
-            threads: CPU threads of one step.
+            threads: CPU threads of one step; the native engine uses one.
+            precision: of the native engine's weights; "bf16" takes half the memory.
         Raises:
             BundleError: unknown name, or a bundle that is damaged.
             InputError: an unknown backend or one that cannot be used here.
         """
         bundle = Bundle.load(name)
-        return cls(bundle, backends.create(backend, bundle, threads))
+        return cls(bundle, backends.create(backend, bundle, threads, precision))
 
     @property
     def counters(self) -> dict[str, int]:
         """Totals since loading: frames handed in, of these dropped; resets after gaps; people lost."""
-        return dict(self._session.counters)
+        return dict(self._engine.session.counters)
 
     def step(
         self,
@@ -123,19 +134,68 @@ class Recognizer:
             InputError: not [V, 3] numbers, 2-D joints, too many joints or people, a timestamp not finite.
         """
         started = time.perf_counter()
-        pushed = self._push(joints, timestamp, person, confidence, layout or self.layout)
-        result = self._session.decision(person)
-        return Decision(
-            label=self._label(result.label) or "",
-            score=float(result.score),
-            event=result.event,
-            event_label=self._label(result.event_label),
-            since=self._clocks[person] - result.event_age_s if result.event == "onset" else None,
-            latency_ms=(time.perf_counter() - started) * 1e3,
-            probs=result.probs,
-            labels=self.labels,
-            status=pushed.status,
-        )
+        source, number = self._source(layout or self.layout)
+        pose = _check_pose(joints, source)
+        seen = None if confidence is None else _check_confidence(confidence, (len(source.joints),), source)[None]
+        return self._step(started, timestamp, [_check_person(person)], pose[None], seen, number)[0]
+
+    def step_people(
+        self,
+        joints: ArrayLike,
+        timestamp: float | None = None,
+        people: Sequence[int] | None = None,
+        confidence: ArrayLike | None = None,
+        layout: str | None = None,
+    ) -> list[Decision]:
+        """Take what is seen of several people at one moment; they go through the network together.
+
+        Args:
+            joints: [M, V, 3], otherwise as in `step`.
+            timestamp: seconds; None: one model period after the last frame of any of them.
+            people: M different numbers that stay with the people; None: given by where they are, see `Tracker`.
+            confidence: [M, V].
+        Returns:
+            A decision each, in their order; its `latency_ms` is that of the call.
+        Raises:
+            LayoutError, InputError: as `step`; more than 16 people; a person twice.
+        """
+        started = time.perf_counter()
+        source, number = self._source(layout or self.layout)
+        poses = numbers("joints", joints, np.float32)
+        if poses.ndim != 3 or len(poses) > MAX_PEOPLE:
+            raise InputError(
+                f"joints have shape {list(poses.shape)}, expected [M, V, 3] of at most {MAX_PEOPLE} people"
+            )
+        check_joints(poses.shape[1:], source.name)
+        seen = None if confidence is None else _check_confidence(confidence, poses.shape[:2], source)
+        if people is None:
+            ids = self._track(timestamp, poses, seen)
+        else:
+            ids = [_check_person(person) for person in people]
+            if len(ids) != len(poses):
+                raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
+        return self._step(started, timestamp, ids, poses, seen, number)
+
+    def evict(self, timestamp: float) -> list[Decision]:
+        """Forget whoever has not been handed in for 0.5 s (the model's max_gap_s).
+
+        Call it now and then, for example with every moment of a camera: without it an action of somebody who left goes
+        on until they return.
+
+        Args:
+            timestamp: seconds, on the clock of `step`.
+        Returns:
+            The last decision on each, with status "lost" and the offset of the action that was going on.
+        """
+        started = time.perf_counter()
+        try:
+            outcomes = self._engine.evict(float(timestamp))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        decisions = [self._decision(outcome, started, 0.0) for outcome in outcomes]
+        for decision in decisions:
+            self._clocks.pop(decision.person, None)
+        return decisions
 
     def recognize(self, motion: Motion) -> Decision:
         """Decide on a whole clip, stepping through it; people followed live are not disturbed.
@@ -155,16 +215,19 @@ class Recognizer:
             raise InputError(f"the clip has {motion.frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
         motion = _most_visible(motion)
         apart = Recognizer(self.bundle, self._backend)
+        source, number = apart._source(motion.layout)
+        check_joints(motion.joints.shape[1:], source.name)
         frames, longest, result = 0, 0, None
         for index, timestamp in enumerate(motion.times):
-            confidence = None if motion.confidence is None else motion.confidence[index]
-            pushed = apart._push(motion.joints[index], float(timestamp), 0, confidence, motion.layout)
-            frames = len(pushed.frames) + (0 if pushed.reset else frames)
+            confidence = None if motion.confidence is None else motion.confidence[index, None]
+            [outcome] = apart._run(float(timestamp), [0], motion.joints[index, None], confidence, number)
+            frames = outcome.frames + (0 if outcome.reset else frames)
             if frames > longest:
-                longest, result = frames, apart._session.clip(0)
+                longest, result = frames, apart._engine.session.clip(0)
         if result is None:
             raise InputError(f"nobody is visible in any of the clip's {motion.frames} frames")
         return Decision(
+            person=0,
             label=self._label(result.label) or "",
             score=float(result.score),
             event=None,
@@ -177,49 +240,69 @@ class Recognizer:
 
     def reset(self, person: int | None = None) -> None:
         """Forget one person, or everybody."""
-        self._session.reset(person)
-        for table in (self._states, self._clocks):
-            if person is None:
-                table.clear()
-            else:
-                table.pop(person, None)
+        self._engine.session.reset(person)
+        if person is None:
+            self._clocks.clear()
+            self._tracker = None
+        else:
+            self._clocks.pop(person, None)
 
-    def _push(
+    def _step(
         self,
-        joints: ArrayLike,
+        started: float,
         timestamp: float | None,
-        person: int,
-        confidence: ArrayLike | None,
-        layout: str,
-    ) -> Pushed:
-        """Hand one frame to the session and run the network on the model frames that are due."""
-        source, number = self._source(layout)
-        pose = _check_pose(joints, source)
-        seen = None if confidence is None else _check_confidence(confidence, source)
-        person = _check_person(person)
-        if timestamp is None:
-            timestamp = self._clocks[person] + 1 / self.fps if person in self._clocks else 0.0
+        people: list[int],
+        joints: np.ndarray,
+        confidence: np.ndarray | None,
+        layout: int,
+    ) -> list[Decision]:
+        """Poses [M, S, 3] of M people, checked, -> their decisions; `started` is when they were handed in."""
+        t = self._next_time(people) if timestamp is None else float(timestamp)
+        outcomes = self._run(t, people, joints, confidence, layout)
+        if len(self._clocks) > MAX_PEOPLE:
+            known = set(self._engine.session.people)
+            self._clocks = {person: clock for person, clock in self._clocks.items() if person in known}
+        for outcome in outcomes:
+            if outcome.status != "dropped":
+                self._clocks[outcome.person] = t
+        return [self._decision(outcome, started, t) for outcome in outcomes]
+
+    def _run(
+        self, t: float, people: list[int], joints: np.ndarray, confidence: np.ndarray | None, layout: int
+    ) -> list[Outcome]:
         try:
-            pushed = self._session.push(person, float(timestamp), pose, seen, number)
+            return self._engine.step(t, people, joints, confidence, layout)
         except ValueError as error:
             raise InputError(str(error)) from error
-        if pushed.reset:
-            self._forget_strangers()
-            self._states[person] = self._backend.new_state(1)
-        if pushed.status != "dropped":
-            self._clocks[person] = float(timestamp)
-        state = self._states[person]
-        for frame in pushed.frames:
-            logits, _, state = self._backend.step(state, frame[None])
-            self._observe(person, logits[0])
-        self._states[person] = state
-        return pushed
-
-    def _observe(self, person: int, logits: np.ndarray) -> None:
-        try:
-            self._session.observe(person, logits)
-        except ValueError as error:
+        except BundleError as error:
             raise BundleError(f"{self.bundle.path}: {error}") from error
+
+    def _next_time(self, people: Sequence[int]) -> float:
+        clocks = [self._clocks[person] for person in people if person in self._clocks]
+        return max(clocks) + 1 / self.fps if clocks else 0.0
+
+    def _track(self, timestamp: float | None, poses: np.ndarray, confidence: np.ndarray | None) -> list[int]:
+        if self._tracker is None:
+            from .io.tracker import Tracker
+
+            self._tracker = Tracker()
+        t = self._next_time(list(self._clocks)) if timestamp is None else float(timestamp)
+        return self._tracker.assign(t, list(poses), None if confidence is None else list(confidence))
+
+    def _decision(self, outcome: Outcome, started: float, t: float) -> Decision:
+        result = outcome.decision
+        return Decision(
+            person=outcome.person,
+            label=self._label(result.label) or "",
+            score=result.score,
+            event=result.event,
+            event_label=self._label(result.event_label),
+            since=t - result.event_age_s if result.event == "onset" else None,
+            latency_ms=(time.perf_counter() - started) * 1e3,
+            probs=result.probs,
+            labels=self.labels,
+            status=outcome.status,
+        )
 
     def _source(self, name: str) -> tuple[Layout, int]:
         """The layout of incoming joints and its number in the session."""
@@ -230,27 +313,20 @@ class Recognizer:
                     f"layout {name!r} is {source.dims}-D, model {self.name!r} takes 3-D joints in metres; "
                     "a 2-D layout needs a model trained for it"
                 )
-            self._sources[name] = source, self._session.add_layout(self._layout.map_from(source))
+            self._sources[name] = source, self._engine.add_layout(self._layout.map_from(source))
         return self._sources[name]
-
-    def _forget_strangers(self) -> None:
-        """Drop what is kept of people whom the session has given up to make room."""
-        known = set(self._session.people)
-        for table in (self._states, self._clocks):
-            for person in [person for person in table if person not in known]:
-                del table[person]
 
     def _label(self, index: int) -> str | None:
         return self.labels[index] if index >= 0 else None
 
 
-def _session(bundle: Bundle, layout: Layout) -> Session:
+def _config(bundle: Bundle, layout: Layout) -> Config:
     manifest = bundle.manifest
     if len(layout.joints) != manifest.joints:
         raise BundleError(
             f"{bundle.path}: its graphs take {manifest.joints} joints, layout {layout.name!r} has {len(layout.joints)}"
         )
-    return manifest.frontend.session(
+    return manifest.frontend.config(
         layout,
         len(manifest.labels),
         none=manifest.none_index,
@@ -268,12 +344,10 @@ def _check_pose(joints: ArrayLike, layout: Layout) -> np.ndarray:
     return pose
 
 
-def _check_confidence(confidence: ArrayLike, layout: Layout) -> np.ndarray:
+def _check_confidence(confidence: ArrayLike, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
     array = numbers("confidence", confidence, np.float32)
-    if array.shape != (len(layout.joints),):
-        raise LayoutError(
-            f"confidence has shape {list(array.shape)}, expected [{len(layout.joints)}] for layout {layout.name}"
-        )
+    if array.shape != shape:
+        raise LayoutError(f"confidence has shape {list(array.shape)}, expected {list(shape)} for layout {layout.name}")
     return array
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import onnxruntime as ort
+from numpy.typing import ArrayLike
 
 from ..bundle import Bundle
 from ..errors import BundleError, InputError
@@ -32,14 +33,9 @@ class OnnxBackend:
         self._clip: ort.InferenceSession | None = None
         self._try_step()
 
-    def new_state(self, people: int) -> np.ndarray:
-        """State of `people` new people, [M, S] float32 zeros."""
-        return np.zeros((people, self._bundle.manifest.state), np.float32)
-
-    def step(self, state: np.ndarray, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """state [M, S], frames [M, V, 3], float32 -> logits [M, C], features [M, D], state [M, S]."""
-        logits, features, state = self._step.run(_STEP_OUTPUTS, {"frame": frames, "state": state})
-        return logits, features, state
+    def streams(self, people: int) -> "OnnxStreams":
+        """New streams of `people` people."""
+        return OnnxStreams(self._step, np.zeros((people, self._bundle.manifest.state), np.float32))
 
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """frames [T, V, 3] float32 -> logits [T, C], features [T, D]."""
@@ -76,7 +72,8 @@ class OnnxBackend:
         where = str(self._bundle.path / manifest.graphs["step"].file)
         frames = np.zeros((1, manifest.joints, 3), np.float32)
         try:
-            outputs = self.step(self.new_state(1), frames)
+            state = np.zeros((1, manifest.state), np.float32)
+            outputs = self._step.run(_STEP_OUTPUTS, {"frame": frames, "state": state})
         except Exception as error:
             raise BundleError(f"{where}: the first step failed ({_line(error)})") from error
         sizes = (len(manifest.labels), manifest.features, manifest.state)
@@ -86,6 +83,25 @@ class OnnxBackend:
                 raise BundleError(f"{where}: {name} is {found}, expected float32 [1, {size}]")
             if not np.isfinite(array).all():
                 raise BundleError(f"{where}: {name} of the first step is not finite")
+
+
+class OnnxStreams:
+    """The streams of several people. `capacity`: how many there is room for."""
+
+    def __init__(self, session: ort.InferenceSession, state: np.ndarray) -> None:
+        self.capacity = len(state)
+        self._session, self._state = session, state
+
+    def begin(self, slot: int) -> None:
+        """The stream in this slot starts anew."""
+        self._state[slot] = 0
+
+    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """One frame of each slot [M, V, 3] -> logits [M, C], features [M, D]."""
+        slots = np.asarray(slots)
+        inputs = {"frame": frames, "state": self._state[slots]}
+        logits, features, self._state[slots] = self._session.run(_STEP_OUTPUTS, inputs)
+        return logits, features
 
 
 _STEP_OUTPUTS = ["logits", "features", "state_out"]

@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <chrono>
 #include <climits>
 #include <memory>
 #include <optional>
@@ -11,15 +12,23 @@
 #include <utility>
 #include <vector>
 
+#include "bundle.hpp"
+#include "engine.hpp"
+#include "layouts.hpp"
 #include "session.hpp"
+#include "stream_gcn.hpp"
 
 namespace py = pybind11;
 using namespace py::literals;
 using motionrt::Config;
+using motionrt::Engine;
 using motionrt::Event;
+using motionrt::Network;
 using motionrt::PersonId;
 using motionrt::Session;
 using motionrt::Status;
+using motionrt::StreamGCN;
+using motionrt::Streams;
 
 namespace {
 
@@ -52,6 +61,8 @@ Floats floats(const py::object& object, const char* name, const std::vector<py::
   return result;
 }
 
+int joint_count(py::ssize_t size) { return static_cast<int>(std::min<py::ssize_t>(size, INT_MAX)); }
+
 const char* text(Status status) {
   switch (status) {
     case Status::ok:
@@ -71,6 +82,54 @@ py::object text(Event event) {
   return py::str(event == Event::onset ? "onset" : "offset");
 }
 
+// Streams of a network that Python runs: an object with begin(slot), step(slots [N], frames [N, V, 3]) -> logits
+// [N, C] and features, and capacity.
+class PythonNetwork final : public Network {
+ public:
+  PythonNetwork(py::object streams, int joints, int labels)
+      : streams_(std::move(streams)),
+        joints_(joints),
+        labels_(labels),
+        capacity_(streams_.attr("capacity").cast<int>()) {}
+  int joints() const override { return joints_; }
+  int labels() const override { return labels_; }
+  int capacity() const override { return capacity_; }
+  void begin(int slot) override { streams_.attr("begin")(slot); }
+  void step(int n, const int* slots, const float* frames_NV3, float* logits_NC, float*) override {
+    const py::array_t<int> slots_N(n, slots);
+    const py::array_t<float> frames({n, joints_, 3}, frames_NV3);
+    const py::tuple result = streams_.attr("step")(slots_N, frames);
+    const Floats logits = floats(result[0], "logits", {n, labels_});
+    std::copy_n(logits.data(), logits.size(), logits_NC);
+  }
+
+ private:
+  const py::object streams_;
+  const int joints_, labels_, capacity_;
+};
+
+// Calls push(phase) and pop() around the phases of a step.
+class PythonTrace final : public motionrt::Trace {
+ public:
+  PythonTrace(py::object push, py::object pop) : push_(std::move(push)), pop_(std::move(pop)) {}
+  void begin(const char* phase) override { push_(phase); }
+  void end() override { pop_(); }
+
+ private:
+  const py::object push_, pop_;
+};
+
+std::vector<int> slots_of(const Streams& streams, const py::array_t<int>& slots) {
+  std::vector<int> result(slots.data(), slots.data() + slots.size());
+  std::vector<int> sorted = result;
+  std::sort(sorted.begin(), sorted.end());
+  motionrt::require(sorted.empty() || (sorted.front() >= 0 && sorted.back() < streams.capacity()),
+                    "slots holds a number that is none, expected 0 to ", streams.capacity() - 1);
+  motionrt::require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(),
+                    "slots holds a number twice, expected different ones");
+  return result;
+}
+
 py::object named_tuple(py::module_& module, const char* name, const char* fields) {
   const py::object type = py::module_::import("collections")
                               .attr("namedtuple")(name, fields, "module"_a = module.attr("__name__"));
@@ -81,29 +140,48 @@ py::object named_tuple(py::module_& module, const char* name, const char* fields
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
-  m.doc() = "Everything around the recognition network: poses, people, scores and events.";
+  m.doc() = "The recognition engine: poses, people, the streaming network, scores and events.";
+  py::register_exception_translator([](std::exception_ptr pointer) {
+    try {
+      if (pointer) std::rethrow_exception(pointer);
+    } catch (const motionrt::BundleError& error) {
+      py::set_error(py::module_::import("motionrt.runtime.errors").attr("BundleError"), error.what());
+    }
+  });
   const py::object pushed_type = named_tuple(m, "Pushed", "frames reset status");
   const py::object decision_type = named_tuple(m, "Decision", "label score probs event event_label event_age_s");
   const py::object clip_type = named_tuple(m, "ClipDecision", "label score probs");
+  const py::object outcome_type = named_tuple(m, "Outcome", "person status reset frames decision");
+  const auto decision_of = [decision_type](const motionrt::Decision& d, const py::array_t<float>& probs_C) {
+    return decision_type(d.label, d.score, probs_C, text(d.event), d.event_label, d.event_age_s);
+  };
+  const auto outcome_of = [outcome_type, decision_of](const motionrt::Outcome& outcome, int labels) {
+    return outcome_type(outcome.person, text(outcome.status), outcome.reset, outcome.frames,
+                        decision_of(outcome.decision, py::array_t<float>(labels, outcome.scores_C)));
+  };
 
-  py::class_<Session>(m, "Session",
-                      "State around the network, for several people. Not for several threads at once.")
+  py::class_<Config>(m, "Config", "Settings of a Session or an Engine.")
       .def(py::init([](int joints, int root, std::vector<int> left, std::vector<int> right, double rate_hz,
-                       double facing_s, double reach_m, double max_gap_s, int max_people, int labels,
-                       int none, double temperature, double smooth_s, double on, double off, double hold_s) {
-             return std::make_unique<Session>(Config{joints, root, std::move(left), std::move(right), rate_hz,
-                                                     facing_s, reach_m, max_gap_s, max_people, labels, none,
-                                                     temperature, smooth_s, on, off, hold_s});
+                       double facing_s, double reach_m, double max_gap_s, int max_people, int labels, int none,
+                       double temperature, double smooth_s, double on, double off, double hold_s) {
+             const Config config{joints, root, std::move(left), std::move(right), rate_hz,
+                                 facing_s, reach_m, max_gap_s, max_people, labels, none,
+                                 temperature, smooth_s, on, off, hold_s};
+             motionrt::validate(config);
+             return config;
            }),
            py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "rate_hz"_a, "facing_s"_a = 1.0,
            "reach_m"_a = 2.0, "max_gap_s"_a = 0.5, "max_people"_a = 16, "labels"_a, "none"_a = -1,
-           "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1)
+           "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1);
+
+  py::class_<Session>(m, "Session",
+                      "State around the network, for several people. Not for several threads at once.")
+      .def(py::init<Config>(), "config"_a)
       .def(
           "add_layout",
           [](Session& self, const py::object& weights) {
             const Floats weights_VS = floats(weights, "weights", {self.config().joints, kAny});
-            return self.add_layout(weights_VS.data(),
-                                   static_cast<int>(std::min<py::ssize_t>(weights_VS.shape(1), INT_MAX)));
+            return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
           },
           "weights"_a, "Registers a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
       .def(
@@ -116,34 +194,35 @@ PYBIND11_MODULE(_core, m) {
             if (!confidence.is_none()) confidence_S = floats(confidence, "confidence", {source_joints});
             const auto pushed = self.push(person, t, joints_S3.data(),
                                           confidence.is_none() ? nullptr : confidence_S.data(), layout);
-            const py::ssize_t joints_out = self.config().joints;
-            const py::ssize_t frames = static_cast<py::ssize_t>(pushed.frames.size()) / (3 * joints_out);
-            py::array_t<float> frames_TV3({frames, joints_out, py::ssize_t{3}});
-            std::copy(pushed.frames.begin(), pushed.frames.end(), frames_TV3.mutable_data());
-            return pushed_type(std::move(frames_TV3), pushed.reset, text(pushed.status));
+            const py::ssize_t V = self.config().joints;
+            std::vector<float> frame(3 * V), frames;
+            if (pushed.status == Status::ok)
+              while (self.next(pushed.slot, frame.data())) frames.insert(frames.end(), frame.begin(), frame.end());
+            const py::ssize_t count = static_cast<py::ssize_t>(frames.size()) / (3 * V);
+            return pushed_type(py::array_t<float>({count, V, py::ssize_t{3}}, frames.data()), pushed.reset,
+                               text(pushed.status));
           },
           "person"_a, "t"_a, "joints"_a, "confidence"_a, "layout"_a,
           "Takes one pose [Vs, 3] of time t (s); returns the frames [n, V, 3] that are due to the model.")
       .def(
           "observe",
           [](Session& self, PersonId person, const py::object& logits) {
-            self.observe(person, floats(logits, "logits", {self.config().labels}).data());
+            self.observe(self.find(person), floats(logits, "logits", {self.config().labels}).data());
           },
           "person"_a, "logits"_a, "Takes the logits [C] of one frame that push returned.")
       .def(
           "decision",
-          [decision_type](Session& self, PersonId person) {
+          [decision_of](Session& self, PersonId person) {
             py::array_t<float> probs_C(self.config().labels);
-            const auto d = self.decide(person, probs_C.mutable_data());
-            return decision_type(d.label, d.score, std::move(probs_C), text(d.event), d.event_label,
-                                 d.event_age_s);
+            const auto decision = self.decide(self.find(person), probs_C.mutable_data());
+            return decision_of(decision, probs_C);
           },
           "person"_a, "Smoothed scores now; hands out the pending event once.")
       .def(
           "clip",
-          [clip_type](Session& self, PersonId person) {
+          [clip_type](const Session& self, PersonId person) {
             py::array_t<float> probs_C(self.config().labels);
-            const auto d = self.decide_clip(person, probs_C.mutable_data());
+            const auto d = self.decide_clip(self.find(person), probs_C.mutable_data());
             return clip_type(d.label, d.score, std::move(probs_C));
           },
           "person"_a, "One label for everything observed since the person's last reset.")
@@ -160,4 +239,134 @@ PYBIND11_MODULE(_core, m) {
                             "lost"_a = c.lost);
           },
           "Totals since the session was made.");
+
+  py::class_<StreamGCN, std::shared_ptr<StreamGCN>>(m, "StreamGCN", "The network of a bundle; never changed.")
+      .def(py::init([](const std::string& manifest, const py::bytes& weights, const std::string& where,
+                       const std::string& precision) {
+             motionrt::require(precision == "fp32" || precision == "bf16", "precision is ", precision,
+                               ", expected fp32 or bf16");
+             return std::make_shared<StreamGCN>(
+                 motionrt::parse_bundle(manifest, std::string_view(weights), where),
+                 precision == "bf16" ? motionrt::Precision::bf16 : motionrt::Precision::fp32);
+           }),
+           "manifest"_a, "weights"_a, "where"_a, "precision"_a = "fp32")
+      .def_property_readonly("weight_bytes", &StreamGCN::weight_bytes, "Size of the weights in memory.")
+      .def(
+          "streams",
+          [](std::shared_ptr<StreamGCN> self, int capacity) {
+            motionrt::require(capacity >= 1 && capacity <= motionrt::kMaxPeople, "capacity is ", capacity,
+                              ", expected 1 to ", motionrt::kMaxPeople);
+            return std::make_shared<Streams>(std::move(self), capacity);
+          },
+          "capacity"_a, "New streams of so many people.");
+
+  py::class_<Streams, std::shared_ptr<Streams>>(m, "Streams", "The streams of several people.")
+      .def_property_readonly("capacity", &Streams::capacity, "How many people there is room for.")
+      .def(
+          "begin",
+          [](Streams& self, int slot) {
+            motionrt::require(slot >= 0 && slot < self.capacity(), "slot is ", slot, ", expected 0 to ",
+                              self.capacity() - 1);
+            self.begin(slot);
+          },
+          "slot"_a, "The stream in this slot starts anew.")
+      .def(
+          "step",
+          [](Streams& self, const py::array_t<int, py::array::c_style | py::array::forcecast>& slots,
+             const py::object& frames) {
+            const std::vector<int> slots_N = slots_of(self, slots);
+            const auto n = static_cast<py::ssize_t>(slots_N.size());
+            const Floats frames_NV3 = floats(frames, "frames", {n, self.joints(), 3});
+            py::array_t<float> logits_NC({n, py::ssize_t{self.labels()}});
+            py::array_t<float> features_ND({n, py::ssize_t{self.features()}});
+            self.step(static_cast<int>(n), slots_N.data(), frames_NV3.data(), logits_NC.mutable_data(),
+                      features_ND.mutable_data());
+            return py::make_tuple(std::move(logits_NC), std::move(features_ND));
+          },
+          "slots"_a, "frames"_a, "One frame of each slot [N, V, 3] -> logits [N, C], features [N, D].");
+
+  py::class_<Engine>(m, "Engine", "The whole recogniser. Not for several threads at once.")
+      .def(py::init([](const Config& config, const py::object& streams, const py::object& push,
+                       const py::object& pop) {
+             std::shared_ptr<Network> network;
+             if (py::isinstance<Streams>(streams))
+               network = streams.cast<std::shared_ptr<Streams>>();
+             else
+               network = std::make_shared<PythonNetwork>(streams, config.joints, config.labels);
+             std::unique_ptr<motionrt::Trace> trace;
+             if (!push.is_none()) trace = std::make_unique<PythonTrace>(push, pop);
+             return std::make_unique<Engine>(config, std::move(network), std::move(trace));
+           }),
+           "config"_a, "streams"_a, "push_range"_a = py::none(), "pop_range"_a = py::none())
+      .def(
+          "add_layout",
+          [](Engine& self, const py::object& weights) {
+            const Floats weights_VS = floats(weights, "weights", {self.session().config().joints, kAny});
+            return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
+          },
+          "weights"_a, "Registers a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
+      .def(
+          "step",
+          [outcome_of](Engine& self, double t, const std::vector<PersonId>& people, const py::object& joints,
+                       const py::object& confidence, int layout) {
+            const py::ssize_t S = self.session().layout_at(layout).source_joints();
+            const auto n = static_cast<py::ssize_t>(people.size());
+            const Floats joints_NS3 = floats(joints, "joints", {n, S, 3});
+            Floats confidence_NS;
+            if (!confidence.is_none()) confidence_NS = floats(confidence, "confidence", {n, S});
+            std::vector<motionrt::Observation> seen(people.size());
+            for (py::ssize_t i = 0; i < n; ++i)
+              seen[i] = {people[i], joints_NS3.data() + 3 * S * i,
+                         confidence.is_none() ? nullptr : confidence_NS.data() + S * i};
+            std::vector<motionrt::Outcome> outcomes(people.size());
+            self.step(t, static_cast<int>(n), seen.data(), layout, outcomes.data());
+            py::list result;
+            for (const auto& outcome : outcomes) result.append(outcome_of(outcome, self.session().config().labels));
+            return result;
+          },
+          "t"_a, "people"_a, "joints"_a, "confidence"_a, "layout"_a,
+          "Takes the poses [N, Vs, 3] of N people at time t (s); returns their outcomes.")
+      .def(
+          "evict",
+          [outcome_of](Engine& self, double t) {
+            std::vector<motionrt::Outcome> outcomes(self.session().config().max_people);
+            outcomes.resize(self.evict(t, outcomes.data()));
+            py::list result;
+            for (const auto& outcome : outcomes) result.append(outcome_of(outcome, self.session().config().labels));
+            return result;
+          },
+          "t"_a, "Forgets whoever was not seen for longer than max_gap_s; returns what became of them.")
+      .def_property_readonly(
+          "session", [](Engine& self) -> Session& { return self.session(); },
+          py::return_value_policy::reference_internal, "People, clip decisions and counters.");
+
+  m.def("instruction_set", [] { return motionrt::supported_kernels().front()->name; },
+        "What the network runs on here: avx512, avx2, neon or portable.");
+  m.def(
+      "peak_flops",
+      [](double seconds) {
+        using Clock = std::chrono::steady_clock;
+        const auto& kernels = *motionrt::supported_kernels().front();
+        constexpr std::int64_t kRounds = 1'000'000;
+        double best = 0;
+        volatile double kept = 0;
+        for (const auto start = Clock::now(); std::chrono::duration<double>(Clock::now() - start).count() < seconds;) {
+          const auto before = Clock::now();
+          kept = kernels.multiply_adds(kRounds);
+          const double took_s = std::chrono::duration<double>(Clock::now() - before).count();
+          best = std::max(best, static_cast<double>(kRounds) * kernels.flops_per_round / took_s);
+        }
+        static_cast<void>(kept);
+        return best;
+      },
+      "seconds"_a, "Most multiply-adds a second that one thread was seen to do, in FLOP/s (fp32).");
+  m.def(
+      "layout_weights",
+      [](const std::string& target, const std::string& source) {
+        const auto& to = motionrt::find_layout(target);
+        const auto& from = motionrt::find_layout(source);
+        const auto weights = motionrt::map_weights(to, from);
+        return py::array_t<float>({to.joints.size(), from.joints.size()}, weights.data());
+      },
+      "target"_a, "source"_a, "Weights [V, Vs] of two built-in layouts, as the C library makes them.");
 }

@@ -9,6 +9,7 @@
 namespace motionrt {
 
 constexpr int kMaxJoints = 256;  // of a model's or a sensor's skeleton
+constexpr int kMaxPeople = 1024;
 constexpr double kMaxRateHz = 1000;
 constexpr double kMaxReachM = 1000;
 constexpr double kMaxGapS = 60;
@@ -65,7 +66,8 @@ inline void validate(const Config& c) {
           kMaxReachM);
   require(c.max_gap_s > 0 && c.max_gap_s <= kMaxGapS, "max_gap_s is ", c.max_gap_s,
           ", expected above 0, at most ", kMaxGapS);
-  require(c.max_people >= 1, "max_people is ", c.max_people, ", expected at least 1");
+  require(c.max_people >= 1 && c.max_people <= kMaxPeople, "max_people is ", c.max_people, ", expected 1 to ",
+          kMaxPeople);
 
   require(c.labels >= 1, "labels is ", c.labels, ", expected at least 1");
   require(c.none >= -1 && c.none < c.labels, "none is ", c.none, ", expected -1 or a label index below ",

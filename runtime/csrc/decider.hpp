@@ -72,10 +72,17 @@ class Decider {
     double top = -std::numeric_limits<double>::infinity(), total = 0;
     for (int c = 0; c < config_.labels; ++c)
       if (c != left_out) top = std::max(top, evidence_[c]);
-    const auto share = [&](int c) { return c == left_out ? 0 : std::exp((evidence_[c] - top) / observed_); };
+    const auto share = [&](int c) { return c == left_out ? 0 : std::exp((evidence_[c] - top) / double(observed_)); };
     for (int c = 0; c < config_.labels; ++c) total += share(c);
     for (int c = 0; c < config_.labels; ++c) probs_C[c] = static_cast<float>(share(c) / total);
     return {label, probs_C[label]};
+  }
+
+  // Forgets everything.
+  void clear() {
+    active_ = -1;
+    pending_ = {};
+    restart();
   }
 
   // Forgets everything but the end of the action that was going on, which becomes the pending event.
@@ -115,7 +122,7 @@ class Decider {
     // After rest an action begins with the movement, whatever it was taken for at first; after another action that
     // went on for a while, when it became the likelier one.
     ++told_frames_;
-    if (active_ >= 0 && best != active_ && told_frames_ > config_.rate_hz * kReviseS)
+    if (active_ >= 0 && best != active_ && double(told_frames_) > config_.rate_hz * kReviseS)
       acting_frames_ = std::min(acting_frames_, best_frames_);
     if (active_ >= 0 && scores_[active_] < config_.off) {
       pending_ = event(Event::offset, active_);
@@ -127,7 +134,7 @@ class Decider {
     if (held_ < hold_) return;
     pending_ = event(Event::onset, best);
     const double lag_s = std::log(2.) * config_.smooth_s;  // of a smoothed score at a half
-    pending_.event_age_s = (std::max<std::int64_t>(acting_frames_, 1) - 1) / config_.rate_hz + lag_s;
+    pending_.event_age_s = double(std::max<std::int64_t>(acting_frames_, 1) - 1) / config_.rate_hz + lag_s;
     told_frames_ = 0;
     active_ = best;
     candidate_ = -1;

@@ -28,9 +28,13 @@ class Track {
         before_(3 * config.joints),
         now_(3 * config.joints) {}
 
-  // Takes the pose of time t [V, 3] (NaN: not seen) and appends the frames [n, V, 3] that are due to `out`.
-  Status push(double t, const float* mapped_V3, std::vector<float>& out) {
+  // Takes the pose of time t [V, 3] (NaN: not seen).
+  Status push(double t, const float* mapped_V3) {
     const bool first = !tracking_;
+    if (!first) {
+      before_.swap(now_);
+      before_s_ = now_s_;
+    }
     const float* root = mapped_V3 + 3 * config_.root;
     if (first) {
       if (!is_finite3(root)) return Status::missing;
@@ -45,10 +49,20 @@ class Track {
     } else if (is_lost(t)) {
       return Status::lost;
     }
-    emit(t, out);
-    before_.swap(now_);
-    before_s_ = t;
+    now_s_ = t;
     return Status::ok;
+  }
+
+  // Writes the next frame [V, 3] that is due after a push; false: there is none. Frames are at start_s + k / rate,
+  // each interpolated between the pose before and now.
+  bool next(float* frame_V3) {
+    const double grid_s = static_cast<double>(emitted_) / config_.rate_hz;  // since start_s
+    if (!tracking_ || grid_s > now_s_ - start_s_ + kSlackS) return false;
+    const double step_s = now_s_ - before_s_;
+    const double alpha = step_s > 0 ? std::clamp((grid_s - (before_s_ - start_s_)) / step_s, 0.0, 1.0) : 1.0;
+    interpolate_centred(alpha, frame_V3);
+    facing_.turn(config_, emitted_++, frame_V3);
+    return true;
   }
 
   void restart() { tracking_ = false; }
@@ -56,7 +70,7 @@ class Track {
  private:
   void start(double t) {
     tracking_ = true;
-    start_s_ = before_s_ = t;
+    start_s_ = before_s_ = now_s_ = t;
     before_ = now_;
     emitted_ = 0;
     facing_ = {};
@@ -88,21 +102,6 @@ class Track {
            2 * std::count_if(seen_s_.begin(), seen_s_.end(), unseen) > config_.joints;
   }
 
-  // Grid times start_s + k / rate up to t, each interpolated between the pose before and now.
-  void emit(double t, std::vector<float>& out) {
-    for (;; ++emitted_) {
-      const double grid_s = static_cast<double>(emitted_) / config_.rate_hz;  // since start_s
-      if (grid_s > t - start_s_ + kSlackS) return;
-      const double step_s = t - before_s_;
-      const double alpha =
-          step_s > 0 ? std::clamp((grid_s - (before_s_ - start_s_)) / step_s, 0.0, 1.0) : 1.0;
-      out.resize(out.size() + 3 * config_.joints);
-      float* frame_V3 = &out[out.size() - 3 * config_.joints];
-      interpolate_centred(alpha, frame_V3);
-      facing_.turn(config_, emitted_, frame_V3);
-    }
-  }
-
   void interpolate_centred(double alpha, float* frame_V3) const {
     const auto at = [&](int i) { return before_[i] + alpha * (static_cast<double>(now_[i]) - before_[i]); };
     for (int axis = 0; axis < 3; ++axis) {
@@ -116,7 +115,7 @@ class Track {
 
   const Config& config_;
   bool tracking_ = false;
-  double start_s_ = 0, before_s_ = 0;
+  double start_s_ = 0, before_s_ = 0, now_s_ = 0;
   std::int64_t emitted_ = 0;
   float root_[3] = {0, 0, 0};        // last seen
   std::vector<double> seen_s_;       // [V] when each joint was last seen; at the start: the start

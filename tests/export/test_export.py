@@ -62,18 +62,20 @@ def copy(run: Path, tmp_path: Path) -> Path:
     return shutil.copytree(run, tmp_path / "copy")
 
 
-def test_graphs_give_the_networks_numbers_on_real_recordings(run: Path, bundle: Bundle, samples: list[Motion]) -> None:
+def test_every_backend_gives_the_networks_numbers_on_real_recordings(
+    run: Path, bundle: Bundle, samples: list[Motion]
+) -> None:
     network = load_network(run, json.loads((run / "recipe.json").read_text())["model"])
-    backend, layout = create("onnx", bundle), Layout.load("core15")
+    layout = Layout.load("core15")
     for motion in samples:
         joints = np.einsum("vw,twc->tvc", layout.map_from(Layout.load(motion.layout)), motion.joints)
         frames = prepare(joints, Frontend(rate_hz=20.0), layout)
         wanted = network(torch.from_numpy(frames)[None])[0][0].numpy()
-        np.testing.assert_allclose(backend.clip(frames)[0], wanted, atol=1e-4)
-        state = backend.new_state(1)
-        for frame, row in zip(frames, wanted, strict=True):
-            logits, _, state = backend.step(state, frame[None])
-            np.testing.assert_allclose(logits[0], row, atol=1e-4)
+        for backend in (create("onnx", bundle), create("native", bundle)):
+            np.testing.assert_allclose(backend.clip(frames)[0], wanted, atol=1e-4)
+            streams = backend.streams(1)
+            stepped = [streams.step([0], frame[None])[0][0] for frame in frames]
+            np.testing.assert_allclose(stepped, wanted, atol=1e-4)
 
 
 def test_what_is_exported_is_the_network_that_was_trained(run: Path) -> None:
@@ -92,9 +94,9 @@ def test_what_is_exported_is_the_network_that_was_trained(run: Path) -> None:
 def test_several_people_are_stepped_at_once(bundle: Bundle) -> None:
     backend = create("onnx", bundle)
     frames = np.random.default_rng(0).normal(0, 0.3, (3, 15, 3)).astype(np.float32)
-    together = backend.step(backend.new_state(3), frames)
+    together = backend.streams(3).step([0, 1, 2], frames)
     for person in range(3):
-        alone = backend.step(backend.new_state(1), frames[person : person + 1])
+        alone = backend.streams(1).step([0], frames[person : person + 1])
         for a, b in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[person], b[0], atol=1e-5)
 

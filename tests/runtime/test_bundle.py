@@ -348,9 +348,9 @@ def test_step_and_clip_graph_agree(path: Path) -> None:
     backend = backends.create("onnx", Bundle.load(path))
     frames = np.random.default_rng(0).standard_normal((9, tiny.V, 3)).astype(np.float32)
     logits, features = backend.clip(frames)
-    state = backend.new_state(2)
+    streams = backend.streams(3)
     for t, frame in enumerate(frames):
-        stepped, seen, state = backend.step(state, np.stack([frame, -frame]))
+        stepped, seen = streams.step([2, 0], np.stack([frame, -frame]))
         np.testing.assert_allclose(stepped[0], logits[t], atol=1e-4)
         np.testing.assert_allclose(seen[0], features[t], atol=1e-4)
 
@@ -365,14 +365,14 @@ def test_the_network_runs_on_the_checked_weights_wherever_it_was_started(
     Path("weights.safetensors").write_bytes(bytes(10_000))
     backend = backends.create("onnx", loaded)
     raised = tiny.poses(1, "left") - tiny.poses(1)[:, :1]
-    logits, _, _ = backend.step(backend.new_state(1), raised)
+    logits, _ = backend.streams(1).step([0], raised)
     np.testing.assert_allclose(logits, [[0, 20 * 0.8 / 3 - 4, 20 * -0.05 / 3 - 4]], atol=1e-4)
 
 
 def test_a_bundle_without_a_clip_graph_still_steps(tmp_path: Path) -> None:
     graphs = {"step": tiny.manifest()["graphs"]["step"]}
     backend = backends.create("onnx", Bundle.load(tiny.tiny_bundle(tmp_path / "b", graphs=graphs)))
-    backend.step(backend.new_state(1), tiny.poses(1))
+    backend.streams(1).step([0], tiny.poses(1))
     with pytest.raises(InputError, match="no clip graph"):
         backend.clip(tiny.poses(2))
 
@@ -407,12 +407,23 @@ def test_a_graph_whose_outputs_are_not_finite_is_refused(path: Path) -> None:
 
 def test_backends_say_why_they_cannot_be_used(path: Path) -> None:
     reasons = backends.available()
-    assert list(reasons) == list(backends.NAMES) and reasons["onnx"] is None
-    assert backends.pick("auto") == "onnx"
-    for name in ("native", "tensorrt", "cuda"):
+    assert list(reasons) == list(backends.NAMES) and reasons["native"] is None and reasons["onnx"] is None
+    assert backends.pick("auto") == "native"
+    for name in ("tensorrt", "cuda"):
         with pytest.raises(InputError, match=f"'{name}' cannot be used here: not built in this version"):
             backends.pick(name)
     with pytest.raises(InputError, match="unknown backend 'tpu', expected auto, native, onnx"):
         backends.pick("tpu")
     with pytest.raises(InputError, match="threads is 0"):
         backends.create("onnx", Bundle.load(path), threads=0)
+
+
+def test_auto_is_the_native_engine_where_it_knows_the_network(path: Path) -> None:
+    assert backends.create("auto", Bundle.load("live")).name == "native"
+    assert backends.create("auto", Bundle.load(path)).name == "onnx"
+    with pytest.raises(BundleError, match="not a StreamGCN"):
+        backends.create("native", Bundle.load(path))
+    with pytest.raises(InputError, match="unknown precision 'fp8', expected fp32 or bf16"):
+        backends.create("native", Bundle.load("live"), precision="fp8")
+    with pytest.raises(InputError, match="precision 'bf16' needs the native backend, onnx runs fp32"):
+        backends.create("onnx", Bundle.load("live"), precision="bf16")

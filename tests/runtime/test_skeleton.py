@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 
+from motionrt.runtime._core import layout_weights
 from motionrt.runtime.errors import LayoutError
 from motionrt.runtime.skeleton import Layout, layouts
 
@@ -201,3 +202,15 @@ def test_going_through_kinect_gives_core_the_same_joints_on_a_real_clip(shared):
 def test_core_survives_a_trip_through_every_3d_layout(middle):
     core = Layout.load("core15")
     np.testing.assert_allclose(core.map_from(middle) @ middle.map_from(core), np.eye(15), atol=1e-6)
+
+
+@pytest.mark.parametrize("source", layouts())
+@pytest.mark.parametrize("target", layouts())
+def test_the_c_library_maps_every_layout_as_python_does(target, source):
+    try:
+        weights = Layout.load(target).map_from(Layout.load(source))
+    except LayoutError:
+        with pytest.raises(ValueError, match="cannot be made from"):
+            layout_weights(target, source)
+    else:
+        np.testing.assert_allclose(layout_weights(target, source), weights, atol=1e-6)

@@ -1,0 +1,161 @@
+// The whole recogniser: poses of several people in, decisions out.
+#pragma once
+
+#include <memory>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+#include "bundle_error.hpp"
+#include "network.hpp"
+#include "session.hpp"
+
+namespace motionrt {
+
+struct Observation {
+  PersonId person = 0;
+  const float* joints_S3 = nullptr;     // metres; not finite: missing
+  const float* confidence_S = nullptr;  // 0, less or NaN: missing; null: not known
+};
+
+struct Outcome {
+  PersonId person = 0;
+  Status status = Status::ok;
+  bool reset = false;  // the person is new, back after a gap, or lost
+  int frames = 0;      // that the network took
+  Decision decision;
+  const float* scores_C = nullptr;  // smoothed probabilities, until the engine's next call
+};
+
+// Told when a phase of a step begins and ends.
+class Trace {
+ public:
+  virtual ~Trace() = default;
+  virtual void begin(const char* phase) = 0;
+  virtual void end() = 0;
+};
+
+// Not for use from several threads at once. Allocates nothing after the layouts are added. Throws
+// std::invalid_argument, before anything is changed; BundleError if the network gives something not finite.
+class Engine {
+ public:
+  Engine(const Config& config, std::shared_ptr<Network> network, std::unique_ptr<Trace> trace = nullptr)
+      : session_(config), network_(std::move(network)), trace_(std::move(trace)) {
+    require(network_->joints() == config.joints, "joints is ", config.joints, ", the network takes ",
+            network_->joints());
+    require(network_->labels() == config.labels, "labels is ", config.labels, ", the network gives ",
+            network_->labels());
+    require(network_->capacity() >= config.max_people, "max_people is ", config.max_people,
+            ", the network has room for ", network_->capacity());
+    const std::size_t people = config.max_people;
+    ids_.resize(people);
+    slots_.resize(people);
+    frames_NV3_.resize(people * 3 * config.joints);
+    logits_NC_.resize(people * config.labels);
+    scores_NC_.resize(people * config.labels);
+  }
+
+  // weights [V, S] of a sensor's skeleton; returns its number, for step.
+  int add_layout(const float* weights_VS, int source_joints) {
+    return session_.add_layout(weights_VS, source_joints);
+  }
+
+  // What is seen of n different people at time t (s), of each rising; writes n outcomes.
+  void step(double t, int n, const Observation* seen, int layout, Outcome* out) {
+    const Config& config = session_.config();
+    require(n >= 0 && n <= config.max_people, n, " people at once, expected 0 to ", config.max_people);
+    for (int i = 0; i < n; ++i) {
+      ids_[i] = seen[i].person;
+      require(std::find(ids_.begin(), ids_.begin() + i, ids_[i]) == ids_.begin() + i, "person ", ids_[i],
+              " is there twice, expected different people");
+    }
+    session_.check(t, n, ids_.data(), layout);
+    {
+      const Phase phase(trace_.get(), "map");
+      for (int i = 0; i < n; ++i) {
+        const Pushed pushed = session_.push(ids_[i], t, seen[i].joints_S3, seen[i].confidence_S, layout);
+        if (pushed.reset) network_->begin(pushed.slot);
+        out[i] = {ids_[i], pushed.status, pushed.reset, 0, {}, nullptr};
+      }
+    }
+    while (step_network(n, out)) {
+    }
+    const Phase phase(trace_.get(), "decide");
+    for (int i = 0; i < n; ++i) decide(session_.find(ids_[i]), out[i]);
+  }
+
+  // Forgets whoever has not been seen for longer than max_gap_s at time t; writes what became of them and returns
+  // how many they are, max_people at most.
+  int evict(double t, Outcome* out) {
+    require(std::abs(t) <= kMaxTimeS, "t is ", t, ", expected seconds, finite and within ", kMaxTimeS);
+    int n = 0;
+    for (int slot; (slot = session_.absent(t)) >= 0; ++n) {
+      out[n] = {session_.person_at(slot), Status::lost, true, 0, {}, nullptr};
+      decide(slot, out[n]);
+      session_.reset(out[n].person);
+    }
+    return n;
+  }
+
+  // Smoothed probabilities [C] of a person at the last step.
+  const float* scores(PersonId person) const { return scores_NC_.data() + place(session_.find(person)); }
+
+  Session& session() { return session_; }
+  const Session& session() const { return session_; }
+
+ private:
+  class Phase {
+   public:
+    Phase(Trace* trace, const char* name) : trace_(trace) {
+      if (trace_) trace_->begin(name);
+    }
+    ~Phase() {
+      if (trace_) trace_->end();
+    }
+    Phase(const Phase&) = delete;
+    Phase& operator=(const Phase&) = delete;
+
+   private:
+    Trace* const trace_;
+  };
+
+  // One frame of everybody who has one due, in one batch; false: nobody has.
+  bool step_network(int n, Outcome* out) {
+    const std::size_t frame = 3 * session_.config().joints, labels = session_.config().labels;
+    int due = 0;
+    for (int i = 0; i < n; ++i) {
+      const int slot = out[i].status == Status::ok ? session_.find(ids_[i]) : -1;
+      if (slot < 0 || !session_.next(slot, frames_NV3_.data() + frame * due)) continue;
+      slots_[due++] = slot;
+      ++out[i].frames;
+    }
+    if (due == 0) return false;
+    {
+      const Phase phase(trace_.get(), "step");
+      network_->step(due, slots_.data(), frames_NV3_.data(), logits_NC_.data(), nullptr);
+    }
+    try {
+      for (int i = 0; i < due; ++i) session_.observe(slots_[i], logits_NC_.data() + labels * i);
+    } catch (const std::invalid_argument& error) {
+      throw BundleError(error.what());
+    }
+    return true;
+  }
+
+  std::size_t place(int slot) const { return static_cast<std::size_t>(session_.config().labels) * slot; }
+
+  void decide(int slot, Outcome& out) {
+    float* scores = scores_NC_.data() + place(slot);
+    out.decision = session_.decide(slot, scores);
+    out.scores_C = scores;
+  }
+
+  Session session_;
+  const std::shared_ptr<Network> network_;
+  const std::unique_ptr<Trace> trace_;
+  std::vector<PersonId> ids_;   // [N]
+  std::vector<int> slots_;      // [N]
+  std::vector<float> frames_NV3_, logits_NC_, scores_NC_;
+};
+
+}  // namespace motionrt

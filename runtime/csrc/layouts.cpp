@@ -1,0 +1,121 @@
+#include "layouts.hpp"
+
+#include <algorithm>
+#include <string_view>
+
+#include "config.hpp"
+#include "json.hpp"
+
+namespace motionrt {
+
+namespace {
+
+struct Embedded {
+  const char* name;
+  const char* json;
+};
+
+constexpr Embedded kEmbedded[] = {
+#include "embedded_layouts.inc"
+};
+
+using Groups = std::vector<std::vector<std::string>>;
+
+Groups read_groups(const std::optional<JsonValue>& neighbours) {
+  Groups groups;
+  if (!neighbours) return groups;
+  for (const JsonValue& group : neighbours->items()) {
+    groups.emplace_back();
+    for (const JsonValue& joint : group.items()) groups.back().push_back(joint.text().value());
+  }
+  return groups;
+}
+
+Layout parse_layout(const Embedded& file) {
+  const JsonDocument document(file.json, file.name);
+  const JsonValue top = document.root();
+  Layout layout;
+  layout.name = file.name;
+  layout.dims = static_cast<int>(top.find("dims").value().integer().value());
+  const std::vector<JsonValue> joints = top.find("joints").value().items();
+  for (const JsonValue& joint : joints) {
+    layout.joints.push_back(joint.find("name").value().text().value());
+    layout.neighbours.push_back(read_groups(joint.find("neighbours")));
+  }
+  for (const JsonValue& joint : joints) {
+    const JsonValue parent = joint.find("parent").value();
+    layout.parents.push_back(parent.is_null() ? -1 : layout.index(parent.text().value()));
+  }
+  layout.root = layout.index(top.find("root").value().text().value());
+  for (const std::string part : {"hip", "shoulder"}) {
+    layout.left.push_back(layout.index("left_" + part));
+    layout.right.push_back(layout.index("right_" + part));
+  }
+  return layout;
+}
+
+const std::vector<Layout>& built_in() {
+  static const std::vector<Layout> layouts = [] {
+    std::vector<Layout> parsed;
+    for (const Embedded& file : kEmbedded) parsed.push_back(parse_layout(file));
+    return parsed;
+  }();
+  return layouts;
+}
+
+// The weights [S] of one joint; empty if it cannot be had. asked: the joints whose stand-in is being looked
+// for.
+std::vector<float> row(const std::string& joint, const Layout& target, const Layout& source,
+                       std::vector<std::string>& asked) {
+  std::vector<float> weights(source.joints.size());
+  if (const int place = source.index(joint); place >= 0) {
+    weights[place] = 1;
+    return weights;
+  }
+  const int own = target.index(joint);
+  if (own < 0 || std::find(asked.begin(), asked.end(), joint) != asked.end()) return {};
+  asked.push_back(joint);
+  bool found = false;
+  for (const std::vector<std::string>& group : target.neighbours[own]) {
+    std::fill(weights.begin(), weights.end(), 0.f);
+    found = std::all_of(group.begin(), group.end(), [&](const std::string& neighbour) {
+      const std::vector<float> term = row(neighbour, target, source, asked);
+      for (std::size_t s = 0; s < term.size(); ++s) weights[s] += term[s] / static_cast<float>(group.size());
+      return !term.empty();
+    });
+    if (found) break;
+  }
+  asked.pop_back();
+  return found ? weights : std::vector<float>();
+}
+
+}  // namespace
+
+int Layout::index(const std::string& joint) const {
+  const auto found = std::find(joints.begin(), joints.end(), joint);
+  return found == joints.end() ? -1 : static_cast<int>(found - joints.begin());
+}
+
+const Layout& find_layout(const std::string& name) {
+  std::string known;
+  for (const Layout& layout : built_in()) {
+    if (layout.name == name) return layout;
+    known += (known.empty() ? "" : ", ") + layout.name;
+  }
+  fail("unknown skeleton layout ", in_quotes(name), "; known are ", known);
+}
+
+std::vector<float> map_weights(const Layout& target, const Layout& source) {
+  std::vector<float> weights;
+  std::string missing;
+  for (const std::string& joint : target.joints) {
+    std::vector<std::string> asked;
+    const std::vector<float> found = row(joint, target, source, asked);
+    if (found.empty()) missing += (missing.empty() ? "" : ", ") + joint;
+    weights.insert(weights.end(), found.begin(), found.end());
+  }
+  require(missing.empty(), target.name, " cannot be made from ", source.name, ", which lacks ", missing);
+  return weights;
+}
+
+}  // namespace motionrt

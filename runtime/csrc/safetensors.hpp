@@ -1,0 +1,42 @@
+// Strict reading of the safetensors format: an 8-byte little-endian header length, a JSON header
+// {name: {dtype, shape, data_offsets}} and the tensors' bytes, back to back, row-major, little-endian.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "bundle_error.hpp"
+
+namespace motionrt {
+
+using Shape = std::vector<std::int64_t>;
+
+struct Tensor {
+  std::string dtype;  // F32, F16, BF16, I64, I32, I8 or U8
+  Shape shape;
+  std::vector<float> values;  // of an F32 tensor, row-major; empty for the others
+};
+
+// The tensors of a file by name.
+class Tensors {
+ public:
+  const Tensor* find(std::string_view name) const;  // null: there is none
+  std::size_t size() const { return tensors_.size(); }
+
+ private:
+  friend Tensors parse_safetensors(std::string_view bytes, const std::string& where);
+  std::map<std::string, Tensor, std::less<>> tensors_;
+};
+
+// bytes: the whole file. Throws BundleError that begins with `where` on anything but exactly the format.
+Tensors parse_safetensors(std::string_view bytes, const std::string& where);
+
+// The F32 tensor of that name. Throws BundleError if it is missing, of another dtype or shape, or not all
+// finite.
+const Tensor& require_tensor(const Tensors& tensors, const std::string& name, const Shape& shape,
+                             const std::string& where);
+
+}  // namespace motionrt

@@ -1,0 +1,29 @@
+"""Named ranges for a profiler: decode, map, step, decide; shown by Nsight Systems where the `nvtx` package is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+
+def push_pop() -> tuple[Callable[[str], Any], Callable[[], Any]] | tuple[None, None]:
+    """What begins and ends a range, for the engine; nothing without `nvtx`."""
+    nvtx = _nvtx()
+    return (nvtx.push_range, nvtx.pop_range) if nvtx else (None, None)
+
+
+def named(name: str) -> AbstractContextManager[Any]:
+    """A range around a block."""
+    nvtx = _nvtx()
+    return nvtx.annotate(name) if nvtx else nullcontext()
+
+
+@cache
+def _nvtx() -> Any:
+    try:
+        return import_module("nvtx")
+    except ImportError:
+        return None
