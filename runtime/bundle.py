@@ -33,7 +33,6 @@ class Bundle:
     Attributes:
         graphs: the bytes of every graph file.
         weights: read-only arrays by name.
-        initializers: the external initialisers of every graph file.
         manifest_file, weights_file: the bytes of those two.
         sha256: hash of the manifest, and so of everything that it lists.
     """
@@ -42,7 +41,6 @@ class Bundle:
     manifest: Manifest
     weights: Mapping[str, np.ndarray]
     graphs: Mapping[str, bytes]
-    initializers: Mapping[str, Mapping[str, ExternalTensor]]
     sha256: str
     manifest_file: bytes
     weights_file: bytes
@@ -66,20 +64,26 @@ class Bundle:
             if file == WEIGHTS or file in graph_files:
                 kept[file] = data
         weights = unpack(kept[WEIGHTS], str(path / WEIGHTS))
-        initializers: dict[str, dict[str, ExternalTensor]] = {}
-        for file in sorted(graph_files):
-            initializers[file] = external_tensors(kept[file], WEIGHTS, str(path / file))
-            _check_initializers(initializers[file], weights, str(path / file))
         return cls(
             path=path,
             manifest=manifest,
             weights=weights,
             graphs={file: kept[file] for file in graph_files},
-            initializers=initializers,
             sha256=_sha256(text),
             manifest_file=text,
             weights_file=kept[WEIGHTS],
         )
+
+    def initializers(self, file: str) -> dict[str, ExternalTensor]:
+        """The initialisers of a graph file that are weights, by name.
+
+        Raises:
+            BundleError: it is no ONNX graph, holds weights of its own, or refers to others than the bundle's.
+        """
+        where = str(self.path / file)
+        tensors = external_tensors(self.graphs[file], WEIGHTS, where)
+        _check_initializers(tensors, self.weights, where)
+        return tensors
 
 
 def bundled() -> list[str]:
@@ -117,7 +121,9 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        Bundle.load(fresh)
+        bundle = Bundle.load(fresh)
+        for file in bundle.graphs:
+            bundle.initializers(file)
         _replace(fresh, target, work / "replaced")
     except OSError as error:
         raise BundleError(f"{target}: cannot be written ({error.strerror or error})") from error

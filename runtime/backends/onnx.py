@@ -56,7 +56,7 @@ class OnnxBackend:
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _SEVERITY_ERROR
         options.add_session_config_entry("session.load_model_format", "ONNX")
-        initializers = self._bundle.initializers[graph.file]
+        initializers = self._bundle.initializers(graph.file)
         values = [_value(self._bundle.weights[key], tensor.onnx_type) for key, tensor in initializers.items()]
         options.add_external_initializers(list(initializers), values)
         try:

@@ -102,7 +102,7 @@ def test_several_people_are_stepped_at_once(bundle: Bundle) -> None:
 
 
 def test_weights_exist_once(bundle: Bundle) -> None:
-    assert set(bundle.initializers["step.onnx"]) == set(bundle.initializers["clip.onnx"]) == set(bundle.weights)
+    assert set(bundle.initializers("step.onnx")) == set(bundle.initializers("clip.onnx")) == set(bundle.weights)
     for name in ("step.onnx", "clip.onnx"):
         graph = onnx.load(bundle.path / name, load_external_data=False).graph
         constants = [a.t for node in graph.node for a in node.attribute if a.HasField("t")]
