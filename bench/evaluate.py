@@ -22,25 +22,29 @@ from .progress import progress
 MIN_CLIPS = 5  # a class with fewer clips does not enter the macro average, unless all have fewer
 
 
-def evaluate(benchmark: str, model: str, data: Path) -> dict[str, Any]:
+def evaluate(benchmark: str, model: str, data: Path, backend: str = "auto", precision: str = "fp32") -> dict[str, Any]:
     """Run a benchmark.
 
     Args:
         benchmark: "live", "nw-ucla" or "continuous".
         model: name or path of a bundle.
         data: folder of clip sets.
+        backend, precision: as in Recognizer.load.
     Returns:
-        A JSON object with protocol, model, weights_sha256, n and the benchmark's figures, in percent.
+        A JSON object with protocol, model, weights_sha256, backend, precision, n and the benchmark's figures, in
+        percent.
     Raises:
         InputError: unknown benchmark, or no clip of it in the folder.
     """
     if benchmark not in BENCHMARKS:
         raise InputError(f"unknown benchmark {benchmark!r}; there are {', '.join(BENCHMARKS)}")
-    recognizer = Recognizer.load(model)
+    recognizer = Recognizer.load(model, backend, precision=precision)
     about = {
         "benchmark": benchmark,
         "model": model,
         "weights_sha256": recognizer.bundle.manifest.files["weights.safetensors"].sha256,
+        "backend": recognizer.backend,
+        "precision": precision,
     }
     return about | BENCHMARKS[benchmark](recognizer, data)
 

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..runtime.backends import Backend, create
 from ..runtime.bundle import Bundle
@@ -50,7 +49,7 @@ class Recorder:
         self.capacity, self.begin = people, self.recorded.begin
         return self
 
-    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         logits, features = self.recorded.step(slots, frames)
         self.logits.append(logits)
         return logits, features
@@ -71,7 +70,7 @@ class Player:
     def begin(self, slot: int) -> None:
         pass
 
-    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, None]:
+    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, None]:
         return next(self.logits), None
 
 

@@ -151,7 +151,7 @@ class Streams:
         """The stream in this slot starts anew."""
 
     def step(
-        self, slots: npt.ArrayLike, frames: npt.NDArray[Any]
+        self, slots: Sequence[int], frames: npt.NDArray[Any]
     ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """One frame of each of N different slots [N, V, 3] -> logits [N, C], features [N, D]."""
 

@@ -17,6 +17,7 @@ EXTRAS = {
     "export": ("torch", "onnx", "onnxscript"),
     "webcam": ("mediapipe", "cv2"),
     "io": ("rtmlib", "cv2"),
+    "net": ("websockets",),
 }
 
 

@@ -89,16 +89,14 @@ class Recognizer:
         self._tracker: Tracker | None = None
 
     @classmethod
-    def load(
-        cls, name: str | Path, backend: str = "auto", threads: int = 1, precision: Literal["fp32", "bf16"] = "fp32"
-    ) -> Recognizer:
+    def load(cls, name: str | Path, backend: str = "auto", threads: int = 1, precision: str = "fp32") -> Recognizer:
         """Load a recogniser.
 
         Args:
             name: a bundled model's name, or the path of a bundle.
             backend: "auto", "native", "onnx", "tensorrt" or "cuda".
             threads: CPU threads of one step; the native engine uses one.
-            precision: of the native engine's weights; "bf16" takes half the memory.
+            precision: of the native engine's weights, "fp32" or "bf16" (half the memory).
         Raises:
             BundleError: unknown name, or a bundle that is damaged.
             InputError: an unknown backend or one that cannot be used here.

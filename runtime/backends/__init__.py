@@ -1,10 +1,10 @@
 """What runs a bundle's network, one frame after the other; each backend is imported on demand."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from ..bundle import Bundle
 from ..errors import InputError, MissingExtra
@@ -22,7 +22,7 @@ class Streams(Protocol):
     def begin(self, slot: int) -> None:
         """The stream in this slot starts anew."""
 
-    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One frame of each of M different slots, [M, V, 3] -> logits [M, C], features [M, D]."""
 
 

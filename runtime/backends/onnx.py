@@ -1,8 +1,9 @@
 """ONNX Runtime on the CPU."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnxruntime as ort
-from numpy.typing import ArrayLike
 
 from ..bundle import Bundle
 from ..errors import BundleError, InputError
@@ -35,7 +36,7 @@ class OnnxBackend:
 
     def streams(self, people: int) -> "OnnxStreams":
         """New streams of `people` people."""
-        return OnnxStreams(self._step, np.zeros((people, self._bundle.manifest.state), np.float32))
+        return OnnxStreams(self._step, people, self._bundle.manifest.state)
 
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """frames [T, V, 3] float32 -> logits [T, C], features [T, D]."""
@@ -86,21 +87,24 @@ class OnnxBackend:
 
 
 class OnnxStreams:
-    """The streams of several people. `capacity`: how many there is room for."""
+    """The streams of several people, `size` floats each. `capacity`: how many there is room for."""
 
-    def __init__(self, session: ort.InferenceSession, state: np.ndarray) -> None:
-        self.capacity = len(state)
-        self._session, self._state = session, state
+    def __init__(self, session: ort.InferenceSession, people: int, size: int) -> None:
+        self.capacity = people
+        self._session, self._size = session, size
+        self._states = [np.zeros((1, size), np.float32)] * people  # of a slot; never written to
 
     def begin(self, slot: int) -> None:
         """The stream in this slot starts anew."""
-        self._state[slot] = 0
+        self._states[slot] = np.zeros((1, self._size), np.float32)
 
-    def step(self, slots: ArrayLike, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One frame of each slot [M, V, 3] -> logits [M, C], features [M, D]."""
-        slots = np.asarray(slots)
-        inputs = {"frame": frames, "state": self._state[slots]}
-        logits, features, self._state[slots] = self._session.run(_STEP_OUTPUTS, inputs)
+        states = [self._states[slot] for slot in slots]
+        state = states[0] if len(states) == 1 else np.concatenate(states)
+        logits, features, state = self._session.run(_STEP_OUTPUTS, {"frame": frames, "state": state})
+        for i, slot in enumerate(slots):
+            self._states[slot] = state[i : i + 1]
         return logits, features
 
 

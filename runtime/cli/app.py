@@ -15,7 +15,21 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Option(help="Name of a bundled model, or path of a bundle.")]
+Backend = Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda.")]
+Precision = Annotated[str, typer.Option(help="Weights of the native engine: fp32 or bf16.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+LastLine = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
+LayoutName = Annotated[str | None, typer.Option(help="Skeleton of the source, where it does not say.")]
+Fps = Annotated[float | None, typer.Option(help="Frames a second, where the source does not say.")]
+Scale = Annotated[float | None, typer.Option(help="Metres per unit of the source (BVH).")]
+Pose = Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")]
+Token = Annotated[
+    str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="What senders to udp:// and ws:// must present.")
+]
+
+bench = typer.Typer(help="Measure speed and memory.", context_settings={"help_option_names": ["-h", "--help"]})
+app.add_typer(bench, name="bench", no_args_is_help=True)
+Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON object to this file, too.")]
 
 
 @app.callback(invoke_without_command=True)
@@ -46,19 +60,21 @@ def recognize(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="0 (webcam), a video, .npz .npy .bvh .skeleton .jsonl, - (JSON lines on stdin), rtsp://…",
+            help="0 (webcam), a video, .npz .npy .bvh .skeleton .jsonl, - (JSON lines), rtsp:// udp:// ws://…",
         ),
     ],
     model: Model = "live",
-    layout: Annotated[str | None, typer.Option(help="Skeleton of the source, where it does not say.")] = None,
-    fps: Annotated[float | None, typer.Option(help="Frames a second, where the source does not say.")] = None,
-    scale: Annotated[float | None, typer.Option(help="Metres per unit of the source (BVH).")] = None,
+    layout: LayoutName = None,
+    fps: Fps = None,
+    scale: Scale = None,
     as_json: Annotated[bool, typer.Option("--json", help="A JSON object a decision, and a summary.")] = False,
     realtime: Annotated[bool, typer.Option("--realtime", help="Play recordings at their own speed.")] = False,
-    pose: Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")] = "mediapipe",
+    pose: Pose = "mediapipe",
     overlay: Annotated[Path | None, typer.Option(help="Write an .mp4 with skeletons and labels.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda.")] = "auto",
-    threads: Annotated[int, typer.Option(min=1, help="CPU threads.")] = 1,
+    backend: Backend = "auto",
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; the native engine uses one.")] = 1,
+    precision: Precision = "fp32",
+    token: Token = None,
 ) -> None:
     """Recognise actions in recordings, a video or a live stream."""
     from .recognize import Options, run
@@ -76,7 +92,34 @@ def recognize(
             overlay=overlay,
             backend=backend,
             threads=threads,
+            precision=precision,
+            token=token,
         ),
+    )
+
+
+@app.command()
+def record(
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="As for recognize: 0 (webcam), a video, rtsp://, udp://, ws://, …")
+    ],
+    label: Annotated[str, typer.Option("--label", "-l", help="What is done in it.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder; an .npz a person goes into it.")],
+    seconds: Annotated[
+        float | None, typer.Option(min=0.1, max=600, help="Stop after so many; else with Ctrl-C or after ten minutes.")
+    ] = None,
+    layout: LayoutName = None,
+    fps: Fps = None,
+    scale: Scale = None,
+    pose: Pose = "mediapipe",
+    token: Token = None,
+) -> None:
+    """Record the skeletons of a source as labelled motion files."""
+    from .record import Options, run
+
+    run(
+        source,
+        Options(label=label, out=out, seconds=seconds, layout=layout, fps=fps, scale=scale, pose=pose, token=token),
     )
 
 
@@ -96,12 +139,14 @@ def evaluate(
     benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, for example live or nw-ucla.")],
     model: Model = "live",
     data: Annotated[Path | None, typer.Option(help="Folder of data sets (NAME.npz, NAME.json).")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")] = False,
+    backend: Backend = "auto",
+    precision: Precision = "fp32",
+    as_json: LastLine = False,
 ) -> None:
     """Measure a model on a benchmark."""
     from .develop import run_eval
 
-    run_eval(benchmark, model, data, as_json)
+    run_eval(benchmark, model, data, backend, precision, as_json)
 
 
 @app.command()
@@ -113,3 +158,31 @@ def export(
     from .develop import run_export
 
     run_export(run, out)
+
+
+@bench.command("recognize")
+def bench_recognize(
+    model: Model = "live",
+    quick: Annotated[bool, typer.Option("--quick", help="Under half a minute, without what needs torch.")] = False,
+    data: Annotated[Path | None, typer.Option(help="Data sets that take part in the parity check.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw how the cost of a frame grows, .png or .svg.")] = None,
+    out: Out = None,
+    as_json: LastLine = False,
+) -> None:
+    """Measure the latency of a recogniser, once it has been found to compute what its ONNX graphs compute."""
+    from .develop import run_bench_recognize
+
+    run_bench_recognize(model, quick, data, plot, out, as_json)
+
+
+@bench.command("soak")
+def bench_soak(
+    model: Model = "live",
+    frames: Annotated[int, typer.Option(help="Frames to step through; 108,000 are an hour at 30 Hz.")] = 108_000,
+    out: Out = None,
+    as_json: LastLine = False,
+) -> None:
+    """Step through hours of frames: does memory grow, does latency?"""
+    from .develop import run_bench_soak
+
+    run_bench_soak(model, frames, out, as_json)

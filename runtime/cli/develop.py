@@ -1,4 +1,4 @@
-"""train, eval and export: handed to the packages that do them."""
+"""train, eval, export and bench: handed to the packages that do them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ def run_train(recipe: str, overrides: Sequence[str]) -> None:
     train(recipe, settings)
 
 
-def run_eval(benchmark: str, model: str, data: Path | None, as_json: bool) -> None:
+def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precision: str, as_json: bool) -> None:
     if data is None:
         raise InputError("eval needs --data DIR, a folder of data sets (NAME.npz with NAME.json)")
     if not data.is_dir():
         raise InputError(f"{data}: not a folder, expected one of data sets (NAME.npz with NAME.json)")
     from ...bench.evaluate import evaluate
 
-    report = evaluate(benchmark, model, data)
+    report = evaluate(benchmark, model, data, backend, precision)
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
     else:
@@ -41,6 +41,50 @@ def run_export(run: Path, out: Path) -> None:
         from ...export import export_run
     export_run(run, out)
     typer.echo(f"wrote {out}")
+
+
+def run_bench_recognize(
+    model: str, quick: bool, data: Path | None, plot: Path | None, out: Path | None, as_json: bool
+) -> None:
+    if data is not None and not data.is_dir():
+        raise InputError(f"{data}: not a folder, expected one of data sets (NAME.npz with NAME.json)")
+    _check_out(out)
+    from ...bench.speed import plot as pictures
+    from ...bench.speed import recognize, show
+
+    if plot is not None:
+        pictures.check_plot(plot)
+    effort = recognize.quick() if quick else recognize.full()
+    report = recognize.bench_recognize(model, effort, data, plot)
+    _tell(report, show.recognize_tables(report), out, as_json)
+
+
+def run_bench_soak(model: str, frames: int, out: Path | None, as_json: bool) -> None:
+    _check_out(out)
+    from ...bench.speed import show
+    from ...bench.speed.soak import soak
+
+    report = soak(model, frames)
+    _tell(report, show.soak_tables(report), out, as_json)
+
+
+def _check_out(out: Path | None) -> None:
+    if out is not None and (out.is_dir() or not out.absolute().parent.is_dir()):
+        raise InputError(f"{out}: expected a file in a folder that is there")
+
+
+def _tell(report: dict[str, Any], tables: Iterator[Any], out: Path | None, as_json: bool) -> None:
+    """The report as JSON or as tables; besides, as a file."""
+    if out is not None:
+        out.write_text(json.dumps(report, indent=1, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    if as_json:
+        typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
+        return
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    for table in tables:
+        console.print(table)
 
 
 @contextmanager

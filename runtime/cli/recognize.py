@@ -1,10 +1,13 @@
 """recognize: every frame of every source through the recogniser, told as a timeline or as JSON lines."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
+
+import numpy as np
 
 from ..errors import InputError
 from ..io import Frame, Source, open_source
@@ -29,13 +32,15 @@ class Options:
     overlay: Path | None = None
     backend: str = "auto"
     threads: int = 1
+    precision: str = "fp32"
+    token: str | None = None
 
 
 def run(sources: Sequence[str], options: Options) -> None:
     """Recognise every source in turn; Ctrl-C ends early, with the summary."""
     if options.overlay and len(sources) > 1:
         raise InputError(f"--overlay writes one video, but {len(sources)} sources were given")
-    recognizer = Recognizer.load(options.model, options.backend, options.threads)
+    recognizer = Recognizer.load(options.model, options.backend, options.threads, options.precision)
     report: Report = JsonReport(name_sources=len(sources) > 1) if options.as_json else TextReport()
     job = _Job(recognizer, report, options)
     try:
@@ -68,8 +73,11 @@ class _Job:
                 scale=options.scale,
                 realtime=options.realtime,
                 pose=options.pose,
+                token=options.token,
             )
             stack.enter_context(source)
+            if source.address:
+                print(f"listening at {source.name}", file=sys.stderr, flush=True)
             overlay = stack.enter_context(Overlay(options.overlay)) if options.overlay else None
             self._report.begin(source.name)
             stack.callback(self._report.end)
@@ -77,34 +85,41 @@ class _Job:
                 self._follow(source, overlay, recorded=Path(name).is_file())
             finally:
                 self.summary.frames += source.frames_in
+                self.summary.malformed += source.malformed
+                self.summary.rejected += source.rejected
                 self.summary.dropped += source.dropped + self._recognizer.counters["dropped"] - dropped_before
 
     def _follow(self, source: Source, overlay: Overlay | None, recorded: bool) -> None:
-        """Tell every decision, a recording's first with its second frame: one frame alone is an error."""
+        """Tell every decision, a recording's first with its second moment: one frame alone is an error."""
         decisions = 0
         held: list[tuple[Frame, Decision]] = []
-        for frame in source:
-            decision = self._step(source.name, frame)
-            if decision.status in ("dropped", "missing"):
-                continue
-            decisions += 1
-            self.summary.latencies_ms.append(decision.latency_ms)
-            held.append((frame, decision))
-            if recorded and source.frames_in < MIN_RECORDED_FRAMES:
-                continue
-            for told in held:
-                if overlay:
-                    overlay.add(*told)
-                self._report.decide(*told)
-            held.clear()
+        for t, people in source.moments():
+            decided = [told for told in self._step(source.name, people) if told[1].status not in ("dropped", "missing")]
+            decisions += len(decided)
+            self.summary.latencies_ms.extend(decision.latency_ms for _, decision in decided)
+            held += decided
+            if not (recorded and source.frames_in < MIN_RECORDED_FRAMES):
+                for frame, decision in held:
+                    if overlay:
+                        overlay.add(frame, decision)
+                    self._report.decide(frame.t, decision)
+                held.clear()
+            for decision in self._recognizer.evict(t):
+                self._report.decide(t, decision)
         frames = source.frames_in
         if recorded and frames < MIN_RECORDED_FRAMES:
             raise InputError(f"{source.name}: {frames} frame(s), expected at least {MIN_RECORDED_FRAMES}")
         if decisions == 0:
             raise InputError(f"{source.name}: nobody is visible in any of its {frames} frame(s)")
 
-    def _step(self, name: str, frame: Frame) -> Decision:
-        try:
-            return self._recognizer.step(frame.joints, frame.t, frame.person, frame.confidence, frame.layout)
-        except InputError as error:
-            raise type(error)(f"{name}: {error}") from error
+    def _step(self, name: str, people: Sequence[Frame]) -> Iterator[tuple[Frame, Decision]]:
+        """Those who were seen at one time by one sensor go through the network together."""
+        for (t, layout, _), group in groupby(people, lambda frame: (frame.t, frame.layout, frame.confidence is None)):
+            frames = list(group)
+            confidence = None if frames[0].confidence is None else np.array([frame.confidence for frame in frames])
+            poses, ids = np.array([frame.joints for frame in frames]), [frame.person for frame in frames]
+            try:
+                decisions = self._recognizer.step_people(poses, t, ids, confidence, layout)
+            except InputError as error:
+                raise type(error)(f"{name}: {error}") from error
+            yield from zip(frames, decisions, strict=True)

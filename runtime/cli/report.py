@@ -8,7 +8,6 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ..io import Frame
 from ..recognizer import Decision
 from .timeline import Segment, Timeline
 
@@ -17,25 +16,30 @@ TOP = 5
 
 @dataclass(slots=True)
 class Summary:
-    """Counts over all sources: frames that came in, of these dropped; latency of every decision."""
+    """Counts over all sources: frames that came in, of these dropped; messages that were not as they should be, or came
+    without the token; latency of every decision."""
 
     frames: int = 0
     dropped: int = 0
+    malformed: int = 0
+    rejected: int = 0
     latencies_ms: "array[float]" = field(default_factory=lambda: array("d"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Latencies are None where nothing was decided."""
+        """Latencies are None where nothing was decided; bad messages are told of only if there were any."""
         names = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
         values = [None] * 4 if not self.latencies_ms else np.percentile(self.latencies_ms, (50, 90, 99, 100)).tolist()
         latency = {name: value and round(value, 4) for name, value in zip(names, values, strict=True)}
-        return {"frames": self.frames, "dropped": self.dropped, **latency}
+        bad = {"malformed": self.malformed, "rejected": self.rejected}
+        told = {name: count for name, count in bad.items() if count}
+        return {"frames": self.frames, "dropped": self.dropped, **told, **latency}
 
 
 class Report(Protocol):
     """Where decisions go; `begin` and `end` enclose one source."""
 
     def begin(self, source: str) -> None: ...
-    def decide(self, frame: Frame, decision: Decision) -> None: ...
+    def decide(self, t: float, decision: Decision) -> None: ...
     def end(self) -> None: ...
     def summarize(self, summary: Summary) -> None: ...
 
@@ -50,12 +54,12 @@ class JsonReport:
     def begin(self, source: str) -> None:
         self._source = {"source": source} if self._name_sources else {}
 
-    def decide(self, frame: Frame, decision: Decision) -> None:
+    def decide(self, t: float, decision: Decision) -> None:
         _write_line(
             {
                 **self._source,
-                "t": round(frame.t, 6),
-                "person": frame.person,
+                "t": round(t, 6),
+                "person": decision.person,
                 "label": decision.label,
                 "score": round(decision.score, 4),
                 "top": [[label, round(score, 4)] for label, score in decision.top(TOP)],
@@ -73,7 +77,8 @@ class JsonReport:
 
 
 class TextReport:
-    """A line for every stretch of one label, as it ends; on a terminal, also what is seen now."""
+    """A line for every stretch of one label, as it ends, in seconds since the source began to tell of people; on a
+    terminal, also what is seen now."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -81,6 +86,7 @@ class TextReport:
 
         self._console = Console(highlight=False, soft_wrap=True)
         self._live = Live(console=self._console, transient=True, refresh_per_second=10)
+        self._start_s: float | None = None  # of the source
         self._timelines: dict[int, Timeline] = {}
         self._now: dict[int, str] = {}
 
@@ -91,14 +97,15 @@ class TextReport:
         if self._console.is_terminal:
             self._live.start()
 
-    def decide(self, frame: Frame, decision: Decision) -> None:
-        timeline = self._timelines.setdefault(frame.person, Timeline())
+    def decide(self, t: float, decision: Decision) -> None:
+        self._start_s = t if self._start_s is None else self._start_s
+        timeline = self._timelines.setdefault(decision.person, Timeline())
         if decision.status == "lost":
-            self._show(frame.person, timeline.finish())
-            self._now.pop(frame.person, None)
+            self._show(decision.person, timeline.finish())
+            self._now.pop(decision.person, None)
         else:
-            self._show(frame.person, timeline.add(frame.t, decision.label, decision.score))
-            self._now[frame.person] = f"{decision.label} {decision.score:.2f}"
+            self._show(decision.person, timeline.add(t - self._start_s, decision.label, decision.score))
+            self._now[decision.person] = f"{decision.label} {decision.score:.2f}"
         if self._live.is_started:
             self._live.update("  now: " + ", ".join(self._now.values()))
 
@@ -106,6 +113,7 @@ class TextReport:
         for person, timeline in self._timelines.items():
             self._show(person, timeline.finish())
         self._live.stop()
+        self._start_s = None
         self._timelines.clear()
         self._now.clear()
 
@@ -116,7 +124,10 @@ class TextReport:
             for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")
             if told[name]
         )
-        self._console.print(f"{told['frames']} frames, {told['dropped']} dropped; latency in ms: {latency or 'none'}")
+        counts = ", ".join(
+            f"{told[name]} {name}" for name in ("frames", "dropped", "malformed", "rejected") if name in told
+        )
+        self._console.print(f"{counts}; latency in ms: {latency or 'none'}")
 
     def _show(self, person: int, segment: Segment | None) -> None:
         if segment is None:

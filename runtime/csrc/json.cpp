@@ -240,7 +240,7 @@ std::optional<std::int64_t> JsonValue::integer() const {
   std::string_view digits = source();
   const bool negative = digits[0] == '-';
   if (negative) digits.remove_prefix(1);
-  constexpr std::size_t kMaxDigits = 18;  // of any whole number that fits; nothing here counts further
+  constexpr std::size_t kMaxDigits = 18;  // these always fit
   if (digits.size() > kMaxDigits || !std::all_of(digits.begin(), digits.end(), is_digit)) return std::nullopt;
   std::int64_t value = 0;
   for (const char c : digits) value = 10 * value + (c - '0');

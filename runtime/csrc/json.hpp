@@ -47,8 +47,8 @@ class JsonValue {
   bool is_text() const { return source()[0] == '"'; }
 
   std::optional<std::string> text() const;
-  std::optional<std::int64_t> integer() const;  // a number with neither fraction nor exponent that fits
-  std::optional<double> number() const;         // any number that fits
+  std::optional<std::int64_t> integer() const;  // with neither fraction nor exponent, of at most 18 digits
+  std::optional<double> number() const;         // any that a double can hold
 
   std::vector<JsonValue> items() const;  // of a list; else nothing
   struct Member;

@@ -19,7 +19,7 @@ inline void store(float* p, Vector v) { *reinterpret_cast<VectorInMemory*>(p) = 
 
 inline Vector load(const std::uint16_t* p) {
   const Bits bits = __builtin_convertvector(*reinterpret_cast<const Halves*>(p), Bits) << 16;
-  return reinterpret_cast<const Vector&>(bits);
+  return (Vector)bits;  // the same bits
 }
 
 // R rows and N vectors of columns of the product, kept in registers.
@@ -90,12 +90,13 @@ void product_of(const Product& p) {
 void product(const Product& p) { product_of<float>(p); }
 void product_bf16(const Product& p) { product_of<std::uint16_t>(p); }
 
-// Chains of multiply-adds, enough to hide their latency, that touch no memory.
+// Chains of multiply-adds, enough to hide their latency, that touch no memory; all different, or they would be one.
 double multiply_adds(std::int64_t rounds) {
-  Vector sum[kChains] = {}, factor = Vector{} + 0.5f;
+  const Vector factor = Vector{} + 0.5f, term = Vector{} + 0.25f;
+  Vector sum[kChains], total = {};
+  for (int c = 0; c < kChains; ++c) sum[c] = Vector{} + static_cast<float>(c);
   for (std::int64_t i = 0; i < rounds; ++i)
-    for (int c = 0; c < kChains; ++c) sum[c] = sum[c] * factor + factor;
-  Vector total = {};
+    for (int c = 0; c < kChains; ++c) sum[c] = sum[c] * factor + term;
   for (int c = 0; c < kChains; ++c) total += sum[c];
   return total[0];
 }

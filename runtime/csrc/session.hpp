@@ -131,7 +131,7 @@ class Session {
   // Throws if the person is not here.
   int find(PersonId person) const {
     const int slot = slot_of(person);
-    require(slot >= 0, "person ", person, " is unknown, ", people().size(), " were pushed");
+    if (slot < 0) fail("person ", person, " is unknown, ", people().size(), " were pushed");
     return slot;
   }
 

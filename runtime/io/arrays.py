@@ -61,7 +61,7 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
     return Motion(joints, fps, layout)
 
 
-def write_npz(motion: Motion, path: Path) -> None:
+def write_npz(motion: Motion, path: Path, *, overwrite: bool = True) -> None:
     """Writes what `read_npz` reads, `meta` as far as it is text and numbers, through a file beside `path`."""
     arrays: dict[str, Any] = {key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)}
     for name in ("joints", "fps", "layout", "confidence", "timestamps"):
@@ -71,7 +71,10 @@ def write_npz(motion: Motion, path: Path) -> None:
     try:
         with temporary.open("wb") as file:
             np.savez_compressed(file, **arrays)
-        os.replace(temporary, path)
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)  # fails where there is a file already
     finally:
         temporary.unlink(missing_ok=True)
 

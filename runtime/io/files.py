@@ -59,13 +59,18 @@ def read(
     return motion if scale is None else replace(motion, joints=motion.joints * np.float32(scale))
 
 
-def write(motion: Motion, path: str | Path) -> None:
-    """Writes an .npz; the file appears whole or not at all. Raises InputError for another ending."""
+def write(motion: Motion, path: str | Path, *, overwrite: bool = True) -> None:
+    """Writes an .npz; the file appears whole or not at all.
+
+    Raises InputError for another ending, FileExistsError where there is a file that is not to be overwritten.
+    """
     path = Path(path)
     if path.suffix.lower() != ".npz":
         raise InputError(f"{path}: cannot write {_ending(path)}, expected .npz")
     try:
-        write_npz(motion, path)
+        write_npz(motion, path, overwrite=overwrite)
+    except FileExistsError:
+        raise
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -31,4 +31,7 @@ class Frame:
     pixels: NDArray[np.float32] | None = None
 
 
-Tick = tuple[float, list[Frame]]  # one moment of a source: seconds, everybody seen then
+Moment = tuple[float, list[Frame]]  # seconds, everybody seen then
+Tick = tuple[float, list[Frame] | None]  # a moment, or None for the people where nothing has come in for a while
+
+SILENCE_S = 0.1  # after this long without news, a live source says so

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from .. import ranges
 from ..errors import InputError
 from ..motion import MAX_PEOPLE, Motion, check_joints
 from .frame import Frame
@@ -25,10 +26,20 @@ DEFAULT_FPS = 30.0  # of a clip of one frame, whose rate nothing tells
 
 def parse_message(text: str, layout: str | None = None) -> Frame:
     """One JSON message as a Frame; `layout` is for messages that do not name theirs. Raises InputError."""
+    return parse_frame(parse_json(text), layout)
+
+
+def parse_json(text: str | bytes) -> Any:
+    """Raises InputError where `text` is not whole JSON."""
     try:
-        message = json.loads(text)
+        with ranges.named("decode"):
+            return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"is not a whole JSON message ({error})") from None
+
+
+def parse_frame(message: Any, layout: str | None = None) -> Frame:
+    """A decoded JSON message as a Frame. Raises InputError."""
     if not isinstance(message, dict):
         raise InputError(f"is a JSON {type(message).__name__}, expected an object with 't', 'layout', 'joints'")
     t, person = message.get("t"), message.get("person", 0)

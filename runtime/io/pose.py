@@ -1,4 +1,4 @@
-"""Skeletons from images: the `PoseEstimator` protocol, and ids that stay with the people.
+"""Skeletons from images: the `PoseEstimator` protocol.
 
 Shapes: M people, V joints, H x W pixels.
 """
@@ -13,8 +13,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .. import ranges
 from ..errors import InputError, MissingExtra
 from .frame import Frame, Tick
+from .tracker import Tracker
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -62,19 +64,24 @@ def load_estimator(pose: str | PoseEstimator) -> PoseEstimator:
     raise InputError(f"unknown pose estimator {pose!r}, expected mediapipe or rtmlib")
 
 
-def require(module: str, extra: str = "webcam") -> Any:
-    """An optional package. Raises MissingExtra, naming the extra that brings it, if it cannot be imported."""
+def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
+    """An optional package, needed for `what`. Raises MissingExtra, naming the extra that brings it, without it."""
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingExtra(f'video needs {module}: pip install "motionrt[{extra}]" ({error})') from None
+        raise MissingExtra(f'{what} needs {module}: pip install "motionrt[{extra}]" ({error})') from None
 
 
-def watch(images: Iterable[tuple[float, NDArray[np.uint8]]], estimator: PoseEstimator) -> Iterator[Tick]:
-    """Everybody in every image (t, RGB) of a video."""
-    ids = PersonIds()
+def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: PoseEstimator) -> Iterator[Tick]:
+    """Everybody in every image (t, RGB) of a video; an image is None where a camera has been silent for a while."""
+    tracker = Tracker()
     for t, image in images:
-        people = estimator.estimate(image, t)
+        if image is None:
+            yield t, None
+            continue
+        with ranges.named("decode"):
+            people = estimator.estimate(image, t)
+        ids = tracker.assign(t, [one.pixels for one in people], [one.confidence for one in people])
         yield (
             t,
             [
@@ -87,40 +94,7 @@ def watch(images: Iterable[tuple[float, NDArray[np.uint8]]], estimator: PoseEsti
                     image=image,
                     pixels=found.pixels,
                 )
-                for person, found in zip(ids.assign(t, people), people, strict=True)
+                for person, found in zip(ids, people, strict=True)
+                if person >= 0
             ],
         )
-
-
-class PersonIds:
-    """Gives the people of successive images ids by where they were: nearest centre first.
-
-    A person keeps an id over `forget_s` seconds out of sight, if found again within `reach` body sizes.
-    """
-
-    def __init__(self, *, forget_s: float = 1.0, reach: float = 0.5) -> None:
-        self.forget_s, self.reach = forget_s, reach
-        self._last: dict[int, tuple[float, NDArray[np.float32], float]] = {}  # id: t, centre [2], size
-
-    def assign(self, t: float, people: list[Person]) -> list[int]:
-        """Ids of `people`, in their order; the smallest free ones for those not seen before."""
-        self._last = {key: seen for key, seen in self._last.items() if t - seen[0] <= self.forget_s}
-        centres = [np.nanmean(person.pixels, axis=0) for person in people]
-        sizes = [float(np.linalg.norm(np.ptp(person.pixels, axis=0))) for person in people]
-        near = sorted(
-            (float(np.linalg.norm(centres[m] - centre)), key, m)
-            for key, (_, centre, size) in self._last.items()
-            for m in range(len(people))
-            if np.linalg.norm(centres[m] - centre) <= self.reach * max(size, sizes[m])
-        )
-        ids: dict[int, int] = {}
-        for _, key, m in near:
-            if m not in ids and key not in ids.values():
-                ids[m] = key
-        taken = set(self._last) | set(ids.values())
-        for m in range(len(people)):
-            if m not in ids:
-                ids[m] = next(key for key in range(len(taken) + 1) if key not in taken)
-                taken.add(ids[m])
-            self._last[ids[m]] = (t, centres[m], sizes[m])
-        return [ids[m] for m in range(len(people))]

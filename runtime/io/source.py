@@ -1,4 +1,4 @@
-"""`open_source`: skeletons one moment after the other, from a file, a camera or standard input."""
+"""`open_source`: skeletons one moment after the other, from a file, a camera, the network or standard input."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import InputError
-from ..motion import Motion
+from ..motion import MAX_PEOPLE, Motion
 from .files import check_file, read
-from .frame import Frame, Tick
+from .frame import Frame, Moment, Tick
 from .jsonl import stream_jsonl
+from .net import SCHEMES as NET_SCHEMES
+from .net import listen
 from .pose import PoseEstimator, load_estimator, watch
-from .video import SUFFIXES, Camera, VideoFile
+from .video import SUFFIXES, Camera, VideoFile, without_credentials
 
 CAMERA_SCHEMES = ("rtsp", "rtsps")
-PLANNED_SCHEMES = ("udp", "ws", "wss")
 
 
 class Closeable(Protocol):
@@ -31,23 +32,48 @@ class Source:
     """An iterator of `Frame`, people of one moment one after the other, and a context manager that closes it.
 
     Attributes:
-        name: what was opened.
+        name: what was opened, without passwords; of a listener the address with the port that was bound.
+        address: host and port of a listener, else None.
         frames_in: moments taken in so far, those with nobody in sight included.
-        dropped: images of a camera that came while the consumer was busy.
+        dropped: images or messages that newer ones overtook while the consumer was busy.
+        malformed, rejected: messages from the network that were not as they should be, or came without the token.
     """
 
     def __init__(
-        self, name: str, ticks: Iterator[Tick], *, owns: tuple[Closeable, ...] = (), realtime: bool = False
+        self,
+        name: str,
+        ticks: Iterator[Tick],
+        *,
+        owns: tuple[Closeable, ...] = (),
+        realtime: bool = False,
+        address: tuple[str, int] | None = None,
     ) -> None:
-        self.name = name
+        self.name, self.address = name, address
         self.frames_in = 0
         self._ticks, self._owns, self._realtime = ticks, owns, realtime
-        self._frames = self._flatten()
+        self._moments = self._play()
+        self._frames = (frame for _, people in self._moments for frame in people)
         self._closed = False
 
     @property
     def dropped(self) -> int:
-        return sum(getattr(part, "dropped", 0) for part in self._owns)
+        return self._count("dropped")
+
+    @property
+    def malformed(self) -> int:
+        return self._count("malformed")
+
+    @property
+    def rejected(self) -> int:
+        return self._count("rejected")
+
+    def moments(self) -> Iterator[Moment]:
+        """(t, everybody seen at t seconds), for each moment, those with nobody in sight included.
+
+        While a camera or a sender is silent, there is such an empty moment every `SILENCE_S` seconds, which
+        `frames_in` does not count. After a silence, t may be a little less than the clock had promised.
+        """
+        return self._moments
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -68,15 +94,18 @@ class Source:
             for part in self._owns:
                 part.close()
 
-    def _flatten(self) -> Iterator[Frame]:
+    def _count(self, name: str) -> int:
+        return sum(getattr(part, name, 0) for part in self._owns)
+
+    def _play(self) -> Iterator[Moment]:
         lead: float | None = None  # clock time less source time, of the first moment
         try:
             for t, people in self._ticks:
                 if self._realtime:
                     lead = time.monotonic() - t if lead is None else lead
                     time.sleep(max(0.0, lead + t - time.monotonic()))
-                self.frames_in += 1
-                yield from people
+                self.frames_in += people is not None
+                yield t, people or []
         except InputError as error:
             raise type(error)(f"{self.name}: {error}") from error
         except UnicodeDecodeError:
@@ -91,18 +120,21 @@ def open_source(
     scale: float | None = None,
     realtime: bool = False,
     pose: str | PoseEstimator = "mediapipe",
+    token: str | None = None,
 ) -> Source:
     """Opens a source of skeletons.
 
     Args:
-        source: camera number, video file, motion file (see `read`), `-` (JSON lines on standard input) or rtsp://…
+        source: camera number, video file, motion file (see `read`), `-` (JSON lines on standard input), rtsp://…,
+            or an address to listen at for JSON messages: udp://HOST:PORT or ws://HOST:PORT (see `net`).
         layout, fps, scale: as in `read`; `layout` also for JSON lines that do not name theirs.
         realtime: yield the frames of a file no sooner than their timestamps say.
         pose: who finds the skeletons in images: `mediapipe`, `rtmlib` or a PoseEstimator.
+        token: what senders to an address must present; needed unless HOST is a loopback address.
 
     Raises:
-        InputError: the source is missing, damaged or of an unknown kind.
-        MissingExtra: it is a video and the packages for that are not installed.
+        InputError: the source is missing, damaged or of an unknown kind, or needs a token.
+        MissingExtra: the packages that it needs are not installed.
     """
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
@@ -111,10 +143,15 @@ def open_source(
     if is_camera_number or scheme in CAMERA_SCHEMES:
         estimator = load_estimator(pose)
         camera = Camera(int(name) if is_camera_number else name)
-        return Source(name, watch(camera, estimator), owns=(camera, estimator))
+        return Source(without_credentials(name), watch(camera, estimator), owns=(camera, estimator))
+    if scheme in NET_SCHEMES:
+        inbox, listener = listen(name, layout=layout, token=token)
+        return Source(listener.name, iter(inbox), owns=(inbox, listener), address=listener.address)
     if scheme:
-        reason = "not supported yet" if scheme in PLANNED_SCHEMES else "unknown"
-        raise InputError(f"{name}: {scheme}:// is {reason}, expected a file, a camera number, - or rtsp://")
+        raise InputError(
+            f"{without_credentials(name)}: {scheme}:// is unknown, "
+            "expected a file, a camera number, -, rtsp://, udp:// or ws://"
+        )
     if path.suffix.lower() in SUFFIXES:
         video = VideoFile(path)
         estimator = load_estimator(pose)
@@ -124,15 +161,37 @@ def open_source(
     if path.suffix.lower() == ".jsonl":
         check_file(path)
         file = path.open(encoding="utf-8", errors="replace")
-        return Source(name, _singly(stream_jsonl(file, layout)), owns=(file,), realtime=realtime)
-    return Source(name, _moments(read(path, layout, fps, scale=scale)), realtime=realtime)
+        return Source(name, _grouped(stream_jsonl(file, layout)), owns=(file,), realtime=realtime)
+    return Source(name, _of_clip(read(path, layout, fps, scale=scale)), realtime=realtime)
 
 
 def _singly(frames: Iterator[Frame]) -> Iterator[Tick]:
+    """A moment a frame, handed out at once: a live stream does not tell whether more of the moment will come."""
     return ((frame.t, [frame]) for frame in frames)
 
 
-def _moments(motion: Motion) -> Iterator[Tick]:
+def _grouped(frames: Iterator[Frame]) -> Iterator[Tick]:
+    """Consecutive frames of several people with one time as one moment."""
+    moment: list[Frame] = []
+    try:
+        for frame in frames:
+            if moment and (frame.t != moment[0].t or _is_crowded(moment, frame)):
+                yield moment[0].t, moment
+                moment = []
+            moment.append(frame)
+    except InputError:
+        if moment:
+            yield moment[0].t, moment
+        raise
+    if moment:
+        yield moment[0].t, moment
+
+
+def _is_crowded(moment: list[Frame], frame: Frame) -> bool:
+    return len(moment) == MAX_PEOPLE or any(frame.person == other.person for other in moment)
+
+
+def _of_clip(motion: Motion) -> Iterator[Tick]:
     """Everybody in sight in each frame of a clip."""
     joints = motion.joints if motion.joints.ndim == 4 else motion.joints[:, None]  # [T, M, V, D]
     confidence = None if motion.confidence is None else motion.confidence.reshape(joints.shape[:-1])

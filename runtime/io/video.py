@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +18,15 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from .files import check_file
+from .frame import SILENCE_S
+from .newest import Newest
 from .pose import require
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 DEFAULT_FPS = 30.0
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to open a stream again
+TIMEOUT_MS = 5000  # to open a stream, and to wait for an image of it
+SECRET = re.compile(r"((?:pass|pwd|token|secret|key)[^=&/?]*=)[^&/?#]*", re.IGNORECASE)
 
 
 class VideoFile:
@@ -50,58 +58,106 @@ class Camera:
     """The newest image of a camera, as (seconds since it was opened, [H, W, 3] uint8 RGB).
 
     A thread reads the camera into a queue of one: an image that nobody took before the next one came is
-    dropped and counted, so that a slow consumer never holds the camera up.
+    dropped and counted, so that a slow consumer never holds the camera up. While nothing comes, the image is
+    None, every `SILENCE_S` seconds.
 
     Args:
-        source: camera number or rtsp:// address, or an object with OpenCV's `read()` and `release()`.
+        source: camera number or address (rtsp://…), or a function that opens an object with OpenCV's `read()` and
+            `release()`, and raises InputError where it cannot.
+        pauses_s: before each attempt to open it again when it has broken off; () if that is its end. The default
+            is `PAUSES_S` for an address, () otherwise.
+
+    Attributes:
+        dropped: images that nobody took.
+        reopened: how often it was opened again.
+
+    Raises:
+        InputError: it cannot be opened; while iterating: it broke off and cannot be opened again.
     """
 
-    def __init__(self, source: Any) -> None:
-        self.dropped = 0
-        self._capture = source if hasattr(source, "read") else _open(source)
-        self._newest: tuple[float, NDArray[np.uint8]] | None = None
-        self._done = False
-        self._change = threading.Condition()
+    def __init__(self, source: int | str | Callable[[], Any], pauses_s: Sequence[float] | None = None) -> None:
+        self.reopened = 0
+        self._open = source if callable(source) else partial(_open, source)
+        self._pauses_s = (PAUSES_S if isinstance(source, str) else ()) if pauses_s is None else tuple(pauses_s)
+        self._newest: Newest[tuple[float, NDArray[np.uint8]]] = Newest()
+        self._stop = threading.Event()
+        self._start = time.monotonic()
+        self._capture = self._open()
         self._thread = threading.Thread(target=self._follow, name="camera", daemon=True)
         self._thread.start()
 
-    def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-        while True:
-            with self._change:
-                self._change.wait_for(lambda: self._newest is not None or self._done)
-                image, self._newest = self._newest, None
-            if image is None:
-                return
-            yield image
+    @property
+    def dropped(self) -> int:
+        return self._newest.dropped
+
+    def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
+        while (images := self._newest.take(SILENCE_S)) is not None:
+            yield images[0] if images else (time.monotonic() - self._start, None)
 
     def close(self) -> None:
-        with self._change:
-            self._done = True
-            self._change.notify_all()
+        self._stop.set()
+        self._newest.close()
         self._thread.join(timeout=5)
 
     def _follow(self) -> None:
-        start = time.monotonic()
-        while not self._done:
-            image = _read(self._capture)
-            with self._change:
-                if image is None:
-                    self._done = True
-                else:
-                    self.dropped += self._newest is not None
-                    self._newest = (time.monotonic() - start, image)
-                self._change.notify_all()
-        self._capture.release()
+        error: Exception | None = None
+        try:
+            self._read_images()
+        except Exception as problem:  # the consumer is told, else it would wait for ever
+            error = problem
+        self._release()
+        self._newest.close(error)
+
+    def _read_images(self) -> None:
+        failed = 0  # attempts to open it again since the last image
+        while not self._stop.is_set():
+            image = None if self._capture is None else _read(self._capture)
+            if image is not None:
+                failed = 0
+                self._newest.put({0: (time.monotonic() - self._start, image)})
+            elif failed < len(self._pauses_s):
+                self._reopen(self._pauses_s[failed])
+                failed += 1
+            elif failed:
+                raise InputError(f"broke off, and no image came after {failed} attempts to open it again")
+            else:
+                return
+
+    def _reopen(self, pause_s: float) -> None:
+        self._release()
+        if not self._stop.wait(pause_s):
+            with contextlib.suppress(InputError):
+                self._capture = self._open()
+                self.reopened += 1
+
+    def _release(self) -> None:
+        if self._capture is not None:
+            self._capture.release()
+        self._capture = None
+
+
+def without_credentials(source: str) -> str:
+    """An address to show: with neither `user:password@` nor the value of a password or token in it."""
+    if "://" not in source:
+        return source
+    scheme, _, rest = source.partition("://")
+    return scheme + "://" + SECRET.sub(r"\1***", rest.rpartition("@")[2])
 
 
 def _open(source: str | int) -> Any:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else the decoder reports to stderr as well
     cv2 = require("cv2")
-    cv2.setLogLevel(0)
-    capture = cv2.VideoCapture(source)
+    cv2.utils.logging.setLogLevel(0)
+    if isinstance(source, str) and "://" in source:
+        limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
+        capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
+    else:
+        capture = cv2.VideoCapture(source)
     if not capture.isOpened():
-        what = f"camera {source}" if isinstance(source, int) else source
-        raise InputError(f"{what}: cannot be opened as video")
+        capture.release()
+        what = f"camera {source}" if isinstance(source, int) else without_credentials(source)
+        within = f" within {TIMEOUT_MS / 1000:g} s" if "://" in what else ""
+        raise InputError(f"{what}: cannot be opened as video{within}")
     return capture
 
 

@@ -333,7 +333,7 @@ def test_an_unexpected_error_is_one_line_and_status_1(
     def fail(*_: Any) -> None:
         raise RuntimeError("something\nbroke")
 
-    monkeypatch.setattr("motionrt.runtime.recognizer.Recognizer.step", fail)
+    monkeypatch.setattr("motionrt.runtime.recognizer.Recognizer.step_people", fail)
     assert run("recognize", clip, "--json") == Result(1, "", "motionrt: RuntimeError: something broke\n")
 
 
@@ -381,13 +381,14 @@ def test_train_hands_recipe_and_settings_over(run: Any, monkeypatch: pytest.Monk
 
 
 def test_eval_prints_one_json_object_last(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def evaluate(benchmark: str, model: str, data: Path) -> dict[str, Any]:
-        return {"benchmark": benchmark, "model": model, "data": str(data), "macro_top1": 0.5}
+    def evaluate(benchmark: str, model: str, data: Path, backend: str, precision: str) -> dict[str, Any]:
+        said = {"benchmark": benchmark, "model": model, "data": str(data)}
+        return {**said, "backend": backend, "precision": precision, "macro_top1": 0.5}
 
     stub(monkeypatch, "bench.evaluate", evaluate=evaluate)
-    expected = {"benchmark": "nw-ucla", "model": "m", "data": str(tmp_path), "macro_top1": 0.5}
-    out = run("eval", "nw-ucla", "--model", "m", "--data", tmp_path, "--json").out
-    assert json.loads(out.splitlines()[-1]) == expected
+    expected = {"benchmark": "nw-ucla", "model": "m", "data": str(tmp_path), "backend": "auto", "precision": "bf16"}
+    out = run("eval", "nw-ucla", "--model", "m", "--data", tmp_path, "--precision", "bf16", "--json").out
+    assert json.loads(out.splitlines()[-1]) == {**expected, "macro_top1": 0.5}
     assert "macro_top1: 0.5" in run("eval", "live", "--data", tmp_path).out
 
 

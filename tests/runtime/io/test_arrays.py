@@ -1,10 +1,11 @@
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.io import read
+from motionrt.runtime.io import read, write
 
 
 def save(path, **changes):
@@ -36,6 +37,22 @@ def test_npz_of_several_people_keeps_who_is_absent(tmp_path):
     motion = read(save(tmp_path / "two.npz", joints=joints, confidence=np.ones((4, 2, 22)), timestamps=np.arange(4.0)))
     assert motion.people == 2
     assert np.isnan(motion.joints[2:, 1]).all() and np.isfinite(motion.joints[:2]).all()
+
+
+def test_text_and_numbers_in_meta_are_kept(tmp_path, wave):
+    replace(wave, meta={"label": "wave", "person": 3, "people": [1, 2]}).save(tmp_path / "wave.npz")
+    assert read(tmp_path / "wave.npz").meta == {"label": "wave", "person": 3}
+
+
+def test_a_file_is_not_overwritten_unless_it_may_be(tmp_path, wave):
+    write(wave, tmp_path / "wave.npz", overwrite=False)
+    other = replace(wave, joints=wave.joints + 1)
+    with pytest.raises(FileExistsError):
+        write(other, tmp_path / "wave.npz", overwrite=False)
+    np.testing.assert_array_equal(read(tmp_path / "wave.npz").joints, wave.joints)
+    write(other, tmp_path / "wave.npz")
+    np.testing.assert_array_equal(read(tmp_path / "wave.npz").joints, other.joints)
+    assert [path.name for path in tmp_path.iterdir()] == ["wave.npz"]
 
 
 def test_one_frame_is_a_clip(tmp_path):

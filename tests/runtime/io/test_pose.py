@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError, MissingExtra
-from motionrt.runtime.io.pose import Person, PersonIds, load_estimator, watch
+from motionrt.runtime.io.pose import Person, load_estimator, watch
 from motionrt.runtime.skeleton import Layout
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
@@ -14,28 +14,6 @@ IMAGE = np.zeros((480, 640, 3), np.uint8)
 def person(x, y=200.0, size=100.0):
     pixels = np.float32([[x - size / 2, y - size], [x + size / 2, y + size]])
     return Person(joints=np.zeros((2, 3), np.float32), pixels=pixels, confidence=np.ones(2, np.float32))
-
-
-def test_ids_stay_with_people_who_cross_in_the_list():
-    ids = PersonIds()
-    assert ids.assign(0.0, [person(100), person(400)]) == [0, 1]
-    assert ids.assign(0.1, [person(390), person(120)]) == [1, 0]
-    assert ids.assign(0.2, [person(380), person(140), person(600)]) == [1, 0, 2]
-
-
-def test_an_id_is_kept_for_a_while_and_then_given_away():
-    ids = PersonIds(forget_s=1.0)
-    assert ids.assign(0.0, [person(100), person(400)]) == [0, 1]
-    assert ids.assign(0.5, [person(400)]) == [1]
-    assert ids.assign(0.9, [person(110), person(400)]) == [0, 1]
-    assert ids.assign(1.5, [person(400)]) == [1]
-    assert ids.assign(2.2, [person(600), person(400)]) == [0, 1]
-
-
-def test_somebody_far_away_is_somebody_else():
-    ids = PersonIds()
-    assert ids.assign(0.0, [person(100)]) == [0]
-    assert ids.assign(0.1, [person(500)]) == [1]
 
 
 def test_watch_gives_frames_with_image_and_pixels():
@@ -56,6 +34,23 @@ def test_watch_gives_frames_with_image_and_pixels():
     ]
     frame = ticks[1][1][0]
     assert frame.image is IMAGE and frame.layout == "core15" and frame.pixels.shape == (2, 2)
+
+
+def test_watch_follows_people_and_leaves_out_who_is_one_too_many():
+    class Crowd:
+        layout = "core15"
+
+        def estimate(self, image, t):
+            people = [person(200 * k + 50 * t) for k in range(17)]
+            return people if t == 0 else people[::-1]
+
+        def close(self):
+            pass
+
+    (_, first), silence, (_, second) = watch([(0.0, IMAGE), (0.05, None), (0.1, IMAGE)], Crowd())
+    assert [frame.person for frame in first] == list(range(16))
+    assert silence == (0.05, None)
+    assert [frame.person for frame in second] == list(range(16))[::-1]
 
 
 class FakeWholebody3d:

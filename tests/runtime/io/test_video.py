@@ -1,12 +1,14 @@
+import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io import open_source
-from motionrt.runtime.io.video import Camera, VideoFile
+from motionrt.runtime.io.video import Camera, VideoFile, without_credentials
 from motionrt.runtime.skeleton import Layout
 
 
@@ -33,17 +35,22 @@ def wait_for(condition):
         time.sleep(0.001)
 
 
+def next_image(images):
+    """The next one that is there, and its time."""
+    return next((t, image) for t, image in images if image is not None)
+
+
 def test_a_camera_keeps_the_newest_image_and_counts_the_others():
     capture = FakeCapture(10)
-    camera = Camera(capture)
+    camera = Camera(lambda: capture)
     images = iter(camera)
     capture.tick.release()
-    t0, image = next(images)
+    t0, image = next_image(images)
     assert image[0, 0, 0] == 1 and camera.dropped == 0
     for _ in range(5):
         capture.tick.release()
     wait_for(lambda: capture.n == 6 and camera.dropped == 4)
-    t1, image = next(images)
+    t1, image = next_image(images)
     assert image[0, 0, 0] == 6 and t1 > t0
     for _ in range(5):
         capture.tick.release()
@@ -54,11 +61,147 @@ def test_a_camera_keeps_the_newest_image_and_counts_the_others():
 
 def test_a_camera_that_is_closed_stops_waiting_and_is_released():
     capture = FakeCapture(10)
-    camera = Camera(capture)
+    camera = Camera(lambda: capture)
     closer = threading.Timer(0.05, lambda: (capture.tick.release(1), camera.close()))
     closer.start()
-    assert len(list(camera)) <= 1
+    assert len([image for _, image in camera if image is not None]) <= 1
     wait_for(lambda: capture.released)
+
+
+def test_a_camera_that_gives_nothing_says_so():
+    capture = FakeCapture(10)
+    camera = Camera(lambda: capture)
+    images = iter(camera)
+    (t0, nothing), (t1, still_nothing) = next(images), next(images)
+    assert nothing is still_nothing is None and 0.1 <= t0 < t1
+    capture.tick.release(2)
+    camera.close()
+
+
+class Street:
+    """Opens one capture after the other; None stands for one that cannot be opened."""
+
+    def __init__(self, *captures):
+        self.captures, self.tries = iter(captures), 0
+
+    def __call__(self):
+        self.tries += 1
+        capture = next(self.captures, None)
+        if capture is None:
+            raise InputError("cannot be opened")
+        return capture
+
+
+def playing(frames):
+    """A capture that is not waited for."""
+    capture = FakeCapture(frames)
+    capture.tick.release(frames + 1)
+    return capture
+
+
+def test_a_stream_that_breaks_off_is_opened_again():
+    first, second = playing(3), FakeCapture(9)
+    street = Street(first, None, second)
+    camera = Camera(street, pauses_s=(0.0, 0.01))
+    wait_for(lambda: camera.reopened == 1)
+    assert first.released and street.tries == 3
+    images = iter(camera)
+    assert next_image(images)[1][0, 0, 0] == 3 and camera.dropped == 2
+    second.tick.release()
+    assert next_image(images)[1][0, 0, 0] == 1
+    assert camera.dropped == 2
+    second.tick.release(9)
+    camera.close()
+    wait_for(lambda: second.released)
+
+
+def test_a_stream_that_does_not_come_back_is_an_error_after_what_it_gave():
+    street = Street(playing(2), playing(0))
+    images = iter(Camera(street, pauses_s=(0.0, 0.0, 0.01)))
+    assert next_image(images)[1][0, 0, 0] == 2
+    with pytest.raises(InputError, match="broke off, and no image came after 3 attempts to open it again"):
+        next_image(images)
+    assert street.tries == 4
+
+
+def test_an_image_makes_up_for_all_failures_before_it():
+    street = Street(playing(1), None, playing(1), None, playing(1))
+    with pytest.raises(InputError, match="after 2 attempts"):
+        list(Camera(street, pauses_s=(0.0, 0.01)))
+    assert street.tries == 7
+
+
+def test_closing_ends_the_pause_before_another_attempt():
+    street = Street(playing(1))
+    camera = Camera(street, pauses_s=(60,))
+    images = iter(camera)
+    next_image(images)
+    camera.close()
+    assert list(images) == [] and street.tries == 1
+    assert "camera" not in [thread.name for thread in threading.enumerate()]
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://host:554/live", "rtsp://host:554/live"),
+        ("rtsp://me:secret@host:554/live", "rtsp://host:554/live"),
+        ("rtsp://me:se/cr@et@host/live?channel=2", "rtsp://host/live?channel=2"),
+        ("rtsp://host/user=me&password=secret&channel=2", "rtsp://host/user=me&password=***&channel=2"),
+        ("rtsps://host/live?token=secret", "rtsps://host/live?token=***"),
+        ("a@b.mp4", "a@b.mp4"),
+    ],
+)
+def test_addresses_are_shown_without_passwords(address, shown):
+    assert without_credentials(address) == shown
+
+
+class FakeCV2:
+    """OpenCV that opens nothing, and keeps what it was asked for."""
+
+    CAP_FFMPEG, CAP_PROP_OPEN_TIMEOUT_MSEC, CAP_PROP_READ_TIMEOUT_MSEC = 1900, 53, 54
+
+    utils = SimpleNamespace(logging=SimpleNamespace(setLogLevel=lambda level: None))
+
+    def __init__(self):
+        self.asked = []
+
+    def VideoCapture(self, *asked):  # noqa: N802
+        self.asked.append(asked)
+        return self
+
+    def isOpened(self):  # noqa: N802
+        return False
+
+    def release(self):
+        pass
+
+
+def test_a_stream_is_opened_within_a_time_out_and_its_password_is_not_told(monkeypatch):
+    cv2 = FakeCV2()
+    monkeypatch.setitem(sys.modules, "cv2", cv2)
+    with pytest.raises(InputError) as caught:
+        open_source("rtsp://me:secret@host/live", pose=Nobody())
+    assert str(caught.value) == "rtsp://host/live: cannot be opened as video within 5 s"
+    assert cv2.asked == [("rtsp://me:secret@host/live", 1900, [53, 5000, 54, 5000])]
+
+
+def test_a_real_stream_is_read_and_opened_again_where_it_ends(tmp_path):
+    cv2 = pytest.importorskip("cv2")
+    writer = cv2.VideoWriter(str(tmp_path / "grey.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    for _ in range(12):
+        writer.write(np.full((48, 64, 3), 128, np.uint8))
+    writer.release()
+    camera = Camera(f"file://{tmp_path / 'grey.avi'}", pauses_s=(0.0, 0.0))
+    images = iter(camera)
+    assert next_image(images)[1].shape == (48, 64, 3)
+    wait_for(lambda: camera.reopened >= 2)
+    assert next_image(images)[1].mean() == pytest.approx(128, abs=2)
+    (tmp_path / "grey.avi").rename(tmp_path / "moved.avi")
+    with pytest.raises(InputError, match="broke off, and no image came after 2 attempts"):
+        list(images)
+    with pytest.raises(InputError, match=r"grey\.avi: cannot be opened as video within 5 s"):
+        Camera(f"file://{tmp_path / 'grey.avi'}")
 
 
 class Nobody:

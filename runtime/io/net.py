@@ -1,0 +1,332 @@
+"""Skeletons from the network: listeners at `udp://HOST:PORT` and `ws://HOST:PORT`.
+
+A datagram or WebSocket message is one JSON message (see `jsonl`), or a list of them: several people at one moment.
+`{"end": true}` ends the stream. Anybody may send to a loopback address; at any other, and wherever a token is
+given, a sender must present it: as `"token"` in every message to udp, as the header `Authorization: Bearer TOKEN`
+to ws.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, Protocol
+from urllib.parse import urlsplit
+
+from ..errors import InputError
+from ..motion import MAX_PEOPLE
+from .frame import SILENCE_S, Frame, Tick
+from .jsonl import parse_frame, parse_json
+from .newest import Newest
+from .pose import require
+from .video import without_credentials
+
+SCHEMES = ("udp", "ws")
+ADDRESS = re.compile(
+    r"(?P<scheme>udp|ws)://(\[(?P<ipv6>[^][/@]+)\]|(?P<host>[^][:/@]+)):(?P<port>\d{1,5})/?", re.ASCII | re.IGNORECASE
+)
+MAX_MESSAGE = 1 << 20  # bytes
+MAX_DATAGRAM = 65_535  # bytes
+MAX_CLIENTS = 8
+FORGET_S = 0.5  # who has been silent for longer makes room for somebody else
+SLACK_S = 1e-4  # rounding allowed when two times are compared
+POLL_S = 0.1
+OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 2.0, 0.5  # of a WebSocket
+
+logger = logging.getLogger(__name__)
+
+
+class Inbox:
+    """What has been sent and not yet been taken, as ticks: of every person the newest message.
+
+    Everybody who waits makes one moment. Its time is that of the newest message; while nothing comes, it goes on
+    with the clock. Messages of one stream share one clock, which rises.
+
+    Attributes:
+        dropped: messages that a newer one of the same person overtook.
+        malformed: messages that are too long, not as they should be, or of one person too many.
+        rejected: messages without the token, and connections that were turned away.
+    """
+
+    def __init__(self, name: str, *, layout: str | None = None, token: str | None = None) -> None:
+        self.malformed = self.rejected = 0
+        self._name, self._layout, self._token = name, layout, token
+        self._newest: Newest[Frame] = Newest()
+        self._seen: dict[int, float] = {}  # person -> time of the newest message, s
+        self._lock = threading.Lock()
+
+    @property
+    def dropped(self) -> int:
+        return self._newest.dropped
+
+    @property
+    def closed(self) -> bool:
+        return self._newest.closed
+
+    def __iter__(self) -> Iterator[Tick]:
+        last: tuple[float, float] | None = None  # time of the last moment, clock when it was taken
+        while (frames := self._newest.take(SILENCE_S)) is not None:
+            if frames:
+                frames.sort(key=lambda frame: frame.t)
+                last = frames[-1].t, time.monotonic()
+                yield frames[-1].t, frames
+            elif last is not None:
+                yield last[0] + time.monotonic() - last[1], None
+
+    def receive(self, data: str | bytes, *, trusted: bool = False) -> None:
+        """Takes what a sender sent; `trusted` if it has presented the token already."""
+        try:
+            if len(data) > MAX_MESSAGE:
+                raise InputError(f"is longer than {MAX_MESSAGE} bytes")
+            value = parse_json(data)
+            messages = value if isinstance(value, list) else [value]
+            if not 1 <= len(messages) <= MAX_PEOPLE:
+                raise InputError(f"holds {len(messages)} messages, expected 1 to {MAX_PEOPLE}")
+            if not trusted and not all(self._is_authorised(message) for message in messages):
+                self.reject()
+                return
+            ends = any(isinstance(message, dict) and message.get("end") is True for message in messages)
+            self._put([] if ends else [parse_frame(message, self._layout) for message in messages])
+        except InputError as error:
+            self.refuse(str(error))
+        else:
+            if ends:
+                self.close()
+
+    def is_token(self, token: str) -> bool:
+        """Whether it is the right one, in a time that does not tell how much of it is; True if none is needed."""
+        return self._token is None or hmac.compare_digest(_bytes(token), _bytes(self._token))
+
+    def reject(self) -> None:
+        with self._lock:
+            self.rejected += 1
+
+    def refuse(self, why: str) -> None:
+        """Counts a malformed message."""
+        with self._lock:
+            self.malformed += 1
+            first = self.malformed == 1
+        if first:
+            logger.warning("%s: ignored a message: it %s (more such are only counted)", self._name, why[:200])
+
+    def close(self, error: Exception | None = None) -> None:
+        """Ends the stream; what waits can still be taken."""
+        self._newest.close(error)
+
+    def _is_authorised(self, message: Any) -> bool:
+        token = message.get("token", "") if isinstance(message, dict) else ""
+        return self.is_token(token if isinstance(token, str) else "")
+
+    def _put(self, frames: list[Frame]) -> None:
+        with self._lock:  # the newest message of a person is the one that came last
+            for frame in frames:
+                self._make_room(frame)
+                self._seen[frame.person] = frame.t
+            self._newest.put({frame.person: frame for frame in frames})
+
+    def _make_room(self, frame: Frame) -> None:
+        if frame.person in self._seen or len(self._seen) < MAX_PEOPLE:
+            return
+        oldest = min(self._seen, key=self._seen.__getitem__)
+        if frame.t - self._seen[oldest] <= FORGET_S + SLACK_S:
+            raise InputError(f"is of person {frame.person}, one too many: expected at most {MAX_PEOPLE} at once")
+        del self._seen[oldest]
+
+
+class Listener(Protocol):
+    name: str  # the address, with the port that was bound
+    address: tuple[str, int]  # host, port
+
+    def close(self) -> None: ...
+
+
+def listen(url: str, *, layout: str | None = None, token: str | None = None) -> tuple[Inbox, Listener]:
+    """Listens at `udp://HOST:PORT` or `ws://HOST:PORT`; port 0 takes a free one.
+
+    Args:
+        url: an IPv6 address stands in brackets.
+        layout: for messages that do not name theirs.
+        token: what senders must present; needed unless HOST is a loopback address.
+
+    Raises:
+        InputError: the address is malformed, cannot be bound, or needs a token.
+        MissingExtra: it is a ws:// address and websockets is not installed.
+    """
+    scheme, host, port = _parse(url)
+    websockets = require("websockets.sync.server", "net", "ws://") if scheme == "ws" else None
+    bound = _bind(url, scheme, host, port, has_token=bool(token))
+    address = (host, int(bound.getsockname()[1]))
+    name = f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}"
+    inbox = Inbox(name, layout=layout, token=token or None)
+    if websockets is None:
+        return inbox, UdpListener(name, address, bound, inbox)
+    return inbox, WebSocketListener(name, address, bound, inbox, websockets)
+
+
+class UdpListener:
+    """A thread that hands every datagram to an inbox."""
+
+    def __init__(self, name: str, address: tuple[str, int], bound: socket.socket, inbox: Inbox) -> None:
+        self.name, self.address = name, address
+        self._socket, self._inbox = bound, inbox
+        self._socket.settimeout(POLL_S)
+        self._thread = threading.Thread(target=self._follow, name="udp", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._inbox.close()
+        self._thread.join(timeout=10 * POLL_S)
+
+    def _follow(self) -> None:
+        try:
+            while not self._inbox.closed:
+                try:
+                    self._inbox.receive(self._socket.recv(MAX_DATAGRAM))
+                except TimeoutError:
+                    continue
+        except OSError as error:
+            self._inbox.close(InputError(f"cannot receive: {error.strerror}"))
+        except Exception as error:  # else the consumer would wait for ever
+            self._inbox.close(error)
+        finally:
+            self._socket.close()
+
+
+class WebSocketListener:
+    """A thread that takes connections, and one for each of them that hands every message to an inbox.
+
+    Web pages are turned away unless they come from a loopback address: a browser lets any page connect to one.
+    """
+
+    def __init__(
+        self, name: str, address: tuple[str, int], bound: socket.socket, inbox: Inbox, websockets: Any
+    ) -> None:
+        self.name, self.address = name, address
+        self._inbox = inbox
+        self._places = threading.BoundedSemaphore(MAX_CLIENTS)
+        self._server = websockets.serve(
+            self._follow,
+            sock=bound,
+            process_request=self._admit,
+            compression=None,
+            max_size=MAX_MESSAGE,
+            open_timeout=OPEN_TIMEOUT_S,
+            close_timeout=CLOSE_TIMEOUT_S,
+            server_header=None,
+            logger=_quiet_logger(),
+        )
+        self._thread = threading.Thread(target=self._server.serve_forever, name="ws", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._inbox.close()  # ends every connection
+        ending = threading.Thread(target=self._server.shutdown, daemon=True)
+        ending.start()
+        ending.join(timeout=OPEN_TIMEOUT_S)
+
+    def _admit(self, connection: Any, request: Any) -> Any:
+        """None, or the response that turns a client away."""
+        given = request.headers.get_all("Authorization")
+        is_bearer = len(given) == 1 and given[0].startswith("Bearer ")
+        if not self._inbox.is_token(given[0].removeprefix("Bearer ") if is_bearer else ""):
+            self._inbox.reject()
+            response = connection.respond(401, "expected the header Authorization: Bearer TOKEN\n")
+            response.headers["WWW-Authenticate"] = "Bearer"
+            return response
+        if not all(_is_local_page(origin) for origin in request.headers.get_all("Origin")):
+            self._inbox.reject()
+            return connection.respond(403, "web pages from elsewhere may not connect\n")
+        return None
+
+    def _follow(self, connection: Any) -> None:
+        if not self._places.acquire(blocking=False):
+            self._inbox.reject()
+            connection.close(1013, f"{MAX_CLIENTS} clients are connected")
+            return
+        try:
+            self._take_messages(connection)
+        finally:
+            self._places.release()
+
+    def _take_messages(self, connection: Any) -> None:
+        from websockets.exceptions import ConnectionClosed
+
+        try:
+            while not self._inbox.closed:
+                try:
+                    self._inbox.receive(connection.recv(timeout=POLL_S, decode=False), trusted=True)
+                except TimeoutError:
+                    continue
+        except ConnectionClosed as error:
+            if error.sent is not None and error.sent.code == 1009:
+                self._inbox.refuse(f"is longer than {MAX_MESSAGE} bytes")
+
+
+def _parse(url: str) -> tuple[str, str, int]:
+    """Scheme, host and port."""
+    parts = ADDRESS.fullmatch(url)
+    if parts is None or int(parts["port"]) > 65_535:
+        scheme = url.partition("://")[0].lower()
+        raise InputError(
+            f"{without_credentials(url)}: expected {scheme}://HOST:PORT, such as {scheme}://127.0.0.1:9000"
+        )
+    return parts["scheme"].lower(), parts["host"] or parts["ipv6"], int(parts["port"])
+
+
+def _bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> socket.socket:
+    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+    try:
+        found = socket.getaddrinfo(host, port, type=kind)
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{url}: {host} is not an address of this machine ({error})") from None
+    family, *_, place = min(found, key=lambda one: one[0] != socket.AF_INET)  # IPv4 first, as senders do
+    if not has_token and not _is_loopback(str(place[0])):
+        raise InputError(f"{url}: listening beyond this machine needs a token (--token or MOTIONRT_TOKEN)")
+    try:
+        if scheme == "ws":
+            return socket.create_server(place, family=family)
+        bound = socket.socket(family, kind)
+        try:
+            bound.bind(place)
+        except OSError:
+            bound.close()
+            raise
+        return bound
+    except OSError as error:
+        raise InputError(f"{url}: cannot listen there: {error.strerror}") from None
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def _is_local_page(origin: str) -> bool:
+    try:
+        return _is_loopback(urlsplit(origin).hostname)
+    except ValueError:
+        return False
+
+
+def _bytes(token: str) -> bytes:
+    """UTF-8; headers come with what is not ASCII escaped as surrogates, and JSON may hold any surrogate."""
+    try:
+        return token.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return token.encode("utf-8", "surrogatepass")
+
+
+def _quiet_logger() -> logging.Logger:
+    """Of the WebSocket server, which else tells of every failed handshake on stderr."""
+    quiet = logging.getLogger(f"{__name__}.server")
+    if not quiet.handlers:
+        quiet.addHandler(logging.NullHandler())
+    return quiet

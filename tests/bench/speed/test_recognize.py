@@ -1,0 +1,337 @@
+"""`motionrt bench recognize`: nothing without parity, one step of the network a frame, a floor that is arithmetic."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from motionrt.bench.progress import Bar
+from motionrt.bench.speed import contenders, environment, floor, growth, parity, plot, recognize
+from motionrt.bench.speed.traffic import samples as shipped
+from motionrt.runtime import backends
+from motionrt.runtime.bundle import Bundle
+from motionrt.runtime.cli import main
+from motionrt.runtime.errors import InputError, MotionError
+from motionrt.runtime.recognizer import Recognizer
+
+SMALL = replace(
+    recognize.quick(),
+    parity_frames=200,
+    warm_up=3,
+    steps=20,
+    runs=3,
+    paced_frames=3,
+    together=5,
+    rounds=2,
+    round_s=0.001,
+    cold_starts=1,
+    peak_s=0.01,
+)
+LATENCY = {"n", "p50_ms", "p90_ms", "p99_ms", "p999_ms", "max_ms"}
+
+
+class Wrong:
+    """A backend that makes one mistake."""
+
+    name = "wrong"
+
+    def __init__(self, backend: Any, mistake: str) -> None:
+        self.backend, self.mistake = backend, mistake
+
+    def streams(self, people: int) -> Any:
+        return WrongStreams(self.backend.streams(people), self.mistake)
+
+    def clip(self, frames: np.ndarray) -> Any:
+        return self.backend.clip(frames)
+
+
+class WrongStreams:
+    def __init__(self, streams: Any, mistake: str) -> None:
+        self.streams, self.mistake, self.begun, self.frames = streams, mistake, set[int](), 0
+        self.capacity = streams.capacity
+
+    def begin(self, slot: int) -> None:
+        if self.mistake != "a stream does not start anew" or slot not in self.begun:
+            self.streams.begin(slot)
+        self.begun.add(slot)
+
+    def step(self, slots: np.ndarray, frames: np.ndarray) -> Any:
+        logits, features = self.streams.step(slots, frames)
+        self.frames += 1
+        if self.mistake == "a little off":
+            logits = logits + np.float32(2e-4)
+        if self.mistake == "people mixed up":
+            logits = logits[::-1]
+        if self.mistake == "off once, late" and self.frames == 150:
+            logits = logits + np.float32(2e-4)
+        return logits, features
+
+
+@pytest.fixture
+def wrong(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """What is measured makes the mistake that is the test's parameter; what it is compared with does not."""
+    create = backends.create
+
+    def create_wrong(name: str, bundle: Bundle) -> Any:
+        return Wrong(create("onnx", bundle), request.param) if name == "auto" else create(name, bundle)
+
+    monkeypatch.setattr(backends, "create", create_wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    ["a little off", "off once, late", "a stream does not start anew", "people mixed up"],
+    indirect=True,
+)
+def test_no_number_is_printed_while_parity_fails(wrong: None, bundle: Path, capfd: Any, tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    status = main(["bench", "recognize", "--quick", "--json", "--model", str(bundle), "-o", str(file)])
+    out, err = capfd.readouterr()
+    assert (status, out) == (1, "") and not file.exists()
+    lines = err.strip().splitlines()
+    assert lines[-1].startswith("motionrt: ") and "parity: logits of wrong differ" in lines[-1]
+
+
+def test_logits_that_are_no_numbers_fail_parity(bundle: Path) -> None:
+    loaded = Bundle.load(bundle)
+    onnx = backends.create("onnx", loaded)
+    recorder = parity.record(loaded, onnx, shipped(), 30)
+    recorder.steps[20][2][0, 0] = np.nan
+    assert parity.against_steps(recorder, onnx) == parity.against_clips(recorder, onnx) == np.inf
+
+
+def test_parity_is_measured_on_several_people_together_with_resets(bundle: Path) -> None:
+    loaded = Bundle.load(bundle)
+    onnx = backends.create("onnx", loaded)
+    found = parity.parity(loaded, onnx, onnx, shipped(), 1000)
+    assert found["frames"] >= 1000 and found["begins"] >= 5 and found["together"] >= 50
+    assert set(found["against"]) == {"step graph", "clip graph"}
+    assert 0 < found["max_abs"] <= parity.TOLERANCE, "the step and the clip graph do not round alike"
+
+
+def test_the_report_has_the_promised_fields(
+    bundle: Path, capfd: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recognize, "quick", lambda: SMALL)
+    file = tmp_path / "report.json"
+    command = ["bench", "recognize", "--quick", "--json", "--model", str(bundle), "-o", str(file)]
+    assert main(command) == 0
+    report = json.loads(capfd.readouterr().out.splitlines()[-1])
+    assert json.loads(file.read_text()) == report
+    assert report["parity_max_abs"] == report["parity"]["max_abs"] <= 1e-4
+    assert 0 < report["p50_ms"] <= report["p99_ms"] <= report["step"]["max_ms"]
+    assert len(report["step"]["runs"]) == 3 and report["step"]["n"] == 60
+    p99 = sorted(run["p99_ms"] for run in report["step"]["runs"])
+    assert report["p99_ms"] == p99[1], "the median of the runs"
+    assert report["paced"]["rate_hz"] == 30 and report["together"]["people"] == 8
+    assert report["contenders"]["recognizer_step"]["times_recognizer_step"] == 1
+    assert {"onnx_step", "onnx_window"} <= set(report["contenders"])
+    for figures in (report["paced"], report["together"], *report["contenders"].values()):
+        assert set(figures) >= LATENCY
+    assert set(report["left_out"]) == {"torch_step", "ctr_gcn_torch", "ctr_gcn_onnx"}
+    least = report["floor"]
+    assert least["fraction"] == pytest.approx(least["floor_ms"] / least["network_p50_ms"])
+    assert report["cold_start"]["median_ms"] > report["cold_start"]["without_interpreter_ms"] > 0
+    manifest = Bundle.load(bundle).manifest
+    assert report["environment"]["weights_sha256"] == manifest.files["weights.safetensors"].sha256
+    assert report["environment"]["threads"] == 1
+
+
+def test_the_report_is_shown_as_tables(bundle: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognize, "quick", lambda: SMALL)
+    assert main(["bench", "recognize", "--quick", "--model", str(bundle)]) == 0
+    out = capfd.readouterr().out
+    for part in ("saturated, 3 runs", "paced at 30 Hz", "8 people", "window re-run", "floor", "left out of --quick"):
+        assert part in out
+
+
+def test_contenders_that_need_torch_take_part(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
+
+    network = CTRGCN(CTRGCNConfig(classes=3, channels=(16, 32))).eval().requires_grad_(False)
+    monkeypatch.setattr(contenders, "_ctr_gcn", lambda: (network, torch.randn(1, 3, 8, 25, 2)))
+    loaded = Bundle.load(bundle)
+    onnx = backends.create("onnx", loaded)
+    calls, left_out = recognize.enter(loaded, onnx, onnx, lambda i: None, slow=True)
+    assert set(calls) == set(contenders.TITLES) - {"native_network"} and left_out == {}
+    for call in calls.values():
+        call(0)
+        call(1)
+
+
+def test_a_ctr_gcn_that_onnx_runtime_computes_wrongly_does_not_take_part(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails() -> Any:
+        raise RuntimeError("CTR-GCN in ONNX Runtime differs\nfrom PyTorch")
+
+    pytest.importorskip("torch", reason="torch is not installed")
+    monkeypatch.setattr(contenders, "ctr_gcn_onnx", fails)
+    loaded = Bundle.load(bundle)
+    onnx = backends.create("onnx", loaded)
+    calls, left_out = recognize.enter(loaded, onnx, onnx, lambda i: None, slow=True)
+    assert "ctr_gcn_onnx" not in calls and "ctr_gcn_torch" in calls
+    assert left_out == {"ctr_gcn_onnx": "CTR-GCN in ONNX Runtime differs from PyTorch"}
+
+
+def test_the_torch_contender_computes_what_the_bundle_computes(bundle: Path) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from motionrt.training.models.stream_gcn import StreamGCN
+
+    loaded, seen = Bundle.load(bundle), []
+    frames = contenders.network_frames(loaded, shipped()[:1])[:5]
+    step = contenders.torch_step(loaded, frames)
+    original = StreamGCN.step
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(StreamGCN, "step", lambda self, *given: seen.append(original(self, *given)) or seen[-1])  # type: ignore[func-returns-value]
+        for i in range(5):
+            step(i)
+    wanted, _ = backends.create("onnx", loaded).clip(frames)
+    assert torch.cat([logits for logits, _, _ in seen]).numpy() == pytest.approx(wanted, abs=1e-4)
+
+
+def test_a_timed_step_is_one_step_of_the_network_for_everybody(bundle: Path) -> None:
+    """So no latency in the report is that of a frame on which the network rested."""
+    loaded = Bundle.load(bundle)
+    poses = contenders.sensor_poses(shipped())
+    for feed, people in ((contenders.one_by_one, 1), (contenders.one_by_one, 3), (contenders.all_at_once, 8)):
+        recorder = parity.Recorder(backends.create("onnx", loaded))
+        call = feed(Recognizer(loaded, recorder), poses, people)
+        for i in range(450):
+            call(i)
+            assert recorder.frames == people * (i + 1)
+
+
+WITHOUT_TORCH = """
+import json, sys
+from dataclasses import replace
+from importlib.abc import MetaPathFinder
+
+class Blocked(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("torch", "onnx", "onnxscript", "matplotlib"):
+            raise ModuleNotFoundError(f"{name} was imported", name=name)
+
+sys.meta_path.insert(0, Blocked())
+from motionrt.bench.speed import recognize
+once = dict.fromkeys(("runs", "paced_frames", "together", "rounds", "cold_starts"), 1)
+small = dict(parity_frames=50, steps=5, round_s=0, peak_s=0.01, **once)
+reports = [recognize.bench_recognize(sys.argv[1], replace(recognize.quick(), slow=slow, **small)) for slow in (0, 1)]
+print(json.dumps([report["left_out"] for report in reports]))
+"""
+
+
+def test_it_works_without_torch(bundle: Path) -> None:
+    command = [sys.executable, "-c", WITHOUT_TORCH, str(bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    quick, full = json.loads(done.stdout)
+    assert set(quick.values()) == {recognize.NOT_QUICK}
+    assert full == dict.fromkeys(quick, "torch is not installed")
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"channels": (8, 12, 12), "dilations": (1, 3), "kernel": 3, "classes": 7}, {"channels": (16,)}]
+)
+def test_the_floors_arithmetic_is_what_torch_counts(changes: dict[str, Any]) -> None:
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from motionrt.runtime.skeleton import Layout
+    from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
+
+    config = StreamGCNConfig(**{"parents": Layout.load("kinect20").parents, "classes": 41, "fps": 20.0, **changes})
+    network = fold(StreamGCN(config).eval()).requires_grad_(False)
+    with FlopCounterMode(display=False) as counter:
+        network.step(torch.zeros(1, config.joints, 3), network.new_state())
+    cost = floor.step_cost(asdict(config), weight_bytes=1000)
+    assert cost.flops == counter.get_total_flops()
+    width = [c // (len(config.dilations) + 1) for c in config.channels]
+    buffers = sum(w * config.kernel * len(config.dilations) for w in width) * config.joints
+    assert cost.bytes == 1000 + 4 * (buffers + 2 * (1 + config.joints * 3))
+
+
+def test_the_floor_is_the_slower_of_arithmetic_and_memory(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+    model = Bundle.load(bundle).manifest.model
+    cost = floor.step_cost(model, 10_000)
+    monkeypatch.setattr(floor.__dict__["_core"], "peak_flops", lambda seconds: 1e9)
+    for bandwidth, bound_by, seconds in ((1e12, "arithmetic", cost.flops / 1e9), (1e6, "memory", cost.bytes / 1e6)):
+        monkeypatch.setattr(floor, "read_bandwidth", lambda size, seconds, found=bandwidth: found)
+        found = floor.floor(model, 10_000, 0)
+        assert found["bound_by"] == bound_by and found["floor_ms"] == pytest.approx(1e3 * seconds)
+
+
+def test_a_model_of_another_architecture_has_no_floor() -> None:
+    with pytest.raises(InputError, match="no StreamGCN: its manifest has no model.parents"):
+        floor.step_cost({"arch": "tiny"}, 0)
+
+
+def test_one_core_is_chosen_and_given_back() -> None:
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system does not let a process choose its cores")
+    before = os.sched_getaffinity(0)
+    with pytest.raises(ZeroDivisionError), environment.one_core() as core:
+        assert os.sched_getaffinity(0) == {core} <= before
+        raise ZeroDivisionError
+    assert os.sched_getaffinity(0) == before
+
+
+def test_growth_is_measured_and_drawn(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    settings = {"ROUNDS": 1, "ROUND_S": 0, "HISTORY": (2, 5), "PEOPLE": (1, 3), "NETWORKS": ("kinect20",)}
+    for name, value in settings.items():
+        monkeypatch.setattr(growth, name, value)
+    loaded = Bundle.load(bundle)
+    with Bar() as bar:
+        backend = backends.create("auto", loaded)
+        found = growth.growth(loaded, backend, backends.create("onnx", loaded), slow=True, bar=bar)
+    assert [row["frames"] for row in found["history"]] == [2, 5]
+    assert [row["people"] for row in found["people"]] == [1, 3]
+    assert all(row["ms"] > 0 and row["one_by_one_ms"] > 0 for row in found["people"])
+    assert {"core15", "kinect20", "smpl22", "ntu25", "mediapipe33"} <= {row["layout"] for row in found["sensors"]}
+    assert [row["joints"] for row in found["networks"]] == [20] and found["left_out"] == {}
+    plot.draw(found, tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    json.dumps(found, allow_nan=False)
+
+
+def test_networks_that_break_parity_are_not_timed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    loaded = Bundle.load(bundle)
+    monkeypatch.setattr(growth, "random_bundle", lambda like, layout, path: like)
+    monkeypatch.setattr(growth, "NETWORKS", ("core15",))
+    create = backends.create
+    monkeypatch.setattr(
+        backends, "create", lambda name, b: create("onnx", b) if name == "onnx" else Wrong(create("onnx", b), name)
+    )
+    with Bar() as bar, pytest.raises(MotionError, match="parity: logits of wrong on core15"):
+        growth.by_network(loaded, "a little off", bar)
+
+
+@pytest.mark.parametrize(
+    "options, part",
+    [
+        (["--plot", "a.txt"], "expected .png or .svg"),
+        (["--plot", "nowhere/a.png"], "no folder nowhere"),
+        (["--data", "nowhere"], "not a folder"),
+        (["-o", "nowhere/a.json"], "expected a file in a folder that is there"),
+        (["--model", "dead"], "no model named 'dead'"),
+    ],
+)
+def test_wrong_usage_is_refused_before_anything_is_measured(
+    capfd: Any, options: list[str], part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if "--plot" in options:
+        pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+    monkeypatch.chdir(tmp_path)
+    status = main(["bench", "recognize", "--quick", *options])
+    out, err = capfd.readouterr()
+    assert (status, out, err.count("\n")) == (2, "", 1) and part in err

@@ -1,0 +1,184 @@
+#include <filesystem>
+#include <fstream>
+#include <random>
+
+#include "bundle.hpp"
+#include "check.hpp"
+#include "sha256.hpp"
+#include "tiny_bundle.hpp"
+
+using motionrt::parse_bundle;
+using motionrt::read_bundle;
+namespace fs = std::filesystem;
+
+namespace {
+
+// A folder of its own, removed at the end.
+struct Folder {
+  fs::path path = fs::temp_directory_path() / ("motionrt-bundle-" + std::to_string(std::random_device()()));
+  Folder() { fs::create_directory(path); }
+  ~Folder() { fs::remove_all(path); }
+  void write(const std::string& name, const std::string& content) const {
+    std::ofstream(path / name, std::ios::binary) << content;
+  }
+};
+
+void a_bundle_is_read() {
+  TinyModel tiny;
+  tiny.channels = {8, 12};
+  tiny.kernel = 3;
+  tiny.dilations = {1, 4};
+  tiny.classes = 3;
+  const auto bundle = parse_bundle(tiny_manifest(tiny), tiny_weights(tiny), "b");
+  CHECK(bundle.name == "tiny" && bundle.license == "Apache-2.0" && bundle.layout == "core15");
+  CHECK((bundle.labels == std::vector<std::string>{"wave 1", "wave 2", "none"}));
+
+  const auto& session = bundle.session;
+  CHECK(session.joints == 3 && session.labels == 3 && session.none == 2 && session.rate_hz == 20);
+  CHECK(session.facing_s == 1 && session.reach_m == 2 && session.max_gap_s == 0.5);
+  CHECK(session.temperature == 1 && session.smooth_s == 0.1 && session.hold_s == 0.2);
+  CHECK(session.on == 0.7 && session.off == 0.35);
+  CHECK(session.left.empty() && session.right.empty());
+
+  const auto& model = bundle.model;
+  CHECK((model.parents == std::vector<int>{-1, 0, 1}) && model.joints() == 3 && model.classes == 3);
+  CHECK((model.channels == std::vector<int>{8, 12}) && (model.dilations == std::vector<int>{1, 4}));
+  CHECK(model.kernel == 3 && model.fps == 20 && model.features == 12);
+  CHECK(model.width(0) == 2 && model.width(1) == 4);
+  CHECK(model.state == 1 + 9 + (2 + 8) * 3 * (2 + 4));
+  CHECK(model.receptive_field == 2 + 8 + 8);
+  CHECK(require_tensor(bundle.weights, "blocks.1.shortcut.weight", {12, 8, 1, 1}, "b").values.size() == 96);
+}
+
+void a_bundle_may_have_no_none() {
+  const auto manifest = replaced(tiny_manifest(), "\"none\": \"none\"", "\"none\": null");
+  CHECK(parse_bundle(manifest, tiny_weights(), "b").session.none == -1);
+}
+
+void a_field_that_is_wrong_is_named() {
+  const struct {
+    const char *from, *to, *part;
+  } cases[] = {
+      {"\"schema\": 1", "\"schema\": 2", "b/manifest.json: schema: 2, expected 1"},
+      {"\"schema\": 1", "\"schema\": 1.0", "schema: 1.0, expected 1"},
+      {"\"schema\": 1, ", "", "schema is missing"},
+      {"\"recognition\"", "\"generation\"", "task: \"generation\", expected recognition"},
+      {"\"tiny\"", "\"\"", "name: \"\", expected a text of 1 to 10000 characters"},
+      {"\"Apache-2.0\"", "null", "license: null, expected a text"},
+      {"\"core15\"", "[]", "layout: [], expected a text"},
+      {"\"fps\": 20.0", "\"fps\": 0.5", "fps: 0.5, expected a number from 1 to 1000"},
+      {"\"fps\": 20.0", "\"fps\": 1e400", "fps: 1e400, expected a number"},
+      {"\"fps\": 20.0", "\"fps\": NaN", "not valid JSON"},
+      {"\"fps\": 20.0", "\"fps\": 30", "model: fps: 20.0, expected that of the bundle, 30"},
+      {"\"frontend\": {", "\"frontend\": 1, \"x\": {", "frontend: 1, expected an object"},
+      {"\"facing_s\": 1.0", "\"facing_s\": -1", "frontend: facing_s: -1, expected a number from 0 to 3600"},
+      {"\"reach_m\": 2.0", "\"reach_m\": 0", "frontend: reach_m: 0"},
+      {"\"max_gap_s\": 0.5", "\"max_gap_s\": 61", "frontend: max_gap_s: 61"},
+      {"\"temperature\": 1.0", "\"temperature\": 0", "decision: temperature: 0"},
+      {"\"smooth_s\": 0.1", "\"smooth_s\": \"0\"", "decision: smooth_s: \"0\""},
+      {"\"on\": 0.7", "\"on\": 1.1", "decision: on: 1.1, expected a number from 0 to 1"},
+      {"\"off\": 0.35", "\"off\": 0.8", "decision: off: 0.8, expected a number from 0 to 0.7"},
+      {"\"hold_s\": 0.2", "\"hold_s\": true", "decision: hold_s: true"},
+      {"\"labels\": [", "\"labels\": 1, \"x\": [", "labels: 1, expected a list of 1 to 10000 texts"},
+      {"\"wave 1\", \"none\"", "", "labels: [], expected a list"},
+      {"\"wave 1\"", "1", "labels: [1, \"none\"], expected texts"},
+      {"\"wave 1\"", "\"none\"", "expected different texts, found 'none' twice"},
+      {"\"wave 1\", ", "", "expected a label besides 'none'"},
+      {"\"none\": \"none\"", "\"none\": \"no\"", "none: \"no\", expected null or one of the labels"},
+      {"\"none\": \"none\",", "", "none is missing"},
+      {"\"classes\": 2", "\"classes\": 3", "model: classes: 3, expected 2"},
+      {"[-1, 0, 1]", "[]", "model: parents: [], expected a list of 1 to 256"},
+      {"[-1, 0, 1]", "[-1, 0, 3]", "parents: [-1, 0, 3], expected -1 or joint indices below 3, found 3"},
+      {"[-1, 0, 1]", "[-2, 0, 1]", "parents: [-2, 0, 1], expected whole numbers from -1 to 255"},
+      {"[-1, 0, 1]", "[-1, 0, null]", "parents: [-1, 0, null], expected whole numbers"},
+      {"\"channels\": [4]", "\"layers\": [4]", "its network is not a StreamGCN"},
+      {"\"channels\": [4]", "\"channels\": [4097]",
+       "channels: [4097], expected whole numbers from 1 to 4096"},
+      {"\"channels\": [4]", "\"channels\": [1]", "features: 4, expected 1"},
+      {"\"channels\": [4]", "\"channels\": [1, 4]",
+       "channels: [1, 4], expected more than 1, the number of dilations"},
+      {"\"channels\": [4]", "\"channels\": []", "channels: [], expected a list of 1 to 64"},
+      {"\"kernel\": 2", "\"kernel\": 0", "kernel: 0, expected a whole number from 1 to 64"},
+      {"\"kernel\": 2", "\"kernel\": 65", "kernel: 65"},
+      {"\"kernel\": 2", "\"kernel\": 2e0", "kernel: 2e0"},
+      {"\"dilations\": [1]", "\"dilations\": [0]", "dilations: [0], expected whole numbers from 1 to 256"},
+      {"\"dilations\": [1]", "\"dilations\": [1,1,1,1,1,1,1,1,1]", "expected a list of 1 to 8"},
+      {"\"features\": 4", "\"features\": 5", "features: 5, expected 4"},
+      {"\"delay\": 0", "\"delay\": 1", "delay: 1, expected 0"},
+      {"\"state\": 16", "\"state\": 17", "model: state: 17, expected 16"},
+      {"\"state\": 16", "\"state\": 99999999999999999999", "state: 99999999999999999999, expected 16"},
+      {"\"receptive_field\": 3", "\"receptive_field\": 2", "receptive_field: 2, expected 3"},
+      {"\"weights.safetensors\"", "\"weights\"", "files: weights.safetensors is missing"},
+      {"\"size\": 0", "\"size\": -1", "size: -1, expected a whole number from 0"},
+      {"\"size\": 0", "\"size\": 4294967297", "size: 4294967297"},
+      {"000\"", "00A\"", "expected 64 lower-case hex digits"},
+      {"000\"", "00\"", "expected 64 lower-case hex digits"},
+      {"\"schema\"", "\"name\"", "duplicate key 'name'"},
+  };
+  for (const auto& [from, to, part] : cases)
+    CHECK_REFUSED(parse_bundle(replaced(tiny_manifest(), from, to), tiny_weights(), "b"), part);
+  CHECK_REFUSED(parse_bundle("[]", tiny_weights(), "b"), "b/manifest.json: [], expected a JSON object");
+  CHECK_REFUSED(parse_bundle(std::string((4 << 20) + 1, ' '), tiny_weights(), "b"),
+                "expected at most 4194304");
+  CHECK_REFUSED(parse_bundle(tiny_manifest(), "", "b"), "b/weights.safetensors: 0 bytes is too short");
+}
+
+void the_largest_architecture_does_not_overflow() {
+  TinyModel with_kernel_1;
+  with_kernel_1.parents.assign(256, -1);
+  with_kernel_1.channels.assign(64, 4096);
+  with_kernel_1.kernel = 1;
+  with_kernel_1.dilations.assign(8, 256);
+  const std::string manifest = replaced(tiny_manifest(with_kernel_1), "\"kernel\": 1", "\"kernel\": 64");
+  CHECK(parse_bundle(tiny_manifest(with_kernel_1), tiny_weights(), "b").model.state == 1 + 3 * 256);
+  // 1 + 3 * 256 + 8 * 64 * 256 * 63 * 256 * 455
+  CHECK_REFUSED(parse_bundle(manifest, tiny_weights(), "b"),
+                "a state of 961837794049 floats, at most 4000000");
+}
+
+void every_truncated_manifest_is_refused() {
+  const std::string manifest = tiny_manifest(), weights = tiny_weights();
+  for (std::size_t size = 0; size + 2 < manifest.size(); ++size)
+    CHECK_REFUSED(parse_bundle(manifest.substr(0, size), weights, "b"), "b/manifest.json: not valid JSON");
+}
+
+void a_folder_is_read_and_its_weights_are_verified() {
+  const Folder folder;
+  const std::string path = folder.path.string(), weights = tiny_weights();
+  CHECK_REFUSED(read_bundle(path + "/absent"), "absent: not the folder of a bundle");
+  CHECK_REFUSED(read_bundle(path), "manifest.json: file is missing from the bundle");
+  folder.write("manifest.json",
+               tiny_manifest({}, motionrt::sha256_hex(weights.data(), weights.size()), weights.size()));
+  CHECK_REFUSED(read_bundle(path), "weights.safetensors: file is missing from the bundle");
+
+  folder.write("weights.safetensors", weights);
+  CHECK(read_bundle(path).weights.size() == parse_bundle(tiny_manifest(), weights, "b").weights.size());
+
+  auto tampered = weights;
+  tampered.back() ^= 1;
+  folder.write("weights.safetensors", tampered);
+  CHECK_REFUSED(read_bundle(path), "weights.safetensors: content does not match the sha256 in the manifest");
+  folder.write("weights.safetensors", weights.substr(1));
+  const std::string size = std::to_string(weights.size()), less = std::to_string(weights.size() - 1);
+  CHECK_REFUSED(read_bundle(path), less + " bytes, expected " + size);
+  folder.write("weights.safetensors", weights + "x");
+  CHECK_REFUSED(read_bundle(path), "bytes, expected ");
+
+  fs::remove(folder.path / "weights.safetensors");
+  fs::create_directory(folder.path / "weights.safetensors");
+  CHECK_REFUSED(read_bundle(path), "weights.safetensors: not a regular file");
+  folder.write("manifest.json", std::string((4 << 20) + 1, ' '));
+  CHECK_REFUSED(read_bundle(path), "manifest.json: 4194305 bytes, expected at most 4194304");
+}
+
+}  // namespace
+
+int main() {
+  a_bundle_is_read();
+  a_bundle_may_have_no_none();
+  a_field_that_is_wrong_is_named();
+  the_largest_architecture_does_not_overflow();
+  every_truncated_manifest_is_refused();
+  a_folder_is_read_and_its_weights_are_verified();
+  return result();
+}

@@ -1,0 +1,97 @@
+#include <thread>
+
+#include "check.hpp"
+#include "layouts.hpp"
+
+using motionrt::find_layout;
+using motionrt::map_weights;
+
+namespace {
+
+float weight(const std::string& target, const std::string& joint, const std::string& source,
+             const std::string& from) {
+  const auto& to = find_layout(target);
+  const auto& other = find_layout(source);
+  return map_weights(to, other)[to.index(joint) * other.joints.size() + other.index(from)];
+}
+
+void layouts_are_built_in() {
+  const auto& layout = find_layout("core15");
+  CHECK(layout.name == "core15" && layout.dims == 3 && layout.joints.size() == 15);
+  CHECK(layout.joints[layout.root] == "pelvis" && layout.parents[layout.root] == -1);
+  CHECK(layout.joints[layout.parents[layout.index("left_knee")]] == "left_hip");
+  CHECK((layout.left == std::vector<int>{layout.index("left_hip"), layout.index("left_shoulder")}));
+  CHECK((layout.right == std::vector<int>{layout.index("right_hip"), layout.index("right_shoulder")}));
+  CHECK(layout.index("tail") == -1);
+  CHECK(find_layout("coco17").dims == 2);
+  CHECK_FAILS(find_layout("core16"),
+              "unknown skeleton layout 'core16'; known are bandai, cmu31, coco17, core15");
+}
+
+void every_layout_is_sound() {
+  for (const std::string name :
+       {"bandai", "cmu31", "coco17", "core15", "kinect20", "mediapipe33", "ntu25", "openpose18", "smpl22"}) {
+    const auto& layout = find_layout(name);
+    const int V = static_cast<int>(layout.joints.size());
+    CHECK(layout.parents.size() == layout.joints.size() && layout.neighbours.size() == layout.joints.size());
+    CHECK(layout.root >= 0 && layout.root < V);
+    for (const int parent : layout.parents) CHECK(parent >= -1 && parent < V);
+    for (const int joint : layout.left) CHECK(joint >= 0 && layout.joints[joint].rfind("left_", 0) == 0);
+    for (const int joint : layout.right) CHECK(joint >= 0 && layout.joints[joint].rfind("right_", 0) == 0);
+  }
+}
+
+void a_joint_comes_from_itself_or_its_neighbours() {
+  CHECK(weight("core15", "left_knee", "mediapipe33", "left_knee") == 1);
+  CHECK(weight("core15", "left_knee", "mediapipe33", "right_knee") == 0);
+  CHECK(weight("core15", "pelvis", "mediapipe33", "left_hip") == 0.5f);
+  CHECK(weight("core15", "head", "mediapipe33", "right_ear") == 0.5f);
+  CHECK(weight("core15", "head", "mediapipe33", "nose") == 0);
+  // By way of joints that the source lacks too: the spine is midway from the hips' middle to the shoulders'.
+  CHECK(weight("kinect20", "spine", "mediapipe33", "left_hip") == 0.25f);
+  CHECK(weight("kinect20", "spine", "mediapipe33", "right_shoulder") == 0.25f);
+}
+
+void rows_sum_to_one() {
+  const auto& source = find_layout("mediapipe33");
+  const auto weights = map_weights(find_layout("smpl22"), source);
+  CHECK(weights.size() == 22 * 33);
+  for (std::size_t v = 0; v < 22; ++v) {
+    double sum = 0;
+    for (std::size_t s = 0; s < 33; ++s) sum += weights[v * 33 + s];
+    CHECK_NEAR(sum, 1, 1e-6);
+  }
+}
+
+void a_joint_that_cannot_be_had_is_named() {
+  motionrt::Layout lame = find_layout("core15");
+  lame.joints[lame.index("left_knee")] = "left_peg";
+  CHECK_FAILS(map_weights(find_layout("core15"), lame),
+              "core15 cannot be made from core15, which lacks left_knee");
+  // Two joints that stand in for each other do not make one.
+  motionrt::Layout target;
+  target.name = "circle";
+  target.joints = {"a", "b"};
+  target.neighbours = {{{"b"}}, {{"a"}}};
+  CHECK_FAILS(map_weights(target, lame), "lacks a, b");
+}
+
+void several_threads_may_ask_first() {
+  const motionrt::Layout* found[4] = {};
+  std::vector<std::thread> threads;
+  for (auto& layout : found) threads.emplace_back([&layout] { layout = &find_layout("ntu25"); });
+  for (auto& thread : threads) thread.join();
+  for (const auto* layout : found) CHECK(layout == &find_layout("ntu25"));
+}
+
+}  // namespace
+
+int main() {
+  several_threads_may_ask_first();
+  layouts_are_built_in();
+  every_layout_is_sound();
+  a_joint_comes_from_itself_or_its_neighbours();
+  rows_sum_to_one();
+  a_joint_that_cannot_be_had_is_named();
+  return result();
+}

@@ -1,0 +1,138 @@
+// Tiny bundles for the tests and the fuzz target, and how to break them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "bundle_error.hpp"
+#include "check.hpp"
+
+// The statement throws motionrt::BundleError with `part` in its message, which is one short line.
+#define CHECK_REFUSED(statement, part)                                                              \
+  do {                                                                                              \
+    std::string message = "no error";                                                               \
+    try {                                                                                           \
+      statement;                                                                                    \
+    } catch (const motionrt::BundleError& error) {                                                  \
+      message = error.what();                                                                       \
+    }                                                                                               \
+    report(message.find(part) != std::string::npos, __FILE__, __LINE__, #statement ": " + message); \
+    report(message.size() < 400 && message.find('\n') == std::string::npos, __FILE__, __LINE__,     \
+           #statement ": not one short line: " + message);                                          \
+  } while (false)
+
+// `text` with the first `from`, which must be there, turned into `to`.
+inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  if (at == std::string::npos) throw std::logic_error("no '" + from + "' to replace");
+  return text.replace(at, from.size(), to);
+}
+
+inline std::string little_endian(std::uint64_t value, int bytes) {
+  std::string text;
+  for (int i = 0; i < bytes; ++i) text += static_cast<char>(value >> (8 * i) & 0xFF);
+  return text;
+}
+
+inline std::string safetensors(const std::string& header, const std::string& data) {
+  return little_endian(header.size(), 8) + header + data;
+}
+
+// A header padded with spaces, so that the tensors after it are aligned.
+inline std::string aligned(const std::string& header) {
+  return header + std::string((8 - header.size() % 8) % 8, ' ');
+}
+
+inline std::string float_bytes(const std::vector<float>& values) {
+  std::string bytes(values.size() * sizeof(float), '\0');
+  if (!values.empty()) std::memcpy(bytes.data(), values.data(), bytes.size());
+  return bytes;
+}
+
+struct TinyModel {
+  std::vector<int> parents = {-1, 0, 1};
+  std::vector<int> channels = {4};
+  int kernel = 2;
+  std::vector<int> dilations = {1};
+  int classes = 2;
+
+  int joints() const { return static_cast<int>(parents.size()); }
+  int width(int block_channels) const { return block_channels / (static_cast<int>(dilations.size()) + 1); }
+};
+
+inline std::string list(const std::vector<int>& values) {
+  std::string text;
+  for (const int value : values) text += (text.empty() ? "" : ", ") + std::to_string(value);
+  return "[" + text + "]";
+}
+
+// sha256, size: of the weights.
+inline std::string tiny_manifest(const TinyModel& model = {},
+                                 const std::string& sha256 = std::string(64, '0'), std::size_t size = 0) {
+  int state = 1 + 3 * model.joints(), reach = 0;
+  for (const int dilation : model.dilations) {
+    reach = std::max(reach, dilation * (model.kernel - 1));
+    for (const int channels : model.channels)
+      state += dilation * (model.kernel - 1) * model.joints() * model.width(channels);
+  }
+  std::string labels;
+  for (int i = 1; i < model.classes; ++i) labels += "\"wave " + std::to_string(i) + "\", ";
+  const auto number = [](auto value) { return std::to_string(value); };
+  return R"({"schema": 1, "name": "tiny", "task": "recognition", "license": "Apache-2.0", "layout": "core15",
+ "fps": 20.0, "frontend": {"facing_s": 1.0, "reach_m": 2.0, "max_gap_s": 0.5},
+ "decision": {"temperature": 1.0, "smooth_s": 0.1, "on": 0.7, "off": 0.35, "hold_s": 0.2},
+ "labels": [)" +
+         labels + R"("none"], "none": "none",
+ "model": {"parents": )" +
+         list(model.parents) + R"(, "classes": )" + number(model.classes) + R"(, "fps": 20.0, "channels": )" +
+         list(model.channels) + R"(, "kernel": )" + number(model.kernel) + R"(, "dilations": )" +
+         list(model.dilations) + R"(, "dropout": 0.3, "receptive_field": )" +
+         number(2 + reach * static_cast<int>(model.channels.size())) + R"(, "delay": 0, "state": )" +
+         number(state) + R"(, "features": )" + number(model.channels.back()) + R"(},
+ "graphs": {}, "metrics": {"caf\u00e9 \ud83d\ude00": [1e-3, null, true]},
+ "files": {"weights.safetensors": {"sha256": ")" +
+         sha256 + R"(", "size": )" + number(size) + "}}}\n";
+}
+
+inline std::string tiny_weights(const TinyModel& model = {}) {
+  const int V = model.joints(), K = 3, D = model.channels.back();
+  std::vector<std::pair<std::string, std::vector<int>>> tensors;
+  const auto convolution = [&](const std::string& name, int out, int in, int taps) {
+    tensors.push_back({name + ".weight", {out, in, taps, 1}});
+    tensors.push_back({name + ".bias", {out}});
+  };
+  convolution("embed", model.channels[0], 9, 1);
+  tensors.push_back({"position", {model.channels[0], 1, V}});
+  int in = model.channels[0];
+  for (std::size_t i = 0; i < model.channels.size(); ++i) {
+    const std::string block = "blocks." + std::to_string(i);
+    const int out = model.channels[i], width = model.width(out);
+    tensors.push_back({block + ".graph.A", {K * V, V}});
+    convolution(block + ".graph.conv", out, K * in, 1);
+    convolution(block + ".time.stem", out, out, 1);
+    for (std::size_t k = 0; k < model.dilations.size(); ++k)
+      convolution(block + ".time.branches." + std::to_string(k), width, width, model.kernel);
+    if (in != out) convolution(block + ".shortcut", out, in, 1);
+    in = out;
+  }
+  tensors.push_back({"pool", {D, V}});
+  tensors.push_back({"head.weight", {model.classes, D}});
+  tensors.push_back({"head.bias", {model.classes}});
+
+  std::string header;
+  std::vector<float> values;
+  for (const auto& [name, shape] : tensors) {
+    const std::size_t begin = values.size() * sizeof(float);
+    int count = 1;
+    for (const int size : shape) count *= size;
+    for (int i = 0; i < count; ++i) values.push_back(0.01f * static_cast<float>(i % 17 - 8));
+    header += (header.empty() ? "{\"" : ",\"") + name + R"(":{"dtype":"F32","shape":)" + list(shape) +
+              R"(,"data_offsets":[)" + std::to_string(begin) + "," +
+              std::to_string(values.size() * sizeof(float)) + "]}";
+  }
+  return safetensors(aligned(header + "}"), float_bytes(values));
+}
