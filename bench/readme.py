@@ -1,4 +1,4 @@
-"""The README's table of measurements: `python -m motionrt.bench.readme README.md bench/results`."""
+"""The README's tables of measurements: `python -m motionrt.bench.readme README.md bench/results`."""
 
 from __future__ import annotations
 
@@ -7,29 +7,98 @@ import json
 from pathlib import Path
 from typing import Any
 
-BEGIN, END = "<!-- measured: begin -->", "<!-- measured: end -->"
+Rows = list[tuple[str, str, str]]  # what was measured, the figure, the file it stands in
 
 
-def table(results: Path) -> str:
-    """Markdown rows: what was measured, the figure, the file it stands in."""
+def speed(results: Path) -> Rows:
+    found, soak = _read(results, "recognize.json"), _read(results, "soak.json")
+    step, together, floor = found["step"], found["together"], found["floor"]
+    ours = {name: figures["times_recognizer_step"] for name, figures in found["contenders"].items()}
+    network_ms, onnx_ms = (found["contenders"][name]["p50_ms"] for name in ("native_network", "onnx_step"))
+    window_ms = found["contenders"]["onnx_window"]["p50_ms"]
 
-    def read(name: str) -> dict[str, Any]:
-        return json.loads((results / name).read_text())
+    def times(name: str) -> str:
+        return f"**{ours[name]:.{0 if ours[name] >= 20 else 1}f} x** as long"
 
-    live, chosen = read("live.json"), read("thresholds.json")
+    file = "recognize.json"
+    return [
+        (
+            "a frame, from sensor joints to decision",
+            f"p50 **{step['p50_ms']:.3f} ms**, p99 {step['p99_ms']:.3f} ms, {step['steps_per_s']:,.0f} frames a second",
+            file,
+        ),
+        (
+            f"… at {found['paced']['rate_hz']:.0f} Hz, asleep in between",
+            f"p50 {found['paced']['p50_ms']:.3f} ms, p99 {found['paced']['p99_ms']:.3f} ms",
+            file,
+        ),
+        (
+            f"{together['people']} people in one call",
+            f"p50 **{together['p50_ms']:.3f} ms**, p99 {together['p99_ms']:.3f} ms",
+            file,
+        ),
+        (
+            "cold process: start, import, load `live`, first decision",
+            f"**{found['cold_start']['median_ms']:.0f} ms**, without Python's own start "
+            f"{found['cold_start']['without_interpreter_ms']:.0f} ms",
+            file,
+        ),
+        (
+            "the network alone, native, against its step graph in ONNX Runtime",
+            f"{network_ms:.3f} ms against {onnx_ms:.3f} ms: **{onnx_ms / network_ms:.1f} x**",
+            file,
+        ),
+        (
+            "… with its weights in bfloat16",
+            f"{found['contenders']['native_bf16']['p50_ms']:.3f} ms",
+            file,
+        ),
+        (
+            "… against the whole window run again for every frame in ONNX Runtime",
+            f"{window_ms:.1f} ms: **{window_ms / network_ms:.0f} x**",
+            file,
+        ),
+        *(
+            (f"{title}, compared with `Recognizer.step`", times(name), file)
+            for name, title in (
+                ("torch_step", "the same network stepped in PyTorch"),
+                ("ctr_gcn_onnx", "CTR-GCN's window (64 frames, two people) in ONNX Runtime"),
+            )
+            if name in ours
+        ),
+        (
+            f"floor of a step: {floor['flops'] / 1e6:.1f} MFLOP, "
+            f"{(floor['weight_bytes'] + floor['state_bytes']) / 1e6:.2f} MB",
+            f"{floor['floor_ms']:.3f} ms at {floor['peak_gflops']:.0f} GFLOP/s and {floor['read_gb_per_s']:.0f} GB/s "
+            f"of one thread; **{100 * floor['fraction']:.0f} %** of it reached",
+            file,
+        ),
+        ("largest difference of a logit from ONNX Runtime's", f"{found['parity_max_abs']:.1e}", file),
+        (
+            f"memory after {soak['frames']:,} more frames with people coming and going",
+            f"{soak['growth_mb']:+.2f} MB",
+            "soak.json",
+        ),
+    ]
+
+
+def accuracy(results: Path) -> Rows:
+    live, half = _read(results, "live.json"), _read(results, "live_bf16.json")
+    chosen = _read(results, "thresholds.json")
     cross, few_false = chosen["cross_fitted"], chosen["cross_fitted_few_false"]
-    ucla, unseen, latency = (
-        read("nw_ucla.json"),
-        read("leave_one_set_out.json")["sets"],
-        read("samples.json")["summary"],
-    )
+    ucla, unseen = _read(results, "nw_ucla.json"), _read(results, "leave_one_set_out.json")["sets"]
     first = ucla["seeds"][0]
     copies = [seed["without_copies"]["top1"] for seed in ucla["seeds"]]
-    rows = [
+    return [
         (
             f"`live`, {live['n']} validation clips, stepped",
             f"macro top-1 **{live['macro_top1']:.1f} %** of {live['macro_classes']} labels, top-1 {live['top1']:.1f} %",
             "live.json",
+        ),
+        (
+            "… with the weights in bfloat16",
+            f"macro top-1 {half['macro_top1']:.1f} %, top-1 {half['top1']:.1f} %",
+            "live_bf16.json",
         ),
         *(
             (f"… of them {name}", f"top-1 {figure['top1']:.1f} % of {figure['n']}", "live.json")
@@ -78,21 +147,25 @@ def table(results: Path) -> str:
             f"top-1 {sum(copies) / len(copies):.1f} %",
             "nw_ucla.json",
         ),
-        (
-            f"latency of a frame, {latency['frames']} frames of the samples, ONNX Runtime, one thread",
-            f"p50 {latency['p50_ms']:.2f} ms, p99 {latency['p99_ms']:.2f} ms",
-            "samples.json",
-        ),
     ]
+
+
+def table(rows: Rows) -> str:
     lines = [f"| {what} | {figure} | [{file}](bench/results/{file}) |" for what, figure, file in rows]
     return "\n".join(["| what | measured | file |", "|---|---|---|", *lines])
 
 
-def with_table(text: str, results: Path) -> str:
-    """A README with its table made anew between the two markers."""
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    return f"{head}{BEGIN}\n{table(results)}\n{END}{tail}"
+def with_tables(text: str, results: Path) -> str:
+    """A README with its tables made anew, each between its two markers."""
+    for rows in (speed, accuracy):
+        begin, end = (f"<!-- {rows.__name__}: {which} -->" for which in ("begin", "end"))
+        head, rest = text.split(begin)
+        text = f"{head}{begin}\n{table(rows(results))}\n{end}{rest.split(end)[1]}"
+    return text
+
+
+def _read(results: Path, name: str) -> dict[str, Any]:
+    return json.loads((results / name).read_text())
 
 
 def main() -> None:
@@ -100,7 +173,7 @@ def main() -> None:
     parser.add_argument("readme", type=Path)
     parser.add_argument("results", type=Path)
     args = parser.parse_args()
-    args.readme.write_text(with_table(args.readme.read_text(), args.results))
+    args.readme.write_text(with_tables(args.readme.read_text(), args.results))
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ CTR_GCN_CLASSES, CTR_GCN_FRAMES = 60, 64
 TITLES = {
     "recognizer_step": "Recognizer.step, sensor to decision",
     "native_network": "native, network stepped",
+    "native_bf16": "native, weights in bfloat16",
     "onnx_step": "ONNX Runtime, network stepped",
     "onnx_window": "ONNX Runtime, window re-run",
     "torch_step": "PyTorch eager, network stepped",

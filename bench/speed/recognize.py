@@ -199,6 +199,9 @@ def enter(
     calls = {"recognizer_step": feed}
     if backend.name != reference.name:
         calls["native_network"] = contenders.network_step(backend, frames)
+    if backend.name == "native":
+        half = backends.create("native", bundle, precision="bf16")
+        calls["native_bf16"] = contenders.network_step(half, frames)
     calls["onnx_step"] = contenders.network_step(reference, frames)
     if "clip" in manifest.graphs:
         calls["onnx_window"] = contenders.window(reference, frames, manifest.receptive_field)

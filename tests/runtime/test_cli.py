@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -493,3 +494,35 @@ def test_a_failure_leaves_no_overlay(models: Path, tmp_path: Path) -> None:
         for frame in [*frames, replace(frames[0], t=9.0, image=None)]:
             overlay.add(frame, decision(recognizer, frame))
     assert [file.name for file in tmp_path.iterdir()] == ["models"]
+
+
+def test_people_who_send_themselves_are_recognised_until_they_are_gone(tmp_path: Path) -> None:
+    """Two people by datagrams; one of them raises a hand and falls silent."""
+    arguments = ["recognize", "udp://127.0.0.1:0", "--json", "--model", str(tiny.tiny_bundle(tmp_path / "tiny"))]
+    command = [sys.executable, "-c", "import sys; from motionrt.runtime.cli import main; sys.exit(main())", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stderr is not None and receiver.stdout is not None
+        address = receiver.stderr.readline().strip().removeprefix("listening at udp://").split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+            def send(message: Any) -> None:
+                sender.sendto(json.dumps(message).encode(), (address[0], int(address[1])))
+
+            decisions = []
+            for k in range(45):
+                there = [("left", 1), (None, 2)] if k < 30 else [(None, 2)]
+                poses = {person: tiny.poses(1, raised)[0].tolist() for raised, person in there}
+                about = {"t": k / tiny.FPS, "layout": tiny.LAYOUT}
+                send([{**about, "person": person, "joints": joints} for person, joints in poses.items()])
+                decisions.append(json.loads(receiver.stdout.readline()))
+                while decisions[-1]["person"] != 2:  # wait: of two messages that wait the newer wins
+                    decisions.append(json.loads(receiver.stdout.readline()))
+            send("nonsense")
+            send({"end": True})
+        out, _ = receiver.communicate(timeout=20)
+    assert receiver.returncode == 0
+    events = [(d["person"], d["event"], d["event_label"]) for d in decisions if d["event"]]
+    label = tiny.LABELS[1]
+    assert events == [(1, "onset", label), (1, "offset", label)]
+    summary = json.loads(out.splitlines()[-1])["summary"]
+    assert (summary["frames"], summary["dropped"], summary["malformed"]) == (45, 0, 1)

@@ -193,6 +193,60 @@ def test_what_is_kept_of_people_does_not_grow(recognizer: Recognizer) -> None:
     assert len(recognizer._clocks) <= 17
 
 
+def test_several_people_are_decided_in_one_call(bundle: Path) -> None:
+    together, apart = Recognizer.load(bundle), Recognizer.load(bundle)
+    left, right = tiny.poses(30, "left"), tiny.poses(30, "right")
+    for k in range(30):
+        decisions = together.step_people([left[k], right[k]], k / tiny.FPS, people=[7, 3])
+        for decision, pose, person in zip(decisions, (left[k], right[k]), (7, 3), strict=True):
+            alone = apart.step(pose, k / tiny.FPS, person)
+            assert (decision.person, decision.label, decision.event) == (person, alone.label, alone.event)
+            np.testing.assert_allclose(decision.probs, alone.probs, atol=1e-6)
+    assert [decision.label for decision in decisions] == [LEFT, RIGHT]
+    assert together.step_people(np.zeros((0, tiny.V, 3)), 2.0, people=[]) == []
+
+
+def test_people_without_numbers_are_told_apart_by_where_they_are(recognizer: Recognizer) -> None:
+    left, right = tiny.poses(40, "left"), tiny.poses(40, "right") + np.float32([2, 0, 0])
+    for k in range(40):
+        poses = [left[k], right[k]] if k % 3 else [right[k], left[k]]  # a detector gives them in any order
+        decisions = recognizer.step_people(poses, k / tiny.FPS)
+    assert {decision.person: decision.label for decision in decisions} == {0: RIGHT, 1: LEFT}
+    recognizer.reset()
+    assert recognizer.step_people([left[0]], 100.0)[0].person == 0
+
+
+def test_who_is_gone_for_half_a_second_is_forgotten_and_told_of(recognizer: Recognizer) -> None:
+    play(recognizer, tiny.poses(30, "left"), person=1)
+    play(recognizer, tiny.poses(30), person=2)
+    for t in (1.5, 1.9):  # last seen at 1.45
+        assert recognizer.evict(t) == []
+    recognizer.step(tiny.poses(1)[0], 1.9, person=2)
+    [gone] = recognizer.evict(1.96)
+    assert (gone.person, gone.status, gone.event, gone.event_label) == (1, "lost", "offset", LEFT)
+    assert recognizer.evict(1.96) == [] and recognizer.counters["lost"] == 1
+    assert recognizer.step(tiny.poses(1)[0], 2.0, person=1).event is None
+    for t in (float("nan"), 1e300):
+        with pytest.raises(InputError, match="t is .*expected seconds"):
+            recognizer.evict(t)
+
+
+def test_people_that_do_not_fit_are_refused_before_anything_changes(recognizer: Recognizer) -> None:
+    pose = tiny.poses(1)[0]
+    for poses, people, message in (
+        ([pose] * 2, [1, 1], "person 1 is there twice"),
+        ([pose] * 2, [1], "people has 1 numbers, joints are of 2 people"),
+        ([pose] * 17, list(range(17)), r"joints have shape \[17, 15, 3\], expected \[M, V, 3\] of at most 16"),
+        (pose, [0], r"joints have shape \[15, 3\], expected \[M, V, 3\]"),
+        ([pose[:14]], [0], r"\[14, 3\].*\[15, 3\]"),
+    ):
+        with pytest.raises(InputError, match=message):
+            recognizer.step_people(poses, 0.0, people=people)
+    with pytest.raises(LayoutError, match=r"confidence has shape \[2, 14\], expected \[2, 15\]"):
+        recognizer.step_people([pose] * 2, 0.0, people=[0, 1], confidence=np.ones((2, 14)))
+    assert recognizer.counters["frames"] == 0
+
+
 BAD_FRAMES: dict[str, tuple[Any, type[Exception], str]] = {
     "one joint too few": (np.zeros((14, 3)), LayoutError, r"\[14, 3\].*\[15, 3\].*core15"),
     "10,000 joints": (np.zeros((10_000, 3)), InputError, "10000 joints.*256"),

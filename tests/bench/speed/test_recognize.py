@@ -158,9 +158,9 @@ def test_contenders_that_need_torch_take_part(bundle: Path, monkeypatch: pytest.
     network = CTRGCN(CTRGCNConfig(classes=3, channels=(16, 32))).eval().requires_grad_(False)
     monkeypatch.setattr(contenders, "_ctr_gcn", lambda: (network, torch.randn(1, 3, 8, 25, 2)))
     loaded = Bundle.load(bundle)
-    onnx = backends.create("onnx", loaded)
-    calls, left_out = recognize.enter(loaded, onnx, onnx, lambda i: None, slow=True)
-    assert set(calls) == set(contenders.TITLES) - {"native_network"} and left_out == {}
+    native, onnx = (backends.create(name, loaded) for name in ("native", "onnx"))
+    calls, left_out = recognize.enter(loaded, native, onnx, lambda i: None, slow=True)
+    assert set(calls) == set(contenders.TITLES) and left_out == {}
     for call in calls.values():
         call(0)
         call(1)
