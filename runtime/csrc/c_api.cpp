@@ -131,12 +131,12 @@ const char* motionrt_version(void) { return MOTIONRT_VERSION; }
 
 const char* motionrt_error(void) { return message.data(); }
 
-motionrt_status motionrt_load(const char* folder, motionrt_precision precision, motionrt_recognizer** recognizer) {
+motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_recognizer** recognizer) {
   return guarded(static_cast<std::mutex*>(nullptr), [&] {
     require_pointer(folder, "folder");
     require_pointer(recognizer, "recognizer");
     *recognizer = nullptr;
-    require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", static_cast<int>(precision),
+    require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", precision,
             ", expected MOTIONRT_FP32 or MOTIONRT_BF16");
     const Bundle bundle = read_bundle(folder);
     *recognizer =

@@ -78,9 +78,8 @@ MOTIONRT_API const char* motionrt_version(void);
 /* What went wrong in this thread's last call that failed; valid until its next one. */
 MOTIONRT_API const char* motionrt_error(void);
 
-/* Loads the folder of a recogniser's bundle. Free it with motionrt_free. */
-MOTIONRT_API motionrt_status motionrt_load(const char* folder, motionrt_precision precision,
-                                           motionrt_recognizer** recognizer);
+/* Loads the folder of a recogniser's bundle; precision is a motionrt_precision. Free it with motionrt_free. */
+MOTIONRT_API motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_recognizer** recognizer);
 MOTIONRT_API void motionrt_free(motionrt_recognizer* recognizer); /* NULL is no error */
 
 /* Labels are numbered from 0; NULL for a number that is none. */

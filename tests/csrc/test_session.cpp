@@ -4,6 +4,7 @@
 
 using motionrt::Config;
 using motionrt::Event;
+using motionrt::PersonId;
 using motionrt::Session;
 using motionrt::Status;
 
@@ -13,17 +14,23 @@ struct Run {
   explicit Run(Config config = tiny_config()) : session(config) {
     session.add_layout(identity().data(), kJoints);
   }
-  motionrt::Pushed push(motionrt::PersonId person, double t, const std::vector<float>& joints = pose()) {
-    return session.push(person, t, joints.data(), nullptr, 0);
+  // Fetches the frames that are due, too.
+  motionrt::Pushed push(PersonId person, double t, const std::vector<float>& joints = pose()) {
+    const motionrt::Pushed pushed = session.push(person, t, joints.data(), nullptr, 0);
+    float frame[3 * kJoints];
+    for (frames = 0; session.next(pushed.slot, frame);) ++frames;
+    return pushed;
   }
-  Event event(motionrt::PersonId person) {
+  motionrt::Decision decide(int slot) {
     std::vector<float> scores(session.config().labels);
-    return session.decide(person, scores.data()).event;
+    return session.decide(slot, scores.data());
   }
-  void wave(motionrt::PersonId person) {
-    for (int i = 0; i < 40; ++i) session.observe(person, kWave);
+  Event event(PersonId person) { return decide(session.find(person)).event; }
+  void wave(PersonId person) {
+    for (int i = 0; i < 40; ++i) session.observe(session.find(person), kWave);
   }
   Session session;
+  int frames = 0;  // of the last push
 };
 
 void late_frames_are_dropped() {
@@ -31,7 +38,7 @@ void late_frames_are_dropped() {
   run.push(0, 1);
   for (const double t : {1.0, 0.5, -3.0}) {
     const auto pushed = run.push(0, t);
-    CHECK(pushed.status == Status::dropped && pushed.frames.empty() && !pushed.reset);
+    CHECK(pushed.status == Status::dropped && run.frames == 0 && !pushed.reset);
   }
   const auto& counters = run.session.counters();
   CHECK(counters.frames == 4 && counters.dropped == 3 && counters.resets == 0);
@@ -44,7 +51,7 @@ void a_gap_resets() {
   run.wave(0);
   CHECK(run.event(0) == Event::onset);
   const auto pushed = run.push(0, 1.01);
-  CHECK(pushed.reset && pushed.status == Status::ok && pushed.frames.size() == 3 * kJoints);
+  CHECK(pushed.reset && pushed.status == Status::ok && run.frames == 1);
   CHECK(run.event(0) == Event::offset && run.event(0) == Event::none);
   CHECK(run.session.counters().resets == 1);
 }
@@ -55,9 +62,9 @@ void a_lost_person_is_reset_and_can_return() {
   run.wave(0);
   run.event(0);
   const auto hidden = unseen(pose(), {0, 1, 2, 3});
-  for (int i = 1; i <= 10; ++i) CHECK(run.push(0, i * 0.05, hidden).frames.size() == 3 * kJoints);
+  for (int i = 1; i <= 10; ++i) CHECK(run.push(0, i * 0.05, hidden).status == Status::ok && run.frames == 1);
   const auto pushed = run.push(0, 0.55, hidden);
-  CHECK(pushed.status == Status::lost && pushed.reset && pushed.frames.empty());
+  CHECK(pushed.status == Status::lost && pushed.reset && run.frames == 0);
   CHECK(run.event(0) == Event::offset);
   CHECK(run.push(0, 0.6, hidden).status == Status::missing);
   CHECK(run.push(0, 0.6).status == Status::dropped);  // its clock goes on
@@ -71,7 +78,7 @@ void people_do_not_touch_each_other() {
   run.push(-3, 5);
   run.wave(7);
   CHECK(run.event(-3) == Event::none && run.event(7) == Event::onset);
-  CHECK((run.session.people() == std::vector<motionrt::PersonId>{-3, 7}));
+  CHECK((run.session.people() == std::vector<PersonId>{-3, 7}));
   run.session.reset(7);
   run.session.reset(99);
   CHECK(run.push(7, 0).status == Status::ok);  // the clock starts again
@@ -87,7 +94,73 @@ void there_is_room_for_so_many_at_once() {
   run.push(1, 0.4);
   CHECK_FAILS(run.push(2, 0.5), "person 2 is one too many, expected at most 2 people at once");
   CHECK(run.push(2, 0.6).reset);  // person 0 has been away for long enough
-  CHECK((run.session.people() == std::vector<motionrt::PersonId>{1, 2}));
+  CHECK((run.session.people() == std::vector<PersonId>{1, 2}));
+}
+
+void everybody_keeps_a_slot_of_their_own() {
+  Config config = tiny_config();
+  config.max_people = 3;
+  Run run(config);
+  const int slots[] = {run.push(10, 0).slot, run.push(11, 0.1).slot, run.push(12, 0.2).slot};
+  CHECK(slots[0] != slots[1] && slots[0] != slots[2] && slots[1] != slots[2]);
+  for (int i = 0; i < 3; ++i) {
+    CHECK(slots[i] >= 0 && slots[i] < 3 && run.session.person_at(slots[i]) == 10 + i);
+    CHECK(run.push(10 + i, 0.3).slot == slots[i] && run.session.find(10 + i) == slots[i]);
+  }
+}
+
+void a_newcomer_takes_the_slot_that_is_free_or_else_of_who_was_away_longest() {
+  Config config = tiny_config();
+  config.max_people = 3;
+  Run run(config);
+  run.push(0, 0);
+  const int second = run.push(1, 0.1).slot;
+  run.push(2, 0.2);
+  run.wave(1);
+  CHECK(run.event(1) == Event::onset);
+  run.session.reset(1);
+  const auto newcomer = run.push(3, 0.3);
+  CHECK(newcomer.slot == second && newcomer.reset && run.frames == 1);
+  CHECK(run.event(3) == Event::none);  // nothing is left of who was there
+  const int third = run.session.find(2);
+  run.push(0, 0.35);
+  CHECK(run.push(4, 1.0).slot == third);  // 0, 2 and 3 have been away, 2 for longest
+  CHECK((run.session.people() == std::vector<PersonId>{0, 3, 4}));
+  CHECK_FAILS(run.session.find(2), "person 2 is unknown, 3 were pushed");
+}
+
+void who_is_not_pushed_for_half_a_second_is_absent() {
+  Run run;
+  const int slot = run.push(5, 0).slot;
+  run.push(6, 0.3);
+  run.wave(5);
+  CHECK(run.event(5) == Event::onset);
+  CHECK(run.session.absent(0.5) == -1);
+  CHECK(run.session.absent(0.51) == slot);
+  const auto last = run.decide(slot);
+  CHECK(last.event == Event::offset && last.event_label == 0);
+  run.session.reset(5);
+  CHECK(run.session.absent(0.51) == -1 && run.session.counters().lost == 1);
+  CHECK((run.session.people() == std::vector<PersonId>{6}));
+  CHECK(run.push(5, 0.6).reset && run.event(5) == Event::none);
+}
+
+void check_tells_what_push_would_and_changes_nothing() {
+  Run run;
+  std::vector<PersonId> people;
+  for (int i = 0; i < 17; ++i) people.push_back(i);
+  run.session.check(0, 16, people.data(), 0);
+  CHECK(run.session.people().empty());
+  const char* too_many = "person 16 is one too many, expected at most 16 people at once";
+  CHECK_FAILS(run.session.check(0, 17, people.data(), 0), too_many);
+  for (int i = 0; i < 16; ++i) run.push(i, 0);
+  CHECK_FAILS(run.session.check(0.5, 1, &people[16], 0), too_many);
+  CHECK_FAILS(run.session.check(0.6, 17, people.data(), 0), too_many);  // those it is asked about do not go
+  run.session.check(0.6, 1, &people[16], 0);
+  CHECK(run.session.people().size() == 16 && run.session.counters().frames == 16);
+  CHECK(run.push(0, 0.1).status == Status::ok);
+  CHECK_FAILS(run.session.check(std::nan(""), 1, &people[3], 0), "t of person 3 is nan");
+  CHECK_FAILS(run.session.check(0.2, 0, nullptr, 1), "layout 1 is unknown");
 }
 
 void errors_leave_everything_as_it_was() {
@@ -97,14 +170,13 @@ void errors_leave_everything_as_it_was() {
   CHECK_FAILS(run.push(0, 1.7e12), "expected seconds");  // milliseconds since 1970
   CHECK_FAILS(run.session.push(0, 0, joints.data(), nullptr, 1), "layout 1 is unknown, 1 were added");
   CHECK_FAILS(run.session.push(0, 0, joints.data(), nullptr, -1), "layout -1 is unknown");
-  CHECK_FAILS(run.session.observe(5, kWave), "person 5 is unknown");
-  CHECK_FAILS(run.event(5), "person 5 is unknown");
+  CHECK_FAILS(run.session.find(5), "person 5 is unknown, 0 were pushed");
   CHECK(run.session.people().empty() && run.session.counters().frames == 0);
-  run.push(0, 0);
+  const int slot = run.push(0, 0).slot;
   const float logits[] = {0, kNaN, 0};
-  CHECK_FAILS(run.session.observe(0, logits), "logits[1] of person 0 is nan");
+  CHECK_FAILS(run.session.observe(slot, logits), "logits[1] of person 0 is nan");
   float probs[3];
-  CHECK(run.session.decide(0, probs).label == 2 && probs[2] == 1);
+  CHECK(run.session.decide(slot, probs).label == 2 && probs[2] == 1);
   Config config = tiny_config();
   config.labels = 0;
   CHECK_FAILS(Session{config}, "labels is 0");
@@ -116,6 +188,10 @@ int main() {
   a_lost_person_is_reset_and_can_return();
   people_do_not_touch_each_other();
   there_is_room_for_so_many_at_once();
+  everybody_keeps_a_slot_of_their_own();
+  a_newcomer_takes_the_slot_that_is_free_or_else_of_who_was_away_longest();
+  who_is_not_pushed_for_half_a_second_is_absent();
+  check_tells_what_push_would_and_changes_nothing();
   errors_leave_everything_as_it_was();
   return result();
 }

@@ -10,8 +10,11 @@ using motionrt::Track;
 struct Run {
   explicit Run(const Config& c) : config(c), track(config) {}
   Status push(double t, const std::vector<float>& joints) {
+    const Status status = track.push(t, joints.data());
     frames.clear();
-    return track.push(t, joints.data(), frames);
+    for (std::vector<float> frame(3 * kJoints); track.next(frame.data());)
+      frames.insert(frames.end(), frame.begin(), frame.end());
+    return status;
   }
   int count() const { return static_cast<int>(frames.size()) / (3 * kJoints); }
   float at(int frame, int joint, int axis) const { return frames[(frame * kJoints + joint) * 3 + axis]; }
@@ -166,6 +169,15 @@ void extreme_numbers_stay_finite() {
   }
 }
 
+void a_lost_person_gives_no_frames_until_it_is_seen_again() {
+  Run run(still_config());
+  run.push(0, pose());
+  CHECK(run.push(1, unseen(pose(), {0, 1, 2, 3})) == Status::lost && run.count() == 0);
+  run.track.restart();
+  CHECK(run.push(1.05, unseen(pose(), {0, 1, 2, 3})) == Status::missing && run.count() == 0);
+  CHECK(run.push(1.1, pose(1)) == Status::ok && run.count() == 1);
+}
+
 int main() {
   frames_fall_on_the_grid();
   frames_are_interpolated_and_centred();
@@ -175,6 +187,7 @@ int main() {
   a_person_starts_with_root_and_half_the_joints();
   a_person_is_lost_when_the_root_is();
   a_person_is_lost_when_more_than_half_the_joints_are();
+  a_lost_person_gives_no_frames_until_it_is_seen_again();
   a_restart_forgets_the_pose();
   poses_are_turned_to_the_front();
   a_pose_without_width_is_not_turned();

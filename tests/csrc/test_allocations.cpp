@@ -1,0 +1,164 @@
+// A step allocates nothing: neither with operator new nor with malloc, in this program or in a library it uses.
+#include <cmath>
+#include <cstdint>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <vector>
+
+#include "check.hpp"
+#include "motionrt.h"
+
+namespace {
+volatile bool counting = false;  // the compiler thinks that malloc does not look
+volatile long allocations = 0;
+void count() { allocations = allocations + counting; }
+}  // namespace
+
+#ifdef SANITIZED  // the address sanitiser has replaced malloc already
+extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, std::size_t),
+                                                         void (*free_hook)(const volatile void*));
+void count_allocations() {
+  __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t) { count(); },
+                                            [](const volatile void*) {});
+}
+#else  // malloc and its like take the place of the C library's
+extern "C" {
+#define REPLACED __attribute__((visibility("default")))
+void* __libc_malloc(std::size_t size);
+void* __libc_calloc(std::size_t number, std::size_t size);
+void* __libc_realloc(void* block, std::size_t size);
+void* __libc_memalign(std::size_t alignment, std::size_t size);
+
+REPLACED void* malloc(std::size_t size) { return count(), __libc_malloc(size); }
+REPLACED void* calloc(std::size_t number, std::size_t size) { return count(), __libc_calloc(number, size); }
+REPLACED void* realloc(void* block, std::size_t size) { return count(), __libc_realloc(block, size); }
+REPLACED void* memalign(std::size_t alignment, std::size_t size) { return count(), __libc_memalign(alignment, size); }
+REPLACED void* aligned_alloc(std::size_t alignment, std::size_t size) { return memalign(alignment, size); }
+REPLACED int posix_memalign(void** block, std::size_t alignment, std::size_t size) {
+  *block = memalign(alignment, size);
+  return *block ? 0 : 12;
+}
+}
+void count_allocations() {}
+#endif
+
+constexpr int kPeople = MOTIONRT_MAX_PEOPLE;
+constexpr double kFrame_s = 1 / 30.;
+#ifdef SLOW  // sanitised or emulated
+constexpr int kSteps = 50;
+#else
+constexpr int kSteps = 2000;
+#endif
+
+struct Run {
+  Run() {
+    motionrt_recognizer* r = nullptr;
+    CHECK(motionrt_load(MODELS "/live", MOTIONRT_FP32, &r) == MOTIONRT_OK);
+    recognizer.reset(r);
+    CHECK(motionrt_layout(r, "kinect20", &layout) == MOTIONRT_OK);
+    joints.resize(static_cast<std::size_t>(kPeople) * 3 * motionrt_joints(r, layout));
+  }
+
+  // Everybody moves; hidden: nobody can be seen in the poses.
+  void step(int people, std::int64_t first = 0, bool hidden = false) {
+    const int count = motionrt_joints(recognizer.get(), layout);
+    for (int i = 0; i < people; ++i) {
+      float* pose = joints.data() + 3 * count * i;
+      for (int k = 0; k < 3 * count; ++k)
+        pose[k] = hidden ? std::numeric_limits<float>::quiet_NaN()
+                         : 0.6f * std::sin(static_cast<float>(k)) + 0.2f * std::sin(static_cast<float>(5 * t + k + i));
+      poses[i] = {first + i, pose, nullptr, count};
+    }
+    const auto status = motionrt_step(recognizer.get(), t, poses, people, layout, decisions);
+    failed += status != MOTIONRT_OK;
+    for (int i = 0; i < people; ++i) {
+      lost += decisions[i].tracking == MOTIONRT_LOST;
+      dropped += decisions[i].tracking == MOTIONRT_DROPPED;
+    }
+    t += kFrame_s;
+  }
+
+  struct Free {
+    void operator()(motionrt_recognizer* r) const { motionrt_free(r); }
+  };
+  std::unique_ptr<motionrt_recognizer, Free> recognizer;
+  std::int32_t layout = -1;
+  double t = 0;
+  std::vector<float> joints;
+  motionrt_pose poses[kPeople];
+  motionrt_decision decisions[kPeople];
+  int failed = 0, lost = 0, dropped = 0, evicted = 0;
+};
+
+// How often `action` allocates.
+template <class Action>
+long allocations_of(Action action) {
+  allocations = 0;
+  counting = true;
+  action();
+  counting = false;
+  return allocations;
+}
+
+void allocations_are_counted() {
+  void* volatile block = nullptr;
+  CHECK(allocations_of([&] { block = std::malloc(100); }) == 1);
+  std::free(block);
+  CHECK(allocations_of([&] { block = ::operator new(100); }) == 1);
+  ::operator delete(block);
+  std::string text;
+  CHECK(allocations_of([&] { text = std::to_string(1e300); }) > 0);  // by the standard library
+  CHECK(allocations_of([&] { motionrt_recognizer* r; motionrt_load("nowhere", MOTIONRT_FP32, &r); }) > 0);
+}
+
+void steps_allocate_nothing(int people) {
+  Run run;
+  for (int i = 0; i < 10; ++i) run.step(people);
+  CHECK(allocations_of([&] {
+          for (int i = 0; i < kSteps; ++i) run.step(people);
+        }) == 0);
+  CHECK(run.failed == 0 && run.lost == 0 && run.dropped == 0);
+}
+
+void comings_and_goings_allocate_nothing() {
+  Run run;
+  std::vector<float> scores(motionrt_labels(run.recognizer.get()));
+  const auto round = [&](std::int64_t first) {
+    motionrt_recognizer* r = run.recognizer.get();
+    for (int i = 0; i < 10; ++i) run.step(8, first);
+    run.t += 0.2;  // several frames are due
+    run.step(8, first);
+    run.t -= 0.3;
+    run.step(8, first);  // late
+    run.t += 1;
+    run.step(kPeople, first);  // back after a gap, and others
+    for (int i = 0; i < 20; ++i) run.step(1, first, true);
+    run.failed += motionrt_reset(r, first + 1) != MOTIONRT_OK;
+    run.t += 1;
+    run.step(1, first);  // everybody else has gone
+    std::int32_t gone = 0;
+    run.failed += motionrt_evict(r, run.t, run.decisions, &gone) != MOTIONRT_OK;
+    run.evicted += gone;
+    run.t += 1;
+    run.step(kPeople, first + 100);  // newcomers take the first one's place
+    run.t += 1;
+    run.step(kPeople, first);
+    run.failed += motionrt_scores(r, first, scores.data()) != MOTIONRT_OK;
+    run.failed += motionrt_reset_all(r) != MOTIONRT_OK;
+  };
+  round(0);
+  CHECK(allocations_of([&] {
+          for (int i = 1; i <= kSteps / 50; ++i) round(i);
+        }) == 0);
+  CHECK(run.evicted > 0 && run.lost > 0 && run.dropped > 0);
+  CHECK(run.failed == 0);
+}
+
+int main() {
+  count_allocations();
+  allocations_are_counted();
+  for (const int people : {1, 8, kPeople}) steps_allocate_nothing(people);
+  comings_and_goings_allocate_nothing();
+  return result();
+}

@@ -1,0 +1,366 @@
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "check.hpp"
+#include "motionrt.h"
+
+namespace fs = std::filesystem;
+
+// The call fails with this status, and `part` is in the message, which is one line.
+#define CHECK_STATUS(call, status, part)                                                                  \
+  do {                                                                                                    \
+    const motionrt_status status_ = (call);                                                               \
+    const std::string error_ = motionrt_error();                                                          \
+    report(status_ == (status), __FILE__, __LINE__, #call " gives " + std::to_string(status_) + ": " + error_); \
+    report(error_.find(part) != std::string::npos && error_.find('\n') == std::string::npos, __FILE__,    \
+           __LINE__, #call ": " + error_);                                                                \
+  } while (false)
+#define CHECK_INVALID(call, part) CHECK_STATUS(call, MOTIONRT_INVALID_ARGUMENT, part)
+#define CHECK_OK(call) \
+  report((call) == MOTIONRT_OK, __FILE__, __LINE__, std::string(#call ": ") + motionrt_error())
+
+struct Free {
+  void operator()(motionrt_recognizer* r) const { motionrt_free(r); }
+};
+using Recognizer = std::unique_ptr<motionrt_recognizer, Free>;
+
+Recognizer load(motionrt_precision precision = MOTIONRT_FP32) {
+  motionrt_recognizer* r = nullptr;
+  CHECK_OK(motionrt_load(MODELS "/live", precision, &r));
+  return Recognizer(r);
+}
+
+std::int32_t layout_of(const Recognizer& r, const char* name) {
+  std::int32_t layout = -1;
+  CHECK_OK(motionrt_layout(r.get(), name, &layout));
+  return layout;
+}
+
+constexpr int kJoints = 15;  // of the model's layout
+constexpr double kFrame_s = 0.05;
+
+// Somebody who moves about, each in their own way.
+std::vector<float> joints_at(int frame, std::int64_t person, int joints = kJoints) {
+  std::vector<float> pose(3 * joints);
+  for (int i = 0; i < 3 * joints; ++i)
+    pose[i] = 0.6f * std::sin(static_cast<float>(i)) +
+              0.2f * std::sin(0.3f * static_cast<float>(frame * (person + 1) + i));
+  return pose;
+}
+
+struct Step {
+  motionrt_status status;
+  motionrt_decision decision;
+};
+
+Step step(const Recognizer& r, double t, const std::vector<float>& joints, std::int64_t person = 0) {
+  const motionrt_pose pose = {person, joints.data(), nullptr, static_cast<int>(joints.size()) / 3};
+  Step result{};
+  result.status = motionrt_step(r.get(), t, &pose, 1, 0, &result.decision);
+  return result;
+}
+
+void a_recognizer_tells_what_it_is() {
+  const Recognizer r = load();
+  CHECK(std::string(motionrt_version()).find('.') != std::string::npos);
+  const std::int32_t labels = motionrt_labels(r.get());
+  CHECK(labels == 41 && std::string(motionrt_label(r.get(), labels - 1)) == "none");
+  CHECK(!motionrt_label(r.get(), -1) && !motionrt_label(r.get(), labels));
+  CHECK(std::string(motionrt_license(r.get())).find("CC BY-NC 4.0") != std::string::npos);
+}
+
+void a_null_pointer_is_refused_by_name() {
+  const Recognizer r = load();
+  motionrt_recognizer* loaded = nullptr;
+  std::int32_t number = 0;
+  motionrt_decision decisions[MOTIONRT_MAX_PEOPLE];
+  motionrt_pose pose = {0, nullptr, nullptr, kJoints};
+  float values[100] = {};
+  const char* recognizer = "recognizer is null";
+  CHECK_INVALID(motionrt_load(nullptr, MOTIONRT_FP32, &loaded), "folder is null");
+  CHECK_INVALID(motionrt_load(MODELS "/live", MOTIONRT_FP32, nullptr), recognizer);
+  motionrt_free(nullptr);
+  CHECK(motionrt_labels(nullptr) == 0 && !motionrt_label(nullptr, 0) && !motionrt_license(nullptr));
+  CHECK(motionrt_joints(nullptr, 0) == -1);
+  CHECK_INVALID(motionrt_layout(nullptr, "core15", &number), recognizer);
+  CHECK_INVALID(motionrt_layout(r.get(), "core15", nullptr), "layout is null");
+  CHECK_INVALID(motionrt_add_layout(nullptr, values, kJoints, 1, &number), recognizer);
+  CHECK_INVALID(motionrt_add_layout(r.get(), nullptr, kJoints, 1, &number), "weights is null");
+  CHECK_INVALID(motionrt_add_layout(r.get(), values, kJoints, 1, nullptr), "layout is null");
+  layout_of(r, nullptr);
+  CHECK_INVALID(motionrt_step(nullptr, 0, &pose, 1, 0, decisions), recognizer);
+  CHECK_INVALID(motionrt_step(r.get(), 0, nullptr, 1, 0, decisions), "poses is null");
+  CHECK_INVALID(motionrt_step(r.get(), 0, &pose, 1, 0, nullptr), "decisions is null");
+  CHECK_INVALID(motionrt_step(r.get(), 0, &pose, 1, 0, decisions), "joints of person 0 is null");
+  CHECK_OK(motionrt_step(r.get(), 0, nullptr, 0, 0, nullptr));
+  CHECK_INVALID(motionrt_evict(nullptr, 0, decisions, &number), recognizer);
+  CHECK_INVALID(motionrt_evict(r.get(), 0, nullptr, &number), "decisions is null");
+  CHECK_INVALID(motionrt_evict(r.get(), 0, decisions, nullptr), "count is null");
+  CHECK_INVALID(motionrt_scores(nullptr, 0, values), recognizer);
+  CHECK_INVALID(motionrt_scores(r.get(), 0, nullptr), "scores is null");
+  CHECK_INVALID(motionrt_reset(nullptr, 0), recognizer);
+  CHECK_INVALID(motionrt_reset_all(nullptr), recognizer);
+}
+
+void layouts_have_numbers() {
+  const Recognizer r = load();
+  const std::int32_t own = layout_of(r, nullptr), kinect = layout_of(r, "kinect20");
+  CHECK(own == 0 && kinect == 1 && layout_of(r, "core15") == own && layout_of(r, "kinect20") == kinect);
+  CHECK(motionrt_joints(r.get(), own) == kJoints && motionrt_joints(r.get(), kinect) == 20);
+  CHECK(motionrt_joints(r.get(), -1) == -1 && motionrt_joints(r.get(), 2) == -1);
+  std::int32_t untouched = 7;
+  CHECK_INVALID(motionrt_layout(r.get(), "kinect21", &untouched), "kinect21");
+  CHECK_INVALID(motionrt_layout(r.get(), "", &untouched), "mediapipe33");  // one of those it knows
+  CHECK_INVALID(motionrt_layout(r.get(), "coco17", &untouched), "layout coco17 is 2-D, expected a 3-D one");
+  CHECK(untouched == 7 && motionrt_joints(r.get(), 2) == -1);
+}
+
+void a_layout_of_your_own_can_be_added() {
+  const Recognizer r = load(), plain = load();
+  layout_of(plain, nullptr);
+  std::vector<float> weights(kJoints * (kJoints + 1), 0.f);  // sensor joint 0 is something else
+  for (int v = 0; v < kJoints; ++v) weights[v * (kJoints + 1) + v + 1] = 1;
+  std::int32_t layout = -1;
+  CHECK_INVALID(motionrt_add_layout(r.get(), weights.data(), 14, 16, &layout), "weights has 14 rows, expected 15");
+  CHECK_INVALID(motionrt_add_layout(r.get(), weights.data(), kJoints, 0, &layout), "weights has 0 columns");
+  CHECK_INVALID(motionrt_add_layout(r.get(), weights.data(), kJoints, 257, &layout), "expected 1 to 256");
+  weights[2] = -1;
+  CHECK_INVALID(motionrt_add_layout(r.get(), weights.data(), kJoints, 16, &layout), "weights[0, 2] is -1");
+  weights[2] = 0;
+  CHECK(layout == -1);
+  CHECK_OK(motionrt_add_layout(r.get(), weights.data(), kJoints, 16, &layout));
+  CHECK(layout == 0 && motionrt_joints(r.get(), layout) == 16);
+  for (int frame = 0; frame < 20; ++frame) {
+    auto joints = joints_at(frame, 0);
+    const float score = step(plain, frame * kFrame_s, joints).decision.score;
+    joints.insert(joints.begin(), 3, 99.f);
+    const Step now = step(r, frame * kFrame_s, joints);
+    CHECK(now.status == MOTIONRT_OK && now.decision.score == score);
+  }
+}
+
+void a_step_that_cannot_be_carried_out_changes_nothing() {
+  const Recognizer r = load();
+  layout_of(r, nullptr);
+  CHECK(step(r, 0, joints_at(0, 0)).status == MOTIONRT_OK);
+  const auto joints = joints_at(1, 0);
+  motionrt_pose poses[17];
+  for (int i = 0; i < 17; ++i) poses[i] = {i, joints.data(), nullptr, kJoints};
+  motionrt_decision decisions[17];
+  std::memset(decisions, 0x55, sizeof decisions);
+  const auto all = [&](std::int32_t count, double t = 0.1, std::int32_t layout = 0) {
+    return motionrt_step(r.get(), t, poses, count, layout, decisions);
+  };
+  CHECK_INVALID(all(-1), "-1 poses, expected 0 to 16");
+  CHECK_INVALID(all(17), "17 poses, expected 0 to 16");
+  CHECK_INVALID(all(1, 0.1, -1), "layout -1 is unknown, 1 were added");
+  CHECK_INVALID(all(1, 0.1, 1), "layout 1 is unknown");
+  CHECK_INVALID(all(1, std::nan("")), "t of person 0 is nan");
+  CHECK_INVALID(all(1, std::numeric_limits<double>::infinity()), "t of person 0 is inf");
+  CHECK_INVALID(all(1, 1.7e12), "expected seconds");
+  poses[1].joint_count = kJoints - 1;
+  CHECK_INVALID(all(2), "person 1 has 14 joints, layout 0 has 15");
+  poses[1] = poses[0];
+  CHECK_INVALID(all(2), "person 0 is there twice");
+  poses[1] = poses[16];
+  CHECK(reinterpret_cast<const unsigned char*>(decisions)[0] == 0x55);
+  float scores[100];
+  CHECK_INVALID(motionrt_scores(r.get(), 16, scores), "person 16 is unknown, 1 were pushed");
+  CHECK_INVALID(motionrt_evict(r.get(), std::nan(""), decisions, &poses[0].joint_count), "t is nan");
+
+  const Recognizer fresh = load();  // as if nothing had been
+  layout_of(fresh, nullptr);
+  CHECK(step(fresh, 0, joints_at(0, 0)).status == MOTIONRT_OK);
+  CHECK(step(fresh, 0.1, joints).decision.score == step(r, 0.1, joints).decision.score);
+}
+
+void the_seventeenth_person_is_one_too_many() {
+  const Recognizer r = load();
+  layout_of(r, nullptr);
+  for (int person = 0; person < 16; ++person) CHECK(step(r, 0, joints_at(0, person), person).status == MOTIONRT_OK);
+  CHECK_INVALID(step(r, 0.1, joints_at(1, 16), 16).status, "person 16 is one too many, expected at most 16");
+  CHECK_OK(motionrt_reset(r.get(), 3));
+  CHECK_OK(step(r, 0.1, joints_at(1, 16), 16).status);
+  CHECK_INVALID(step(r, 0.1, joints_at(1, 3), 3).status, "person 3 is one too many");
+  CHECK_OK(motionrt_reset_all(r.get()));
+  CHECK_OK(step(r, 0.1, joints_at(1, 3), 3).status);
+}
+
+void people_come_and_go() {
+  const Recognizer r = load();
+  layout_of(r, nullptr);
+  motionrt_decision gone[MOTIONRT_MAX_PEOPLE];
+  std::int32_t count = -1;
+  for (int frame = 0; frame < 20; ++frame) {
+    const Step a = step(r, frame * kFrame_s, joints_at(frame, 0), 7);
+    CHECK(a.decision.person == 7 && a.decision.tracking == MOTIONRT_TRACKED && a.decision.label >= 0);
+    if (frame < 5) step(r, frame * kFrame_s, joints_at(frame, 1), -2);
+    CHECK_OK(motionrt_evict(r.get(), frame * kFrame_s, gone, &count));
+    CHECK(count == (frame == 15 ? 1 : 0));
+    if (count == 1) CHECK(gone[0].person == -2 && gone[0].tracking == MOTIONRT_LOST && gone[0].label == 40);
+  }
+  CHECK(step(r, 0.5, joints_at(0, 0), 7).decision.tracking == MOTIONRT_DROPPED);
+  const std::vector<float> nobody(3 * kJoints, std::numeric_limits<float>::quiet_NaN());
+  CHECK(step(r, 0.5, nobody, 8).decision.tracking == MOTIONRT_MISSING);
+  CHECK(step(r, 1.3, nobody, 7).decision.tracking == MOTIONRT_TRACKED);
+  CHECK(step(r, 1.5, nobody, 7).decision.tracking == MOTIONRT_LOST);
+  const float unseen[kJoints] = {}, seen[kJoints] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
+  const auto joints = joints_at(0, 0);
+  motionrt_pose poses[] = {{20, joints.data(), unseen, kJoints}, {21, joints.data(), seen, kJoints}};
+  CHECK_OK(motionrt_step(r.get(), 2, poses, 2, 0, gone));
+  CHECK(gone[0].tracking == MOTIONRT_MISSING && gone[1].tracking == MOTIONRT_TRACKED);
+}
+
+void scores_are_probabilities() {
+  for (const auto precision : {MOTIONRT_FP32, MOTIONRT_BF16}) {
+    const Recognizer r = load(precision);
+    layout_of(r, nullptr);
+    Step now{};
+    for (int frame = 0; frame < 20; ++frame) now = step(r, frame * kFrame_s, joints_at(frame, 0));
+    std::vector<float> scores(motionrt_labels(r.get()));
+    CHECK_OK(motionrt_scores(r.get(), 0, scores.data()));
+    float total = 0;
+    for (const float score : scores) {
+      CHECK(score >= 0 && score <= now.decision.score);
+      total += score;
+    }
+    CHECK_NEAR(total, 1, 1e-5);
+    CHECK(scores[now.decision.label] == now.decision.score);
+  }
+}
+
+// A copy of the bundled model that can be damaged.
+class Copy {
+ public:
+  Copy() : folder_(fs::temp_directory_path() / ("motionrt_c_api_" + std::to_string(std::random_device()()))) {
+    fs::create_directory(folder_);
+    for (const char* file : {"manifest.json", "weights.safetensors"}) fs::copy(fs::path(MODELS "/live") / file, folder_);
+  }
+  ~Copy() { fs::remove_all(folder_); }
+  Copy(const Copy&) = delete;
+  Copy& operator=(const Copy&) = delete;
+
+  fs::path file(const char* name) const { return folder_ / name; }
+  std::string read(const char* name) const {
+    std::ifstream stream(file(name), std::ios::binary);
+    return {std::istreambuf_iterator<char>(stream), {}};
+  }
+  void write(const char* name, const std::string& content) const {
+    std::ofstream(file(name), std::ios::binary) << content;
+  }
+  // Turns the first `from`, which must be there, into `to`.
+  void replace(const std::string& from, const std::string& to) const {
+    std::string manifest = read("manifest.json");
+    const std::size_t at = manifest.find(from);
+    CHECK(at != std::string::npos);
+    write("manifest.json", manifest.replace(at, from.size(), to));
+  }
+  motionrt_status load() const {
+    motionrt_recognizer* r = nullptr;
+    const motionrt_status status = motionrt_load(folder_.string().c_str(), MOTIONRT_FP32, &r);
+    CHECK((status == MOTIONRT_OK) == (r != nullptr));
+    motionrt_free(r);
+    return status;
+  }
+
+ private:
+  const fs::path folder_;
+};
+
+void a_bundle_that_is_not_one_is_refused() {
+  motionrt_recognizer* r = nullptr;
+  CHECK_STATUS(motionrt_load("no such folder", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "no such folder: not the folder");
+  CHECK_STATUS(motionrt_load("", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "not the folder of a bundle");
+  CHECK_STATUS(motionrt_load(MODELS "/live/manifest.json", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "not the folder");
+  CHECK_STATUS(motionrt_load(MODELS, MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "manifest.json: file is missing");
+  const std::string long_name(5000, 'x');  // the message is cut short
+  CHECK_STATUS(motionrt_load(long_name.c_str(), MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "xxx");
+  CHECK(std::strlen(motionrt_error()) < 1000);
+  CHECK_INVALID(motionrt_load(MODELS "/live", 7, &r), "precision is 7");
+  CHECK(!r);
+}
+
+void a_damaged_bundle_is_refused() {
+  CHECK_OK(Copy().load());
+  const auto check = [](const char* part, auto damage) {
+    const Copy copy;
+    damage(copy);
+    CHECK_STATUS(copy.load(), MOTIONRT_BAD_BUNDLE, part);
+  };
+  check("manifest.json: file is missing", [](const Copy& c) { fs::remove(c.file("manifest.json")); });
+  check("weights.safetensors: file is missing", [](const Copy& c) { fs::remove(c.file("weights.safetensors")); });
+  check("weights.safetensors: not a regular file", [](const Copy& c) {
+    fs::remove(c.file("weights.safetensors"));
+    fs::create_directory(c.file("weights.safetensors"));
+  });
+  check("manifest.json", [](const Copy& c) { c.write("manifest.json", ""); });
+  check("manifest.json", [](const Copy& c) { c.write("manifest.json", "[1, 2]"); });
+  check("manifest.json", [](const Copy& c) { c.write("manifest.json", c.read("manifest.json").substr(0, 1000)); });
+  check("layout 'nowhere5'", [](const Copy& c) { c.replace("\"core15\"", "\"nowhere5\""); });
+  check("takes 15 joints, layout kinect20 has 20", [](const Copy& c) { c.replace("\"core15\"", "\"kinect20\""); });
+  check("task", [](const Copy& c) { c.replace("\"recognition\"", "\"generation\""); });
+  check("does not match the sha256", [](const Copy& c) {
+    std::string weights = c.read("weights.safetensors");
+    weights[weights.size() / 2] ^= 1;
+    c.write("weights.safetensors", weights);
+  });
+  check("weights.safetensors: 1000 bytes, expected", [](const Copy& c) {
+    c.write("weights.safetensors", c.read("weights.safetensors").substr(0, 1000));
+  });
+}
+
+// Decisions of everybody, one step each a frame.
+std::vector<float> scores_of(const Recognizer& r, std::int64_t person) {
+  std::vector<float> scores;
+  for (int frame = 0; frame < 40; ++frame)
+    scores.push_back(step(r, frame * kFrame_s, joints_at(frame, person), person).decision.score);
+  return scores;
+}
+
+void threads_get_what_one_alone_gets() {
+  const Recognizer r = load();
+  layout_of(r, nullptr);
+  const std::vector<float> wanted[] = {scores_of(r, 0), scores_of(r, 1)};
+  const Recognizer shared = load(), other = load();
+  layout_of(shared, nullptr);
+  layout_of(other, nullptr);
+  const Recognizer* const handles[][2] = {{&shared, &shared}, {&r, &other}};
+  CHECK_OK(motionrt_reset_all(r.get()));
+  for (const auto& handle : handles) {
+    std::vector<float> got[2];
+    std::string message;
+    CHECK_INVALID(motionrt_step(nullptr, 0, nullptr, 0, 0, nullptr), "recognizer is null");
+    std::thread thread([&] {
+      message = motionrt_error();
+      got[1] = scores_of(*handle[1], 1);
+    });
+    got[0] = scores_of(*handle[0], 0);
+    thread.join();
+    CHECK(got[0] == wanted[0] && got[1] == wanted[1]);
+    CHECK(message.empty());  // the error is the other thread's
+  }
+}
+
+int main() {
+  a_recognizer_tells_what_it_is();
+  a_null_pointer_is_refused_by_name();
+  layouts_have_numbers();
+  a_layout_of_your_own_can_be_added();
+  a_step_that_cannot_be_carried_out_changes_nothing();
+  the_seventeenth_person_is_one_too_many();
+  people_come_and_go();
+  scores_are_probabilities();
+  a_bundle_that_is_not_one_is_refused();
+  a_damaged_bundle_is_refused();
+  threads_get_what_one_alone_gets();
+  return result();
+}

@@ -1,0 +1,86 @@
+#include <cmath>
+#include <vector>
+
+#include "check.hpp"
+#include "motionrt.hpp"
+
+constexpr int kJoints = 15;
+
+// Somebody who moves about.
+std::vector<float> joints_at(int frame) {
+  std::vector<float> pose(3 * kJoints);
+  for (int i = 0; i < 3 * kJoints; ++i)
+    pose[i] = 0.6f * std::sin(static_cast<float>(i)) + 0.2f * std::sin(0.3f * static_cast<float>(frame + i));
+  return pose;
+}
+
+// The statement throws motionrt::Error with this status and `part` in its message.
+template <class Statement>
+void check_error(motionrt_status status, const std::string& part, Statement statement) {
+  try {
+    statement();
+    CHECK(!"thrown");
+  } catch (const motionrt::Error& error) {
+    CHECK(error.status == status && std::string(error.what()).find(part) != std::string::npos);
+  }
+}
+
+void it_says_what_c_says() {
+  motionrt_recognizer* c = nullptr;
+  CHECK(motionrt_load(MODELS "/live", MOTIONRT_FP32, &c) == MOTIONRT_OK);
+  std::int32_t number = -1;
+  CHECK(motionrt_layout(c, nullptr, &number) == MOTIONRT_OK);
+  motionrt::Recognizer cpp(MODELS "/live");
+  const std::int32_t layout = cpp.layout();
+  CHECK(layout == number && cpp.joints(layout) == kJoints && cpp.labels() == motionrt_labels(c));
+  CHECK(std::string(cpp.license()) == motionrt_license(c));
+  for (int frame = 0; frame < 20; ++frame) {
+    const auto joints = joints_at(frame);
+    const motionrt_pose pose = {3, joints.data(), nullptr, kJoints};
+    motionrt_decision wanted;
+    CHECK(motionrt_step(c, frame * 0.05, &pose, 1, number, &wanted) == MOTIONRT_OK);
+    const motionrt_decision got = cpp.step(frame * 0.05, joints, layout, 3);
+    CHECK(got.person == 3 && got.label == wanted.label && got.score == wanted.score);
+    CHECK(std::string(cpp.label(got.label)) == motionrt_label(c, got.label));
+    CHECK(cpp.scores(3)[got.label] == got.score);
+  }
+  motionrt_free(c);
+}
+
+void people_come_and_go() {
+  motionrt::Recognizer recognizer(MODELS "/live", MOTIONRT_BF16);
+  const std::int32_t layout = recognizer.layout("core15");
+  const auto joints = joints_at(0);
+  const std::vector<motionrt_pose> poses = {{1, joints.data(), nullptr, kJoints}, {2, joints.data(), nullptr, kJoints}};
+  const auto decisions = recognizer.step(0, poses, layout);
+  CHECK(decisions.size() == 2 && decisions[1].person == 2 && decisions[0].score == decisions[1].score);
+  CHECK(recognizer.step(0.1, std::vector<motionrt_pose>(), layout).empty());
+  CHECK(recognizer.evict(0.5).empty() && recognizer.evict(0.6).size() == 2);
+  recognizer.step(0, poses, layout);
+  recognizer.reset(1);
+  check_error(MOTIONRT_INVALID_ARGUMENT, "person 1 is unknown", [&] { recognizer.scores(1); });
+  recognizer.reset();
+  check_error(MOTIONRT_INVALID_ARGUMENT, "person 2 is unknown", [&] { recognizer.scores(2); });
+}
+
+void errors_are_exceptions() {
+  check_error(MOTIONRT_BAD_BUNDLE, "nowhere: not the folder", [] { motionrt::Recognizer recognizer("nowhere"); });
+  motionrt::Recognizer recognizer(MODELS "/live");
+  check_error(MOTIONRT_INVALID_ARGUMENT, "kinect21", [&] { recognizer.layout("kinect21"); });
+  std::vector<float> weights(kJoints * kJoints);
+  for (int v = 0; v < kJoints; ++v) weights[v * kJoints + v] = 1;
+  const std::int32_t layout = recognizer.add_layout(weights, kJoints);
+  CHECK(recognizer.joints(layout) == kJoints && recognizer.joints(layout + 1) == -1 && !recognizer.label(-1));
+  check_error(MOTIONRT_INVALID_ARGUMENT, "weights has 5 rows", [&] { recognizer.add_layout(weights, 45); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "rows", [&] { recognizer.add_layout(weights, 0); });
+  const std::vector<float> few(3);
+  check_error(MOTIONRT_INVALID_ARGUMENT, "person 0 has 1 joints, layout 0 has 15",
+              [&] { recognizer.step(0, few, layout); });
+}
+
+int main() {
+  it_says_what_c_says();
+  people_come_and_go();
+  errors_are_exceptions();
+  return result();
+}

@@ -1,0 +1,230 @@
+#include <map>
+
+#include "bundle_error.hpp"
+#include "check.hpp"
+#include "engine.hpp"
+#include "poses.hpp"
+
+using motionrt::Config;
+using motionrt::Engine;
+using motionrt::Event;
+using motionrt::Observation;
+using motionrt::Outcome;
+using motionrt::PersonId;
+using motionrt::Status;
+
+// Says "wave" (label 0) of whoever's head is over 0.8 m above the pelvis, else "none"; keeps what it was asked.
+class FakeNetwork : public motionrt::Network {
+ public:
+  explicit FakeNetwork(int capacity = 16) : capacity_(capacity) {}
+  int joints() const override { return kJoints; }
+  int labels() const override { return 3; }
+  int capacity() const override { return capacity_; }
+  void begin(int slot) override {
+    ++begun[slot];
+    frames[slot] = 0;
+  }
+  void step(int n, const int* slots, const float* frames_NV3, float* logits_NC, float*) override {
+    batches.emplace_back(slots, slots + n);
+    for (int i = 0; i < n; ++i) {
+      ++frames[slots[i]];
+      const bool up = frames_NV3[3 * kJoints * i + 3 * 3 + 1] > 0.8f;
+      const float logits[] = {up ? 9.f : 0.f, 0, up ? 0.f : 9.f};
+      std::copy(logits, logits + 3, logits_NC + 3 * i);
+      if (broken) logits_NC[3 * i + 1] = kNaN;
+    }
+  }
+  std::map<int, int> begun, frames;  // by slot: how often; how many since
+  std::vector<std::vector<int>> batches;
+  bool broken = false;
+
+ private:
+  const int capacity_;
+};
+
+std::vector<float> arm_up() {
+  auto joints = pose();
+  joints[3 * 3 + 1] = 2;
+  return joints;
+}
+
+struct Run {
+  explicit Run(const Config& config = tiny_config())
+      : network(std::make_shared<FakeNetwork>(config.max_people)), engine(config, network) {
+    engine.add_layout(identity().data(), kJoints);
+  }
+  // Everybody in the same pose.
+  const std::vector<Outcome>& step(double t, const std::vector<PersonId>& people,
+                                   const std::vector<float>& joints = pose()) {
+    std::vector<Observation> seen;
+    for (const PersonId person : people) seen.push_back({person, joints.data(), nullptr});
+    outcomes.assign(people.size(), {});
+    network->batches.clear();
+    engine.step(t, static_cast<int>(people.size()), seen.data(), 0, outcomes.data());
+    return outcomes;
+  }
+  int slot(PersonId person) { return engine.session().find(person); }
+  std::shared_ptr<FakeNetwork> network;
+  Engine engine;
+  std::vector<Outcome> outcomes;
+};
+
+void people_go_through_the_network_together() {
+  Run run;
+  const auto& out = run.step(0, {5, -1, 7});
+  CHECK(run.network->batches.size() == 1 && run.network->batches[0].size() == 3);
+  for (int i = 0; i < 3; ++i)
+    CHECK(out[i].person == (std::vector<PersonId>{5, -1, 7})[i] && out[i].status == Status::ok && out[i].reset &&
+          out[i].frames == 1 && out[i].decision.label == 2 && out[i].scores_C[2] > 0.9f);
+}
+
+void each_gets_as_many_frames_as_are_due() {
+  Run run;
+  run.step(0, {1, 2});
+  run.step(0.1, {1});
+  const auto& out = run.step(0.2, {1, 2, 3});  // since 0.1, since 0, new
+  CHECK(out[0].frames == 2 && out[1].frames == 4 && out[2].frames == 1);
+  const auto& batches = run.network->batches;
+  CHECK(batches.size() == 4 && batches[0].size() == 3 && batches[1].size() == 2);
+  CHECK((batches[3] == std::vector<int>{run.slot(2)}));
+  CHECK(run.network->frames[run.slot(1)] == 5 && run.network->frames[run.slot(2)] == 5);
+  CHECK(run.step(0.21, {1, 2})[0].frames == 0 && run.network->batches.empty());
+}
+
+void a_reset_begins_the_network_anew() {
+  Run run;
+  run.step(0, {1, 2});
+  const int slot = run.slot(1);
+  CHECK(run.network->begun[slot] == 1);
+  CHECK(!run.step(0.1, {1, 2})[0].reset && run.network->begun[slot] == 1);
+  const auto& out = run.step(0.7, {1, 3});  // a gap of 1; 3 is new
+  CHECK(out[0].reset && out[0].frames == 1 && out[1].reset && run.network->begun[slot] == 2);
+  CHECK(run.network->begun[run.slot(2)] == 1 && run.network->begun[run.slot(3)] == 1);
+  run.engine.session().reset(1);
+  CHECK(run.step(0.1, {1})[0].reset && run.network->frames[run.slot(1)] == 1);
+}
+
+void a_lost_person_leaves_the_others_alone() {
+  Run run;
+  for (int i = 0; i <= 20; ++i) run.step(i * 0.05, {1, 2}, arm_up());
+  const auto up = arm_up(), hidden = unseen(pose(), {0, 1, 2, 3});
+  std::vector<Outcome> out(2);
+  for (int i = 21; i <= 31; ++i) {
+    const Observation seen[] = {{1, hidden.data(), nullptr}, {2, up.data(), nullptr}};
+    run.engine.step(i * 0.05, 2, seen, 0, out.data());
+    CHECK(out[0].status == (i < 31 ? Status::ok : Status::lost) && out[1].status == Status::ok);
+  }
+  CHECK(out[0].reset && out[0].frames == 0 && out[0].decision.event == Event::offset);
+  CHECK(out[0].decision.event_label == 0 && out[0].decision.label == 2);
+  CHECK(!out[1].reset && out[1].frames == 1 && out[1].decision.label == 0);
+}
+
+void the_scores_of_everybody_can_be_asked_for() {
+  Run run;
+  for (int i = 0; i < 20; ++i) run.step(i * 0.05, {1}, arm_up());
+  run.step(1, {2});
+  CHECK_NEAR(run.engine.scores(1)[0], 1, 0.01);
+  CHECK_NEAR(run.engine.scores(2)[2], 1, 0.01);
+  CHECK_FAILS(run.engine.scores(3), "person 3 is unknown");
+}
+
+void an_action_begins_and_its_end_is_told_on_eviction() {
+  Run run;
+  int onsets = 0;
+  for (int i = 0; i < 40; ++i)
+    for (const Outcome& out : run.step(i * 0.05, {1, 2}, arm_up()))
+      onsets += out.decision.event == Event::onset && out.decision.event_label == 0;
+  CHECK(onsets == 2);
+  run.step(2.2, {2}, arm_up());
+  std::vector<Outcome> gone(16);
+  CHECK(run.engine.evict(2.4, gone.data()) == 0);
+  CHECK(run.engine.evict(2.5, gone.data()) == 1);
+  CHECK(gone[0].person == 1 && gone[0].status == Status::lost && gone[0].decision.event == Event::offset);
+  CHECK(gone[0].decision.event_label == 0 && gone[0].scores_C[2] == 1);
+  CHECK((run.engine.session().people() == std::vector<PersonId>{2}));
+  CHECK(run.engine.evict(99, gone.data()) == 1 && gone[0].person == 2 && run.engine.evict(99, gone.data()) == 0);
+  CHECK_FAILS(run.engine.evict(std::nan(""), gone.data()), "t is nan");
+}
+
+void late_poses_change_nothing() {
+  Run run;
+  run.step(1, {1}, arm_up());
+  const float score = run.outcomes[0].decision.score;
+  const auto& out = run.step(1, {1});
+  CHECK(out[0].status == Status::dropped && out[0].frames == 0 && run.network->batches.empty());
+  CHECK(out[0].decision.score == score);
+}
+
+void errors_leave_everything_as_it_was() {
+  Config config = tiny_config();
+  config.max_people = 4;
+  Run run(config);
+  run.step(0, {1, 2, 3});
+  CHECK_FAILS(run.step(0.1, {1, 2, 1}), "person 1 is there twice, expected different people");
+  CHECK_FAILS(run.step(0.1, {1, 2, 3, 4, 5}), "5 people at once, expected 0 to 4");
+  CHECK_FAILS(run.step(0.1, {4, 5}), "person 5 is one too many");
+  CHECK_FAILS(run.step(std::nan(""), {1}), "t of person 1 is nan");
+  Outcome out;
+  CHECK_FAILS(run.engine.step(0.1, -1, nullptr, 0, &out), "-1 people at once");
+  CHECK_FAILS(run.engine.step(0.1, 0, nullptr, 1, &out), "layout 1 is unknown");
+  CHECK(run.engine.session().counters().frames == 3);
+  CHECK((run.engine.session().people() == std::vector<PersonId>{1, 2, 3}));
+  const auto& now = run.step(0.1, {1, 2, 3});
+  CHECK(now[0].frames == 2 && now[1].frames == 2 && now[2].frames == 2);
+}
+
+void logits_that_are_no_numbers_are_the_bundles_fault() {
+  Run run;
+  run.network->broken = true;
+  std::string message = "no error";
+  try {
+    run.step(0, {7});
+  } catch (const motionrt::BundleError& error) {
+    message = error.what();
+  }
+  CHECK(message == "logits[1] of person 7 is nan, expected a finite number");
+}
+
+void the_network_must_fit_the_settings() {
+  const auto network = std::make_shared<FakeNetwork>(2);
+  Config config = tiny_config();
+  CHECK_FAILS(Engine(config, network), "max_people is 16, the network has room for 2");
+  config.max_people = 2;
+  config.labels = 4;
+  CHECK_FAILS(Engine(config, network), "labels is 4, the network gives 3");
+  config.labels = 3;
+  config.joints = 5;
+  CHECK_FAILS(Engine(config, network), "joints is 5, the network takes 4");
+}
+
+void a_trace_is_told_of_every_phase() {
+  struct Recorder : motionrt::Trace {
+    explicit Recorder(std::string& l) : log(l) {}
+    void begin(const char* phase) override { log += std::string(phase) + "("; }
+    void end() override { log += ")"; }
+    std::string& log;
+  };
+  std::string log;
+  Engine engine(tiny_config(), std::make_shared<FakeNetwork>(), std::make_unique<Recorder>(log));
+  engine.add_layout(identity().data(), kJoints);
+  const auto joints = pose();
+  const Observation seen = {0, joints.data(), nullptr};
+  Outcome out;
+  engine.step(0, 1, &seen, 0, &out);
+  CHECK(log == "map()step()decide()");
+}
+
+int main() {
+  people_go_through_the_network_together();
+  each_gets_as_many_frames_as_are_due();
+  a_reset_begins_the_network_anew();
+  a_lost_person_leaves_the_others_alone();
+  the_scores_of_everybody_can_be_asked_for();
+  an_action_begins_and_its_end_is_told_on_eviction();
+  late_poses_change_nothing();
+  errors_leave_everything_as_it_was();
+  logits_that_are_no_numbers_are_the_bundles_fault();
+  the_network_must_fit_the_settings();
+  a_trace_is_told_of_every_phase();
+  return result();
+}

@@ -1,0 +1,88 @@
+"""The C example, built as its README says, says of a recording what the Python package says."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import motionrt
+from motionrt import Decision, Recognizer
+
+ROOT = Path(__file__).resolve().parents[2]
+MODEL = ROOT / "runtime" / "models" / "live"
+LAYOUT = "smpl22"
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The program, built against the installed C library."""
+    cmake = shutil.which("cmake", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
+    if not cmake or not (shutil.which("c++") and shutil.which("cc")):
+        pytest.skip("needs cmake and a C and C++ compiler")
+    folder = tmp_path_factory.mktemp("c_example")
+
+    def run(*arguments: str | Path) -> None:
+        done = subprocess.run([cmake, *arguments], capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("-S", ROOT, "-B", folder / "library")
+    run("--build", folder / "library", "--parallel", "2")
+    run("--install", folder / "library", "--prefix", folder / "prefix")
+    run("-S", ROOT / "examples" / "c", "-B", folder / "build", f"-DCMAKE_PREFIX_PATH={folder / 'prefix'}")
+    run("--build", folder / "build")
+    return folder / "build" / "recognize"
+
+
+@pytest.fixture(scope="module")
+def frames() -> list[tuple[float, int, np.ndarray]]:
+    """(t, person, joints) of the recording, of another person who begins later, with joints unseen and gaps."""
+    text = (ROOT / "tests" / "recordings" / "wave.txt").read_text()
+    rows = [[float(word) for word in line.split()] for line in text.splitlines() if not line.startswith("#")]
+    poses = [(row[0], np.float32(row[2:]).reshape(-1, 3)) for row in rows]
+    random = np.random.default_rng(0)
+    frames = []
+    for k, (t, joints) in enumerate(poses):
+        frames.append((t, 0, joints))
+        if k < 5 or 40 <= k < 60:  # comes later, and is away for a second
+            continue
+        seen = joints.copy()
+        seen[random.random(len(joints)) < 0.1] = np.nan
+        frames.append((t + 0.011, -7, seen))
+    return frames
+
+
+@pytest.fixture(scope="module")
+def printed(example: Path, frames: list[tuple[float, int, np.ndarray]]) -> list[list[str]]:
+    lines = [f"{t!r} {person} {' '.join(f'{value:.9g}' for value in joints.flat)}\n" for t, person, joints in frames]
+    done = subprocess.run([example, MODEL, LAYOUT], input="".join(lines), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return [line.split("\t") for line in done.stdout.splitlines()]
+
+
+def fields(t: float, out: Decision) -> list[str]:
+    """What the example prints, but for the score."""
+    since = [f"{out.since:.3f}"] if out.since is not None else []
+    return [f"{t:.3f}", str(out.person), out.label, *([out.event, str(out.event_label), *since] if out.event else [])]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("backend", ["native", "onnx"])
+def test_labels_and_events_are_those_of_the_package(
+    backend: str, frames: list[tuple[float, int, np.ndarray]], printed: list[list[str]]
+) -> None:
+    try:
+        recognizer = Recognizer.load(MODEL, backend=backend)
+    except motionrt.InputError as error:
+        pytest.skip(str(error))
+    assert len(printed) == len(frames)
+    events = 0
+    for (t, person, joints), line in zip(frames, printed, strict=True):
+        out = recognizer.step(joints, timestamp=t, person=person, layout=LAYOUT)
+        assert line[:3] + line[4:] == fields(t, out)
+        assert abs(float(line[3]) - out.score) < 1e-4
+        events += out.event is not None
+    assert events > 6
