@@ -1,7 +1,7 @@
 """Build the wheels into dist/, install each where nothing else is, and step `live` there: `make wheels`.
 
-x86_64 is compiled and checked on this machine; aarch64 is cross-compiled against Debian's Python of the running version and
-checked with that Python under qemu-user. What came out is written to bench/results/wheels.json.
+x86_64 is compiled and checked on this machine; aarch64 is cross-compiled against Debian's Python of the running version
+and checked with that Python under qemu-user. What came out is written to bench/results/wheels.json.
 """
 
 from __future__ import annotations
