@@ -23,6 +23,7 @@ from ...runtime.skeleton import Layout
 from .timing import Call
 
 CTR_GCN_CLASSES, CTR_GCN_FRAMES = 60, 64
+READS = 4  # of all weights: takes about as long as a step
 TITLES = {
     "recognizer_step": "Recognizer.step, sensor to decision",
     "native_network": "native, network stepped",
@@ -32,6 +33,7 @@ TITLES = {
     "torch_step": "PyTorch eager, network stepped",
     "ctr_gcn_torch": "CTR-GCN window, PyTorch eager",
     "ctr_gcn_onnx": "CTR-GCN window, ONNX Runtime",
+    "only_reading": f"numpy, weights read {READS} times, no more",
 }
 
 
@@ -82,6 +84,17 @@ def network_step(backend: Backend, frames_TVC: np.ndarray) -> Call:
     streams.begin(0)
     frames = list(frames_TVC[:, None])
     return lambda i: streams.step(slots, frames[i % len(frames)])
+
+
+def only_reading(bundle: Bundle) -> Call:
+    """Nothing but reading as many bytes as the weights have: its p99 is what the machine's interruptions cost."""
+    weights = np.concatenate([array.ravel() for array in bundle.weights.values()])
+
+    def read(i: int) -> None:
+        for _ in range(READS):
+            weights.max()
+
+    return read
 
 
 def window(reference: Backend, frames_TVC: np.ndarray, size: int) -> Call:

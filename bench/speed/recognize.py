@@ -16,6 +16,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from ...runtime import backends
 from ...runtime.backends import Backend
 from ...runtime.bundle import Bundle
@@ -53,8 +55,8 @@ class Effort:
 
     Attributes:
         parity_frames: frames that are compared; clips: how many of each data set besides.
-        warm_up, steps, runs: saturated steps before, and in each of, the runs.
-        paced_frames: at `CAMERA_HZ`. together: calls with `TOGETHER` people.
+        warm_up: saturated steps beforehand. runs: of the three that follow; each figure is the median of theirs.
+        steps: saturated. paced_frames: at `CAMERA_HZ`. together: calls with `TOGETHER` people.
         rounds, round_s: turns of every contender, and how long one is, seconds.
         cold_starts: processes. peak_s: for measuring the machine's peaks, seconds.
         slow: whether contenders that need torch take part.
@@ -63,8 +65,8 @@ class Effort:
     parity_frames: int
     clips: int
     warm_up: int
-    steps: int
     runs: int
+    steps: int
     paced_frames: int
     together: int
     rounds: int
@@ -79,10 +81,10 @@ def full() -> Effort:
         parity_frames=5_000,
         clips=50,
         warm_up=1_000,
-        steps=20_000,
         runs=5,
-        paced_frames=600,
-        together=2_000,
+        steps=20_000,
+        paced_frames=300,
+        together=1_000,
         rounds=20,
         round_s=0.3,
         cold_starts=5,
@@ -96,10 +98,10 @@ def quick() -> Effort:
         parity_frames=1_000,
         clips=10,
         warm_up=200,
-        steps=1_000,
         runs=5,
-        paced_frames=120,
-        together=200,
+        steps=1_000,
+        paced_frames=50,
+        together=100,
         rounds=10,
         round_s=0.05,
         cold_starts=5,
@@ -154,26 +156,25 @@ def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: 
 def measure(bundle: Bundle, backend: Backend, reference: Backend, effort: Effort, bar: Bar) -> dict[str, Any]:
     """All that is timed in this process."""
     poses = contenders.sensor_poses(samples())
-    recognizer = Recognizer(bundle, backend)
-    feed = contenders.one_by_one(recognizer, poses)
-    bar.stage("saturated", effort.runs)
-    timed(feed, effort.warm_up)
-    runs, rates = [], []
-    for _ in range(effort.runs):
-        latencies = timed(feed, effort.steps)
-        runs.append(percentiles(latencies))
-        rates.append(1e3 / float(latencies.mean()))
-        bar.advance()
-    step = median_of(runs) | {"steps_per_s": median(rates), "runs": runs}
-
-    bar.stage(f"at {CAMERA_HZ:g} Hz")
-    latencies, missed = paced(feed, effort.paced_frames, CAMERA_HZ)
-    at_camera = {"rate_hz": CAMERA_HZ, **percentiles(latencies), "missed": missed}
-
-    bar.stage(f"{TOGETHER} people")
+    feed = contenders.one_by_one(Recognizer(bundle, backend), poses)
     call = contenders.all_at_once(Recognizer(bundle, backend), poses, TOGETHER)
+
+    def repeated(what: str, run: Callable[[], np.ndarray]) -> dict[str, Any]:
+        bar.stage(what, effort.runs)
+        runs = []
+        for _ in range(effort.runs):
+            runs.append(percentiles(run()))
+            bar.advance()
+        return {**median_of(runs), "runs": runs}
+
+    timed(feed, effort.warm_up)
+    step = repeated("saturated", lambda: timed(feed, effort.steps))
+    step["steps_per_s"] = 1e3 / step["mean_ms"]
+    at_camera = repeated(f"at {CAMERA_HZ:g} Hz", lambda: paced(feed, effort.paced_frames, CAMERA_HZ))
+    at_camera["rate_hz"] = CAMERA_HZ
     timed(call, min(effort.warm_up, effort.together))
-    people = {"people": TOGETHER, **percentiles(timed(call, effort.together))}
+    people = repeated(f"{TOGETHER} people", lambda: timed(call, effort.together))
+    people["people"] = TOGETHER
 
     entered, left_out = enter(bundle, backend, reference, feed, effort.slow)
     bar.stage("contenders", effort.rounds * len(entered))
@@ -202,6 +203,7 @@ def enter(
     if backend.name == "native":
         half = backends.create("native", bundle, precision="bf16")
         calls["native_bf16"] = contenders.network_step(half, frames)
+    calls["only_reading"] = contenders.only_reading(bundle)
     calls["onnx_step"] = contenders.network_step(reference, frames)
     if "clip" in manifest.graphs:
         calls["onnx_window"] = contenders.window(reference, frames, manifest.receptive_field)

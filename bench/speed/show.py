@@ -23,7 +23,7 @@ def recognize_tables(report: dict[str, Any]) -> Iterator[Table | str]:
     )
     table = latency_table("Recognizer.step, one thread, ms")
     add(table, f"saturated, {len(step['runs'])} runs, {step['steps_per_s']:.0f} steps/s", step)
-    add(table, f"paced at {report['paced']['rate_hz']:g} Hz, {report['paced']['missed']} missed", report["paced"])
+    add(table, f"paced at {report['paced']['rate_hz']:g} Hz", report["paced"])
     add(table, f"{report['together']['people']} people in one call", report["together"])
     yield table
 
