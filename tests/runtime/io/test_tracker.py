@@ -161,7 +161,7 @@ def test_the_order_of_poses_does_not_matter(data):
     x = np.arange(5) * 150 + rng.uniform(-30, 30, 5)
     plain, shuffled = Tracker(), Tracker()
     for k in range(6):
-        x += rng.uniform(-20, 20, 5)
+        x += rng.uniform(-10, 10, 5)
         here = [m for m in range(5) if rng.random() < 0.8] if k else list(range(5))
         ids = plain.assign(k / FPS, [body(x[m]) for m in here])
         order = data.draw(st.permutations(range(len(here)))) if k else list(range(5))
