@@ -1,0 +1,155 @@
+"""The auto-encoder: four frames of joints to one token and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import linear, pad, relu
+
+from .streams import SMPL22, bones, motion
+
+STRIDE = 4  # frames of a token
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AutoEncoderConfig:
+    """Architecture of an AutoEncoder."""
+
+    parents: tuple[int, ...] = SMPL22
+    width: int = 512
+    latent: int = 512  # D
+    dilations: tuple[int, ...] = (9, 3, 1)
+    dropout: float = 0.2
+
+    @property
+    def coordinates(self) -> int:
+        return 3 * len(self.parents)
+
+
+class Conv(nn.Conv1d):
+    """A 1-D convolution over [B, T, C] as one matrix product, its taps side by side; weights are those of Conv1d."""
+
+    def forward(self, x_BTC: Tensor) -> Tensor:
+        (kernel,), (stride,), (dilation,), (padding,) = self.kernel_size, self.stride, self.dilation, self.padding
+        x_BTC = pad(x_BTC, (0, 0, padding, padding))
+        last = x_BTC.shape[1] - dilation * (kernel - 1)
+        taps = [x_BTC[:, dilation * k : dilation * k + last : stride] for k in range(kernel)]
+        return linear(torch.cat(taps, 2), self.weight.transpose(1, 2).flatten(1), self.bias)
+
+
+class Residual(nn.Module):
+    """Two convolutions beside the identity, without normalisation."""
+
+    def __init__(self, width: int, dilation: int, dropout: float):
+        super().__init__()
+        self.conv1 = Conv(width, width, 3, padding=dilation, dilation=dilation)
+        self.conv2 = Conv(width, width, 1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x_BTC: Tensor, mask_BT1: Tensor | float) -> Tensor:
+        return x_BTC + self.dropout(self.conv2(relu(self.conv1(relu(x_BTC) * mask_BT1))))
+
+
+class Level(nn.Module):
+    """Residual blocks of falling dilation, and the convolution that halves or doubles the rate."""
+
+    def __init__(self, config: AutoEncoderConfig, resample: Conv):
+        super().__init__()
+        self.blocks = nn.ModuleList(Residual(config.width, d, config.dropout) for d in config.dilations)
+        self.resample = resample
+
+    def residual(self, x_BTC: Tensor, mask_BT1: Tensor | float) -> Tensor:
+        for block in self.blocks:
+            x_BTC = block(x_BTC, mask_BT1)
+        return x_BTC
+
+
+class Encoder(nn.Module):
+    """Stems of joints, bones and motion, averaged, then two levels down."""
+
+    def __init__(self, config: AutoEncoderConfig):
+        super().__init__()
+        self.parents = config.parents
+        self.joint, self.bone, self.motion = (Conv(config.coordinates, config.width, 3, padding=1) for _ in range(3))
+        down = [Conv(config.width, config.width, 4, stride=2, padding=1) for _ in range(2)]
+        self.levels = nn.ModuleList(Level(config, conv) for conv in down)
+        self.out = Conv(config.width, config.latent, 3, padding=1)
+
+    def forward(self, x_BTC: Tensor, lengths_B: Tensor | None) -> Tensor:
+        mask = mask_of(lengths_B, x_BTC.shape[1])
+        x_BTC = x_BTC * mask
+        h = self.joint(x_BTC) + self.bone(bones(x_BTC, self.parents)) + self.motion(motion(x_BTC) * mask)
+        h = relu(h / 3)
+        for k, level in enumerate(self.levels):
+            h = level.resample(h * mask)
+            mask = mask_of(lengths_B, h.shape[1], 2 ** (k + 1))
+            h = level.residual(h, mask)
+        return self.out(h * mask)
+
+
+class Decoder(nn.Module):
+    """Two levels up."""
+
+    def __init__(self, config: AutoEncoderConfig):
+        super().__init__()
+        width = config.width
+        self.first = Conv(config.latent, width, 3, padding=1)
+        up = [Conv(width, width, 3, padding=1) for _ in range(2)]
+        self.levels = nn.ModuleList(Level(config, conv) for conv in up)
+        self.last = Conv(width, width, 3, padding=1)
+        self.out = Conv(width, config.coordinates, 3, padding=1)
+
+    def forward(self, z_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
+        mask = mask_of(lengths_B, z_BLD.shape[1], STRIDE)
+        h = relu(self.first(z_BLD * mask))
+        for k, level in enumerate(self.levels):
+            h = twice(level.residual(h, mask))
+            mask = mask_of(lengths_B, h.shape[1], STRIDE // 2 ** (k + 1))
+            h = level.resample(h * mask)
+        return self.out(relu(self.last(h * mask)) * mask)
+
+
+class AutoEncoder(nn.Module):
+    """Motion to tokens and back; 19,035,202 parameters at the published size.
+
+    What lies beyond a motion's length is zeroed before every convolution, so a result does not depend on the longest
+    motion of the batch. Without `lengths`, padding takes part, as in the released code.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    def __init__(self, config: AutoEncoderConfig):
+        super().__init__()
+        self.config = config
+        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        # of the tokens that the encoder makes; 0 and 1 in the published model, which does not normalise them
+        self.register_buffer("shift", torch.zeros(config.latent))
+        self.register_buffer("scale", torch.ones(config.latent))
+
+    def encode(self, x_BTC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Normalised joints [B, T, C], T a multiple of 4, lengths in frames -> tokens [B, T/4, D]."""
+        return (self.encoder(x_BTC, lengths_B) - self.shift) / self.scale
+
+    def decode(self, z_BLD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        """Tokens [B, L, D], lengths in frames -> normalised joints [B, 4L, C]."""
+        return self.decoder(z_BLD * self.scale + self.shift, lengths_B)
+
+    def forward(self, x_BTC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
+        return self.decode(self.encode(x_BTC, lengths_B), lengths_B)
+
+
+def mask_of(lengths_B: Tensor | None, size: int, frames: int = 1) -> Tensor | float:
+    """1 where a motion of `lengths` frames lasts, 0 beyond, [B, size, 1]; a position is `frames` frames."""
+    if lengths_B is None:
+        return 1.0
+    inside = torch.arange(size, device=lengths_B.device) * frames < lengths_B[:, None]
+    return inside[:, :, None].to(torch.get_default_dtype())
+
+
+def twice(x_BTC: Tensor) -> Tensor:
+    """Every frame two times."""
+    B, T, C = x_BTC.shape
+    return x_BTC[:, :, None].expand(B, T, 2, C).reshape(B, 2 * T, C)

@@ -1,0 +1,153 @@
+"""The generator: a bidirectional trunk over tokens, some of them masked, and a flow network for each single token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, scaled_dot_product_attention, silu
+
+from .layers import layer_norm, positions, sinusoids
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GeneratorConfig:
+    """Architecture of a Generator.
+
+    Attributes:
+        latent: D, channels of a token. text: W, width of the text features.
+        width, depth, heads: of the trunk. head_width, head_depth: of the flow network.
+        qualities: kinds of capture a motion may be asked in; 0: there is no such condition.
+        objective: what the head predicts: "flow", the velocity from noise to token; "ddpm", the noise.
+    """
+
+    latent: int = 512
+    text: int = 512
+    width: int = 1024
+    depth: int = 6
+    heads: int = 16
+    head_width: int = 1792
+    head_depth: int = 16
+    qualities: int = 0
+    objective: str = "flow"
+    dropout: float = 0.2
+
+
+class Attention(nn.Module):
+    def __init__(self, width: int, heads: int, dropout: float):
+        super().__init__()
+        self.heads, self.dropout = heads, dropout
+        self.query, self.key, self.value, self.proj = (nn.Linear(width, width) for _ in range(4))
+
+    def forward(self, x_BLE: Tensor, valid_BL: Tensor) -> Tensor:
+        q, k, v = (
+            part(x_BLE).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
+        )
+        dropout = self.dropout if self.training else 0.0
+        out = scaled_dot_product_attention(q, k, v, attn_mask=valid_BL[:, None, None], dropout_p=dropout)
+        return self.proj(out.transpose(1, 2).flatten(2))
+
+
+class TrunkBlock(nn.Module):
+    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-zero), one vector a sample."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        width = config.width
+        self.attn = Attention(width, config.heads, config.dropout)
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+        self.modulation = nn.Linear(width, 6 * width)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x_BLE: Tensor, c_BE: Tensor, valid_BL: Tensor) -> Tensor:
+        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(silu(c_BE))[:, None].chunk(6, -1)
+        attended = self.attn(layer_norm(x_BLE) * (1 + scale1) + shift1, valid_BL)
+        x_BLE = x_BLE + gate1 * self.dropout(attended)
+        hidden = gelu(self.fc1(layer_norm(x_BLE) * (1 + scale2) + shift2), approximate="tanh")
+        return x_BLE + gate2 * self.dropout(self.fc2(hidden))
+
+
+class HeadBlock(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(width, eps=1e-6)
+        self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
+        self.modulation = nn.Linear(width, 3 * width)
+
+    def forward(self, h_NE: Tensor, y_NE: Tensor) -> Tensor:
+        shift, scale, gate = self.modulation(y_NE).chunk(3, -1)
+        return h_NE + gate * self.fc2(silu(self.fc1(self.norm(h_NE) * (1 + scale) + shift)))
+
+
+class FlowHead(nn.Module):
+    """The velocity of a noisy token, given its place's output of the trunk; 270,875,648 parameters as published."""
+
+    FREQUENCIES = 256
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        width = config.head_width
+        self.time1, self.time2 = nn.Linear(self.FREQUENCIES, width), nn.Linear(width, width)
+        self.condition = nn.Linear(config.width, width)
+        self.input = nn.Linear(config.latent, width)
+        self.blocks = nn.ModuleList(HeadBlock(width) for _ in range(config.head_depth))
+        self.modulation = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, config.latent)
+
+    def forward(self, x_ND: Tensor, t_N: Tensor, z_NE: Tensor) -> Tensor:
+        """Noisy tokens [N, D] at times [N] or [1], with the trunk's outputs [N, E] -> [N, D]."""
+        y = silu(self.time2(silu(self.time1(sinusoids(t_N, self.FREQUENCIES)))) + self.condition(z_NE))
+        h = self.input(x_ND)
+        for block in self.blocks:
+            h = block(h, y)
+        shift, scale = self.modulation(y).chunk(2, -1)
+        return self.out(layer_norm(h) * (1 + scale) + shift)
+
+
+class Generator(nn.Module):
+    """Trunk and head; 385,265,152 parameters at the published size and depth 6."""
+
+    def __init__(self, config: GeneratorConfig):
+        super().__init__()
+        self.config = config
+        self.mask = nn.Parameter(torch.zeros(config.latent))  # stands for a token that is not known
+        self.embed = nn.Linear(config.latent, config.width)
+        self.text = nn.Linear(config.text, config.width)
+        self.quality = nn.Embedding(config.qualities, config.width) if config.qualities else None
+        self.blocks = nn.ModuleList(TrunkBlock(config) for _ in range(config.depth))
+        self.head = FlowHead(config)
+        self.dropout = nn.Dropout(config.dropout)
+        self.reset()
+
+    def reset(self) -> None:
+        """The initial weights: all gates closed, so that every block begins as the identity."""
+        trunk = [m for part in (self.embed, self.text, self.blocks) for m in part.modules()]
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                if module in trunk or module in (self.head.time1, self.head.time2):
+                    nn.init.normal_(module.weight, std=0.02)
+                else:
+                    nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        closed = [block.modulation for block in (*self.blocks, *self.head.blocks)]
+        for last in (*closed, self.head.modulation, self.head.out):
+            nn.init.zeros_(last.weight)
+        if self.quality is not None:
+            nn.init.normal_(self.quality.weight, std=0.02)
+
+    def condition(self, text_BW: Tensor, quality_B: Tensor | None = None) -> Tensor:
+        """What every block is told, [B, E]. Zeros for text are no text."""
+        c_BE = self.text(text_BW)
+        if self.quality is None:
+            return c_BE
+        assert quality_B is not None, "a generator with qualities must be told one"
+        return c_BE + self.quality(quality_B)
+
+    def trunk(self, tokens_BLD: Tensor, c_BE: Tensor, valid_BL: Tensor) -> Tensor:
+        """Tokens, masked ones among them -> what the head needs to know of each place, [B, L, E]."""
+        x_BLE = self.embed(tokens_BLD)
+        x_BLE = self.dropout(x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device))
+        for block in self.blocks:
+            x_BLE = block(x_BLE, c_BE, valid_BL)
+        return x_BLE

@@ -1,0 +1,28 @@
+"""What several networks are made of."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+def layer_norm(x: Tensor) -> Tensor:
+    """Layer normalisation without weights, eps 1e-6."""
+    return functional.layer_norm(x, x.shape[-1:], eps=1e-6)
+
+
+def sinusoids(t_N: Tensor, size: int) -> Tensor:
+    """Features [N, size] of times: cosines, then sines, of falling frequency."""
+    rates = torch.exp(torch.arange(size // 2, device=t_N.device, dtype=torch.float32) * (-math.log(1e4) / (size // 2)))
+    angles = t_N.float()[:, None] * rates
+    return torch.cat([torch.cos(angles), torch.sin(angles)], 1)
+
+
+def positions(length: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Sinusoidal positions [length, width], sines and cosines in turns (Vaswani et al. 2017)."""
+    place = torch.arange(length, device=device, dtype=torch.float32)[:, None]
+    rates = torch.exp(torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(1e4) / width))
+    return torch.stack([torch.sin(place * rates), torch.cos(place * rates)], 2).flatten(1)
