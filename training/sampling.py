@@ -1,0 +1,170 @@
+"""Text to tokens: the masked-autoregressive loop, in plain PyTorch.
+
+All tokens are sampled at once and most of them masked again; every step keeps a few more, until all are decided. Editing
+is the same with some tokens known. Shapes: B batch, L tokens, D channels of a token, W width of the text features.
+Source: Li et al., "Autoregressive image generation without vector quantization" (2024); MARDM; CoAMD.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..runtime import noise
+from .guidance import Guidance, Reward, guided
+from .models.coamd import Generator
+from .solvers import SOLVERS, Solver, ddpm, dopri5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """Settings of a sampler.
+
+    Attributes:
+        steps: N, autoregressive ones.
+        solver: name in SOLVERS, "dopri5" (adaptive, for parity) or a function of their signature.
+        evaluations: of the head in a step, for solvers of fixed steps.
+        cfg: weight of classifier-free guidance; 1 is the text alone, 0 no text.
+        guidance: by the recogniser; None: without.
+        temperature: of the DDPM twin; a flow has none.
+        eliminate: leave out samples that cannot influence the result.
+    """
+
+    steps: int = 12
+    solver: str | Solver = "heun"
+    evaluations: int = 8
+    cfg: float = 4.5
+    guidance: Guidance | None = None
+    temperature: float = 1.0
+    eliminate: bool = True
+
+
+def masked_counts(count: int, steps: int) -> list[int]:
+    """How many of `count` tokens are masked at each step: cosine, at least 1; all of them at the first."""
+    if steps == 1:
+        return [count]
+    return [max(1, round(math.cos(math.pi / 2 * k / (steps - 1)) * count)) for k in range(steps)]
+
+
+def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """Which tokens are masked at each step, [steps, B, L]; each a subset of the one before. Nothing to regenerate: none.
+
+    Args:
+        regenerate_BL: tokens that may be; the others are known or padding.
+        orders: of each sample, when a token is decided, [L], the highest first.
+    """
+    found = np.zeros((steps, *regenerate_BL.shape), bool)
+    for b, (wanted, order) in enumerate(zip(regenerate_BL, orders, strict=True)):
+        places = np.flatnonzero(wanted)
+        places = places[np.argsort(order[places], kind="stable")]
+        if len(places):
+            for k, n in enumerate(masked_counts(len(places), steps)):
+                found[k, b, places[:n]] = True
+    return found
+
+
+@torch.no_grad()
+def sample(
+    generator: Generator,
+    text_BW: Tensor,
+    counts: Sequence[int],
+    settings: Sampling = Sampling(),
+    *,
+    seed: int = 0,
+    samples: Sequence[int] | None = None,
+    quality_B: Tensor | None = None,
+    reward: Reward | None = None,
+    known_BLD: Tensor | None = None,
+    regenerate_BL: np.ndarray | None = None,
+) -> Tensor:
+    """Tokens [B, L, D] for descriptions, zeros beyond their counts.
+
+    Args:
+        generator: in evaluation mode.
+        text_BW: features of the descriptions.
+        counts: tokens of every motion, at least 1.
+        seed, samples: the noise of a sample depends on the seed and its own number (0, 1, ...) only.
+        quality_B: kind of capture, for generators that know kinds.
+        reward: what `settings.guidance` climbs.
+        known_BLD, regenerate_BL: to edit, the tokens of a motion, and which of them are made anew.
+    Raises:
+        ValueError: a temperature for a flow; guidance without a reward.
+    """
+    flow = generator.config.objective == "flow"
+    if flow and settings.temperature != 1:
+        raise ValueError(f"temperature {settings.temperature}: a flow has none, expected 1")
+    if settings.guidance is not None and reward is None:
+        raise ValueError("guidance needs a reward")
+    B, L, device = len(counts), max(counts), text_BW.device
+    samples = range(B) if samples is None else samples
+    counts_B = torch.tensor(list(counts), device=device)
+    valid_BL = torch.arange(L, device=device) < counts_B[:, None]
+    inside = valid_BL.cpu().numpy()
+    wanted = inside if regenerate_BL is None else inside & regenerate_BL
+    orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
+    plan = masks(wanted, orders, settings.steps)
+
+    tokens = generator.mask.expand(B, L, -1) if known_BLD is None else known_BLD
+    tokens = (tokens * valid_BL[:, :, None]).contiguous()
+    conditions = conditions_of(generator, text_BW, quality_B, settings.cfg)
+    for k, masked in enumerate(plan):
+        guidance = settings.guidance if settings.guidance and settings.guidance.at(k, settings.steps) else None
+        again = plan[k + 1] if k + 1 < settings.steps else np.zeros_like(masked)
+        parts = [(masked & ~again, settings.evaluations)]
+        if guidance is None and not settings.eliminate:
+            parts = [(masked, settings.evaluations)]
+        elif guidance is not None:  # what will be masked again shapes the gradient
+            parts.append((masked & again, guidance.preview or settings.evaluations))
+        parts = [(rows, evaluations) for rows, evaluations in parts if rows.any()]
+        if not parts:
+            continue
+        masked_BL = torch.from_numpy(masked).to(device)
+        tokens[masked_BL] = generator.mask
+        z = [generator.trunk(tokens, c_BE, valid_BL) for c_BE in conditions]
+        for rows, evaluations in parts:
+            draw = partial(drawn, seed, samples, k, rows, generator.config.latent, device)
+            at = torch.from_numpy(rows).to(device)
+            tokens[at] = solve(generator, [z_BLE[at] for z_BLE in z], draw, settings, evaluations)
+        if guidance is not None:
+            assert reward is not None
+            tokens = guided(reward, tokens, counts_B, masked_BL, guidance)
+    return tokens
+
+
+def conditions_of(generator: Generator, text_BW: Tensor, quality_B: Tensor | None, cfg: float) -> list[Tensor]:
+    """The conditions that the trunk must be run with: with the text, without it, or both."""
+    told, untold = (generator.condition(text, quality_B) for text in (text_BW, torch.zeros_like(text_BW)))
+    return [told] if cfg == 1 else [untold] if cfg == 0 else [told, untold]
+
+
+def drawn(
+    seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, device: torch.device, draw: int = 0
+) -> Tensor:
+    """The noise of some tokens, [rows, D], in their order in the batch."""
+    parts = [
+        noise.tokens(seed, s, step, np.flatnonzero(at), width, draw) for s, at in zip(samples, rows_BL, strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(parts)).to(device)
+
+
+def solve(
+    generator: Generator, z: list[Tensor], draw: Callable[..., Tensor], settings: Sampling, evaluations: int
+) -> Tensor:
+    """Tokens [rows, D] whose places' outputs of the trunk are z, [rows, E] for every condition."""
+
+    def velocity(x: Tensor, t: float) -> Tensor:
+        found = [generator.head(x, x.new_tensor([t]), z_NE) for z_NE in z]
+        return found[0] if len(found) == 1 else found[1] + settings.cfg * (found[0] - found[1])
+
+    if generator.config.objective == "ddpm":
+        return ddpm(velocity, draw(), lambda k: draw(draw=k + 1), settings.temperature)
+    if settings.solver == "dopri5":
+        return dopri5(velocity, draw())[0]
+    solver = SOLVERS[settings.solver] if isinstance(settings.solver, str) else settings.solver
+    return solver(velocity, draw(), evaluations)
