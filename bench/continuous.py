@@ -19,7 +19,7 @@ from ..runtime.skeleton import Layout
 from ..training import streams, vocabulary
 from ..training.clips import Clip, load_clips, phases, resample
 from ..training.streams import UNLABELLED, Segment, Stream
-from .progress import progress
+from ..runtime.progress import progress
 
 CAMERA_HZ = 30.0
 TOLERANCE_S = 0.5

@@ -24,7 +24,7 @@ from ..runtime.recognizer import Recognizer
 from ..training import vocabulary
 from ..training.streams import Stream
 from .continuous import Trace, follow, summary, validation_streams
-from .progress import progress
+from ..runtime.progress import progress
 
 MOST_FALSE_PER_MINUTE = 2.5
 FEW_FALSE_PER_MINUTE = 1.0

@@ -40,11 +40,13 @@ class Validation:
     def __call__(self, model: nn.Module, batch: int = 32) -> dict[str, float]:
         """Top-1 in percent, over all clips and as the mean over their classes; nothing where there are no clips."""
         model.eval()
+        device = next(model.parameters()).device
         self.confusion[:] = 0
         for begin in range(0, len(self.clips), batch):
             part = self.clips[begin : begin + batch]
             T = max(len(frames) for frames, _ in part)
-            logits = model(torch.from_numpy(np.stack([pad(frames, T) for frames, _ in part])))[0].numpy()
+            frames_NTV3 = torch.from_numpy(np.stack([pad(frames, T) for frames, _ in part]))
+            logits = model(frames_NTV3.to(device))[0].cpu().numpy()
             for (frames, target), row in zip(part, logits, strict=True):
                 said = self.asked[int(row[: len(frames)].mean(0)[self.asked].argmax())]
                 self.confusion[target, said] += 1

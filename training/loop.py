@@ -1,4 +1,4 @@
-"""One training loop for every recogniser: accelerate, EMA, checkpoints to resume from, TensorBoard, a progress bar."""
+"""One training loop for every network: accelerate, EMA, checkpoints to resume from, TensorBoard, a progress bar."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -41,7 +42,10 @@ class LoopConfig:
 
 
 class Task(Protocol):
-    def batch(self, step: int, size: int) -> list[Sample]: ...
+    def batch(self, step: int, size: int) -> list[Any]: ...
+
+
+Loss = Callable[[nn.Module, list[Any], torch.device], Tensor]  # of a network on a batch of samples
 
 
 def fit(
@@ -50,16 +54,18 @@ def fit(
     config: LoopConfig,
     run: Path,
     validate: Callable[[nn.Module], dict[str, float]],
+    loss: Loss | None = None,
 ) -> nn.Module | None:
     """Train `model`, resuming from `run` if it holds a checkpoint; the averaged (EMA) model, in the main process.
 
     Every process of a multi-process run takes its own part of a batch. Writes run/checkpoint, run/metrics.jsonl and
-    TensorBoard events.
+    TensorBoard events. Without `loss`, the model is a recogniser and the samples are tasks.Sample.
     """
+    loss = loss or partial(recognise, config)
     accelerator = Accelerator(mixed_precision=config.precision, log_with="tensorboard", project_dir=run)
     accelerator.init_trackers("tensorboard")
     set_seed(config.seed)
-    average = Average(model, config.ema)
+    average = Average(model, config.ema, accelerator.device)
     optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.lr, total_steps=config.steps, pct_start=config.warmup
@@ -72,23 +78,22 @@ def fit(
     with progress(accelerator) as bar:
         row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
         for step in range(begin, config.steps):
-            arrays = collate(task.batch(step, config.batch)[mine])
-            batch = {name: torch.from_numpy(array).to(accelerator.device) for name, array in arrays.items()}
+            samples = task.batch(step, config.batch)[mine]
             model.train()
             with accelerator.autocast():
-                logits, *_ = model(batch["frames"])
-            loss = recognition_loss(logits.float(), batch, config)
-            accelerator.backward(loss)
+                value = loss(model, samples, accelerator.device)
+            accelerator.backward(value)
             accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
             average.update(accelerator.unwrap_model(model))
-            bar.update(row, advance=1, loss=float(loss.detach()))
-            accelerator.log({"loss": float(loss.detach()), "lr": schedule.get_last_lr()[0]}, step)
+            now = float(value.detach())
+            bar.update(row, advance=1, loss=now)
+            accelerator.log({"loss": now, "lr": schedule.get_last_lr()[0]}, step)
             done = step + 1
             if accelerator.is_main_process and (done % config.validate_every == 0 or done == config.steps):
-                metrics = {"step": done, "loss": float(loss.detach())} | validate(average.model)
+                metrics = {"step": done, "loss": now} | validate(average.model)
                 accelerator.log(metrics, step)
                 with (run / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
@@ -96,6 +101,13 @@ def fit(
                 checkpoint(accelerator, run, done)
     accelerator.end_training()
     return average.model if accelerator.is_main_process else None
+
+
+def recognise(config: LoopConfig, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:
+    """The loss of a recogniser."""
+    batch = {name: torch.from_numpy(array).to(device) for name, array in collate(samples).items()}
+    logits, *_ = model(batch["frames"])
+    return recognition_loss(logits.float(), batch, config)
 
 
 def recognition_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:
@@ -114,7 +126,7 @@ def recognition_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopC
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Weights of convolutions and linear layers decay; adjacencies, offsets and batch-norms do not."""
-    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)}
+    decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)}
     groups: tuple[list[Tensor], list[Tensor]] = ([], [])
     for parameter in model.parameters():
         groups[id(parameter) not in decayed].append(parameter)
@@ -124,9 +136,10 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
 class Average:
     """Exponential moving average of a model's parameters, short at first; batch-norm statistics are copied."""
 
-    def __init__(self, model: nn.Module, decay: float):
+    def __init__(self, model: nn.Module, decay: float, device: torch.device | None = None):
         self.model = type(model)(model.config)
         self.model.load_state_dict(model.state_dict())
+        self.model.to(device)
         self.model.eval()
         self.decay, self.updates = decay, 0
 
@@ -135,7 +148,7 @@ class Average:
         self.updates += 1
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
-            mine.lerp_(theirs.to(mine), 1 - decay)
+            mine.lerp_(theirs, 1 - decay)
         for kept, current in zip(self.model.buffers(), model.buffers(), strict=True):
             kept.copy_(current)
 

@@ -6,23 +6,24 @@ A recipe is a function that returns a frozen `Recipe`; `key=value` replaces one 
 from __future__ import annotations
 
 import json
-import os
-import types
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from ..runtime.errors import InputError
 from ..runtime.frontend import Frontend
 from ..runtime.skeleton import Layout
-from . import vocabulary
+from . import coamd_recipes, vocabulary
 from .clips import SET_ASIDE, Clip, clip_sets, fingerprint, load_clips
+from .coamd_recipes import CoamdRecipe
 from .evaluation import Validation
 from .loop import LoopConfig, Task, fit
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
+from .settings import Job, check_loop, describe, override
 from .tasks import ClipTask, LiveTask
 from .vocabulary import SOURCES
 
@@ -47,6 +48,44 @@ class Recipe:
     subset: int | None = None  # train on this many clips only
     threads: int | None = None
 
+    def check(self) -> None:
+        """Refuse settings that no run can have. Raises InputError."""
+        front = self.frontend
+        check_loop(
+            self.loop,
+            rate_hz=front.rate_hz,
+            max_gap_s=front.max_gap_s,
+            reach_m=front.reach_m,
+            threads=self.threads,
+            subset=self.subset,
+        )
+        if min(self.channels) < 4:  # one quarter a temporal branch
+            raise InputError("channels: expected numbers of at least 4")
+        if self.leave_out not in (None, *SOURCES):
+            raise InputError(f"leave_out={self.leave_out}: expected {', '.join(SOURCES)}")
+
+    def job(self, run: Path) -> Job:
+        """The network and what it is shown. Raises InputError where data is missing."""
+        layout = Layout.load(self.layout)
+        task, held_out, labels = data_of(self, layout)
+        config = StreamGCNConfig(
+            parents=layout.parents,
+            classes=len(labels),
+            fps=self.frontend.rate_hz,
+            channels=self.channels,
+            dropout=self.dropout,
+        )
+        validation = Validation(held_out, layout, self.frontend, labels)
+
+        def finish(model: nn.Module) -> None:
+            if self.name == "live":
+                (run / SET_ASIDE).write_text(json.dumps(set_aside(Path(self.data), self.leave_out)))
+            if validation(model):
+                validation.picture(run / "confusion.png")
+
+        about = {"labels": labels, "model": asdict(config)}
+        return Job(model=StreamGCN(config), task=task, about=about, validate=validation, finish=finish)
+
 
 def live() -> Recipe:
     """The bundled recogniser: forty labels and none, pooled Kinect sets and Bandai."""
@@ -70,8 +109,11 @@ def nwucla_stream() -> Recipe:
     )
 
 
-PRECISIONS = ("no", "bf16", "fp16")
-RECIPES = {"live": live, "nwucla-stream": nwucla_stream}
+RECIPES: dict[str, Callable[[], Recipe | CoamdRecipe]] = {
+    "live": live,
+    "nwucla-stream": nwucla_stream,
+    **coamd_recipes.RECIPES,
+}
 
 
 def train(recipe: str, overrides: dict[str, str]) -> Path:
@@ -85,30 +127,15 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     settings = dict(overrides)
     run = Path(settings.pop("run", f"runs/{recipe}"))
     chosen = override(RECIPES[recipe](), settings)
-    check(chosen)
+    chosen.check()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.loop.seed)
-    layout = Layout.load(chosen.layout)
-    task, held_out, labels = data_of(chosen, layout)
-    model = StreamGCN(
-        StreamGCNConfig(
-            parents=layout.parents,
-            classes=len(labels),
-            fps=chosen.frontend.rate_hz,
-            channels=chosen.channels,
-            dropout=chosen.dropout,
-        )
-    )
-    about = {"recipe": asdict(chosen), "labels": labels, "model": asdict(model.config)}
-    describe(run, json.loads(json.dumps(about)))
-    if recipe == "live":
-        (run / SET_ASIDE).write_text(json.dumps(set_aside(Path(chosen.data), chosen.leave_out)))
-    validation = Validation(held_out, layout, chosen.frontend, labels)
-    trained = fit(model, task, chosen.loop, run, validation)
+    job = chosen.job(run)
+    describe(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})))
+    trained = fit(job.model, job.task, chosen.loop, run, job.validate, job.loss)
     if trained is not None:
-        if validation(trained):
-            validation.picture(run / "confusion.png")
+        job.finish(trained)
         save_file(trained.state_dict(), run / "model.safetensors")
     return run
 
@@ -150,92 +177,3 @@ def set_aside(data: Path, leave_out: str | None) -> list[str]:
     ]
     validation = {name for inside, name in clips if inside}
     return sorted({name for _, name in clips} - validation)
-
-
-def describe(run: Path, about: dict[str, Any]) -> None:
-    """Write run/recipe.json, or make sure that the run there is the same; one process of several writes."""
-    path = run / "recipe.json"
-    if path.exists():
-        try:
-            before = json.loads(path.read_text())
-            same = essence(before) == essence(about)
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
-        if not same:
-            raise InputError(f"{run}: holds a run with other settings; choose another folder with run=PATH")
-    elif int(os.environ.get("RANK", 0)) == 0:
-        run.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(".new")
-        new.write_text(json.dumps(about, indent=1) + "\n")
-        new.rename(path)
-
-
-def essence(about: dict[str, Any]) -> dict[str, Any]:
-    """A run's description without what may change when it is resumed."""
-    recipe = {key: value for key, value in about["recipe"].items() if key not in ("threads", "data")}
-    loop = {key: value for key, value in recipe["loop"].items() if not key.endswith("_every")}
-    return about | {"recipe": recipe | {"loop": loop}}
-
-
-def check(recipe: Recipe) -> None:
-    """Refuse settings that no run can have, before anything is written.
-
-    Raises:
-        InputError: names the setting, its value and what was expected.
-    """
-    loop = recipe.loop
-    positive = {
-        "steps": loop.steps,
-        "batch": loop.batch,
-        "lr": loop.lr,
-        "clip_norm": loop.clip_norm,
-        "checkpoint_every": loop.checkpoint_every,
-        "validate_every": loop.validate_every,
-        "rate_hz": recipe.frontend.rate_hz,
-        "max_gap_s": recipe.frontend.max_gap_s,
-        "reach_m": recipe.frontend.reach_m,
-        "threads": recipe.threads if recipe.threads is not None else 1,
-        "subset": recipe.subset if recipe.subset is not None else 1,
-        "channels": min(recipe.channels) / 4,  # one quarter a temporal branch
-    }
-    for key, value in positive.items():
-        if not 0 < value < float("inf") or (key == "channels" and value < 1):
-            raise InputError(f"{key}: expected {'numbers of at least 4' if key == 'channels' else 'a number above 0'}")
-    if loop.precision not in PRECISIONS:
-        raise InputError(f"precision={loop.precision}: expected {', '.join(PRECISIONS)}")
-    if recipe.leave_out not in (None, *SOURCES):
-        raise InputError(f"leave_out={recipe.leave_out}: expected {', '.join(SOURCES)}")
-
-
-def override(recipe: Recipe, values: dict[str, str]) -> Recipe:
-    """Replace fields of a recipe, its loop or its front end by `values`, converted to the fields' types."""
-    parts: dict[str, Any] = {"loop": recipe.loop, "frontend": recipe.frontend, "": recipe}
-    known = {field.name: part for part, config in parts.items() for field in fields(config)}
-    for fixed in ("name", "loop", "frontend"):
-        del known[fixed]
-    changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
-    for key, text in values.items():
-        if key not in known:
-            raise InputError(f"recipe {recipe.name} has no setting {key!r}; there are {', '.join(sorted(known))}")
-        part = known[key]
-        changes[part][key] = convert(key, text, get_type_hints(type(parts[part]))[key])
-    return replace(
-        recipe,
-        loop=replace(recipe.loop, **changes["loop"]),
-        frontend=replace(recipe.frontend, **changes["frontend"]),
-        **changes[""],
-    )
-
-
-def convert(key: str, text: str, kind: Any) -> Any:
-    """Text of the command line as a value of a field's type."""
-    if get_origin(kind) in (Union, types.UnionType):
-        if text.lower() == "none":
-            return None
-        kind = next(arg for arg in get_args(kind) if arg is not type(None))
-    try:
-        if get_origin(kind) is tuple:
-            return tuple(get_args(kind)[0](part) for part in text.split(","))
-        return kind(text)
-    except ValueError:
-        raise InputError(f"{key}={text}: expected {getattr(kind, '__name__', kind)}") from None

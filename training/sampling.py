@@ -1,7 +1,9 @@
 """Text to tokens: the masked-autoregressive loop, in plain PyTorch.
 
-All tokens are sampled at once and most of them masked again; every step keeps a few more, until all are decided. Editing
-is the same with some tokens known. Shapes: B batch, L tokens, D channels of a token, W width of the text features.
+All tokens are sampled at once and most of them masked again; every step keeps a few more, until all are decided.
+Editing is the same with some tokens known.
+
+Shapes: B batch, L tokens, D channels of a token, W width of the text features.
 Source: Li et al., "Autoregressive image generation without vector quantization" (2024); MARDM; CoAMD.
 """
 
@@ -53,7 +55,7 @@ def masked_counts(count: int, steps: int) -> list[int]:
 
 
 def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -> np.ndarray:
-    """Which tokens are masked at each step, [steps, B, L]; each a subset of the one before. Nothing to regenerate: none.
+    """Which tokens are masked at each step, [steps, B, L]; each a subset of the one before, none where none is wanted.
 
     Args:
         regenerate_BL: tokens that may be; the others are known or padding.

@@ -23,7 +23,7 @@ from ...runtime.errors import LayoutError, MotionError
 from ...runtime.manifest import MANIFEST, WEIGHTS
 from ...runtime.recognizer import Recognizer
 from ...runtime.skeleton import Layout, layouts
-from ..progress import Bar
+from ...runtime.progress import Bar
 from .contenders import all_at_once, config, network_step, one_by_one
 from .parity import TOLERANCE
 from .timing import Call, in_turns, timed

@@ -23,7 +23,7 @@ from ...runtime.backends import Backend
 from ...runtime.bundle import Bundle
 from ...runtime.errors import MotionError
 from ...runtime.recognizer import Recognizer
-from ..progress import Bar
+from ...runtime.progress import Bar
 from . import contenders
 from .environment import environment, one_core
 from .floor import floor

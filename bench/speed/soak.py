@@ -13,7 +13,7 @@ import numpy as np
 
 from ...runtime.errors import InputError
 from ...runtime.recognizer import Decision, Recognizer
-from ..progress import Bar
+from ...runtime.progress import Bar
 from .environment import environment, one_core, resident_bytes
 from .timing import percentiles
 from .traffic import samples, traffic

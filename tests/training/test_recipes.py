@@ -20,7 +20,8 @@ from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.skeleton import Layout  # noqa: E402
 from motionrt.training import recipes, vocabulary  # noqa: E402
 from motionrt.training.clips import clip_sets, fingerprint  # noqa: E402
-from motionrt.training.recipes import convert, data_of, live, nwucla_stream, override, train  # noqa: E402
+from motionrt.training.recipes import data_of, live, nwucla_stream, train  # noqa: E402
+from motionrt.training.settings import convert, override  # noqa: E402
 from motionrt.training.tasks import ClipTask, LiveTask  # noqa: E402
 
 TINY = {"steps": "4", "batch": "2", "channels": "8,8", "precision": "no", "checkpoint_every": "2"}

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.bench.progress import Bar
+from motionrt.runtime.progress import Bar
 from motionrt.bench.speed import contenders, environment, floor, growth, parity, plot, recognize
 from motionrt.bench.speed.traffic import samples as shipped
 from motionrt.runtime import backends

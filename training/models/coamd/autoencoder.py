@@ -32,7 +32,8 @@ class Conv(nn.Conv1d):
     """A 1-D convolution over [B, T, C] as one matrix product, its taps side by side; weights are those of Conv1d."""
 
     def forward(self, x_BTC: Tensor) -> Tensor:
-        (kernel,), (stride,), (dilation,), (padding,) = self.kernel_size, self.stride, self.dilation, self.padding
+        (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
+        padding = int(self.padding[0])
         x_BTC = pad(x_BTC, (0, 0, padding, padding))
         last = x_BTC.shape[1] - dilation * (kernel - 1)
         taps = [x_BTC[:, dilation * k : dilation * k + last : stride] for k in range(kernel)]
@@ -53,14 +54,14 @@ class Residual(nn.Module):
 
 
 class Level(nn.Module):
-    """Residual blocks of falling dilation, and the convolution that halves or doubles the rate."""
+    """The convolution that halves or doubles the rate, and residual blocks of falling dilation."""
 
     def __init__(self, config: AutoEncoderConfig, resample: Conv):
         super().__init__()
         self.blocks = nn.ModuleList(Residual(config.width, d, config.dropout) for d in config.dilations)
         self.resample = resample
 
-    def residual(self, x_BTC: Tensor, mask_BT1: Tensor | float) -> Tensor:
+    def forward(self, x_BTC: Tensor, mask_BT1: Tensor | float) -> Tensor:
         for block in self.blocks:
             x_BTC = block(x_BTC, mask_BT1)
         return x_BTC
@@ -83,9 +84,9 @@ class Encoder(nn.Module):
         h = self.joint(x_BTC) + self.bone(bones(x_BTC, self.parents)) + self.motion(motion(x_BTC) * mask)
         h = relu(h / 3)
         for k, level in enumerate(self.levels):
-            h = level.resample(h * mask)
+            h = level.get_submodule("resample")(h * mask)
             mask = mask_of(lengths_B, h.shape[1], 2 ** (k + 1))
-            h = level.residual(h, mask)
+            h = level(h, mask)
         return self.out(h * mask)
 
 
@@ -105,9 +106,9 @@ class Decoder(nn.Module):
         mask = mask_of(lengths_B, z_BLD.shape[1], STRIDE)
         h = relu(self.first(z_BLD * mask))
         for k, level in enumerate(self.levels):
-            h = twice(level.residual(h, mask))
+            h = twice(level(h, mask))
             mask = mask_of(lengths_B, h.shape[1], STRIDE // 2 ** (k + 1))
-            h = level.resample(h * mask)
+            h = level.get_submodule("resample")(h * mask)
         return self.out(relu(self.last(h * mask)) * mask)
 
 

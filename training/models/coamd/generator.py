@@ -144,6 +144,20 @@ class Generator(nn.Module):
         assert quality_B is not None, "a generator with qualities must be told one"
         return c_BE + self.quality(quality_B)
 
+    def forward(
+        self,
+        tokens_BLD: Tensor,
+        text_BW: Tensor,
+        valid_BL: Tensor,
+        quality_B: Tensor | None,
+        wanted_BL: Tensor,
+        x_ND: Tensor,
+        t_N: Tensor,
+    ) -> Tensor:
+        """What the head predicts of noisy tokens at times, [N, D]; N repeats the wanted places a number of times."""
+        z_NE = self.trunk(tokens_BLD, self.condition(text_BW, quality_B), valid_BL)[wanted_BL]
+        return self.head(x_ND, t_N, z_NE.repeat(len(x_ND) // len(z_NE), 1))
+
     def trunk(self, tokens_BLD: Tensor, c_BE: Tensor, valid_BL: Tensor) -> Tensor:
         """Tokens, masked ones among them -> what the head needs to know of each place, [B, L, E]."""
         x_BLE = self.embed(tokens_BLD)

@@ -1,4 +1,4 @@
-"""MAR, the recogniser: motion and text in one space. It names motion, finds it, and its gradient guides the generator."""
+"""MAR, the recogniser: motion and text in one space. It names motion, finds it, and its gradient guides generation."""
 
 from __future__ import annotations
 
@@ -152,6 +152,11 @@ class MotionRecognizer(nn.Module):
         self.fusion_norm = nn.LayerNorm(3 * config.feature)
         self.fusion = nn.Linear(3 * config.feature, config.feature)
         self.text = TextTower(config)
+
+    def forward(
+        self, x_BTC: Tensor, lengths_B: Tensor, words: Tensor, valid_BL: Tensor | None = None
+    ) -> tuple[MotionFeatures, Tensor]:
+        return self.encode(x_BTC, lengths_B), self.describe(words, valid_BL)
 
     def encode(self, x_BTC: Tensor, lengths_B: Tensor) -> MotionFeatures:
         """Normalised joints [B, T, C], T a multiple of the patch, lengths in frames -> features."""

@@ -1,0 +1,198 @@
+"""Official CoAMD checkpoints: auto-encoder, generator and recogniser, read strictly and written for tests.
+
+The layouts are those of the released code. A depth is counted in the keys, never believed; every key must be there with
+its shape, and none besides but buffers that can be computed.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..runtime.errors import InputError
+from ..training.models.coamd import (
+    SIZES,
+    AutoEncoder,
+    AutoEncoderConfig,
+    Generator,
+    GeneratorConfig,
+    MotionRecognizer,
+    MotionRecognizerConfig,
+    Size,
+)
+from ..training.models.coamd.layers import positions
+from ..training.models.coamd.streams import KIT21_REFERENCE
+
+Names = dict[str, str]  # ours -> the official one
+Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig
+STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # where in the file the weights are
+MODELS: dict[str, Any] = {"ae": AutoEncoder, "coamd": Generator, "mar": MotionRecognizer}
+STREAMS = {"joint": "joint_encoder", "bone": "bone_encoder", "motion": "motion_encoder_stream"}
+
+
+def both(names: Mapping[str, str]) -> Names:
+    """Weight and bias of layers."""
+    return {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs in names.items() for part in ("weight", "bias")}
+
+
+def autoencoder_names(config: AutoEncoderConfig) -> Names:
+    layers = {f"encoder.{stream}": f"encoder.{stream}_proj" for stream in STREAMS}
+    layers |= {"encoder.out": "encoder.main_encoder.3", "decoder.first": "decoder.model.0"}
+    layers |= {"decoder.last": "decoder.model.4", "decoder.out": "decoder.model.6"}
+    for i in range(2):
+        encoder, decoder = f"encoder.main_encoder.{i + 1}", f"decoder.model.{i + 2}"
+        layers |= {f"encoder.levels.{i}.resample": f"{encoder}.0", f"decoder.levels.{i}.resample": f"{decoder}.2"}
+        for k in range(len(config.dilations)):
+            for conv in ("conv1", "conv2"):
+                layers[f"encoder.levels.{i}.blocks.{k}.{conv}"] = f"{encoder}.1.model.{k}.{conv}"
+                layers[f"decoder.levels.{i}.blocks.{k}.{conv}"] = f"{decoder}.0.model.{k}.{conv}"
+    return both(layers)
+
+
+def generator_names(config: GeneratorConfig) -> Names:
+    head = "DiffMLPs.net"
+    layers = {"embed": "input_process.poseEmbedding", "text": "cond_emb"}
+    for i in range(config.depth):
+        block = f"MARTransformer.{i}"
+        layers |= {f"blocks.{i}.attn.{part}": f"{block}.attn.{part}" for part in ("query", "key", "value", "proj")}
+        layers |= {f"blocks.{i}.{part}": f"{block}.mlp.{part}" for part in ("fc1", "fc2")}
+        layers[f"blocks.{i}.modulation"] = f"{block}.adaLN_modulation.1"
+    layers |= {"head.time1": f"{head}.time_embed.mlp.0", "head.time2": f"{head}.time_embed.mlp.2"}
+    layers |= {"head.condition": f"{head}.cond_embed", "head.input": f"{head}.input_proj"}
+    for i in range(config.head_depth):
+        block = f"{head}.res_blocks.{i}"
+        layers |= {
+            f"head.blocks.{i}.norm": f"{block}.in_ln",
+            f"head.blocks.{i}.modulation": f"{block}.adaLN_modulation.1",
+        }
+        layers |= {f"head.blocks.{i}.fc1": f"{block}.mlp.0", f"head.blocks.{i}.fc2": f"{block}.mlp.2"}
+    layers |= {"head.out": f"{head}.final_layer.linear", "head.modulation": f"{head}.final_layer.adaLN_modulation.1"}
+    return {"mask": "mask_latent", **both(layers)}
+
+
+def recognizer_names(config: MotionRecognizerConfig) -> Names:
+    names = {"text.places": "positional_embedding", "text.tokens.weight": "token_embedding.weight"}
+    layers = {"fusion_norm": "motion_encoder.fusion_layer.0", "fusion": "motion_encoder.fusion_layer.1"}
+    layers |= {"text.norm": "text_ln", "text.out": "out"}
+    towers = {"text": "textTransEncoder"}
+    for ours, theirs in STREAMS.items():
+        stream = f"motion_encoder.{theirs}"
+        towers[ours] = f"{stream}.transformer"
+        names[f"{ours}.query"] = f"{stream}.query_token"
+        layers |= {f"{ours}.embed": f"{stream}.embed_motion", f"{ours}.norm": f"{stream}.out_ln"}
+        layers |= {f"{ours}.out": f"{stream}.out"}
+        layers |= {f"{ours}.time1": f"{stream}.time_embed.mlp.0", f"{ours}.time2": f"{stream}.time_embed.mlp.2"}
+    for ours, theirs in towers.items():
+        for i in range(config.depth):
+            mine, official = f"{ours}.layers.{i}", f"{theirs}.layers.{i}"
+            parts = ("self_attn.out_proj", "linear1", "linear2", "norm1", "norm2")
+            layers |= {f"{mine}.{part}": f"{official}.{part}" for part in parts}
+            for part in ("self_attn.in_proj_weight", "self_attn.in_proj_bias"):
+                names[f"{mine}.{part}"] = f"{official}.{part}"
+    return names | both(layers)
+
+
+def buffers(config: Config) -> dict[str, Tensor]:
+    """Positions that the official files carry along."""
+    if isinstance(config, GeneratorConfig):
+        return {"position_enc.pe": positions(5000, config.width)[:, None]}
+    if isinstance(config, MotionRecognizerConfig):
+        table = positions(2000, config.width)
+        return {f"motion_encoder.{stream}.sequence_pos_encoder.pe": table for stream in STREAMS.values()}
+    return {}
+
+
+def names_of(config: Config) -> Names:
+    if isinstance(config, AutoEncoderConfig):
+        return autoencoder_names(config)
+    return generator_names(config) if isinstance(config, GeneratorConfig) else recognizer_names(config)
+
+
+def official(model: AutoEncoder | Generator | MotionRecognizer) -> dict[str, Tensor]:
+    """The model's weights under their official keys and shapes."""
+    state, reshaped = model.state_dict(), {"mask_latent": (1, 1, -1)}
+    found = {theirs: state[ours] for ours, theirs in names_of(model.config).items()}
+    found = {key: value.reshape(reshaped[key]) if key in reshaped else value for key, value in found.items()}
+    return found | buffers(model.config)
+
+
+def read_official(kind: str, path: Path, size: Size | None = None) -> AutoEncoder | Generator | MotionRecognizer:
+    """The network of an official checkpoint.
+
+    Args:
+        kind: "ae", "coamd" (the averaged generator) or "mar".
+        path: the `.tar` file as published.
+        size: all but depth and skeleton; the published one by default.
+    Raises:
+        InputError: no such file, not a checkpoint of this kind, or a key that is missing, too many or of another shape.
+    """
+    state = read_state(kind, path)
+    config = config_of(kind, state, SIZES["xl"] if size is None else size, path)
+    with torch.device("meta"):
+        model = MODELS[kind](config)
+    names, computed, shapes = names_of(config), buffers(config), model.state_dict()
+    for ours, theirs in names.items():
+        if theirs not in state:
+            raise InputError(f"{path}: no {theirs}")
+        shape = (1, 1, *shapes[ours].shape) if theirs == "mask_latent" else tuple(shapes[ours].shape)
+        if tuple(state[theirs].shape) != shape:
+            raise InputError(f"{path}: {theirs} has shape {list(state[theirs].shape)}, expected {list(shape)}")
+    for key, table in computed.items():
+        if key in state and (
+            state[key].shape != table.shape or not torch.allclose(state[key].float(), table, atol=1e-5)
+        ):
+            raise InputError(f"{path}: {key} holds other positions than the sinusoids that were published")
+    for key in state:
+        if key not in names.values() and key not in computed:
+            raise InputError(f"{path}: {key} is not a key of this network")
+    weights = {ours: state[theirs].float().reshape(shapes[ours].shape) for ours, theirs in names.items()}
+    if isinstance(config, AutoEncoderConfig):  # tokens are not normalised
+        weights |= {"shift": torch.zeros(config.latent), "scale": torch.ones(config.latent)}
+    model.load_state_dict(weights, strict=True, assign=True)
+    return model.eval()
+
+
+def read_state(kind: str, path: Path) -> dict[str, Tensor]:
+    """The tensors of an official file, without those of CLIP."""
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected an official checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
+    if not isinstance(content, dict) or not isinstance(content.get(STATES[kind]), dict):
+        raise InputError(f"{path}: has no {STATES[kind]!r}, expected an official {kind} checkpoint")
+    state = {key: value for key, value in content[STATES[kind]].items() if not key.startswith("clip_model.")}
+    if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
+        raise InputError(f"{path}: {wrong[0]} is not a tensor")
+    return state
+
+
+def config_of(kind: str, state: Mapping[str, Tensor], size: Size, path: Path) -> Config:
+    """The configuration that the keys tell."""
+    if kind == "ae":
+        stem = state.get("encoder.joint_proj.weight")
+        kit = stem is not None and stem.ndim == 3 and stem.shape[1] == 3 * len(KIT21_REFERENCE)
+        return replace(size.autoencoder, parents=KIT21_REFERENCE) if kit else size.autoencoder
+    if kind == "coamd":
+        return replace(size.generator, depth=depth(state, r"MARTransformer\.(\d+)\.", path))
+    embed = state.get("motion_encoder.joint_encoder.embed_motion.weight")
+    kit = embed is not None and embed.ndim == 2 and embed.shape[1] == 3 * len(KIT21_REFERENCE)
+    found = replace(size.recognizer, depth=depth(state, r"textTransEncoder\.layers\.(\d+)\.", path))
+    return replace(found, parents=KIT21_REFERENCE) if kit else found
+
+
+def depth(state: Mapping[str, Tensor], pattern: str, path: Path) -> int:
+    """How many blocks the keys name."""
+    found = [int(match[1]) for key in state if (match := re.match(pattern, key))]
+    if not found:
+        raise InputError(f"{path}: no key like {pattern.replace(chr(92), '').replace('(d+)', '0')}")
+    return max(found) + 1

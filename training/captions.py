@@ -1,0 +1,132 @@
+"""What people say of a clip: its action, sentences that describe it, and one sentence per part of the body.
+
+The sentences are data, `captions.json`. Those of Bandai have a slot for the clip's style, which is filled with each of
+the style's phrases; all others are whole. What differs only by its side ("wave-left-hand") is stored for the right.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib.resources import files
+from itertools import count
+from typing import Any
+
+PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
+
+_STYLED = re.compile(r"{(styled|adverb|manner|walk)}")
+_SIDE = re.compile(r"\b(left|right)(?=(?:s|most|wards?|hand|handed)?\b)", re.IGNORECASE)
+_CLOCKWISE = re.compile(r"\b((?:counter|anti)[- ]?)?clockwise\b", re.IGNORECASE)
+
+
+def action(source: str, record: Mapping[str, Any]) -> str | None:
+    """The action of a clip, by the name that all sets share; None of a clip that nobody has described.
+
+    Args:
+        source: the clip set, "bandai22", "cmu22", "mocap22" or "kinect20".
+        record: what the set's JSON file says of the clip.
+    """
+    entry, swapped = _entry(source, record)
+    name = entry.get("action")
+    return mirrored(name) if name and swapped else name
+
+
+def captions(source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """English sentences that describe a clip, at least eight, all different; none of a clip that nobody has described.
+
+    Args:
+        source: the clip set, "bandai22", "cmu22", "mocap22" or "kinect20".
+        record: what the set's JSON file says of the clip.
+    """
+    entry, swapped = _entry(source, record)
+    sentences = entry.get("sentences", ())
+    if "style" in record:
+        style = _data()["styles"].get(record["style"])
+        sentences = tuple(_composed(sentences, style, entry["kind"])) if sentences and style else ()
+    return tuple(dict.fromkeys(mirrored(text) if swapped else text for text in sentences))
+
+
+def parts(action: str) -> dict[str, str]:
+    """What each of `PARTS` does in an action.
+
+    Args:
+        action: a name that `action` gives, or a label of `vocabulary.json`.
+
+    Raises:
+        KeyError: nobody has described that action.
+    """
+    table = _data()["parts"]
+    if action in table:
+        return dict(table[action])
+    if mirrored(action) in table:
+        return {part: mirrored(text) for part, text in table[mirrored(action)].items()}
+    raise KeyError(f"no sentences about the parts of the body in {action!r}; known are {', '.join(sorted(table))}")
+
+
+def actions() -> tuple[str, ...]:
+    """Every action that has sentences about the parts of the body, sorted."""
+    table = _data()["parts"]
+    return tuple(sorted({*table, *map(mirrored, table)}))
+
+
+def mirrored(text: str) -> str:
+    """The text with left and right swapped, and clockwise and counterclockwise; case is kept.
+
+    Swapping twice gives the text back, but for other spellings of "counterclockwise", which return as this one.
+    """
+    text = _SIDE.sub(lambda side: _cased("left" if side[1].lower() == "right" else "right", side[1]), text)
+    return _CLOCKWISE.sub(lambda way: _cased("clockwise" if way[1] else "counterclockwise", way[0]), text)
+
+
+def _cased(word: str, like: str) -> str:
+    return word.upper() if like.isupper() else word.capitalize() if like[0].isupper() else word
+
+
+@cache
+def _data() -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath("captions.json").read_text(encoding="utf-8"))
+
+
+def _entry(source: str, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
+    """What is stored for a clip, and whether that is the clip's mirror image."""
+    names = {
+        "bandai22": ("content",),
+        "kinect20": ("action",),
+        "cmu22": ("id", "trial"),  # a window of a trial, else the trial
+        "mocap22": ("desc",),
+    }
+    table = _data().get(source, {})
+    for name in names.get(source, ()):
+        key = record.get(name) or ""
+        for stored in dict.fromkeys((key, mirrored(key))):
+            entry = table.get(stored)
+            if isinstance(entry, str):
+                entry = table[entry]
+            if entry is not None:
+                return entry, stored != key
+    return {}, False
+
+
+def _composed(sentences: list[str], style: Mapping[str, list[str]], kind: str) -> Iterator[str]:
+    """Every sentence with every phrase of the style that fits its slot; subjects take turns."""
+    phrases = {
+        "styled": style["subject"],
+        "adverb": style["adverb"],
+        "manner": [*style["manner"], *style.get(kind, ())],
+        "walk": style["walk"],
+    }
+    subjects = style.get("who", _data()["who"])
+    turn = count()
+    for sentence in sentences:
+        for slot in _STYLED.findall(sentence):
+            for phrase in phrases[slot]:
+                text = sentence.replace(f"{{{slot}}}", phrase)
+                who = phrase if slot == "styled" else subjects[next(turn) % len(subjects)]
+                yield " ".join(text.replace("{who}", who).replace("{their}", _possessive(who)).split())
+
+
+def _possessive(who: str) -> str:
+    last = who.split()[-1]
+    return {"man": "his", "guy": "his", "woman": "her", "lady": "her", "figure": "its"}.get(last, "their")

@@ -1,0 +1,258 @@
+"""Training of CoAMD: what each network is shown, and its loss.
+
+Shapes: B batch, T frames, C = 3V coordinates, L tokens, D channels of a token, W width of the text features.
+Source of the losses: CoAMD, released code; the recogniser's is the whole one that the release leaves out in part.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
+
+from .metrics.evaluator import Evaluator
+from .models.coamd import AutoEncoder, Generator, MotionFeatures, MotionRecognizer
+from .models.coamd.autoencoder import STRIDE
+from .models.coamd.streams import bones, motion
+from .motions import Balanced, MotionClip
+from .solvers import ddpm_schedule
+from .texts import Texts
+
+QUALITIES = ("mocap", "kinect")
+WINDOW = 64  # frames that the auto-encoder is shown
+NO_TEXT = 0.1  # share of samples without a description
+REPLACED, HIDDEN = 0.1, 0.88  # of the masked tokens: by noise; of the others, by the mask
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Normalisation:
+    """Mean and deviation [C] of every coordinate, metres."""
+
+    mean: np.ndarray
+    std: np.ndarray
+
+    @classmethod
+    def of(cls, clips: Sequence[MotionClip]) -> Normalisation:
+        frames = np.concatenate([clip.joints.reshape(len(clip.joints), -1) for clip in clips]).astype(np.float64)
+        return cls(mean=frames.mean(0).astype(np.float32), std=frames.std(0).astype(np.float32))
+
+    def __call__(self, joints_TV3: np.ndarray) -> np.ndarray:
+        """[T, V, 3] metres -> [T, C]."""
+        return (joints_TV3.reshape(len(joints_TV3), -1) - self.mean) / self.std
+
+    def back(self, x_TC: np.ndarray) -> np.ndarray:
+        """[T, C] -> [T, V, 3] metres."""
+        return (x_TC * self.std + self.mean).reshape(len(x_TC), -1, 3)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Shown:
+    """A motion [T, C], normalised, T a multiple of 4, and what it is called."""
+
+    x: np.ndarray
+    caption: str
+    action: str
+    quality: int
+    seed: int  # of what else is random about it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Motions:
+    """Random stretches of clips, each with one of its captions; the same for the same step and place in the batch."""
+
+    clips: Balanced
+    normalisation: Normalisation
+
+    def batch(self, step: int, size: int) -> list[Shown]:
+        drawn = self.clips.batch(step, size)
+        return [self.show(clip, np.random.default_rng((self.clips.seed, step, k, 1))) for k, clip in enumerate(drawn)]
+
+    def show(self, clip: MotionClip, rng: np.random.Generator) -> Shown:
+        return Shown(
+            x=self.normalisation(clip.joints[: len(clip.joints) // STRIDE * STRIDE]),
+            caption=clip.captions[rng.integers(len(clip.captions))],
+            action=clip.action,
+            quality=QUALITIES.index(clip.quality),
+            seed=int(rng.integers(2**32)),
+        )
+
+
+def padded(motions: Sequence[np.ndarray], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Motions [T, C] -> [B, T, C], zeros beyond their lengths [B]."""
+    lengths = torch.tensor([len(x) for x in motions], device=device)
+    rows = [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in motions]
+    return nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), lengths
+
+
+def inside(lengths_B: Tensor, size: int) -> Tensor:
+    """Which of `size` places lie within a length, [B, size]."""
+    return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
+
+
+# the auto-encoder
+
+
+def reconstruction_loss(
+    parents: tuple[int, ...], model: nn.Module, samples: Sequence[Shown], device: torch.device
+) -> Tensor:
+    """Smooth L1 of joints, bones and motion, alike."""
+    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    made = model(x_BTC, lengths_B).float()
+    weight = inside(lengths_B, x_BTC.shape[1])[:, :, None].float()
+    moved = weight.clone()
+    moved[:, 0] = 0
+    total = x_BTC.new_zeros(())
+    for view, counted in ((lambda x: x, weight), (lambda x: bones(x, parents), weight), (motion, moved)):
+        distance = smooth_l1_loss(view(made), view(x_BTC), reduction="none")
+        total = total + (distance * counted).sum() / (counted.sum() * x_BTC.shape[2])
+    return total
+
+
+@torch.no_grad()
+def reconstruction_mm(model: nn.Module, samples: Sequence[Shown], normalisation: Normalisation) -> float:
+    """Mean distance of a joint from where it was, both relative to the pelvis, millimetres."""
+    device = next(model.parameters()).device
+    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    made = model.eval()(x_BTC, lengths_B).cpu().numpy()
+    errors = []
+    for sample, row in zip(samples, made, strict=True):
+        there, again = normalisation.back(sample.x), normalisation.back(row[: len(sample.x)])
+        errors.append(np.linalg.norm((again - again[:, :1]) - (there - there[:, :1]), axis=2).mean(1))
+    return 1e3 * float(np.concatenate(errors).mean())
+
+
+@torch.no_grad()
+def standardise(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
+    """Choose the shift and scale that give the tokens of motions [T, C] mean 0 and deviation 1."""
+    x_BTC, lengths_B = padded(motions, model.shift.device)
+    z_BLD = model.eval().encode(x_BTC, lengths_B) * model.scale + model.shift
+    tokens_ND = z_BLD[inside(lengths_B // STRIDE, z_BLD.shape[1])]
+    model.shift.copy_(tokens_ND.mean(0))
+    model.scale.copy_(tokens_ND.std(0) + 1e-6)
+
+
+# the generator
+
+
+def flow_loss(
+    autoencoder: AutoEncoder,
+    texts: Texts,
+    repeats: int,
+    model: nn.Module,
+    samples: Sequence[Shown],
+    device: torch.device,
+) -> Tensor:
+    """Squared error of the head on masked tokens, each with `repeats` times and noises."""
+    assert isinstance(model, Generator)
+    draw = np.random.default_rng([sample.seed for sample in samples])
+    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    with torch.no_grad():
+        tokens_BLD = autoencoder.to(device).encode(x_BTC, lengths_B).float()
+    counts_B = lengths_B // STRIDE
+    valid_BL = inside(counts_B, tokens_BLD.shape[1])
+    text = texts.pooled([sample.caption for sample in samples])
+    text[draw.random(len(text)) < NO_TEXT] = 0
+    quality_B = torch.tensor([sample.quality for sample in samples], device=device) if model.config.qualities else None
+
+    masked = np.zeros(valid_BL.shape, bool)
+    for row, count in zip(masked, counts_B.tolist(), strict=True):
+        n = max(1, round(count * np.cos(np.pi / 2 * draw.random())))
+        row[draw.permutation(count)[:n]] = True
+    chance = draw.random(masked.shape)
+    noised = torch.from_numpy(masked & (chance < REPLACED)).to(device)
+    hidden = torch.from_numpy(masked & (chance >= REPLACED) & (chance < REPLACED + (1 - REPLACED) * HIDDEN)).to(device)
+    noise = torch.from_numpy(draw.standard_normal(tokens_BLD.shape, np.float32)).to(device)
+    seen_BLD = torch.where(noised[:, :, None], noise, tokens_BLD)
+    seen_BLD = torch.where(hidden[:, :, None], model.mask, seen_BLD)
+
+    wanted = torch.from_numpy(masked).to(device)
+    target_ND = tokens_BLD[wanted].repeat(repeats, 1)
+    start_ND = torch.from_numpy(draw.standard_normal(tuple(target_ND.shape), np.float32)).to(device)
+    if model.config.objective == "flow":
+        t_N = torch.from_numpy(draw.random(len(target_ND), np.float32)).to(device)
+        x_ND = t_N[:, None] * target_ND + (1 - t_N[:, None]) * start_ND
+        goal_ND = target_ND - start_ND
+    else:
+        signal = ddpm_schedule()
+        t_N = torch.from_numpy(draw.integers(len(signal), size=len(target_ND))).to(device)
+        signal_N1 = torch.from_numpy(signal.astype(np.float32)).to(device)[t_N][:, None]
+        x_ND = signal_N1.sqrt() * target_ND + (1 - signal_N1).sqrt() * start_ND
+        goal_ND = start_ND
+    text_BW = torch.from_numpy(text).to(device)
+    found_ND = model(seen_BLD, text_BW, valid_BL, quality_B, wanted, x_ND, t_N)
+    return (found_ND.float() - goal_ND).pow(2).mean()
+
+
+# the recogniser
+
+
+def recogniser_loss(
+    texts: Texts, loss: str, model: nn.Module, samples: Sequence[Shown], device: torch.device
+) -> Tensor:
+    """Descriptions by the text tower, and half of labels by the frozen text encoder; `released`: labels alone."""
+    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
+    words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
+    features, described = model(x_BTC, lengths_B, words, mask)
+    features, described = MotionFeatures(*(f.float() for f in features)), described.float()
+    frozen, labels = (normalize(torch.from_numpy(texts.pooled(t)).to(device)) for t in (captions, actions))
+    same = torch.tensor([[a == b for b in actions] for a in actions], device=device)
+    recognised = info_nce(features.fused, labels, same, 0.4)
+    streams = features[1:]
+    if loss == "released":
+        return recognised / 2
+    recognised = recognised + torch.stack([info_nce(stream, labels, same, 0.4) for stream in streams]).mean()
+    alike = frozen @ frozen.T > 0.8
+    told = info_nce(features.fused, described, alike, 0.1)
+    told = told + torch.stack([smooth_l1_loss(feature, described) for feature in features]).mean()
+    told = told + torch.stack([info_nce(stream, described, alike, 0.1) for stream in streams]).mean()
+    return told + recognised / 2
+
+
+def info_nce(a_BF: Tensor, b_BF: Tensor, alike_BB: Tensor, temperature: float) -> Tensor:
+    """Symmetric cross-entropy of cosines, row i of one belonging to row i of the other; pairs that are alike are no
+    negatives."""
+    own = torch.eye(len(a_BF), dtype=torch.bool, device=a_BF.device)
+    cosine = normalize(a_BF, dim=1) @ normalize(b_BF, dim=1).T / temperature
+    cosine = cosine.masked_fill(alike_BB & ~own, -torch.inf)
+    target = torch.arange(len(a_BF), device=a_BF.device)
+    return (cross_entropy(cosine, target) + cross_entropy(cosine.T, target)) / 2
+
+
+@torch.no_grad()
+def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int = 32) -> dict[str, float]:
+    """Percent of descriptions whose motion is the nearest of a batch's, and of motions whose label is the nearest."""
+    assert isinstance(model, MotionRecognizer)
+    model.eval()
+    device = next(model.parameters()).device
+    labels = sorted({sample.action for sample in samples})
+    names = normalize(torch.from_numpy(texts.pooled(labels)).to(device))
+    first, right = [], []
+    for begin in range(0, len(samples) - batch + 1, batch):
+        part = samples[begin : begin + batch]
+        x_BTC, lengths_B = padded([sample.x for sample in part], device)
+        words, mask = (torch.from_numpy(a).to(device) for a in texts.words([sample.caption for sample in part]))
+        features, described = model(x_BTC, lengths_B, words, mask)
+        nearest = (normalize(described) @ normalize(features.fused).T).argmax(1)
+        first += [part[i].action == sample.action for i, sample in zip(nearest.tolist(), part, strict=True)]
+        said = (normalize(features.fused) @ names.T).argmax(1).tolist()
+        right += [labels[i] == sample.action for i, sample in zip(said, part, strict=True)]
+    return {"action_r1": 100 * float(np.mean(first)), "label_top1": 100 * float(np.mean(right))}
+
+
+# the evaluator
+
+
+def evaluator_loss(texts: Texts, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
+    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
+    words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
+    group = torch.tensor([actions.index(action) for action in actions], device=device)
+    pooled = torch.from_numpy(texts.pooled(captions)).to(device)
+    batch = {"motion": x_BTC, "lengths": lengths_B, "tokens": words, "mask": mask, "pooled": pooled, "group": group}
+    assert isinstance(model, Evaluator)
+    return model.loss(batch)

@@ -1,0 +1,217 @@
+"""CoAMD's recipes: auto-encoder, recogniser, generator and the evaluator that scores them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from ..runtime.errors import InputError
+from ..runtime.text import TextEncoder
+from . import coamd
+from .captions import mirrored
+from .coamd import Motions, Normalisation, Shown
+from .loop import LoopConfig
+from .metrics.evaluator import Evaluator, full, small
+from .models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
+from .motions import LONGEST, Balanced, MotionClip, cut, load_motions
+from .settings import Job, check_loop
+from .texts import Texts
+
+LICENCE = (
+    "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
+    "mocap.cs.cmu.edu and others, and Kinect data sets for research use"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoamdRecipe:
+    """Everything that makes a run of one of CoAMD's networks; stored as recipe.json in the run's folder."""
+
+    name: str
+    loop: LoopConfig
+    licence: str = LICENCE
+    size: str = "small"
+    data: str = "../shared/data"
+    autoencoder: str = "runs/coamd-ae"  # generator: the run whose tokens it makes
+    repeats: int = 4  # generator: times and noises of a token
+    objective: str = "flow"  # generator: or "ddpm"
+    loss: str = "full"  # recogniser: or "released", which trains on labels alone
+    subset: int | None = None  # train on this many clips only
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Refuse settings that no run can have. Raises InputError."""
+        check_loop(self.loop, repeats=self.repeats, threads=self.threads, subset=self.subset)
+        for key, allowed in (("size", tuple(SIZES)), ("objective", ("flow", "ddpm")), ("loss", ("full", "released"))):
+            if getattr(self, key) not in allowed:
+                raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
+
+    def job(self, run: Path) -> Job:
+        """The network and what it is shown. Raises InputError where data or the auto-encoder's run is missing."""
+        clips = load_motions(Path(self.data))
+        train = [clip for clip in clips if clip.split == "train"]
+        if self.subset is not None:
+            train = train[:: max(1, len(train) // self.subset)][: self.subset]
+        if not train:
+            raise InputError(f"{self.data}: no clip that recipe {self.name} trains on")
+        held_out = [clip for clip in clips if clip.split == "validation"]
+        return JOBS[self.name](self, run, Data.of(train, held_out))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Clips to train on and to validate with."""
+
+    train: Sequence[MotionClip]
+    held_out: Sequence[MotionClip]
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> Data:
+        return cls(train=train, held_out=held_out, normalisation=Normalisation.of(train))
+
+    def motions(self, seed: int, longest: int = LONGEST) -> Motions:
+        return Motions(clips=Balanced(clips=self.train, seed=seed, longest=longest), normalisation=self.normalisation)
+
+    def checked(self, count: int) -> list[Shown]:
+        """Evenly chosen clips to validate with."""
+        chosen = self.held_out[:: max(1, len(self.held_out) // count)]
+        show = self.motions(0).show
+        return [show(cut(clip, slice(0, LONGEST)), np.random.default_rng(i)) for i, clip in enumerate(chosen)]
+
+    def texts(self, folder: Path, encoder: TextEncoder) -> Texts:
+        """Features of every caption, left and right exchanged too, and of every action's name."""
+        clips = (*self.train, *self.held_out)
+        said = {text for clip in clips for text in (*clip.captions, clip.action)}
+        return Texts(sorted(said | {mirrored(text) for text in said}), encoder, folder)
+
+    def about(self, config: Any, **others: Any) -> dict[str, Any]:
+        """What is written of a run."""
+        mean, std = self.normalisation.mean.tolist(), self.normalisation.std.tolist()
+        return {"model": asdict(config), "mean": mean, "std": std, "clips": len(self.train), **others}
+
+
+def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    config = SIZES[recipe.size].autoencoder
+    checked = data.checked(64)
+
+    def finish(model: nn.Module) -> None:
+        assert isinstance(model, AutoEncoder)
+        shown = [sample for step in range(8) for sample in data.motions(1).batch(step, 64)]
+        coamd.standardise(model, [sample.x for sample in shown])
+
+    return Job(
+        model=AutoEncoder(config),
+        task=data.motions(recipe.loop.seed, coamd.WINDOW),
+        about=data.about(config),
+        validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalisation)},
+        loss=partial(coamd.reconstruction_loss, config.parents),
+        finish=finish,
+    )
+
+
+def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    config, encoder = SIZES[recipe.size].recognizer, text_encoder(recipe)
+    texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    return Job(
+        model=MotionRecognizer(config),
+        task=data.motions(recipe.loop.seed),
+        about=data.about(config, text_sha256=encoder.sha256),
+        validate=lambda model: coamd.found(model, texts, checked),
+        loss=partial(coamd.recogniser_loss, texts, recipe.loss),
+    )
+
+
+def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
+    autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalisation)
+    texts, checked = data.texts(run.parent, encoder), data.checked(128)
+    loss = partial(coamd.flow_loss, autoencoder, texts, recipe.repeats)
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
+
+    return Job(
+        model=Generator(config),
+        task=data.motions(recipe.loop.seed),
+        about=data.about(config, text_sha256=encoder.sha256, autoencoder_sha256=sha256),
+        validate=validate,
+        loss=loss,
+    )
+
+
+def evaluator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    encoder = text_encoder(recipe)
+    config = (small if recipe.size == "small" else full)(encoder.width)
+    texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    model = Evaluator(config)
+    model.set_normalisation(data.normalisation.mean, data.normalisation.std)
+    loss = partial(coamd.evaluator_loss, texts)
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
+
+    return Job(
+        model=model,
+        task=data.motions(recipe.loop.seed),
+        about=data.about(config, text_sha256=encoder.sha256),
+        validate=validate,
+        loss=loss,
+    )
+
+
+JOBS: dict[str, Callable[[CoamdRecipe, Path, Data], Job]] = {
+    "coamd-ae": autoencoder_job,
+    "coamd-mar": recognizer_job,
+    "coamd-generator": generator_job,
+    "coamd-evaluator": evaluator_job,
+}
+LOOPS = {
+    "coamd-ae": LoopConfig(steps=4000, batch=64, lr=1e-3, weight_decay=0.0, warmup=0.05, ema=0.995),
+    "coamd-mar": LoopConfig(steps=3000, batch=64, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.995),
+    "coamd-generator": LoopConfig(steps=12000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
+    "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.99),
+}
+RECIPES: dict[str, Callable[[], CoamdRecipe]] = {
+    name: partial(CoamdRecipe, name=name, loop=loop) for name, loop in LOOPS.items()
+}
+
+
+def text_encoder(recipe: CoamdRecipe) -> TextEncoder:
+    """The bundled one, which `small` is made for; `xl` is trained on CLIP's features."""
+    return TextEncoder.load("text")
+
+
+def load_autoencoder(run: Path, normalisation: Normalisation) -> tuple[AutoEncoder, str]:
+    """The auto-encoder of a finished run, and the SHA-256 of its weights.
+
+    Raises:
+        InputError: no such run, a damaged one, or one trained on other clips.
+    """
+    try:
+        about = json.loads((run / "recipe.json").read_text())
+        data = (run / "model.safetensors").read_bytes()
+        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
+        model = AutoEncoder(AutoEncoderConfig(**settings))
+        model.load_state_dict(load(data))
+    except OSError as error:
+        where = Path(error.filename or run).name
+        raise InputError(f"{run}: no {where}, expected the folder of a finished run of recipe coamd-ae") from None
+    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise InputError(f"{run}: not a run of recipe coamd-ae, or damaged: {str(error).splitlines()[0]}") from None
+    if not np.allclose(about["mean"], normalisation.mean, atol=1e-4):
+        raise InputError(f"{run}: trained on other clips than these; its mean joints differ")
+    return model.eval().requires_grad_(False), sha256(data).hexdigest()

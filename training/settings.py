@@ -1,0 +1,108 @@
+"""Recipes in general: what a run is made of, its settings, and the folder it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from torch import nn
+
+from ..runtime.errors import InputError
+from .loop import LoopConfig, Loss, Task
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What a recipe trains.
+
+    Attributes:
+        about: stands in run/recipe.json beside the recipe: the model's configuration and what else describes it.
+        validate: figures of the averaged model. loss: of the loop; None: a recogniser's.
+        finish: what is done with the trained model before it is saved.
+    """
+
+    model: nn.Module
+    task: Task
+    about: Mapping[str, Any]
+    validate: Callable[[nn.Module], dict[str, float]]
+    loss: Loss | None = None
+    finish: Callable[[nn.Module], None] = lambda model: None
+
+
+def describe(run: Path, about: dict[str, Any]) -> None:
+    """Write run/recipe.json, or make sure that the run there is the same; one process of several writes."""
+    path = run / "recipe.json"
+    if path.exists():
+        try:
+            before = json.loads(path.read_text())
+            same = essence(before) == essence(about)
+        except (ValueError, KeyError, TypeError):
+            raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
+        if not same:
+            raise InputError(f"{run}: holds a run with other settings; choose another folder with run=PATH")
+    elif int(os.environ.get("RANK", 0)) == 0:
+        run.mkdir(parents=True, exist_ok=True)
+        new = path.with_suffix(".new")
+        new.write_text(json.dumps(about, indent=1) + "\n")
+        new.rename(path)
+
+
+def essence(about: dict[str, Any]) -> dict[str, Any]:
+    """A run's description without what may change when it is resumed."""
+    recipe = {key: value for key, value in about["recipe"].items() if key not in ("threads", "data")}
+    loop = {key: value for key, value in recipe["loop"].items() if not key.endswith("_every")}
+    return about | {"recipe": recipe | {"loop": loop}}
+
+
+def check_loop(loop: LoopConfig, **others: float | None) -> None:
+    """Refuse what no run can have, before anything is written.
+
+    Args:
+        others: settings of the recipe that must be above 0 unless they are None.
+    Raises:
+        InputError: names the setting, its value and what was expected.
+    """
+    names = ("steps", "batch", "lr", "clip_norm", "checkpoint_every", "validate_every")
+    for key, value in {**{name: getattr(loop, name) for name in names}, **others}.items():
+        if value is not None and not 0 < value < float("inf"):
+            raise InputError(f"{key}: expected a number above 0")
+    if loop.precision not in PRECISIONS:
+        raise InputError(f"precision={loop.precision}: expected {', '.join(PRECISIONS)}")
+
+
+def override(recipe: Any, values: Mapping[str, str]) -> Any:
+    """Replace fields of a recipe, or of its parts, by `values`, converted to the fields' types."""
+    inner = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    parts: dict[str, Any] = {name: part for name, part in inner.items() if is_dataclass(part)} | {"": recipe}
+    known = {field.name: part for part, config in parts.items() for field in fields(config)}
+    for fixed in ("name", *parts):
+        known.pop(fixed, None)
+    changes: dict[str, dict[str, Any]] = {part: {} for part in parts}
+    for key, text in values.items():
+        if key not in known:
+            raise InputError(f"recipe {recipe.name} has no setting {key!r}; there are {', '.join(sorted(known))}")
+        part = known[key]
+        changes[part][key] = convert(key, text, get_type_hints(type(parts[part]))[key])
+    changed = {part: replace(parts[part], **changes[part]) for part in parts if part}
+    return replace(recipe, **changed, **changes[""])
+
+
+def convert(key: str, text: str, kind: Any) -> Any:
+    """Text of the command line as a value of a field's type."""
+    if get_origin(kind) in (Union, types.UnionType):
+        if text.lower() == "none":
+            return None
+        kind = next(arg for arg in get_args(kind) if arg is not type(None))
+    try:
+        if get_origin(kind) is tuple:
+            return tuple(get_args(kind)[0](part) for part in text.split(","))
+        return kind(text)
+    except ValueError:
+        raise InputError(f"{key}={text}: expected {getattr(kind, '__name__', kind)}") from None
