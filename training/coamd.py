@@ -62,18 +62,27 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Motions:
-    """Random stretches of clips, each with one of its captions; the same for the same step and place in the batch."""
+    """Random stretches of clips, each with one of its captions; the same for the same step and place in the batch.
+
+    Attributes:
+        frames: so many of a stretch are shown, wherever they lie in it, as absolute as before; None: all.
+    """
 
     clips: Balanced
     normalisation: Normalisation
+    frames: int | None = None
 
     def batch(self, step: int, size: int) -> list[Shown]:
         drawn = self.clips.batch(step, size)
         return [self.show(clip, np.random.default_rng((self.clips.seed, step, k, 1))) for k, clip in enumerate(drawn)]
 
     def show(self, clip: MotionClip, rng: np.random.Generator) -> Shown:
+        joints = clip.joints[: len(clip.joints) // STRIDE * STRIDE]
+        if self.frames is not None and len(joints) > self.frames:
+            begin = rng.integers(len(joints) - self.frames + 1)
+            joints = joints[begin : begin + self.frames]
         return Shown(
-            x=self.normalisation(clip.joints[: len(clip.joints) // STRIDE * STRIDE]),
+            x=self.normalisation(joints),
             caption=clip.captions[rng.integers(len(clip.captions))],
             action=clip.action,
             quality=QUALITIES.index(clip.quality),

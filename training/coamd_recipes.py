@@ -24,7 +24,7 @@ from .coamd import Motions, Normalisation, Shown
 from .loop import LoopConfig
 from .metrics.evaluator import Evaluator, full, small
 from .models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
-from .motions import LONGEST, Balanced, MotionClip, cut, load_motions
+from .motions import LONGEST, Balanced, MotionClip, cut, load_motions, windows
 from .settings import Job, check_loop
 from .texts import Texts
 
@@ -79,10 +79,11 @@ class Data:
 
     @classmethod
     def of(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> Data:
-        return cls(train=train, held_out=held_out, normalisation=Normalisation.of(train))
+        stretches = [cut(clip, window) for clip in train for window in windows(clip)]
+        return cls(train=train, held_out=held_out, normalisation=Normalisation.of(stretches))
 
-    def motions(self, seed: int, longest: int = LONGEST) -> Motions:
-        return Motions(clips=Balanced(clips=self.train, seed=seed, longest=longest), normalisation=self.normalisation)
+    def motions(self, seed: int, frames: int | None = None) -> Motions:
+        return Motions(clips=Balanced(clips=self.train, seed=seed), normalisation=self.normalisation, frames=frames)
 
     def checked(self, count: int) -> list[Shown]:
         """Evenly chosen clips to validate with."""
