@@ -14,12 +14,12 @@ import numpy as np
 from numpy.random import Generator
 
 from ..runtime.errors import InputError
+from ..runtime.progress import progress
 from ..runtime.recognizer import Recognizer
 from ..runtime.skeleton import Layout
 from ..training import streams, vocabulary
 from ..training.clips import Clip, load_clips, phases, resample
 from ..training.streams import UNLABELLED, Segment, Stream
-from ..runtime.progress import progress
 
 CAMERA_HZ = 30.0
 TOLERANCE_S = 0.5

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..runtime.errors import InputError
 from ..runtime.io.dataset import ClipSet
+from ..runtime.progress import progress
 from ..runtime.recognizer import Recognizer
 from ..training import vocabulary
 from ..training.clips import SET_ASIDE, clip_sets, fingerprint
 from .continuous import continuous
-from ..runtime.progress import progress
 
 MIN_CLIPS = 5  # a class with fewer clips does not enter the macro average, unless all have fewer
 

@@ -20,11 +20,11 @@ import numpy as np
 from ..runtime.backends import Backend, create
 from ..runtime.bundle import Bundle
 from ..runtime.manifest import Thresholds
+from ..runtime.progress import progress
 from ..runtime.recognizer import Recognizer
 from ..training import vocabulary
 from ..training.streams import Stream
 from .continuous import Trace, follow, summary, validation_streams
-from ..runtime.progress import progress
 
 MOST_FALSE_PER_MINUTE = 2.5
 FEW_FALSE_PER_MINUTE = 1.0

@@ -9,12 +9,12 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar, overload
 
 import numpy as np
 
 from .errors import BundleError
-from .manifest import MANIFEST, WEIGHTS, FileEntry, Manifest, check_file_name, parse_manifest
+from .manifest import MANIFEST, WEIGHTS, FileEntry, Manifest, RecognitionManifest, check_file_name, parse_manifest
 from .onnx_graph import ExternalTensor, external_tensors
 from .safetensors import unpack
 from .strict_json import load_object
@@ -25,53 +25,72 @@ MODELS = Path(__file__).parent / "models"
 # TensorProto.DataType -> numpy dtype of the safetensors view (BF16 is read as its bit pattern).
 ONNX_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 16: "uint16"}
 
+M = TypeVar("M", bound=Manifest)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bundle:
+class Bundle(Generic[M]):
     """A verified bundle.
 
     Attributes:
-        graphs: the bytes of every graph file.
+        manifest: that of the bundle's task.
+        files: the bytes of the files that the model is made of (`manifest.needs`).
         weights: read-only arrays by name.
-        manifest_file, weights_file: the bytes of those two.
+        manifest_file: the bytes of the manifest.
         sha256: hash of the manifest, and so of everything that it lists.
     """
 
     path: Path
-    manifest: Manifest
+    manifest: M
+    files: Mapping[str, bytes]
     weights: Mapping[str, np.ndarray]
-    graphs: Mapping[str, bytes]
-    sha256: str
     manifest_file: bytes
-    weights_file: bytes
+    sha256: str
+
+    @property
+    def graphs(self) -> dict[str, bytes]:
+        """The bytes of every graph file."""
+        return {graph.file: self.files[graph.file] for graph in self.manifest.graphs.values()}
+
+    @property
+    def weights_file(self) -> bytes:
+        return self.files[WEIGHTS]
+
+    @overload
+    @classmethod
+    def load(cls, name: str | Path) -> "Bundle[RecognitionManifest]": ...
+
+    @overload
+    @classmethod
+    def load(cls, name: str | Path, kind: type[M]) -> "Bundle[M]": ...
 
     @classmethod
-    def load(cls, name: str | Path) -> "Bundle":
+    def load(cls, name: str | Path, kind: type[Manifest] = RecognitionManifest) -> "Bundle[Any]":
         """Read and verify a bundle.
 
         Args:
             name: a bundled model's name, or the path of a bundle's folder.
+            kind: the task's kind of manifest; `Manifest` for any task.
         Raises:
-            BundleError: unknown name, or anything missing, damaged or not as the manifest says.
+            BundleError: unknown name, another task, or anything missing, damaged or not as the manifest says.
         """
-        path = _find(name)
+        path = _find(name, kind.task or None)
         text = _read(path / MANIFEST, None)
         manifest = parse_manifest(load_object(text, str(path / MANIFEST)), str(path / MANIFEST))
-        graph_files = {graph.file for graph in manifest.graphs.values()}
-        kept: dict[str, bytes] = {}
+        if not isinstance(manifest, kind):
+            raise BundleError(f"{path / MANIFEST}: task {manifest.task!r}, expected {kind.task!r}")
+        files: dict[str, bytes] = {}
         for file, entry in manifest.files.items():
             data = _read(path / file, entry)
-            if file == WEIGHTS or file in graph_files:
-                kept[file] = data
-        weights = unpack(kept[WEIGHTS], str(path / WEIGHTS))
-        return cls(
+            if file in manifest.needs:
+                files[file] = data
+        return Bundle(
             path=path,
             manifest=manifest,
-            weights=weights,
-            graphs={file: kept[file] for file in graph_files},
-            sha256=_sha256(text),
+            files=files,
+            weights=unpack(files[WEIGHTS], str(path / WEIGHTS)),
             manifest_file=text,
-            weights_file=kept[WEIGHTS],
+            sha256=_sha256(text),
         )
 
     def initializers(self, file: str) -> dict[str, ExternalTensor]:
@@ -81,16 +100,17 @@ class Bundle:
             BundleError: it is no ONNX graph, holds weights of its own, or refers to others than the bundle's.
         """
         where = str(self.path / file)
-        tensors = external_tensors(self.graphs[file], WEIGHTS, where)
+        tensors = external_tensors(self.files[file], WEIGHTS, where)
         _check_initializers(tensors, self.weights, where)
         return tensors
 
 
-def bundled() -> list[str]:
-    """Names of the models inside this installation."""
+def bundled(task: str | None = None) -> list[str]:
+    """Names of the models inside this installation: all, or those whose manifest names this task."""
     if not MODELS.is_dir():
         return []
-    return sorted(folder.name for folder in MODELS.iterdir() if (folder / MANIFEST).is_file())
+    folders = sorted(folder for folder in MODELS.iterdir() if (folder / MANIFEST).is_file())
+    return [folder.name for folder in folders if task is None or _task(folder) == task]
 
 
 def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
@@ -121,7 +141,7 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        bundle = Bundle.load(fresh)
+        bundle = Bundle.load(fresh, Manifest)
         for file in bundle.graphs:
             bundle.initializers(file)
         _replace(fresh, target, work / "replaced")
@@ -132,15 +152,22 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
     return target
 
 
-def _find(name: str | Path) -> Path:
-    names = bundled()
-    if isinstance(name, str) and name in names:
+def _task(folder: Path) -> Any:
+    """What the manifest gives as its task, None if it cannot be read."""
+    try:
+        return load_object(_read(folder / MANIFEST, None), str(folder / MANIFEST)).get("task")
+    except BundleError:
+        return None
+
+
+def _find(name: str | Path, task: str | None) -> Path:
+    if isinstance(name, str) and name in bundled():
         return MODELS / name
     path = Path(name)
     if path.is_dir():
         return path
     what = f"{name}: not the folder of a bundle" if path.exists() else f"no model named {str(name)!r}"
-    known = ", ".join(names) or "none"
+    known = ", ".join(bundled(task)) or "none"
     raise BundleError(f"{what}; bundled models are: {known} (or give the path of a bundle)")
 
 

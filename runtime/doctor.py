@@ -10,6 +10,7 @@ from typing import Any
 from . import backends
 from .bundle import Bundle, bundled
 from .errors import MotionError
+from .manifest import Manifest
 
 # Optional feature -> modules it needs; the feature's name is the extra that installs them.
 EXTRAS = {
@@ -39,7 +40,7 @@ def doctor() -> dict[str, Any]:
         "core": _problem(import_module, f"{__package__}._core"),
         "backends": backends.available(),
         "extras": {extra: _missing(extra, modules) for extra, modules in EXTRAS.items()},
-        "models": {name: _problem(Bundle.load, name) for name in bundled()},
+        "models": {name: _problem(Bundle.load, name, Manifest) for name in bundled()},
     }
 
 

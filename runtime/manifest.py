@@ -1,17 +1,17 @@
 """manifest.json: what a bundle says about itself, as typed values."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from .errors import BundleError
 from .frontend import Frontend
 
 SCHEMA = 1
-TASKS = ("recognition",)
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+TOKENIZER = "tokenizer.json"
 MAX_LABELS = 10_000
 MAX_TEXT = 10_000
 MAX_FILE_BYTES = 4 * 1024**3
@@ -59,21 +59,40 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """A recognition bundle's manifest; `joints`, `state` and `features` are V, S and D of the step graph."""
+    """What the manifests of all tasks have in common."""
+
+    task: ClassVar[str] = ""
+    more_files: ClassVar[tuple[str, ...]] = ()  # that a model of this task needs besides weights and graphs
 
     name: str
-    task: str
     license: str
+    model: dict[str, Any]
+    graphs: dict[str, Graph]
+    metrics: dict[str, Any]
+    files: dict[str, FileEntry]
+
+    @property
+    def non_commercial(self) -> bool:
+        return _NON_COMMERCIAL.search(self.license) is not None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The files that the model is made of."""
+        return (WEIGHTS, *(graph.file for graph in self.graphs.values()), *self.more_files)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecognitionManifest(Manifest):
+    """A recogniser's manifest; `joints`, `state` and `features` are V, S and D of the step graph."""
+
+    task: ClassVar[str] = "recognition"
+
     layout: str
     fps: float
     frontend: Frontend
     decision: Thresholds
     labels: tuple[str, ...]
     none: str | None
-    model: dict[str, Any]
-    graphs: dict[str, Graph]
-    metrics: dict[str, Any]
-    files: dict[str, FileEntry]
     receptive_field: int
     delay: int
     state: int
@@ -85,9 +104,16 @@ class Manifest:
         """Index of the label that means no action, -1 if the model has none."""
         return -1 if self.none is None else self.labels.index(self.none)
 
-    @property
-    def non_commercial(self) -> bool:
-        return _NON_COMMERCIAL.search(self.license) is not None
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextManifest(Manifest):
+    """A text encoder's manifest: features of `width` floats, texts of at most `max_tokens` tokens."""
+
+    task: ClassVar[str] = "text"
+    more_files: ClassVar[tuple[str, ...]] = (TOKENIZER,)
+
+    width: int
+    max_tokens: int
 
 
 def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
@@ -96,6 +122,8 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     Args:
         raw: the JSON object.
         where: names the file in errors.
+    Returns:
+        That of its task.
     Raises:
         BundleError: names the field, its value and what was expected.
     """
@@ -103,19 +131,26 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     if top.get("schema") != SCHEMA or type(raw["schema"]) is not int:
         raise BundleError(f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}")
     task = top.text("task")
-    if task not in TASKS:
-        raise BundleError(f"{where}: task {task!r}, expected one of {', '.join(TASKS)}")
-    files = {name: _file_entry(name, top.section("files"), where) for name in top.mapping("files")}
-    graphs = {name: _graph(top.section("graphs").section(name)) for name in top.mapping("graphs")}
-    labels = top.texts("labels")
-    none = None if top.get("none") is None else top.text("none")
-    model = top.section("model")
-    frontend, decision = top.section("frontend"), top.section("decision")
+    if task not in _PARSERS:
+        raise BundleError(f"{where}: task {task!r}, expected one of {', '.join(_PARSERS)}")
+    common = {
+        "name": top.text("name"),
+        "license": top.text("license"),
+        "model": dict(top.mapping("model")),
+        "graphs": {name: _graph(top.section("graphs").section(name)) for name in top.mapping("graphs")},
+        "metrics": dict(top.mapping("metrics")),
+        "files": {name: _file_entry(name, top.section("files"), where) for name in top.mapping("files")},
+    }
+    manifest = _PARSERS[task](top, common)
+    _check_files(manifest, where)
+    return manifest
+
+
+def _recognition(top: "_Fields", common: dict[str, Any]) -> RecognitionManifest:
+    model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
     fps = top.number("fps", 1, 1000)
-    manifest = Manifest(
-        name=top.text("name"),
-        task=task,
-        license=top.text("license"),
+    manifest = RecognitionManifest(
+        **common,
         layout=top.text("layout"),
         fps=fps,
         frontend=Frontend(
@@ -131,25 +166,38 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
             off=decision.number("off", 0, 1),
             hold_s=decision.number("hold_s", 0, 60),
         ),
-        labels=labels,
-        none=none,
-        model=dict(top.mapping("model")),
-        graphs=graphs,
-        metrics=dict(top.mapping("metrics")),
-        files=files,
+        labels=top.texts("labels"),
+        none=None if top.get("none") is None else top.text("none"),
         receptive_field=model.integer("receptive_field", 1, 1_000_000),
         delay=model.integer("delay", 0, 1_000_000),
         state=model.integer("state", 1, 100_000_000),
         features=model.integer("features", 1, 1_000_000),
-        joints=_joints(graphs, where),
+        joints=_joints(common["graphs"], top.where),
     )
-    _check_labels(manifest, where)
-    _check_files(manifest, where)
-    _check_graphs(manifest, where)
+    _check_labels(manifest, top.where)
+    V, S, D, C = manifest.joints, manifest.state, manifest.features, len(manifest.labels)
+    _check_graphs(manifest, graph_tensors(V, S, D, C), top.where)
     return manifest
 
 
-def _check_labels(manifest: Manifest, where: str) -> None:
+def _text(top: "_Fields", common: dict[str, Any]) -> TextManifest:
+    model = top.section("model")
+    width, max_tokens = model.integer("width", 1, 1_000_000), model.integer("max_tokens", 3, 1_000_000)
+    manifest = TextManifest(**common, width=width, max_tokens=max_tokens)
+    expected = text_tensors(width)
+    if not manifest.graphs:
+        raise BundleError(f"{top.where}: graphs: none, expected {', '.join(expected)}")
+    _check_graphs(manifest, expected, top.where)
+    return manifest
+
+
+_PARSERS: dict[str, Callable[["_Fields", dict[str, Any]], Manifest]] = {
+    RecognitionManifest.task: _recognition,
+    TextManifest.task: _text,
+}
+
+
+def _check_labels(manifest: RecognitionManifest, where: str) -> None:
     if len(set(manifest.labels)) != len(manifest.labels):
         raise BundleError(f"{where}: labels: a label occurs twice")
     if manifest.none is not None and manifest.none not in manifest.labels:
@@ -161,8 +209,7 @@ def _check_labels(manifest: Manifest, where: str) -> None:
 
 
 def _check_files(manifest: Manifest, where: str) -> None:
-    wanted = [WEIGHTS, *(graph.file for graph in manifest.graphs.values())]
-    for file in wanted:
+    for file in manifest.needs:
         if file not in manifest.files:
             raise BundleError(f"{where}: {file!r} is not listed under files")
 
@@ -187,11 +234,18 @@ def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, tuple[dict[str, S
     }
 
 
-def _check_graphs(manifest: Manifest, where: str) -> None:
-    expected = graph_tensors(manifest.joints, manifest.state, manifest.features, len(manifest.labels))
+def text_tensors(width: int) -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+    """Inputs and outputs of a text encoder's graph, for N texts of L tokens."""
+    N, L = "N", "L"
+    return {"text": ({"ids": (N, L), "mask": (N, L)}, {"tokens": (N, L, width), "pooled": (N, width)})}
+
+
+def _check_graphs(
+    manifest: Manifest, expected: dict[str, tuple[dict[str, Shape], dict[str, Shape]]], where: str
+) -> None:
     for name, graph in manifest.graphs.items():
         if name not in expected:
-            raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected step and clip")
+            raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected {' and '.join(expected)}")
         inputs, outputs = expected[name]
         for kind, found, wanted in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
             if found != wanted:

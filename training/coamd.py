@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
+from torch.nn.functional import normalize, smooth_l1_loss
 
-from .metrics.evaluator import Evaluator
-from .models.coamd import AutoEncoder, Generator, MotionFeatures, MotionRecognizer
+from .metrics.evaluator import Evaluator, info_nce
+from .models.coamd import AutoEncoder, Generator, MotionRecognizer
 from .models.coamd.autoencoder import STRIDE
 from .models.coamd.streams import bones, motion
 from .motions import Balanced, MotionClip
@@ -105,18 +105,41 @@ def inside(lengths_B: Tensor, size: int) -> Tensor:
 # the auto-encoder
 
 
-def reconstruction_loss(
-    parents: tuple[int, ...], model: nn.Module, samples: Sequence[Shown], device: torch.device
-) -> Tensor:
-    """Smooth L1 of joints, bones and motion, alike."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Views:
+    """Joints, bones and motion, each divided by a scale [C]: what a reconstruction is judged by."""
+
+    parents: tuple[int, ...]
+    scales: tuple[Tensor, Tensor, Tensor]
+
+    @classmethod
+    def plain(cls, parents: tuple[int, ...]) -> Views:
+        """As published: all by 1. Bones and motion are small then, and count little."""
+        one = torch.ones(3 * len(parents))
+        return cls(parents=parents, scales=(one, one, one))
+
+    @classmethod
+    def alike(cls, model: AutoEncoder) -> Views:
+        """Each by its deviation: what makes a pose counts as much as where it is."""
+        joint, *_ = cls.plain(model.config.parents).scales
+        return cls(parents=model.config.parents, scales=(joint, model.scales.bone, model.scales.motion))
+
+    def __call__(self, x_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        views = x_BTC, bones(x_BTC, self.parents), motion(x_BTC)
+        joint, bone, moved = (view / scale.to(view.device) for view, scale in zip(views, self.scales, strict=True))
+        return joint, bone, moved
+
+
+def reconstruction_loss(views: Views, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
+    """Smooth L1 of joints, bones and motion."""
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     made = model(x_BTC, lengths_B).float()
     weight = inside(lengths_B, x_BTC.shape[1])[:, :, None].float()
     moved = weight.clone()
     moved[:, 0] = 0
     total = x_BTC.new_zeros(())
-    for view, counted in ((lambda x: x, weight), (lambda x: bones(x, parents), weight), (motion, moved)):
-        distance = smooth_l1_loss(view(made), view(x_BTC), reduction="none")
+    for found, wanted, counted in zip(views(made), views(x_BTC), (weight, weight, moved), strict=True):
+        distance = smooth_l1_loss(found, wanted, reduction="none")
         total = total + (distance * counted).sum() / (counted.sum() * x_BTC.shape[2])
     return total
 
@@ -132,6 +155,12 @@ def reconstruction_mm(model: nn.Module, samples: Sequence[Shown], normalisation:
         there, again = normalisation.back(sample.x), normalisation.back(row[: len(sample.x)])
         errors.append(np.linalg.norm((again - again[:, :1]) - (there - there[:, :1]), axis=2).mean(1))
     return 1e3 * float(np.concatenate(errors).mean())
+
+
+def like_scale(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
+    """Fit the scales of a new model to motions [T, C]."""
+    views = [Views.plain(model.config.parents)(torch.from_numpy(x)[None]) for x in motions]
+    model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*views, strict=True)))
 
 
 @torch.no_grad()
@@ -207,41 +236,37 @@ def recogniser_loss(
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
     words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
     features, described = model(x_BTC, lengths_B, words, mask)
-    features, described = MotionFeatures(*(f.float() for f in features)), described.float()
-    frozen, labels = (normalize(torch.from_numpy(texts.pooled(t)).to(device)) for t in (captions, actions))
+    features, described = [feature.float() for feature in features], described.float()
+    units = [normalize(feature, dim=1) for feature in features]
+    frozen, labels = (normalize(torch.from_numpy(texts.pooled(t)).to(device), dim=1) for t in (captions, actions))
     same = torch.tensor([[a == b for b in actions] for a in actions], device=device)
-    recognised = info_nce(features.fused, labels, same, 0.4)
-    streams = features[1:]
+
+    def told_apart(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """InfoNCE of all streams together, and the mean of each."""
+        fused, *streams = (info_nce(unit, texts_BF, alike_BB, temperature) for unit in units)
+        return fused, torch.stack(streams).mean()
+
+    fused, streams = told_apart(labels, same, 0.4)
     if loss == "released":
-        return recognised / 2
-    recognised = recognised + torch.stack([info_nce(stream, labels, same, 0.4) for stream in streams]).mean()
-    alike = frozen @ frozen.T > 0.8
-    told = info_nce(features.fused, described, alike, 0.1)
-    told = told + torch.stack([smooth_l1_loss(feature, described) for feature in features]).mean()
-    told = told + torch.stack([info_nce(stream, described, alike, 0.1) for stream in streams]).mean()
-    return told + recognised / 2
-
-
-def info_nce(a_BF: Tensor, b_BF: Tensor, alike_BB: Tensor, temperature: float) -> Tensor:
-    """Symmetric cross-entropy of cosines, row i of one belonging to row i of the other; pairs that are alike are no
-    negatives."""
-    own = torch.eye(len(a_BF), dtype=torch.bool, device=a_BF.device)
-    cosine = normalize(a_BF, dim=1) @ normalize(b_BF, dim=1).T / temperature
-    cosine = cosine.masked_fill(alike_BB & ~own, -torch.inf)
-    target = torch.arange(len(a_BF), device=a_BF.device)
-    return (cross_entropy(cosine, target) + cross_entropy(cosine.T, target)) / 2
+        return fused / 2
+    recognised = fused + streams
+    fused, streams = told_apart(normalize(described, dim=1), frozen @ frozen.T > 0.8, 0.1)
+    near = torch.stack([smooth_l1_loss(feature, described) for feature in features]).mean()
+    return fused + near + streams + recognised / 2
 
 
 @torch.no_grad()
 def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int = 32) -> dict[str, float]:
-    """Percent of descriptions whose motion is the nearest of a batch's, and of motions whose label is the nearest."""
+    """Percent of descriptions that find a motion of their action first, in batches, and of motions that find their
+    label; nothing without samples.
+    """
     assert isinstance(model, MotionRecognizer)
     model.eval()
     device = next(model.parameters()).device
     labels = sorted({sample.action for sample in samples})
     names = normalize(torch.from_numpy(texts.pooled(labels)).to(device))
     first, right = [], []
-    for begin in range(0, len(samples) - batch + 1, batch):
+    for begin in range(0, len(samples), batch):
         part = samples[begin : begin + batch]
         x_BTC, lengths_B = padded([sample.x for sample in part], device)
         words, mask = (torch.from_numpy(a).to(device) for a in texts.words([sample.caption for sample in part]))
@@ -250,7 +275,7 @@ def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int =
         first += [part[i].action == sample.action for i, sample in zip(nearest.tolist(), part, strict=True)]
         said = (normalize(features.fused) @ names.T).argmax(1).tolist()
         right += [labels[i] == sample.action for i, sample in zip(said, part, strict=True)]
-    return {"action_r1": 100 * float(np.mean(first)), "label_top1": 100 * float(np.mean(right))}
+    return {"action_r1": 100 * float(np.mean(first)), "label_top1": 100 * float(np.mean(right))} if samples else {}
 
 
 # the evaluator

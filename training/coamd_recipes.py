@@ -20,7 +20,7 @@ from ..runtime.errors import InputError
 from ..runtime.text import TextEncoder
 from . import coamd
 from .captions import mirrored
-from .coamd import Motions, Normalisation, Shown
+from .coamd import Motions, Normalisation, Shown, Views
 from .loop import LoopConfig
 from .metrics.evaluator import Evaluator, full, small
 from .models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
@@ -105,7 +105,11 @@ class Data:
 
 def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config = SIZES[recipe.size].autoencoder
-    checked = data.checked(64)
+    checked, model = data.checked(64), AutoEncoder(config)
+    views = Views.plain(config.parents)
+    if recipe.size == "small":
+        coamd.like_scale(model, [sample.x for sample in data.motions(1).batch(0, 512)])
+        views = Views.alike(model)
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, AutoEncoder)
@@ -113,11 +117,11 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
         coamd.standardise(model, [sample.x for sample in shown])
 
     return Job(
-        model=AutoEncoder(config),
+        model=model,
         task=data.motions(recipe.loop.seed, coamd.WINDOW),
         about=data.about(config),
         validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalisation)},
-        loss=partial(coamd.reconstruction_loss, config.parents),
+        loss=partial(coamd.reconstruction_loss, views),
         finish=finish,
     )
 
@@ -181,7 +185,7 @@ JOBS: dict[str, Callable[[CoamdRecipe, Path, Data], Job]] = {
     "coamd-evaluator": evaluator_job,
 }
 LOOPS = {
-    "coamd-ae": LoopConfig(steps=4000, batch=64, lr=1e-3, weight_decay=0.0, warmup=0.05, ema=0.995),
+    "coamd-ae": LoopConfig(steps=8000, batch=32, lr=1e-3, weight_decay=0.0, warmup=0.05, ema=0.995),
     "coamd-mar": LoopConfig(steps=3000, batch=64, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.995),
     "coamd-generator": LoopConfig(steps=12000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
     "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.99),

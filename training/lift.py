@@ -6,6 +6,7 @@ Shapes: T time, V joints. Metres, y up, the camera looks along z.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,10 +14,16 @@ from ..runtime.skeleton import Layout
 from .clips import REACH_M
 
 KINECT, SMPL = Layout.load("kinect20"), Layout.load("smpl22")
-CUTOFF_HZ = 4.0  # half of a movement's amplitude passes; a punch has hardly any above 3 Hz, a tracker's noise has
-FLOOR_HZ = 1.0  # what is slower than this in the height of the lower foot is the sensor's, not a jump
+CUTOFF_HZ = 3.0  # half the amplitude passes there. A punch or a clap keeps its reach and nine tenths of its speed
+FLOOR_HZ = (
+    2.5  # what is slower than this in the height of the lower foot is the sensor's or a knee that bends, not a jump
+)
 NOISE_M = 0.08  # a residual of so much halves a sample's weight
 JUMP_M = 0.35  # a joint so far from where it is in the two frames before and after has jumped
+BLOCK = 16  # samples
+CROSSED_M, CROSSED_SHARE = 0.12, 0.3  # ankles so far on each other's side for so much of a clip
+FASTEST = 12.0  # m/s; a kick's foot reaches 10
+LOWEST_M = 1.0  # of a head at its highest; who sits down was 1.1 m tall at least
 PLAY = 0.15  # a limb may differ so much from the mean body's
 
 # The mean body of the mocap sets, metres; x to the left, y up, z forward. From the middle of the hips:
@@ -34,6 +41,8 @@ LENGTHS = {
     "hip": 0.11, "knee": 0.41, "ankle": 0.42, "foot": 0.117, "spine1": 0.12, "spine2": 0.06, "spine3": 0.06,
     "neck": 0.20, "head": 0.085, "collar": 0.165, "shoulder": 0.105, "elbow": 0.265, "wrist": 0.215,
 }  # fmt: skip
+MEAN_LENGTH = np.array([LENGTHS.get(name.removeprefix("left_").removeprefix("right_"), 0) for name in SMPL.joints])
+MIRROR = list(SMPL.mirror)
 RAISED_M = (0.12, 0.35)  # an ankle so high: below, the sole is flat; above, it stands at right angles to the shin
 
 
@@ -42,9 +51,26 @@ def lift(joints: np.ndarray, fps: float, rate_hz: float) -> np.ndarray:
 
     Joints out of reach or that jump are replaced, the motion is smoothed without delay, each joint that Kinect lacks
     is put where anatomy has it, and every bone gets one length for the whole clip: its median there, left and right
-    alike, within `PLAY` of the mean body's.
+    alike, within `PLAY` of the mean body's. Kinect takes everybody to face it: who turns their back has their sides
+    exchanged.
     """
-    return _on_floor(_with_feet(_rebuilt(_posed(smoothed(joints, fps, rate_hz)))), rate_hz)
+    seen = smoothed(joints, fps, rate_hz)
+    if _from_behind(seen, rate_hz):
+        seen = seen[:, list(KINECT.mirror)]
+    return _on_floor(_with_feet(_rebuilt(_posed(seen))), rate_hz)
+
+
+def plausible(joints: np.ndarray, rate_hz: float) -> bool:
+    """Whether a lifted clip [T, 22, 3] can be a person's motion.
+
+    Where tracking failed, legs cross, joints fly or the body folds up.
+    """
+    hips, ankles = [[SMPL.joints.index(f"{side}_{part}") for side in ("left", "right")] for part in ("hip", "ankle")]
+    across = _unit((joints[:, hips[0]] - joints[:, hips[1]]) * [1, 0, 1])
+    apart = ((joints[:, ankles[0]] - joints[:, ankles[1]]) * across).sum(1)
+    speed = np.linalg.norm(np.diff(joints, axis=0), axis=2).max() * rate_hz
+    tall = np.quantile(joints[:, SMPL.joints.index("head"), 1] - joints[..., 1].min(1), 0.9)
+    return bool((apart < -CROSSED_M).mean() < CROSSED_SHARE and speed < FASTEST and tall > LOWEST_M)
 
 
 def levelling(clips: Sequence[np.ndarray]) -> np.ndarray:
@@ -56,35 +82,51 @@ def levelling(clips: Sequence[np.ndarray]) -> np.ndarray:
     found = []
     for joints in clips:
         up = joints[:, neck] - joints[:, ankles].mean(1)
+        up = up[np.isfinite(up).all(1)]
         tall = np.linalg.norm(up, axis=1)
-        found.append(up[tall >= np.quantile(tall, 0.6)])
+        if len(up):
+            found.append(up[tall >= np.quantile(tall, 0.6)])
+    if not found:
+        return np.eye(3)
     return _turn_onto(_unit(np.median(np.concatenate(found), 0)), np.array([0.0, 1.0, 0.0]))
 
 
 def smoothed(joints: np.ndarray, fps: float, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) -> np.ndarray:
-    """Joints [T, V, 3] resampled to `rate_hz`, outliers replaced, smoothed without delay.
+    """Joints [T, V, 3] resampled to `rate_hz`, outliers replaced, smoothed without delay: [T', V, 3].
 
-    The result x minimises  sum_t w_t |(A x)_t - y_t|^2 + l |D x|^2  for every joint, with A the linear interpolation
-    at the times of the samples y and D the second difference: a low-pass 1 / (1 + (f / cutoff)^4) of zero phase
-    (Whittaker 1923; Eilers 2003). The weights w fall with the residual, twice re-estimated.
+    A sample that the smooth curve misses by a distance r is drawn to it by 1 - 1 / (1 + (r / NOISE_M)^2), and the
+    curve is laid anew.
     """
     T, V, _ = joints.shape
-    frames = max(2, round((T - 1) * rate_hz / fps) + 1)
-    at = np.linspace(0, frames - 1, T)
-    A = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(frames)))  # [T, frames]
-    D = np.diff(np.eye(frames), 2, axis=0)
-    stiffness = fps / rate_hz / (2 * np.sin(np.pi * min(cutoff_hz / rate_hz, 0.5))) ** 4 * D.T @ D
-    stiffness = stiffness + 1e-9 * np.eye(frames)
     missing = _outliers(joints)
-    seen = _filled(joints, missing)
-    trust = np.where(missing, 0.02, 1.0)  # [T, V]
-    weights = trust
-    for _ in range(3):
-        normal = np.einsum("ti,tv,tj->vij", A, weights, A, optimize=True) + stiffness
-        fitted = np.linalg.solve(normal, np.einsum("ti,tv,tvc->vic", A, weights, seen, optimize=True))
-        residual = np.linalg.norm(np.einsum("ti,vic->tvc", A, fitted) - seen, axis=2)
-        weights = trust / (1 + (residual / NOISE_M) ** 2)
-    return fitted.transpose(1, 0, 2)
+    beyond = ((0, -T % BLOCK), (0, 0), (0, 0))  # few lengths, few matrices
+    seen = np.pad(_filled(joints, missing), beyond, "reflect", reflect_type="odd")
+    trust = np.where(np.pad(missing, beyond[:2]), 0.05, 1.0)
+    smoother, i, share = _smoother(len(seen), fps, rate_hz, cutoff_hz)
+    drawn = seen
+    for _ in range(4):
+        fitted = (smoother @ drawn.reshape(len(seen), -1)).reshape(-1, V, 3)
+        at_samples = fitted[i] * (1 - share) + fitted[i + 1] * share
+        residual = seen - at_samples
+        weight = trust / (1 + np.einsum("tvc,tvc->tv", residual, residual) / NOISE_M**2)
+        drawn = at_samples + weight[..., None] * residual
+    return fitted[: int((T - 1) * rate_hz / fps + 1e-6) + 1]
+
+
+@lru_cache(maxsize=512)
+def _smoother(T: int, fps: float, rate_hz: float, cutoff_hz: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The matrix [T', T] from samples y to the x that minimises  |A x - y|^2 + l |D x|^2, and A as index and share.
+
+    A interpolates between frames i and i + 1 at the times of the samples, D is the second difference: a low-pass
+    1 / (1 + (f / cutoff)^4) of zero phase (Whittaker 1923; Eilers 2003).
+    """
+    at = np.arange(T) * rate_hz / fps
+    frames = int(at[-1]) + 2
+    A = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(frames)))
+    D = np.diff(np.eye(frames), 2, axis=0)
+    stiffness = fps / rate_hz / (2 * np.sin(np.pi * min(cutoff_hz / rate_hz, 0.5))) ** 4
+    i = at.astype(int)
+    return np.linalg.solve(A.T @ A + stiffness * D.T @ D, A.T), i, (at - i)[:, None, None]
 
 
 def _outliers(joints: np.ndarray) -> np.ndarray:
@@ -113,6 +155,18 @@ def _filled(joints: np.ndarray, missing: np.ndarray) -> np.ndarray:
             local[gaps, c] = np.interp(gaps, seen, local[seen, c])
         joints[:, v] = local + base
     return joints
+
+
+def _from_behind(joints: np.ndarray, rate_hz: float) -> bool:
+    """Whether knees and elbows bend, and the steps go, away from where a person of kinect20 is said to face."""
+    at = {name: joints[:, i] for i, name in enumerate(KINECT.joints)}
+    across = sum(at[f"left_{part}"] - at[f"right_{part}"] for part in ("hip", "shoulder"))
+    ahead = _unit(np.cross(across * [1, 0, 1], [0, 1, 0]))
+    knees = sum(at[f"{s}_knee"] - (at[f"{s}_hip"] + at[f"{s}_ankle"]) / 2 for s in ("left", "right")) / 2
+    wrists = sum(at[f"{s}_wrist"] - at[f"{s}_elbow"] for s in ("left", "right")) / 2
+    step = np.diff(at["pelvis"], axis=0, append=at["pelvis"][-1:]) * rate_hz
+    knee_m, wrist_m, speed = ((part * ahead).sum(1).mean() for part in (knees, wrists, step))
+    return bool(np.clip(knee_m / 0.02, -2, 2) + wrist_m / 0.033 + speed / 0.3 < -3)
 
 
 def _posed(joints: np.ndarray) -> np.ndarray:
@@ -144,13 +198,15 @@ def _posed(joints: np.ndarray) -> np.ndarray:
 
 def _rebuilt(posed: np.ndarray) -> np.ndarray:
     """The same directions of bones from the pelvis outwards, every bone as long in every frame."""
-    bone = {j: posed[:, j] - posed[:, parent] for j, parent in SMPL.edges}
-    median = {j: np.median(np.linalg.norm(bone[j], axis=1)) for j in bone}
+    parents = [max(parent, 0) for parent in SMPL.parents]
+    bones = posed - posed[:, parents]
+    lengths = np.linalg.norm(bones, axis=2)
+    median = np.median(lengths, axis=0)
+    median = np.clip((median + median[MIRROR]) / 2, (1 - PLAY) * MEAN_LENGTH, (1 + PLAY) * MEAN_LENGTH)
+    bones *= (median / np.maximum(lengths, 1e-6))[..., None]
     rebuilt = posed.copy()
     for j, parent in SMPL.edges:  # parents come before children
-        mean = LENGTHS[SMPL.joints[j].removeprefix("left_").removeprefix("right_")]
-        length = np.clip((median[j] + median[SMPL.mirror[j]]) / 2, (1 - PLAY) * mean, (1 + PLAY) * mean)
-        rebuilt[:, j] = rebuilt[:, parent] + length * _unit(bone[j])
+        rebuilt[:, j] = rebuilt[:, parent] + bones[:, j]
     return rebuilt
 
 

@@ -21,9 +21,9 @@ from ...runtime.backends import Backend
 from ...runtime.bundle import Bundle, write_bundle
 from ...runtime.errors import LayoutError, MotionError
 from ...runtime.manifest import MANIFEST, WEIGHTS
+from ...runtime.progress import Bar
 from ...runtime.recognizer import Recognizer
 from ...runtime.skeleton import Layout, layouts
-from ...runtime.progress import Bar
 from .contenders import all_at_once, config, network_step, one_by_one
 from .parity import TOLERANCE
 from .timing import Call, in_turns, timed

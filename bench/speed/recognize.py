@@ -22,8 +22,8 @@ from ...runtime import backends
 from ...runtime.backends import Backend
 from ...runtime.bundle import Bundle
 from ...runtime.errors import MotionError
-from ...runtime.recognizer import Recognizer
 from ...runtime.progress import Bar
+from ...runtime.recognizer import Recognizer
 from . import contenders
 from .environment import environment, one_core
 from .floor import floor

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...runtime.recognizer import Decision, Recognizer
 from ...runtime.progress import Bar
+from ...runtime.recognizer import Decision, Recognizer
 from .environment import environment, one_core, resident_bytes
 from .timing import percentiles
 from .traffic import samples, traffic

@@ -8,6 +8,7 @@ import typer
 from ..bundle import Bundle, bundled
 from ..doctor import doctor
 from ..errors import BundleError
+from ..manifest import Manifest, RecognitionManifest
 
 
 def show_doctor(as_json: bool) -> None:
@@ -35,25 +36,24 @@ def show_models(as_json: bool) -> None:
         if "error" in row:
             typer.echo(f"{row['name']}: {row['error']}")
             continue
-        typer.echo(
-            f"{row['name']}: {row['task']}, {row['labels']} labels, {row['layout']} at {row['fps']:g} Hz, "
-            f"{row['megabytes']:.1f} MB\n  licence: {row['license']}"
-        )
+        what = f"{row['labels']} labels, {row['layout']} at {row['fps']:g} Hz, " if "labels" in row else ""
+        typer.echo(f"{row['name']}: {row['task']}, {what}{row['megabytes']:.1f} MB\n  licence: {row['license']}")
 
 
 def _describe(name: str) -> dict[str, Any]:
     try:
-        bundle = Bundle.load(name)
+        bundle = Bundle.load(name, Manifest)
     except BundleError as error:
         return {"name": name, "error": str(error)}
     manifest = bundle.manifest
+    specific: dict[str, Any] = {}
+    if isinstance(manifest, RecognitionManifest):
+        specific = {"layout": manifest.layout, "fps": manifest.fps, "labels": len(manifest.labels)}
     return {
         "name": name,
         "task": manifest.task,
         "license": manifest.license,
-        "layout": manifest.layout,
-        "fps": manifest.fps,
-        "labels": len(manifest.labels),
+        **specific,
         "megabytes": sum(entry.size for entry in manifest.files.values()) / 1e6,
         "sha256": bundle.sha256,
     }

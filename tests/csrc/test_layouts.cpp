@@ -30,7 +30,8 @@ void layouts_are_built_in() {
 
 void every_layout_is_sound() {
   for (const std::string name :
-       {"bandai", "cmu31", "coco17", "core15", "kinect20", "mediapipe33", "ntu25", "openpose18", "smpl22"}) {
+       {"bandai", "cmu31", "coco17", "core15", "kinect20", "kit21", "mediapipe33", "ntu25", "openpose18",
+        "smpl22"}) {
     const auto& layout = find_layout(name);
     const int V = static_cast<int>(layout.joints.size());
     CHECK(layout.parents.size() == layout.joints.size() && layout.neighbours.size() == layout.joints.size());

@@ -58,7 +58,7 @@ def follow(recognizer: Recognizer, moments: list[Moment]) -> Iterator[Decision]:
         yield from recognizer.evict(moment.t)
 
 
-@pytest.mark.parametrize("name", bundled())
+@pytest.mark.parametrize("name", bundled("recognition"))
 def test_native_decides_as_onnx_does_with_gaps_people_and_resets(name: str, moments: list[Moment]) -> None:
     native, onnx = (Recognizer.load(name, backend=backend) for backend in ("native", "onnx"))
     decided = 0
@@ -71,7 +71,7 @@ def test_native_decides_as_onnx_does_with_gaps_people_and_resets(name: str, mome
     assert native.counters["lost"] + native.counters["resets"] > 5
 
 
-@pytest.mark.parametrize("name", bundled())
+@pytest.mark.parametrize("name", bundled("recognition"))
 def test_native_logits_and_features_are_those_of_onnx(name: str, moments: list[Moment]) -> None:
     both = [backends.create(backend, Bundle.load(name)).streams(4) for backend in ("native", "onnx")]
     frames = 0

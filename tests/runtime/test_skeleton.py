@@ -41,6 +41,7 @@ def test_the_known_layouts():
         "coco17": 17,
         "core15": 15,
         "kinect20": 20,
+        "kit21": 21,
         "mediapipe33": 33,
         "ntu25": 25,
         "openpose18": 18,

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.runtime.progress import Bar
 from motionrt.bench.speed import contenders, environment, floor, growth, parity, plot, recognize
 from motionrt.bench.speed.traffic import samples as shipped
 from motionrt.runtime import backends
 from motionrt.runtime.bundle import Bundle
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import InputError, MotionError
+from motionrt.runtime.progress import Bar
 from motionrt.runtime.recognizer import Recognizer
 
 SMALL = replace(

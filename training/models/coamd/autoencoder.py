@@ -67,6 +67,41 @@ class Level(nn.Module):
         return x_BTC
 
 
+class Scales(nn.Module):
+    """Brings what the networks see and make to a like scale: a pose is small beside the way that people walk.
+
+    Attributes:
+        mix: [C, C], from what the decoder makes, the root's place and offsets from it, to normalised joints.
+        unmix: its inverse. bone, motion: [C], deviations of those views.
+    All are 1 in the published model, which has no such thing.
+    """
+
+    mix: Tensor
+    unmix: Tensor
+    bone: Tensor
+    motion: Tensor
+
+    def __init__(self, coordinates: int):
+        super().__init__()
+        for name in ("mix", "unmix"):
+            self.register_buffer(name, torch.eye(coordinates))
+        for name in ("bone", "motion"):
+            self.register_buffer(name, torch.ones(coordinates))
+
+    @torch.no_grad()
+    def fit(self, x_NC: Tensor, bone_NC: Tensor, motion_NC: Tensor) -> None:
+        """Choose them for frames of normalised joints, the root first, and of their other views."""
+        offset_NC = x_NC - x_NC[:, :3].repeat(1, x_NC.shape[1] // 3)
+        deviation = torch.cat([x_NC[:, :3].std(0), offset_NC[:, 3:].std(0).clamp(min=1e-3)])
+        mix = torch.diag(deviation)
+        for place in range(3, len(mix)):
+            mix[place % 3, place] = deviation[place % 3]
+        self.mix.copy_(mix)
+        self.unmix.copy_(torch.linalg.inv(mix.double()))
+        for scale, view in ((self.bone, bone_NC), (self.motion, motion_NC)):
+            scale.copy_(view.std(0).clamp(min=1e-3))
+
+
 class Encoder(nn.Module):
     """Stems of joints, bones and motion, averaged, then two levels down."""
 
@@ -78,11 +113,11 @@ class Encoder(nn.Module):
         self.levels = nn.ModuleList(Level(config, conv) for conv in down)
         self.out = Conv(config.width, config.latent, 3, padding=1)
 
-    def forward(self, x_BTC: Tensor, lengths_B: Tensor | None) -> Tensor:
+    def forward(self, x_BTC: Tensor, lengths_B: Tensor | None, scales: Scales) -> Tensor:
         mask = mask_of(lengths_B, x_BTC.shape[1])
         x_BTC = x_BTC * mask
-        h = self.joint(x_BTC) + self.bone(bones(x_BTC, self.parents)) + self.motion(motion(x_BTC) * mask)
-        h = relu(h / 3)
+        h = self.joint(x_BTC @ scales.unmix) + self.bone(bones(x_BTC, self.parents) / scales.bone)
+        h = relu((h + self.motion(motion(x_BTC) * mask / scales.motion)) / 3)
         for k, level in enumerate(self.levels):
             h = level.get_submodule("resample")(h * mask)
             mask = mask_of(lengths_B, h.shape[1], 2 ** (k + 1))
@@ -126,17 +161,18 @@ class AutoEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.scales = Scales(config.coordinates)
         # of the tokens that the encoder makes; 0 and 1 in the published model, which does not normalise them
         self.register_buffer("shift", torch.zeros(config.latent))
         self.register_buffer("scale", torch.ones(config.latent))
 
     def encode(self, x_BTC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Normalised joints [B, T, C], T a multiple of 4, lengths in frames -> tokens [B, T/4, D]."""
-        return (self.encoder(x_BTC, lengths_B) - self.shift) / self.scale
+        return (self.encoder(x_BTC, lengths_B, self.scales) - self.shift) / self.scale
 
     def decode(self, z_BLD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         """Tokens [B, L, D], lengths in frames -> normalised joints [B, 4L, C]."""
-        return self.decoder(z_BLD * self.scale + self.shift, lengths_B)
+        return self.decoder(z_BLD * self.scale + self.shift, lengths_B) @ self.scales.mix
 
     def forward(self, x_BTC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
         return self.decode(self.encode(x_BTC, lengths_B), lengths_B)

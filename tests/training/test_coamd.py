@@ -1,0 +1,342 @@
+"""CoAMD's training: what the networks are shown, their losses, and every recipe from beginning to end."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from motionrt.runtime.errors import InputError  # noqa: E402
+from motionrt.runtime.motion import Motion  # noqa: E402
+from motionrt.runtime.skeleton import Layout  # noqa: E402
+from motionrt.runtime.text import TextEncoder  # noqa: E402
+from motionrt.training import coamd  # noqa: E402
+from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
+from motionrt.training.models.coamd import (  # noqa: E402
+    AutoEncoder,
+    AutoEncoderConfig,
+    Generator,
+    GeneratorConfig,
+    MotionRecognizer,
+    MotionRecognizerConfig,
+)
+from motionrt.training.models.coamd.streams import SMPL22  # noqa: E402
+from motionrt.training.motions import Balanced, MotionClip, load_motions  # noqa: E402
+from motionrt.training.recipes import train  # noqa: E402
+from motionrt.training.texts import Texts  # noqa: E402
+
+from .clip_folder import take, write_set  # noqa: E402
+
+CPU = torch.device("cpu")
+RECIPES = ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator")
+SHORT = {"steps": "4", "batch": "4", "precision": "no", "checkpoint_every": "2", "validate_every": "4", "subset": "64"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
+    """72 mocap clips of three actions and 16 Kinect clips, made of the recordings that ship with the package."""
+    folder = tmp_path_factory.mktemp("motions")
+    smpl22, kinect20 = Layout.load("smpl22"), Layout.load("kinect20")
+    bandai, kinect = [], []
+    for content, sample in (("bow", 0), ("run", 1), ("wave-right-hand", 2)):
+        for style in ("normal", "happy"):
+            for number in range(1, 13):
+                record = {"content": content, "style": style, "take": number, "set": 2}
+                record["id"] = f"{content} {style} {number}"
+                bandai.append((take(samples[sample].joints, len(bandai)), record))
+    for action, sample in (("walk around", 3), ("high arm wave", 2)):
+        for subject in range(1, 9):
+            source = "nw-ucla" if action == "walk around" else "msr-action3d"
+            record = {"ds": source, "action": action, "subject": subject, "rep": 0, "view": 1, "fps": 20}
+            joints = np.einsum("vw,twc->tvc", kinect20.map_from(smpl22), take(samples[sample].joints, len(kinect)))
+            kinect.append((joints, record))
+    write_set(folder, "bandai22", smpl22, bandai, fps=20)
+    write_set(folder, "kinect20", kinect20, kinect)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> list[MotionClip]:
+    return load_motions(folder)
+
+
+@pytest.fixture(scope="module")
+def motions(clips: list[MotionClip]) -> Motions:
+    return Motions(clips=Balanced(clips=clips, seed=0), normalisation=Normalisation.of(clips))
+
+
+@pytest.fixture(scope="module")
+def texts(clips: list[MotionClip]) -> Texts:
+    captions = {text for clip in clips for text in (*clip.captions, clip.action)}
+    from motionrt.training.captions import mirrored
+
+    return Texts(sorted(captions | {mirrored(text) for text in captions}), TextEncoder.load("text"))
+
+
+def test_normalised_joints_have_mean_zero_and_deviation_one(clips: list[MotionClip]) -> None:
+    normalisation = Normalisation.of(clips)
+    x = np.concatenate([normalisation(clip.joints) for clip in clips])
+    assert np.abs(x.mean(0)).max() < 1e-3 and np.abs(x.std(0) - 1).max() < 1e-3
+    back = normalisation.back(normalisation(clips[0].joints))
+    assert np.abs(back - clips[0].joints).max() < 1e-5
+
+
+def test_a_batch_is_the_same_whenever_it_is_drawn(motions: Motions) -> None:
+    one, again, other = motions.batch(3, 8), motions.batch(3, 8), motions.batch(4, 8)
+    for a, b in zip(one, again, strict=True):
+        assert np.array_equal(a.x, b.x) and (a.caption, a.seed) == (b.caption, b.seed)
+    assert any(a.caption != b.caption for a, b in zip(one, other, strict=True))
+    assert {sample.quality for step in range(4) for sample in motions.batch(step, 8)} == {0, 1}
+    assert all(len(sample.x) % 4 == 0 for sample in one)
+
+
+def test_a_window_keeps_its_place_in_the_motion(motions: Motions, clips: list[MotionClip]) -> None:
+    window = replace(motions, frames=16)
+    run = next(clip for clip in clips if clip.action == "run")
+    ways = []
+    for seed in range(20):
+        shown = window.show(run, np.random.default_rng(seed))
+        assert len(shown.x) == 16
+        ways.append(float(np.hypot(*window.normalisation.back(shown.x)[0, 0, [0, 2]])))
+    assert max(ways) > 1, "somewhere on the way, not always at the origin"
+
+
+class Identity(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.none = nn.Parameter(torch.zeros(()))  # tells where it lies
+
+    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
+        return x + self.off * (torch.arange(x.shape[1]) >= lengths[:, None])[:, :, None] + self.error
+
+    off, error = 0.0, 0.0
+
+
+def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: Motions) -> None:
+    views, samples, model = Views.plain(SMPL22), motions.batch(0, 4), Identity()
+    loss = partial(coamd.reconstruction_loss, views)
+    assert loss(model, samples, CPU) == 0
+    model.off = 100.0
+    assert loss(model, samples, CPU) == 0, "padding does not count"
+    model.off, model.error = 0.0, 0.5
+    assert float(loss(model, samples, CPU)) == pytest.approx(0.5 * 0.5**2), "joints; bones and motion are the same"
+
+
+def test_reconstruction_is_measured_in_millimetres_from_the_pelvis(motions: Motions) -> None:
+    samples, model = motions.batch(0, 4), Identity()
+    assert coamd.reconstruction_mm(model, samples, motions.normalisation) < 1e-3
+    shift = torch.zeros(66)
+    shift[3::3] = torch.from_numpy(0.01 / motions.normalisation.std)[3::3]  # all joints but the pelvis, 10 mm along x
+    model.error = shift
+    assert coamd.reconstruction_mm(model, samples, motions.normalisation) == pytest.approx(10 * 21 / 22, rel=1e-3)
+
+
+def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: Motions) -> None:
+    model = AutoEncoder(AutoEncoderConfig(width=12, latent=6))
+    shown = [sample.x for sample in motions.batch(0, 64)]
+    coamd.like_scale(model, shown)
+    x = torch.from_numpy(np.concatenate(shown))
+    made = x @ model.scales.unmix
+    torch.testing.assert_close(made.std(0), torch.ones(66), atol=0.2, rtol=0)
+    torch.testing.assert_close(made @ model.scales.mix, x, atol=1e-4, rtol=1e-4)
+    _, *views = zip(*(Views.alike(model)(torch.from_numpy(clip)[None]) for clip in shown), strict=True)
+    for view, scale in zip(views, (model.scales.bone, model.scales.motion), strict=True):
+        moving = scale > 2e-3
+        torch.testing.assert_close(
+            torch.cat(view, 1)[0].std(0)[moving], torch.ones(int(moving.sum())), atol=0.2, rtol=0
+        )
+
+
+def test_tokens_are_standardised(motions: Motions) -> None:
+    torch.manual_seed(0)
+    model = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
+    shown = [sample.x for sample in motions.batch(0, 16)]
+    coamd.standardise(model, shown)
+    x, lengths = padded(shown)
+    tokens = model.encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    torch.testing.assert_close(tokens.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(tokens.std(0), torch.ones(6), atol=1e-3, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def flow(texts: Texts) -> Callable[..., Tensor]:
+    torch.manual_seed(0)
+    autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
+    return partial(coamd.flow_loss, autoencoder, texts)
+
+
+def generator(**changes: Any) -> Generator:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"latent": 6, "text": 384, "width": 16, "depth": 1, "heads": 2, "head_width": 12}
+    return Generator(GeneratorConfig(**settings, head_depth=1, qualities=2, **changes)).eval()
+
+
+def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..., Tensor], motions: Motions) -> None:
+    model, samples = generator(), motions.batch(0, 16)
+    found = flow(16, model, samples, CPU).item()
+    x, lengths = padded([sample.x for sample in samples])
+    tokens = flow.args[0].encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    assert found == pytest.approx(1 + float(tokens.pow(2).mean()), rel=0.15), "noise and token, squared"
+    assert found == float(flow(16, model, samples, CPU)), "the same samples have the same noise"
+    twin = generator(objective="ddpm")
+    assert float(flow(16, twin, samples, CPU)) == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
+
+
+def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Motions) -> None:
+    model, samples = generator(), motions.batch(0, 1) * 4
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    before = float(flow(4, model, samples, CPU))
+    for step in range(150):
+        again = [replace(sample, seed=4 * step + k) for k, sample in enumerate(samples)]
+        optimizer.zero_grad()
+        flow(4, model, again, CPU).backward()
+        optimizer.step()
+    assert float(flow(4, model, samples, CPU)) < 0.7 * before
+    assert model.mask.grad is not None and model.mask.grad.any(), "what stands for a masked token is learnt"
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> MotionRecognizer:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"patch": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16, "feature": 384}
+    config = MotionRecognizerConfig(**settings, words="features", text=384, timestep=False)
+    return MotionRecognizer(config).eval()
+
+
+def test_released_the_recogniser_is_trained_on_labels_alone(
+    recognizer: MotionRecognizer, motions: Motions, texts: Texts
+) -> None:
+    samples = motions.batch(0, 8)
+    for loss, told in (("released", False), ("full", True)):
+        recognizer.zero_grad()
+        coamd.recogniser_loss(texts, loss, recognizer, samples, CPU).backward()
+        heard = any(p.grad is not None and p.grad.any() for p in recognizer.text.parameters())
+        assert heard == told, "descriptions teach the text tower, labels do not"
+
+
+def test_clips_of_one_action_are_no_negatives(recognizer: MotionRecognizer, motions: Motions, texts: Texts) -> None:
+    one = motions.batch(0, 1)[0]
+    same = [replace(one, x=one.x + 0.1 * k) for k in range(4)]
+    assert float(coamd.recogniser_loss(texts, "released", recognizer, same, CPU).detach()) == pytest.approx(0, abs=1e-6)
+    others = [sample for sample in motions.batch(1, 16) if sample.action != one.action][:2]
+    assert coamd.recogniser_loss(texts, "released", recognizer, [one, *others], CPU) > 0.1
+
+
+class Knows(MotionRecognizer):
+    """Has read the labels: the first coordinate of a motion is the number of its action."""
+
+    def __init__(self, names: Tensor):
+        nn.Module.__init__(self)
+        self.names = nn.Parameter(names)
+
+    def forward(self, x: Tensor, lengths: Tensor, words: Tensor, valid: Tensor | None = None) -> Any:
+        fused = self.names[x[:, 0, 0].long()]
+        return coamd_features(fused), words[:, 0]
+
+
+def coamd_features(fused: Tensor) -> Any:
+    from motionrt.training.models.coamd import MotionFeatures
+
+    return MotionFeatures(fused, fused, fused, fused)
+
+
+def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: Motions) -> None:
+    labels = sorted({sample.action for sample in motions.batch(0, 64)})
+    names = torch.from_numpy(texts.pooled(labels))
+    shown = [
+        Shown(x=np.full((4, 66), k % len(labels), np.float32), caption=labels[k % len(labels)],
+              action=labels[k % len(labels)], quality=0, seed=0)
+        for k in range(32)
+    ]  # fmt: skip
+    found = coamd.found(Knows(names), texts, shown)
+    assert found["label_top1"] == 100
+    assert coamd.found(Knows(names.roll(1, 0)), texts, shown)["label_top1"] == 0
+
+
+# recipes
+
+
+@pytest.fixture(scope="module")
+def autoencoder_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "coamd-ae"
+    return train("coamd-ae", {**SHORT, "data": str(folder), "run": str(run)})
+
+
+def start(recipe: str, folder: Path, autoencoder: Path, run: Path, **changes: str) -> Path:
+    others = {"autoencoder": str(autoencoder)} if recipe == "coamd-generator" else {}
+    return train(recipe, {**SHORT, "data": str(folder), "run": str(run), **others, **changes})
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_runs_and_resumes_to_the_same_loss(
+    recipe: str, folder: Path, autoencoder_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(recipe, folder, autoencoder_run, tmp_path / "whole")
+    batch = Motions.batch
+
+    def breaks(self: Motions, step: int, size: int) -> list[Shown]:
+        if step == 3:
+            raise KeyboardInterrupt
+        return batch(self, step, size)
+
+    monkeypatch.setattr(Motions, "batch", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        start(recipe, folder, autoencoder_run, tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = start(recipe, folder, autoencoder_run, tmp_path / "cut")
+    figures = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) for run in (whole, resumed)]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-4) and figures[0]["step"] == 4
+    one, other = (load_file(run / "model.safetensors") for run in (whole, resumed))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-6, rtol=1e-4, msg=name)
+    about = json.loads((whole / "recipe.json").read_text())
+    assert about["recipe"]["name"] == recipe and about["clips"] == 64 and len(about["mean"]) == 66
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("coamd-ae", {"size": "huge"}, "size=huge: expected small or xl"),
+        ("coamd-mar", {"loss": "half"}, "loss=half: expected full or released"),
+        ("coamd-generator", {"objective": "vae"}, "objective=vae: expected flow or ddpm"),
+        ("coamd-generator", {"repeats": "0"}, "repeats: expected a number above 0"),
+        (
+            "coamd-generator",
+            {"autoencoder": "nowhere"},
+            "nowhere: no recipe.json, expected the folder of a finished run",
+        ),
+        ("coamd-generator", {"subset": "8"}, "trained on other clips than these"),
+        ("coamd-ae", {"data": "nowhere"}, "nowhere: no clip set here"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(
+    folder: Path, autoencoder_run: Path, tmp_path: Path, recipe: str, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        start(recipe, **{"folder": folder, "autoencoder": autoencoder_run, "run": tmp_path / "run"} | settings)
+    assert "\n" not in str(refused.value) and not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_the_published_auto_encoder_takes_a_training_step() -> None:
+    from motionrt.training.models.coamd import SIZES
+
+    model = AutoEncoder(SIZES["xl"].autoencoder)
+    x = torch.randn(1, 64, 66)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    before = float(nn.functional.smooth_l1_loss(model(x), x))
+    for _ in range(3):
+        optimizer.zero_grad()
+        nn.functional.smooth_l1_loss(model(x), x).backward()
+        optimizer.step()
+    assert float(nn.functional.smooth_l1_loss(model(x), x).detach()) < before
