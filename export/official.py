@@ -6,15 +6,18 @@ its shape, and none besides but buffers that can be computed.
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from ..runtime.errors import InputError
@@ -34,6 +37,7 @@ from ..training.models.coamd.streams import KIT21_REFERENCE
 Names = dict[str, str]  # ours -> the official one
 Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig
 STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # where in the file the weights are
+RECIPES = {"ae": "coamd-ae", "coamd": "coamd-generator", "mar": "coamd-mar"}  # that train such a network
 MODELS: dict[str, Any] = {"ae": AutoEncoder, "coamd": Generator, "mar": MotionRecognizer}
 STREAMS = {"joint": "joint_encoder", "bone": "bone_encoder", "motion": "motion_encoder_stream"}
 
@@ -124,6 +128,24 @@ def official(model: AutoEncoder | Generator | MotionRecognizer) -> dict[str, Ten
     return found | buffers(model.config)
 
 
+def import_official(kind: str, checkpoint: Path, out: Path) -> None:
+    """Write the folder `out`, like that of a finished run, from an official checkpoint; nothing if it cannot be read.
+
+    Raises:
+        InputError: as `read_official`; unknown kind, or something is in the way.
+    """
+    if kind not in MODELS:
+        raise InputError(f"unknown kind {kind!r}, expected {', '.join(MODELS)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise InputError(f"{out}: is there already, expected a new or an empty folder")
+    model = read_official(kind, checkpoint)
+    source = {"checkpoint": checkpoint.name, "sha256": sha256(checkpoint.read_bytes()).hexdigest()}
+    about = {"recipe": {"name": RECIPES[kind], "size": "xl"}, "model": asdict(model.config), "official": source}
+    out.mkdir(parents=True, exist_ok=True)
+    save_file(model.state_dict(), out / "model.safetensors")
+    (out / "recipe.json").write_text(json.dumps(about, indent=1) + "\n")
+
+
 def read_official(kind: str, path: Path, size: Size | None = None) -> AutoEncoder | Generator | MotionRecognizer:
     """The network of an official checkpoint.
 
@@ -154,8 +176,8 @@ def read_official(kind: str, path: Path, size: Size | None = None) -> AutoEncode
         if key not in names.values() and key not in computed:
             raise InputError(f"{path}: {key} is not a key of this network")
     weights = {ours: state[theirs].float().reshape(shapes[ours].shape) for ours, theirs in names.items()}
-    if isinstance(config, AutoEncoderConfig):  # tokens are not normalised
-        weights |= {"shift": torch.zeros(config.latent), "scale": torch.ones(config.latent)}
+    if isinstance(config, AutoEncoderConfig):  # nothing is scaled
+        weights |= dict(AutoEncoder(replace(config, width=1)).named_buffers())
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 

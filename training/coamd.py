@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize, smooth_l1_loss
+from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 
 from .metrics.evaluator import Evaluator, info_nce
-from .models.coamd import AutoEncoder, Generator, MotionRecognizer
+from .models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
 from .models.coamd.autoencoder import STRIDE
 from .models.coamd.streams import bones, motion
 from .motions import Balanced, MotionClip
@@ -223,6 +223,20 @@ def flow_loss(
     text_BW = torch.from_numpy(text).to(device)
     found_ND = model(seen_BLD, text_BW, valid_BL, quality_B, wanted, x_ND, t_N)
     return (found_ND.float() - goal_ND).pow(2).mean()
+
+
+def length_estimator(texts: Texts, motions: Motions, steps: int, batch: int = 64) -> LengthEstimator:
+    """A network trained to tell how many tokens a description takes."""
+    estimator = LengthEstimator(texts.width)
+    optimizer = torch.optim.AdamW(estimator.parameters(), lr=1e-3)
+    for step in range(steps):
+        samples = motions.batch(step, batch)
+        logits = estimator(torch.from_numpy(texts.pooled([sample.caption for sample in samples])))
+        counts = torch.tensor([len(sample.x) // STRIDE for sample in samples])
+        optimizer.zero_grad()
+        cross_entropy(logits, counts).backward()
+        optimizer.step()
+    return estimator.eval()
 
 
 # the recogniser

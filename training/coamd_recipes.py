@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors.torch import load, save_file
 from torch import nn
 
 from ..runtime.errors import InputError
@@ -32,6 +32,7 @@ LICENCE = (
     "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
     "mocap.cs.cmu.edu and others, and Kinect data sets for research use"
 )
+LENGTH_STEPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -148,12 +149,17 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
 
+    def finish(model: nn.Module) -> None:
+        estimator = coamd.length_estimator(texts, data.motions(recipe.loop.seed), min(recipe.loop.steps, LENGTH_STEPS))
+        save_file(estimator.state_dict(), run / "length.safetensors")
+
     return Job(
         model=Generator(config),
         task=data.motions(recipe.loop.seed),
         about=data.about(config, text_sha256=encoder.sha256, autoencoder_sha256=sha256),
         validate=validate,
         loss=loss,
+        finish=finish,
     )
 
 
@@ -200,11 +206,11 @@ def text_encoder(recipe: CoamdRecipe) -> TextEncoder:
     return TextEncoder.load("text")
 
 
-def load_autoencoder(run: Path, normalisation: Normalisation) -> tuple[AutoEncoder, str]:
+def load_autoencoder(run: Path, normalisation: Normalisation | None = None) -> tuple[AutoEncoder, str]:
     """The auto-encoder of a finished run, and the SHA-256 of its weights.
 
     Raises:
-        InputError: no such run, a damaged one, or one trained on other clips.
+        InputError: no such run, a damaged one, or one whose motions were normalised in another way.
     """
     try:
         about = json.loads((run / "recipe.json").read_text())
@@ -217,6 +223,6 @@ def load_autoencoder(run: Path, normalisation: Normalisation) -> tuple[AutoEncod
         raise InputError(f"{run}: no {where}, expected the folder of a finished run of recipe coamd-ae") from None
     except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise InputError(f"{run}: not a run of recipe coamd-ae, or damaged: {str(error).splitlines()[0]}") from None
-    if not np.allclose(about["mean"], normalisation.mean, atol=1e-4):
+    if normalisation is not None and not np.allclose(about.get("mean", 0), normalisation.mean, atol=1e-4):
         raise InputError(f"{run}: trained on other clips than these; its mean joints differ")
     return model.eval().requires_grad_(False), sha256(data).hexdigest()

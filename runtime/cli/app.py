@@ -160,6 +160,18 @@ def export(
     run_export(run, out)
 
 
+@app.command("import")
+def import_(
+    kind: Annotated[str, typer.Argument(metavar="{ae,coamd,mar}", help="Which network of CoAMD.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Official checkpoint, .tar.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, like that of a training run.")],
+) -> None:
+    """Read an official checkpoint."""
+    from .develop import run_import
+
+    run_import(kind, checkpoint, out)
+
+
 @bench.command("recognize")
 def bench_recognize(
     model: Model = "live",

@@ -43,6 +43,13 @@ def run_export(run: Path, out: Path) -> None:
     typer.echo(f"wrote {out}")
 
 
+def run_import(kind: str, checkpoint: Path, out: Path) -> None:
+    with _needs("train"):
+        from ...export.official import import_official
+    import_official(kind, checkpoint, out)
+    typer.echo(f"wrote {out}")
+
+
 def run_bench_recognize(
     model: str, quick: bool, data: Path | None, plot: Path | None, out: Path | None, as_json: bool
 ) -> None:

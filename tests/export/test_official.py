@@ -132,6 +132,22 @@ def test_other_files_are_refused_in_one_line(written: Callable[..., Any], tmp_pa
         assert "\n" not in str(refused.value)
 
 
+def test_the_command_writes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from motionrt.runtime.cli import main
+    from motionrt.training.coamd_recipes import load_autoencoder
+
+    model = AutoEncoder(SIZES["xl"].autoencoder)
+    torch.save({"ae": official(model)}, tmp_path / "net_best_fid.tar")
+    command = ["import", "ae", str(tmp_path / "net_best_fid.tar"), "-o", str(tmp_path / "run")]
+    assert main(command) == 0 and "wrote" in capsys.readouterr().out
+    again, _ = load_autoencoder(tmp_path / "run")
+    assert torch.equal(again.decoder.out.weight, model.decoder.out.weight)
+    assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    assert main(["import", "vae", "x.tar", "-o", str(tmp_path / "no")]) == 2
+    assert "unknown kind 'vae', expected ae, coamd, mar" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+
+
 def test_code_in_a_checkpoint_is_not_run(tmp_path: Path) -> None:
     class Bomb:
         def __reduce__(self) -> Any:

@@ -186,7 +186,7 @@ def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..
     found = flow(16, model, samples, CPU).item()
     x, lengths = padded([sample.x for sample in samples])
     tokens = flow.args[0].encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
-    assert found == pytest.approx(1 + float(tokens.pow(2).mean()), rel=0.15), "noise and token, squared"
+    assert found == pytest.approx(1 + tokens.pow(2).mean().item(), rel=0.15), "noise and token, squared"
     assert found == float(flow(16, model, samples, CPU)), "the same samples have the same noise"
     twin = generator(objective="ddpm")
     assert float(flow(16, twin, samples, CPU)) == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
@@ -203,6 +203,20 @@ def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Mot
         optimizer.step()
     assert float(flow(4, model, samples, CPU)) < 0.7 * before
     assert model.mask.grad is not None and model.mask.grad.any(), "what stands for a masked token is learnt"
+
+
+def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: Motions) -> None:
+    one = motions.batch(0, 1)[0]
+    frames = {"bow": 20, "run": 88, "walk": 196}
+
+    class Fixed:
+        def batch(self, step: int, size: int) -> list[Shown]:
+            named = [list(frames)[(step + k) % 3] for k in range(size)]
+            return [replace(one, caption=name, x=np.zeros((frames[name], 66), np.float32)) for name in named]
+
+    estimator = coamd.length_estimator(texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
+    said = estimator(torch.from_numpy(texts.pooled(list(frames)))).argmax(1)
+    assert said.tolist() == [5, 22, 49]
 
 
 @pytest.fixture(scope="module")
