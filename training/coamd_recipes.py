@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -12,8 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
+from safetensors.torch import save_file
 from torch import nn
 
 from ..runtime.errors import InputError
@@ -25,6 +23,7 @@ from .loop import LoopConfig
 from .metrics.evaluator import Evaluator, full, small
 from .models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
 from .motions import LONGEST, Balanced, MotionClip, cut, load_motions, windows
+from .runs import read_network
 from .settings import Job, check_loop
 from .texts import Texts
 
@@ -212,17 +211,7 @@ def load_autoencoder(run: Path, normalisation: Normalisation | None = None) -> t
     Raises:
         InputError: no such run, a damaged one, or one whose motions were normalised in another way.
     """
-    try:
-        about = json.loads((run / "recipe.json").read_text())
-        data = (run / "model.safetensors").read_bytes()
-        settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
-        model = AutoEncoder(AutoEncoderConfig(**settings))
-        model.load_state_dict(load(data))
-    except OSError as error:
-        where = Path(error.filename or run).name
-        raise InputError(f"{run}: no {where}, expected the folder of a finished run of recipe coamd-ae") from None
-    except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-        raise InputError(f"{run}: not a run of recipe coamd-ae, or damaged: {str(error).splitlines()[0]}") from None
+    model, about = read_network(run, AutoEncoder, AutoEncoderConfig)
     if normalisation is not None and not np.allclose(about.get("mean", 0), normalisation.mean, atol=1e-4):
         raise InputError(f"{run}: trained on other clips than these; its mean joints differ")
-    return model.eval().requires_grad_(False), sha256(data).hexdigest()
+    return model, sha256((run / "model.safetensors").read_bytes()).hexdigest()

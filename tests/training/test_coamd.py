@@ -22,6 +22,8 @@ from motionrt.runtime.skeleton import Layout  # noqa: E402
 from motionrt.runtime.text import TextEncoder  # noqa: E402
 from motionrt.training import coamd  # noqa: E402
 from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
+from motionrt.training.family import Family  # noqa: E402
+from motionrt.training.guidance import Guidance  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     AutoEncoder,
     AutoEncoderConfig,
@@ -33,6 +35,7 @@ from motionrt.training.models.coamd import (  # noqa: E402
 from motionrt.training.models.coamd.streams import SMPL22  # noqa: E402
 from motionrt.training.motions import Balanced, MotionClip, load_motions  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
+from motionrt.training.sampling import Sampling  # noqa: E402
 from motionrt.training.texts import Texts  # noqa: E402
 
 from .clip_folder import take, write_set  # noqa: E402
@@ -354,3 +357,55 @@ def test_the_published_auto_encoder_takes_a_training_step() -> None:
         nn.functional.smooth_l1_loss(model(x), x).backward()
         optimizer.step()
     assert float(nn.functional.smooth_l1_loss(model(x), x).detach()) < before
+
+
+# the networks together
+
+
+@pytest.fixture(scope="module")
+def family(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Family:
+    """Networks that have hardly been trained."""
+    runs = tmp_path_factory.mktemp("family")
+    for recipe in ("coamd-ae", "coamd-mar", "coamd-generator"):
+        start(recipe, folder, runs / "coamd-ae", runs / recipe)
+    return Family.load(runs, TextEncoder.load("text"))
+
+
+def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(family: Family) -> None:
+    few = Sampling(steps=3, evaluations=2)
+    captions = ["a person bows", "a person runs forward"]
+    one, again = (family.generate(captions, [42, 80], few, seed=1) for _ in range(2))
+    assert [motion.shape for motion in one] == [(40, 22, 3), (80, 22, 3)]
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    (alone,) = family.generate(captions[1:], [80], few, seed=1, samples=[1])
+    assert np.abs(alone - one[1]).max() < 1e-3
+    (estimated,) = family.generate(captions[:1], None, few)
+    assert 16 <= len(estimated) <= 196 and len(estimated) % 4 == 0
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(step=0.5, last=1)])
+def test_an_edit_leaves_all_other_frames_as_they_were(family: Family, samples: list[Motion], guidance: Any) -> None:
+    joints, place = samples[2].joints[:90].astype(np.float32), np.arange(90)
+    settings = Sampling(steps=3, evaluations=2, guidance=guidance)
+    for wanted in (place >= 45, place < 45, (place >= 22) & (place < 67), (place < 22) | (place >= 67)):
+        found = family.edit(joints, "a person bows", wanted, settings)
+        assert np.array_equal(found[~wanted], joints[~wanted])
+        assert (found[wanted] != joints[wanted]).any((1, 2)).all()
+        for seam in np.flatnonzero(np.diff(wanted.astype(int))):
+            step = np.abs(found[seam + 1] - found[seam]).max()
+            inside = np.abs(np.diff(found[wanted], axis=0)).max()
+            assert step < 2 * inside, "no jump where old and new meet"
+
+
+def test_the_recognisers_space_holds_motions_texts_and_labels(family: Family, samples: list[Motion]) -> None:
+    clips = [sample.joints.astype(np.float32) for sample in samples]
+    motions, texts, labels = family.motions(clips), family.texts(["a person bows"]), family.labels(["bow", "run"])
+    assert motions.shape == (4, 384) and texts.shape == (1, 384) and labels.shape == (2, 384)
+    for features in (motions, texts, labels):
+        assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-5
+    assert np.abs(family.motions(clips[:1]) - motions[:1]).max() < 1e-5, "whatever else is in the batch"
+
+
+def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="coamd-ae: no recipe.json, expected the folder of a finished run"):
+        Family.load(tmp_path, TextEncoder.load("text"))

@@ -1,0 +1,48 @@
+"""Finished runs, read back."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..runtime.errors import InputError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def read_network(run: Path, kind: type[Network], configuration: type) -> tuple[Network, dict[str, Any]]:
+    """The trained network of a run, frozen, and what is written of it.
+
+    Raises:
+        InputError: no run of such a network, or one that is not finished or damaged.
+    """
+    try:
+        about = json.loads((run / "recipe.json").read_text())
+        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
+        network = kind(configuration(**settings))
+        network.load_state_dict(read_weights(run, "model.safetensors"))
+    except FileNotFoundError:
+        raise InputError(f"{run}: no recipe.json, expected the folder of a finished run") from None
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{run}: not the run of a {kind.__name__}, or damaged: {reason}") from None
+    return network.eval().requires_grad_(False), about
+
+
+def read_weights(run: Path, name: str) -> dict[str, Tensor]:
+    """Tensors that a finished run left.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    try:
+        return load_file(run / name)
+    except FileNotFoundError:
+        raise InputError(f"{run}: no {name}, expected the folder of a finished run") from None
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{run / name}: damaged ({error})") from None
