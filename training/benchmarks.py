@@ -154,6 +154,17 @@ def generation(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
     } | report
 
 
+def own_retrieval(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
+    """Motion capture of the test split and of the pairs kept out; the baseline is fitted to the training clips."""
+    from .motions import load_motions
+
+    assert model.retriever is not None
+    clips = [clip for clip in load_motions(data) if clip.quality == "mocap"]
+    real = [example for clip in clips if clip.split in ("test", "pairs") for example in windowed(clip)]
+    training = [example for clip in clips if clip.split == "train" for example in windowed(clip)]
+    return protocols.retrieval(model.retriever, real, training, judges.encode, judges.measuring or Measuring())
+
+
 GENERATED = {"test": ("test", "mocap"), "pairs": ("pairs", "mocap"), "test_kinect": ("test", "kinect")}
 
 
@@ -282,6 +293,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="the data sets NAME.npz with NAME.json that recipe coamd-generator trains on",
         needs=GENERATING,
         run=generation,
+    ),
+    "retrieval": Benchmark(
+        about="text to motion and motion to text on our own data",
+        files=("*.npz", "*.json"),
+        source="the data sets NAME.npz with NAME.json that recipe coamd-mar trains on",
+        needs=("retriever",),
+        run=own_retrieval,
     ),
     "humanml3d-t2m": Benchmark(
         about="text to motion on HumanML3D's test split",

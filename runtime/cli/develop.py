@@ -21,13 +21,24 @@ def run_train(recipe: str, overrides: Sequence[str]) -> None:
 
 
 def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precision: str, as_json: bool) -> None:
+    from ...training.benchmarks import BENCHMARKS, check
+
+    if benchmark in BENCHMARKS:
+        check(benchmark, data)
+        with _needs("train"):
+            from ...bench.coamd import evaluate as evaluate_coamd
+        _print(evaluate_coamd(benchmark, Path(model), data), as_json)
+        return
     if data is None:
         raise InputError("eval needs --data DIR, a folder of data sets (NAME.npz with NAME.json)")
     if not data.is_dir():
         raise InputError(f"{data}: not a folder, expected one of data sets (NAME.npz with NAME.json)")
     from ...bench.evaluate import evaluate
 
-    report = evaluate(benchmark, model, data, backend, precision)
+    _print(evaluate(benchmark, model, data, backend, precision), as_json)
+
+
+def _print(report: dict[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
     else:

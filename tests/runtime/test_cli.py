@@ -315,6 +315,8 @@ def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: 
         (["eval"], "benchmark"),
         (["eval", "live"], "--data"),
         (["eval", "live", "--data", "no-such-folder"], "no-such-folder: not a folder"),
+        (["eval", "humanml3d-t2m"], "benchmark humanml3d-t2m needs --data DIR, a folder with new_joints/*.npy"),
+        (["eval", "ntu60-xsub", "--data", "."], ".: has no **/*.skeleton; benchmark ntu60-xsub needs a folder with"),
         (["export", "no-such-run", "-o", "b"], "no-such-run: not a folder"),
         (["export", "."], "--out"),
     ],

@@ -35,6 +35,26 @@ def write_folder(folder: Path, samples: Sequence[Motion]) -> Path:
     return folder
 
 
+def write_motions(folder: Path, samples: Sequence[Motion]) -> Path:
+    """Write what a generator is trained on: 72 mocap clips of three actions as `bandai22`, 16 Kinect clips."""
+    smpl22, kinect20 = Layout.load("smpl22"), Layout.load("kinect20")
+    bandai, kinect = [], []
+    for content, sample in (("bow", 0), ("run", 1), ("wave-right-hand", 2)):
+        for style in ("normal", "happy"):
+            for number in range(1, 13):
+                record = {"content": content, "style": style, "take": number, "set": 2}
+                record["id"] = f"{content} {style} {number}"
+                bandai.append((take(samples[sample].joints, len(bandai)), record))
+    for source, action, sample in (("nw-ucla", "walk around", 3), ("msr-action3d", "high arm wave", 2)):
+        for subject in range(1, 9):
+            record = {"ds": source, "action": action, "subject": subject, "rep": 0, "view": 1, "fps": 20}
+            joints = np.einsum("vw,twc->tvc", kinect20.map_from(smpl22), take(samples[sample].joints, len(kinect)))
+            kinect.append((joints, record))
+    write_set(folder, "bandai22", smpl22, bandai, fps=20)
+    write_set(folder, "kinect20", kinect20, kinect)
+    return folder
+
+
 def write_set(
     folder: Path, name: str, layout: Layout, clips: Sequence[tuple[np.ndarray, Record]], fps: float | None = None
 ) -> None:

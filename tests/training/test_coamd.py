@@ -18,7 +18,6 @@ from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.motion import Motion  # noqa: E402
-from motionrt.runtime.skeleton import Layout  # noqa: E402
 from motionrt.runtime.text import TextEncoder  # noqa: E402
 from motionrt.training import coamd  # noqa: E402
 from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
@@ -38,7 +37,7 @@ from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.sampling import Sampling  # noqa: E402
 from motionrt.training.texts import Texts  # noqa: E402
 
-from .clip_folder import take, write_set  # noqa: E402
+from .clip_folder import write_motions  # noqa: E402
 
 CPU = torch.device("cpu")
 RECIPES = ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator")
@@ -47,25 +46,7 @@ SHORT = {"steps": "4", "batch": "4", "precision": "no", "checkpoint_every": "2",
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
-    """72 mocap clips of three actions and 16 Kinect clips, made of the recordings that ship with the package."""
-    folder = tmp_path_factory.mktemp("motions")
-    smpl22, kinect20 = Layout.load("smpl22"), Layout.load("kinect20")
-    bandai, kinect = [], []
-    for content, sample in (("bow", 0), ("run", 1), ("wave-right-hand", 2)):
-        for style in ("normal", "happy"):
-            for number in range(1, 13):
-                record = {"content": content, "style": style, "take": number, "set": 2}
-                record["id"] = f"{content} {style} {number}"
-                bandai.append((take(samples[sample].joints, len(bandai)), record))
-    for action, sample in (("walk around", 3), ("high arm wave", 2)):
-        for subject in range(1, 9):
-            source = "nw-ucla" if action == "walk around" else "msr-action3d"
-            record = {"ds": source, "action": action, "subject": subject, "rep": 0, "view": 1, "fps": 20}
-            joints = np.einsum("vw,twc->tvc", kinect20.map_from(smpl22), take(samples[sample].joints, len(kinect)))
-            kinect.append((joints, record))
-    write_set(folder, "bandai22", smpl22, bandai, fps=20)
-    write_set(folder, "kinect20", kinect20, kinect)
-    return folder
+    return write_motions(tmp_path_factory.mktemp("motions"), samples)
 
 
 @pytest.fixture(scope="module")

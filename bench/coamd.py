@@ -1,0 +1,177 @@
+"""How good CoAMD's networks are: the named benchmarks on the runs that trained them, the gain of guidance, pictures.
+
+    python -m motionrt.bench.coamd guidance RUNS DATA -o guidance.json --plot guidance.png
+    python -m motionrt.bench.coamd strip RUNS DATA -o generated.png
+
+RUNS holds the finished runs coamd-ae, coamd-mar, coamd-generator and coamd-evaluator.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..runtime.skeleton import Layout
+from ..runtime.text import TextEncoder
+from ..training import benchmarks
+from ..training.benchmarks import Judges, Model
+from ..training.family import Family
+from ..training.guidance import Guidance
+from ..training.metrics import protocols
+from ..training.metrics.evaluator import TrainedEvaluator
+from ..training.metrics.scoring import Measuring
+from ..training.motions import load_motions
+from ..training.sampling import Sampling
+
+BATCH = 32
+STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)  # along the unit gradient
+SCHEDULES: tuple[int | None, ...] = (None, 6, 3, 1)  # of the last autoregressive steps
+PROMPTS = {  # of the strip, and the action of the real motion below
+    "a person walks forward": "walk",
+    "a person runs": "run",
+    "a person raises the right hand": "raise right hand",
+    "a person raises the left hand": "raise left hand",
+    "a person waves with the right hand": "wave right hand",
+    "a person waves with both hands": "wave both hands",
+    "a person bows": "bow",
+    "a person kicks": "kick",
+    "a person jumps": "jump",
+    "a person sits down": "sit down",
+}
+
+
+def evaluate(benchmark: str, runs: Path, data: Path | None, settings: Sampling | None = None) -> dict[str, Any]:
+    """Run one of `training.benchmarks`.
+
+    Raises:
+        InputError: as there; a run is missing.
+    """
+    needs = benchmarks.check(benchmark, data).needs
+    text = TextEncoder.load("text")
+    family = Family.load(runs, text)
+    evaluator = TrainedEvaluator.load(runs / "coamd-evaluator", text) if "evaluator" in needs else None
+    judges = Judges(evaluator=evaluator, encode=lambda texts: text.encode(texts).pooled)
+    return benchmarks.run(benchmark, data, model_of(family, settings), judges)
+
+
+def model_of(family: Family, settings: Sampling | None = None) -> Model:
+    """What the benchmarks ask of the networks."""
+
+    def generate(texts: Sequence[str], lengths: Sequence[int], seed: int) -> list[np.ndarray]:
+        order = np.argsort(lengths, kind="stable")  # batches of like lengths waste less
+        made: dict[int, np.ndarray] = {}
+        for begin in range(0, len(texts), BATCH):
+            part = [int(i) for i in order[begin : begin + BATCH]]
+            captions, frames = [texts[i] for i in part], [lengths[i] for i in part]
+            made |= dict(zip(part, family.generate(captions, frames, settings, seed=seed, samples=part), strict=True))
+        return [made[i] for i in range(len(texts))]
+
+    def edit(
+        clips: Sequence[np.ndarray], texts: Sequence[str], masks: Sequence[np.ndarray], seed: int
+    ) -> list[np.ndarray]:
+        jobs = zip(clips, texts, masks, strict=True)
+        return [family.edit(clip, text, mask, settings, seed=seed) for clip, text, mask in jobs]
+
+    def classify(clips: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
+        names = list(labels)
+        return [names[i] for i in (family.motions(clips) @ family.labels(names).T).argmax(1)]
+
+    return Model(generate=generate, edit=edit, classify=classify, retriever=family)
+
+
+def guidance(runs: Path, data: Path, generations: int = 3) -> dict[str, Any]:
+    """What guidance changes on the test split and the pairs kept out, over step sizes and schedules."""
+    text = TextEncoder.load("text")
+    family = Family.load(runs, text)
+    evaluator = TrainedEvaluator.load(runs / "coamd-evaluator", text)
+    clips = [clip for clip in load_motions(data) if clip.split in ("test", "pairs") and clip.quality == "mocap"]
+    real = [example for clip in clips for example in benchmarks.windowed(clip)]
+    measuring = benchmarks.fitting(real, Measuring(generations=generations))
+    before = model_of(family).generate
+    assert before is not None
+    rows = []
+    for last in SCHEDULES:
+        for step in STEPS:
+            after = model_of(family, Sampling(guidance=Guidance(step=step, last=last))).generate
+            assert after is not None
+            found = protocols.guidance(evaluator, real, before, after, measuring)
+            rows.append({"step": step, "last": last, **{k: found[k] for k in ("before", "after", "difference")}})
+    return {"benchmark": "guidance", "protocol": found["protocol"], "counts": found["counts"], "rows": rows}
+
+
+def draw_guidance(report: dict[str, Any], path: Path) -> None:
+    """R@1 and FID over the step size, a line for each schedule."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    for axes, name, title in zip(figure.subplots(1, 2), ("r_precision_1", "fid"), ("R-precision at 1, %", "FID"), strict=True):
+        for last in SCHEDULES:
+            rows = [row for row in report["rows"] if row["last"] == last]
+            steps = [0.0, *(row["step"] for row in rows)]
+            values = [rows[0]["before"][name]["mean"], *(row["after"][name]["mean"] for row in rows)]
+            axes.plot(steps, values, "o-", label="all steps" if last is None else f"last {last}")
+        axes.set(xlabel="guidance step", title=title)
+        axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def strip(runs: Path, data: Path, path: Path, settings: Sampling | None = None, frames: int = 80) -> None:
+    """Draw generated motion for ten prompts beside real motion of the same action."""
+    from matplotlib.figure import Figure
+
+    family = Family.load(runs, TextEncoder.load("text"))
+    made = family.generate(list(PROMPTS), [frames] * len(PROMPTS), settings)
+    clips = [clip for clip in load_motions(data) if clip.quality == "mocap" and clip.split != "train"]
+    figure = Figure(figsize=(16, 2.2 * len(PROMPTS)), layout="constrained")
+    for row, ((prompt, action), motion) in enumerate(zip(PROMPTS.items(), made, strict=True)):
+        real = max((clip for clip in clips if clip.action == action), key=lambda clip: len(clip.joints), default=None)
+        for column, (title, joints) in enumerate(((prompt, motion), ("real", None if real is None else real.joints))):
+            axes = figure.add_subplot(len(PROMPTS), 2, 2 * row + column + 1)
+            axes.set_title(title if joints is not None else "no real motion of it was kept out", fontsize=10)
+            axes.set_aspect("equal")
+            axes.axis("off")
+            if joints is not None:
+                draw_strip(axes, joints[:frames])
+    figure.savefig(path, dpi=80)
+
+
+def draw_strip(axes: Any, joints: np.ndarray, poses: int = 8) -> None:
+    """Poses [T, V, 3] side by side, turned by a quarter of a right angle so that depth shows; left blue, right red."""
+    layout = Layout.load("smpl22")
+    turn = np.pi / 8
+    across = np.array([-np.cos(turn), np.sin(turn)])  # the viewer stands before the person
+    for k, t in enumerate(np.linspace(0, len(joints) - 1, poses).round().astype(int)):
+        pose = joints[t] - joints[t, 0] * [1, 0, 1]
+        x, y = pose[:, [0, 2]] @ across + 1.1 * k, pose[:, 1]
+        for joint, parent in enumerate(layout.parents):
+            if parent >= 0:
+                name = layout.joints[joint]
+                colour = "tab:blue" if name.startswith("left") else "tab:red" if name.startswith("right") else "k"
+                axes.plot(x[[joint, parent]], y[[joint, parent]], color=colour, lw=1.5)
+    axes.axhline(0, color="0.8", lw=0.8, zorder=0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("guidance", "strip"))
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--plot", type=Path)
+    args = parser.parse_args()
+    if args.what == "strip":
+        strip(args.runs, args.data, args.out)
+        return
+    report = guidance(args.runs, args.data)
+    args.out.write_text(json.dumps(report, indent=1) + "\n")
+    if args.plot:
+        draw_guidance(report, args.plot)
+
+
+if __name__ == "__main__":
+    main()
