@@ -8,7 +8,7 @@ SHELL = /bin/bash -o pipefail
 SOURCES = $(shell find __init__.py runtime kernels training export bench cmake CMakeLists.txt pyproject.toml constraints.txt \
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
 
-.PHONY: demo test lint ctest wheels results clean
+.PHONY: demo test lint ctest coamd wheels results clean
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
@@ -49,6 +49,12 @@ $(VENV)/base: $(VENV)/bin/python $(SOURCES)
 $(VENV)/dev: $(VENV)/bin/python $(SOURCES)
 	$(PIP) install -c constraints.txt '.[train,export,dev]'
 	touch $@ $(VENV)/base
+
+# CoAMD's networks, from the data sets into runs/; each goes on where it was interrupted
+coamd: $(VENV)/dev
+	for recipe in coamd-ae coamd-mar coamd-evaluator coamd-generator; do \
+	  $(VENV)/bin/motionrt train $$recipe data=$(DATA) run=runs/$$recipe || exit 1; \
+	done
 
 # wheels for x86_64 and, cross-compiled, aarch64 in dist/, each installed and run
 wheels: $(VENV)/dev

@@ -108,8 +108,11 @@ def draw_guidance(report: dict[str, Any], path: Path) -> None:
     """R@1 and FID over the step size, a line for each schedule."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    for axes, name, title in zip(figure.subplots(1, 2), ("r_precision_1", "fid"), ("R-precision at 1, %", "FID"), strict=True):
+    figure, shown = (
+        Figure(figsize=(10, 4), layout="constrained"),
+        {"r_precision_1": "R-precision at 1, %", "fid": "FID"},
+    )
+    for axes, (name, title) in zip(figure.subplots(1, 2), shown.items(), strict=True):
         for last in SCHEDULES:
             rows = [row for row in report["rows"] if row["last"] == last]
             steps = [0.0, *(row["step"] for row in rows)]

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 
+from .clip_text import ClipText
 from .metrics.evaluator import Evaluator, info_nce
 from .models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
 from .models.coamd.autoencoder import STRIDE
@@ -248,8 +249,7 @@ def recogniser_loss(
     """Descriptions by the text tower, and half of labels by the frozen text encoder; `released`: labels alone."""
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
-    words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
-    features, described = model(x_BTC, lengths_B, words, mask)
+    features, described = model(x_BTC, lengths_B, *read(texts, captions, device))
     features, described = [feature.float() for feature in features], described.float()
     units = [normalize(feature, dim=1) for feature in features]
     frozen, labels = (normalize(torch.from_numpy(texts.pooled(t)).to(device), dim=1) for t in (captions, actions))
@@ -269,6 +269,14 @@ def recogniser_loss(
     return fused + near + streams + recognised / 2
 
 
+def read(texts: Texts, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
+    """What the text tower is given: CLIP's ids [B, 77], or features of words [B, L, W] and where they are, [B, L]."""
+    if isinstance(texts.encoder, ClipText):
+        return torch.from_numpy(texts.encoder.ids(captions)).to(device), None
+    words, mask = texts.words(captions)
+    return torch.from_numpy(words).to(device), torch.from_numpy(mask).to(device)
+
+
 @torch.no_grad()
 def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int = 32) -> dict[str, float]:
     """Percent of descriptions that find a motion of their action first, in batches, and of motions that find their
@@ -283,8 +291,8 @@ def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int =
     for begin in range(0, len(samples), batch):
         part = samples[begin : begin + batch]
         x_BTC, lengths_B = padded([sample.x for sample in part], device)
-        words, mask = (torch.from_numpy(a).to(device) for a in texts.words([sample.caption for sample in part]))
-        features, described = model(x_BTC, lengths_B, words, mask)
+        captions = [sample.caption for sample in part]
+        features, described = model(x_BTC, lengths_B, *read(texts, captions, device))
         nearest = (normalize(described) @ normalize(features.fused).T).argmax(1)
         first += [part[i].action == sample.action for i, sample in zip(nearest.tolist(), part, strict=True)]
         said = (normalize(features.fused) @ names.T).argmax(1).tolist()

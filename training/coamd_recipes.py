@@ -18,6 +18,7 @@ from ..runtime.errors import InputError
 from ..runtime.text import TextEncoder
 from . import coamd
 from .captions import mirrored
+from .clip_text import ClipText
 from .coamd import Motions, Normalisation, Shown, Views
 from .loop import LoopConfig
 from .metrics.evaluator import Evaluator, full, small
@@ -25,7 +26,7 @@ from .models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, Moti
 from .motions import LONGEST, Balanced, MotionClip, cut, load_motions, windows
 from .runs import read_network
 from .settings import Job, check_loop
-from .texts import Texts
+from .texts import Encoder, Texts
 
 LICENCE = (
     "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
@@ -46,6 +47,7 @@ class CoamdRecipe:
     autoencoder: str = "runs/coamd-ae"  # generator: the run whose tokens it makes
     repeats: int = 4  # generator: times and noises of a token
     objective: str = "flow"  # generator: or "ddpm"
+    clip: str | None = None  # xl: folder of CLIP ViT-B/32, whose text features it is made for
     loss: str = "full"  # recogniser: or "released", which trains on labels alone
     subset: int | None = None  # train on this many clips only
     threads: int | None = None
@@ -91,7 +93,7 @@ class Data:
         show = self.motions(0).show
         return [show(cut(clip, slice(0, LONGEST)), np.random.default_rng(i)) for i, clip in enumerate(chosen)]
 
-    def texts(self, folder: Path, encoder: TextEncoder) -> Texts:
+    def texts(self, folder: Path, encoder: Encoder) -> Texts:
         """Features of every caption, left and right exchanged too, and of every action's name."""
         clips = (*self.train, *self.held_out)
         said = {text for clip in clips for text in (*clip.captions, clip.action)}
@@ -129,8 +131,12 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
 def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config, encoder = SIZES[recipe.size].recognizer, text_encoder(recipe)
     texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    model = MotionRecognizer(config)
+    if isinstance(encoder, ClipText):  # the text tower begins with its embeddings, and keeps them
+        model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
+        model.text.places.data.copy_(encoder.network.positional_embedding)
     return Job(
-        model=MotionRecognizer(config),
+        model=model,
         task=data.motions(recipe.loop.seed),
         about=data.about(config, text_sha256=encoder.sha256),
         validate=lambda model: coamd.found(model, texts, checked),
@@ -200,9 +206,17 @@ RECIPES: dict[str, Callable[[], CoamdRecipe]] = {
 }
 
 
-def text_encoder(recipe: CoamdRecipe) -> TextEncoder:
-    """The bundled one, which `small` is made for; `xl` is trained on CLIP's features."""
-    return TextEncoder.load("text")
+def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
+    """The bundled one, which `small` is made for, or CLIP.
+
+    Raises:
+        InputError: `xl` without CLIP.
+    """
+    if recipe.size == "small":
+        return TextEncoder.load("text")
+    if recipe.clip is None:
+        raise InputError(f"size={recipe.size} needs clip=FOLDER, with the weights and the vocabulary of CLIP ViT-B/32")
+    return ClipText.load(Path(recipe.clip))
 
 
 def load_autoencoder(run: Path, normalisation: Normalisation | None = None) -> tuple[AutoEncoder, str]:

@@ -17,7 +17,7 @@ from torch.nn.functional import normalize
 
 from ..runtime import noise
 from ..runtime.errors import InputError
-from .coamd import QUALITIES, Normalisation, padded
+from .coamd import QUALITIES, Normalisation, padded, read
 from .guidance import Reward, reward_of
 from .models.coamd import (
     AutoEncoder,
@@ -32,7 +32,7 @@ from .models.coamd.autoencoder import STRIDE
 from .models.coamd.length import MAX_TOKENS
 from .runs import read_network, read_weights
 from .sampling import Sampling, sample
-from .texts import Encoder
+from .texts import Encoder, Texts
 
 BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
 
@@ -174,10 +174,8 @@ class Family:
         return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
     def _described(self, captions: Sequence[str]) -> Tensor:
-        features = self.text.encode(captions)
-        words, mask = (torch.from_numpy(array).to(self.device) for array in (features.tokens, features.mask))
         with torch.no_grad():
-            return self.recognizer.describe(words, mask)
+            return self.recognizer.describe(*read(Texts(captions, self.text), captions, self.device))
 
     def _quality(self, quality: str, count: int) -> Tensor | None:
         if not self.generator.config.qualities:

@@ -12,6 +12,9 @@ from ..runtime.progress import progress
 from ..runtime.text import TextFeatures
 
 
+MANY = 200  # captions, that take a while
+
+
 class Encoder(Protocol):
     """`motionrt.runtime.text.TextEncoder`, or CLIP."""
 
@@ -31,14 +34,14 @@ class Texts:
     """
 
     def __init__(self, captions: Iterable[str], encoder: Encoder, folder: Path | None = None):
-        self.width = encoder.width
+        self.encoder, self.width = encoder, encoder.width
         self._pooled: dict[str, np.ndarray] = {}
         self._words: dict[str, np.ndarray] = {}
         kept = None if folder is None else folder / f"texts-{encoder.sha256[:16]}.npz"
         if kept is not None and kept.is_file():
             self._read(kept)
         missing = [text for text in dict.fromkeys(captions) if text not in self._pooled]
-        for text in progress(missing, "captions"):
+        for text in progress(missing, "captions") if len(missing) > MANY else missing:
             features = encoder.encode([text])
             self._pooled[text], self._words[text] = features.pooled[0], features.tokens[0].astype(np.float16)
         if kept is not None and missing:
