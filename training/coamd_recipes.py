@@ -196,10 +196,10 @@ JOBS: dict[str, Callable[[CoamdRecipe, Path, Data], Job]] = {
     "coamd-evaluator": evaluator_job,
 }
 LOOPS = {
-    "coamd-ae": LoopConfig(steps=8000, batch=32, lr=1e-3, weight_decay=0.0, warmup=0.05, ema=0.995),
-    "coamd-mar": LoopConfig(steps=3000, batch=64, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.995),
-    "coamd-generator": LoopConfig(steps=12000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
-    "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, warmup=0.1, ema=0.99),
+    "coamd-ae": LoopConfig(steps=12000, lr=1e-3, weight_decay=0.0, warmup=0.05, ema=0.995, precision="no"),
+    "coamd-mar": LoopConfig(steps=3000, batch=64, lr=1e-3, weight_decay=0.01, ema=0.995),
+    "coamd-generator": LoopConfig(steps=20000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
+    "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, ema=0.99),
 }
 RECIPES: dict[str, Callable[[], CoamdRecipe]] = {
     name: partial(CoamdRecipe, name=name, loop=loop) for name, loop in LOOPS.items()

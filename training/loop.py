@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from accelerate.utils import set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Dataset
 
 from .tasks import Sample, collate
 
@@ -39,6 +40,7 @@ class LoopConfig:
     checkpoint_every: int = 150  # steps
     validate_every: int = 250  # steps
     seed: int = 0
+    workers: int = 0  # processes that prepare batches; 0: the one that trains
 
 
 class Task(Protocol):
@@ -77,8 +79,7 @@ def fit(
 
     with progress(accelerator) as bar:
         row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
-        for step in range(begin, config.steps):
-            samples = task.batch(step, config.batch)[mine]
+        for step, samples in enumerate(batches(task, config, begin, mine), begin):
             model.train()
             with accelerator.autocast():
                 value = loss(model, samples, accelerator.device)
@@ -101,6 +102,22 @@ def fit(
                 checkpoint(accelerator, run, done)
     accelerator.end_training()
     return average.model if accelerator.is_main_process else None
+
+
+def batches(task: Task, config: LoopConfig, begin: int, mine: slice) -> Iterable[list[Any]]:
+    """This process's part of the batch of every step from `begin` on."""
+
+    class Batches(Dataset[list[Any]]):
+        def __len__(self) -> int:
+            return config.steps - begin
+
+        def __getitem__(self, i: int) -> list[Any]:
+            if i >= len(self):
+                raise IndexError
+            return task.batch(begin + i, config.batch)[mine]
+
+    own = torch.Generator()  # that of the network must go on after a resume as if there had been none
+    return DataLoader(Batches(), batch_size=None, num_workers=config.workers, collate_fn=list, generator=own)
 
 
 def recognise(config: LoopConfig, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:

@@ -11,7 +11,6 @@ import numpy as np
 from ..runtime.progress import progress
 from ..runtime.text import TextFeatures
 
-
 MANY = 200  # captions, that take a while
 
 

@@ -13,7 +13,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime.skeleton import Layout  # noqa: E402
-from motionrt.training.loop import Average, LoopConfig, fit, parameter_groups, recognition_loss  # noqa: E402
+from motionrt.training.loop import Average, LoopConfig, batches, fit, parameter_groups, recognition_loss  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
 from motionrt.training.tasks import Sample, collate  # noqa: E402
 
@@ -208,3 +208,14 @@ def test_a_run_interrupted_while_saving_keeps_its_last_checkpoint(
     task = Samples()
     assert fit(network(), task, config, tmp_path, no_figures) is not None
     assert task.steps == [2, 3]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_come_in_order_whoever_prepares_them(workers: int) -> None:
+    class Steps:
+        def batch(self, step: int, size: int) -> list[tuple[int, int]]:
+            return [(step, k) for k in range(size)]
+
+    config = LoopConfig(steps=7, batch=4, workers=workers)
+    found = list(batches(Steps(), config, 3, slice(1, None, 2)))
+    assert found == [[(step, 1), (step, 3)] for step in (3, 4, 5, 6)]
