@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 
 from .clip_text import ClipText
-from .metrics.evaluator import Evaluator, info_nce
+from .metrics.evaluator import info_nce
 from .models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
 from .models.coamd.autoencoder import STRIDE
 from .models.coamd.streams import bones, motion
@@ -189,8 +189,8 @@ def flow_loss(
     assert isinstance(model, Generator)
     draw = np.random.default_rng([sample.seed for sample in samples])
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
-    with torch.no_grad():
-        tokens_BLD = autoencoder.to(device).encode(x_BTC, lengths_B).float()
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):  # tokens as they will be decoded
+        tokens_BLD = autoencoder.to(device).encode(x_BTC, lengths_B)
     counts_B = lengths_B // STRIDE
     valid_BL = inside(counts_B, tokens_BLD.shape[1])
     text = texts.pooled([sample.caption for sample in samples])
@@ -310,5 +310,5 @@ def evaluator_loss(texts: Texts, model: nn.Module, samples: Sequence[Shown], dev
     group = torch.tensor([actions.index(action) for action in actions], device=device)
     pooled = torch.from_numpy(texts.pooled(captions)).to(device)
     batch = {"motion": x_BTC, "lengths": lengths_B, "tokens": words, "mask": mask, "pooled": pooled, "group": group}
-    assert isinstance(model, Evaluator)
-    return model.loss(batch)
+    loss: Tensor = model(batch)
+    return loss

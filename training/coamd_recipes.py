@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from .loop import LoopConfig
 from .metrics.evaluator import Evaluator, full, small
 from .models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
 from .motions import LONGEST, Balanced, MotionClip, cut, load_motions, windows
-from .runs import read_network
+from .runs import read_network, weights_sha256
 from .settings import Job, check_loop
 from .texts import Encoder, Texts
 
@@ -228,4 +227,4 @@ def load_autoencoder(run: Path, normalisation: Normalisation | None = None) -> t
     model, about = read_network(run, AutoEncoder, AutoEncoderConfig)
     if normalisation is not None and not np.allclose(about.get("mean", 0), normalisation.mean, atol=1e-4):
         raise InputError(f"{run}: trained on other clips than these; its mean joints differ")
-    return model, sha256((run / "model.safetensors").read_bytes()).hexdigest()
+    return model, weights_sha256(run)

@@ -30,7 +30,7 @@ from .models.coamd import (
 )
 from .models.coamd.autoencoder import STRIDE
 from .models.coamd.length import MAX_TOKENS
-from .runs import read_network, read_weights
+from .runs import read_network, read_weights, weights_sha256
 from .sampling import Sampling, sample
 from .texts import Encoder, Texts
 
@@ -53,7 +53,7 @@ class Family:
         """The finished runs coamd-ae, coamd-generator and coamd-mar in a folder.
 
         Raises:
-            InputError: one is missing, not finished or damaged, or they were trained on different motions.
+            InputError: one is missing, not finished or damaged, or they were not trained for each other or `text`.
         """
         autoencoder, about = read_network(runs / "coamd-ae", AutoEncoder, AutoEncoderConfig)
         generator, of_generator = read_network(runs / "coamd-generator", Generator, GeneratorConfig)
@@ -61,6 +61,10 @@ class Family:
         for name, other in (("coamd-generator", of_generator), ("coamd-mar", of_recognizer)):
             if other.get("mean") != about.get("mean"):
                 raise InputError(f"{runs / name}: trained on other motions than {runs / 'coamd-ae'}")
+            if other.get("text_sha256") != text.sha256:
+                raise InputError(f"{runs / name}: trained with another text encoder than this one")
+        if of_generator.get("autoencoder_sha256") != weights_sha256(runs / "coamd-ae"):
+            raise InputError(f"{runs / 'coamd-generator'}: trained on tokens of another auto-encoder")
         lengths = LengthEstimator(generator.config.text)
         lengths.load_state_dict(read_weights(runs / "coamd-generator", "length.safetensors"))
         arrays = (np.array(about[name], np.float32) for name in ("mean", "std"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -32,6 +33,11 @@ def read_network(run: Path, kind: type[Network], configuration: type) -> tuple[N
         reason = str(error).splitlines()[0]
         raise InputError(f"{run}: not the run of a {kind.__name__}, or damaged: {reason}") from None
     return network.eval().requires_grad_(False), about
+
+
+def weights_sha256(run: Path) -> str:
+    """SHA-256 of a finished run's weights."""
+    return sha256((run / "model.safetensors").read_bytes()).hexdigest()
 
 
 def read_weights(run: Path, name: str) -> dict[str, Tensor]:

@@ -118,7 +118,10 @@ def sample(
     for k, masked in enumerate(plan):
         guidance = settings.guidance if settings.guidance and settings.guidance.at(k, settings.steps) else None
         again = plan[k + 1] if k + 1 < settings.steps else np.zeros_like(masked)
-        parts = [(masked & ~again, settings.evaluations)]
+        decided = masked & ~again
+        if settings.eliminate and not decided.any():
+            continue  # what is sampled and moved here is all masked again
+        parts = [(decided, settings.evaluations)]
         if guidance is None and not settings.eliminate:
             parts = [(masked, settings.evaluations)]
         elif guidance is not None:  # what will be masked again shapes the gradient

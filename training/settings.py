@@ -57,7 +57,7 @@ def describe(run: Path, about: dict[str, Any]) -> None:
 def essence(about: dict[str, Any]) -> dict[str, Any]:
     """A run's description without what may change when it is resumed."""
     recipe = {key: value for key, value in about["recipe"].items() if key not in ("threads", "data")}
-    loop = {key: value for key, value in recipe["loop"].items() if not key.endswith("_every")}
+    loop = {k: value for k, value in recipe["loop"].items() if k != "workers" and not k.endswith("_every")}
     return about | {"recipe": recipe | {"loop": loop}}
 
 
@@ -73,6 +73,8 @@ def check_loop(loop: LoopConfig, **others: float | None) -> None:
     for key, value in {**{name: getattr(loop, name) for name in names}, **others}.items():
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{key}: expected a number above 0")
+    if loop.workers < 0:
+        raise InputError(f"workers={loop.workers}: expected a number of 0 or more")
     if loop.precision not in PRECISIONS:
         raise InputError(f"precision={loop.precision}: expected {', '.join(PRECISIONS)}")
 

@@ -1,6 +1,7 @@
 """CoAMD's training: what the networks are shown, their losses, and every recipe from beginning to end."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -174,6 +175,8 @@ def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..
     tokens = flow.args[0].encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
     assert found == pytest.approx(1 + tokens.pow(2).mean().item(), rel=0.15), "noise and token, squared"
     assert found == flow(16, model, samples, CPU).item(), "the same samples have the same noise"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert found == flow(16, model, samples, CPU).item(), "tokens are exact in mixed precision too"
     twin = generator(objective="ddpm")
     assert flow(16, twin, samples, CPU).item() == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
 
@@ -293,7 +296,7 @@ def test_every_recipe_runs_and_resumes_to_the_same_loss(
     with pytest.raises(KeyboardInterrupt):
         start(recipe, folder, autoencoder_run, tmp_path / "cut")
     monkeypatch.undo()
-    resumed = start(recipe, folder, autoencoder_run, tmp_path / "cut")
+    resumed = start(recipe, folder, autoencoder_run, tmp_path / "cut", workers="1")
     figures = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) for run in (whole, resumed)]
     assert figures[0] == pytest.approx(figures[1], rel=1e-4) and figures[0]["step"] == 4
     one, other = (load_file(run / "model.safetensors") for run in (whole, resumed))
@@ -366,12 +369,17 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions)
 
 
 @pytest.fixture(scope="module")
-def family(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Family:
+def family_runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks that have hardly been trained."""
     runs = tmp_path_factory.mktemp("family")
     for recipe in ("coamd-ae", "coamd-mar", "coamd-generator"):
         start(recipe, folder, runs / "coamd-ae", runs / recipe)
-    return Family.load(runs, TextEncoder.load("text"))
+    return runs
+
+
+@pytest.fixture(scope="module")
+def family(family_runs: Path) -> Family:
+    return Family.load(family_runs, TextEncoder.load("text"))
 
 
 def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(family: Family) -> None:
@@ -407,6 +415,25 @@ def test_the_recognisers_space_holds_motions_texts_and_labels(family: Family, sa
     for features in (motions, texts, labels):
         assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-5
     assert np.abs(family.motions(clips[:1]) - motions[:1]).max() < 1e-5, "whatever else is in the batch"
+
+
+@pytest.mark.parametrize(
+    ("run", "key", "message"),
+    [
+        ("coamd-generator", "autoencoder_sha256", "coamd-generator: trained on tokens of another auto-encoder"),
+        ("coamd-generator", "text_sha256", "coamd-generator: trained with another text encoder"),
+        ("coamd-mar", "text_sha256", "coamd-mar: trained with another text encoder"),
+        ("coamd-mar", "mean", "coamd-mar: trained on other motions"),
+    ],
+)
+def test_runs_that_do_not_fit_each_other_are_refused(
+    family_runs: Path, tmp_path: Path, run: str, key: str, message: str
+) -> None:
+    runs = shutil.copytree(family_runs, tmp_path / "runs")
+    about = json.loads((runs / run / "recipe.json").read_text())
+    (runs / run / "recipe.json").write_text(json.dumps(about | {key: "another"}))
+    with pytest.raises(InputError, match=message):
+        Family.load(runs, TextEncoder.load("text"))
 
 
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:

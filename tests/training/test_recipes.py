@@ -147,7 +147,7 @@ def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -
 @pytest.mark.parametrize(
     "setting",
     ["steps=0", "batch=0", "batch=1000", "lr=nan", "rate_hz=0", "validate_every=0", "channels=2", "threads=-1",
-     "precision=foo", "leave_out=nwucla", "hold_out=99", "subset=-3"],
+     "precision=foo", "workers=-1", "leave_out=nwucla", "hold_out=99", "subset=-3"],
 )  # fmt: skip
 def test_a_setting_that_no_run_can_have_is_refused_before_anything_is_written(
     data: Path, tmp_path: Path, setting: str

@@ -272,6 +272,23 @@ def test_guided_late_the_first_steps_are_as_without(
     assert changed.tolist() == [1, 1, 1], "the last step decides one token of each"
 
 
+def test_guided_steps_that_decide_nothing_are_left_out(
+    run: Callable[..., Tensor], autoencoder: AutoEncoder, recognizer: MotionRecognizer, described: Tensor
+) -> None:
+    rewarded = reward_of(autoencoder, recognizer, described)
+    calls = []
+
+    def reward(tokens: Tensor, counts: Tensor) -> Tensor:
+        calls.append(counts)
+        return rewarded(tokens, counts)
+
+    settings = Sampling(guidance=Guidance(step=0.5))  # 12 steps; the first of them has all 12 tokens again at the next
+    sparing = run(settings, reward=reward)
+    sparing_calls = len(calls)
+    assert torch.equal(sparing, run(replace(settings, eliminate=False), reward=reward))
+    assert sparing_calls < len(calls) - sparing_calls == 12
+
+
 def test_a_preview_of_what_is_masked_again_is_nearly_as_good(
     run: Callable[..., Tensor], autoencoder: AutoEncoder, recognizer: MotionRecognizer, described: Tensor
 ) -> None:
