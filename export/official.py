@@ -10,7 +10,7 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from hashlib import sha256
 from pathlib import Path
@@ -38,6 +38,11 @@ Names = dict[str, str]  # ours -> the official one
 Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig
 STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # where in the file the weights are
 RECIPES = {"ae": "coamd-ae", "coamd": "coamd-generator", "mar": "coamd-mar"}  # that train such a network
+UNSCALED: dict[str, Callable[[int], Tensor]] = {  # buffers that the official networks do not have
+    **dict.fromkeys(("shift", "text_mean"), torch.zeros),
+    **dict.fromkeys(("scale", "text_std", "bone", "motion"), torch.ones),
+    **dict.fromkeys(("mix", "unmix"), torch.eye),
+}
 MODELS: dict[str, Any] = {"ae": AutoEncoder, "coamd": Generator, "mar": MotionRecognizer}
 STREAMS = {"joint": "joint_encoder", "bone": "bone_encoder", "motion": "motion_encoder_stream"}
 
@@ -176,8 +181,8 @@ def read_official(kind: str, path: Path, size: Size | None = None) -> AutoEncode
         if key not in names.values() and key not in computed:
             raise InputError(f"{path}: {key} is not a key of this network")
     weights = {ours: state[theirs].float().reshape(shapes[ours].shape) for ours, theirs in names.items()}
-    if isinstance(config, AutoEncoderConfig):  # nothing is scaled
-        weights |= dict(AutoEncoder(replace(config, width=1)).named_buffers())
+    for ours in set(shapes) - set(names):  # nothing is scaled
+        weights[ours] = UNSCALED[ours.rpartition(".")[2]](len(shapes[ours]))
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 

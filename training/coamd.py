@@ -57,6 +57,7 @@ class Shown:
     x: np.ndarray
     caption: str
     action: str
+    style: str | None
     quality: int
     seed: int  # of what else is random about it
 
@@ -86,6 +87,7 @@ class Motions:
             x=self.normalisation(joints),
             caption=clip.captions[rng.integers(len(clip.captions))],
             action=clip.action,
+            style=clip.style,
             quality=QUALITIES.index(clip.quality),
             seed=int(rng.integers(2**32)),
         )
@@ -101,6 +103,12 @@ def padded(motions: Sequence[np.ndarray], device: torch.device | None = None) ->
 def inside(lengths_B: Tensor, size: int) -> Tensor:
     """Which of `size` places lie within a length, [B, size]."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
+
+
+def descriptions_of(samples: Sequence[Shown], device: torch.device) -> Tensor:
+    """A number for what each shows, [B]: the same for the same action in the same style."""
+    named = [(sample.action, sample.style) for sample in samples]
+    return torch.tensor([named.index(name) for name in named], device=device)
 
 
 # the auto-encoder
@@ -158,7 +166,7 @@ def reconstruction_mm(model: nn.Module, samples: Sequence[Shown], normalisation:
     return 1e3 * float(np.concatenate(errors).mean())
 
 
-def like_scale(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
+def like_scale(model: AutoEncoder | MotionRecognizer, motions: Sequence[np.ndarray]) -> None:
     """Fit the scales of a new model to motions [T, C]."""
     views = [Views.plain(model.config.parents)(torch.from_numpy(x)[None]) for x in motions]
     model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*views, strict=True)))
@@ -226,13 +234,17 @@ def flow_loss(
     return (found_ND.float() - goal_ND).pow(2).mean()
 
 
-def length_estimator(texts: Texts, motions: Motions, steps: int, batch: int = 64) -> LengthEstimator:
-    """A network trained to tell how many tokens a description takes."""
+def length_estimator(
+    generator: Generator, texts: Texts, motions: Motions, steps: int, batch: int = 64
+) -> LengthEstimator:
+    """A network trained to tell how many tokens a description takes, from what the generator is told of it."""
+    torch.manual_seed(0)
     estimator = LengthEstimator(texts.width)
     optimizer = torch.optim.AdamW(estimator.parameters(), lr=1e-3)
     for step in range(steps):
         samples = motions.batch(step, batch)
-        logits = estimator(torch.from_numpy(texts.pooled([sample.caption for sample in samples])))
+        pooled = torch.from_numpy(texts.pooled([sample.caption for sample in samples])).to(generator.text_mean.device)
+        logits = estimator(generator.standardised(pooled).cpu())
         counts = torch.tensor([len(sample.x) // STRIDE for sample in samples])
         optimizer.zero_grad()
         cross_entropy(logits, counts).backward()
@@ -244,9 +256,13 @@ def length_estimator(texts: Texts, motions: Motions, steps: int, batch: int = 64
 
 
 def recogniser_loss(
-    texts: Texts, loss: str, model: nn.Module, samples: Sequence[Shown], device: torch.device
+    texts: Texts, loss: str, same_caption: float, model: nn.Module, samples: Sequence[Shown], device: torch.device
 ) -> Tensor:
-    """Descriptions by the text tower, and half of labels by the frozen text encoder; `released`: labels alone."""
+    """Descriptions by the text tower, and half of labels by the frozen text encoder; `released`: labels alone.
+
+    Descriptions of one action in one style are no negatives of each other, nor are those whose frozen features have a
+    cosine above `same_caption`: 0.8 as published. Left and right are closer than that, so ours are told apart by name.
+    """
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
     features, described = model(x_BTC, lengths_B, *read(texts, captions, device))
@@ -254,6 +270,7 @@ def recogniser_loss(
     units = [normalize(feature, dim=1) for feature in features]
     frozen, labels = (normalize(torch.from_numpy(texts.pooled(t)).to(device), dim=1) for t in (captions, actions))
     same = torch.tensor([[a == b for b in actions] for a in actions], device=device)
+    descriptions = descriptions_of(samples, device)
 
     def told_apart(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """InfoNCE of all streams together, and the mean of each."""
@@ -264,7 +281,8 @@ def recogniser_loss(
     if loss == "released":
         return fused / 2
     recognised = fused + streams
-    fused, streams = told_apart(normalize(described, dim=1), frozen @ frozen.T > 0.8, 0.1)
+    alike = (descriptions[:, None] == descriptions) | (frozen @ frozen.T > same_caption)
+    fused, streams = told_apart(normalize(described, dim=1), alike, 0.1)
     near = torch.stack([smooth_l1_loss(feature, described) for feature in features]).mean()
     return fused + near + streams + recognised / 2
 
@@ -305,10 +323,10 @@ def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int =
 
 def evaluator_loss(texts: Texts, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
-    captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
+    captions = [sample.caption for sample in samples]
     words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
-    group = torch.tensor([actions.index(action) for action in actions], device=device)
     pooled = torch.from_numpy(texts.pooled(captions)).to(device)
-    batch = {"motion": x_BTC, "lengths": lengths_B, "tokens": words, "mask": mask, "pooled": pooled, "group": group}
+    batch = {"motion": x_BTC, "lengths": lengths_B, "tokens": words, "mask": mask, "pooled": pooled}
+    batch["group"] = descriptions_of(samples, device)
     loss: Tensor = model(batch)
     return loss

@@ -47,6 +47,7 @@ class CoamdRecipe:
     repeats: int = 4  # generator: times and noises of a token
     objective: str = "flow"  # generator: or "ddpm"
     clip: str | None = None  # xl: folder of CLIP ViT-B/32, whose text features it is made for
+    same_caption: float = 1.0  # recogniser, evaluator: captions with a higher cosine are no negatives; published: 0.8
     loss: str = "full"  # recogniser: or "released", which trains on labels alone
     subset: int | None = None  # train on this many clips only
     threads: int | None = None
@@ -67,6 +68,8 @@ class CoamdRecipe:
         if not train:
             raise InputError(f"{self.data}: no clip that recipe {self.name} trains on")
         held_out = [clip for clip in clips if clip.split == "validation"]
+        if not held_out:
+            raise InputError(f"{self.data}: no clip to validate recipe {self.name} with")
         return JOBS[self.name](self, run, Data.of(train, held_out))
 
 
@@ -85,6 +88,10 @@ class Data:
 
     def motions(self, seed: int, frames: int | None = None) -> Motions:
         return Motions(clips=Balanced(clips=self.train, seed=seed), normalisation=self.normalisation, frames=frames)
+
+    def some(self) -> list[np.ndarray]:
+        """Motions [T, C] to measure deviations in."""
+        return [sample.x for sample in self.motions(1).batch(0, 512)]
 
     def checked(self, count: int) -> list[Shown]:
         """Evenly chosen clips to validate with."""
@@ -109,13 +116,12 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     checked, model = data.checked(64), AutoEncoder(config)
     views = Views.plain(config.parents)
     if recipe.size == "small":
-        coamd.like_scale(model, [sample.x for sample in data.motions(1).batch(0, 512)])
+        coamd.like_scale(model, data.some())
         views = Views.alike(model)
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, AutoEncoder)
-        shown = [sample for step in range(8) for sample in data.motions(1).batch(step, 64)]
-        coamd.standardise(model, [sample.x for sample in shown])
+        coamd.standardise(model, data.some())
 
     return Job(
         model=model,
@@ -131,6 +137,8 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config, encoder = SIZES[recipe.size].recognizer, text_encoder(recipe)
     texts, checked = data.texts(run.parent, encoder), data.checked(320)
     model = MotionRecognizer(config)
+    if recipe.size == "small":
+        coamd.like_scale(model, data.some())
     if isinstance(encoder, ClipText):  # the text tower begins with its embeddings, and keeps them
         model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
         model.text.places.data.copy_(encoder.network.positional_embedding)
@@ -139,7 +147,7 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
         task=data.motions(recipe.loop.seed),
         about=data.about(config, text_sha256=encoder.sha256),
         validate=lambda model: coamd.found(model, texts, checked),
-        loss=partial(coamd.recogniser_loss, texts, recipe.loss),
+        loss=partial(coamd.recogniser_loss, texts, recipe.loss, recipe.same_caption),
     )
 
 
@@ -153,12 +161,23 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
 
+    model = Generator(config)
+    if config.latent != autoencoder.config.latent:
+        tokens = f"tokens of {autoencoder.config.latent} channels"
+        raise InputError(f"{recipe.autoencoder}: {tokens}, a generator of size {recipe.size} makes {config.latent}")
+    if recipe.size == "small":
+        spread = texts.pooled([caption for clip in data.train for caption in clip.captions])
+        model.text_mean.copy_(torch.from_numpy(spread.mean(0)))
+        model.text_std.copy_(torch.from_numpy(spread.std(0) + 1e-4))
+
     def finish(model: nn.Module) -> None:
-        estimator = coamd.length_estimator(texts, data.motions(recipe.loop.seed), min(recipe.loop.steps, LENGTH_STEPS))
+        assert isinstance(model, Generator)
+        steps = min(recipe.loop.steps, LENGTH_STEPS)
+        estimator = coamd.length_estimator(model, texts, data.motions(recipe.loop.seed), steps)
         save_file(estimator.state_dict(), run / "length.safetensors")
 
     return Job(
-        model=Generator(config),
+        model=model,
         task=data.motions(recipe.loop.seed),
         about=data.about(config, text_sha256=encoder.sha256, autoencoder_sha256=sha256),
         validate=validate,
@@ -169,7 +188,7 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
 
 def evaluator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     encoder = text_encoder(recipe)
-    config = (small if recipe.size == "small" else full)(encoder.width)
+    config = replace((small if recipe.size == "small" else full)(encoder.width), same_caption=recipe.same_caption)
     texts, checked = data.texts(run.parent, encoder), data.checked(320)
     model = Evaluator(config)
     model.set_normalisation(data.normalisation.mean, data.normalisation.std)

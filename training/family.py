@@ -6,7 +6,7 @@ Shapes: B batch, T frames at 20 a second, V = 22 joints, metres, y up; F width o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,8 @@ from torch.nn.functional import normalize
 
 from ..runtime import noise
 from ..runtime.errors import InputError
+from . import augment
+from .clips import heading
 from .coamd import QUALITIES, Normalisation, padded, read
 from .guidance import Reward, reward_of
 from .models.coamd import (
@@ -30,6 +32,7 @@ from .models.coamd import (
 )
 from .models.coamd.autoencoder import STRIDE
 from .models.coamd.length import MAX_TOKENS
+from .motions import LONGEST, SMPL, canonical
 from .runs import read_network, read_weights, weights_sha256
 from .sampling import Sampling, sample
 from .texts import Encoder, Texts
@@ -68,7 +71,7 @@ class Family:
         lengths = LengthEstimator(generator.config.text)
         lengths.load_state_dict(read_weights(runs / "coamd-generator", "length.safetensors"))
         arrays = (np.array(about[name], np.float32) for name in ("mean", "std"))
-        return cls(
+        family = cls(
             autoencoder=autoencoder,
             generator=generator,
             recognizer=recognizer,
@@ -76,6 +79,7 @@ class Family:
             normalisation=Normalisation(**dict(zip(("mean", "std"), arrays, strict=True))),
             text=text,
         )
+        return family.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @property
     def device(self) -> torch.device:
@@ -97,9 +101,10 @@ class Family:
         samples = range(len(captions)) if samples is None else samples
         pooled = torch.from_numpy(self.text.encode(captions).pooled).to(self.device)
         if frames is None:
-            chances = self.lengths.to(self.device)(pooled).softmax(1).cumsum(1).cpu().numpy()
+            chances = self.lengths(self.generator.standardised(pooled)).softmax(1).cumsum(1).cpu().numpy()
             drawn = [int((row < noise.uniform(seed, s)).sum()) for row, s in zip(chances, samples, strict=True)]
             frames = [STRIDE * min(max(count, 4), MAX_TOKENS) for count in drawn]
+        check_frames(frames)
         counts = [n // STRIDE for n in frames]
         tokens = sample(
             self.generator,
@@ -131,8 +136,10 @@ class Family:
         """
         settings = Sampling() if settings is None else settings
         T = len(joints)
+        check_frames([T])
         whole = -(-T // STRIDE) * STRIDE
-        held = np.concatenate([joints, np.repeat(joints[-1:], whole - T, 0)])
+        known, back = placed(joints)
+        held = np.concatenate([known, np.repeat(known[-1:], whole - T, 0)])
         wanted: np.ndarray = np.pad(regenerate_T, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
         x_BTC, lengths_B = padded([self.normalisation(held)], self.device)
         tokens = sample(
@@ -146,7 +153,7 @@ class Family:
             known_BLD=self.autoencoder.encode(x_BTC, lengths_B),
             regenerate_BL=wanted[None],
         )
-        return blended(joints, self._decoded(tokens, [len(wanted)])[0][:T], regenerate_T)
+        return blended(joints, back(self._decoded(tokens, [len(wanted)])[0][:T]), regenerate_T)
 
     def reward(self, captions: Sequence[str], settings: Sampling) -> Reward | None:
         """What guidance climbs; None where there is none."""
@@ -157,10 +164,12 @@ class Family:
 
     @torch.no_grad()
     def motions(self, clips: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
-        """Where motions [T, V, 3] lie in the recogniser's space, [N, F], unit length."""
+        """Where motions [T, V, 3], or their first 196 frames, lie in the recogniser's space, [N, F], unit length."""
         found = []
         for begin in range(0, len(clips), batch):
-            part = [self.normalisation(clip[: len(clip) // STRIDE * STRIDE]) for clip in clips[begin : begin + batch]]
+            part = [clip[: min(len(clip) // STRIDE * STRIDE, LONGEST)] for clip in clips[begin : begin + batch]]
+            check_frames([len(clip) for clip in part])
+            part = [self.normalisation(canonical(clip)) for clip in part]
             x_BTC, lengths_B = padded(part, self.device)
             found.append(normalize(self.recognizer.encode(x_BTC, lengths_B).fused, dim=1).cpu().numpy())
         return np.concatenate(found)
@@ -195,6 +204,24 @@ class Family:
         """The same on another device."""
         networks = ("autoencoder", "generator", "recognizer", "lengths")
         return replace(self, **{name: getattr(self, name).to(device) for name in networks})
+
+
+def check_frames(frames: Sequence[int]) -> None:
+    """Raises InputError for a length that the networks do not know."""
+    for n in frames:
+        if not STRIDE <= n <= LONGEST:
+            raise InputError(f"a motion of {n} frames, expected {STRIDE} to {LONGEST}")
+
+
+def placed(joints: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """A motion [T, V, 3] as the networks know motions, `canonical`, and what brings such a one back to its place."""
+    known, yaw = canonical(joints), heading(joints[:1], SMPL)[0]
+
+    def turned(made: np.ndarray) -> np.ndarray:
+        return augment.turn(made, -yaw, np.zeros(2))
+
+    offset = joints[0, 0] - turned(known[:1])[0, 0]
+    return known, lambda made: turned(made) + offset
 
 
 def blended(old_TV3: np.ndarray, new_TV3: np.ndarray, regenerate_T: np.ndarray) -> np.ndarray:

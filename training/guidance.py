@@ -27,7 +27,8 @@ class Guidance:
     Attributes:
         step: length of the move along the unit gradient.
         last: how many of the last autoregressive steps are guided; None: all.
-        norm: over which tokens the gradient has length 1: those that are "sampled" at the step, or "all".
+        norm: what of the gradient has length 1: all tokens that are "sampled" at the step, each "token" of them on
+            average, or "all" of the motion's.
         preview: evaluations for tokens that will be masked again, which only shape the gradient; None: as many as for
             the others.
         lengths: in what the recogniser is told how long the motion is: "frames"; "tokens", the released code's mistake,
@@ -39,6 +40,11 @@ class Guidance:
     norm: str = "sampled"
     preview: int | None = None
     lengths: str = "frames"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("norm", ("sampled", "token", "all")), ("lengths", ("frames", "tokens"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {', '.join(allowed)}")
 
     @classmethod
     def reference(cls, scale: float) -> Guidance | None:
@@ -72,4 +78,6 @@ def guided(reward: Reward, tokens_BLD: Tensor, counts_B: Tensor, sampled_BL: Ten
         (gradient,) = torch.autograd.grad(reward(leaf, counts_B).sum(), leaf)
     counted = gradient if guidance.norm == "all" else gradient * sampled_BL[:, :, None]
     length_B = counted.flatten(1).norm(dim=1) + 1e-8
+    if guidance.norm == "token":
+        length_B = length_B / sampled_BL.sum(1).clamp(min=1).sqrt()
     return tokens_BLD + guidance.step * gradient / length_B[:, None, None] * sampled_BL[:, :, None]

@@ -81,8 +81,7 @@ def fit(
         row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
         for step, samples in enumerate(batches(task, config, begin, mine), begin):
             model.train()
-            with accelerator.autocast():
-                value = loss(model, samples, accelerator.device)
+            value = loss(model, samples, accelerator.device)
             accelerator.backward(value)
             accelerator.clip_grad_norm_(model.parameters(), config.clip_norm)
             optimizer.step()

@@ -31,7 +31,7 @@ class Sampling:
     Attributes:
         steps: N, autoregressive ones.
         solver: name in SOLVERS, "dopri5" (adaptive, for parity) or a function of their signature.
-        evaluations: of the head in a step, for solvers of fixed steps.
+        evaluations: of the head in a step, for solvers of fixed steps; neither dopri5 nor the DDPM twin heeds it.
         cfg: weight of classifier-free guidance; 1 is the text alone, 0 no text.
         guidance: by the recogniser; None: without.
         temperature: of the DDPM twin; a flow has none.
@@ -45,6 +45,12 @@ class Sampling:
     guidance: Guidance | None = None
     temperature: float = 1.0
     eliminate: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.evaluations < 1:
+            raise ValueError(f"steps {self.steps} and evaluations {self.evaluations}, expected at least 1 of each")
+        if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "dopri5"):
+            raise ValueError(f"unknown solver {self.solver!r}, expected {', '.join(SOLVERS)} or dopri5")
 
 
 def masked_counts(count: int, steps: int) -> list[int]:

@@ -23,7 +23,7 @@ from motionrt.runtime.text import TextEncoder, TextFeatures  # noqa: E402
 from motionrt.training import coamd  # noqa: E402
 from motionrt.training.clip_text import ClipText  # noqa: E402
 from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
-from motionrt.training.family import Family  # noqa: E402
+from motionrt.training.family import Family, placed  # noqa: E402
 from motionrt.training.guidance import Guidance  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     SIZES,
@@ -203,7 +203,7 @@ def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: Motions) ->
             named = [list(frames)[(step + k) % 3] for k in range(size)]
             return [replace(one, caption=name, x=np.zeros((frames[name], 66), np.float32)) for name in named]
 
-    estimator = coamd.length_estimator(texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
+    estimator = coamd.length_estimator(generator(), texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
     said = estimator(torch.from_numpy(texts.pooled(list(frames)))).argmax(1)
     assert said.tolist() == [5, 22, 49]
 
@@ -222,17 +222,34 @@ def test_released_the_recogniser_is_trained_on_labels_alone(
     samples = motions.batch(0, 8)
     for loss, told in (("released", False), ("full", True)):
         recognizer.zero_grad()
-        coamd.recogniser_loss(texts, loss, recognizer, samples, CPU).backward()
+        coamd.recogniser_loss(texts, loss, 1.0, recognizer, samples, CPU).backward()
         heard = any(p.grad is not None and p.grad.any() for p in recognizer.text.parameters())
         assert heard == told, "descriptions teach the text tower, labels do not"
 
 
-def test_clips_of_one_action_are_no_negatives(recognizer: MotionRecognizer, motions: Motions, texts: Texts) -> None:
+@pytest.fixture(scope="module")
+def loss_of(recognizer: MotionRecognizer, texts: Texts) -> Callable[[str, list[Shown]], float]:
+    return lambda loss, samples: coamd.recogniser_loss(texts, loss, 1.0, recognizer, samples, CPU).item()
+
+
+def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], motions: Motions) -> None:
     one = motions.batch(0, 1)[0]
     same = [replace(one, x=one.x + 0.1 * k) for k in range(4)]
-    assert float(coamd.recogniser_loss(texts, "released", recognizer, same, CPU).detach()) == pytest.approx(0, abs=1e-6)
+    assert loss_of("released", same) == pytest.approx(0, abs=1e-6)
     others = [sample for sample in motions.batch(1, 16) if sample.action != one.action][:2]
-    assert coamd.recogniser_loss(texts, "released", recognizer, [one, *others], CPU) > 0.1
+    assert loss_of("released", [one, *others]) > 0.1
+
+
+def test_one_description_is_no_negative_but_another_style_or_action_is(
+    loss_of: Callable[..., float], motions: Motions
+) -> None:
+    one = motions.batch(0, 1)[0]
+    action = next(sample.action for sample in motions.batch(1, 16) if sample.action != one.action)
+    again = replace(one, x=one.x + 0.1)
+    near, styled, other = (
+        loss_of("full", [one, pair]) for pair in (again, replace(again, style="giant"), replace(again, action=action))
+    )
+    assert styled > near + 0.1 and other > near + 0.1
 
 
 class Knows(MotionRecognizer):
@@ -258,7 +275,7 @@ def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: Motions) -
     names = torch.from_numpy(texts.pooled(labels))
     shown = [
         Shown(x=np.full((4, 66), k % len(labels), np.float32), caption=labels[k % len(labels)],
-              action=labels[k % len(labels)], quality=0, seed=0)
+              action=labels[k % len(labels)], style=None, quality=0, seed=0)
         for k in range(32)
     ]  # fmt: skip
     found = coamd.found(Knows(names), texts, shown)
@@ -356,7 +373,7 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions)
     autoencoder = AutoEncoder(size.autoencoder)
     model, loss = {
         "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, Views.plain(SMPL22))),
-        "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recogniser_loss, texts, "full")),
+        "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recogniser_loss, texts, "full", 0.8)),
         "coamd-generator": lambda: (Generator(size.generator), partial(coamd.flow_loss, autoencoder.eval(), texts, 1)),
     }[recipe]()
     value = loss(model, samples, CPU)
@@ -439,3 +456,24 @@ def test_runs_that_do_not_fit_each_other_are_refused(
 def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="coamd-ae: no recipe.json, expected the folder of a finished run"):
         Family.load(tmp_path, TextEncoder.load("text"))
+
+
+def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(family: Family, samples: list[Motion]) -> None:
+    from motionrt.training.augment import turn
+
+    joints = samples[2].joints[:60].astype(np.float32)
+    elsewhere = turn(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
+    known, back = placed(elsewhere)
+    assert np.abs(back(known) - elsewhere).max() < 1e-4
+    assert np.abs(known - placed(joints)[0]).max() < 1e-4
+    assert np.abs(family.motions([elsewhere]) - family.motions([joints])).max() < 1e-3
+    wanted = np.arange(60) >= 30
+    settings = Sampling(steps=2, evaluations=1)
+    one, other = (family.edit(motion, "a person bows", wanted, settings) for motion in (joints, elsewhere))
+    assert np.abs(turn(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3]) - other).max() < 1e-2
+
+
+@pytest.mark.parametrize("frames", [0, 3, 197, 10**9])
+def test_lengths_that_the_networks_do_not_know_are_refused(family: Family, frames: int) -> None:
+    with pytest.raises(InputError, match=f"a motion of {frames} frames, expected 4 to 196"):
+        family.generate(["a person bows"], [frames])

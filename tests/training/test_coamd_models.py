@@ -219,6 +219,17 @@ def test_one_time_for_all_is_the_time_of_each() -> None:
 
 
 @torch.no_grad()
+def test_text_is_standardised_and_no_text_stays_none() -> None:
+    generator = small()
+    text = torch.randn(2, 10)
+    plain, none = generator.condition(text), generator.condition(torch.zeros(2, 10))
+    generator.text_mean.fill_(2.0)
+    generator.text_std.fill_(0.5)
+    torch.testing.assert_close(generator.condition(0.5 * text + 2), plain)
+    torch.testing.assert_close(generator.condition(torch.zeros(2, 10)), none)
+
+
+@torch.no_grad()
 def test_a_quality_changes_what_is_told() -> None:
     generator = small(qualities=2)
     text = torch.randn(1, 10)

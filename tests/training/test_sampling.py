@@ -231,6 +231,31 @@ def test_only_sampled_tokens_move_and_the_norm_is_theirs(
     assert moves["all"][0].norm() < moves["sampled"][0].norm(), "the unmoved ones count, too"
 
 
+def test_by_the_token_the_move_is_as_long_for_few_as_for_many(
+    autoencoder: AutoEncoder, recognizer: MotionRecognizer, described: Tensor
+) -> None:
+    reward = reward_of(autoencoder, recognizer, described)
+    tokens, counts = torch.randn(3, 12, D), torch.tensor(COUNTS)
+    sampled = torch.arange(12) < torch.tensor([9, 4, 1])[:, None]
+    move = guided(reward, tokens, counts, sampled, Guidance(step=0.5, norm="token")) - tokens
+    lengths = move.flatten(1).norm(dim=1)
+    torch.testing.assert_close(lengths, 0.5 * torch.tensor([9.0, 4, 1]).sqrt(), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: Guidance(step=1.0, norm="mean"), "norm is 'mean', expected sampled, token, all"),
+        (lambda: Guidance(step=1.0, lengths="seconds"), "lengths is 'seconds', expected frames, tokens"),
+        (lambda: Sampling(solver="rk4"), "unknown solver 'rk4', expected euler, heun, midpoint or dopri5"),
+        (lambda: Sampling(steps=0), "steps 0 and evaluations 8, expected at least 1 of each"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(wrong: Callable[[], Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        wrong()
+
+
 def test_the_released_mistake_sees_the_first_quarter(
     autoencoder: AutoEncoder, recognizer: MotionRecognizer, described: Tensor
 ) -> None:

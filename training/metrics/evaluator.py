@@ -149,7 +149,9 @@ def info_nce(motion_ND: Tensor, text_ND: Tensor, alike_NN: Tensor, temperature: 
     Source: van den Oord et al. 2018; the removal as in TMR (Petrovich et al., ICCV 2023).
     """
     own = torch.eye(len(motion_ND), dtype=torch.bool, device=motion_ND.device)
-    similarity = (motion_ND @ text_ND.T / temperature).masked_fill(alike_NN & ~own, -torch.inf)
+    with torch.autocast(motion_ND.device.type, enabled=False):
+        similarity = motion_ND.float() @ text_ND.float().T / temperature
+    similarity = similarity.masked_fill(alike_NN & ~own, -torch.inf)
     target = torch.arange(len(motion_ND), device=motion_ND.device)
     return (cross_entropy(similarity, target) + cross_entropy(similarity.T, target)) / 2
 
@@ -239,7 +241,7 @@ class TrainedEvaluator:
         trained, given = about.get("text_sha256"), getattr(encoder, "sha256", None)
         if trained and given and trained != given:
             raise InputError(f"{run}: trained with text encoder {trained[:12]}…, not with this one, {given[:12]}…")
-        return TrainedEvaluator(network, encoder)
+        return TrainedEvaluator(network.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
     @torch.no_grad()
     def motions(self, clips: Sequence[np.ndarray]) -> np.ndarray:

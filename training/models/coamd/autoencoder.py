@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, relu
 
-from .streams import SMPL22, bones, motion
+from .streams import SMPL22, Scales
 
 STRIDE = 4  # frames of a token
 
@@ -67,41 +67,6 @@ class Level(nn.Module):
         return x_BTC
 
 
-class Scales(nn.Module):
-    """Brings what the networks see and make to a like scale: a pose is small beside the way that people walk.
-
-    Attributes:
-        mix: [C, C], from what the decoder makes, the root's place and offsets from it, to normalised joints.
-        unmix: its inverse. bone, motion: [C], deviations of those views.
-    All are 1 in the published model, which has no such thing.
-    """
-
-    mix: Tensor
-    unmix: Tensor
-    bone: Tensor
-    motion: Tensor
-
-    def __init__(self, coordinates: int):
-        super().__init__()
-        for name in ("mix", "unmix"):
-            self.register_buffer(name, torch.eye(coordinates))
-        for name in ("bone", "motion"):
-            self.register_buffer(name, torch.ones(coordinates))
-
-    @torch.no_grad()
-    def fit(self, x_NC: Tensor, bone_NC: Tensor, motion_NC: Tensor) -> None:
-        """Choose them for frames of normalised joints, the root first, and of their other views."""
-        offset_NC = x_NC - x_NC[:, :3].repeat(1, x_NC.shape[1] // 3)
-        deviation = torch.cat([x_NC[:, :3].std(0), offset_NC[:, 3:].std(0).clamp(min=1e-3)])
-        mix = torch.diag(deviation)
-        for place in range(3, len(mix)):
-            mix[place % 3, place] = deviation[place % 3]
-        self.mix.copy_(mix)
-        self.unmix.copy_(torch.linalg.inv(mix.double()))
-        for scale, view in ((self.bone, bone_NC), (self.motion, motion_NC)):
-            scale.copy_(view.std(0).clamp(min=1e-3))
-
-
 class Encoder(nn.Module):
     """Stems of joints, bones and motion, averaged, then two levels down."""
 
@@ -116,8 +81,8 @@ class Encoder(nn.Module):
     def forward(self, x_BTC: Tensor, lengths_B: Tensor | None, scales: Scales) -> Tensor:
         mask = mask_of(lengths_B, x_BTC.shape[1])
         x_BTC = x_BTC * mask
-        h = self.joint(x_BTC @ scales.unmix) + self.bone(bones(x_BTC, self.parents) / scales.bone)
-        h = relu((h + self.motion(motion(x_BTC) * mask / scales.motion)) / 3)
+        joint, bone, moved = scales.views(x_BTC, self.parents)
+        h = relu((self.joint(joint) + self.bone(bone) + self.motion(moved * mask)) / 3)
         for k, level in enumerate(self.levels):
             h = level.get_submodule("resample")(h * mask)
             mask = mask_of(lengths_B, h.shape[1], 2 ** (k + 1))

@@ -108,6 +108,9 @@ class FlowHead(nn.Module):
 class Generator(nn.Module):
     """Trunk and head; 385,265,152 parameters at the published size and depth 6."""
 
+    text_mean: Tensor
+    text_std: Tensor
+
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.config = config
@@ -118,6 +121,9 @@ class Generator(nn.Module):
         self.blocks = nn.ModuleList(TrunkBlock(config) for _ in range(config.depth))
         self.head = FlowHead(config)
         self.dropout = nn.Dropout(config.dropout)
+        # of the text features, which some encoders give little spread; 0 and 1 in the published model
+        self.register_buffer("text_mean", torch.zeros(config.text))
+        self.register_buffer("text_std", torch.ones(config.text))
         self.reset()
 
     def reset(self) -> None:
@@ -138,11 +144,16 @@ class Generator(nn.Module):
 
     def condition(self, text_BW: Tensor, quality_B: Tensor | None = None) -> Tensor:
         """What every block is told, [B, E]. Zeros for text are no text."""
-        c_BE = self.text(text_BW)
+        c_BE = self.text(self.standardised(text_BW))
         if self.quality is None:
             return c_BE
         assert quality_B is not None, "a generator with qualities must be told one"
         return c_BE + self.quality(quality_B)
+
+    def standardised(self, text_BW: Tensor) -> Tensor:
+        """Text features of like spread; no text stays zeros."""
+        told_B1 = (text_BW != 0).any(1, keepdim=True)
+        return torch.where(told_B1, (text_BW - self.text_mean) / self.text_std, 0)
 
     def forward(
         self,

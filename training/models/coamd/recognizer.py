@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad, scaled_dot_product_attention
 
 from .layers import positions
-from .streams import SMPL22, bones, motion
+from .streams import SMPL22, Scales
 
 CLIP_VOCABULARY, CLIP_CONTEXT = 49408, 77
 
@@ -152,6 +152,7 @@ class MotionRecognizer(nn.Module):
         self.fusion_norm = nn.LayerNorm(3 * config.feature)
         self.fusion = nn.Linear(3 * config.feature, config.feature)
         self.text = TextTower(config)
+        self.scales = Scales(3 * len(config.parents))
 
     def forward(
         self, x_BTC: Tensor, lengths_B: Tensor, words: Tensor, valid_BL: Tensor | None = None
@@ -161,10 +162,10 @@ class MotionRecognizer(nn.Module):
     def encode(self, x_BTC: Tensor, lengths_B: Tensor) -> MotionFeatures:
         """Normalised joints [B, T, C], T a multiple of the patch, lengths in frames -> features."""
         valid_BT = torch.arange(x_BTC.shape[1], device=x_BTC.device) < lengths_B[:, None]
-        x_BTC = x_BTC * valid_BT[:, :, None]
-        joint = self.joint(x_BTC, valid_BT)
-        bone = self.bone(bones(x_BTC, self.config.parents), valid_BT)
-        moved = self.motion(motion(x_BTC) * valid_BT[:, :, None], valid_BT)
+        inside_BT1 = valid_BT[:, :, None]
+        views = self.scales.views(x_BTC * inside_BT1, self.config.parents)
+        encoders = self.joint, self.bone, self.motion
+        joint, bone, moved = (encode(view * inside_BT1, valid_BT) for encode, view in zip(encoders, views, strict=True))
         fused = self.fusion(self.fusion_norm(torch.cat([joint, bone, moved], 1)))
         return MotionFeatures(fused, joint, bone, moved)
 

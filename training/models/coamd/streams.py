@@ -7,7 +7,7 @@ expect that. A parent that is the joint itself makes a bone of length 0.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
 
 # SMPL-22, rooted at the third spine joint
@@ -27,3 +27,42 @@ def bones(x_BTC: Tensor, parents: tuple[int, ...]) -> Tensor:
 def motion(x_BTC: Tensor) -> Tensor:
     """Frame minus the frame before, 0 at the first, [B, T, C]."""
     return pad(x_BTC[:, 1:] - x_BTC[:, :-1], (0, 0, 1, 0))
+
+
+class Scales(nn.Module):
+    """Brings what the networks see and make to a like scale: a pose is small beside the way that people walk.
+
+    Attributes:
+        mix: [C, C], from what the decoder makes, the root's place and offsets from it, to normalised joints.
+        unmix: its inverse. bone, motion: [C], deviations of those views.
+    All are 1 in the published model, which has no such thing.
+    """
+
+    mix: Tensor
+    unmix: Tensor
+    bone: Tensor
+    motion: Tensor
+
+    def __init__(self, coordinates: int):
+        super().__init__()
+        for name in ("mix", "unmix"):
+            self.register_buffer(name, torch.eye(coordinates))
+        for name in ("bone", "motion"):
+            self.register_buffer(name, torch.ones(coordinates))
+
+    def views(self, x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+        """Joints, bones and motion."""
+        return x_BTC @ self.unmix, bones(x_BTC, parents) / self.bone, motion(x_BTC) / self.motion
+
+    @torch.no_grad()
+    def fit(self, x_NC: Tensor, bone_NC: Tensor, motion_NC: Tensor) -> None:
+        """Choose them for frames of normalised joints, the root first, and of their other views."""
+        offset_NC = x_NC - x_NC[:, :3].repeat(1, x_NC.shape[1] // 3)
+        deviation = torch.cat([x_NC[:, :3].std(0), offset_NC[:, 3:].std(0).clamp(min=1e-3)])
+        mix = torch.diag(deviation)
+        for place in range(3, len(mix)):
+            mix[place % 3, place] = deviation[place % 3]
+        self.mix.copy_(mix)
+        self.unmix.copy_(torch.linalg.inv(mix.double()))
+        for scale, view in ((self.bone, bone_NC), (self.motion, motion_NC)):
+            scale.copy_(view.std(0).clamp(min=1e-3))
