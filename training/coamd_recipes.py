@@ -52,10 +52,16 @@ class CoamdRecipe:
     subset: int | None = None  # train on this many clips only
     threads: int | None = None
 
+    def sized(self, size: str) -> CoamdRecipe:
+        """The recipe of another size. Raises InputError: there is none."""
+        if size not in SIZES:
+            raise InputError(f"size={size}: expected {' or '.join(SIZES)}")
+        return replace(self, size=size, loop=(LOOPS if size == "small" else PUBLISHED)[self.name])
+
     def check(self) -> None:
         """Refuse settings that no run can have. Raises InputError."""
         check_loop(self.loop, repeats=self.repeats, threads=self.threads, subset=self.subset)
-        for key, allowed in (("size", tuple(SIZES)), ("objective", ("flow", "ddpm")), ("loss", ("full", "released"))):
+        for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released"))):
             if getattr(self, key) not in allowed:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
 
@@ -218,6 +224,17 @@ LOOPS = {
     "coamd-mar": LoopConfig(steps=3000, batch=64, lr=1e-3, weight_decay=0.01, ema=0.995),
     "coamd-generator": LoopConfig(steps=20000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
     "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, ema=0.99),
+}
+# of `xl`: batch, rate, decay and average as published, steps about as many on HumanML3D; the schedule is the loop's own
+PUBLISHED = {
+    "coamd-ae": LoopConfig(
+        steps=350_000, batch=256, lr=2e-4, weight_decay=0.0, beta2=0.99, warmup=0.003, precision="no"
+    ),
+    "coamd-mar": LoopConfig(steps=300_000, lr=1e-4, weight_decay=0.01, beta2=0.99, warmup=0.01),
+    "coamd-generator": LoopConfig(
+        steps=190_000, batch=64, lr=2e-4, weight_decay=1e-5, beta2=0.99, warmup=0.01, ema=0.9999
+    ),
+    "coamd-evaluator": LoopConfig(steps=200_000, lr=1e-4, weight_decay=0.0, warmup=0.01),
 }
 RECIPES: dict[str, Callable[[], CoamdRecipe]] = {
     name: partial(CoamdRecipe, name=name, loop=loop) for name, loop in LOOPS.items()

@@ -31,6 +31,7 @@ class LoopConfig:
     batch: int = 32
     lr: float = 2e-3
     weight_decay: float = 0.05
+    beta2: float = 0.999  # of AdamW
     warmup: float = 0.1  # share of the steps
     clip_norm: float = 2.0
     smoothing: float = 0.1  # of the labels
@@ -68,7 +69,8 @@ def fit(
     accelerator.init_trackers("tensorboard")
     set_seed(config.seed)
     average = Average(model, config.ema, accelerator.device)
-    optimizer = torch.optim.AdamW(parameter_groups(model, config.weight_decay), lr=config.lr)
+    groups = parameter_groups(model, config.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.lr, total_steps=config.steps, pct_start=config.warmup
     )

@@ -126,7 +126,10 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
         raise InputError(f"unknown recipe {recipe!r}; there are {', '.join(RECIPES)}")
     settings = dict(overrides)
     run = Path(settings.pop("run", f"runs/{recipe}"))
-    chosen = override(RECIPES[recipe](), settings)
+    chosen = RECIPES[recipe]()
+    if isinstance(chosen, CoamdRecipe) and "size" in settings:
+        chosen = chosen.sized(settings.pop("size"))
+    chosen = override(chosen, settings)
     chosen.check()
     if chosen.threads:
         torch.set_num_threads(chosen.threads)

@@ -23,6 +23,7 @@ from motionrt.runtime.text import TextEncoder, TextFeatures  # noqa: E402
 from motionrt.training import coamd  # noqa: E402
 from motionrt.training.clip_text import ClipText  # noqa: E402
 from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
+from motionrt.training.coamd_recipes import RECIPES  # noqa: E402
 from motionrt.training.family import Family, placed  # noqa: E402
 from motionrt.training.guidance import Guidance  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
@@ -43,7 +44,7 @@ from motionrt.training.texts import Texts  # noqa: E402
 from .clip_folder import write_motions  # noqa: E402
 
 CPU = torch.device("cpu")
-RECIPES = ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator")
+NAMES = ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator")
 SHORT = {"steps": "4", "batch": "4", "precision": "no", "checkpoint_every": "2", "validate_every": "4", "subset": "64"}
 
 
@@ -292,12 +293,19 @@ def autoencoder_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return train("coamd-ae", {**SHORT, "data": str(folder), "run": str(run)})
 
 
+def test_a_size_brings_its_own_loop_and_settings_replace_it() -> None:
+    small = RECIPES["coamd-generator"]()
+    xl = small.sized("xl")
+    assert (xl.loop.lr, xl.loop.ema, xl.loop.weight_decay) == (2e-4, 0.9999, 1e-5) and xl.size == "xl"
+    assert xl.sized("small") == small
+
+
 def start(recipe: str, folder: Path, autoencoder: Path, run: Path, **changes: str) -> Path:
     others = {"autoencoder": str(autoencoder)} if recipe == "coamd-generator" else {}
     return train(recipe, {**SHORT, "data": str(folder), "run": str(run), **others, **changes})
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("recipe", NAMES)
 def test_every_recipe_runs_and_resumes_to_the_same_loss(
     recipe: str, folder: Path, autoencoder_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
