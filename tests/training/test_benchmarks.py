@@ -18,7 +18,7 @@ from motionrt.training.metrics.scoring import Measuring
 from .metrics.people import Reader, clip, obeys
 
 NAMES = {
-    *("generation", "humanml3d-t2m", "kit-t2m", "humanml3d-retrieval", "humanml3d-400"),
+    *("generation", "retrieval", "humanml3d-t2m", "kit-t2m", "humanml3d-retrieval", "humanml3d-400"),
     *("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset"),
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
@@ -82,7 +82,7 @@ def test_without_data_one_line_says_where_to_get_it_and_what_the_folder_must_hol
         assert "\n" not in told and name in told and ("--data" if data is None else str(data)) in told
         for wanted in BENCHMARKS[name].files:
             assert all(part in told for part in wanted.split("|"))
-        assert "https://" in told or name == "generation"
+        assert "https://" in told or name in ("generation", "retrieval")
 
 
 def test_only_what_is_missing_is_said_to_be(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_only_what_is_missing_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_is_told_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown benchmark 'humanml'; there are generation, humanml3d-t2m"):
+    with pytest.raises(InputError, match="unknown benchmark 'humanml'; there are generation, retrieval, humanml3d-t2m"):
         run("humanml", tmp_path, EVERYTHING)
 
 
