@@ -40,7 +40,7 @@ class Validation:
     def __call__(self, model: nn.Module, batch: int = 32) -> dict[str, float]:
         """Top-1 in percent, over all clips and as the mean over their classes; nothing where there are no clips."""
         model.eval()
-        device = next(model.parameters()).device
+        device = next((p.device for p in model.parameters()), None)
         self.confusion[:] = 0
         for begin in range(0, len(self.clips), batch):
             part = self.clips[begin : begin + batch]
