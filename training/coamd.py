@@ -18,7 +18,7 @@ from .clip_text import ClipText
 from .metrics.evaluator import info_nce
 from .models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
 from .models.coamd.autoencoder import STRIDE
-from .models.coamd.streams import bones, motion
+from .models.coamd.streams import views
 from .motions import Balanced, MotionClip
 from .solvers import ddpm_schedule
 from .texts import Texts
@@ -134,12 +134,12 @@ class Views:
         return cls(parents=model.config.parents, scales=(joint, model.scales.bone, model.scales.motion))
 
     def __call__(self, x_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        views = x_BTC, bones(x_BTC, self.parents), motion(x_BTC)
-        joint, bone, moved = (view / scale.to(view.device) for view, scale in zip(views, self.scales, strict=True))
+        parts = zip(views(x_BTC, self.parents), self.scales, strict=True)
+        joint, bone, moved = (view / scale.to(view.device) for view, scale in parts)
         return joint, bone, moved
 
 
-def reconstruction_loss(views: Views, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
+def reconstruction_loss(judged: Views, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
     """Smooth L1 of joints, bones and motion."""
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     made = model(x_BTC, lengths_B).float()
@@ -147,7 +147,7 @@ def reconstruction_loss(views: Views, model: nn.Module, samples: Sequence[Shown]
     moved = weight.clone()
     moved[:, 0] = 0
     total = x_BTC.new_zeros(())
-    for found, wanted, counted in zip(views(made), views(x_BTC), (weight, weight, moved), strict=True):
+    for found, wanted, counted in zip(judged(made), judged(x_BTC), (weight, weight, moved), strict=True):
         distance = smooth_l1_loss(found, wanted, reduction="none")
         total = total + (distance * counted).sum() / (counted.sum() * x_BTC.shape[2])
     return total
@@ -168,8 +168,8 @@ def reconstruction_mm(model: nn.Module, samples: Sequence[Shown], normalisation:
 
 def like_scale(model: AutoEncoder | MotionRecognizer, motions: Sequence[np.ndarray]) -> None:
     """Fit the scales of a new model to motions [T, C]."""
-    views = [Views.plain(model.config.parents)(torch.from_numpy(x)[None]) for x in motions]
-    model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*views, strict=True)))
+    shown = [views(torch.from_numpy(x)[None], model.config.parents) for x in motions]
+    model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*shown, strict=True)))
 
 
 @torch.no_grad()

@@ -24,26 +24,32 @@ def euler(velocity: Velocity, x: Tensor, evaluations: int) -> Tensor:
 
 
 def heun(velocity: Velocity, x: Tensor, evaluations: int) -> Tensor:
-    """Second order, two evaluations a step; an odd one is an Euler step at the end."""
-    steps = (evaluations + 1) // 2
-    for k in range(steps):
-        t, h = k / steps, 1 / steps
-        v = velocity(x, t)
-        if 2 * k + 1 == evaluations:
-            return x + h * v
-        x = x + h / 2 * (v + velocity(x + h * v, t + h))
-    return x
+    """Second order, two evaluations a step: the mean of both ends' velocities."""
+
+    def step(x: Tensor, v: Tensor, t: float, h: float) -> Tensor:
+        return x + h / 2 * (v + velocity(x + h * v, t + h))
+
+    return _by_two(velocity, x, evaluations, step)
 
 
 def midpoint(velocity: Velocity, x: Tensor, evaluations: int) -> Tensor:
-    """Second order, two evaluations a step; an odd one is an Euler step at the end."""
+    """Second order, two evaluations a step: the velocity half-way."""
+
+    def step(x: Tensor, v: Tensor, t: float, h: float) -> Tensor:
+        return x + h * velocity(x + h / 2 * v, t + h / 2)
+
+    return _by_two(velocity, x, evaluations, step)
+
+
+def _by_two(
+    velocity: Velocity, x: Tensor, evaluations: int, step: Callable[[Tensor, Tensor, float, float], Tensor]
+) -> Tensor:
+    """Steps that ask the velocity once more; an odd evaluation is an Euler step at the end."""
     steps = (evaluations + 1) // 2
     for k in range(steps):
         t, h = k / steps, 1 / steps
         v = velocity(x, t)
-        if 2 * k + 1 == evaluations:
-            return x + h * v
-        x = x + h * velocity(x + h / 2 * v, t + h / 2)
+        x = x + h * v if 2 * k + 1 == evaluations else step(x, v, t, h)
     return x
 
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, scaled_dot_product_attention, silu
+from torch.nn.functional import gelu, silu
 
-from .layers import layer_norm, positions, sinusoids
+from .layers import attention, layer_norm, positions, sinusoids
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,12 +41,8 @@ class Attention(nn.Module):
         self.query, self.key, self.value, self.proj = (nn.Linear(width, width) for _ in range(4))
 
     def forward(self, x_BLE: Tensor, valid_BL: Tensor) -> Tensor:
-        q, k, v = (
-            part(x_BLE).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.query, self.key, self.value)
-        )
-        dropout = self.dropout if self.training else 0.0
-        out = scaled_dot_product_attention(q, k, v, attn_mask=valid_BL[:, None, None], dropout_p=dropout)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        q, k, v = self.query(x_BLE), self.key(x_BLE), self.value(x_BLE)
+        return self.proj(attention(q, k, v, self.heads, valid_BL, self.dropout if self.training else 0.0))
 
 
 class TrunkBlock(nn.Module):

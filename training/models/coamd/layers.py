@@ -7,6 +7,16 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.nn.functional import scaled_dot_product_attention
+
+
+def attention(
+    q_BLE: Tensor, k_BLE: Tensor, v_BLE: Tensor, heads: int, valid_BL: Tensor | None, dropout: float
+) -> Tensor:
+    """Attention of several heads to the valid places, or to all, [B, L, E]; `dropout` is a share of the weights."""
+    q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q_BLE, k_BLE, v_BLE))
+    mask = None if valid_BL is None else valid_BL[:, None, None]
+    return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
 def layer_norm(x: Tensor) -> Tensor:

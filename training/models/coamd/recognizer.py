@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, pad, scaled_dot_product_attention
+from torch.nn.functional import gelu, linear, pad
 
-from .layers import positions
+from .layers import attention, positions
 from .streams import SMPL22, Scales
 
 CLIP_VOCABULARY, CLIP_CONTEXT = 49408, 77
@@ -60,11 +60,8 @@ class SelfAttention(nn.Module):
         nn.init.zeros_(self.out_proj.bias)
 
     def forward(self, x_BLE: Tensor, valid_BL: Tensor | None) -> Tensor:
-        qkv = nn.functional.linear(x_BLE, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = (part.unflatten(2, (self.heads, -1)).transpose(1, 2) for part in qkv.chunk(3, 2))
-        mask = None if valid_BL is None else valid_BL[:, None, None]
-        out = scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.dropout if self.training else 0.0)
-        return self.out_proj(out.transpose(1, 2).flatten(2))
+        q, k, v = linear(x_BLE, self.in_proj_weight, self.in_proj_bias).chunk(3, 2)
+        return self.out_proj(attention(q, k, v, self.heads, valid_BL, self.dropout if self.training else 0.0))
 
 
 class EncoderLayer(nn.Module):

@@ -29,6 +29,11 @@ def motion(x_BTC: Tensor) -> Tensor:
     return pad(x_BTC[:, 1:] - x_BTC[:, :-1], (0, 0, 1, 0))
 
 
+def views(x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """Joints, bones and motion."""
+    return x_BTC, bones(x_BTC, parents), motion(x_BTC)
+
+
 class Scales(nn.Module):
     """Brings what the networks see and make to a like scale: a pose is small beside the way that people walk.
 
@@ -51,8 +56,9 @@ class Scales(nn.Module):
             self.register_buffer(name, torch.ones(coordinates))
 
     def views(self, x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Joints, bones and motion."""
-        return x_BTC @ self.unmix, bones(x_BTC, parents) / self.bone, motion(x_BTC) / self.motion
+        """Joints, bones and motion, each of like scale."""
+        joint, bone, moved = views(x_BTC, parents)
+        return joint @ self.unmix, bone / self.bone, moved / self.motion
 
     @torch.no_grad()
     def fit(self, x_NC: Tensor, bone_NC: Tensor, motion_NC: Tensor) -> None:
