@@ -1,9 +1,10 @@
 """How good CoAMD's networks are: the named benchmarks on the runs that trained them, the gain of guidance, pictures.
 
-    python -m motionrt.bench.coamd guidance RUNS DATA -o guidance.json --plot guidance.png
-    python -m motionrt.bench.coamd strip RUNS DATA -o generated.png
+    python -m motionrt.bench.coamd guidance MODEL DATA -o guidance.json --plot guidance.png
+    python -m motionrt.bench.coamd strip MODEL DATA -o generated.png
 
-RUNS holds the finished runs coamd-ae, coamd-mar, coamd-generator and coamd-evaluator.
+MODEL is a generation bundle, or a folder of the finished runs coamd-ae, coamd-mar, coamd-generator and, unless the
+evaluator that comes with motionrt is to judge, coamd-evaluator.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ..training.metrics.scoring import Measuring
 from ..training.motions import load_motions
 from ..training.sampling import Sampling
 
+EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
 BATCH = 32
 STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)  # along the unit gradient
 SCHEDULES: tuple[int | None, ...] = (None, 6, 3, 1)  # of the last autoregressive steps
@@ -45,18 +47,24 @@ PROMPTS = {  # of the strip, and the action of the real motion below
 }
 
 
-def evaluate(benchmark: str, runs: Path, data: Path | None, settings: Sampling | None = None) -> dict[str, Any]:
-    """Run one of `training.benchmarks`.
+def evaluate(benchmark: str, model: str, data: Path | None, settings: Sampling | None = None) -> dict[str, Any]:
+    """Run one of `training.benchmarks` on a bundle or a folder of runs.
 
     Raises:
         InputError: as there; a run is missing.
     """
     needs = benchmarks.check(benchmark, data).needs
     text = TextEncoder.load("text")
-    family = Family.load(runs, text)
-    evaluator = TrainedEvaluator.load(runs / "coamd-evaluator", text) if "evaluator" in needs else None
+    family = Family.load(model, text)
+    evaluator = evaluator_of(model, text) if "evaluator" in needs else None
     judges = Judges(evaluator=evaluator, encode=lambda texts: text.encode(texts).pooled)
-    return benchmarks.run(benchmark, data, model_of(family, settings), judges)
+    return {"model": str(model)} | benchmarks.run(benchmark, data, model_of(family, settings), judges)
+
+
+def evaluator_of(model: str, text: TextEncoder) -> TrainedEvaluator:
+    """The run coamd-evaluator beside the model's, or the one that comes with motionrt."""
+    own = Path(model) / "coamd-evaluator"
+    return TrainedEvaluator.load(own if own.is_dir() else EVALUATOR, text)
 
 
 def model_of(family: Family, settings: Sampling | None = None) -> Model:
@@ -81,14 +89,13 @@ def model_of(family: Family, settings: Sampling | None = None) -> Model:
         names = list(labels)
         return [names[i] for i in (family.motions(clips) @ family.labels(names).T).argmax(1)]
 
-    return Model(generate=generate, edit=edit, classify=classify, retriever=family)
+    return Model(generate=generate, edit=edit, reconstruct=family.reconstruct, classify=classify, retriever=family)
 
 
-def guidance(runs: Path, data: Path, generations: int = 3) -> dict[str, Any]:
+def guidance(model: str, data: Path, generations: int = 3) -> dict[str, Any]:
     """What guidance changes on the test split and the pairs kept out, over step sizes and schedules."""
     text = TextEncoder.load("text")
-    family = Family.load(runs, text)
-    evaluator = TrainedEvaluator.load(runs / "coamd-evaluator", text)
+    family, evaluator = Family.load(model, text), evaluator_of(model, text)
     clips = [clip for clip in load_motions(data) if clip.split in ("test", "pairs") and clip.quality == "mocap"]
     real = [example for clip in clips for example in benchmarks.windowed(clip)]
     measuring = benchmarks.fitting(real, Measuring(generations=generations))
@@ -130,11 +137,11 @@ def draw_guidance(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def strip(runs: Path, data: Path, path: Path, settings: Sampling | None = None, frames: int = 80) -> None:
+def strip(model: str, data: Path, path: Path, settings: Sampling | None = None, frames: int = 80) -> None:
     """Draw generated motion for ten prompts beside real motion of the same action."""
     from matplotlib.figure import Figure
 
-    family = Family.load(runs, TextEncoder.load("text"))
+    family = Family.load(model, TextEncoder.load("text"))
     made = family.generate(list(PROMPTS), [frames] * len(PROMPTS), settings)
     clips = [clip for clip in load_motions(data) if clip.quality == "mocap" and clip.split != "train"]
     figure = Figure(figsize=(16, 2.2 * len(PROMPTS)), layout="constrained")
@@ -169,15 +176,15 @@ def draw_strip(axes: Any, joints: np.ndarray, poses: int = 8) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("guidance", "strip"))
-    parser.add_argument("runs", type=Path)
+    parser.add_argument("model")
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
     if args.what == "strip":
-        strip(args.runs, args.data, args.out)
+        strip(args.model, args.data, args.out)
         return
-    report = guidance(args.runs, args.data)
+    report = guidance(args.model, args.data)
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
         draw_guidance(report, args.plot)

@@ -1,5 +1,6 @@
 """Trained networks to bundles that run without torch."""
 
+from .family import export_family
 from .recognizer import export_run
 
-__all__ = ["export_run"]
+__all__ = ["export_family", "export_run"]

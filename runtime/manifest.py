@@ -116,6 +116,24 @@ class TextManifest(Manifest):
     max_tokens: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationManifest(Manifest):
+    """A manifest of CoAMD's networks, which were trained for each other.
+
+    Attributes:
+        layout, fps: of the motion that they make.
+        text_sha256: of the text encoder that they were trained with.
+        actions: clips of each action in training, by capture quality.
+    """
+
+    task: ClassVar[str] = "generation"
+
+    layout: str
+    fps: float
+    text_sha256: str
+    actions: dict[str, dict[str, int]]
+
+
 def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     """Check every field of a manifest.
 
@@ -191,9 +209,25 @@ def _text(top: "_Fields", common: dict[str, Any]) -> TextManifest:
     return manifest
 
 
+def _generation(top: "_Fields", common: dict[str, Any]) -> GenerationManifest:
+    actions = top.section("actions")
+    counts = {name: actions.section(name) for name in top.mapping("actions")}
+    return GenerationManifest(
+        **common,
+        layout=top.text("layout"),
+        fps=top.number("fps", 1, 1000),
+        text_sha256=top.sha256("text_sha256"),
+        actions={
+            name: {quality: of.integer(quality, 0, 1_000_000_000) for quality in actions.mapping(name)}
+            for name, of in counts.items()
+        },
+    )
+
+
 _PARSERS: dict[str, Callable[["_Fields", dict[str, Any]], Manifest]] = {
     RecognitionManifest.task: _recognition,
     TextManifest.task: _text,
+    GenerationManifest.task: _generation,
 }
 
 
@@ -276,10 +310,7 @@ def _tensors(fields: "_Fields", key: str) -> dict[str, Shape]:
 def _file_entry(name: str, files: "_Fields", where: str) -> FileEntry:
     check_file_name(name, where)
     entry = files.section(name)
-    sha256 = entry.text("sha256")
-    if not _SHA256.fullmatch(sha256):
-        raise BundleError(f"{where}: files.{name}.sha256: {sha256!r}, expected 64 lower-case hex digits")
-    return FileEntry(sha256=sha256, size=entry.integer("size", 0, MAX_FILE_BYTES))
+    return FileEntry(sha256=entry.sha256("sha256"), size=entry.integer("size", 0, MAX_FILE_BYTES))
 
 
 def check_file_name(name: str, where: str) -> None:
@@ -304,6 +335,12 @@ class _Fields:
         value = self.get(key)
         if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
             raise self._error(key, f"a text of 1 to {MAX_TEXT} characters")
+        return value
+
+    def sha256(self, key: str) -> str:
+        value = self.text(key)
+        if not _SHA256.fullmatch(value):
+            raise self._error(key, "64 lower-case hex digits")
         return value
 
     def texts(self, key: str) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from ..runtime.errors import InputError
 from .metrics import ntu, protocols
-from .metrics.protocols import Classify, Edit, Encode
+from .metrics.protocols import Classify, Edit, Encode, Reconstruct
 from .metrics.scoring import Clip, Embedder, Example, Generate, Measuring, examples
 
 if TYPE_CHECKING:
@@ -26,12 +26,13 @@ class Model:
     """The abilities of what is measured; a benchmark names the one that it misses.
 
     Attributes:
-        generate, edit, classify: see `metrics.protocols`.
+        generate, edit, reconstruct, classify: see `metrics.protocols`.
         retriever: puts motion and text into one space.
     """
 
     generate: Generate | None = None
     edit: Edit | None = None
+    reconstruct: Reconstruct | None = None
     classify: Classify | None = None
     retriever: Embedder | None = None
 
@@ -123,6 +124,7 @@ def files(patterns: Sequence[str]) -> str:
 NEEDS = {
     "generate": "a model that generates motion from text",
     "edit": "a model that edits motion",
+    "reconstruct": "an auto-encoder of motion",
     "classify": "a model that recognises actions among labels given as text",
     "retriever": "a model that embeds motion and text",
     "evaluator": "an evaluator: the folder of a finished run of recipe coamd-evaluator on the same data",
@@ -154,6 +156,22 @@ def generation(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
     } | report
 
 
+def reconstruction(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
+    """Clips that the auto-encoder was not trained on, by split and quality."""
+    from .motions import load_motions
+
+    assert model.reconstruct is not None
+    clips, report = load_motions(data), {}
+    for name, (split, quality) in RECONSTRUCTED.items():
+        chosen = [clip for clip in clips if clip.split == split and clip.quality == quality]
+        real = [example for clip in chosen for example in windowed(clip)]
+        if real:
+            report[name] = protocols.reconstruction(model.reconstruct, real, judges.measuring)
+    if not report:
+        raise InputError(f"{data}: none of its clips is kept out of training")
+    return report
+
+
 def own_retrieval(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
     """Motion capture of the test split and of the pairs kept out; the baseline is fitted to the training clips."""
     from .motions import load_motions
@@ -165,6 +183,12 @@ def own_retrieval(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
     return protocols.retrieval(model.retriever, real, training, judges.encode, judges.measuring or Measuring())
 
 
+RECONSTRUCTED = {
+    "validation": ("validation", "mocap"),
+    "test": ("test", "mocap"),
+    "pairs": ("pairs", "mocap"),
+    "validation_kinect": ("validation", "kinect"),
+}
 GENERATED = {"test": ("test", "mocap"), "pairs": ("pairs", "mocap"), "test_kinect": ("test", "kinect")}
 
 
@@ -293,6 +317,13 @@ BENCHMARKS: dict[str, Benchmark] = {
         source="the data sets NAME.npz with NAME.json that recipe coamd-generator trains on",
         needs=GENERATING,
         run=generation,
+    ),
+    "reconstruction": Benchmark(
+        about="motion through the auto-encoder, on our own data",
+        files=("*.npz", "*.json"),
+        source="the data sets NAME.npz with NAME.json that recipe coamd-ae trains on",
+        needs=("reconstruct",),
+        run=reconstruction,
     ),
     "retrieval": Benchmark(
         about="text to motion and motion to text on our own data",

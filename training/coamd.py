@@ -25,6 +25,7 @@ from .texts import Texts
 
 QUALITIES = ("mocap", "kinect")
 WINDOW = 64  # frames that the auto-encoder is shown
+TOKEN_NOISE = 0.25  # at most, of a token's deviation: what is decoded of a generated token is a motion too
 NO_TEXT = 0.1  # share of samples without a description
 REPLACED, HIDDEN = 0.1, 0.88  # of the masked tokens: by noise; of the others, by the mask
 
@@ -139,10 +140,13 @@ class Views:
         return joint, bone, moved
 
 
-def reconstruction_loss(judged: Views, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
-    """Smooth L1 of joints, bones and motion."""
+def reconstruction_loss(
+    judged: Views, most: float, model: nn.Module, samples: Sequence[Shown], device: torch.device
+) -> Tensor:
+    """Smooth L1 of joints, bones and motion, with noise of 0 to `most` deviations on the tokens of each sample."""
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
-    made = model(x_BTC, lengths_B).float()
+    noise_B = most * torch.rand(len(samples), device=device) if most else None
+    made = model(x_BTC, lengths_B, noise_B).float()
     weight = inside(lengths_B, x_BTC.shape[1])[:, :, None].float()
     moved = weight.clone()
     moved[:, 0] = 0

@@ -120,10 +120,10 @@ class Data:
 def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config = SIZES[recipe.size].autoencoder
     checked, model = data.checked(64), AutoEncoder(config)
-    views = Views.plain(config.parents)
+    views, noise = Views.plain(config.parents), 0.0
     if recipe.size == "small":
         coamd.like_scale(model, data.some())
-        views = Views.alike(model)
+        views, noise = Views.alike(model), coamd.TOKEN_NOISE
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, AutoEncoder)
@@ -134,7 +134,7 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
         task=data.motions(recipe.loop.seed, coamd.WINDOW),
         about=data.about(config),
         validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalisation)},
-        loss=partial(coamd.reconstruction_loss, views),
+        loss=partial(coamd.reconstruction_loss, views, noise),
         finish=finish,
     )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +17,10 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..runtime import noise
-from ..runtime.errors import InputError
+from ..runtime.bundle import Bundle
+from ..runtime.errors import BundleError, InputError
+from ..runtime.manifest import GenerationManifest
+from ..runtime.quantised import widened
 from . import augment
 from .clips import heading
 from .coamd import QUALITIES, Normalisation, padded, read
@@ -37,6 +41,12 @@ from .runs import read_network, read_weights, weights_sha256
 from .sampling import Sampling, sample
 from .texts import Encoder, Texts
 
+NETWORKS = {"autoencoder": "coamd-ae", "generator": "coamd-generator", "recognizer": "coamd-mar"}  # and their runs
+CLASSES: dict[str, tuple[Any, Any]] = {
+    "autoencoder": (AutoEncoder, AutoEncoderConfig),
+    "generator": (Generator, GeneratorConfig),
+    "recognizer": (MotionRecognizer, MotionRecognizerConfig),
+}
 BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
 
 
@@ -52,34 +62,55 @@ class Family:
     text: Encoder
 
     @classmethod
-    def load(cls, runs: Path, text: Encoder) -> Family:
-        """The finished runs coamd-ae, coamd-generator and coamd-mar in a folder.
+    def load(cls, source: str | Path, text: Encoder) -> Family:
+        """A generation bundle by its name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
 
         Raises:
             InputError: one is missing, not finished or damaged, or they were not trained for each other or `text`.
         """
-        autoencoder, about = read_network(runs / "coamd-ae", AutoEncoder, AutoEncoderConfig)
-        generator, of_generator = read_network(runs / "coamd-generator", Generator, GeneratorConfig)
-        recognizer, of_recognizer = read_network(runs / "coamd-mar", MotionRecognizer, MotionRecognizerConfig)
-        for name, other in (("coamd-generator", of_generator), ("coamd-mar", of_recognizer)):
-            if other.get("mean") != about.get("mean"):
-                raise InputError(f"{runs / name}: trained on other motions than {runs / 'coamd-ae'}")
-            if other.get("text_sha256") != text.sha256:
-                raise InputError(f"{runs / name}: trained with another text encoder than this one")
-        if of_generator.get("autoencoder_sha256") != weights_sha256(runs / "coamd-ae"):
-            raise InputError(f"{runs / 'coamd-generator'}: trained on tokens of another auto-encoder")
-        lengths = LengthEstimator(generator.config.text)
-        lengths.load_state_dict(read_weights(runs / "coamd-generator", "length.safetensors"))
-        arrays = (np.array(about[name], np.float32) for name in ("mean", "std"))
-        family = cls(
-            autoencoder=autoencoder,
-            generator=generator,
-            recognizer=recognizer,
-            lengths=lengths.eval(),
-            normalisation=Normalisation(**dict(zip(("mean", "std"), arrays, strict=True))),
-            text=text,
-        )
-        return family.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        runs = Path(source)
+        made = cls._of_runs(runs, text) if (runs / NETWORKS["generator"]).is_dir() else cls._of_bundle(source, text)
+        return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @classmethod
+    def _of_runs(cls, runs: Path, text: Encoder) -> Family:
+        read = {name: read_network(runs / NETWORKS[name], *CLASSES[name]) for name in NETWORKS}
+        about = {name: written for name, (_, written) in read.items()}
+        for name in ("generator", "recognizer"):
+            if about[name].get("mean") != about["autoencoder"].get("mean"):
+                raise InputError(f"{runs / NETWORKS[name]}: trained on other motions than {NETWORKS['autoencoder']}")
+            if about[name].get("text_sha256") != text.sha256:
+                raise InputError(f"{runs / NETWORKS[name]}: trained with another text encoder than this one")
+        autoencoder = runs / NETWORKS["autoencoder"]
+        if about["generator"].get("autoencoder_sha256") != weights_sha256(autoencoder):
+            raise InputError(f"{runs / NETWORKS['generator']}: trained on tokens of another auto-encoder")
+        lengths = LengthEstimator(text.width)
+        lengths.load_state_dict(read_weights(runs / NETWORKS["generator"], "length.safetensors"))
+        mean, std = (np.array(about["autoencoder"][name], np.float32) for name in ("mean", "std"))
+        networks: dict[str, Any] = {name: network for name, (network, _) in read.items()}
+        normalisation = Normalisation(mean=mean, std=std)
+        return cls(**networks, lengths=lengths.eval(), normalisation=normalisation, text=text)
+
+    @classmethod
+    def _of_bundle(cls, source: str | Path, text: Encoder) -> Family:
+        bundle = Bundle.load(source, GenerationManifest)
+        if bundle.manifest.text_sha256 != text.sha256:
+            raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
+        weights = {name: torch.from_numpy(array) for name, array in widened(bundle.weights).items()}
+        networks: dict[str, Any] = {"lengths": LengthEstimator(text.width)}
+        try:
+            for name, (kind, configuration) in CLASSES.items():
+                settings = bundle.manifest.model[name].items()
+                networks[name] = kind(configuration(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings}))
+            for name, network in networks.items():
+                own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
+                network.load_state_dict({key.removeprefix(f"{name}."): weight for key, weight in own.items()})
+                network.eval().requires_grad_(False)
+            normalisation = Normalisation(mean=weights["mean"].numpy(), std=weights["std"].numpy())
+        except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise BundleError(f"{bundle.path}: its weights are not those of its networks: {reason}") from None
+        return cls(**networks, normalisation=normalisation, text=text)
 
     @property
     def device(self) -> torch.device:
@@ -155,6 +186,16 @@ class Family:
         )
         return blended(joints, back(self._decoded(tokens, [len(wanted)])[0][:T]), regenerate_T)
 
+    @torch.no_grad()
+    def reconstruct(self, clips: Sequence[np.ndarray], batch: int = 64) -> list[np.ndarray]:
+        """Motions [T, V, 3], as the networks know them (`canonical`), to tokens and back; T a multiple of 4."""
+        found: list[np.ndarray] = []
+        for begin in range(0, len(clips), batch):
+            x_BTC, lengths_B = padded([self.normalisation(clip) for clip in clips[begin : begin + batch]], self.device)
+            tokens = self.autoencoder.encode(x_BTC, lengths_B)
+            found += self._decoded(tokens, (lengths_B // STRIDE).tolist())
+        return found
+
     def reward(self, captions: Sequence[str], settings: Sampling) -> Reward | None:
         """What guidance climbs; None where there is none."""
         if settings.guidance is None:
@@ -202,8 +243,7 @@ class Family:
 
     def to(self, device: torch.device) -> Family:
         """The same on another device."""
-        networks = ("autoencoder", "generator", "recognizer", "lengths")
-        return replace(self, **{name: getattr(self, name).to(device) for name in networks})
+        return replace(self, **{name: getattr(self, name).to(device) for name in (*NETWORKS, "lengths")})
 
 
 def check_frames(frames: Sequence[int]) -> None:

@@ -27,7 +27,7 @@ def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precis
         check(benchmark, data)
         with _needs("train"):
             from ...bench.coamd import evaluate as evaluate_coamd
-        _print(evaluate_coamd(benchmark, Path(model), data), as_json)
+        _print(evaluate_coamd(benchmark, model, data), as_json)
         return
     if data is None:
         raise InputError("eval needs --data DIR, a folder of data sets (NAME.npz with NAME.json)")
@@ -47,10 +47,10 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
 
 def run_export(run: Path, out: Path) -> None:
     if not run.is_dir():
-        raise InputError(f"{run}: not a folder, expected a training run")
+        raise InputError(f"{run}: not a folder, expected a training run, or CoAMD's runs")
     with _needs("export"):
-        from ...export import export_run
-    export_run(run, out)
+        from ... import export
+    (export.export_family if (run / "coamd-generator").is_dir() else export.export_run)(run, out)
     typer.echo(f"wrote {out}")
 
 

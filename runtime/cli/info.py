@@ -8,7 +8,7 @@ import typer
 from ..bundle import Bundle, bundled
 from ..doctor import doctor
 from ..errors import BundleError
-from ..manifest import Manifest, RecognitionManifest
+from ..manifest import GenerationManifest, Manifest, RecognitionManifest
 
 
 def show_doctor(as_json: bool) -> None:
@@ -36,8 +36,14 @@ def show_models(as_json: bool) -> None:
         if "error" in row:
             typer.echo(f"{row['name']}: {row['error']}")
             continue
-        what = f"{row['labels']} labels, {row['layout']} at {row['fps']:g} Hz, " if "labels" in row else ""
-        typer.echo(f"{row['name']}: {row['task']}, {what}{row['megabytes']:.1f} MB\n  licence: {row['license']}")
+        what = [row["task"]]
+        what += [f"{len(row['actions'])} actions"] if "actions" in row else []
+        what += [f"{row['labels']} labels"] if "labels" in row else []
+        what += [f"{row['layout']} at {row['fps']:g} Hz"] if "fps" in row else []
+        typer.echo(f"{row['name']}: {', '.join(what)}, {row['megabytes']:.1f} MB\n  licence: {row['license']}")
+        if "actions" in row:
+            known = (f"{action} {sum(of.values())}" for action, of in row["actions"].items())
+            typer.echo(f"  clips of each action: {', '.join(known)}")
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -49,6 +55,8 @@ def _describe(name: str) -> dict[str, Any]:
     specific: dict[str, Any] = {}
     if isinstance(manifest, RecognitionManifest):
         specific = {"layout": manifest.layout, "fps": manifest.fps, "labels": len(manifest.labels)}
+    if isinstance(manifest, GenerationManifest):
+        specific = {"layout": manifest.layout, "fps": manifest.fps, "actions": manifest.actions}
     return {
         "name": name,
         "task": manifest.task,

@@ -45,7 +45,7 @@ def test_generation_is_measured_beside_real_motion(
 ) -> None:
     monkeypatch.setattr(coamd.benchmarks, "OURS", Measuring(repeats=2, generations=1, batch=4, pairs=4, pca_dims=2))
     monkeypatch.setattr(coamd.benchmarks, "GENERATED", {"test": ("test", "mocap")})
-    report = coamd.evaluate("generation", runs, motion_data, FEW)
+    report = coamd.evaluate("generation", str(runs), motion_data, FEW)
     figures = report["test"]
     assert figures["counts"]["clips"] == 6
     assert {"fid", "r_precision_1", "jitter", "nearest_training_piece_mm"} <= set(figures["generated"])
@@ -57,7 +57,7 @@ def test_what_guidance_changes_is_measured_and_drawn(
 ) -> None:
     monkeypatch.setattr(coamd, "STEPS", (1.0,))
     monkeypatch.setattr(coamd, "SCHEDULES", (None, 1))
-    report = coamd.guidance(runs, motion_data, generations=1)
+    report = coamd.guidance(str(runs), motion_data, generations=1)
     assert [(row["step"], row["last"]) for row in report["rows"]] == [(1.0, None), (1.0, 1)]
     assert report["rows"][0]["before"] == report["rows"][1]["before"]
     coamd.draw_guidance(report, tmp_path / "guidance.png")
@@ -65,7 +65,7 @@ def test_what_guidance_changes_is_measured_and_drawn(
 
 
 def test_a_strip_of_poses_is_drawn(runs: Path, motion_data: Path, tmp_path: Path) -> None:
-    coamd.strip(runs, motion_data, tmp_path / "strip.png", FEW, frames=40)
+    coamd.strip(str(runs), motion_data, tmp_path / "strip.png", FEW, frames=40)
     assert (tmp_path / "strip.png").stat().st_size > 10_000
 
 

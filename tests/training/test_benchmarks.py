@@ -18,7 +18,7 @@ from motionrt.training.metrics.scoring import Measuring
 from .metrics.people import Reader, clip, obeys
 
 NAMES = {
-    *("generation", "retrieval", "humanml3d-t2m", "kit-t2m", "humanml3d-retrieval", "humanml3d-400"),
+    *("generation", "reconstruction", "retrieval", "humanml3d-t2m", "kit-t2m", "humanml3d-retrieval", "humanml3d-400"),
     *("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset"),
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
@@ -63,7 +63,11 @@ def keeps(clips: Sequence[np.ndarray], texts: Sequence[str], masks: Sequence[np.
     return clips
 
 
-EVERYTHING = Model(generate=obeys, edit=keeps, classify=says_nothing, retriever=Reader())
+def lifts(clips: Sequence[np.ndarray]) -> list[np.ndarray]:
+    return [joints + [0, 0.03, 0] for joints in clips]
+
+
+EVERYTHING = Model(generate=obeys, edit=keeps, reconstruct=lifts, classify=says_nothing, retriever=Reader())
 JUDGES = Judges(evaluator=Reader(), measuring=QUICK)
 
 
@@ -82,7 +86,7 @@ def test_without_data_one_line_says_where_to_get_it_and_what_the_folder_must_hol
         assert "\n" not in told and name in told and ("--data" if data is None else str(data)) in told
         for wanted in BENCHMARKS[name].files:
             assert all(part in told for part in wanted.split("|"))
-        assert "https://" in told or name in ("generation", "retrieval")
+        assert "https://" in told or name in ("generation", "reconstruction", "retrieval")
 
 
 def test_only_what_is_missing_is_said_to_be(tmp_path: Path) -> None:
@@ -98,7 +102,9 @@ def test_only_what_is_missing_is_said_to_be(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_is_told_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown benchmark 'humanml'; there are generation, retrieval, humanml3d-t2m"):
+    with pytest.raises(
+        InputError, match="unknown benchmark 'humanml'; there are generation, reconstruction, retrieval, humanml3d-t2m"
+    ):
         run("humanml", tmp_path, EVERYTHING)
 
 
@@ -137,6 +143,24 @@ def test_generation_is_measured_on_what_was_kept_apart(tmp_path: Path, monkeypat
     monkeypatch.setattr("motionrt.training.motions.load_motions", lambda data: recordings("train"))
     with pytest.raises(InputError, match="none of its clips is in a test split"):
         run("generation", tmp_path, EVERYTHING, JUDGES)
+
+
+def test_reconstruction_tells_posture_from_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("motionrt.training.motions")
+    clips = [*recordings("train"), *recordings("validation", 4), *recordings("test", 2)]
+    monkeypatch.setattr("motionrt.training.motions.load_motions", lambda data: clips)
+    for path in ("a.npz", "a.json"):
+        (tmp_path / path).touch()
+    report = run("reconstruction", tmp_path, EVERYTHING, JUDGES)
+    assert set(report) == {"benchmark", "validation", "test"}
+    found = report["validation"]
+    assert found["counts"] == {"clips": 12, "recordings": 12, "frames": 12 * 44}
+    assert found["mpjpe_mm"]["mean"] == pytest.approx(0, abs=1e-3), "all joints are as far off as the pelvis"
+    assert found["world_mpjpe_mm"]["mean"] == pytest.approx(30, abs=1e-3)
+    assert found["made"]["jitter"]["mean"] == pytest.approx(found["real"]["jitter"]["mean"], rel=1e-3)
+    monkeypatch.setattr("motionrt.training.motions.load_motions", lambda data: recordings("train"))
+    with pytest.raises(InputError, match="none of its clips is kept out of training"):
+        run("reconstruction", tmp_path, EVERYTHING, JUDGES)
 
 
 def test_windows_of_one_clip_are_one_recording() -> None:

@@ -112,7 +112,7 @@ class Identity(nn.Module):
 
 def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: Motions) -> None:
     views, samples, model = Views.plain(SMPL22), motions.batch(0, 4), Identity()
-    loss = partial(coamd.reconstruction_loss, views)
+    loss = partial(coamd.reconstruction_loss, views, 0.0)
     assert loss(model, samples, CPU) == 0
     model.off = 100.0
     assert loss(model, samples, CPU) == 0, "padding does not count"
@@ -380,7 +380,7 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions)
     texts = Texts([text for sample in samples for text in (sample.caption, sample.action)], Clip())
     autoencoder = AutoEncoder(size.autoencoder)
     model, loss = {
-        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, Views.plain(SMPL22))),
+        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, Views.plain(SMPL22), 0.25)),
         "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recogniser_loss, texts, "full", 0.8)),
         "coamd-generator": lambda: (Generator(size.generator), partial(coamd.flow_loss, autoencoder.eval(), texts, 1)),
     }[recipe]()
@@ -461,8 +461,8 @@ def test_runs_that_do_not_fit_each_other_are_refused(
         Family.load(runs, TextEncoder.load("text"))
 
 
-def test_a_folder_without_finished_runs_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="coamd-ae: no recipe.json, expected the folder of a finished run"):
+def test_a_folder_without_runs_or_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="file is missing from the bundle"):
         Family.load(tmp_path, TextEncoder.load("text"))
 
 

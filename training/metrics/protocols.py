@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError
+from ...runtime.skeleton import Layout
 from . import features, motion
 from .bag_of_joints import BagOfJoints
 from .scoring import (
@@ -26,6 +27,7 @@ from .scoring import (
     GenerationSet,
     Measuring,
     as_json,
+    checked,
     clip_differences,
     clip_scores,
     compare_sets,
@@ -34,6 +36,7 @@ from .scoring import (
     draw_captions,
     fid_difference,
     generation_set,
+    physics,
     repeat_scores,
     several,
 )
@@ -51,6 +54,8 @@ BLEND = 8  # frames beside a seam that an edit may change
 
 Edit = Callable[[Sequence[np.ndarray], Sequence[str], Sequence[np.ndarray], int], Sequence[np.ndarray]]
 """clips [T, V, 3], texts, masks [T] bool of the frames to make anew, seed -> clips as long."""
+Reconstruct = Callable[[Sequence[np.ndarray]], Sequence[np.ndarray]]
+"""clips [T, V, 3] -> clips as long."""
 Classify = Callable[[Sequence[np.ndarray], Sequence[str]], Sequence[str]]
 """clips [T, V, 3], labels to choose from -> a label a clip."""
 Encode = Callable[[Sequence[str]], np.ndarray]
@@ -119,6 +124,37 @@ def guidance(
         "before": as_json(scored["before"]),
         "after": as_json(scored["after"]),
         "difference": difference | as_json(fid),
+    }
+
+
+def reconstruction(
+    reconstruct: Reconstruct, real: Sequence[Example], measuring: Measuring | None = None
+) -> dict[str, Any]:
+    """How far joints come back from where they were, and what becomes of the motion.
+
+    Returns:
+        protocol, counts, `mpjpe_mm` (relative to the pelvis), `world_mpjpe_mm`, and by side `real` and `made` what can
+        be measured of a motion itself.
+    """
+    measuring = measuring or Measuring()
+    layout, groups = Layout.load(measuring.layout), [example.group for example in real]
+    clips = [example.joints for example in real]
+    made = checked(reconstruct(clips), [len(joints) for joints in clips])
+    pairs = list(zip(made, clips, strict=True))
+    errors = {
+        name: np.array([motion.mpjpe(found, wanted, root) for found, wanted in pairs])
+        for name, root in (("mpjpe_mm", layout.root), ("world_mpjpe_mm", None))
+    }
+    return {
+        "protocol": "motion put through the auto-encoder, every clip whole",
+        "counts": {"clips": len(real), "recordings": len(set(groups)), "frames": sum(map(len, clips))},
+        **{name: bootstrap(values, groups).json() for name, values in errors.items()},
+        **{
+            side: {
+                name: bootstrap(values, groups).json() for name, values in physics(moved, measuring.fps, layout).items()
+            }
+            for side, moved in (("real", clips), ("made", made))
+        },
     }
 
 

@@ -139,8 +139,14 @@ class AutoEncoder(nn.Module):
         """Tokens [B, L, D], lengths in frames -> normalised joints [B, 4L, C]."""
         return self.decoder(z_BLD * self.scale + self.shift, lengths_B) @ self.scales.mix
 
-    def forward(self, x_BTC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        return self.decode(self.encode(x_BTC, lengths_B), lengths_B)
+    def forward(self, x_BTC: Tensor, lengths_B: Tensor | None = None, noise_B: Tensor | None = None) -> Tensor:
+        """There and back; with `noise`, so much is added to a motion's tokens, in units of the batch's deviation."""
+        z_BLD = self.encode(x_BTC, lengths_B)
+        if noise_B is not None:
+            there_BL1 = torch.ones_like(z_BLD[:, :, :1]) * mask_of(lengths_B, z_BLD.shape[1], STRIDE)
+            spread_D = z_BLD[there_BL1[:, :, 0] > 0].std(0).detach()
+            z_BLD = z_BLD + noise_B[:, None, None] * spread_D * torch.randn_like(z_BLD)
+        return self.decode(z_BLD, lengths_B)
 
 
 def mask_of(lengths_B: Tensor | None, size: int, frames: int = 1) -> Tensor | float:
