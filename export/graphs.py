@@ -35,8 +35,10 @@ def to_onnx(
     inputs: dict[str, Tensor],
     outputs: Sequence[str],
     dynamic: Sequence[dict[int, Any]],
+    weights: dict[str, Tensor] | None = None,
 ) -> bytes:
-    """A graph of `network`'s `method`; its weights are external initialisers named as in the network's state dict."""
+    """A graph of `network`'s `method`; its weights are external initialisers, named as in the network's state dict or,
+    if given, in `weights`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -53,7 +55,7 @@ def to_onnx(
     assert program is not None
     model = program.model_proto
     strip_debug_text(model)
-    bind_weights(model, dict(network.state_dict()))
+    bind_weights(model, dict(network.state_dict()) if weights is None else weights)
     return model.SerializeToString()
 
 

@@ -137,7 +137,7 @@ def sample(
             continue
         masked_BL = torch.from_numpy(masked).to(device)
         tokens[masked_BL] = generator.mask
-        z = [generator.trunk(tokens, c_BE, valid_BL) for c_BE in conditions]
+        z = [generator.trunk(tokens, told, valid_BL) for told in conditions]
         for rows, evaluations in parts:
             draw = partial(drawn, seed, samples, k, rows, generator.config.latent, device)
             at = torch.from_numpy(rows).to(device)
@@ -148,9 +148,10 @@ def sample(
     return tokens
 
 
-def conditions_of(generator: Generator, text_BW: Tensor, quality_B: Tensor | None, cfg: float) -> list[Tensor]:
-    """The conditions that the trunk must be run with: with the text, without it, or both."""
-    told, untold = (generator.condition(text, quality_B) for text in (text_BW, torch.zeros_like(text_BW)))
+def conditions_of(generator: Generator, text_BW: Tensor, quality_B: Tensor | None, cfg: float) -> list[list[Tensor]]:
+    """What the trunk must be told: the text, its absence, or each in turn."""
+    texts = (text_BW, torch.zeros_like(text_BW))
+    told, untold = (generator.modulations(generator.condition(text, quality_B)) for text in texts)
     return [told] if cfg == 1 else [untold] if cfg == 0 else [told, untold]
 
 

@@ -204,7 +204,7 @@ def small(**changes: object) -> Generator:
 def test_a_new_generator_is_the_identity_around_closed_gates() -> None:
     generator = small()
     tokens, valid = torch.randn(2, 5, 6), torch.ones(2, 5, dtype=torch.bool)
-    z = generator.trunk(tokens, generator.condition(torch.randn(2, 10)), valid)
+    z = generator.trunk(tokens, generator.modulations(generator.condition(torch.randn(2, 10))), valid)
     torch.testing.assert_close(z, generator.embed(tokens) + positions(5, 16))
     assert not generator.head(torch.randn(4, 6), torch.rand(4), torch.randn(4, 16)).any()
 

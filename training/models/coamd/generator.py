@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -40,8 +41,8 @@ class Attention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value, self.proj = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x_BLE: Tensor, valid_BL: Tensor) -> Tensor:
-        q, k, v = self.query(x_BLE), self.key(x_BLE), self.value(x_BLE)
+    def forward(self, x_BQE: Tensor, others_BLE: Tensor, valid_BL: Tensor) -> Tensor:
+        q, k, v = self.query(x_BQE), self.key(others_BLE), self.value(others_BLE)
         return self.proj(attention(q, k, v, self.heads, valid_BL, self.dropout if self.training else 0.0))
 
 
@@ -56,12 +57,23 @@ class TrunkBlock(nn.Module):
         self.modulation = nn.Linear(width, 6 * width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BLE: Tensor, c_BE: Tensor, valid_BL: Tensor) -> Tensor:
-        shift1, scale1, gate1, shift2, scale2, gate2 = self.modulation(silu(c_BE))[:, None].chunk(6, -1)
-        attended = self.attn(layer_norm(x_BLE) * (1 + scale1) + shift1, valid_BL)
-        x_BLE = x_BLE + gate1 * self.dropout(attended)
+    def forward(
+        self, x_BLE: Tensor, modulation_BM: Tensor, valid_BL: Tensor, places_BQ: Tensor | None = None
+    ) -> Tensor:
+        """With `places`, of those places alone, [B, Q, E]."""
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation_BM[:, None].chunk(6, -1)
+        others_BLE = layer_norm(x_BLE) * (1 + scale1) + shift1
+        asking = others_BLE
+        if places_BQ is not None:
+            x_BLE, asking = at(x_BLE, places_BQ), at(others_BLE, places_BQ)
+        x_BLE = x_BLE + gate1 * self.dropout(self.attn(asking, others_BLE, valid_BL))
         hidden = gelu(self.fc1(layer_norm(x_BLE) * (1 + scale2) + shift2), approximate="tanh")
         return x_BLE + gate2 * self.dropout(self.fc2(hidden))
+
+
+def at(x_BLE: Tensor, places_BQ: Tensor) -> Tensor:
+    """Some places of each sample, [B, Q, E]."""
+    return x_BLE.gather(1, places_BQ[:, :, None].expand(-1, -1, x_BLE.shape[2]))
 
 
 class HeadBlock(nn.Module):
@@ -71,8 +83,8 @@ class HeadBlock(nn.Module):
         self.fc1, self.fc2 = nn.Linear(width, width), nn.Linear(width, width)
         self.modulation = nn.Linear(width, 3 * width)
 
-    def forward(self, h_NE: Tensor, y_NE: Tensor) -> Tensor:
-        shift, scale, gate = self.modulation(y_NE).chunk(3, -1)
+    def forward(self, h_NE: Tensor, modulation_NM: Tensor) -> Tensor:
+        shift, scale, gate = modulation_NM.chunk(3, -1)
         return h_NE + gate * self.fc2(silu(self.fc1(self.norm(h_NE) * (1 + scale) + shift)))
 
 
@@ -93,11 +105,21 @@ class FlowHead(nn.Module):
 
     def forward(self, x_ND: Tensor, t_N: Tensor, z_NE: Tensor) -> Tensor:
         """Noisy tokens [N, D] at times [N] or [1], with the trunk's outputs [N, E] -> [N, D]."""
-        y = silu(self.time2(silu(self.time1(sinusoids(t_N, self.FREQUENCIES)))) + self.condition(z_NE))
+        return self.velocity(x_ND, self.modulations(t_N, z_NE))
+
+    def modulations(self, t: Tensor, z_NE: Tensor) -> list[Tensor]:
+        """What every layer is told: times [N], [1] or, many for each place, [S, 1] -> [N or S, N, ...] each."""
+        time = self.time2(silu(self.time1(sinusoids(t, self.FREQUENCIES))))
+        y = silu(time + self.condition(z_NE))
+        return [part.modulation(y) for part in (*self.blocks, self)]
+
+    def velocity(self, x_ND: Tensor, modulations: Sequence[Tensor]) -> Tensor:
+        """Of noisy tokens whose layers are told this, [N, D], or [G, N, D] if they are told [G, N, ...]."""
+        *blocks, last = modulations
         h = self.input(x_ND)
-        for block in self.blocks:
-            h = block(h, y)
-        shift, scale = self.modulation(y).chunk(2, -1)
+        for block, told in zip(self.blocks, blocks, strict=True):
+            h = block(h, told)
+        shift, scale = last.chunk(2, -1)
         return self.out(layer_norm(h) * (1 + scale) + shift)
 
 
@@ -162,13 +184,22 @@ class Generator(nn.Module):
         t_N: Tensor,
     ) -> Tensor:
         """What the head predicts of noisy tokens at times, [N, D]; N repeats the wanted places a number of times."""
-        z_NE = self.trunk(tokens_BLD, self.condition(text_BW, quality_B), valid_BL)[wanted_BL]
+        z_NE = self.trunk(tokens_BLD, self.modulations(self.condition(text_BW, quality_B)), valid_BL)[wanted_BL]
         return self.head(x_ND, t_N, z_NE.repeat(len(x_ND) // len(z_NE), 1))
 
-    def trunk(self, tokens_BLD: Tensor, c_BE: Tensor, valid_BL: Tensor) -> Tensor:
-        """Tokens, masked ones among them -> what the head needs to know of each place, [B, L, E]."""
+    def modulations(self, c_BE: Tensor) -> list[Tensor]:
+        """What every block is told by a condition, [B, 6E] each."""
+        return [block.modulation(silu(c_BE)) for block in self.blocks]
+
+    def trunk(
+        self, tokens_BLD: Tensor, modulations: Sequence[Tensor], valid_BL: Tensor, places_BQ: Tensor | None = None
+    ) -> Tensor:
+        """Tokens, masked ones among them -> what the head needs to know of each place, [B, L, E].
+
+        With `places`, of those alone, [B, Q, E]; the last block computes no others.
+        """
         x_BLE = self.embed(tokens_BLD)
         x_BLE = self.dropout(x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device))
-        for block in self.blocks:
-            x_BLE = block(x_BLE, c_BE, valid_BL)
-        return x_BLE
+        for block, told in zip(self.blocks[:-1], modulations[:-1], strict=True):
+            x_BLE = block(x_BLE, told, valid_BL)
+        return self.blocks[-1](x_BLE, modulations[-1], valid_BL, places_BQ)

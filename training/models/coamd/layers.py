@@ -24,11 +24,11 @@ def layer_norm(x: Tensor) -> Tensor:
     return functional.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 
-def sinusoids(t_N: Tensor, size: int) -> Tensor:
-    """Features [N, size] of times: cosines, then sines, of falling frequency."""
-    rates = torch.exp(torch.arange(size // 2, device=t_N.device, dtype=torch.float32) * (-math.log(1e4) / (size // 2)))
-    angles = t_N.float()[:, None] * rates
-    return torch.cat([torch.cos(angles), torch.sin(angles)], 1)
+def sinusoids(t: Tensor, size: int) -> Tensor:
+    """Features [..., size] of times [...]: cosines, then sines, of falling frequency."""
+    rates = torch.exp(torch.arange(size // 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) / (size // 2)))
+    angles = t.float()[..., None] * rates
+    return torch.cat([torch.cos(angles), torch.sin(angles)], -1)
 
 
 def positions(length: int, width: int, device: torch.device | None = None) -> Tensor:

@@ -96,7 +96,7 @@ class MotionEncoder(nn.Module):
 
     def forward(self, x_BTC: Tensor, valid_BT: Tensor) -> Tensor:
         x_BLE = self.embed(x_BTC.unflatten(1, (-1, self.patch)).flatten(2))
-        x_BLE = torch.cat([self.query.expand(len(x_BLE), 1, -1), x_BLE], 1)
+        x_BLE = torch.cat([self.query.expand(x_BLE.shape[0], 1, -1), x_BLE], 1)
         x_BLE = self.dropout(x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device))
         valid_BL = pad(valid_BT[:, :: self.patch], (1, 0), value=True)
         for layer in self.layers:
@@ -130,12 +130,12 @@ class TextTower(nn.Module):
         else:
             assert valid_BL is not None
             x_BLE = self.embed(words)
-            x_BLE = torch.cat([self.query.expand(len(x_BLE), 1, -1), x_BLE], 1)
+            x_BLE = torch.cat([self.query.expand(x_BLE.shape[0], 1, -1), x_BLE], 1)
             x_BLE = x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device)
-            valid_BL, at = pad(valid_BL, (1, 0), value=True), x_BLE.new_zeros(len(x_BLE), dtype=torch.long)
+            valid_BL, at = pad(valid_BL, (1, 0), value=True), x_BLE.new_zeros(x_BLE.shape[0], dtype=torch.long)
         for layer in self.layers:
             x_BLE = layer(x_BLE, valid_BL)
-        x_BE = self.norm(x_BLE)[torch.arange(len(at), device=at.device), at]
+        x_BE = self.norm(x_BLE)[torch.arange(at.shape[0], device=at.device), at]
         return self.out(x_BE)
 
 
