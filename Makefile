@@ -70,6 +70,11 @@ results: $(VENV)/dev
 	$(call result,continuous.json,eval continuous --data $(DATA))
 	$(call result,recognize.json,bench recognize --data $(DATA) --plot docs/latency.png)
 	$(call result,soak.json,bench soak)
+	$(call result,generation.json,eval generation --model default --data $(DATA))
+	$(call result,retrieval.json,eval retrieval --model default --data $(DATA))
+	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
+	cd $(VENV) && bin/python -m motionrt.bench.coamd guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
+	cd $(VENV) && bin/python -m motionrt.bench.coamd strip default $(abspath $(DATA)) -o ../docs/generated.png
 	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results
 
 # FILE, COMMAND: its result, written only when the command has ended well

@@ -18,6 +18,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "BundleError": ".runtime.errors",
     "Decision": ".runtime.recognizer",
+    "Generator": ".runtime.generator",
     "InputError": ".runtime.errors",
     "LayoutError": ".runtime.errors",
     "MissingExtra": ".runtime.errors",
@@ -30,6 +31,7 @@ _HOMES = {
 __all__ = [
     "BundleError",
     "Decision",
+    "Generator",
     "InputError",
     "LayoutError",
     "MissingExtra",
@@ -43,6 +45,7 @@ __all__ = [
 if TYPE_CHECKING:
     from .runtime.doctor import doctor
     from .runtime.errors import BundleError, InputError, LayoutError, MissingExtra, MotionError
+    from .runtime.generator import Generator
     from .runtime.motion import Motion
     from .runtime.recognizer import Decision, Recognizer
 elif find_spec(".runtime._core", __name__) is None:

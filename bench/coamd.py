@@ -17,17 +17,16 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.sampling import Guidance, Sampling
 from ..runtime.skeleton import Layout
 from ..runtime.text import TextEncoder
 from ..training import benchmarks
 from ..training.benchmarks import Judges, Model
 from ..training.family import Family
-from ..training.guidance import Guidance
 from ..training.metrics import protocols
 from ..training.metrics.evaluator import TrainedEvaluator
 from ..training.metrics.scoring import Measuring
 from ..training.motions import load_motions
-from ..training.sampling import Sampling
 
 EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
 BATCH = 32

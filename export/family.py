@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
@@ -11,13 +12,15 @@ import numpy as np
 from torch import nn
 
 from ..runtime.bundle import Bundle, write_bundle
-from ..runtime.manifest import SCHEMA, WEIGHTS, GenerationManifest
+from ..runtime.manifest import SCHEMA, WEIGHTS, Fields, GenerationManifest, generation_tensors
+from ..runtime.place import SMPL
 from ..runtime.quantised import INTEGERS, SCALE, rows8
 from ..runtime.safetensors import pack
 from ..runtime.text import TextEncoder
 from ..training.coamd import QUALITIES
 from ..training.family import NETWORKS, Family
-from ..training.motions import RATE_HZ, SMPL, load_motions
+from ..training.motions import RATE_HZ, load_motions
+from .family_graphs import family_graphs
 from .recognizer import last_metrics, read_json
 
 SMALL = 4096  # weights of fewer numbers stay float32
@@ -41,15 +44,21 @@ def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "layout": SMPL.name,
         "fps": RATE_HZ,
         "text_sha256": family.text.sha256,
+        "qualities": QUALITIES,
         "actions": known_actions(Path(recipe["data"])),
         "model": {name: asdict(getattr(family, name).config) for name in NETWORKS},
-        "graphs": {},
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
+    }
+    graphs = family_graphs(family)
+    tensors = generation_tensors(Fields(json.loads(json.dumps(manifest)), out.name))
+    manifest["graphs"] = {
+        name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
+        for name, (inputs, outputs) in tensors.items()
     }
     weights = {"mean": family.normalisation.mean, "std": family.normalisation.std}
     for name in (*NETWORKS, "lengths"):
         weights |= stored(name, getattr(family, name), halves=name == "autoencoder")
-    files = {WEIGHTS: pack(weights), "MODEL_CARD.md": family_card(manifest).encode()}
+    files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": family_card(manifest).encode()}
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
 
 

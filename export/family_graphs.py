@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..training.family import NETWORKS, Family
+from ..runtime.sampling import STRIDE
+from ..training.family import Family
 from ..training.guidance import reward_of
-from ..training.models.coamd.autoencoder import STRIDE
 from .gradient import with_gradient
 from .graphs import to_onnx
 
@@ -39,8 +39,8 @@ class Networks(nn.Module):
 
     def __init__(self, family: Family):
         super().__init__()
-        for name in (*NETWORKS, "lengths"):
-            self.add_module(name, getattr(family, name))
+        self.autoencoder, self.generator = family.autoencoder, family.generator
+        self.recognizer, self.lengths = family.recognizer, family.lengths
         for name in ("mean", "std"):
             self.register_buffer(name, torch.from_numpy(getattr(family.normalisation, name)))
 

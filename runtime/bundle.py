@@ -16,6 +16,7 @@ import numpy as np
 from .errors import BundleError
 from .manifest import MANIFEST, WEIGHTS, FileEntry, Manifest, RecognitionManifest, check_file_name, parse_manifest
 from .onnx_graph import ExternalTensor, external_tensors
+from .quantised import widened
 from .safetensors import unpack
 from .strict_json import load_object
 
@@ -35,7 +36,7 @@ class Bundle(Generic[M]):
     Attributes:
         manifest: that of the bundle's task.
         files: the bytes of the files that the model is made of (`manifest.needs`).
-        weights: read-only arrays by name.
+        weights: arrays by name, as the graphs take them.
         manifest_file: the bytes of the manifest.
         sha256: hash of the manifest, and so of everything that it lists.
     """
@@ -84,11 +85,12 @@ class Bundle(Generic[M]):
             data = _read(path / file, entry)
             if file in manifest.needs:
                 files[file] = data
+        weights = unpack(files[WEIGHTS], str(path / WEIGHTS))
         return Bundle(
             path=path,
             manifest=manifest,
             files=files,
-            weights=unpack(files[WEIGHTS], str(path / WEIGHTS)),
+            weights=widened(weights) if manifest.widens else weights,
             manifest_file=text,
             sha256=_sha256(text),
         )

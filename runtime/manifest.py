@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from .errors import BundleError
 from .frontend import Frontend
+from .sampling import MAX_TOKENS
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -63,6 +64,7 @@ class Manifest:
 
     task: ClassVar[str] = ""
     more_files: ClassVar[tuple[str, ...]] = ()  # that a model of this task needs besides weights and graphs
+    widens: ClassVar[bool] = False  # whether weights are stored in fewer bits than the graphs take
 
     name: str
     license: str
@@ -121,13 +123,17 @@ class GenerationManifest(Manifest):
     """A manifest of CoAMD's networks, which were trained for each other.
 
     Attributes:
+        joints, qualities: V, and the kinds of capture that a motion is asked in.
         layout, fps: of the motion that they make.
         text_sha256: of the text encoder that they were trained with.
         actions: clips of each action in training, by capture quality.
     """
 
     task: ClassVar[str] = "generation"
+    widens: ClassVar[bool] = True
 
+    joints: int
+    qualities: tuple[str, ...]
     layout: str
     fps: float
     text_sha256: str
@@ -145,7 +151,7 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     Raises:
         BundleError: names the field, its value and what was expected.
     """
-    top = _Fields(raw, where)
+    top = Fields(raw, where)
     if top.get("schema") != SCHEMA or type(raw["schema"]) is not int:
         raise BundleError(f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}")
     task = top.text("task")
@@ -164,7 +170,7 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     return manifest
 
 
-def _recognition(top: "_Fields", common: dict[str, Any]) -> RecognitionManifest:
+def _recognition(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
     model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
     fps = top.number("fps", 1, 1000)
     manifest = RecognitionManifest(
@@ -198,7 +204,7 @@ def _recognition(top: "_Fields", common: dict[str, Any]) -> RecognitionManifest:
     return manifest
 
 
-def _text(top: "_Fields", common: dict[str, Any]) -> TextManifest:
+def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
     model = top.section("model")
     width, max_tokens = model.integer("width", 1, 1_000_000), model.integer("max_tokens", 3, 1_000_000)
     manifest = TextManifest(**common, width=width, max_tokens=max_tokens)
@@ -209,11 +215,14 @@ def _text(top: "_Fields", common: dict[str, Any]) -> TextManifest:
     return manifest
 
 
-def _generation(top: "_Fields", common: dict[str, Any]) -> GenerationManifest:
+def _generation(top: "Fields", common: dict[str, Any]) -> GenerationManifest:
     actions = top.section("actions")
     counts = {name: actions.section(name) for name in top.mapping("actions")}
-    return GenerationManifest(
+    expected = generation_tensors(top)
+    manifest = GenerationManifest(
         **common,
+        joints=_numbers(expected["decode"][1]["joints"])[0],
+        qualities=top.texts("qualities"),
         layout=top.text("layout"),
         fps=top.number("fps", 1, 1000),
         text_sha256=top.sha256("text_sha256"),
@@ -222,9 +231,14 @@ def _generation(top: "_Fields", common: dict[str, Any]) -> GenerationManifest:
             for name, of in counts.items()
         },
     )
+    for name in expected:
+        if name not in manifest.graphs:
+            raise BundleError(f"{top.where}: graphs: {name} is missing")
+    _check_graphs(manifest, expected, top.where)
+    return manifest
 
 
-_PARSERS: dict[str, Callable[["_Fields", dict[str, Any]], Manifest]] = {
+_PARSERS: dict[str, Callable[["Fields", dict[str, Any]], Manifest]] = {
     RecognitionManifest.task: _recognition,
     TextManifest.task: _text,
     GenerationManifest.task: _generation,
@@ -274,6 +288,45 @@ def text_tensors(width: int) -> dict[str, tuple[dict[str, Shape], dict[str, Shap
     return {"text": ({"ids": (N, L), "mask": (N, L)}, {"tokens": (N, L, width), "pooled": (N, width)})}
 
 
+def generation_tensors(top: "Fields") -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+    """Inputs and outputs of the graphs of CoAMD's networks, by the sizes that the manifest's `model` gives.
+
+    B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames.
+    """
+    model = top.section("model")
+    generator, recognizer = model.section("generator"), model.section("recognizer")
+
+    def size(of: "Fields", key: str) -> int:
+        return of.integer(key, 1, 1_000_000)
+
+    D, W, E, H = (size(generator, key) for key in ("latent", "text", "width", "head_width"))
+    trunk, head = 6 * E * size(generator, "depth"), H * (3 * size(generator, "head_depth") + 2)
+    F, V = size(recognizer, "feature"), len(recognizer.integers("parents"))
+    B, L, Q, G, S, N, T = "B", "L", "Q", "G", "S", "N", "T"
+    return {
+        "condition": ({"text": (B, W), "quality": (B,)}, {"told": (B, trunk), "lengths": (B, MAX_TOKENS + 1)}),
+        "trunk": (
+            {"tokens": (B, L, D), "counts": (B,), "told": (G, B, trunk), "places": (B, Q)},
+            {"z": (G, B, Q, E)},
+        ),
+        "times": ({"times": (S,), "z": (N, E)}, {"told": (S, N, head)}),
+        "velocity": ({"x": (N, D), "told": (G, N, head)}, {"v": (G, N, D)}),
+        "decode": ({"tokens": (B, L, D), "counts": (B,)}, {"joints": (B, T, V, 3)}),
+        "encode": ({"joints": (B, T, V, 3), "frames": (B,)}, {"tokens": (B, L, D)}),
+        "motion": ({"joints": (B, T, V, 3), "frames": (B,)}, {"features": (B, F)}),
+        "describe": ({"words": (B, L, size(recognizer, "text")), "counts": (B,)}, {"features": (B, F)}),
+        "guide": (
+            {"tokens": (B, L, D), "counts": (B,), "target": (B, F)},
+            {"gradient": (B, L, D), "reward": (B,)},
+        ),
+    }
+
+
+def _numbers(shape: Shape) -> list[int]:
+    """The sizes that are known."""
+    return [size for size in shape if isinstance(size, int)]
+
+
 def _check_graphs(
     manifest: Manifest, expected: dict[str, tuple[dict[str, Shape], dict[str, Shape]]], where: str
 ) -> None:
@@ -290,13 +343,13 @@ def _shapes(tensors: dict[str, Shape]) -> str:
     return ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in tensors.items()) or "nothing"
 
 
-def _graph(fields: "_Fields") -> Graph:
+def _graph(fields: "Fields") -> Graph:
     file = fields.text("file")
     check_file_name(file, fields.where)
     return Graph(file=file, inputs=_tensors(fields, "inputs"), outputs=_tensors(fields, "outputs"))
 
 
-def _tensors(fields: "_Fields", key: str) -> dict[str, Shape]:
+def _tensors(fields: "Fields", key: str) -> dict[str, Shape]:
     tensors = fields.mapping(key)
     for name, shape in tensors.items():
         good = isinstance(shape, list) and all(
@@ -307,7 +360,7 @@ def _tensors(fields: "_Fields", key: str) -> dict[str, Shape]:
     return {name: tuple(shape) for name, shape in tensors.items()}
 
 
-def _file_entry(name: str, files: "_Fields", where: str) -> FileEntry:
+def _file_entry(name: str, files: "Fields", where: str) -> FileEntry:
     check_file_name(name, where)
     entry = files.section(name)
     return FileEntry(sha256=entry.sha256("sha256"), size=entry.integer("size", 0, MAX_FILE_BYTES))
@@ -319,7 +372,7 @@ def check_file_name(name: str, where: str) -> None:
         raise BundleError(f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'")
 
 
-class _Fields:
+class Fields:
     """Typed access to a JSON object; an error names the field by its path."""
 
     def __init__(self, raw: Mapping[str, Any], where: str) -> None:
@@ -362,14 +415,20 @@ class _Fields:
             raise self._error(key, f"a whole number from {low} to {high}")
         return value
 
+    def integers(self, key: str) -> list[int]:
+        value = self.get(key)
+        if not isinstance(value, list) or not value or not all(type(item) is int for item in value):
+            raise self._error(key, "a list of whole numbers")
+        return value
+
     def mapping(self, key: str) -> dict[str, Any]:
         value = self.get(key)
         if not isinstance(value, dict):
             raise self._error(key, "an object")
         return value
 
-    def section(self, key: str) -> "_Fields":
-        return _Fields(self.mapping(key), f"{self.where}: {key}")
+    def section(self, key: str) -> "Fields":
+        return Fields(self.mapping(key), f"{self.where}: {key}")
 
     def _error(self, key: str, expected: str) -> BundleError:
         text = repr(self._raw[key])

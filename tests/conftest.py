@@ -1,5 +1,6 @@
 import os
 from pathlib import Path
+from runpy import run_path
 
 import pytest
 
@@ -23,3 +24,59 @@ def samples() -> list[Motion]:
     folders = Path(motionrt.__path__[0]) / "runtime" / "samples", Path(__file__).parent / "recordings"
     paths = {path.name: path for folder in folders for path in sorted(folder.glob("*.npz"))}
     return [Motion.load(paths[name]) for name in sorted(paths)]
+
+
+@pytest.fixture(scope="session")
+def motion_data(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
+    """A small folder of what a generator is trained on."""
+    clip_folder = run_path(str(Path(__file__).parent / "training" / "clip_folder.py"))
+    folder: Path = clip_folder["write_motions"](tmp_path_factory.mktemp("motions"), samples)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def coamd_runs(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Runs of tiny CoAMD networks that have hardly been trained, and none of whose gates is closed."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    pytest.importorskip("accelerate", reason="accelerate is not installed")
+    from safetensors.torch import load_file, save_file
+
+    from motionrt.training.models.coamd import (
+        SIZES,
+        AutoEncoderConfig,
+        GeneratorConfig,
+        MotionRecognizerConfig,
+        Size,
+    )
+    from motionrt.training.recipes import train
+
+    torch.set_num_threads(1)
+    text = {"text": 384, "heads": 2, "width": 16}
+    tiny = Size(
+        autoencoder=AutoEncoderConfig(width=16, latent=8, dilations=(3,), dropout=0.0),
+        generator=GeneratorConfig(latent=8, depth=2, head_width=24, head_depth=2, qualities=2, **text),
+        recognizer=MotionRecognizerConfig(
+            patch=4, depth=1, hidden=16, feature=384, words="features", timestep=False, **text
+        ),
+    )
+    runs = tmp_path_factory.mktemp("runs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(SIZES, "small", tiny)
+        for recipe in ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator"):
+            settings = {"steps": "2", "batch": "4", "precision": "no", "data": str(motion_data)}
+            settings |= {"autoencoder": str(runs / "coamd-ae")} if recipe == "coamd-generator" else {}
+            train(recipe, settings | {"run": str(runs / recipe)})
+    for recipe in ("coamd-mar", "coamd-generator"):
+        weights = load_file(runs / recipe / "model.safetensors")
+        matrices = {name: w + 0.05 * torch.randn_like(w) if w.ndim == 2 else w for name, w in weights.items()}
+        save_file(matrices, runs / recipe / "model.safetensors")
+    return runs
+
+
+@pytest.fixture(scope="session")
+def coamd_bundle(coamd_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a bundle."""
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    from motionrt.export import export_family
+
+    return export_family(coamd_runs, tmp_path_factory.mktemp("bundle") / "tiny").path

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..runtime.errors import InputError
 from ..runtime.io.dataset import ClipSet
+from ..runtime.place import heading
 from ..runtime.skeleton import Layout
 from . import vocabulary
 
@@ -109,13 +110,6 @@ def active_span(joints: np.ndarray, fps: float, share: float = 0.12) -> tuple[in
     start = int(moved[0][0]) if len(moved[0]) else 0
     end = int(moved[1][-1]) + 1 if len(moved[1]) else len(joints)
     return (start, end) if start < end else (0, len(joints))
-
-
-def heading(joints: np.ndarray, layout: Layout) -> np.ndarray:
-    """Direction [T] to a person's left in the ground plane, radians, continuous over time; it turns as they turn."""
-    left, right = layout.facing
-    across = joints[:, list(left)].sum(1) - joints[:, list(right)].sum(1)
-    return np.unwrap(np.arctan2(across[:, 2], across[:, 0]))
 
 
 def smooth(values: np.ndarray, fps: float) -> np.ndarray:

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 
+from ..runtime.sampling import STRIDE
 from .clip_text import ClipText
 from .metrics.evaluator import info_nce
 from .models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
-from .models.coamd.autoencoder import STRIDE
 from .models.coamd.streams import views
 from .motions import Balanced, MotionClip
 from .solvers import ddpm_schedule
@@ -198,7 +198,7 @@ def flow_loss(
     device: torch.device,
 ) -> Tensor:
     """Squared error of the head on masked tokens, each with `repeats` times and noises."""
-    assert isinstance(model, Generator)
+    generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
     draw = np.random.default_rng([sample.seed for sample in samples])
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     with torch.no_grad(), torch.autocast(device.type, enabled=False):  # tokens as they will be decoded
@@ -207,7 +207,9 @@ def flow_loss(
     valid_BL = inside(counts_B, tokens_BLD.shape[1])
     text = texts.pooled([sample.caption for sample in samples])
     text[draw.random(len(text)) < NO_TEXT] = 0
-    quality_B = torch.tensor([sample.quality for sample in samples], device=device) if model.config.qualities else None
+    quality_B = (
+        torch.tensor([sample.quality for sample in samples], device=device) if generator.config.qualities else None
+    )
 
     masked = np.zeros(valid_BL.shape, bool)
     for row, count in zip(masked, counts_B.tolist(), strict=True):
@@ -218,12 +220,12 @@ def flow_loss(
     hidden = torch.from_numpy(masked & (chance >= REPLACED) & (chance < REPLACED + (1 - REPLACED) * HIDDEN)).to(device)
     noise = torch.from_numpy(draw.standard_normal(tokens_BLD.shape, np.float32)).to(device)
     seen_BLD = torch.where(noised[:, :, None], noise, tokens_BLD)
-    seen_BLD = torch.where(hidden[:, :, None], model.mask, seen_BLD)
+    seen_BLD = torch.where(hidden[:, :, None], generator.mask, seen_BLD)
 
     wanted = torch.from_numpy(masked).to(device)
     target_ND = tokens_BLD[wanted].repeat(repeats, 1)
     start_ND = torch.from_numpy(draw.standard_normal(tuple(target_ND.shape), np.float32)).to(device)
-    if model.config.objective == "flow":
+    if generator.config.objective == "flow":
         t_N = torch.from_numpy(draw.random(len(target_ND), np.float32)).to(device)
         x_ND = t_N[:, None] * target_ND + (1 - t_N[:, None]) * start_ND
         goal_ND = target_ND - start_ND

@@ -6,7 +6,7 @@ Shapes: B batch, T frames at 20 a second, V = 22 joints, metres, y up; F width o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,8 @@ from ..runtime import noise
 from ..runtime.bundle import Bundle
 from ..runtime.errors import BundleError, InputError
 from ..runtime.manifest import GenerationManifest
-from ..runtime.quantised import widened
-from . import augment
-from .clips import heading
+from ..runtime.place import blended, canonical, placed
+from ..runtime.sampling import MAX_TOKENS, STRIDE, Sampling
 from .coamd import QUALITIES, Normalisation, padded, read
 from .guidance import Reward, reward_of
 from .models.coamd import (
@@ -34,11 +33,9 @@ from .models.coamd import (
     MotionRecognizer,
     MotionRecognizerConfig,
 )
-from .models.coamd.autoencoder import STRIDE
-from .models.coamd.length import MAX_TOKENS
-from .motions import LONGEST, SMPL, canonical
+from .motions import LONGEST
 from .runs import read_network, read_weights, weights_sha256
-from .sampling import Sampling, sample
+from .sampling import sample
 from .texts import Encoder, Texts
 
 NETWORKS = {"autoencoder": "coamd-ae", "generator": "coamd-generator", "recognizer": "coamd-mar"}  # and their runs
@@ -47,7 +44,6 @@ CLASSES: dict[str, tuple[Any, Any]] = {
     "generator": (Generator, GeneratorConfig),
     "recognizer": (MotionRecognizer, MotionRecognizerConfig),
 }
-BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +92,7 @@ class Family:
         bundle = Bundle.load(source, GenerationManifest)
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
-        weights = {name: torch.from_numpy(array) for name, array in widened(bundle.weights).items()}
+        weights = {name: torch.from_numpy(array) for name, array in bundle.weights.items()}
         networks: dict[str, Any] = {"lengths": LengthEstimator(text.width)}
         try:
             for name, (kind, configuration) in CLASSES.items():
@@ -251,28 +247,3 @@ def check_frames(frames: Sequence[int]) -> None:
     for n in frames:
         if not STRIDE <= n <= LONGEST:
             raise InputError(f"a motion of {n} frames, expected {STRIDE} to {LONGEST}")
-
-
-def placed(joints: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """A motion [T, V, 3] as the networks know motions, `canonical`, and what brings such a one back to its place."""
-    known, yaw = canonical(joints), heading(joints[:1], SMPL)[0]
-
-    def turned(made: np.ndarray) -> np.ndarray:
-        return augment.turn(made, -yaw, np.zeros(2))
-
-    offset = joints[0, 0] - turned(known[:1])[0, 0]
-    return known, lambda made: turned(made) + offset
-
-
-def blended(old_TV3: np.ndarray, new_TV3: np.ndarray, regenerate_T: np.ndarray) -> np.ndarray:
-    """New frames where they are wanted, each stretch bent so that it meets the old frames on both sides."""
-    found = np.where(regenerate_T[:, None, None], new_TV3, old_TV3).astype(np.float32)
-    edges = np.flatnonzero(np.diff(regenerate_T.astype(int), prepend=0, append=0))
-    for begin, end in edges.reshape(-1, 2):
-        size = min(BLEND, end - begin)
-        weight = (0.5 + 0.5 * np.cos(np.pi * (np.arange(size) + 1) / (size + 1)))[:, None, None]
-        if begin > 0:
-            found[begin : begin + size] += weight * (old_TV3[begin - 1] - new_TV3[begin - 1])
-        if end < len(old_TV3):
-            found[end - size : end] += weight[::-1] * (old_TV3[end] - new_TV3[end])
-    return found

@@ -17,17 +17,15 @@ import numpy as np
 from numpy.random import Generator
 
 from ..runtime.io.dataset import ClipSet
-from ..runtime.skeleton import Layout
+from ..runtime.place import SMPL, canonical
 from . import augment, captions, vocabulary
-from .clips import clip_sets, heading, resample
+from .clips import clip_sets, resample
 from .lift import levelling, lift, plausible
 
 RATE_HZ = 20.0
 SHORTEST = 16  # frames; the networks see a quarter of them
 LONGEST = 196
 UNIT = 4  # lengths are multiples of it
-SMPL = Layout.load("smpl22")
-FEET = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
 
 # Frames a second at which people of these sets walk, sit down and stand up as fast as everybody: their records say 30.
 TRUE_RATE_HZ = {"nw-ucla": 12.0, "florence3d": 12.0}
@@ -104,14 +102,6 @@ def load_motions(data: Path) -> list[MotionClip]:
             )
     log.info("%d motions of %s; left out %s", len(clips), data, dict(left_out))
     return clips
-
-
-def canonical(joints: np.ndarray) -> np.ndarray:
-    """Joints [T, 22, 3] turned to face +z at frame 0, pelvis over the origin there, the lowest foot ever on y = 0."""
-    yaw = heading(joints[:1], SMPL)[0]
-    turned = augment.turn(joints - joints[:1, :1] * np.array([1, 0, 1], np.float32), yaw, np.zeros(2))
-    turned[..., 1] -= turned[:, FEET, 1].min()
-    return turned
 
 
 def mirror(clip: MotionClip) -> MotionClip:

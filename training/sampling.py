@@ -9,9 +9,7 @@ Source: Li et al., "Autoregressive image generation without vector quantization"
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -19,62 +17,11 @@ import torch
 from torch import Tensor
 
 from ..runtime import noise
-from .guidance import Guidance, Reward, guided
+from ..runtime.sampling import Sampling, masks
+from ..runtime.solvers import SOLVERS
+from .guidance import Reward, guided
 from .models.coamd import Generator
-from .solvers import SOLVERS, Solver, ddpm, dopri5
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sampling:
-    """Settings of a sampler.
-
-    Attributes:
-        steps: N, autoregressive ones.
-        solver: name in SOLVERS, "dopri5" (adaptive, for parity) or a function of their signature.
-        evaluations: of the head in a step, for solvers of fixed steps; neither dopri5 nor the DDPM twin heeds it.
-        cfg: weight of classifier-free guidance; 1 is the text alone, 0 no text.
-        guidance: by the recogniser; None: without.
-        temperature: of the DDPM twin; a flow has none.
-        eliminate: leave out samples that cannot influence the result.
-    """
-
-    steps: int = 12
-    solver: str | Solver = "heun"
-    evaluations: int = 8
-    cfg: float = 4.5
-    guidance: Guidance | None = None
-    temperature: float = 1.0
-    eliminate: bool = True
-
-    def __post_init__(self) -> None:
-        if self.steps < 1 or self.evaluations < 1:
-            raise ValueError(f"steps {self.steps} and evaluations {self.evaluations}, expected at least 1 of each")
-        if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "dopri5"):
-            raise ValueError(f"unknown solver {self.solver!r}, expected {', '.join(SOLVERS)} or dopri5")
-
-
-def masked_counts(count: int, steps: int) -> list[int]:
-    """How many of `count` tokens are masked at each step: cosine, at least 1; all of them at the first."""
-    if steps == 1:
-        return [count]
-    return [max(1, round(math.cos(math.pi / 2 * k / (steps - 1)) * count)) for k in range(steps)]
-
-
-def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -> np.ndarray:
-    """Which tokens are masked at each step, [steps, B, L]; each a subset of the one before, none where none is wanted.
-
-    Args:
-        regenerate_BL: tokens that may be; the others are known or padding.
-        orders: of each sample, when a token is decided, [L], the highest first.
-    """
-    found = np.zeros((steps, *regenerate_BL.shape), bool)
-    for b, (wanted, order) in enumerate(zip(regenerate_BL, orders, strict=True)):
-        places = np.flatnonzero(wanted)
-        places = places[np.argsort(order[places], kind="stable")]
-        if len(places):
-            for k, n in enumerate(masked_counts(len(places), steps)):
-                found[k, b, places[:n]] = True
-    return found
+from .solvers import ddpm, dopri5
 
 
 @torch.no_grad()
@@ -82,7 +29,7 @@ def sample(
     generator: Generator,
     text_BW: Tensor,
     counts: Sequence[int],
-    settings: Sampling = Sampling(),
+    settings: Sampling | None = None,
     *,
     seed: int = 0,
     samples: Sequence[int] | None = None,
@@ -104,6 +51,7 @@ def sample(
     Raises:
         ValueError: a temperature for a flow; guidance without a reward.
     """
+    settings = settings or Sampling()
     flow = generator.config.objective == "flow"
     if flow and settings.temperature != 1:
         raise ValueError(f"temperature {settings.temperature}: a flow has none, expected 1")

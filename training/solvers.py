@@ -1,7 +1,4 @@
-"""From noise to token: solvers of dx/dt = velocity(x, t) from t = 0 to 1, and the sampler of the DDPM twin.
-
-All fixed solvers have one signature: `solve(velocity, x, evaluations) -> x`, where velocity takes x and a time.
-"""
+"""Other ways from noise to token than `runtime.solvers`: the reference's adaptive one, and that of the DDPM twin."""
 
 from __future__ import annotations
 
@@ -13,47 +10,6 @@ import torch
 from torch import Tensor
 
 Velocity = Callable[[Tensor, float], Tensor]
-Solver = Callable[[Velocity, Tensor, int], Tensor]
-
-
-def euler(velocity: Velocity, x: Tensor, evaluations: int) -> Tensor:
-    """As many steps as evaluations."""
-    for k in range(evaluations):
-        x = x + velocity(x, k / evaluations) / evaluations
-    return x
-
-
-def heun(velocity: Velocity, x: Tensor, evaluations: int) -> Tensor:
-    """Second order, two evaluations a step: the mean of both ends' velocities."""
-
-    def step(x: Tensor, v: Tensor, t: float, h: float) -> Tensor:
-        return x + h / 2 * (v + velocity(x + h * v, t + h))
-
-    return _by_two(velocity, x, evaluations, step)
-
-
-def midpoint(velocity: Velocity, x: Tensor, evaluations: int) -> Tensor:
-    """Second order, two evaluations a step: the velocity half-way."""
-
-    def step(x: Tensor, v: Tensor, t: float, h: float) -> Tensor:
-        return x + h * velocity(x + h / 2 * v, t + h / 2)
-
-    return _by_two(velocity, x, evaluations, step)
-
-
-def _by_two(
-    velocity: Velocity, x: Tensor, evaluations: int, step: Callable[[Tensor, Tensor, float, float], Tensor]
-) -> Tensor:
-    """Steps that ask the velocity once more; an odd evaluation is an Euler step at the end."""
-    steps = (evaluations + 1) // 2
-    for k in range(steps):
-        t, h = k / steps, 1 / steps
-        v = velocity(x, t)
-        x = x + h * v if 2 * k + 1 == evaluations else step(x, v, t, h)
-    return x
-
-
-SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "midpoint": midpoint}
 
 # Dormand and Prince 1980: stages, solution of order 5, error estimate, and the point in the middle
 TIMES = (1 / 5, 3 / 10, 4 / 5, 8 / 9, 1.0, 1.0)

@@ -22,13 +22,6 @@ def data(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Pat
 
 
 @pytest.fixture(scope="session")
-def motion_data(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
-    """A small folder of what a generator is trained on."""
-    folder: Path = clip_folder["write_motions"](tmp_path_factory.mktemp("motions"), samples)
-    return folder
-
-
-@pytest.fixture(scope="session")
 def aside(data: Path) -> list[str]:
     """Fingerprints of the clips that the small bundle must not be measured on: all takes of Bandai's `wave`."""
     bandai = next(clip_set for clip_set in clip_sets(data) if clip_set.name == "bandai")

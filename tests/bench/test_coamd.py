@@ -13,22 +13,15 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from motionrt.bench import coamd
 from motionrt.runtime.cli import main
 from motionrt.runtime.motion import Motion
+from motionrt.runtime.sampling import Sampling
 from motionrt.training.metrics.scoring import Measuring
-from motionrt.training.recipes import train
-from motionrt.training.sampling import Sampling
 
-SHORT = {"steps": "2", "batch": "4", "precision": "no", "validate_every": "2"}
 FEW = Sampling(steps=2, evaluations=1)
 
 
 @pytest.fixture(scope="module")
-def runs(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Networks that have hardly been trained."""
-    runs = tmp_path_factory.mktemp("runs")
-    for recipe in ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator"):
-        others = {"autoencoder": str(runs / "coamd-ae")} if recipe == "coamd-generator" else {}
-        train(recipe, {**SHORT, **others, "data": str(motion_data), "run": str(runs / recipe)})
-    return runs
+def runs(coamd_runs: Path) -> Path:
+    return coamd_runs
 
 
 def test_retrieval_is_measured_from_the_command_line(runs: Path, motion_data: Path, capfd: Any) -> None:

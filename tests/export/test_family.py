@@ -3,7 +3,6 @@
 import json
 import shutil
 from pathlib import Path
-from runpy import run_path
 from typing import Any
 
 import numpy as np
@@ -22,28 +21,16 @@ from motionrt.runtime.motion import Motion
 from motionrt.runtime.quantised import rows8, widened
 from motionrt.runtime.text import TextEncoder
 from motionrt.training.family import Family
-from motionrt.training.recipes import train
-
-SHORT = {"steps": "2", "batch": "4", "precision": "no"}
 
 
 @pytest.fixture(scope="module")
-def runs(samples: list[Motion], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Networks that have hardly been trained."""
-    clip_folder = run_path(str(Path(__file__).parents[1] / "training" / "clip_folder.py"))
-    data = clip_folder["write_motions"](tmp_path_factory.mktemp("motions"), samples)
-    runs = tmp_path_factory.mktemp("runs")
-    for recipe in ("coamd-ae", "coamd-mar", "coamd-generator"):
-        others = {"autoencoder": str(runs / "coamd-ae")} if recipe == "coamd-generator" else {}
-        train(recipe, {**SHORT, **others, "data": str(data), "run": str(runs / recipe)})
-    return runs
+def runs(coamd_runs: Path) -> Path:
+    return coamd_runs
 
 
 @pytest.fixture(scope="module")
-def bundle(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("bundle") / "small"
-    assert main(["export", str(runs), "-o", str(out)]) == 0
-    return out
+def bundle(coamd_bundle: Path) -> Path:
+    return coamd_bundle
 
 
 def test_the_bundles_networks_are_those_of_the_runs_but_for_rounding(
@@ -60,6 +47,15 @@ def test_the_bundles_networks_are_those_of_the_runs_but_for_rounding(
         for key, weight in network.state_dict().items():
             found = other.state_dict()[key]
             assert (found - weight).abs().max() <= (1 - least) * weight.abs().max() + 1e-12, key
+
+
+def test_the_command_line_exports_a_family(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("motionrt.export.export_family", lambda *given: seen.append(given))
+    assert main(["export", str(runs), "-o", str(tmp_path / "out")]) == 0
+    assert seen == [(runs, tmp_path / "out")]
 
 
 def test_the_manifest_tells_what_it_was_trained_on(bundle: Path) -> None:
@@ -79,7 +75,7 @@ def test_models_lists_the_actions_with_their_clips(
     assert main(["models"]) == 0
     printed = capsys.readouterr().out
     actions = Bundle.load(bundle, GenerationManifest).manifest.actions
-    assert f"small: generation, {len(actions)} actions, smpl22 at 20 Hz" in printed
+    assert f"tiny: generation, {len(actions)} actions, smpl22 at 20 Hz" in printed
     assert all(f"{action} {sum(of.values())}" in printed for action, of in actions.items())
     assert main(["models", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)[0]["actions"] == actions
@@ -91,7 +87,9 @@ def test_models_lists_the_actions_with_their_clips(
         ("text_sha256", "0" * 64, "trained with another text encoder than this one"),
         ("text_sha256", "short", "text_sha256: 'short', expected 64 lower-case hex digits"),
         ("actions", {"walk": {"mocap": -1}}, "actions: walk: mocap: -1, expected a whole number"),
-        ("model", {}, "its weights are not those of its networks: 'autoencoder'"),
+        ("model", {}, "model: generator is missing"),
+        ("qualities", [], "qualities: \\[\\], expected a list of 1 to"),
+        ("graphs", {}, "graphs: condition is missing"),
     ],
 )
 def test_a_manifest_that_does_not_fit_is_refused(

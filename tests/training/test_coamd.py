@@ -19,13 +19,14 @@ from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.motion import Motion  # noqa: E402
+from motionrt.runtime.place import placed  # noqa: E402
+from motionrt.runtime.sampling import Guidance, Sampling  # noqa: E402
 from motionrt.runtime.text import TextEncoder, TextFeatures  # noqa: E402
 from motionrt.training import coamd  # noqa: E402
 from motionrt.training.clip_text import ClipText  # noqa: E402
 from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
 from motionrt.training.coamd_recipes import RECIPES  # noqa: E402
-from motionrt.training.family import Family, placed  # noqa: E402
-from motionrt.training.guidance import Guidance  # noqa: E402
+from motionrt.training.family import Family  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     SIZES,
     AutoEncoder,
@@ -38,7 +39,6 @@ from motionrt.training.models.coamd import (  # noqa: E402
 from motionrt.training.models.coamd.streams import SMPL22  # noqa: E402
 from motionrt.training.motions import Balanced, MotionClip, load_motions  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
-from motionrt.training.sampling import Sampling  # noqa: E402
 from motionrt.training.texts import Texts  # noqa: E402
 
 from .clip_folder import write_motions  # noqa: E402

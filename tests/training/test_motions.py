@@ -8,15 +8,13 @@ import pytest
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.dataset import ClipSet
 from motionrt.runtime.motion import Motion
+from motionrt.runtime.place import SMPL, canonical, heading
 from motionrt.runtime.skeleton import Layout
-from motionrt.training.clips import heading
 from motionrt.training.lift import levelling, lift, smoothed
 from motionrt.training.motions import (
     PAIRS,
-    SMPL,
     Balanced,
     MotionClip,
-    canonical,
     cut,
     load_motions,
     mirror,

@@ -12,7 +12,9 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime import noise  # noqa: E402
-from motionrt.training.guidance import WEIGHTS, Guidance, guided, reward_of  # noqa: E402
+from motionrt.runtime.sampling import Guidance, Sampling, masked_counts, masks  # noqa: E402
+from motionrt.runtime.solvers import heun  # noqa: E402
+from motionrt.training.guidance import WEIGHTS, guided, reward_of  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     AutoEncoder,
     AutoEncoderConfig,
@@ -21,8 +23,7 @@ from motionrt.training.models.coamd import (  # noqa: E402
     MotionRecognizer,
     MotionRecognizerConfig,
 )
-from motionrt.training.sampling import Sampling, masked_counts, masks, sample  # noqa: E402
-from motionrt.training.solvers import heun  # noqa: E402
+from motionrt.training.sampling import sample  # noqa: E402
 
 COUNTS = (12, 7, 1)
 D, W = 6, 10

@@ -6,7 +6,8 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.training.solvers import SOLVERS, Velocity, ddpm, ddpm_schedule, dopri5  # noqa: E402
+from motionrt.runtime.solvers import SOLVERS  # noqa: E402
+from motionrt.training.solvers import Velocity, ddpm, ddpm_schedule, dopri5  # noqa: E402
 
 
 def growth(x: torch.Tensor, t: float) -> torch.Tensor:

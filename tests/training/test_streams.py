@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from motionrt.runtime.place import heading
 from motionrt.runtime.skeleton import Layout
 from motionrt.training import streams
-from motionrt.training.clips import Clip, heading
+from motionrt.training.clips import Clip
 from motionrt.training.streams import UNLABELLED, Segment, Stream
 
 RATE = 20.0

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...runtime.errors import InputError
+from ...runtime.place import heading
 from ...runtime.skeleton import Layout
-from ..clips import heading, resample
+from ..clips import resample
 
 FEET = ("left_foot", "right_foot")
 

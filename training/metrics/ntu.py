@@ -15,6 +15,7 @@ import numpy as np
 
 from ...runtime.errors import InputError
 from ...runtime.motion import Motion
+from ...runtime.place import canonical
 from ...runtime.skeleton import Layout
 
 ACTIONS: tuple[str, ...] = tuple(json.loads(Path(__file__).with_name("ntu120.json").read_text())["actions"])
@@ -89,7 +90,6 @@ def clips(chosen: Sequence[Sample], rate_hz: float = 20.0) -> tuple[list[np.ndar
     Kinect's joints are lifted to smpl22 as those that generators are trained on (`training.lift`).
     """
     from ..lift import KINECT, lift
-    from ..motions import canonical
 
     found, kept = [], []
     for one in chosen:

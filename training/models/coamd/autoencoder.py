@@ -8,9 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, relu
 
+from ....runtime.sampling import STRIDE
 from .streams import SMPL22, Scales
-
-STRIDE = 4  # frames of a token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-MAX_TOKENS = 49  # 196 frames
+from ....runtime.sampling import MAX_TOKENS
 
 
 class LengthEstimator(nn.Sequential):

@@ -1,0 +1,280 @@
+"""Text to motion without torch: `Generator` makes motion, edits it, and streams it without end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from . import noise
+from .bundle import Bundle
+from .coamd import Networks
+from .errors import BundleError, InputError
+from .manifest import GenerationManifest
+from .motion import Motion
+from .place import blended, placed
+from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
+from .text import TextEncoder
+
+LONGEST_S = 60.0  # of one generation
+OVERLAP = 5  # tokens of a window that the one before has made
+_PROMPTS = 64  # that are kept
+K, V = TypeVar("K"), TypeVar("V")
+_SHORTEST = 4  # tokens of a motion whose length is not told
+
+
+class Generator:
+    """Makes motion of one person from text. Not for several threads at once.
+
+    A seed means the same motion on every machine, up to rounding.
+
+    Args:
+        bundle: a verified bundle.
+        text: the encoder that it was trained with.
+        threads: of ONNX Runtime.
+    Attributes:
+        name: of its bundle. license: of its weights. layout, fps: of the motion that it makes.
+        actions: what it has seen, with the number of clips by quality. qualities: that can be asked for.
+        settings: of the sampler.
+    Raises:
+        BundleError: the bundle was trained with another text encoder.
+    """
+
+    def __init__(self, bundle: Bundle[GenerationManifest], text: TextEncoder, threads: int = 1) -> None:
+        manifest = bundle.manifest
+        if manifest.text_sha256 != text.sha256:
+            raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name}")
+        self.bundle = bundle
+        self.name, self.license = manifest.name, manifest.license
+        self.layout, self.fps = manifest.layout, manifest.fps
+        self.actions, self.qualities = manifest.actions, manifest.qualities
+        self.settings = Sampling()
+        self._networks = Networks(bundle, threads)
+        self._text = text
+        self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+        self._targets: dict[str, np.ndarray] = {}
+
+    @classmethod
+    def load(cls, name: str | Path = "default", threads: int = 1) -> Generator:
+        """Load a generator.
+
+        Args:
+            name: a bundled model's name, or the path of a bundle.
+            threads: CPU threads of an operation.
+        Raises:
+            BundleError: unknown name, or a bundle that is damaged or of another task.
+        """
+        return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads)
+
+    def generate(
+        self,
+        text: str,
+        seconds: float | None = None,
+        seed: int = 0,
+        cfg: float | None = None,
+        guidance: float = 0.0,
+        quality: str = "mocap",
+    ) -> Motion:
+        """A motion that fits a description.
+
+        Args:
+            text: what somebody does, at most 512 characters.
+            seconds: how long, at most 60, rounded to a fifth of a second; None: as long as such motions are.
+            seed: 0 or more; another seed, another motion.
+            cfg: weight of the description; None: the model's own, 1: without guidance by its absence.
+            guidance: length of a step along the recogniser's gradient; 0: none.
+            quality: one of `qualities`.
+        Returns:
+            One person who faces +z at the origin at first, feet on y = 0.
+        Raises:
+            InputError: any of these is not as said.
+        """
+        settings = self._checked(text, seed, cfg, guidance, quality)
+        count = self._count(text, seconds, seed, quality)
+        chunks = self._windows(text, count, seed, settings, quality)
+        return self._motion(np.concatenate(list(chunks)), text=text, seed=seed)
+
+    def edit(
+        self,
+        motion: Motion,
+        text: str,
+        regenerate: slice | np.ndarray,
+        seed: int = 0,
+        cfg: float | None = None,
+        guidance: float = 0.0,
+        quality: str = "mocap",
+    ) -> Motion:
+        """A motion of which some frames are made anew to fit a description; all others stay as they are.
+
+        Args:
+            motion: one person in `layout` at `fps` frames a second, 4 to 196 frames.
+            regenerate: the frames to make anew, as a slice of frames or [T] bool. Of these, up to 8 beside a seam lean
+                towards what was there.
+            text, seed, cfg, guidance, quality: as in `generate`.
+        Raises:
+            InputError: any of these is not as said.
+        """
+        settings = self._checked(text, seed, cfg, guidance, quality)
+        joints = self._joints(motion)
+        wanted = frames_of(regenerate, len(joints))
+        found = self._again(joints, wanted, text, seed, settings, quality)
+        return self._motion(found, text=text, seed=seed)
+
+    def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Sampling:
+        """The settings of a sampler. Raises InputError."""
+        if not isinstance(text, str) or not text.strip():
+            raise InputError(f"text is {text!r}, expected a description of a motion")
+        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
+            raise InputError(f"seed is {seed!r}, expected a whole number of 0 or more")
+        if quality not in self.qualities:
+            raise InputError(f"quality is {quality!r}, expected {' or '.join(self.qualities)}")
+        settings = self.settings
+        if cfg is not None:
+            settings = replace(settings, cfg=check_number("cfg", cfg, 0, 100))
+        step = check_number("guidance", guidance, 0, 1000)
+        return settings if step == 0 else replace(settings, guidance=Guidance(step=step, norm="token"))
+
+    def _count(self, text: str, seconds: float | None, seed: int, quality: str) -> int:
+        """How many tokens a motion takes."""
+        if seconds is not None:
+            length = check_number("seconds", seconds, STRIDE / self.fps, LONGEST_S)
+            return max(1, round(length * self.fps / STRIDE))
+        _, lengths = self._condition(text, quality)
+        chances = np.exp(lengths - lengths.max())
+        below = np.cumsum(chances / chances.sum()) < noise.uniform(seed, 0)
+        return min(max(int(below.sum()), _SHORTEST), MAX_TOKENS)
+
+    def _windows(self, text: str, count: int, seed: int, settings: Sampling, quality: str) -> Iterator[np.ndarray]:
+        """Joints of as many tokens, a window after the other; each takes up the last second of the one before."""
+        made = self._first(text, min(count, MAX_TOKENS), seed, settings, quality)
+        yield made
+        left, number = count - MAX_TOKENS, 1
+        while left > 0:
+            size = min(left, MAX_TOKENS - OVERLAP)
+            made = self._next(made, text, size, seed, number, settings, quality)
+            yield made
+            left, number = left - size, number + 1
+
+    def _first(self, text: str, count: int, seed: int, settings: Sampling, quality: str) -> np.ndarray:
+        tokens = self._networks.sample(
+            self._both(text, quality, settings), [count], settings, seed=seed, target_BF=self._target(text, settings)
+        )
+        return self._networks.decode(tokens, [count])[0]
+
+    def _next(
+        self, before: np.ndarray, text: str, count: int, seed: int, number: int, settings: Sampling, quality: str
+    ) -> np.ndarray:
+        """So many tokens more, [4 count, V, 3], after the end of what is there."""
+        kept = before[-STRIDE * OVERLAP :]
+        held = np.concatenate([kept, np.repeat(kept[-1:], STRIDE * count, 0)])
+        wanted = np.arange(len(held)) >= len(kept)
+        return self._again(held, wanted, text, seed, settings, quality, number)[len(kept) :]
+
+    def _again(
+        self,
+        joints: np.ndarray,
+        wanted: np.ndarray,
+        text: str,
+        seed: int,
+        settings: Sampling,
+        quality: str,
+        number: int = 0,
+    ) -> np.ndarray:
+        """Joints with the wanted frames made anew; `number` chooses the noise."""
+        T = len(joints)
+        whole = -(-T // STRIDE) * STRIDE
+        known, back = placed(joints)
+        held = np.concatenate([known, np.repeat(known[-1:], whole - T, 0)])
+        again: np.ndarray = np.pad(wanted, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
+        tokens = self._networks.sample(
+            self._both(text, quality, settings),
+            [len(again)],
+            settings,
+            seed=seed,
+            samples=[number],
+            target_BF=self._target(text, settings),
+            known_BLD=self._networks.encode(held[None], [whole]),
+            regenerate_BL=again[None],
+        )
+        return blended(joints, back(self._networks.decode(tokens, [len(again)])[0][:T]), wanted)
+
+    def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
+        """What the trunk is told, [M], and logits of the number of tokens, [50]; "" is no text."""
+
+        def make() -> tuple[np.ndarray, np.ndarray]:
+            width = self._text.width
+            pooled = self._text.encode([text]).pooled if text else np.zeros((1, width), np.float32)
+            told, lengths = self._networks.condition(pooled, np.array([self.qualities.index(quality)]))
+            return told[0], lengths[0]
+
+        return remembered(self._told, (text, quality), make)
+
+    def _both(self, text: str, quality: str, settings: Sampling) -> np.ndarray:
+        """[G, 1, M]: told the text, or nothing, or both."""
+        told, untold = (self._condition(t, quality)[0] for t in (text, ""))
+        chosen = [told] if settings.cfg == 1 else [untold] if settings.cfg == 0 else [told, untold]
+        return np.stack(chosen)[:, None]
+
+    def _target(self, text: str, settings: Sampling) -> np.ndarray | None:
+        """[1, F], where guidance leads to; None without guidance."""
+        if settings.guidance is None:
+            return None
+
+        def make() -> np.ndarray:
+            found = self._text.encode([text])
+            (features,) = self._networks.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
+            return features
+
+        return remembered(self._targets, text, make)
+
+    def _joints(self, motion: Motion) -> np.ndarray:
+        if motion.layout != self.layout or motion.people != 1:
+            raise InputError(f"a motion of {motion.people} in layout {motion.layout}, expected one in {self.layout}")
+        if motion.fps != self.fps or motion.timestamps is not None:
+            raise InputError(f"a motion at {motion.fps:g} frames a second, expected {self.fps:g}, evenly spaced")
+        if not STRIDE <= motion.frames <= STRIDE * MAX_TOKENS:
+            raise InputError(f"a motion of {motion.frames} frames, expected {STRIDE} to {STRIDE * MAX_TOKENS}")
+        joints = motion.person(0).joints
+        if not np.isfinite(joints).all():
+            raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} misses joints")
+        return joints
+
+    def _motion(self, joints: np.ndarray, **about: object) -> Motion:
+        meta = {"model": self.name, "license": self.license, **about}
+        return Motion(joints=joints.astype(np.float32), fps=self.fps, layout=self.layout, meta=meta)
+
+
+def frames_of(regenerate: slice | np.ndarray, frames: int) -> np.ndarray:
+    """[T] bool. Raises InputError: not a slice or mask of the motion's frames, or none of them."""
+    if isinstance(regenerate, slice):
+        for name, edge in (("start", regenerate.start), ("stop", regenerate.stop)):
+            if edge is not None and not -frames <= edge <= frames:
+                raise InputError(f"regenerate has {name} {edge}, the motion has {frames} frames")
+        wanted = np.zeros(frames, bool)
+        wanted[regenerate] = True
+    else:
+        wanted = np.asarray(regenerate)
+        if wanted.dtype != bool or wanted.shape != (frames,):
+            raise InputError(f"regenerate is {wanted.dtype} {list(wanted.shape)}, expected bool [{frames}] or a slice")
+    if not wanted.any():
+        raise InputError("regenerate names no frame")
+    return wanted
+
+
+def check_number(name: str, value: float, low: float, high: float) -> float:
+    """Raises InputError: not a number from `low` to `high`."""
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
+        raise InputError(f"{name} is {value!r}, expected a number from {low:g} to {high:g}")
+    return float(value)
+
+
+def remembered(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """What is known of a key, made where it is not; the oldest is forgotten."""
+    if key not in known:
+        known[key] = make()
+        if len(known) > _PROMPTS:
+            del known[next(iter(known))]
+    return known[key]

@@ -1,0 +1,58 @@
+"""Where a motion stands and which way it faces. The networks know motions from one place only: see `canonical`.
+
+Shapes: T frames, V joints, metres, y up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .skeleton import Layout
+
+SMPL = Layout.load("smpl22")
+FEET = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
+BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
+
+
+def heading(joints: np.ndarray, layout: Layout) -> np.ndarray:
+    """Direction [T] to a person's left in the ground plane, radians, continuous over time; it turns as they turn."""
+    left, right = layout.facing
+    across = joints[:, list(left)].sum(1) - joints[:, list(right)].sum(1)
+    return np.unwrap(np.arctan2(across[:, 2], across[:, 0]))
+
+
+def turned(joints: np.ndarray, yaw: float) -> np.ndarray:
+    """Joints [T, V, 3] turned about the vertical through the origin; a heading of `yaw` becomes 0."""
+    cos, sin = np.cos(yaw), np.sin(yaw)
+    x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]
+    return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1).astype(np.float32)
+
+
+def canonical(joints: np.ndarray) -> np.ndarray:
+    """Joints [T, 22, 3] turned to face +z at frame 0, pelvis over the origin there, the lowest foot ever on y = 0."""
+    found = turned(joints - joints[:1, :1] * np.array([1, 0, 1], np.float32), heading(joints[:1], SMPL)[0])
+    found[..., 1] -= found[:, FEET, 1].min()
+    return found
+
+
+def placed(joints: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
+    """A motion [T, 22, 3] as the networks know motions, `canonical`, and what brings such a one back to its place."""
+    known, yaw = canonical(joints), heading(joints[:1], SMPL)[0]
+    offset = joints[0, 0] - turned(known[:1], -yaw)[0, 0]
+    return known, lambda made: turned(made, -yaw) + offset
+
+
+def blended(old_TV3: np.ndarray, new_TV3: np.ndarray, regenerate_T: np.ndarray) -> np.ndarray:
+    """New frames where they are wanted, each stretch bent so that it meets the old frames on both sides."""
+    found = np.where(regenerate_T[:, None, None], new_TV3, old_TV3).astype(np.float32)
+    edges = np.flatnonzero(np.diff(regenerate_T.astype(int), prepend=0, append=0))
+    for begin, end in edges.reshape(-1, 2):
+        size = min(BLEND, end - begin)
+        weight = (0.5 + 0.5 * np.cos(np.pi * (np.arange(size) + 1) / (size + 1)))[:, None, None]
+        if begin > 0:
+            found[begin : begin + size] += weight * (old_TV3[begin - 1] - new_TV3[begin - 1])
+        if end < len(old_TV3):
+            found[end - size : end] += weight[::-1] * (old_TV3[end] - new_TV3[end])
+    return found

@@ -1,0 +1,109 @@
+"""Settings of generation, and which tokens are decided at which step.
+
+All tokens are sampled at once and most of them masked again; every autoregressive step keeps a few more, until all are
+decided. Editing is the same with some tokens known.
+
+Shapes: B batch, L tokens. Source: Li et al., "Autoregressive image generation without vector quantization" (2024).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from .solvers import SOLVERS, Solver
+
+STRIDE = 4  # frames of a token
+MAX_TOKENS = 49  # of a motion: 196 frames
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Guidance:
+    """How strongly, when and on what a sampler is guided.
+
+    Attributes:
+        step: length of the move along the unit gradient.
+        last: how many of the last autoregressive steps are guided; None: all.
+        norm: what of the gradient has length 1: all tokens that are "sampled" at the step, each "token" of them on
+            average, or "all" of the motion's.
+        preview: evaluations for tokens that will be masked again, which only shape the gradient; None: as many as for
+            the others.
+        lengths: in what the recogniser is told how long the motion is: "frames"; "tokens", the released code's mistake,
+            which shows it the first quarter of a motion.
+    """
+
+    step: float
+    last: int | None = None
+    norm: str = "sampled"
+    preview: int | None = None
+    lengths: str = "frames"
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("norm", ("sampled", "token", "all")), ("lengths", ("frames", "tokens"))):
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}, expected {', '.join(allowed)}")
+
+    @classmethod
+    def reference(cls, scale: float) -> Guidance | None:
+        """As released: a step of 0.5 + scale at every autoregressive step; none at scale 0."""
+        return cls(step=0.5 + scale, norm="all", lengths="tokens") if scale > 0 else None
+
+    def at(self, step: int, steps: int) -> bool:
+        """Whether this autoregressive step is guided."""
+        return self.last is None or step >= steps - self.last
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sampling:
+    """Settings of a sampler.
+
+    Attributes:
+        steps: N, autoregressive ones.
+        solver: name in SOLVERS, "dopri5" (adaptive, for parity) or a function of their signature.
+        evaluations: of the head in a step, for solvers of fixed steps; neither dopri5 nor the DDPM twin heeds it.
+        cfg: weight of classifier-free guidance; 1 is the text alone, 0 no text.
+        guidance: by the recogniser; None: without.
+        temperature: of the DDPM twin; a flow has none.
+        eliminate: leave out samples that cannot influence the result.
+    """
+
+    steps: int = 12
+    solver: str | Solver = "heun"
+    evaluations: int = 8
+    cfg: float = 4.5
+    guidance: Guidance | None = None
+    temperature: float = 1.0
+    eliminate: bool = True
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.evaluations < 1:
+            raise ValueError(f"steps {self.steps} and evaluations {self.evaluations}, expected at least 1 of each")
+        if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "dopri5"):
+            raise ValueError(f"unknown solver {self.solver!r}, expected {', '.join(SOLVERS)} or dopri5")
+
+
+def masked_counts(count: int, steps: int) -> list[int]:
+    """How many of `count` tokens are masked at each step: cosine, at least 1; all of them at the first."""
+    if steps == 1:
+        return [count]
+    return [max(1, round(math.cos(math.pi / 2 * k / (steps - 1)) * count)) for k in range(steps)]
+
+
+def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """Which tokens are masked at each step, [steps, B, L]; each a subset of the one before, none where none is wanted.
+
+    Args:
+        regenerate_BL: tokens that may be; the others are known or padding.
+        orders: of each sample, when a token is decided, [L], the highest first.
+    """
+    found = np.zeros((steps, *regenerate_BL.shape), bool)
+    for b, (wanted, order) in enumerate(zip(regenerate_BL, orders, strict=True)):
+        places = np.flatnonzero(wanted)
+        places = places[np.argsort(order[places], kind="stable")]
+        if len(places):
+            for k, n in enumerate(masked_counts(len(places), steps)):
+                found[k, b, places[:n]] = True
+    return found
