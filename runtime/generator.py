@@ -15,7 +15,7 @@ from .coamd import Networks
 from .errors import BundleError, InputError
 from .manifest import GenerationManifest
 from .motion import Motion
-from .place import blended, placed
+from .place import blended, placed, rigid, settled
 from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .text import TextEncoder
 
@@ -88,7 +88,8 @@ class Generator:
             guidance: length of a step along the recogniser's gradient; 0: none.
             quality: one of `qualities`.
         Returns:
-            One person who faces +z at the origin at first, feet on y = 0.
+            One person with bones of constant length, who faces about +z at the origin at first; the lowest foot ever
+            is on y = 0.
         Raises:
             InputError: any of these is not as said.
         """
@@ -162,7 +163,7 @@ class Generator:
         tokens = self._networks.sample(
             self._both(text, quality, settings), [count], settings, seed=seed, target_BF=self._target(text, settings)
         )
-        return self._networks.decode(tokens, [count])[0]
+        return settled(self._networks.decode(tokens, [count])[0])
 
     def _next(
         self, before: np.ndarray, text: str, count: int, seed: int, number: int, settings: Sampling, quality: str
@@ -199,7 +200,8 @@ class Generator:
             known_BLD=self._networks.encode(held[None], [whole]),
             regenerate_BL=again[None],
         )
-        return blended(joints, back(self._networks.decode(tokens, [len(again)])[0][:T]), wanted)
+        made = back(rigid(self._networks.decode(tokens, [len(again)])[0][:T], known))
+        return blended(joints, made, wanted)
 
     def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
         """What the trunk is told, [M], and logits of the number of tokens, [50]; "" is no text."""

@@ -30,6 +30,23 @@ def turned(joints: np.ndarray, yaw: float) -> np.ndarray:
     return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1).astype(np.float32)
 
 
+def rigid(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Joints [T, 22, 3] of which every bone keeps its direction and is as long as in the middle one of `like`."""
+    found = joints.copy()
+    for joint, parent in SMPL.edges:  # parents come before children
+        length = np.median(np.linalg.norm(like[:, joint] - like[:, parent], axis=1))
+        bone = joints[:, joint] - joints[:, parent]
+        found[:, joint] = found[:, parent] + bone * (length / (np.linalg.norm(bone, axis=1, keepdims=True) + 1e-9))
+    return found
+
+
+def settled(joints: np.ndarray) -> np.ndarray:
+    """What a decoder made, [T, 22, 3], with a rigid skeleton and its lowest foot on y = 0, like all motion it knows."""
+    found = rigid(joints, joints)
+    found[..., 1] -= found[:, FEET, 1].min()
+    return found
+
+
 def canonical(joints: np.ndarray) -> np.ndarray:
     """Joints [T, 22, 3] turned to face +z at frame 0, pelvis over the origin there, the lowest foot ever on y = 0."""
     found = turned(joints - joints[:1, :1] * np.array([1, 0, 1], np.float32), heading(joints[:1], SMPL)[0])

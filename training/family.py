@@ -20,7 +20,7 @@ from ..runtime import noise
 from ..runtime.bundle import Bundle
 from ..runtime.errors import BundleError, InputError
 from ..runtime.manifest import GenerationManifest
-from ..runtime.place import blended, canonical, placed
+from ..runtime.place import blended, canonical, placed, rigid, settled
 from ..runtime.sampling import MAX_TOKENS, STRIDE, Sampling
 from .coamd import QUALITIES, Normalisation, padded, read
 from .guidance import Reward, reward_of
@@ -143,7 +143,7 @@ class Family:
             quality_B=self._quality(quality, len(captions)),
             reward=self.reward(captions, settings),
         )
-        return self._decoded(tokens, counts)
+        return [settled(motion) for motion in self._decoded(tokens, counts)]
 
     @torch.no_grad()
     def edit(
@@ -180,7 +180,8 @@ class Family:
             known_BLD=self.autoencoder.encode(x_BTC, lengths_B),
             regenerate_BL=wanted[None],
         )
-        return blended(joints, back(self._decoded(tokens, [len(wanted)])[0][:T]), regenerate_T)
+        made = back(rigid(self._decoded(tokens, [len(wanted)])[0][:T], known))
+        return blended(joints, made, regenerate_T)
 
     @torch.no_grad()
     def reconstruct(self, clips: Sequence[np.ndarray], batch: int = 64) -> list[np.ndarray]:
