@@ -15,7 +15,7 @@ from .coamd import Networks
 from .errors import BundleError, InputError
 from .manifest import GenerationManifest
 from .motion import Motion
-from .place import blended, placed, rigid, settled
+from .place import blended, placed, planted, rigid, settled
 from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .text import TextEncoder
 
@@ -88,8 +88,8 @@ class Generator:
             guidance: length of a step along the recogniser's gradient; 0: none.
             quality: one of `qualities`.
         Returns:
-            One person with bones of constant length, who faces about +z at the origin at first; the lowest foot ever
-            is on y = 0.
+            One person with bones of constant length and feet that do not slide, who faces about +z at the origin at
+            first; y = 0 is the floor.
         Raises:
             InputError: any of these is not as said.
         """
@@ -172,7 +172,8 @@ class Generator:
         kept = before[-STRIDE * OVERLAP :]
         held = np.concatenate([kept, np.repeat(kept[-1:], STRIDE * count, 0)])
         wanted = np.arange(len(held)) >= len(kept)
-        return self._again(held, wanted, text, seed, settings, quality, number)[len(kept) :]
+        again = self._again(held, wanted, text, seed, settings, quality, number)
+        return planted(again[len(kept) - 1 :])[1:]
 
     def _again(
         self,

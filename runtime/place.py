@@ -13,6 +13,9 @@ from .skeleton import Layout
 
 SMPL = Layout.load("smpl22")
 FEET = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
+_ROUNDS = 10  # of projection
+_LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.02  # a foot stands below this height, give or take, and this slow a frame
+_SMOOTH = np.exp(-0.5 * np.arange(-4, 5) ** 2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()  # of frames
 BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
 
 
@@ -31,20 +34,43 @@ def turned(joints: np.ndarray, yaw: float) -> np.ndarray:
 
 
 def rigid(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Joints [T, 22, 3] of which every bone keeps its direction and is as long as in the middle one of `like`."""
+    """Joints [T, 22, 3] moved as little as makes every bone as long as in the middle one of `like`.
+
+    Source: projection of distances in turn, Mueller et al., "Position based dynamics" (2007).
+    """
+    lengths = {(i, j): np.median(np.linalg.norm(like[:, i] - like[:, j], axis=1)) for i, j in SMPL.edges}
+    found = np.ascontiguousarray(joints.transpose(1, 2, 0), np.float64)  # [V, 3, T]
+    for _ in range(_ROUNDS):
+        for (i, j), length in lengths.items():
+            bone = found[i] - found[j]
+            off = bone * (0.5 - 0.5 * length / (np.sqrt((bone**2).sum(0)) + 1e-9))
+            found[i] -= off
+            found[j] += off
+    return found.transpose(2, 0, 1).astype(np.float32)
+
+
+def planted(joints: np.ndarray) -> np.ndarray:
+    """Joints [T, 22, 3] carried along so that the foot they stand on stays where it is.
+
+    The person moves as a whole: by what the standing foot, low and slow, would have slid. In the air nothing changes.
+    """
+    feet = joints[:, FEET]
+    slid = np.diff(feet[..., [0, 2]], axis=0)  # [T - 1, 2, 2]
+    height = np.maximum(feet[1:, :, 1], feet[:-1, :, 1])
+    low = 1 / (1 + np.exp(np.clip((height - _LOW_M) / _SOFT_M, -30, 30)))
+    bears = low * np.exp(-np.linalg.norm(slid, axis=-1) / _SLOW_M) + 1e-9
+    bears /= bears.sum(1, keepdims=True)
+    back = -(bears[..., None] * slid).sum(1) * low.max(1, keepdims=True)
+    padded = np.pad(back, ((4, 4), (0, 0)), "edge")
+    smooth = np.stack([np.convolve(axis, _SMOOTH, "valid") for axis in padded.T], 1)
     found = joints.copy()
-    for joint, parent in SMPL.edges:  # parents come before children
-        length = np.median(np.linalg.norm(like[:, joint] - like[:, parent], axis=1))
-        bone = joints[:, joint] - joints[:, parent]
-        found[:, joint] = found[:, parent] + bone * (length / (np.linalg.norm(bone, axis=1, keepdims=True) + 1e-9))
+    found[1:, :, [0, 2]] += np.cumsum(smooth, 0)[:, None].astype(np.float32)
     return found
 
 
 def settled(joints: np.ndarray) -> np.ndarray:
-    """What a decoder made, [T, 22, 3], with a rigid skeleton and its lowest foot on y = 0, like all motion it knows."""
-    found = rigid(joints, joints)
-    found[..., 1] -= found[:, FEET, 1].min()
-    return found
+    """What a decoder made, [T, 22, 3], with a rigid skeleton and feet that do not slide."""
+    return planted(rigid(joints, joints))
 
 
 def canonical(joints: np.ndarray) -> np.ndarray:
