@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,8 @@ from ..training.motions import load_motions
 
 EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
 BATCH = 32
-STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)  # along the unit gradient
-SCHEDULES: tuple[int | None, ...] = (None, 6, 3, 1)  # of the last autoregressive steps
+STEPS = (0.5, 1.0, 2.0, 4.0)  # along the gradient, which has length 1 a token
+SCHEDULES: tuple[int | None, ...] = (None, 3)  # of the last autoregressive steps
 PROMPTS = {  # of the strip, and the action of the real motion below
     "a person walks forward": "walk",
     "a person runs": "run",
@@ -91,7 +92,7 @@ def model_of(family: Family, settings: Sampling | None = None) -> Model:
     return Model(generate=generate, edit=edit, reconstruct=family.reconstruct, classify=classify, retriever=family)
 
 
-def guidance(model: str, data: Path, generations: int = 3) -> dict[str, Any]:
+def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
     """What guidance changes on the test split and the pairs kept out, over step sizes and schedules."""
     text = TextEncoder.load("text")
     family, evaluator = Family.load(model, text), evaluator_of(model, text)
@@ -110,7 +111,8 @@ def guidance(model: str, data: Path, generations: int = 3) -> dict[str, Any]:
     rows = []
     for last in SCHEDULES:
         for step in STEPS:
-            after = model_of(family, Sampling(guidance=Guidance(step=step, last=last))).generate
+            guided = replace(family.sampler, guidance=Guidance(step=step, last=last, norm="token"))
+            after = model_of(family, guided).generate
             assert after is not None
             found = protocols.guidance(evaluator, real, before, after, measuring)
             rows.append({"step": step, "last": last, **{k: found[k] for k in ("before", "after", "difference")}})

@@ -23,6 +23,7 @@ from ..training.motions import RATE_HZ, load_motions
 from .family_graphs import family_graphs
 from .recognizer import last_metrics, read_json
 
+SAMPLER = {"steps": 12, "evaluations": 8, "cfg": 2.5}  # chosen by FID and R-precision on validation clips
 SMALL = 4096  # weights of fewer numbers stay float32
 
 
@@ -43,6 +44,7 @@ def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "license": recipe["licence"],
         "layout": SMPL.name,
         "fps": RATE_HZ,
+        "sampler": SAMPLER,
         "text_sha256": family.text.sha256,
         "qualities": QUALITIES,
         "actions": known_actions(Path(recipe["data"])),

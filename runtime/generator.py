@@ -51,7 +51,7 @@ class Generator:
         self.name, self.license = manifest.name, manifest.license
         self.layout, self.fps = manifest.layout, manifest.fps
         self.actions, self.qualities = manifest.actions, manifest.qualities
-        self.settings = Sampling()
+        self.settings = manifest.sampler
         self._networks = Networks(bundle, threads)
         self._text = text
         self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from .errors import BundleError
 from .frontend import Frontend
-from .sampling import MAX_TOKENS
+from .sampling import MAX_TOKENS, Sampling
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -125,6 +125,7 @@ class GenerationManifest(Manifest):
     Attributes:
         joints, qualities: V, and the kinds of capture that a motion is asked in.
         layout, fps: of the motion that they make.
+        sampler: settings that suit them.
         text_sha256: of the text encoder that they were trained with.
         actions: clips of each action in training, by capture quality.
     """
@@ -136,6 +137,7 @@ class GenerationManifest(Manifest):
     qualities: tuple[str, ...]
     layout: str
     fps: float
+    sampler: Sampling
     text_sha256: str
     actions: dict[str, dict[str, int]]
 
@@ -218,13 +220,18 @@ def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
 def _generation(top: "Fields", common: dict[str, Any]) -> GenerationManifest:
     actions = top.section("actions")
     counts = {name: actions.section(name) for name in top.mapping("actions")}
-    expected = generation_tensors(top)
+    expected, sampler = generation_tensors(top), top.section("sampler")
     manifest = GenerationManifest(
         **common,
         joints=_numbers(expected["decode"][1]["joints"])[0],
         qualities=top.texts("qualities"),
         layout=top.text("layout"),
         fps=top.number("fps", 1, 1000),
+        sampler=Sampling(
+            steps=sampler.integer("steps", 1, 1000),
+            evaluations=sampler.integer("evaluations", 1, 1000),
+            cfg=sampler.number("cfg", 0, 100),
+        ),
         text_sha256=top.sha256("text_sha256"),
         actions={
             name: {quality: of.integer(quality, 0, 1_000_000_000) for quality in actions.mapping(name)}

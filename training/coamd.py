@@ -56,6 +56,7 @@ class Shown:
     """A motion [T, C], normalised, T a multiple of 4, and what it is called."""
 
     x: np.ndarray
+    name: str  # no two motions that differ have the same
     caption: str
     action: str
     style: str | None
@@ -80,12 +81,13 @@ class Motions:
         return [self.show(clip, np.random.default_rng((self.clips.seed, step, k, 1))) for k, clip in enumerate(drawn)]
 
     def show(self, clip: MotionClip, rng: np.random.Generator) -> Shown:
-        joints = clip.joints[: len(clip.joints) // STRIDE * STRIDE]
+        joints, begin = clip.joints[: len(clip.joints) // STRIDE * STRIDE], 0
         if self.frames is not None and len(joints) > self.frames:
-            begin = rng.integers(len(joints) - self.frames + 1)
+            begin = int(rng.integers(len(joints) - self.frames + 1))
             joints = joints[begin : begin + self.frames]
         return Shown(
             x=self.normalisation(joints),
+            name=f"{clip.source} {clip.name} {begin}",
             caption=clip.captions[rng.integers(len(clip.captions))],
             action=clip.action,
             style=clip.style,
@@ -189,8 +191,38 @@ def standardise(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
 # the generator
 
 
+class Tokens:
+    """Tokens of motions by a trained auto-encoder, each encoded once.
+
+    Args:
+        most: bytes that are kept; beyond, motions are encoded anew.
+    """
+
+    def __init__(self, autoencoder: AutoEncoder, most: int = 2**30):
+        self.autoencoder, self.left = autoencoder.eval(), most
+        self.known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, samples: Sequence[Shown], device: torch.device) -> tuple[Tensor, Tensor]:
+        """[B, L, D], zeros beyond their numbers [B]."""
+        made = {sample.name: sample.x for sample in samples if sample.name not in self.known}
+        fresh: dict[str, Tensor] = {}
+        if made:
+            x_BTC, lengths_B = padded(list(made.values()), device)
+            with torch.autocast(device.type, enabled=False):  # tokens as they will be decoded
+                tokens_BLD = self.autoencoder.to(device).encode(x_BTC, lengths_B).cpu()
+            rows = zip(made.items(), tokens_BLD, strict=True)
+            fresh = {name: row[: len(x) // STRIDE].clone() for (name, x), row in rows}
+        for name, row in fresh.items():
+            if row.nbytes <= self.left:
+                self.known[name], self.left = row, self.left - row.nbytes
+        found = [fresh[s.name] if s.name in fresh else self.known[s.name] for s in samples]
+        counts_B = torch.tensor([len(row) for row in found], device=device)
+        return nn.utils.rnn.pad_sequence(found, batch_first=True).to(device), counts_B
+
+
 def flow_loss(
-    autoencoder: AutoEncoder,
+    tokens: Tokens,
     texts: Texts,
     repeats: int,
     model: nn.Module,
@@ -200,10 +232,7 @@ def flow_loss(
     """Squared error of the head on masked tokens, each with `repeats` times and noises."""
     generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
     draw = np.random.default_rng([sample.seed for sample in samples])
-    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
-    with torch.no_grad(), torch.autocast(device.type, enabled=False):  # tokens as they will be decoded
-        tokens_BLD = autoencoder.to(device).encode(x_BTC, lengths_B)
-    counts_B = lengths_B // STRIDE
+    tokens_BLD, counts_B = tokens(samples, device)
     valid_BL = inside(counts_B, tokens_BLD.shape[1])
     text = texts.pooled([sample.caption for sample in samples])
     text[draw.random(len(text)) < NO_TEXT] = 0

@@ -161,7 +161,7 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
     autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalisation)
     texts, checked = data.texts(run.parent, encoder), data.checked(128)
-    loss = partial(coamd.flow_loss, autoencoder, texts, recipe.repeats)
+    loss = partial(coamd.flow_loss, coamd.Tokens(autoencoder), texts, recipe.repeats)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:

@@ -56,6 +56,7 @@ class Family:
     lengths: LengthEstimator
     normalisation: Normalisation
     text: Encoder
+    sampler: Sampling = Sampling()  # settings where none are given
 
     @classmethod
     def load(cls, source: str | Path, text: Encoder) -> Family:
@@ -106,7 +107,7 @@ class Family:
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{bundle.path}: its weights are not those of its networks: {reason}") from None
-        return cls(**networks, normalisation=normalisation, text=text)
+        return cls(**networks, normalisation=normalisation, text=text, sampler=bundle.manifest.sampler)
 
     @property
     def device(self) -> torch.device:
@@ -124,7 +125,7 @@ class Family:
         quality: str = "mocap",
     ) -> list[np.ndarray]:
         """A motion [T, V, 3] for each caption; T is `frames` less what is over a multiple of 4, or estimated."""
-        settings = Sampling() if settings is None else settings
+        settings = self.sampler if settings is None else settings
         samples = range(len(captions)) if samples is None else samples
         pooled = torch.from_numpy(self.text.encode(captions).pooled).to(self.device)
         if frames is None:
@@ -161,7 +162,7 @@ class Family:
         Args:
             regenerate_T: which frames; any of them. New frames next to a seam, `BLEND` at most, lean to the old.
         """
-        settings = Sampling() if settings is None else settings
+        settings = self.sampler if settings is None else settings
         T = len(joints)
         check_frames([T])
         whole = -(-T // STRIDE) * STRIDE

@@ -24,7 +24,7 @@ from motionrt.runtime.sampling import Guidance, Sampling  # noqa: E402
 from motionrt.runtime.text import TextEncoder, TextFeatures  # noqa: E402
 from motionrt.training import coamd  # noqa: E402
 from motionrt.training.clip_text import ClipText  # noqa: E402
-from motionrt.training.coamd import Motions, Normalisation, Shown, Views, padded  # noqa: E402
+from motionrt.training.coamd import Motions, Normalisation, Shown, Tokens, Views, padded  # noqa: E402
 from motionrt.training.coamd_recipes import RECIPES  # noqa: E402
 from motionrt.training.family import Family  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
@@ -160,7 +160,7 @@ def test_tokens_are_standardised(motions: Motions) -> None:
 def flow(texts: Texts) -> Callable[..., Tensor]:
     torch.manual_seed(0)
     autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
-    return partial(coamd.flow_loss, autoencoder, texts)
+    return partial(coamd.flow_loss, Tokens(autoencoder), texts)
 
 
 def generator(**changes: Any) -> Generator:
@@ -169,11 +169,28 @@ def generator(**changes: Any) -> Generator:
     return Generator(GeneratorConfig(**settings, head_depth=1, qualities=2, **changes)).eval()
 
 
+def test_a_motion_is_encoded_once_while_there_is_room(motions: Motions, monkeypatch: pytest.MonkeyPatch) -> None:
+    autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
+    encode, asked = autoencoder.encode, []
+    monkeypatch.setattr(autoencoder, "encode", lambda x, lengths: asked.append(len(x)) or encode(x, lengths))
+    samples = motions.batch(0, 6)
+    wanted = encode(*padded([sample.x for sample in samples]))
+    roomy, full = Tokens(autoencoder), Tokens(autoencoder, most=0)
+    for tokens in (roomy, roomy, full, full):
+        found, counts = tokens(samples, CPU)
+        assert counts.tolist() == [len(sample.x) // 4 for sample in samples]
+        for row, expected, count in zip(found, wanted, counts, strict=True):
+            torch.testing.assert_close(row[:count], expected[:count])
+            assert not row[count:].any()
+    different = len({sample.name for sample in samples})
+    assert asked == [different, different, different], "with room not a second time"
+
+
 def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..., Tensor], motions: Motions) -> None:
     model, samples = generator(), motions.batch(0, 16)
     found = flow(16, model, samples, CPU).item()
     x, lengths = padded([sample.x for sample in samples])
-    tokens = flow.args[0].encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    tokens = flow.args[0].autoencoder.encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
     assert found == pytest.approx(1 + tokens.pow(2).mean().item(), rel=0.15), "noise and token, squared"
     assert found == flow(16, model, samples, CPU).item(), "the same samples have the same noise"
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -275,7 +292,7 @@ def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: Motions) -
     labels = sorted({sample.action for sample in motions.batch(0, 64)})
     names = torch.from_numpy(texts.pooled(labels))
     shown = [
-        Shown(x=np.full((4, 66), k % len(labels), np.float32), caption=labels[k % len(labels)],
+        Shown(x=np.full((4, 66), k % len(labels), np.float32), name=str(k), caption=labels[k % len(labels)],
               action=labels[k % len(labels)], style=None, quality=0, seed=0)
         for k in range(32)
     ]  # fmt: skip
@@ -382,7 +399,7 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions)
     model, loss = {
         "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, Views.plain(SMPL22), 0.25)),
         "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recogniser_loss, texts, "full", 0.8)),
-        "coamd-generator": lambda: (Generator(size.generator), partial(coamd.flow_loss, autoencoder.eval(), texts, 1)),
+        "coamd-generator": lambda: (Generator(size.generator), partial(coamd.flow_loss, Tokens(autoencoder), texts, 1)),
     }[recipe]()
     value = loss(model, samples, CPU)
     value.backward()
