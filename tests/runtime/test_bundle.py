@@ -215,7 +215,7 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
     ),
     "hash that is none": (
         lambda raw: raw["files"]["step.onnx"].update(sha256="x"),
-        "files.step.onnx.sha256: 'x', expected 64",
+        "files: step.onnx: sha256: 'x', expected 64",
     ),
     "negative file size": (lambda raw: raw["files"]["step.onnx"].update(size=-1), "size: -1"),
     "file entry as a list": (lambda raw: raw["files"].update({"x": []}), "files: x: .*expected an object"),
