@@ -51,7 +51,7 @@ class Networks:
         about = self.bundle.manifest.graphs[graph]
         session = self._sessions[graph]
         try:
-            return session.run(list(about.outputs), dict(zip(about.inputs, inputs, strict=True)))  # type: ignore[attr-defined,no-any-return]
+            return session.run(list(about.outputs), dict(zip(about.inputs, inputs, strict=True)))  # type: ignore[attr-defined]
         except Exception as error:  # ONNX Runtime's errors have no common base class
             raise BundleError(f"{self.bundle.path / about.file}: cannot be run ({one_line(error)})") from error
 

@@ -22,7 +22,8 @@ from .text import TextEncoder
 LONGEST_S = 60.0  # of one generation
 OVERLAP = 5  # tokens of a window that the one before has made
 _PROMPTS = 64  # that are kept
-K, V = TypeVar("K"), TypeVar("V")
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 _SHORTEST = 4  # tokens of a motion whose length is not told
 
 
@@ -274,7 +275,7 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     return float(value)
 
 
-def remembered(known: dict[K, V], key: K, make: Callable[[], V]) -> V:
+def remembered(known: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
     """What is known of a key, made where it is not; the oldest is forgotten."""
     if key not in known:
         known[key] = make()

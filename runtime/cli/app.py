@@ -7,7 +7,7 @@ import typer
 
 app = typer.Typer(
     name="motionrt",
-    help="Skeletons in, actions out: in real time, on one CPU core.",
+    help="Skeletons in, actions out; text in, motion out: in real time, on one CPU core.",
     epilog="Exit status: 0; 2 for input or usage to mend; 1 otherwise. --debug shows tracebacks.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -26,6 +26,14 @@ Pose = Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or 
 Token = Annotated[
     str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="What senders to udp:// and ws:// must present.")
 ]
+
+GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
+MotionFile = Annotated[Path, typer.Option("--out", "-o", help="The motion, .npz.")]
+Seed = Annotated[int, typer.Option(help="Another seed, another motion.")]
+Cfg = Annotated[float | None, typer.Option(help="Weight of the description; else the model's own.")]
+Guidance = Annotated[float, typer.Option(help="Step along the recogniser's gradient; 0: none.")]
+Quality = Annotated[str, typer.Option(help="Of capture: mocap or kinect.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 bench = typer.Typer(help="Measure speed and memory.", context_settings={"help_option_names": ["-h", "--help"]})
 app.add_typer(bench, name="bench", no_args_is_help=True)
@@ -121,6 +129,45 @@ def record(
         source,
         Options(label=label, out=out, seconds=seconds, layout=layout, fps=fps, scale=scale, pose=pose, token=token),
     )
+
+
+@app.command()
+def generate(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What somebody does.")],
+    out: MotionFile,
+    seconds: Annotated[
+        float | None, typer.Option(help="How long, at most 60; else as long as such motions are.")
+    ] = None,
+    model: GeneratorName = "default",
+    seed: Seed = 0,
+    cfg: Cfg = None,
+    guidance: Guidance = 0.0,
+    quality: Quality = "mocap",
+    threads: Threads = 1,
+) -> None:
+    """Make a motion from a description."""
+    from .generate import run_generate
+
+    run_generate(text, model, seconds, seed, cfg, guidance, quality, out, threads)
+
+
+@app.command()
+def edit(
+    path: Annotated[Path, typer.Argument(metavar="IN", help="A motion of 22 joints at 20 frames a second.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What somebody does in it.")],
+    regenerate: Annotated[str, typer.Option(metavar="BEGIN:END", help="What to make anew, in seconds: 2.0:4.0.")],
+    out: MotionFile,
+    model: GeneratorName = "default",
+    seed: Seed = 0,
+    cfg: Cfg = None,
+    guidance: Guidance = 0.0,
+    quality: Quality = "mocap",
+    threads: Threads = 1,
+) -> None:
+    """Make a part of a motion anew; the rest stays as it is."""
+    from .generate import run_edit
+
+    run_edit(path, text, regenerate, model, seed, cfg, guidance, quality, out, threads)
 
 
 @app.command()

@@ -189,7 +189,7 @@ class Generator(nn.Module):
 
     def modulations(self, c_BE: Tensor) -> list[Tensor]:
         """What every block is told by a condition, [B, 6E] each."""
-        return [block.modulation(silu(c_BE)) for block in self.blocks]
+        return [block.get_submodule("modulation")(silu(c_BE)) for block in self.blocks]
 
     def trunk(
         self, tokens_BLD: Tensor, modulations: Sequence[Tensor], valid_BL: Tensor, places_BQ: Tensor | None = None
