@@ -29,7 +29,7 @@ def with_gradient(network: nn.Module, value: Callable[..., Tensor], inputs: tupl
     with sdpa_kernel(SDPBackend.MATH):  # others have no decomposition
         traced = make_fx(
             both,
-            decomposition_table=dict(core_aten_decompositions()),  # type: ignore[arg-type]
+            decomposition_table=dict(core_aten_decompositions()),
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,  # the weights
         )(*inputs)

@@ -230,7 +230,8 @@ def flow_loss(
     device: torch.device,
 ) -> Tensor:
     """Squared error of the head on masked tokens, each with `repeats` times and noises."""
-    generator: Generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
+    generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
+    assert isinstance(generator, Generator)
     draw = np.random.default_rng([sample.seed for sample in samples])
     tokens_BLD, counts_B = tokens(samples, device)
     valid_BL = inside(counts_B, tokens_BLD.shape[1])
