@@ -38,7 +38,7 @@ PROMPTS = {  # of the strip, and the action of the real motion below
     "a person runs": "run",
     "a person raises the right hand": "raise right hand",
     "a person raises the left hand": "raise left hand",
-    "a person waves with the right hand": "wave right hand",
+    "a person waves with the right hand": "wave",
     "a person waves with both hands": "wave both hands",
     "a person bows": "bow",
     "a person kicks": "kick",
@@ -144,17 +144,20 @@ def strip(model: str, data: Path, path: Path, settings: Sampling | None = None, 
 
     family = Family.load(model, TextEncoder.load("text"))
     made = family.generate(list(PROMPTS), [frames] * len(PROMPTS), settings)
-    clips = [clip for clip in load_motions(data) if clip.quality == "mocap" and clip.split != "train"]
+    clips = [clip for clip in load_motions(data) if clip.split != "train"]
     figure = Figure(figsize=(16, 2.2 * len(PROMPTS)), layout="constrained")
     for row, ((prompt, action), motion) in enumerate(zip(PROMPTS.items(), made, strict=True)):
-        real = max((clip for clip in clips if clip.action == action), key=lambda clip: len(clip.joints), default=None)
-        for column, (title, joints) in enumerate(((prompt, motion), ("real", None if real is None else real.joints))):
+        known = [clip for clip in clips if clip.action == action]
+        shown = [(prompt, motion)]
+        if known:
+            real = max(known, key=lambda clip: (clip.quality == "mocap", len(clip.joints)))
+            shown.append((f"real, {real.quality}", real.joints))
+        for column, (title, joints) in enumerate(shown):
             axes = figure.add_subplot(len(PROMPTS), 2, 2 * row + column + 1)
-            axes.set_title(title if joints is not None else "no real motion of it was kept out", fontsize=10)
+            axes.set_title(title, fontsize=10)
             axes.set_aspect("equal")
             axes.axis("off")
-            if joints is not None:
-                draw_strip(axes, joints[:frames])
+            draw_strip(axes, joints[:frames])
     figure.savefig(path, dpi=80)
 
 
