@@ -13,6 +13,7 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from ..training.motions import load_motions
 
 EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
 BATCH = 32
-STEPS = (0.5, 1.0, 2.0, 4.0)  # along the gradient, which has length 1 a token
+STEPS = (0.5, 1.0, 3.0)  # along the gradient, which has length 1 a token
 SCHEDULES: tuple[int | None, ...] = (None, 3)  # of the last autoregressive steps
 PROMPTS = {  # of the strip, and the action of the real motion below
     "a person walks forward": "walk",
@@ -70,13 +71,14 @@ def evaluator_of(model: str, text: TextEncoder) -> TrainedEvaluator:
 def model_of(family: Family, settings: Sampling | None = None) -> Model:
     """What the benchmarks ask of the networks."""
 
-    def generate(texts: Sequence[str], lengths: Sequence[int], seed: int) -> list[np.ndarray]:
+    def generate(texts: Sequence[str], lengths: Sequence[int], seed: int, quality: str = "mocap") -> list[np.ndarray]:
         order = np.argsort(lengths, kind="stable")  # batches of like lengths waste less
         made: dict[int, np.ndarray] = {}
         for begin in range(0, len(texts), BATCH):
             part = [int(i) for i in order[begin : begin + BATCH]]
             captions, frames = [texts[i] for i in part], [lengths[i] for i in part]
-            made |= dict(zip(part, family.generate(captions, frames, settings, seed=seed, samples=part), strict=True))
+            found = family.generate(captions, frames, settings, seed=seed, samples=part, quality=quality)
+            made |= dict(zip(part, found, strict=True))
         return [made[i] for i in range(len(texts))]
 
     def edit(
@@ -89,7 +91,14 @@ def model_of(family: Family, settings: Sampling | None = None) -> Model:
         names = list(labels)
         return [names[i] for i in (family.motions(clips) @ family.labels(names).T).argmax(1)]
 
-    return Model(generate=generate, edit=edit, reconstruct=family.reconstruct, classify=classify, retriever=family)
+    return Model(
+        generate=generate,
+        generate_kinect=partial(generate, quality="kinect"),
+        edit=edit,
+        reconstruct=family.reconstruct,
+        classify=classify,
+        retriever=family,
+    )
 
 
 def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from .skeleton import Layout
 SMPL = Layout.load("smpl22")
 FEET = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
 _ROUNDS = 10  # of projection
-_LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.02  # a foot stands below this height, give or take, and this slow a frame
+_PASSES = 3  # of planting: what is smoothed away of a correction is corrected by the next
+_LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.05  # a foot stands below this height, give or take, and this slow a frame
 _SMOOTH = np.exp(-0.5 * np.arange(-4, 5) ** 2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()  # of frames
 BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
 
@@ -54,17 +55,18 @@ def planted(joints: np.ndarray) -> np.ndarray:
 
     The person moves as a whole: by what the standing foot, low and slow, would have slid. In the air nothing changes.
     """
-    feet = joints[:, FEET]
-    slid = np.diff(feet[..., [0, 2]], axis=0)  # [T - 1, 2, 2]
-    height = np.maximum(feet[1:, :, 1], feet[:-1, :, 1])
-    low = 1 / (1 + np.exp(np.clip((height - _LOW_M) / _SOFT_M, -30, 30)))
-    bears = low * np.exp(-np.linalg.norm(slid, axis=-1) / _SLOW_M) + 1e-9
-    bears /= bears.sum(1, keepdims=True)
-    back = -(bears[..., None] * slid).sum(1) * low.max(1, keepdims=True)
-    padded = np.pad(back, ((4, 4), (0, 0)), "edge")
-    smooth = np.stack([np.convolve(axis, _SMOOTH, "valid") for axis in padded.T], 1)
     found = joints.copy()
-    found[1:, :, [0, 2]] += np.cumsum(smooth, 0)[:, None].astype(np.float32)
+    for _ in range(_PASSES):
+        feet = found[:, FEET]
+        slid = np.diff(feet[..., [0, 2]], axis=0)  # [T - 1, 2, 2]
+        height = np.maximum(feet[1:, :, 1], feet[:-1, :, 1])
+        low = 1 / (1 + np.exp(np.clip((height - _LOW_M) / _SOFT_M, -30, 30)))
+        bears = low * np.exp(-np.linalg.norm(slid, axis=-1) / _SLOW_M) + 1e-9
+        bears /= bears.sum(1, keepdims=True)
+        back = -(bears[..., None] * slid).sum(1) * low.max(1, keepdims=True)
+        padded = np.pad(back, ((4, 4), (0, 0)), "edge")
+        smooth = np.stack([np.convolve(axis, _SMOOTH, "valid") for axis in padded.T], 1)
+        found[1:, :, [0, 2]] += np.cumsum(smooth, 0)[:, None].astype(np.float32)
     return found
 
 

@@ -27,10 +27,12 @@ class Model:
 
     Attributes:
         generate, edit, reconstruct, classify: see `metrics.protocols`.
+        generate_kinect: `generate` in the quality of sensors, if it can.
         retriever: puts motion and text into one space.
     """
 
     generate: Generate | None = None
+    generate_kinect: Generate | None = None
     edit: Edit | None = None
     reconstruct: Reconstruct | None = None
     classify: Classify | None = None
@@ -134,7 +136,7 @@ NEEDS = {
 
 
 def generation(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
-    """Our own data: `test` and `pairs`, of motion capture, and `test_kinect`, of sensors, which is noisier."""
+    """Our own data: `test` and `pairs`, of motion capture, and `test_kinect`, of sensors and asked for as such."""
     from .motions import load_motions, mirror
 
     clips = load_motions(data)
@@ -145,7 +147,8 @@ def generation(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
         chosen = [clip for clip in clips if clip.split == split and clip.quality == quality]
         real = [example for clip in chosen for example in windowed(clip)]
         if real:
-            report[name] = text_to_motion(real, model, fitting(real, judges.measuring or OURS), judges, known)
+            asked = replace(model, generate=model.generate_kinect or model.generate) if quality == "kinect" else model
+            report[name] = text_to_motion(real, asked, fitting(real, judges.measuring or OURS), judges, known)
     if not report:
         raise InputError(f"{data}: none of its clips is in a test split")
     return {
