@@ -21,6 +21,7 @@ from .text import TextEncoder
 
 LONGEST_S = 60.0  # of one generation
 OVERLAP = 5  # tokens of a window that the one before has made
+_GUIDED = 3  # of the last autoregressive steps; to guide more of them costs time and quality
 _PROMPTS = 64  # that are kept
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -86,7 +87,7 @@ class Generator:
             seconds: how long, at most 60, rounded to a fifth of a second; None: as long as such motions are.
             seed: 0 or more; another seed, another motion.
             cfg: weight of the description; None: the model's own, 1: without guidance by its absence.
-            guidance: length of a step along the recogniser's gradient; 0: none.
+            guidance: length of a step along the recogniser's gradient, 1 is a good one; 0: none.
             quality: one of `qualities`.
         Returns:
             One person with bones of constant length and feet that do not slide, who faces about +z at the origin at
@@ -137,7 +138,7 @@ class Generator:
         if cfg is not None:
             settings = replace(settings, cfg=check_number("cfg", cfg, 0, 100))
         step = check_number("guidance", guidance, 0, 1000)
-        return settings if step == 0 else replace(settings, guidance=Guidance(step=step, norm="token"))
+        return settings if step == 0 else replace(settings, guidance=Guidance(step=step, last=_GUIDED, norm="token"))
 
     def _count(self, text: str, seconds: float | None, seed: int, quality: str) -> int:
         """How many tokens a motion takes."""

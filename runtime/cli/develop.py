@@ -49,8 +49,8 @@ def run_export(run: Path, out: Path) -> None:
     if not run.is_dir():
         raise InputError(f"{run}: not a folder, expected a training run, or CoAMD's runs")
     with _needs("export"):
-        from ... import export
-    (export.export_family if (run / "coamd-generator").is_dir() else export.export_run)(run, out)
+        from ...export import export_family, export_run
+    (export_family if (run / "coamd-generator").is_dir() else export_run)(run, out)
     typer.echo(f"wrote {out}")
 
 
