@@ -104,7 +104,7 @@ class Identity(nn.Module):
         super().__init__()
         self.none = nn.Parameter(torch.zeros(()))  # tells where it lies
 
-    def forward(self, x: Tensor, lengths: Tensor, noise: None) -> Tensor:
+    def forward(self, x: Tensor, lengths: Tensor, noise: None = None) -> Tensor:
         return x + self.off * (torch.arange(x.shape[1]) >= lengths[:, None])[:, :, None] + self.error
 
     off, error = 0.0, 0.0
