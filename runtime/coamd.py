@@ -16,7 +16,7 @@ from .bundle import Bundle
 from .errors import BundleError
 from .manifest import GenerationManifest
 from .onnx_session import one_line, open_session
-from .sampling import STRIDE, Guidance, Sampling, masks
+from .sampling import STRIDE, Guidance, Sampling, steps_of
 from .solvers import SOLVERS, times_of
 
 _INTEGERS = ("counts", "places", "quality", "frames")
@@ -97,36 +97,23 @@ class Networks:
         inside_BL = np.arange(L) < counts_B[:, None]
         wanted_BL = inside_BL if regenerate_BL is None else inside_BL & regenerate_BL
         orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
-        plan = masks(wanted_BL, orders, settings.steps)
         tokens = np.broadcast_to(self.mask, (B, L, len(self.mask))) if known_BLD is None else known_BLD
         tokens = (tokens * inside_BL[:, :, None]).astype(np.float32)
-        for k, masked in enumerate(plan):
-            guidance = settings.guidance if settings.guidance and settings.guidance.at(k, settings.steps) else None
-            again = plan[k + 1] if k + 1 < settings.steps else np.zeros_like(masked)
-            decided = masked & ~again
-            if settings.eliminate and not decided.any():
-                continue  # what is sampled and moved here is all masked again
-            parts = [(decided, settings.evaluations)]
-            if guidance is None and not settings.eliminate:
-                parts = [(masked, settings.evaluations)]
-            elif guidance is not None:  # what will be masked again shapes the gradient
-                parts.append((masked & again, guidance.preview or settings.evaluations))
-            parts = [(rows, evaluations) for rows, evaluations in parts if rows.any()]
-            if not parts:
-                continue
+        for step in steps_of(wanted_BL, orders, settings):
+            masked = step.masked
             tokens[masked] = self.mask
-            asked = np.logical_or.reduce([rows for rows, _ in parts])
+            asked = np.logical_or.reduce([rows for rows, _ in step.parts])
             z_GBLE = self._trunk(tokens, counts_B, told_GBM, asked)
-            for rows, evaluations in parts:
+            for rows, evaluations in step.parts:
                 drawn = [
-                    noise.tokens(seed, s, k, np.flatnonzero(at), tokens.shape[2])
+                    noise.tokens(seed, s, step.number, np.flatnonzero(at), tokens.shape[2])
                     for s, at in zip(samples, rows, strict=True)
                 ]
                 tokens[rows] = self._solve(z_GBLE[:, rows], np.concatenate(drawn), settings, evaluations)
-            if guidance is not None:
+            if step.guidance is not None:
                 assert target_BF is not None, "guidance needs a target"
                 gradient, _ = self.run("guide", tokens, counts_B, target_BF)
-                tokens += moved(gradient, masked, guidance)
+                tokens += moved(gradient, masked, step.guidance)
         return tokens
 
     def _trunk(

@@ -1,4 +1,4 @@
-"""Text to motion without torch: `Generator` makes motion, edits it, and streams it without end."""
+"""Text to motion without torch: `Generator` makes motion, and makes parts of one anew."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ Shapes: B batch, L tokens. Source: Li et al., "Autoregressive image generation w
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -107,3 +107,40 @@ def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -
             for k, n in enumerate(masked_counts(len(places), steps)):
                 found[k, b, places[:n]] = True
     return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Step:
+    """An autoregressive step in which something is sampled.
+
+    Attributes:
+        number: k, from 0.
+        masked: [B, L] bool, tokens that are not decided yet.
+        parts: which of them are sampled, [B, L] bool, each with the evaluations of the head that it takes.
+        guidance: of this step.
+    """
+
+    number: int
+    masked: np.ndarray
+    parts: list[tuple[np.ndarray, int]]
+    guidance: Guidance | None
+
+
+def steps_of(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], settings: Sampling) -> Iterator[Step]:
+    """The steps of a sampler, for tokens as in `masks`; those that cannot influence the result are left out."""
+    plan = masks(regenerate_BL, orders, settings.steps)
+    for k, masked in enumerate(plan):
+        guidance = settings.guidance if settings.guidance and settings.guidance.at(k, settings.steps) else None
+        again = plan[k + 1] if k + 1 < settings.steps else np.zeros_like(masked)
+        decided = masked & ~again
+        if settings.eliminate and not decided.any():
+            continue  # what is sampled and moved here is all masked again
+        parts = [(decided, settings.evaluations)]
+        if guidance is None and not settings.eliminate:
+            parts = [(masked, settings.evaluations)]
+        elif guidance is not None:  # what will be masked again shapes the gradient
+            parts.append((masked & again, guidance.preview or settings.evaluations))
+        parts = [(rows, evaluations) for rows, evaluations in parts if rows.any()]
+        if not parts:
+            continue
+        yield Step(number=k, masked=masked, parts=parts, guidance=guidance)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..runtime import noise
-from ..runtime.sampling import Sampling, masks
+from ..runtime.sampling import Sampling, steps_of
 from ..runtime.solvers import SOLVERS
 from .guidance import Reward, guided
 from .models.coamd import Generator
@@ -64,35 +64,21 @@ def sample(
     inside = valid_BL.cpu().numpy()
     wanted = inside if regenerate_BL is None else inside & regenerate_BL
     orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
-    plan = masks(wanted, orders, settings.steps)
 
     tokens = generator.mask.expand(B, L, -1) if known_BLD is None else known_BLD
     tokens = (tokens * valid_BL[:, :, None]).contiguous()
     conditions = conditions_of(generator, text_BW, quality_B, settings.cfg)
-    for k, masked in enumerate(plan):
-        guidance = settings.guidance if settings.guidance and settings.guidance.at(k, settings.steps) else None
-        again = plan[k + 1] if k + 1 < settings.steps else np.zeros_like(masked)
-        decided = masked & ~again
-        if settings.eliminate and not decided.any():
-            continue  # what is sampled and moved here is all masked again
-        parts = [(decided, settings.evaluations)]
-        if guidance is None and not settings.eliminate:
-            parts = [(masked, settings.evaluations)]
-        elif guidance is not None:  # what will be masked again shapes the gradient
-            parts.append((masked & again, guidance.preview or settings.evaluations))
-        parts = [(rows, evaluations) for rows, evaluations in parts if rows.any()]
-        if not parts:
-            continue
-        masked_BL = torch.from_numpy(masked).to(device)
+    for step in steps_of(wanted, orders, settings):
+        masked_BL = torch.from_numpy(step.masked).to(device)
         tokens[masked_BL] = generator.mask
         z = [generator.trunk(tokens, told, valid_BL) for told in conditions]
-        for rows, evaluations in parts:
-            draw = partial(drawn, seed, samples, k, rows, generator.config.latent, device)
+        for rows, evaluations in step.parts:
+            draw = partial(drawn, seed, samples, step.number, rows, generator.config.latent, device)
             at = torch.from_numpy(rows).to(device)
             tokens[at] = solve(generator, [z_BLE[at] for z_BLE in z], draw, settings, evaluations)
-        if guidance is not None:
+        if step.guidance is not None:
             assert reward is not None
-            tokens = guided(reward, tokens, counts_B, masked_BL, guidance)
+            tokens = guided(reward, tokens, counts_B, masked_BL, step.guidance)
     return tokens
 
 
