@@ -15,7 +15,7 @@ from .coamd import Networks
 from .errors import BundleError, InputError
 from .manifest import GenerationManifest
 from .motion import Motion
-from .place import blended, placed, planted, rigid, settled
+from .place import blended, extended, placed, planted, rigid, settled, smooth_as
 from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .text import TextEncoder
 
@@ -165,16 +165,15 @@ class Generator:
         tokens = self._networks.sample(
             self._both(text, quality, settings), [count], settings, seed=seed, target_BF=self._target(text, settings)
         )
-        return settled(self._networks.decode(tokens, [count])[0])
+        return settled(smooth_as(self._networks.decode(tokens, [count])[0], quality))
 
     def _next(
         self, before: np.ndarray, text: str, count: int, seed: int, number: int, settings: Sampling, quality: str
     ) -> np.ndarray:
         """So many tokens more, [4 count, V, 3], after the end of what is there."""
         kept = before[-STRIDE * OVERLAP :]
-        held = np.concatenate([kept, np.repeat(kept[-1:], STRIDE * count, 0)])
-        wanted = np.arange(len(held)) >= len(kept)
-        again = self._again(held, wanted, text, seed, settings, quality, number)
+        wanted = np.arange(len(kept) + STRIDE * count) >= len(kept)
+        again = self._again(kept, wanted, text, seed, settings, quality, number)
         return planted(again[len(kept) - 1 :])[1:]
 
     def _again(
@@ -187,11 +186,11 @@ class Generator:
         quality: str,
         number: int = 0,
     ) -> np.ndarray:
-        """Joints with the wanted frames made anew; `number` chooses the noise."""
-        T = len(joints)
+        """Joints with the wanted frames, or frames beyond the last, made anew; `number` chooses the noise."""
+        T = len(wanted)
         whole = -(-T // STRIDE) * STRIDE
         known, back = placed(joints)
-        held = np.concatenate([known, np.repeat(known[-1:], whole - T, 0)])
+        held = extended(known, whole)
         again: np.ndarray = np.pad(wanted, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
         tokens = self._networks.sample(
             self._both(text, quality, settings),
@@ -203,8 +202,8 @@ class Generator:
             known_BLD=self._networks.encode(held[None], [whole]),
             regenerate_BL=again[None],
         )
-        made = back(rigid(self._networks.decode(tokens, [len(again)])[0][:T], known))
-        return blended(joints, made, wanted)
+        made = smooth_as(self._networks.decode(tokens, [len(again)])[0][:T], quality)
+        return blended(extended(joints, T), back(rigid(made, known)), wanted)
 
     def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
         """What the trunk is told, [M], and logits of the number of tokens, [50]; "" is no text."""

@@ -20,7 +20,7 @@ from ..runtime import noise
 from ..runtime.bundle import Bundle
 from ..runtime.errors import BundleError, InputError
 from ..runtime.manifest import GenerationManifest
-from ..runtime.place import blended, canonical, placed, rigid, settled
+from ..runtime.place import blended, canonical, extended, placed, rigid, settled, smooth_as
 from ..runtime.sampling import MAX_TOKENS, STRIDE, Sampling
 from .coamd import QUALITIES, Normalisation, padded, read
 from .guidance import Reward, reward_of
@@ -144,7 +144,7 @@ class Family:
             quality_B=self._quality(quality, len(captions)),
             reward=self.reward(captions, settings),
         )
-        return [settled(motion) for motion in self._decoded(tokens, counts)]
+        return [settled(smooth_as(motion, quality)) for motion in self._decoded(tokens, counts)]
 
     @torch.no_grad()
     def edit(
@@ -167,7 +167,7 @@ class Family:
         check_frames([T])
         whole = -(-T // STRIDE) * STRIDE
         known, back = placed(joints)
-        held = np.concatenate([known, np.repeat(known[-1:], whole - T, 0)])
+        held = extended(known, whole)
         wanted: np.ndarray = np.pad(regenerate_T, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
         x_BTC, lengths_B = padded([self.normalisation(held)], self.device)
         tokens = sample(
@@ -181,8 +181,8 @@ class Family:
             known_BLD=self.autoencoder.encode(x_BTC, lengths_B),
             regenerate_BL=wanted[None],
         )
-        made = back(rigid(self._decoded(tokens, [len(wanted)])[0][:T], known))
-        return blended(joints, made, regenerate_T)
+        made = smooth_as(self._decoded(tokens, [len(wanted)])[0][:T], quality)
+        return blended(joints, back(rigid(made, known)), regenerate_T)
 
     @torch.no_grad()
     def reconstruct(self, clips: Sequence[np.ndarray], batch: int = 64) -> list[np.ndarray]:

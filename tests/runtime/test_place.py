@@ -3,7 +3,7 @@
 import numpy as np
 
 from motionrt.runtime.motion import Motion
-from motionrt.runtime.place import FEET, SMPL, blended, canonical, heading, placed, planted, rigid, turned
+from motionrt.runtime.place import FEET, SMPL, blended, canonical, heading, placed, planted, rigid, smooth_as, turned
 
 
 def test_a_motion_comes_back_to_its_place(samples: list[Motion]) -> None:
@@ -45,3 +45,12 @@ def test_new_frames_meet_the_old_ones() -> None:
     assert np.array_equal(found[~wanted], old[~wanted])
     assert np.abs(np.diff(found, axis=0)).max() < 0.2
     assert np.array_equal(found[18:22], new[18:22]), "eight frames beside a seam, no more"
+
+
+def test_what_is_made_as_a_kinect_sees_is_smooth_and_the_rest_stays(samples: list[Motion]) -> None:
+    still = samples[2].joints[:1].repeat(60, 0)
+    shaken = still + (0.01 * (-1) ** np.arange(60)[:, None, None]).astype(np.float32)  # 10 times a second
+    slow = still + (0.2 * np.sin(2 * np.pi * np.arange(60) / 40))[:, None, None].astype(np.float32)  # twice in 4 s
+    assert smooth_as(shaken, "mocap") is shaken
+    assert np.abs(smooth_as(shaken, "kinect") - still)[5:-5].max() < 0.002
+    assert np.abs(smooth_as(slow, "kinect") - slow)[5:-5].max() < 0.002
