@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,55 @@ from torch._decomp import core_aten_decompositions
 from torch.fx import GraphModule
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+
+aten = torch.ops.aten
+
+
+def slice_backward(gradient: Tensor, sizes: Sequence[int], dim: int, start: int, end: int, step: int) -> Tensor:
+    """Zeros around the gradient; the usual way, scattering it into zeros, takes several operations."""
+    assert step == 1, "other steps leave gaps"
+    dim %= len(sizes)
+    after = sizes[dim] - start - gradient.shape[dim]
+    return aten.constant_pad_nd(gradient, [0, 0] * (len(sizes) - 1 - dim) + [start, after])
+
+
+def select_backward(gradient: Tensor, sizes: Sequence[int], dim: int, index: int) -> Tensor:
+    """The same for a slice of one."""
+    dim, index = dim % len(sizes), index % sizes[dim]
+    return slice_backward(gradient.unsqueeze(dim), sizes, dim, index, index + 1, 1)
+
+
+def layer_norm_backward(
+    gradient: Tensor,
+    x: Tensor,
+    shape: Sequence[int],
+    mean: Tensor,
+    rstd: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    wanted: Sequence[bool],
+) -> tuple[Tensor, None, None]:
+    """The gradient of the input alone."""
+    assert len(shape) == 1 and not any(wanted[1:]), "of one dimension, and not of the weights"
+    if weight is not None:
+        gradient = gradient * weight
+    normal = (x - mean) * rstd
+    along = (gradient * normal).mean(-1, keepdim=True)
+    return (gradient - gradient.mean(-1, keepdim=True) - normal * along) * rstd, None, None
+
+
+def safe_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
+    """Softmax; there is no place that may attend to none."""
+    return aten._softmax(x, dim, False)
+
+
+DECOMPOSITIONS = core_aten_decompositions() | {
+    aten.slice_backward.default: slice_backward,
+    aten._safe_softmax.default: safe_softmax,
+    aten.select_backward.default: select_backward,
+    aten.native_layer_norm_backward.default: layer_norm_backward,
+}
 
 
 def with_gradient(network: nn.Module, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> GraphModule:
@@ -29,7 +78,7 @@ def with_gradient(network: nn.Module, value: Callable[..., Tensor], inputs: tupl
     with sdpa_kernel(SDPBackend.MATH):  # others have no decomposition
         traced = make_fx(
             both,
-            decomposition_table=dict(core_aten_decompositions()),
+            decomposition_table=DECOMPOSITIONS,
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,  # the weights
         )(*inputs)

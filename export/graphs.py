@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
@@ -46,7 +47,7 @@ def to_onnx(
             Call(network, method),
             tuple(inputs.values()),
             dynamo=True,
-            optimize=False,  # folding constants would put copies of weights into the graph; the runtime does it at load
+            optimize=False,  # it would fold weights into constants; see `simplified`
             verbose=False,
             input_names=list(inputs),
             output_names=list(outputs),
@@ -56,7 +57,7 @@ def to_onnx(
     model = program.model_proto
     strip_debug_text(model)
     bind_weights(model, dict(network.state_dict()) if weights is None else weights)
-    return model.SerializeToString()
+    return simplified(model).SerializeToString()
 
 
 def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
@@ -81,6 +82,30 @@ def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name.removeprefix("network."), renamed.get(name, name))
+
+
+def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same with shapes and other small constants computed beforehand, which makes it faster to load.
+
+    Weights are taken for inputs meanwhile: what is computed from them alone is left to the runtime.
+    """
+    weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
+    constants = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
+    model.graph.input.extend(
+        onnx.helper.make_tensor_value_info(name, tensor.data_type, tensor.dims) for name, tensor in weights.items()
+    )
+    _replace(model.graph.initializer, constants)
+    model = onnxscript.optimizer.optimize(model, input_size_limit=INLINE, output_size_limit=INLINE)
+    used = {name for node in model.graph.node for name in node.input}
+    _replace(model.graph.input, [value for value in model.graph.input if value.name not in weights])
+    model.graph.initializer.extend(tensor for name, tensor in weights.items() if name in used)
+    strip_debug_text(model)
+    return model
+
+
+def _replace(field: Any, values: Sequence[Any]) -> None:
+    del field[:]
+    field.extend(values)
 
 
 def strip_debug_text(model: onnx.ModelProto) -> None:

@@ -32,6 +32,8 @@ class Conv(nn.Conv1d):
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
+        if kernel == 1:
+            return linear(x_BTC, self.weight[:, :, 0], self.bias)
         padding = int(self.padding[0])
         x_BTC = pad(x_BTC, (0, 0, padding, padding))
         last = x_BTC.shape[1] - dilation * (kernel - 1)

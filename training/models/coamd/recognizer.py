@@ -59,8 +59,14 @@ class SelfAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x_BLE: Tensor, valid_BL: Tensor | None) -> Tensor:
-        q, k, v = linear(x_BLE, self.in_proj_weight, self.in_proj_bias).chunk(3, 2)
+    def forward(self, x_BLE: Tensor, valid_BL: Tensor | None, of_BQE: Tensor) -> Tensor:
+        """What the positions in question, [B, Q, E], draw from all."""
+        (E, *_), (weight, bias) = self.out_proj.weight.shape, (self.in_proj_weight, self.in_proj_bias)
+        if of_BQE is x_BLE:
+            q, k, v = linear(x_BLE, weight, bias).chunk(3, 2)
+        else:
+            q = linear(of_BQE, weight[:E], bias[:E])
+            k, v = linear(x_BLE, weight[E:], bias[E:]).chunk(2, 2)
         return self.out_proj(attention(q, k, v, self.heads, valid_BL, self.dropout if self.training else 0.0))
 
 
@@ -75,9 +81,11 @@ class EncoderLayer(nn.Module):
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BLE: Tensor, valid_BL: Tensor | None) -> Tensor:
-        x_BLE = self.norm1(x_BLE + self.dropout(self.self_attn(x_BLE, valid_BL)))
-        return self.norm2(x_BLE + self.dropout(self.linear2(self.dropout(gelu(self.linear1(x_BLE))))))
+    def forward(self, x_BLE: Tensor, valid_BL: Tensor | None, first: bool = False) -> Tensor:
+        """All positions or, [B, 1, E], the first alone."""
+        of_BQE = x_BLE[:, :1] if first else x_BLE
+        of_BQE = self.norm1(of_BQE + self.dropout(self.self_attn(x_BLE, valid_BL, of_BQE)))
+        return self.norm2(of_BQE + self.dropout(self.linear2(self.dropout(gelu(self.linear1(of_BQE))))))
 
 
 class MotionEncoder(nn.Module):
@@ -99,8 +107,8 @@ class MotionEncoder(nn.Module):
         x_BLE = torch.cat([self.query.expand(x_BLE.shape[0], 1, -1), x_BLE], 1)
         x_BLE = self.dropout(x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device))
         valid_BL = pad(valid_BT[:, :: self.patch], (1, 0), value=True)
-        for layer in self.layers:
-            x_BLE = layer(x_BLE, valid_BL)
+        for k, layer in enumerate(self.layers):
+            x_BLE = layer(x_BLE, valid_BL, first=k == len(self.layers) - 1)
         return self.out(self.norm(x_BLE[:, 0]))
 
 
