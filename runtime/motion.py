@@ -104,7 +104,7 @@ class Motion:
         return read(path, layout=layout)
 
     def save(self, path: str | Path) -> None:
-        """Writes an .npz; the file appears whole or not at all. Raises InputError for another ending."""
+        """Writes a motion file, .npz, .bvh, .glb, .gif or .mp4; see `runtime.io.write`."""
         from .io import write
 
         write(self, path)

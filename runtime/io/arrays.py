@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,22 +60,13 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
     return Motion(joints, fps, layout)
 
 
-def write_npz(motion: Motion, path: Path, *, overwrite: bool = True) -> None:
-    """Writes what `read_npz` reads, `meta` as far as it is text and numbers, through a file beside `path`."""
+def write_npz(motion: Motion, file: BinaryIO) -> None:
+    """Writes what `read_npz` reads, `meta` as far as it is text and numbers."""
     arrays: dict[str, Any] = {key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)}
     for name in ("joints", "fps", "layout", "confidence", "timestamps"):
         if getattr(motion, name) is not None:
             arrays[name] = getattr(motion, name)
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("wb") as file:
-            np.savez_compressed(file, **arrays)
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)  # fails where there is a file already
-    finally:
-        temporary.unlink(missing_ok=True)
+    np.savez_compressed(file, **arrays)
 
 
 def _load_npz(path: Path) -> dict[str, NDArray[Any]]:

@@ -1,23 +1,26 @@
 """BVH: a hierarchy of joints with offsets and Euler channels, and one line of channel values a frame.
 
-Shapes: T time, B joints and end sites of the file, V joints of the layout.
+Shapes: T time, B joints and end sites of the file, V joints of the layout, J nodes of the rig.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..motion import MAX_JOINTS, Motion
+from ..rotations import Rig, solve
 from ..skeleton import Layout
 
 CMU_UNIT_M = 0.0254 / 0.45  # CMU's ASF files count in inches of length 0.45
 TALLEST_M = 3.0
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
+END_M = 0.05  # how far an end site is from its joint
 
 
 @dataclass(slots=True)
@@ -36,6 +39,26 @@ def read_bvh(path: Path, layout: str | None, fps: float | None) -> Motion:
     known, order = Layout.match([joint.name for joint in joints], layout)
     positions = _forward_kinematics(joints, values)[:, order]  # [T, V, 3]
     return Motion(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
+
+
+def write_bvh(motion: Motion, file: BinaryIO) -> None:
+    """One person, y up, in metres, which Blender takes as they are; joints have the layout's names.
+
+    Rotations are in the order Z, X, Y. Only the root has positions, the rest is a fixed skeleton, since not every
+    program reads more; that is what the helpers of `Rig.of` are for. (The layout bandai has two roots.) Timestamps are
+    not kept.
+
+    Raises InputError: several people, a 2-D layout, or a missing joint.
+    """
+    rotations = solve(motion, Rig.of(motion, helpers=True))
+    rig = rotations.rig
+    angles = _euler_zxy(rotations.matrices)  # [T, J, 3] degrees
+    columns = []
+    for node in rig.order:
+        columns += [rotations.translations[:, node], angles[:, node]] if node in rig.moving else [angles[:, node]]
+    lines = ["HIERARCHY", *_block(rig, rig.order[0], ""), "MOTION", f"Frames: {motion.frames}"]
+    file.write("\n".join([*lines, f"Frame Time: {1 / motion.fps:.9g}", ""]).encode())
+    np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")
 
 
 def metres_per_unit(motion: Motion) -> float:
@@ -172,3 +195,39 @@ def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix[:, j, i] = np.sin(angle)
     matrix[:, i, j] = -matrix[:, j, i]
     return matrix
+
+
+def _block(rig: Rig, node: int, indent: str) -> list[str]:
+    """The lines of one joint and all below it."""
+    children, offset = rig.children(node), rig.offsets[node]
+    channels = "Zrotation Xrotation Yrotation"
+    channels = f"6 Xposition Yposition Zposition {channels}" if node in rig.moving else f"3 {channels}"
+    lines = [
+        f"{indent}{'ROOT' if rig.parents[node] < 0 else 'JOINT'} {rig.nodes[node]}",
+        f"{indent}{{",
+        f"{indent}  OFFSET {_numbers(offset)}",
+        f"{indent}  CHANNELS {channels}",
+    ]
+    for child in children:
+        lines += _block(rig, child, indent + "  ")
+    if not children:
+        ahead = offset / np.linalg.norm(offset) if offset.any() else np.array([0.0, 1.0, 0.0])
+        lines += [f"{indent}  {line}" for line in ("End Site", "{", f"  OFFSET {_numbers(END_M * ahead)}", "}")]
+    return [*lines, f"{indent}}}"]
+
+
+def _numbers(values: NDArray[np.float64]) -> str:
+    return " ".join(f"{value:.6f}" for value in values)
+
+
+def _euler_zxy(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Degrees [T, J, 3] about z, x and y, of rotations z x y [T, J, 3, 3]; without jumps of a whole turn over time."""
+    x = np.arcsin(np.clip(matrices[..., 2, 1], -1, 1))
+    locked = np.abs(matrices[..., 2, 1]) > 1 - 1e-9  # z and y turn about one axis: all of it goes to z
+    z = np.where(
+        locked,
+        np.arctan2(matrices[..., 1, 0], matrices[..., 0, 0]),
+        np.arctan2(-matrices[..., 0, 1], matrices[..., 1, 1]),
+    )
+    y = np.where(locked, 0, np.arctan2(-matrices[..., 2, 0], matrices[..., 2, 2]))
+    return np.degrees(np.unwrap(np.stack([z, x, y], axis=-1), axis=0))

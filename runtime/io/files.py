@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
 from ..errors import InputError
 from ..motion import Motion
 from .arrays import read_npy, read_npz, write_npz
-from .bvh import metres_per_unit, read_bvh
+from .bvh import metres_per_unit, read_bvh, write_bvh
 from .clip_json import read_clip_json
+from .glb import write_glb
 from .jsonl import read_jsonl
 from .ntu import read_ntu
+from .pose import require
+from .preview import write_gif, write_mp4
 
 Reader = Callable[[Path, str | None, float | None], Motion]
+Writer = Callable[[Motion, BinaryIO], None]
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
@@ -25,6 +32,13 @@ READERS: dict[str, Reader] = {
     ".bvh": read_bvh,
     ".skeleton": read_ntu,
     ".json": read_clip_json,
+}
+WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # and the optional packages that they need
+    ".npz": (write_npz, ()),
+    ".bvh": (write_bvh, ()),
+    ".glb": (write_glb, ("pygltflib",)),
+    ".gif": (write_gif, ("PIL",)),
+    ".mp4": (write_mp4, ("PIL", "av")),
 }
 
 
@@ -60,19 +74,59 @@ def read(
 
 
 def write(motion: Motion, path: str | Path, *, overwrite: bool = True) -> None:
-    """Writes an .npz; the file appears whole or not at all.
+    """Writes one motion file; it appears whole or not at all, and until then an older one stays.
 
-    Raises InputError for another ending, FileExistsError where there is a file that is not to be overwritten.
+    Args:
+        motion: one person in 3-D with all joints for .bvh and .glb, at least one joint for .gif and .mp4.
+        path: .npz (everything), .bvh or .glb (a moving skeleton, see `bvh.write_bvh` and `glb.write_glb`), .gif or
+            .mp4 (a drawing of it, see `preview`).
+
+    Raises:
+        InputError: one line that names the file, what is wrong and what was expected.
+        MissingExtra: a package is missing that this kind of file needs.
+        FileExistsError: there is a file, and it is not to be overwritten.
     """
     path = Path(path)
-    if path.suffix.lower() != ".npz":
-        raise InputError(f"{path}: cannot write {_ending(path)}, expected .npz")
+    check_target(path)
+    writer, _ = WRITERS[path.suffix.lower()]
     try:
-        write_npz(motion, path, overwrite=overwrite)
+        with _replacing(path, overwrite) as file:
+            writer(motion, file)
     except FileExistsError:
         raise
+    except InputError as error:
+        raise type(error)(f"{path}: {error}") from error
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error.strerror}") from None
+        raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
+
+
+def check_target(path: Path) -> None:
+    """Raises what keeps `write` from writing `path`, whatever the motion: InputError or MissingExtra."""
+    if path.suffix.lower() not in WRITERS:
+        raise InputError(f"{path}: cannot write {_ending(path)}, expected {', '.join(WRITERS)}")
+    if path.is_dir():
+        raise InputError(f"{path}: cannot be written: is a folder")
+    if not path.parent.is_dir():
+        raise InputError(f"{path}: cannot be written: there is no folder {path.parent}")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise InputError(f"{path}: cannot be written: no permission to write into {path.parent}")
+    for module in WRITERS[path.suffix.lower()][1]:
+        require(module, "files", f"writing {path.suffix}")
+
+
+@contextmanager
+def _replacing(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+    """A file beside `path` that takes its place when all went well, and is removed when not."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with temporary.open("w+b") as file:
+            yield file
+        if overwrite:
+            os.replace(temporary, path)
+        else:
+            os.link(temporary, path)  # fails where there is a file already
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def check_file(path: Path) -> None:

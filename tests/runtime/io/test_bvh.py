@@ -2,11 +2,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.io import read
+from motionrt.runtime.io import bvh, read
 from motionrt.runtime.io.bvh import CMU_UNIT_M
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.io.dataset import ClipSet
+from motionrt.runtime.motion import Motion
+from motionrt.runtime.skeleton import Layout, layouts
 
 BOW = Path(__file__).with_name("bandai_bow_normal.bvh")  # two frames of dataset-1_bow_normal_001, 0.1 s apart
 CMU_TREE = {  # parent of every joint of the usual BVH conversion
@@ -194,3 +198,64 @@ def test_bvh_of_too_many_joints(tmp_path):
     (tmp_path / "deep.bvh").write_text(deep)
     with pytest.raises(InputError, match="has more than 256 joints"):
         read(tmp_path / "deep.bvh")
+
+
+def error_mm(joints, motion):
+    return 1000 * np.linalg.norm(joints - motion.joints, axis=-1).mean()
+
+
+def read_elsewhere(path):
+    """World positions [T, V, 3] of smpl22's joints, by another project's reader."""
+    pybvh = pytest.importorskip("pybvh", reason="pybvh is not installed")
+    clip = pybvh.read_bvh_file(path)
+    names = [node.name for node in clip.nodes]
+    return clip.node_positions()[:, [names.index(name) for name in Layout.load("smpl22").joints]]
+
+
+def test_written_clips_are_read_back_within_a_millimetre(tmp_path, samples):
+    for clip in samples:
+        clip.save(tmp_path / "clip.bvh")
+        again = read(tmp_path / "clip.bvh")
+        assert (again.layout, again.frames, again.fps) == ("smpl22", clip.frames, pytest.approx(clip.fps))
+        assert error_mm(again.joints, clip) <= 1
+        assert error_mm(read_elsewhere(tmp_path / "clip.bvh"), clip) <= 1
+
+
+@pytest.mark.parametrize("name", ["bandai22", "cmu22", "mocap22"])
+def test_mocap_is_read_back_elsewhere_within_a_millimetre(tmp_path, shared, name):
+    clip = ClipSet.load(shared / name)[1]
+    clip.save(tmp_path / "clip.bvh")
+    assert error_mm(read_elsewhere(tmp_path / "clip.bvh"), clip) <= 1
+
+
+@pytest.mark.parametrize("name", [name for name in layouts() if Layout.load(name).dims == 3])
+def test_every_layout_is_read_back_as_itself(tmp_path, wave, name):
+    clip = Motion(Layout.load(name).map_from(Layout.load("smpl22")) @ wave.joints[::5], 4, name)
+    clip.save(tmp_path / "clip.bvh")
+    again = read(tmp_path / "clip.bvh")
+    assert (again.layout, again.fps) == (name, 4)
+    assert error_mm(again.joints, clip) <= 2
+
+
+def test_the_skeleton_is_fixed(tmp_path, wave):
+    wave.save(tmp_path / "clip.bvh")
+    text = (tmp_path / "clip.bvh").read_text()
+    assert text.count("position") == 3  # those of the root
+    assert text.count("End Site") == 5  # head, wrists, feet
+    joints = read(tmp_path / "clip.bvh").joints
+    for joint, parent in Layout.load("smpl22").edges:
+        assert np.ptp(np.linalg.norm(joints[:, joint] - joints[:, parent], axis=-1)) < 1e-4
+
+
+@given(st.tuples(*[st.floats(-180, 180)] * 3), st.sampled_from([None, -90, 90, 89.9999]))
+def test_euler_angles_are_those_of_the_rotation(angles, locked):
+    z, x, y = np.radians([angles[0], angles[1] / 2 if locked is None else locked, angles[2]])[:, None]
+    rotation = bvh._about(2, z) @ bvh._about(0, x) @ bvh._about(1, y)
+    z, x, y = np.radians(bvh._euler_zxy(rotation)).T[:, :, None][..., 0]
+    np.testing.assert_allclose(bvh._about(2, z) @ bvh._about(0, x) @ bvh._about(1, y), rotation, atol=1e-4)
+
+
+def test_euler_angles_do_not_jump_by_a_turn():
+    turns = np.radians(np.arange(0, 800, 20.0))
+    degrees = bvh._euler_zxy(bvh._about(1, turns)[:, None])[:, 0]
+    np.testing.assert_allclose(degrees[:, 2], np.degrees(turns), atol=1e-6)

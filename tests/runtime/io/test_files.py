@@ -1,0 +1,133 @@
+"""What `write` promises whatever the kind of file."""
+
+import os
+import sys
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.errors import InputError, MissingExtra
+from motionrt.runtime.io import files, read, write
+from motionrt.runtime.motion import Motion
+
+ENDINGS = [".npz", ".bvh", ".glb", ".gif", ".mp4"]
+
+
+@pytest.fixture(autouse=True)
+def packages() -> None:
+    for module in ("pygltflib", "PIL", "av"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
+
+
+@pytest.fixture(scope="module")
+def short(wave: Motion) -> Motion:
+    return replace(wave, joints=wave.joints[20:26])
+
+
+def test_every_ending_is_tested() -> None:
+    assert list(files.WRITERS) == ENDINGS
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_interrupted_write_keeps_the_old_file(tmp_path, short, ending, monkeypatch):
+    path = tmp_path / f"clip{ending}"
+    short.save(path)
+    before = path.read_bytes()
+    writer, needs = files.WRITERS[ending]
+    for stop, seen in ((OSError(28, "No space left on device"), InputError), (KeyboardInterrupt(), KeyboardInterrupt)):
+
+        def interrupted(motion, file, stop=stop):
+            writer(motion, file)
+            raise stop
+
+        monkeypatch.setitem(files.WRITERS, ending, (interrupted, needs))
+        with pytest.raises(seen) as caught:
+            replace(short, joints=short.joints[:3]).save(path)
+        assert seen is KeyboardInterrupt or str(caught.value) == f"{path}: cannot be written: No space left on device"
+        assert path.read_bytes() == before
+        assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_full_disk_is_one_line(tmp_path, short, ending, monkeypatch):
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full")
+
+    @contextmanager
+    def full(path, overwrite):
+        with open("/dev/full", "w+b") as file:
+            yield file
+
+    monkeypatch.setattr(files, "_replacing", full)
+    path = tmp_path / f"clip{ending}"
+    with pytest.raises(InputError) as caught:
+        short.save(path)
+    assert str(caught.value) == f"{path}: cannot be written: No space left on device"
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_endings_may_be_capitals(tmp_path, short, ending):
+    short.save(tmp_path / f"CLIP{ending.upper()}")
+    assert [path.name for path in tmp_path.iterdir()] == [f"CLIP{ending.upper()}"]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_what_cannot_be_written_is_one_line(tmp_path, short, ending):
+    def refused(path, message):
+        with pytest.raises(InputError, match=message) as caught:
+            short.save(path)
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+    refused(tmp_path / "nowhere" / f"clip{ending}", "cannot be written: there is no folder .*nowhere")
+    (tmp_path / f"folder{ending}").mkdir()
+    refused(tmp_path / f"folder{ending}", "cannot be written: is a folder")
+    assert [path.name for path in tmp_path.iterdir()] == [f"folder{ending}"]
+
+
+def test_a_folder_without_permission_is_one_line(tmp_path, short, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
+    with pytest.raises(InputError, match=r"clip\.bvh: cannot be written: no permission to write into"):
+        short.save(tmp_path / "clip.bvh")
+
+
+@pytest.mark.parametrize("name", ["clip.fbx", "clip", "clip.npz.bak"])
+def test_unknown_endings(tmp_path, short, name):
+    with pytest.raises(InputError, match=r"cannot write .*, expected \.npz, \.bvh, \.glb, \.gif, \.mp4$"):
+        short.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("ending", "module"), [(".glb", "pygltflib"), (".gif", "PIL"), (".mp4", "av")])
+def test_a_missing_package_is_named_before_anything_is_written(tmp_path, short, ending, module, monkeypatch):
+    monkeypatch.setitem(sys.modules, module, None)
+    path = tmp_path / f"clip{ending}"
+    with pytest.raises(MissingExtra, match=rf'writing {ending} needs {module}: pip install "motionrt\[files\]"'):
+        short.save(path)
+    with pytest.raises(MissingExtra):
+        files.check_target(path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("ending", [".bvh", ".glb"])
+def test_skeleton_files_hold_one_whole_person(tmp_path, short, ending):
+    gap = short.joints.copy()
+    gap[2, 5] = np.nan
+    for bad, message in (
+        (replace(short, joints=np.stack([short.joints] * 2, axis=1)), r"2 people, .*: take motion\.person\(m\)"),
+        (replace(short, joints=gap), "right_knee is missing in frame 2"),
+        (Motion(np.ones((2, 17, 2)), 20, "coco17"), "layout coco17 is 2-D"),
+    ):
+        with pytest.raises(InputError, match=rf"clip\{ending}: {message}"):
+            bad.save(tmp_path / f"clip{ending}")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_base_install_writes_npz_and_bvh(tmp_path, short, monkeypatch):
+    for module in ("pygltflib", "PIL", "av"):
+        monkeypatch.setitem(sys.modules, module, None)
+    for ending in (".npz", ".bvh"):
+        write(short, tmp_path / f"clip{ending}")
+        assert read(tmp_path / f"clip{ending}").frames == short.frames

@@ -1,0 +1,124 @@
+"""Drawn motions, decoded again."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.io import preview
+from motionrt.runtime.motion import Motion
+from motionrt.runtime.skeleton import Layout, layouts
+
+image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+av = pytest.importorskip("av", reason="PyAV is not installed")
+
+
+@pytest.fixture(scope="module")
+def short(wave: Motion) -> Motion:
+    return replace(wave, joints=wave.joints[20:32])
+
+
+def decoded(path):
+    """Frames [T, H, W, 3] uint8 and the seconds [T] at which each is shown."""
+    if path.suffix == ".mp4":
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].codec_context.name == "h264"
+            assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+            frames = [(frame.to_ndarray(format="rgb24"), frame.time) for frame in container.decode(video=0)]
+        return np.stack([frame for frame, _ in frames]), np.array([time for _, time in frames])
+    with image.open(path) as gif:
+        frames, times = [], [0.0]
+        for k in range(gif.n_frames):
+            gif.seek(k)
+            frames.append(np.asarray(gif.convert("RGB")))
+            times.append(times[-1] + gif.info["duration"] / 1000)
+    return np.stack(frames), np.array(times[:-1])
+
+
+def near(frame, ink, tolerance=40):
+    """Where [H, W] a frame has about this colour."""
+    return (np.abs(frame.astype(int) - ink) < tolerance).all(axis=-1)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+@pytest.mark.parametrize("fps", [20, 30, 29.97])
+def test_every_frame_is_shown_at_its_time(tmp_path, short, ending, fps):
+    motion = replace(short, fps=fps)
+    motion.save(tmp_path / f"clip{ending}")
+    frames, times = decoded(tmp_path / f"clip{ending}")
+    assert frames.shape == (short.frames, preview.SIZE, preview.SIZE, 3)
+    np.testing.assert_allclose(times, np.arange(short.frames) / fps, atol=0.006)
+
+
+def test_a_gif_leaves_out_what_is_too_fast_to_show(tmp_path, short):
+    replace(short, fps=120).save(tmp_path / "clip.gif")
+    frames, times = decoded(tmp_path / "clip.gif")
+    assert len(frames) == 4  # every third
+    np.testing.assert_allclose(times, np.arange(4) / 40, atol=0.006)
+
+
+@pytest.mark.parametrize("ending", [".gif", ".mp4"])
+def test_pictures_differ_where_the_body_moves(tmp_path, short, ending):
+    joints = np.repeat(short.joints[:1], 2, axis=0)
+    joints[1, [19, 21]] += [0, 0.2, 0]  # right elbow and wrist
+    replace(short, joints=joints).save(tmp_path / f"clip{ending}")
+    frames, _ = decoded(tmp_path / f"clip{ending}")
+    left = [near(frame, preview.INKS["left"]) for frame in frames]
+    right = [near(frame, preview.INKS["right"]) for frame in frames]
+    assert min(mask.sum() for mask in left + right) > 200
+    assert (left[0] != left[1]).mean() < 0.002 < (right[0] != right[1]).mean()
+
+
+def test_left_is_left_for_who_looks_the_person_in_the_face(samples):
+    for clip in samples:
+        frame = np.asarray(next(preview.draw(clip)))
+        columns = [np.nonzero(near(frame, preview.INKS[side]))[1].mean() for side in ("left", "right")]
+        assert columns[0] > columns[1]  # the person's left is on the right
+
+
+def test_the_whole_person_stays_in_the_picture(samples):
+    edge = int(preview.SIZE * 0.02)
+    for clip in samples:
+        for frame in map(np.asarray, preview.draw(clip, every=10)):
+            ink = np.any([near(frame, ink) for ink in preview.INKS.values()], axis=0)
+            rows, columns = np.nonzero(ink)
+            assert len(rows) > 300
+            assert min(rows.min(), columns.min()) >= edge and max(rows.max(), columns.max()) < preview.SIZE - edge
+
+
+@pytest.mark.parametrize("name", [name for name in layouts() if Layout.load(name).dims == 3])
+def test_every_layout_can_be_drawn(short, name):
+    motion = Motion(Layout.load(name).map_from(Layout.load("smpl22")) @ short.joints, 20, name)
+    frame = np.asarray(next(preview.draw(motion)))
+    assert near(frame, preview.INKS["left"]).any() and near(frame, preview.INKS["right"]).any()
+
+
+def test_who_is_missing_is_left_out(short):
+    def inked(motion):
+        return [near(np.asarray(frame), preview.INKS["left"]).sum() for frame in preview.draw(motion)]
+
+    two = np.stack([short.joints, short.joints + np.float32([1.5, 0, 0])], axis=1)
+    two[6:, 1] = np.nan
+    two[3] = np.nan
+    counts = inked(replace(short, joints=two))
+    assert counts[3] == 0 and counts[0] > 1.5 * counts[-1] > 0
+    arm = short.joints.copy()
+    arm[0, 18] = np.nan  # a left elbow
+    counts = inked(replace(short, joints=arm))
+    assert 0 < counts[0] < counts[1]
+
+
+def test_a_stray_joint_is_drawn_too(short):
+    joints = short.joints[:2].copy()
+    joints[1, 21] += 1e6
+    assert len(list(preview.draw(replace(short, joints=joints)))) == 2
+
+
+def test_what_cannot_be_drawn_is_refused(tmp_path):
+    for ending in (".gif", ".mp4"):
+        with pytest.raises(InputError, match="no joint is finite in any frame"):
+            Motion(np.full((3, 22, 3), np.nan), 20, "smpl22").save(tmp_path / f"clip{ending}")
+        with pytest.raises(InputError, match="layout coco17 is 2-D, a drawing needs 3-D joints"):
+            Motion(np.ones((3, 17, 2)), 20, "coco17").save(tmp_path / f"clip{ending}")
+    assert not list(tmp_path.iterdir())
