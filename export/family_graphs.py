@@ -46,7 +46,7 @@ class Networks(nn.Module):
 
     def condition(self, text_BW: Tensor, quality_B: Tensor) -> tuple[Tensor, Tensor]:
         told = self.generator.modulations(self.generator.condition(text_BW, quality_B))
-        return torch.cat(told, 1), self.lengths(self.generator.standardised(text_BW))
+        return torch.cat(told, 1), self.lengths(self.generator.standardised(text_BW), quality_B)
 
     def trunk(self, tokens_BLD: Tensor, counts_B: Tensor, told_GBM: Tensor, places_BQ: Tensor) -> tuple[Tensor]:
         (B, L, _), G = tokens_BLD.shape, told_GBM.shape[0]

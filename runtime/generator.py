@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,10 +20,13 @@ from .manifest import GenerationManifest
 from .motion import Motion
 from .place import blended, extended, placed, planted, rigid, settled, smooth_as
 from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
+from .stream import Stream, Window
 from .text import TextEncoder
 
 LONGEST_S = 60.0  # of one generation
 OVERLAP = 5  # tokens of a window that the one before has made
+CHUNK = 5  # tokens of a chunk of a stream: a second
+FIRST, HORIZON = 2, 3  # chunks of its first window, and of those that follow
 _GUIDED = 3  # of the last autoregressive steps; to guide more of them costs time and quality
 _PROMPTS = 64  # that are kept
 Key = TypeVar("Key")
@@ -29,7 +35,7 @@ _SHORTEST = 4  # tokens of a motion whose length is not told
 
 
 class Generator:
-    """Makes motion of one person from text. Not for several threads at once.
+    """Makes motion of one person from text; threads that ask at once are served one after the other.
 
     A seed means the same motion on every machine, up to rounding.
 
@@ -58,6 +64,8 @@ class Generator:
         self._text = text
         self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._targets: dict[str, np.ndarray] = {}
+        self._busy = threading.Lock()
+        self._stream: weakref.ref[Stream] | None = None
 
     @classmethod
     def load(cls, name: str | Path = "default", threads: int = 1) -> Generator:
@@ -96,9 +104,79 @@ class Generator:
             InputError: any of these is not as said.
         """
         settings = self._checked(text, seed, cfg, guidance, quality)
-        count = self._count(text, seconds, seed, quality)
-        chunks = self._windows(text, count, seed, settings, quality)
-        return self._motion(np.concatenate(list(chunks)), text=text, seed=seed)
+        with self._busy:
+            count = self._count(text, seconds, seed, quality)
+            windows = list(self._windows(text, count, seed, settings, quality))
+        return self._motion(np.concatenate(windows), text=text, seed=seed)
+
+    def stream(
+        self,
+        text: str,
+        seconds: float | None = None,
+        seed: int = 0,
+        cfg: float | None = None,
+        guidance: float = 0.0,
+        quality: str = "mocap",
+    ) -> Stream:
+        """The same in chunks of a second, as `Motion`s; what is to come is computed while a chunk plays.
+
+        Setting `prompt`, here or of the stream, changes what is done from the next chunk on. Leaving the stream to
+        itself, `close` or a `with` end it; so does the next stream of this generator.
+
+        Args:
+            seconds: how long, at most a day; None: until it is closed.
+            text, seed, cfg, guidance, quality: as in `generate`.
+        Raises:
+            InputError: any of these is not as said.
+        """
+        settings = self._checked(text, seed, cfg, guidance, quality)
+        longest = math.inf if seconds is None else check_number("seconds", seconds, STRIDE / self.fps, 24 * 3600)
+        total = max(1.0, np.round(longest * self.fps / STRIDE))
+        if (running := self._running) is not None:
+            running.close()
+
+        def make(window: Window) -> list[np.ndarray]:
+            chunks = FIRST if window.past is None else HORIZON
+            count = int(min(CHUNK * chunks, total - CHUNK * window.number))
+            if count <= 0:
+                return []
+            with self._busy:
+                if window.past is None:
+                    joints = self._first(window.prompt, count, seed, settings, quality)
+                else:
+                    joints = self._next(window.past, window.prompt, count, seed, window.number, settings, quality)
+            return np.split(joints, range(STRIDE * CHUNK, len(joints), STRIDE * CHUNK))
+
+        def finish(joints: np.ndarray, prompt: str, number: int) -> Motion:
+            start = number * CHUNK * STRIDE / self.fps
+            return self._motion(joints, text=prompt, seed=seed, start=start)
+
+        made = Stream(make, finish, text, self._text.check)
+        self._stream = weakref.ref(made)
+        return made
+
+    @property
+    def _running(self) -> Stream | None:
+        return self._stream() if self._stream is not None else None
+
+    @property
+    def prompt(self) -> str:
+        """What the latest stream is to do; setting it changes that.
+
+        Raises:
+            InputError: no text, or there is no stream.
+        """
+        return self._steered().prompt
+
+    @prompt.setter
+    def prompt(self, text: str) -> None:
+        self._steered().prompt = text
+
+    def _steered(self) -> Stream:
+        running = self._running
+        if running is None:
+            raise InputError("no stream of this generator is there to have a prompt")
+        return running
 
     def edit(
         self,
@@ -123,13 +201,15 @@ class Generator:
         settings = self._checked(text, seed, cfg, guidance, quality)
         joints = self._joints(motion)
         wanted = frames_of(regenerate, len(joints))
-        found = self._again(joints, wanted, text, seed, settings, quality)
+        with self._busy:
+            found = self._again(joints, wanted, text, seed, settings, quality)
         return self._motion(found, text=text, seed=seed)
 
     def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Sampling:
         """The settings of a sampler. Raises InputError."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"text is {text!r}, expected a description of a motion")
+        self._text.check(text)
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or not 0 <= seed < 2**63:
             raise InputError(f"seed is {seed!r}, expected a whole number of 0 or more")
         if quality not in self.qualities:

@@ -87,6 +87,10 @@ class TextEncoder:
         """
         return gather(check_texts(texts), lambda i, text: self._run(self._ids(i, text)), self.width)
 
+    def check(self, text: str) -> None:
+        """Raises InputError for a text that `encode` would refuse; it is not run."""
+        self._ids(0, *check_texts([text]))
+
     def _ids(self, i: int, text: str) -> np.ndarray:
         ids = self._tokenizer.encode(text).ids
         if len(ids) > self._max_tokens:

@@ -275,12 +275,13 @@ def length_estimator(
 ) -> LengthEstimator:
     """A network trained to tell how many tokens a description takes, from what the generator is told of it."""
     torch.manual_seed(0)
-    estimator = LengthEstimator(texts.width)
+    estimator = LengthEstimator(texts.width, generator.config.qualities)
     optimizer = torch.optim.AdamW(estimator.parameters(), lr=1e-3)
     for step in range(steps):
         samples = motions.batch(step, batch)
         pooled = torch.from_numpy(texts.pooled([sample.caption for sample in samples])).to(generator.text_mean.device)
-        logits = estimator(generator.standardised(pooled).cpu())
+        quality_B = torch.tensor([sample.quality for sample in samples])
+        logits = estimator(generator.standardised(pooled).cpu(), quality_B)
         counts = torch.tensor([len(sample.x) // STRIDE for sample in samples])
         optimizer.zero_grad()
         cross_entropy(logits, counts).backward()

@@ -81,7 +81,7 @@ class Family:
         autoencoder = runs / NETWORKS["autoencoder"]
         if about["generator"].get("autoencoder_sha256") != weights_sha256(autoencoder):
             raise InputError(f"{runs / NETWORKS['generator']}: trained on tokens of another auto-encoder")
-        lengths = LengthEstimator(text.width)
+        lengths = LengthEstimator(text.width, read["generator"][0].config.qualities)
         lengths.load_state_dict(read_weights(runs / NETWORKS["generator"], "length.safetensors"))
         mean, std = (np.array(about["autoencoder"][name], np.float32) for name in ("mean", "std"))
         networks: dict[str, Any] = {name: network for name, (network, _) in read.items()}
@@ -94,11 +94,12 @@ class Family:
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
         weights = {name: torch.from_numpy(array) for name, array in bundle.weights.items()}
-        networks: dict[str, Any] = {"lengths": LengthEstimator(text.width)}
+        networks: dict[str, Any] = {}
         try:
             for name, (kind, configuration) in CLASSES.items():
                 settings = bundle.manifest.model[name].items()
                 networks[name] = kind(configuration(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings}))
+            networks["lengths"] = LengthEstimator(text.width, networks["generator"].config.qualities)
             for name, network in networks.items():
                 own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
                 network.load_state_dict({key.removeprefix(f"{name}."): weight for key, weight in own.items()})
@@ -128,8 +129,9 @@ class Family:
         settings = self.sampler if settings is None else settings
         samples = range(len(captions)) if samples is None else samples
         pooled = torch.from_numpy(self.text.encode(captions).pooled).to(self.device)
+        quality_B = self._quality(quality, len(captions))
         if frames is None:
-            chances = self.lengths(self.generator.standardised(pooled)).softmax(1).cumsum(1).cpu().numpy()
+            chances = self.lengths(self.generator.standardised(pooled), quality_B).softmax(1).cumsum(1).cpu().numpy()
             drawn = [int((row < noise.uniform(seed, s)).sum()) for row, s in zip(chances, samples, strict=True)]
             frames = [STRIDE * min(max(count, 4), MAX_TOKENS) for count in drawn]
         check_frames(frames)
@@ -141,7 +143,7 @@ class Family:
             settings,
             seed=seed,
             samples=samples,
-            quality_B=self._quality(quality, len(captions)),
+            quality_B=quality_B,
             reward=self.reward(captions, settings),
         )
         return [settled(smooth_as(motion, quality)) for motion in self._decoded(tokens, counts)]

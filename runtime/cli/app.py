@@ -28,7 +28,7 @@ Token = Annotated[
 ]
 
 GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
-MotionFile = Annotated[Path, typer.Option("--out", "-o", help="The motion, .npz.")]
+_MOTION_FILE = typer.Option("--out", "-o", help="The motion: .npz .bvh .glb .gif .mp4.")
 Seed = Annotated[int, typer.Option(help="Another seed, another motion.")]
 Cfg = Annotated[float | None, typer.Option(help="Weight of the description; else the model's own.")]
 Guidance = Annotated[float, typer.Option(help="Step along the recogniser's gradient; 0: none.")]
@@ -134,10 +134,13 @@ def record(
 @app.command()
 def generate(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What somebody does.")],
-    out: MotionFile,
+    out: Annotated[Path | None, _MOTION_FILE] = None,
     seconds: Annotated[
         float | None, typer.Option(help="How long, at most 60; else as long as such motions are.")
     ] = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Frames as JSON lines when due; lines of standard input are new prompts.")
+    ] = False,
     model: GeneratorName = "default",
     seed: Seed = 0,
     cfg: Cfg = None,
@@ -146,9 +149,10 @@ def generate(
     threads: Threads = 1,
 ) -> None:
     """Make a motion from a description."""
-    from .generate import run_generate
+    from .generate import Options, run_generate
 
-    run_generate(text, model, seconds, seed, cfg, guidance, quality, out, threads)
+    options = Options(model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads)
+    run_generate(text, seconds, out, stream, options)
 
 
 @app.command()
@@ -156,7 +160,7 @@ def edit(
     path: Annotated[Path, typer.Argument(metavar="IN", help="A motion of 22 joints at 20 frames a second.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What somebody does in it.")],
     regenerate: Annotated[str, typer.Option(metavar="BEGIN:END", help="What to make anew, in seconds: 2.0:4.0.")],
-    out: MotionFile,
+    out: Annotated[Path, _MOTION_FILE],
     model: GeneratorName = "default",
     seed: Seed = 0,
     cfg: Cfg = None,
@@ -165,9 +169,10 @@ def edit(
     threads: Threads = 1,
 ) -> None:
     """Make a part of a motion anew; the rest stays as it is."""
-    from .generate import run_edit
+    from .generate import Options, run_edit
 
-    run_edit(path, text, regenerate, model, seed, cfg, guidance, quality, out, threads)
+    options = Options(model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads)
+    run_edit(path, text, regenerate, out, options)
 
 
 @app.command()

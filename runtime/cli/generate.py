@@ -1,62 +1,110 @@
-"""generate and edit: text to motion files."""
+"""generate and edit: text to motion files, or to a stream of frames."""
 
+import json
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import typer
 
 from ..errors import InputError
 from ..generator import Generator
+from ..io import check_target
 from ..motion import Motion
+from ..stream import Stream
 
-_SUFFIX = ".npz"
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What both commands take."""
+
+    model: str
+    seed: int
+    cfg: float | None
+    guidance: float
+    quality: str
+    threads: int
+
+    def load(self) -> Generator:
+        generator = Generator.load(self.model, self.threads)
+        if generator.bundle.manifest.non_commercial:
+            print(f"model {generator.name!r} is not for commercial use: {generator.license}", file=sys.stderr)
+        return generator
+
+    @property
+    def asked(self) -> dict[str, Any]:
+        return {"seed": self.seed, "cfg": self.cfg, "guidance": self.guidance, "quality": self.quality}
 
 
-def run_generate(
-    text: str,
-    model: str,
-    seconds: float | None,
-    seed: int,
-    cfg: float | None,
-    guidance: float,
-    quality: str,
-    out: Path,
-    threads: int,
-) -> None:
-    check_out(out)
-    generator = load(model, threads)
+def run_generate(text: str, seconds: float | None, out: Path | None, stream: bool, options: Options) -> None:
+    if out is None and not stream:
+        raise InputError("expected -o FILE for the motion, or --stream for frames on standard output")
+    if out is not None:
+        check_target(out)
+    generator = options.load()
+    if stream:
+        with generator.stream(text, seconds, **options.asked) as chunks:
+            made = play(chunks)
+        if out is not None and made:
+            joints = np.concatenate([chunk.joints for chunk in made])
+            first = made[0]
+            Motion(joints=joints, fps=first.fps, layout=first.layout, meta=first.meta).save(out)
+            print(f"wrote {out}: {len(joints)} frames", file=sys.stderr)
+        return
     started = time.perf_counter()
-    motion = generator.generate(text, seconds, seed, cfg, guidance, quality)
-    write(motion, out, time.perf_counter() - started)
+    motion = generator.generate(text, seconds, **options.asked)
+    write(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
-def run_edit(
-    path: Path,
-    text: str,
-    regenerate: str,
-    model: str,
-    seed: int,
-    cfg: float | None,
-    guidance: float,
-    quality: str,
-    out: Path,
-    threads: int,
-) -> None:
-    check_out(out)
+def run_edit(path: Path, text: str, regenerate: str, out: Path, options: Options) -> None:
+    check_target(out)
     motion = Motion.load(path)
-    generator = load(model, threads)
+    generator = options.load()
     frames = span(regenerate, motion)
     started = time.perf_counter()
-    edited = generator.edit(motion, text, frames, seed, cfg, guidance, quality)
+    edited = generator.edit(motion, text, frames, **options.asked)
     write(edited, out, time.perf_counter() - started)
 
 
-def load(model: str, threads: int) -> Generator:
-    generator = Generator.load(model, threads)
-    if generator.bundle.manifest.non_commercial:
-        print(f"model {generator.name!r} is not for commercial use: {generator.license}", file=sys.stderr)
-    return generator
+def play(chunks: Stream) -> list[Motion]:
+    """Frames as JSON lines when they are due, until the stream ends or Ctrl-C; a line that comes in is a new prompt.
+
+    Returns the chunks that were played.
+    """
+    threading.Thread(target=listen, args=(chunks,), daemon=True).start()
+    played: list[Motion] = []
+    started = time.monotonic()
+    try:
+        for chunk in chunks:
+            played.append(chunk)
+            for t, line in lines(chunk):
+                time.sleep(max(0.0, started + t - time.monotonic()))
+                print(line, flush=True)
+    except KeyboardInterrupt:
+        pass
+    return played
+
+
+def lines(chunk: Motion) -> Iterator[tuple[float, str]]:
+    """When each frame is due, in seconds, and its message."""
+    for i, joints in enumerate(chunk.joints):
+        t = round(chunk.meta["start"] + i / chunk.fps, 6)
+        message = {"t": t, "person": 0, "layout": chunk.layout, "joints": joints.round(5).tolist()}
+        yield t, json.dumps(message)
+
+
+def listen(chunks: Stream) -> None:
+    """Takes every line of standard input for what is to be done next."""
+    for line in sys.stdin:
+        try:
+            chunks.prompt = line.strip()
+        except InputError as error:
+            print(f"motionrt: {error}", file=sys.stderr)
 
 
 def span(text: str, motion: Motion) -> slice:
@@ -72,14 +120,6 @@ def span(text: str, motion: Motion) -> slice:
         raise InputError(f"--regenerate {text!r}: expected a part of the motion, which lasts {motion.seconds:.2f} s")
     first, last = (round(edge * motion.fps) for edge in edges)
     return slice(first, max(first + 1, min(last, motion.frames)))
-
-
-def check_out(out: Path) -> None:
-    """Refuse what cannot be written before anything is computed."""
-    if out.suffix.lower() != _SUFFIX:
-        raise InputError(f"{out}: expected a file that ends in {_SUFFIX}")
-    if out.is_dir() or not out.absolute().parent.is_dir():
-        raise InputError(f"{out}: expected a file in a folder that is there")
 
 
 def write(motion: Motion, out: Path, took: float) -> None:

@@ -1,5 +1,7 @@
 """generate and edit on the command line: a file or one line that says what is wrong."""
 
+import io
+import json
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.cli import main
+from motionrt.runtime.cli.generate import lines
 from motionrt.runtime.motion import Motion
 
 
@@ -32,14 +35,54 @@ def test_a_motion_is_made_and_a_part_of_it_made_anew(run: Any, tmp_path: Path) -
     assert (bow.joints[20:40] != walk.joints[20:40]).any((1, 2)).all()
 
 
+def test_a_stream_is_frames_that_the_recogniser_reads(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    status, out, _ = run("generate", "a person walks", "--stream", "--seconds", 1.2, "-o", tmp_path / "walk.bvh")
+    frames = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [frame["t"] for frame in frames] == [round(i / 20, 2) for i in range(24)]
+    assert {frame["layout"] for frame in frames} == {"smpl22"}
+    (tmp_path / "walk.jsonl").write_text(out)
+    walk = Motion.load(tmp_path / "walk.jsonl")
+    assert np.abs(Motion.load(tmp_path / "walk.bvh").joints - walk.joints).max() < 0.05
+    assert np.isfinite(walk.joints).all()
+
+
+def test_what_comes_in_while_it_streams_is_the_next_prompt(
+    run: Any, monkeypatch: pytest.MonkeyPatch, generated_texts: list[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\na person bows\n"))
+    status, out, err = run("generate", "a person walks", "--stream", "--seconds", 2)
+    assert status == 0 and len(out.splitlines()) == 40
+    assert "motionrt: text 0 is empty" in err and generated_texts[-1] == "a person bows"
+
+
+@pytest.fixture
+def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked for in every chunk of a stream."""
+    texts: list[str] = []
+
+    def noted(chunk: Motion) -> Any:
+        texts.append(chunk.meta["text"])
+        return lines(chunk)
+
+    monkeypatch.setattr("motionrt.runtime.cli.generate.lines", noted)
+    return texts
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["generate", "", "-o", "x.npz"], "text is '', expected a description"),
         (["generate", "a person walks", "--seconds", "nan", "-o", "x.npz"], "seconds is nan, expected a number"),
         (["generate", "a person walks", "--seconds", "1e9", "-o", "x.npz"], "seconds is 1000000000.0, expected"),
-        (["generate", "a person walks", "-o", "x.avi"], "x.avi: expected a file that ends in .npz"),
-        (["generate", "a person walks", "-o", "no/x.npz"], "expected a file in a folder that is there"),
+        (["generate", "a person walks"], "expected -o FILE for the motion, or --stream"),
+        (["generate", "x" * 10_000, "-o", "x.npz"], "10000 characters, at most 512 are allowed"),
+        (["generate", "a person walks", "--seconds", "-1", "-o", "x.npz"], "seconds is -1.0, expected"),
+        (["generate", "a person walks", "--seconds", "0", "--stream"], "seconds is 0.0, expected"),
+        (["generate", "a person walks", "-o", "x.avi"], "x.avi: cannot write .avi, expected .npz, .bvh"),
+        (["generate", "a person walks", "-o", "no/x.npz"], "no/x.npz: cannot be written: there is no folder no"),
         (["edit", "no.npz", "a person bows", "--regenerate", "1:2", "-o", "x.npz"], "no.npz"),
         (["edit", "in.npz", "a person bows", "--regenerate", "2", "-o", "x.npz"], "expected BEGIN:END in seconds"),
         (["edit", "in.npz", "a person bows", "--regenerate", "a:b", "-o", "x.npz"], "expected BEGIN:END in seconds"),

@@ -153,12 +153,16 @@ def test_nobody_does_something_to_someone_twice() -> None:
             assert len(re.findall(r"\b(someone|somebody)\b(?! (like|who|without|very|has))", text)) <= 1, text
 
 
-def test_a_side_in_the_content_is_in_every_caption() -> None:
+def test_no_caption_names_the_other_side_and_most_name_theirs() -> None:
+    """Of a hand that is raised or waved, some captions leave open which, as people do."""
     for content in filter(names_a_side, contents()):
         side, other = ("left", "right") if "left" in content else ("right", "left")
+        named = []
         for style in DATA["styles"]:
             for text in captions.captions("bandai22", {"content": content, "style": style}):
-                assert re.search(rf"\b{side}\b", text) and not re.search(rf"\b{other}\b", text), (content, text)
+                assert not re.search(rf"\b{other}\b", text), (content, text)
+                named.append(re.search(rf"\b{side}\b", text) is not None)
+        assert all(named) or ("hand" in content and sum(named) > 0.6 * len(named)), content
 
 
 def test_one_action_has_one_name_in_all_sets() -> None:

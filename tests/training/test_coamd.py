@@ -222,7 +222,7 @@ def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: Motions) ->
             return [replace(one, caption=name, x=np.zeros((frames[name], 66), np.float32)) for name in named]
 
     estimator = coamd.length_estimator(generator(), texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
-    said = estimator(torch.from_numpy(texts.pooled(list(frames)))).argmax(1)
+    said = estimator(torch.from_numpy(texts.pooled(list(frames))), torch.full((3,), one.quality)).argmax(1)
     assert said.tolist() == [5, 22, 49]
 
 

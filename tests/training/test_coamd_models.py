@@ -240,3 +240,5 @@ def test_a_quality_changes_what_is_told() -> None:
 
 def test_lengths_are_estimated_from_text() -> None:
     assert LengthEstimator(384)(torch.randn(3, 384)).shape == (3, 50)
+    estimator, text_BW = LengthEstimator(384, qualities=2).eval(), torch.randn(2, 384)
+    assert not torch.equal(*(estimator(text_BW, torch.tensor([q, q])) for q in (0, 1)))
