@@ -25,6 +25,7 @@ _HOMES = {
     "Motion": ".runtime.motion",
     "MotionError": ".runtime.errors",
     "Recognizer": ".runtime.recognizer",
+    "Retriever": ".runtime.retriever",
     "doctor": ".runtime.doctor",
 }
 
@@ -38,6 +39,7 @@ __all__ = [
     "Motion",
     "MotionError",
     "Recognizer",
+    "Retriever",
     "__version__",
     "doctor",
 ]
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from .runtime.generator import Generator
     from .runtime.motion import Motion
     from .runtime.recognizer import Decision, Recognizer
+    from .runtime.retriever import Retriever
 elif find_spec(".runtime._core", __name__) is None:
     raise ImportError(
         f"{__path__[0]} is motionrt's source, not compiled: run `pip install .` in it, start Python elsewhere"

@@ -12,7 +12,7 @@ import numpy as np
 from torch import nn
 
 from ..runtime.bundle import Bundle, write_bundle
-from ..runtime.manifest import SCHEMA, WEIGHTS, Fields, GenerationManifest, generation_tensors
+from ..runtime.manifest import IN_INT8, INT8, SCHEMA, WEIGHTS, Fields, GenerationManifest, generation_tensors
 from ..runtime.place import SMPL
 from ..runtime.quantised import INTEGERS, SCALE, rows8
 from ..runtime.safetensors import pack
@@ -20,6 +20,7 @@ from ..runtime.text import TextEncoder
 from ..training.coamd import QUALITIES
 from ..training.family import NETWORKS, Family
 from ..training.motions import RATE_HZ, load_motions
+from .eight_bits import in_8_bits
 from .family_graphs import family_graphs
 from .recognizer import last_metrics, read_json
 
@@ -51,15 +52,16 @@ def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "model": {name: asdict(getattr(family, name).config) for name in NETWORKS},
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
     }
+    weights = {"mean": family.normalisation.mean, "std": family.normalisation.std}
+    for name in (*NETWORKS, "lengths"):
+        weights |= stored(name, getattr(family, name), halves=name == "autoencoder")
     graphs = family_graphs(family)
+    graphs |= {f"{name}{INT8}.onnx": in_8_bits(graphs[f"{name}.onnx"], weights) for name in IN_INT8}
     tensors = generation_tensors(Fields(json.loads(json.dumps(manifest)), out.name))
     manifest["graphs"] = {
         name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
         for name, (inputs, outputs) in tensors.items()
     }
-    weights = {"mean": family.normalisation.mean, "std": family.normalisation.std}
-    for name in (*NETWORKS, "lengths"):
-        weights |= stored(name, getattr(family, name), halves=name == "autoencoder")
     files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": family_card(manifest).encode()}
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
 

@@ -14,7 +14,7 @@ import numpy as np
 from . import noise
 from .bundle import Bundle
 from .errors import BundleError
-from .manifest import GenerationManifest
+from .manifest import IN_INT8, INT8, GenerationManifest
 from .onnx_session import one_line, open_session
 from .sampling import STRIDE, Guidance, Sampling, steps_of
 from .solvers import SOLVERS, times_of
@@ -28,11 +28,13 @@ class Networks:
     Args:
         bundle: a verified bundle.
         threads: of one operator.
+        precision: of the sampler's products, "fp32" or "int8".
     """
 
-    def __init__(self, bundle: Bundle[GenerationManifest], threads: int) -> None:
+    def __init__(self, bundle: Bundle[GenerationManifest], threads: int, precision: str = "fp32") -> None:
         self.bundle = bundle
         self.threads = threads
+        self.precision = precision
         self._sessions: dict[str, object] = {}
 
     @cached_property
@@ -46,6 +48,8 @@ class Networks:
         Raises:
             BundleError: ONNX Runtime cannot load or run it.
         """
+        if self.precision == "int8" and graph in IN_INT8:
+            graph += INT8
         if graph not in self._sessions:
             self._sessions[graph] = open_session(self.bundle, graph, self.threads, _INTEGERS)
         about = self.bundle.manifest.graphs[graph]

@@ -23,11 +23,12 @@ from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
 from .text import TextEncoder
 
+PRECISIONS = ("fp32", "int8")
 LONGEST_S = 60.0  # of one generation
 OVERLAP = 5  # tokens of a window that the one before has made
 CHUNK = 5  # tokens of a chunk of a stream: a second
 FIRST, HORIZON = 2, 3  # chunks of its first window, and of those that follow
-_GUIDED = 3  # of the last autoregressive steps; to guide more of them costs time and quality
+GUIDED = 3  # of the last autoregressive steps; to guide more of them costs time and quality
 _PROMPTS = 64  # that are kept
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -43,6 +44,7 @@ class Generator:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
+        precision: of the sampler's products: "fp32", or "int8", which is faster; see the model card for its cost.
     Attributes:
         name: of its bundle. license: of its weights. layout, fps: of the motion that it makes.
         actions: what it has seen, with the number of clips by quality. qualities: that can be asked for.
@@ -51,7 +53,11 @@ class Generator:
         BundleError: the bundle was trained with another text encoder.
     """
 
-    def __init__(self, bundle: Bundle[GenerationManifest], text: TextEncoder, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle[GenerationManifest], text: TextEncoder, threads: int = 1, precision: str = "fp32"
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
         manifest = bundle.manifest
         if manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name}")
@@ -60,7 +66,7 @@ class Generator:
         self.layout, self.fps = manifest.layout, manifest.fps
         self.actions, self.qualities = manifest.actions, manifest.qualities
         self.settings = manifest.sampler
-        self._networks = Networks(bundle, threads)
+        self._networks = Networks(bundle, threads, precision)
         self._text = text
         self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._targets: dict[str, np.ndarray] = {}
@@ -68,16 +74,18 @@ class Generator:
         self._stream: weakref.ref[Stream] | None = None
 
     @classmethod
-    def load(cls, name: str | Path = "default", threads: int = 1) -> Generator:
+    def load(cls, name: str | Path = "default", threads: int = 1, precision: str = "fp32") -> Generator:
         """Load a generator.
 
         Args:
             name: a bundled model's name, or the path of a bundle.
             threads: CPU threads of an operation.
+            precision: "fp32" or "int8"; see `Generator`.
         Raises:
             BundleError: unknown name, or a bundle that is damaged or of another task.
+            InputError: no such precision.
         """
-        return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads)
+        return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads, precision)
 
     def generate(
         self,
@@ -218,7 +226,7 @@ class Generator:
         if cfg is not None:
             settings = replace(settings, cfg=check_number("cfg", cfg, 0, 100))
         step = check_number("guidance", guidance, 0, 1000)
-        return settings if step == 0 else replace(settings, guidance=Guidance(step=step, last=_GUIDED, norm="token"))
+        return settings if step == 0 else replace(settings, guidance=Guidance(step=step, last=GUIDED, norm="token"))
 
     def _count(self, text: str, seconds: float | None, seed: int, quality: str) -> int:
         """How many tokens a motion takes."""

@@ -12,6 +12,7 @@ from .sampling import MAX_TOKENS, Sampling
 SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+IN_INT8, INT8 = ("trunk", "times", "velocity"), ".int8"  # graphs that are there in 8 bits too, under such names
 TOKENIZER = "tokenizer.json"
 MAX_LABELS = 10_000
 MAX_TEXT = 10_000
@@ -298,7 +299,8 @@ def text_tensors(width: int) -> dict[str, tuple[dict[str, Shape], dict[str, Shap
 def generation_tensors(top: "Fields") -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
     """Inputs and outputs of the graphs of CoAMD's networks, by the sizes that the manifest's `model` gives.
 
-    B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames.
+    B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames. Those of the sampler are
+    there twice, in float32 and in 8 bits.
     """
     model = top.section("model")
     generator, recognizer = model.section("generator"), model.section("recognizer")
@@ -310,7 +312,7 @@ def generation_tensors(top: "Fields") -> dict[str, tuple[dict[str, Shape], dict[
     trunk, head = 6 * E * size(generator, "depth"), H * (3 * size(generator, "head_depth") + 2)
     F, V = size(recognizer, "feature"), len(recognizer.integers("parents"))
     B, L, Q, G, S, N, T = "B", "L", "Q", "G", "S", "N", "T"
-    return {
+    found: dict[str, tuple[dict[str, Shape], dict[str, Shape]]] = {
         "condition": ({"text": (B, W), "quality": (B,)}, {"told": (B, trunk), "lengths": (B, MAX_TOKENS + 1)}),
         "trunk": (
             {"tokens": (B, L, D), "counts": (B,), "told": (G, B, trunk), "places": (B, Q)},
@@ -327,6 +329,7 @@ def generation_tensors(top: "Fields") -> dict[str, tuple[dict[str, Shape], dict[
             {"gradient": (B, L, D), "reward": (B,)},
         ),
     }
+    return found | {name + INT8: found[name] for name in IN_INT8}
 
 
 def _numbers(shape: Shape) -> list[int]:

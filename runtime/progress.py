@@ -13,8 +13,9 @@ Item = TypeVar("Item")
 
 
 def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """The items, one by one, with a bar that goes when they are through."""
-    return track(items, what, console=Console(stderr=True), transient=True)
+    """The items, one by one, with a bar that goes when they are through; none where nobody sees it."""
+    console = Console(stderr=True)
+    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 class Bar:

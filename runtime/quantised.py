@@ -18,12 +18,20 @@ def rows8(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def widened(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """All weights as float32: `name.integers` times `name.scale` is `name`; float16 is widened."""
+    """All weights as float32: `name.integers` times `name.scale` is `name`; float16 is widened. Integers stay, too."""
     found = {}
     for name, array in weights.items():
         if name.endswith(INTEGERS):
             stem = name.removesuffix(INTEGERS)
             found[stem] = array.astype(np.float32) * weights[stem + SCALE]
-        elif not name.endswith(SCALE) or name.removesuffix(SCALE) + INTEGERS not in weights:
+            found[name] = array
+        else:
             found[name] = array.astype(np.float32)
     return found
+
+
+def wide(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Of `widened` weights those that a network has, without the integers and their scales."""
+    stems = {name.removesuffix(INTEGERS) for name in weights if name.endswith(INTEGERS)}
+    parts = {stem + part for stem in stems for part in (INTEGERS, SCALE)}
+    return {name: array for name, array in weights.items() if name not in parts}

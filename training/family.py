@@ -21,6 +21,7 @@ from ..runtime.bundle import Bundle
 from ..runtime.errors import BundleError, InputError
 from ..runtime.manifest import GenerationManifest
 from ..runtime.place import blended, canonical, extended, placed, rigid, settled, smooth_as
+from ..runtime.quantised import wide
 from ..runtime.sampling import MAX_TOKENS, STRIDE, Sampling
 from .coamd import QUALITIES, Normalisation, padded, read
 from .guidance import Reward, reward_of
@@ -93,7 +94,7 @@ class Family:
         bundle = Bundle.load(source, GenerationManifest)
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
-        weights = {name: torch.from_numpy(array) for name, array in bundle.weights.items()}
+        weights = {name: torch.from_numpy(array) for name, array in wide(bundle.weights).items()}
         networks: dict[str, Any] = {}
         try:
             for name, (kind, configuration) in CLASSES.items():

@@ -11,6 +11,7 @@ from rich.table import Table
 from .contenders import TITLES
 
 COLUMNS = {"p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "p999_ms": "p99.9", "max_ms": "max"}
+MOTION_COLUMNS = {"p50_ms": "p50", "p99_ms": "p99", "max_ms": "max", "times_unguided": "times"}
 FEW_COLUMNS = {"p50_ms": "p50", "p99_ms": "p99", "max_ms": "max", "times_recognizer_step": "times"}
 
 
@@ -41,6 +42,27 @@ def recognize_tables(report: dict[str, Any]) -> Iterator[Table | str]:
     )
     if "floor" in report:
         yield floor_line(report["floor"])
+    yield environment_line(report["environment"])
+
+
+def generate_tables(report: dict[str, Any]) -> Iterator[Table | str]:
+    """What `bench generate` measured, top down."""
+    count, compared = report["evaluations"], report["contenders"]
+    if report["parity_max_m"] is not None:
+        yield f"{report['model']}: joints are within {1e3 * report['parity_max_m']:.2g} mm of those made in torch"
+    for name, why in report["left_out"].items():
+        yield f"not measured: {name}: {why}"
+    yield (
+        f"{report['seconds']:g} s of motion in {report['clip_ms']:.0f} ms, {report['real_time_factor']:.0f} times real "
+        f"time: {count['steps']} autoregressive steps, {count['head_calls']} evaluations of the head, "
+        f"{count['head_rows']} rows of tokens"
+    )
+    table = latency_table("In turns, ms; how many times unguided", MOTION_COLUMNS)
+    for name, figures in compared.items():
+        add(table, name.replace("_", " "), figures, MOTION_COLUMNS)
+    add(table, "first second of a stream", {**report["first_chunk"], "times_unguided": float("nan")}, MOTION_COLUMNS)
+    yield table
+    yield ", ".join(f"{name} {100 * share:.0f} %" for name, share in report["shares"].items()) + " of the time"
     yield environment_line(report["environment"])
 
 

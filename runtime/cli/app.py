@@ -176,6 +176,23 @@ def edit(
 
 
 @app.command()
+def search(
+    query: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What somebody does, or a motion file: what is like it is found.")
+    ],
+    library: Annotated[Path, typer.Option(help="Folder of motion files; a hidden index file goes into it.")],
+    k: Annotated[int, typer.Option("-k", min=1, help="How many to show.")] = 5,
+    model: GeneratorName = "default",
+    threads: Threads = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Find the motions of a folder that fit a description."""
+    from .search import run_search
+
+    run_search(query, library, k, model, threads, as_json)
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, for example live.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings.")] = None,
@@ -237,6 +254,21 @@ def bench_recognize(
     from .develop import run_bench_recognize
 
     run_bench_recognize(model, quick, data, plot, out, as_json)
+
+
+@bench.command("generate")
+def bench_generate(
+    model: GeneratorName = "default",
+    quick: Annotated[bool, typer.Option("--quick", help="Under 40 seconds, not beside torch.")] = False,
+    threads: Threads = 1,
+    plot: Annotated[Path | None, typer.Option(help="Draw how the cost of a motion grows, .png or .svg.")] = None,
+    out: Out = None,
+    as_json: LastLine = False,
+) -> None:
+    """Measure how long a motion takes, once it has been found to be the one that the networks make in torch."""
+    from .develop import run_bench_generate
+
+    run_bench_generate(model, quick, threads, plot, out, as_json)
 
 
 @bench.command("soak")

@@ -77,6 +77,20 @@ def run_bench_recognize(
     _tell(report, show.recognize_tables(report), out, as_json)
 
 
+def run_bench_generate(
+    model: str, quick: bool, threads: int, plot: Path | None, out: Path | None, as_json: bool
+) -> None:
+    _check_out(out)
+    from ...bench.speed import generate, show
+    from ...bench.speed import plot as pictures
+
+    if plot is not None:
+        pictures.check_plot(plot)
+    effort = generate.quick() if quick else generate.full()
+    report = generate.bench_generate(model, effort, threads, plot)
+    _tell(report, show.generate_tables(report), out, as_json)
+
+
 def run_bench_soak(model: str, frames: int, out: Path | None, as_json: bool) -> None:
     _check_out(out)
     from ...bench.speed import show

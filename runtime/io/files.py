@@ -90,7 +90,7 @@ def write(motion: Motion, path: str | Path, *, overwrite: bool = True) -> None:
     check_target(path)
     writer, _ = WRITERS[path.suffix.lower()]
     try:
-        with _replacing(path, overwrite) as file:
+        with replacing(path, overwrite) as file:
             writer(motion, file)
     except FileExistsError:
         raise
@@ -115,7 +115,7 @@ def check_target(path: Path) -> None:
 
 
 @contextmanager
-def _replacing(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
+def replacing(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
     """A file beside `path` that takes its place when all went well, and is removed when not."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:

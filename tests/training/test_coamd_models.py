@@ -18,6 +18,7 @@ from motionrt.training.models.coamd import (  # noqa: E402
 )
 from motionrt.training.models.coamd.autoencoder import Conv, twice  # noqa: E402
 from motionrt.training.models.coamd.layers import positions  # noqa: E402
+from motionrt.training.models.coamd.recognizer import through  # noqa: E402
 from motionrt.training.models.coamd.streams import KIT21, KIT21_REFERENCE, SMPL22, bones, motion  # noqa: E402
 
 
@@ -171,13 +172,20 @@ def test_a_description_does_not_depend_on_longer_ones(recognizer: MotionRecogniz
 
 
 @torch.no_grad()
-def test_a_layer_is_pytorchs_encoder_layer() -> None:
+def test_towers_side_by_side_are_pytorchs_encoders() -> None:
     torch.manual_seed(0)
-    mine = MotionRecognizer(MotionRecognizerConfig(width=16, depth=1, heads=4, hidden=24, feature=16)).joint.layers[0]
-    theirs = nn.TransformerEncoderLayer(16, 4, 24, activation="gelu", batch_first=True).eval()
-    theirs.load_state_dict(mine.state_dict())
-    x, valid = torch.randn(2, 6, 16), torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
-    torch.testing.assert_close(mine.eval()(x, valid)[:, :4], theirs(x, src_key_padding_mask=~valid)[:, :4])
+    mine = MotionRecognizer(MotionRecognizerConfig(width=16, depth=2, heads=4, hidden=24, feature=16)).eval()
+    towers = [mine.joint, mine.bone]
+    x, valid = torch.randn(2, 2, 6, 16), torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
+    found, first = through(towers, x, valid), through(towers, x, valid, first=True)
+    assert first.shape == (2, 2, 1, 16)
+    for s, tower in enumerate(towers):
+        layer = nn.TransformerEncoderLayer(16, 4, 24, activation="gelu", batch_first=True)
+        theirs = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).eval()
+        theirs.layers.load_state_dict(tower.layers.state_dict())
+        wanted = theirs(x[s], src_key_padding_mask=~valid)
+        torch.testing.assert_close(found[s, :, :4], wanted[:, :4])
+        torch.testing.assert_close(first[s], wanted[:, :1])
 
 
 @torch.no_grad()
@@ -187,10 +195,8 @@ def test_clips_ids_are_read_at_the_end_of_the_text() -> None:
     tower = MotionRecognizer(config).text.eval()
     ids = torch.zeros(2, 77, dtype=torch.long)
     ids[0, 5], ids[1, 9] = 49407, 49407
-    hidden = []
-    tower.norm.register_forward_hook(lambda module, inputs, output: hidden.append(output))
-    found = tower(ids)
-    torch.testing.assert_close(found[1], tower.out(hidden[0][1, 9]))
+    read = through([tower], (tower.tokens(ids) + tower.places)[None], None)[0]
+    torch.testing.assert_close(tower(ids)[1], tower.out(tower.norm(read[1, 9])))
 
 
 def small(**changes: object) -> Generator:

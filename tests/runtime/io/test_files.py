@@ -61,7 +61,7 @@ def test_a_full_disk_is_one_line(tmp_path, short, ending, monkeypatch):
         with open("/dev/full", "w+b") as file:
             yield file
 
-    monkeypatch.setattr(files, "_replacing", full)
+    monkeypatch.setattr(files, "replacing", full)
     path = tmp_path / f"clip{ending}"
     with pytest.raises(InputError) as caught:
         short.save(path)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, linear, pad
+from torch.nn.functional import gelu, layer_norm, pad
 
 from .layers import attention, positions
 from .streams import SMPL22, Scales
@@ -50,24 +51,13 @@ class MotionFeatures(NamedTuple):
 
 
 class SelfAttention(nn.Module):
-    def __init__(self, width: int, heads: int, dropout: float):
+    def __init__(self, width: int):
         super().__init__()
-        self.heads, self.dropout = heads, dropout
         self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
         self.out_proj = nn.Linear(width, width)
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
-
-    def forward(self, x_BLE: Tensor, valid_BL: Tensor | None, of_BQE: Tensor) -> Tensor:
-        """What the positions in question, [B, Q, E], draw from all."""
-        (E, *_), (weight, bias) = self.out_proj.weight.shape, (self.in_proj_weight, self.in_proj_bias)
-        if of_BQE is x_BLE:
-            q, k, v = linear(x_BLE, weight, bias).chunk(3, 2)
-        else:
-            q = linear(of_BQE, weight[:E], bias[:E])
-            k, v = linear(x_BLE, weight[E:], bias[E:]).chunk(2, 2)
-        return self.out_proj(attention(q, k, v, self.heads, valid_BL, self.dropout if self.training else 0.0))
 
 
 class EncoderLayer(nn.Module):
@@ -76,50 +66,45 @@ class EncoderLayer(nn.Module):
     def __init__(self, config: MotionRecognizerConfig):
         super().__init__()
         width = config.width
-        self.self_attn = SelfAttention(width, config.heads, config.dropout)
+        self.heads = config.heads
+        self.self_attn = SelfAttention(width)
         self.linear1, self.linear2 = nn.Linear(width, config.hidden), nn.Linear(config.hidden, width)
         self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x_BLE: Tensor, valid_BL: Tensor | None, first: bool = False) -> Tensor:
-        """All positions or, [B, 1, E], the first alone."""
-        of_BQE = x_BLE[:, :1] if first else x_BLE
-        of_BQE = self.norm1(of_BQE + self.dropout(self.self_attn(x_BLE, valid_BL, of_BQE)))
-        return self.norm2(of_BQE + self.dropout(self.linear2(self.dropout(gelu(self.linear1(of_BQE))))))
 
-
-class MotionEncoder(nn.Module):
-    """One stream: a learned query before the frames, read off after the last layer."""
+class Tower(nn.Module):
+    """Layers over a learned query and what it is asked of."""
 
     def __init__(self, config: MotionRecognizerConfig):
         super().__init__()
-        width, self.patch = config.width, config.patch
-        self.query = nn.Parameter(torch.randn(1, width))
-        self.embed = nn.Linear(3 * len(config.parents) * config.patch, width)
+        width = config.width
         self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.depth))
         self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, config.feature)
+        self.dropout: nn.Module = nn.Identity()
+
+
+class MotionEncoder(Tower):
+    """One stream: a learned query before the frames, read off after the last layer."""
+
+    def __init__(self, config: MotionRecognizerConfig):
+        width = config.width
+        super().__init__(config)
+        self.query = nn.Parameter(torch.randn(1, width))
+        self.embed = nn.Linear(3 * len(config.parents) * config.patch, width)
         self.dropout = nn.Dropout(config.dropout)
         if config.timestep:
             self.time1, self.time2 = nn.Linear(256, width), nn.Linear(width, width)
 
-    def forward(self, x_BTC: Tensor, valid_BT: Tensor) -> Tensor:
-        x_BLE = self.embed(x_BTC.unflatten(1, (-1, self.patch)).flatten(2))
-        x_BLE = torch.cat([self.query.expand(x_BLE.shape[0], 1, -1), x_BLE], 1)
-        x_BLE = self.dropout(x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device))
-        valid_BL = pad(valid_BT[:, :: self.patch], (1, 0), value=True)
-        for k, layer in enumerate(self.layers):
-            x_BLE = layer(x_BLE, valid_BL, first=k == len(self.layers) - 1)
-        return self.out(self.norm(x_BLE[:, 0]))
 
-
-class TextTower(nn.Module):
+class TextTower(Tower):
     """Descriptions as points of the common space.
 
     Of CLIP's token ids, every position is attended to, padding too, as the published weights expect.
     """
 
     def __init__(self, config: MotionRecognizerConfig):
-        super().__init__()
+        super().__init__(config)
         width, self.words = config.width, config.words
         if config.words == "clip":
             self.tokens = nn.Embedding(CLIP_VOCABULARY, width).requires_grad_(False)
@@ -127,24 +112,75 @@ class TextTower(nn.Module):
         else:
             self.query = nn.Parameter(torch.randn(1, width))
             self.embed = nn.Linear(config.text, width)
-        self.layers = nn.ModuleList(EncoderLayer(config) for _ in range(config.depth))
-        self.norm, self.out = nn.LayerNorm(width), nn.Linear(width, config.feature)
 
     def forward(self, words: Tensor, valid_BL: Tensor | None = None) -> Tensor:
         """Ids [B, 77], or features [B, L, W] and which of them are words -> [B, feature]."""
-        if self.words == "clip":
-            x_BLE, at = self.tokens(words) + self.places, words.argmax(1)  # the end of the text has the largest id
-            valid_BL = None
-        else:
+        if self.words != "clip":
             assert valid_BL is not None
-            x_BLE = self.embed(words)
-            x_BLE = torch.cat([self.query.expand(x_BLE.shape[0], 1, -1), x_BLE], 1)
-            x_BLE = x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device)
-            valid_BL, at = pad(valid_BL, (1, 0), value=True), x_BLE.new_zeros(x_BLE.shape[0], dtype=torch.long)
-        for layer in self.layers:
-            x_BLE = layer(x_BLE, valid_BL)
-        x_BE = self.norm(x_BLE)[torch.arange(at.shape[0], device=at.device), at]
-        return self.out(x_BE)
+            return read_off([self], words[None], valid_BL)[0]
+        x_BLE, at = self.tokens(words) + self.places, words.argmax(1)  # the end of the text has the largest id
+        x_BLE = through([self], x_BLE[None], None)[0]
+        return self.out(self.norm(x_BLE[torch.arange(len(at), device=at.device), at]))
+
+
+# Towers of one shape, S of them, are computed side by side: [S, B, L, E].
+
+
+def each(kind: str, modules: Iterable[nn.Module]) -> Tensor:
+    """A parameter of several modules: [S, ...]."""
+    return torch.stack([module.get_parameter(kind) for module in modules])
+
+
+def project(x_SBLE: Tensor, weight_SFE: Tensor, bias_SF: Tensor) -> Tensor:
+    """[S, B, L, F], by a matrix of its own for each."""
+    x_SNE = x_SBLE.flatten(1, 2)
+    return torch.baddbmm(bias_SF[:, None], x_SNE, weight_SFE.mT).unflatten(1, x_SBLE.shape[1:3])
+
+
+def linear(x_SBLE: Tensor, modules: Sequence[nn.Module]) -> Tensor:
+    return project(x_SBLE, each("weight", modules), each("bias", modules))
+
+
+def normalised(x_SBLE: Tensor, norms: Sequence[nn.Module]) -> Tensor:
+    weight, bias = (each(kind, norms)[:, None, None] for kind in ("weight", "bias"))
+    return layer_norm(x_SBLE, x_SBLE.shape[-1:]) * weight + bias
+
+
+def attended(x_SBLE: Tensor, valid_BL: Tensor | None, of_SBQE: Tensor, layers: Sequence[EncoderLayer]) -> Tensor:
+    """What the positions in question draw from all."""
+    S, B, _, E = x_SBLE.shape
+    weight, bias = (each(f"in_proj_{kind}", [layer.self_attn for layer in layers]) for kind in ("weight", "bias"))
+    q = project(of_SBQE, weight[:, :E], bias[:, :E])
+    k, v = project(x_SBLE, weight[:, E:], bias[:, E:]).chunk(2, 3)
+    dropout = layers[0].dropout.p if layers[0].training else 0.0
+    valid = None if valid_BL is None else valid_BL.repeat(S, 1)
+    q, k, v = (part.flatten(0, 1) for part in (q, k, v))
+    found = attention(q, k, v, layers[0].heads, valid, dropout).unflatten(0, (S, B))
+    return linear(found, [layer.self_attn.out_proj for layer in layers])
+
+
+def through(towers: Sequence[Tower], x_SBLE: Tensor, valid_BL: Tensor | None, first: bool = False) -> Tensor:
+    """All positions after the last layer or, [S, B, 1, E], the first alone."""
+    for k in range(len(towers[0].layers)):
+        layers: Any = [tower.layers[k] for tower in towers]
+        dropout = layers[0].dropout
+        of = x_SBLE[:, :, :1] if first and k == len(towers[0].layers) - 1 else x_SBLE
+        of = normalised(of + dropout(attended(x_SBLE, valid_BL, of, layers)), [layer.norm1 for layer in layers])
+        hidden = dropout(gelu(linear(of, [layer.linear1 for layer in layers])))
+        again = dropout(linear(hidden, [layer.linear2 for layer in layers]))
+        x_SBLE = normalised(of + again, [layer.norm2 for layer in layers])
+    return x_SBLE
+
+
+def read_off(towers: Sequence[MotionEncoder | TextTower], x_SBLC: Tensor, valid_BL: Tensor) -> Tensor:
+    """What the queries of towers draw from what they are asked of, [S, B, feature]."""
+    x_SBLE = linear(x_SBLC, [tower.embed for tower in towers])
+    S, B, L, E = x_SBLE.shape
+    query = each("query", towers)[:, None].expand(S, B, 1, E)
+    x_SBLE = towers[0].dropout(torch.cat([query, x_SBLE], 2) + positions(L + 1, E, x_SBLE.device))
+    x_SBLE = through(towers, x_SBLE, pad(valid_BL, (1, 0), value=True), first=True)
+    x_SBLE = normalised(x_SBLE, [tower.norm for tower in towers])
+    return linear(x_SBLE, [tower.out for tower in towers])[:, :, 0]
 
 
 class MotionRecognizer(nn.Module):
@@ -169,8 +205,9 @@ class MotionRecognizer(nn.Module):
         valid_BT = torch.arange(x_BTC.shape[1], device=x_BTC.device) < lengths_B[:, None]
         inside_BT1 = valid_BT[:, :, None]
         views = self.scales.views(x_BTC * inside_BT1, self.config.parents)
-        encoders = self.joint, self.bone, self.motion
-        joint, bone, moved = (encode(view * inside_BT1, valid_BT) for encode, view in zip(encoders, views, strict=True))
+        patch = self.config.patch
+        x_SBLC = torch.stack(views).mul(inside_BT1).unflatten(2, (-1, patch)).flatten(3)
+        joint, bone, moved = read_off((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])
         fused = self.fusion(self.fusion_norm(torch.cat([joint, bone, moved], 1)))
         return MotionFeatures(fused, joint, bone, moved)
 

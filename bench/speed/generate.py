@@ -1,0 +1,261 @@
+"""`motionrt bench generate`: what a motion costs, beside what it costs in plain PyTorch.
+
+Parity comes first; where it fails, nothing is measured. Contenders take turns, so that ratios are those of one machine
+in one state.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...runtime import noise
+from ...runtime.errors import MotionError
+from ...runtime.generator import GUIDED, Generator
+from ...runtime.progress import Bar
+from ...runtime.sampling import MAX_TOKENS, STRIDE, Guidance, Sampling, steps_of
+from .environment import environment, one_core
+from .timing import Call, in_turns, percentiles, timed
+
+TEXT = "a person walks forward and waves with the right hand"
+OTHERS = ("a person bows", "someone runs and turns left")  # of the parity check
+SECONDS = STRIDE * MAX_TOKENS / 20
+PARITY_M = 1e-3
+STEP = 1.0  # along the gradient
+EVALUATIONS = (1, 2, 4, 8, 16)
+LENGTHS = (1.0, 2.0, 4.0, 6.0, 8.0, SECONDS)
+BATCHES = (1, 2, 4, 8, 16)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Effort:
+    """How much is measured.
+
+    Attributes:
+        rounds, round_s: turns of every contender, and how long one is, seconds.
+        chunks: first chunks of streams. slow: whether what needs torch takes part.
+    """
+
+    rounds: int
+    round_s: float
+    chunks: int
+    slow: bool
+
+
+def full() -> Effort:
+    return Effort(rounds=10, round_s=1.0, chunks=50, slow=True)
+
+
+def quick() -> Effort:
+    return Effort(rounds=3, round_s=0.5, chunks=20, slow=False)
+
+
+def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | None = None) -> dict[str, Any]:
+    """Measure a generator.
+
+    Args:
+        model: name or path of a bundle.
+        threads: of ONNX Runtime and of torch; with one, everything stays on one core.
+        plot: picture to draw of how the cost grows, .png or .svg; None: that is not measured.
+    Returns:
+        A JSON object; latencies in ms.
+    Raises:
+        MotionError: the runtime does not make the motion that the networks make in torch.
+    """
+    generator = Generator.load(model, threads)
+    family = _family(model, threads) if find_spec("torch") else None
+    with Bar() as bar:
+        bar.stage("parity")
+        compared = None if family is None else parity(generator, family)
+        with one_core() if threads == 1 else nullcontext() as core:
+            measured = measure(generator, family if effort.slow else None, effort, bar)
+            grown = None if plot is None else growth(generator, bar)
+    report = {
+        "benchmark": "generate",
+        "model": generator.name,
+        "text": TEXT,
+        "seconds": SECONDS,
+        "clip_ms": measured["contenders"]["unguided"]["p50_ms"],
+        "first_chunk_ms": measured["first_chunk"]["p50_ms"],
+        "real_time_factor": 1e3 * SECONDS / measured["contenders"]["unguided"]["p50_ms"],
+        "evaluations": evaluations(generator.settings),
+        "parity_max_m": compared,
+        "left_out": {} if family is not None else {"parity": "torch is not installed"},
+        **measured,
+        "environment": {**environment(generator.bundle), "threads": threads, "pinned_to_core": core},
+    }
+    if plot is not None and grown is not None:
+        from .plot import draw_generation
+
+        draw_generation(grown, plot)
+        report["growth"] = grown
+    return report
+
+
+def parity(generator: Generator, family: Any) -> float:
+    """The largest distance of a coordinate from torch's, metres, over texts and lengths, with guidance and without.
+
+    Raises:
+        MotionError: it is more than `PARITY_M`.
+    """
+    largest = 0.0
+    for seed, (text, tokens) in enumerate(zip((TEXT, *OTHERS), (MAX_TOKENS, 21, 10), strict=True)):
+        for settings in contenders(generator.settings).values():
+            with using(generator, settings):
+                found = generator.generate(text, STRIDE * tokens / generator.fps, seed=seed)
+            (wanted,) = family.generate([text], [STRIDE * tokens], settings, seed=seed)
+            largest = max(largest, float(np.abs(found.joints - wanted).max()))
+    if largest > PARITY_M:
+        raise MotionError(f"parity: joints differ by {largest:.2g} m from torch's, at most {PARITY_M:g} are allowed")
+    return largest
+
+
+def contenders(settings: Sampling) -> dict[str, Sampling]:
+    """Settings that are compared: guided not at all, at the steps that ship, at all; and nothing eliminated."""
+    whole = replace(settings, eliminate=False)
+    shipped, every = (Guidance(step=STEP, last=last, norm="token") for last in (GUIDED, None))
+    return {
+        "unguided": settings,
+        "guided": replace(settings, guidance=shipped),
+        "guided_every_step": replace(settings, guidance=every),
+        "unguided_without_elimination": whole,
+        "guided_without_elimination": replace(whole, guidance=every),
+    }
+
+
+def measure(generator: Generator, family: Any, effort: Effort, bar: Bar) -> dict[str, Any]:
+    """All that is timed in one configuration; with `family`, in torch too."""
+    calls: dict[str, Call] = {}
+    for name, settings in contenders(generator.settings).items():
+        calls[name] = _ours(generator, settings)
+    if family is not None:
+        whole = contenders(generator.settings)["unguided_without_elimination"]
+        calls["torch"] = lambda i: family.generate([TEXT], [STRIDE * MAX_TOKENS], whole, seed=i)
+        calls["torch_eliminated"] = lambda i: family.generate([TEXT], [STRIDE * MAX_TOKENS], seed=i)
+    bar.stage("contenders", effort.rounds * len(calls))
+    turns = in_turns(calls, effort.rounds, effort.round_s, bar.advance)
+    compared = {name: percentiles(latencies) for name, latencies in turns.items()}
+    for found in compared.values():
+        found["times_unguided"] = found["p50_ms"] / compared["unguided"]["p50_ms"]
+    guided = compared["guided_without_elimination"]["p50_ms"] / compared["unguided_without_elimination"]["p50_ms"]
+
+    bar.stage("first chunks", effort.chunks)
+    first = [_first_chunk(generator, i, bar) for i in range(effort.chunks)]
+    with stages(generator) as spent:
+        whole_ms = float(timed(calls["unguided"], 5).sum())
+    shares = {name: float(ms) / whole_ms for name, ms in spent.items()}
+    return {
+        "contenders": compared,
+        "guided_over_unguided_without_elimination": guided,
+        "first_chunk": percentiles(first),
+        "shares": {**shares, "numpy": 1 - sum(shares.values())},
+    }
+
+
+def evaluations(settings: Sampling, tokens: int = MAX_TOKENS) -> dict[str, int]:
+    """What a motion of so many tokens takes: steps in which something is decided, calls and rows of the head."""
+    steps = list(steps_of(np.ones((1, tokens), bool), [noise.order(0, 0, tokens)], settings))
+    both = 1 if settings.cfg in (0, 1) else 2
+    calls = [(evaluations, int(rows.sum())) for step in steps for rows, evaluations in step.parts]
+    return {
+        "steps": len(steps),
+        "head_calls": sum(count for count, _ in calls),
+        "cfg": both,
+        "head_rows": sum(both * count * rows for count, rows in calls),
+    }
+
+
+def growth(generator: Generator, bar: Bar) -> dict[str, Any]:
+    """Medians in ms over the length of a motion, the head's evaluations, and motions made together."""
+    settings = generator.settings
+    bar.stage("growth", len(LENGTHS) + len(EVALUATIONS) + len(BATCHES))
+
+    def median(call: Call) -> float:
+        timed(call, 1)
+        bar.advance()
+        return float(np.median(timed(call, 7)))
+
+    lengths = []
+    for seconds in LENGTHS:
+        both = {name: _ours(generator, contenders(settings)[name], seconds) for name in ("unguided", "guided")}
+        lengths.append({"seconds": seconds, **{f"{name}_ms": median(call) for name, call in both.items()}})
+    steps = [
+        {"evaluations": count, "ms": median(_ours(generator, replace(settings, evaluations=count)))}
+        for count in EVALUATIONS
+    ]
+    told = generator._both(TEXT, generator.qualities[0], settings)
+    batches = []
+    for size in BATCHES:
+
+        def together(i: int, size: int = size) -> object:
+            counts = [MAX_TOKENS] * size
+            tokens = generator._networks.sample(np.repeat(told, size, 1), counts, settings, seed=i)
+            return generator._networks.decode(tokens, counts)
+
+        batches.append({"motions": size, "ms": median(together)})
+    return {"model": generator.name, "lengths": lengths, "evaluations": steps, "batches": batches}
+
+
+@contextmanager
+def using(generator: Generator, settings: Sampling) -> Iterator[None]:
+    """Settings in the place of the generator's own."""
+    own, generator.settings = generator.settings, settings
+    try:
+        yield
+    finally:
+        generator.settings = own
+
+
+@contextmanager
+def stages(generator: Generator) -> Iterator[dict[str, float]]:
+    """Milliseconds that are spent in each graph."""
+    networks, spent = generator._networks, defaultdict[str, float](float)
+    run = networks.run
+
+    def timed_run(graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
+        started = time.perf_counter()
+        found = run(graph, *inputs)
+        spent[graph] += 1e3 * (time.perf_counter() - started)
+        return found
+
+    networks.run = timed_run  # type: ignore[method-assign]
+    try:
+        yield spent
+    finally:
+        del networks.run
+
+
+def _ours(generator: Generator, settings: Sampling, seconds: float = SECONDS) -> Call:
+    def call(i: int) -> object:
+        with using(generator, settings):
+            return generator.generate(TEXT, seconds, seed=i)
+
+    return call
+
+
+def _first_chunk(generator: Generator, i: int, bar: Bar) -> float:
+    """Milliseconds from asking to the first second of motion."""
+    started = time.perf_counter()
+    with generator.stream(TEXT, seed=i) as chunks:
+        next(chunks)
+        took = 1e3 * (time.perf_counter() - started)
+    bar.advance()
+    return took
+
+
+def _family(model: str, threads: int) -> Any:
+    import torch
+
+    from ...runtime.text import TextEncoder
+    from ...training.family import Family
+
+    torch.set_num_threads(threads)
+    return Family.load(model, TextEncoder.load("text")).to(torch.device("cpu"))

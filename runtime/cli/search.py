@@ -1,0 +1,91 @@
+"""search: the files of a folder whose motion fits a text, or is like that of a file."""
+
+import json
+import sys
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import typer
+
+from ... import __version__
+from ..errors import InputError
+from ..io import read
+from ..io.files import READERS
+from ..library import Library
+from ..progress import progress
+from ..retriever import Retriever
+
+INDEX = ".motionrt-search.safetensors"
+
+
+def run_search(query: str, folder: Path, k: int, model: str, threads: int, as_json: bool) -> None:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: not a folder, expected one of motion files")
+    retriever = Retriever.load(model, threads)
+    if retriever.bundle.manifest.non_commercial:
+        print(f"model {retriever.name!r} is not for commercial use: {retriever.license}", file=sys.stderr)
+    asked = retriever.feature(read(query) if is_motion(Path(query)) else query)
+    skipped = fill(retriever, folder)
+    for file, reason in skipped.items():
+        print(f"motionrt: {folder / file}: {reason}; left out", file=sys.stderr)
+    if not len(retriever):
+        raise InputError(f"{folder}: no motion to search, expected files that end in {', '.join(READERS)}")
+    hits = [
+        {"rank": rank, "score": hit.score, "file": hit.meta["file"], "text": hit.text, "seconds": hit.meta["seconds"]}
+        for rank, hit in enumerate(retriever.library.nearest(asked, k), 1)
+    ]
+    if as_json:
+        report = {"query": query, "model": retriever.name, "motions": len(retriever), "hits": hits, "left_out": skipped}
+        typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
+        return
+    width = max(len(hit["file"]) for hit in hits)
+    for hit in hits:
+        row = f"{hit['rank']:3}  {hit['score']:6.3f}  {hit['file']:{width}}  {hit['seconds']:6.1f} s  {hit['text']}"
+        typer.echo(row.rstrip())
+
+
+def fill(retriever: Retriever, folder: Path) -> dict[str, str]:
+    """Put a folder's motions into the retriever, those that have not changed from the index file there.
+
+    Returns:
+        Names of files that cannot be used, and why.
+    """
+    try:
+        paths = [path for path in sorted(folder.iterdir()) if is_motion(path)]
+        stamps = {path.name: stamp(path) for path in paths}
+    except OSError as error:
+        raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
+    library, index = retriever.library, folder / INDEX
+    try:
+        old = Library.read(index, library.width, library.model)
+    except InputError:  # there is none yet, or it is of no use
+        old = Library(library.width, library.model)
+    same = [i for i, meta in enumerate(old.metas) if stamps.get(meta["file"]) == meta["stamp"]]
+    library.add(old.features[same], [old.texts[i] for i in same], [old.metas[i] for i in same])
+    skipped = {file: note for file, note in old.notes.items() if stamps.get(file) == note["stamp"]}
+    known = skipped.keys() | {meta["file"] for meta in library.metas}
+    fresh = [path for path in paths if path.name not in known]
+    for path in progress(fresh, "reading motions"):
+        about = {"file": path.name, "stamp": stamps[path.name]}
+        try:
+            motion = read(path)
+            text = str(motion.meta.get("text", motion.meta.get("label", "")))
+            retriever.add(replace(motion, meta={**about, "seconds": motion.seconds}), " ".join(text.split()))
+        except InputError as error:
+            skipped[path.name] = {**about, "reason": str(error).removeprefix(f"{path}: ")}
+    if fresh or (len(old), len(old.notes)) != (len(library), len(skipped)):
+        library.notes = skipped
+        with suppress(InputError):  # a folder that cannot be written is read anew each time
+            library.save(index)
+    return {file: note["reason"] for file, note in sorted(skipped.items())}
+
+
+def is_motion(path: Path) -> bool:
+    return path.suffix.lower() in READERS and not path.name.startswith(".")
+
+
+def stamp(path: Path) -> str:
+    """Another one where the content may be another, or this program."""
+    status = path.stat()
+    return f"{__version__} {status.st_size} {status.st_mtime_ns}"
