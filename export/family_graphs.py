@@ -6,6 +6,7 @@ times, N noisy tokens, T = 4L frames, W text features, F width of the recogniser
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -83,8 +84,8 @@ class Networks(nn.Module):
         return (joints_BTV3.flatten(2) - self.mean) / self.std
 
 
-def family_graphs(family: Family) -> dict[str, bytes]:
-    """File name -> ONNX graph."""
+def family_graphs(family: Family, names: Collection[str] = tuple(OUTPUTS)) -> dict[str, bytes]:
+    """File name -> ONNX graph; of those named, or all."""
     networks = Networks(family).eval().requires_grad_(False)
     generator, recognizer = family.generator.config, family.recognizer.config
     B, L, G, Q, S, N, T = Dim("B"), Dim("L"), Dim("G"), Dim("Q"), Dim("S"), Dim("N"), STRIDE * Dim("L")
@@ -110,15 +111,13 @@ def family_graphs(family: Family) -> dict[str, bytes]:
         "guide": ({"tokens": tokens, "counts": counts, "target": target}, ({0: B, 1: L}, {0: B}, {0: B})),
     }
     weights = dict(networks.state_dict())
-    guide = with_gradient(networks, networks.reward, tuple(inputs["guide"][0].values()))
-    return {
-        f"{name}.onnx": to_onnx(
-            guide if name == "guide" else networks,
-            guide.forward if name == "guide" else getattr(networks, name),
-            given,
-            OUTPUTS[name],
-            dynamic,
-            weights,
-        )
-        for name, (given, dynamic) in inputs.items()
-    }
+    found = {}
+    for name in names:
+        given, dynamic = inputs[name]
+        network: nn.Module = networks
+        method = getattr(networks, "reward" if name == "guide" else name)
+        if name == "guide":
+            network = with_gradient(networks, method, tuple(given.values()))
+            method = network.forward
+        found[f"{name}.onnx"] = to_onnx(network, method, given, OUTPUTS[name], dynamic, weights)
+    return found

@@ -33,6 +33,7 @@ Seed = Annotated[int, typer.Option(help="Another seed, another motion.")]
 Cfg = Annotated[float | None, typer.Option(help="Weight of the description; else the model's own.")]
 Guidance = Annotated[float, typer.Option(help="Step along the recogniser's gradient; 0: none.")]
 Quality = Annotated[str, typer.Option(help="Of capture: mocap or kinect.")]
+Products = Annotated[str, typer.Option("--precision", help="Of the sampler's products: fp32 or int8, the faster.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 bench = typer.Typer(help="Measure speed and memory.", context_settings={"help_option_names": ["-h", "--help"]})
@@ -147,11 +148,14 @@ def generate(
     guidance: Guidance = 0.0,
     quality: Quality = "mocap",
     threads: Threads = 1,
+    precision: Products = "fp32",
 ) -> None:
     """Make a motion from a description."""
     from .generate import Options, run_generate
 
-    options = Options(model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads)
+    options = Options(
+        model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads, precision=precision
+    )
     run_generate(text, seconds, out, stream, options)
 
 
@@ -167,11 +171,14 @@ def edit(
     guidance: Guidance = 0.0,
     quality: Quality = "mocap",
     threads: Threads = 1,
+    precision: Products = "fp32",
 ) -> None:
     """Make a part of a motion anew; the rest stays as it is."""
     from .generate import Options, run_edit
 
-    options = Options(model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads)
+    options = Options(
+        model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads, precision=precision
+    )
     run_edit(path, text, regenerate, out, options)
 
 

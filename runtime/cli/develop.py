@@ -21,7 +21,12 @@ def run_train(recipe: str, overrides: Sequence[str]) -> None:
 
 
 def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precision: str, as_json: bool) -> None:
+    from ...bench import generated
     from ...training.benchmarks import BENCHMARKS, check
+
+    if benchmark in generated.BENCHMARKS:
+        _print(generated.evaluate(benchmark, model), as_json)
+        return
 
     if benchmark in BENCHMARKS:
         check(benchmark, data)

@@ -29,9 +29,10 @@ class Options:
     guidance: float
     quality: str
     threads: int
+    precision: str
 
     def load(self) -> Generator:
-        generator = Generator.load(self.model, self.threads)
+        generator = Generator.load(self.model, self.threads, self.precision)
         if generator.bundle.manifest.non_commercial:
             print(f"model {generator.name!r} is not for commercial use: {generator.license}", file=sys.stderr)
         return generator
