@@ -1,4 +1,5 @@
-# make demo: real recordings through the bundled recogniser. make test: everything that is checked before a change lands.
+# make demo: real recordings through the bundled recogniser, and a motion that is made and recognised. make test:
+# everything that is checked before a change lands.
 PYTHON ?= python3
 VENV = .venv
 DATA ?= ../shared/data
@@ -12,6 +13,12 @@ SOURCES = $(shell find __init__.py runtime kernels training export bench cmake C
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
+	mkdir -p build/demo
+	$(make_motion).bvh
+	$(make_motion).gif
+	$(VENV)/bin/motionrt recognize build/demo/bow.bvh
+
+make_motion = $(VENV)/bin/motionrt generate "a person walks forward and bows" --seconds 6 -o build/demo/bow
 
 test: $(VENV)/dev lint ctest
 	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini tests; status=$$?; wait $$! && exit $$status
@@ -43,7 +50,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/base: $(VENV)/bin/python $(SOURCES)
-	$(PIP) install -c constraints.txt .
+	$(PIP) install -c constraints.txt '.[files]'
 	touch $@
 
 $(VENV)/dev: $(VENV)/bin/python $(SOURCES)
@@ -70,9 +77,15 @@ results: $(VENV)/dev
 	$(call result,continuous.json,eval continuous --data $(DATA))
 	$(call result,recognize.json,bench recognize --data $(DATA) --plot docs/latency.png)
 	$(call result,soak.json,bench soak)
+	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
+	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.xl -o ../bench/results/xl.json
 	$(call result,generation.json,eval generation --model default --data $(DATA))
 	$(call result,retrieval.json,eval retrieval --model default --data $(DATA))
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
+	$(call result,recognised.json,eval recognised --model default)
+	$(call result,streaming.json,eval streaming --model default)
+	cd $(VENV) && bin/python -m motionrt.bench.coamd precision default $(abspath $(DATA)) -o ../bench/results/precision.json
 	cd $(VENV) && bin/python -m motionrt.bench.coamd guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
 	cd $(VENV) && bin/python -m motionrt.bench.coamd strip default $(abspath $(DATA)) -o ../docs/generated.png
 	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results

@@ -1,6 +1,7 @@
 """How good CoAMD's networks are: the named benchmarks on the runs that trained them, the gain of guidance, pictures.
 
     python -m motionrt.bench.coamd guidance MODEL DATA -o guidance.json --plot guidance.png
+    python -m motionrt.bench.coamd precision MODEL DATA -o precision.json
     python -m motionrt.bench.coamd strip MODEL DATA -o generated.png
 
 MODEL is a generation bundle, or a folder of the finished runs coamd-ae, coamd-mar, coamd-generator and, unless the
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ..runtime.generator import Generator
+from ..runtime.progress import progress
 from ..runtime.sampling import Guidance, Sampling
 from ..runtime.skeleton import Layout
 from ..runtime.text import TextEncoder
@@ -104,10 +107,8 @@ def model_of(family: Family, settings: Sampling | None = None) -> Model:
 def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
     """What guidance changes on the test split and the pairs kept out, over step sizes and schedules."""
     text = TextEncoder.load("text")
-    family, evaluator = Family.load(model, text), evaluator_of(model, text)
-    clips = [clip for clip in load_motions(data) if clip.split in ("test", "pairs") and clip.quality == "mocap"]
-    real = [example for clip in clips for example in benchmarks.windowed(clip)]
-    measuring = benchmarks.fitting(real, Measuring(generations=generations))
+    family = Family.load(model, text)
+    evaluator, real, measuring = judged(model, data, text, generations)
     unguided = model_of(family).generate
     assert unguided is not None
     made: dict[int, Sequence[np.ndarray]] = {}
@@ -126,6 +127,36 @@ def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
             found = protocols.guidance(evaluator, real, before, after, measuring)
             rows.append({"step": step, "last": last, **{k: found[k] for k in ("before", "after", "difference")}})
     return {"benchmark": "guidance", "protocol": found["protocol"], "counts": found["counts"], "rows": rows}
+
+
+def precision(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
+    """What products in 8 bits change, in the runtime, on the clips that `guidance` takes."""
+    text = TextEncoder.load("text")
+    evaluator, real, measuring = judged(model, data, text, generations)
+
+    def by(precision: str) -> Callable[[Sequence[str], Sequence[int], int], list[np.ndarray]]:
+        generator = Generator.load(model, precision=precision)
+
+        def generate(texts: Sequence[str], lengths: Sequence[int], seed: int) -> list[np.ndarray]:
+            made = zip(texts, lengths, strict=True)
+            return [
+                generator.generate(text, frames / generator.fps, seed=1_000_000 * seed + i).joints
+                for i, (text, frames) in enumerate(progress(list(made), f"made in {precision}"))
+            ]
+
+        return generate
+
+    found = protocols.guidance(evaluator, real, by("fp32"), by("int8"), measuring)
+    return {"benchmark": "precision", **found}
+
+
+def judged(
+    model: str, data: Path, text: TextEncoder, generations: int
+) -> tuple[TrainedEvaluator, list[Any], Measuring]:
+    """Who scores, the motion capture of the test split and of the pairs kept out, and how much is measured."""
+    clips = [clip for clip in load_motions(data) if clip.split in ("test", "pairs") and clip.quality == "mocap"]
+    real = [example for clip in clips for example in benchmarks.windowed(clip)]
+    return evaluator_of(model, text), real, benchmarks.fitting(real, Measuring(generations=generations))
 
 
 def draw_guidance(report: dict[str, Any], path: Path) -> None:
@@ -188,7 +219,7 @@ def draw_strip(axes: Any, joints: np.ndarray, poses: int = 8) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("guidance", "strip"))
+    parser.add_argument("what", choices=("guidance", "precision", "strip"))
     parser.add_argument("model")
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
@@ -197,7 +228,7 @@ def main() -> None:
     if args.what == "strip":
         strip(args.model, args.data, args.out)
         return
-    report = guidance(args.model, args.data)
+    report = (guidance if args.what == "guidance" else precision)(args.model, args.data)
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
         draw_guidance(report, args.plot)

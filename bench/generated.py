@@ -1,8 +1,8 @@
 """What `live` makes of motion that a generator makes: `motionrt eval {recognised,streaming} --model default`.
 
 Of `recognised`, clips, asked for in the quality of capture in which the generator saw most of the action; of
-`streaming`, streams of motion capture whose prompt changes on the way, and how smooth they are where one window ends and
-the next begins. The prompts, `prompts.json`, were written before any of them was tried. Needs no torch.
+`streaming`, streams of motion capture whose prompt changes on the way, and how smooth they are from one window to the
+next. The prompts, `prompts.json`, were written before any of them was tried. Needs no torch.
 """
 
 from __future__ import annotations
@@ -94,8 +94,8 @@ def streaming(generator: Generator, recognizer: Recognizer, prompts: dict[str, l
         inside.append(np.delete(jump, [*(ends - 2), *(ends - 1), *ends]))
     found = [row["seen_s"] for row in rows if row["seen_s"] is not None]
     return {
-        "protocol": f"{len(rows)} changes from one of {len(prompts)} actions to another, {len(pairs)} pairs: it comes after {BEFORE_S} s, and `live`, stepped, must "
-        f"name the new action within {AFTER_S} s; streams of {SMOOTH_S} s besides for how smooth they are",
+        "protocol": f"{len(rows)} changes from one of {len(prompts)} actions to another, {len(pairs)} pairs, after "
+        f"{BEFORE_S} s: `live`, stepped, must name the new action within {AFTER_S} s; streams of {SMOOTH_S} s besides",
         "n": len(rows),
         "seen": 100 * len(found) / len(rows),
         "seen_by_chance": 100 * float(np.mean([row["before"] for row in rows])),
