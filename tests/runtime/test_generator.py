@@ -65,6 +65,36 @@ def test_an_edit_is_the_torch_samplers_and_keeps_all_other_frames(
     assert np.abs(found.joints - family.edit(joints, "a person bows", wanted, FEW, seed=1)).max() < 1e-3
 
 
+@pytest.mark.parametrize("mode", ["suffix", "prefix", "between", "around"])
+def test_all_that_is_not_made_anew_stays_in_real_clips(shared: Path, mode: str) -> None:
+    from motionrt.runtime.io.dataset import ClipSet
+
+    generator, clips = Generator.load("default"), ClipSet.load(shared / "cmu22.npz")
+    for i in range(0, len(clips), max(1, len(clips) // 5)):
+        joints = clips[i].joints[:: round(clips[i].fps / 20)][:120].astype(np.float32)
+        part = np.zeros(len(joints), bool)
+        half, third = len(joints) // 2, len(joints) // 3
+        part[
+            {"suffix": slice(half, None), "prefix": slice(0, half), "between": slice(third, 2 * third)}.get(mode, 0)
+        ] = True
+        if mode == "around":
+            part = ~((np.arange(len(joints)) >= third) & (np.arange(len(joints)) < 2 * third))
+        motion = Motion(joints=joints, fps=20, layout="smpl22")
+        found = generator.edit(motion, "a person waves with the right hand", part, seed=i).joints
+        assert np.abs(found[~part] - joints[~part]).max() <= 1e-6
+        assert (np.abs(found[part] - joints[part]).max((1, 2)) > 1e-3).mean() > 0.9, "the rest is another motion"
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_precision_changes_products_and_hardly_the_motion(precision: str) -> None:
+    plain = Generator.load("default").generate("a person bows", seconds=4).joints
+    found = Generator.load("default", precision=precision).generate("a person bows", seconds=4).joints
+    assert (np.abs(found - plain).max() == 0) == (precision == "fp32")
+    assert np.linalg.norm(found - plain, axis=2).mean() < 0.02
+    with pytest.raises(InputError, match="precision is 'int4', expected fp32 or int8"):
+        Generator.load("default", precision="int4")
+
+
 def test_a_long_motion_goes_on_where_a_window_ends(generator: Generator) -> None:
     long = generator.generate("a person walks", seconds=21)
     assert long.frames == 420

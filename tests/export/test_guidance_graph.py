@@ -1,0 +1,52 @@
+"""The gradient that ships is autograd's on real prompts, computed where torch cannot be imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from motionrt.runtime.generator import Generator  # noqa: E402
+from motionrt.runtime.text import TextEncoder  # noqa: E402
+from motionrt.training.family import Family  # noqa: E402
+from motionrt.training.guidance import reward_of  # noqa: E402
+
+PROMPTS = ("a person waves with the right hand", "somebody bows slowly", "a man runs forward and turns left")
+ALONE = """
+import sys
+sys.modules["torch"] = None
+import numpy as np
+from motionrt.runtime.bundle import Bundle
+from motionrt.runtime.coamd import Networks
+from motionrt.runtime.manifest import GenerationManifest
+
+given = np.load(sys.argv[1])
+networks = Networks(Bundle.load("default", GenerationManifest), 1)
+gradient, reward = networks.run("guide", given["tokens"], given["counts"], given["target"])
+np.savez(sys.argv[2], gradient=gradient, reward=reward)
+"""
+
+
+def test_the_gradient_that_ships_is_autograds_without_torch(tmp_path: Path) -> None:
+    generator, family = Generator.load("default"), Family.load("default", TextEncoder.load("text"))
+    counts = [49, 30, 12]
+    told = np.concatenate([generator._both(text, "mocap", generator.settings) for text in PROMPTS], 1)
+    tokens = generator._networks.sample(told, counts, generator.settings)
+    target = family._described(PROMPTS)
+    leaf = torch.from_numpy(tokens).requires_grad_()
+    with torch.enable_grad():
+        reward = reward_of(family.autoencoder, family.recognizer, target)(leaf, torch.tensor(counts))
+        (wanted,) = torch.autograd.grad(reward.sum(), leaf)
+    given, made = tmp_path / "given.npz", tmp_path / "made.npz"
+    np.savez(given, tokens=tokens, counts=np.array(counts), target=target.numpy())
+    done = subprocess.run([sys.executable, "-c", ALONE, str(given), str(made)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = np.load(made)
+    for b, count in enumerate(counts):
+        scale = float(wanted[b].abs().max())
+        assert np.abs(found["gradient"][b] - wanted[b].numpy()).max() <= 1e-5 * scale
+        assert scale > 1e-6 and not found["gradient"][b, count:].any()
+    assert np.abs(found["reward"] - reward.detach().numpy()).max() < 1e-5
