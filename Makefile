@@ -16,9 +16,9 @@ demo: $(VENV)/base
 	mkdir -p build/demo
 	$(make_motion).bvh
 	$(make_motion).gif
-	$(VENV)/bin/motionrt recognize build/demo/bow.bvh
+	$(VENV)/bin/motionrt recognize build/demo/turn.bvh
 
-make_motion = $(VENV)/bin/motionrt generate "a person walks forward and bows" --seconds 6 -o build/demo/bow
+make_motion = $(VENV)/bin/motionrt generate "a person walks forward and turns left" --seconds 6 -o build/demo/turn
 
 test: $(VENV)/dev lint ctest
 	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini tests; status=$$?; wait $$! && exit $$status

@@ -205,6 +205,34 @@ def motion(results: Path) -> Rows:
                 "retrieval.json",
             )
         )
+    said, stream = _read(results, "recognised.json"), _read(results, "streaming.json")
+    jump, eight = stream["velocity_jump_m_per_s"], _read(results, "precision.json")
+    loss = eight["difference"]["r_precision_1"]
+    rows += [
+        (
+            f"`live` on clips made for {said['n']} descriptions of actions that both know",
+            f"macro top-1 **{said['macro_top1']:.0f} %**; of actions that only a Kinect saw, as such a clip, "
+            f"{said['kinect']['macro_top1']:.0f} %",
+            "recognised.json",
+        ),
+        (
+            f"`live` sees the new action within 2 s of {stream['n']} changes of prompt",
+            f"**{stream['seen']:.0f} %**, median {stream['median_s']:.1f} s",
+            "streaming.json",
+        ),
+        (
+            "change of a joint's velocity from frame to frame where windows meet",
+            f"p99 {jump['seams']['p99']:.2f} m/s, where the prompt changes {jump['changes']['p99']:.2f}, elsewhere "
+            f"{jump['inside']['p99']:.2f}",
+            "streaming.json",
+        ),
+        (
+            "products in 8 bits instead of float32",
+            f"R-precision at 1 {loss['mean']:+.1f} points [{loss['low']:+.1f}, {loss['high']:+.1f}], FID "
+            f"{eight['before']['fid_pca']['mean']:.3f} → {eight['after']['fid_pca']['mean']:.3f}",
+            "precision.json",
+        ),
+    ]
     validation = rebuilt["validation"]
     off, in_world = (validation[name]["mean"] for name in ("mpjpe_mm", "world_mpjpe_mm"))
     rows.append(
@@ -217,6 +245,76 @@ def motion(results: Path) -> Rows:
     return rows
 
 
+def making(results: Path) -> Rows:
+    """How long motion takes to make and to find."""
+    made, search, xl = _read(results, "generate.json"), _read(results, "search.json"), _read(results, "xl.json")
+    ms = {name: figures["p50_ms"] for name, figures in made["contenders"].items()}
+    largest = search["sizes"][-1]
+    step = made["guided_over_unguided_without_elimination"]
+    count, taken, faster = made["evaluations"], xl["seconds"], xl["times_faster"]
+    return [
+        (
+            f"{made['seconds']:g} s of motion",
+            f"**{ms['unguided']:.0f} ms**, {made['real_time_factor']:.0f} times real time; with 8-bit products "
+            f"{ms['int8']:.0f} ms",
+            "generate.json",
+        ),
+        (
+            "the first second of a stream",
+            f"**{made['first_chunk_ms']:.0f} ms**, p99 {made['first_chunk']['p99_ms']:.0f} ms",
+            "generate.json",
+        ),
+        (
+            f"the same in PyTorch: {count['steps']} steps, {count['head_calls']} evaluations of the head",
+            f"{ms['torch']:.0f} ms, **{ms['torch'] / ms['unguided']:.1f} x** as long; leaving out what cannot matter, "
+            f"{ms['torch_eliminated']:.0f} ms",
+            "generate.json",
+        ),
+        ("largest difference of a coordinate from PyTorch's", f"{1e3 * made['parity_max_m']:.2g} mm", "generate.json"),
+        (
+            "guided by the recogniser in the last three steps, as it ships",
+            f"{ms['guided']:.0f} ms, {ms['guided'] / ms['unguided']:.2f} x unguided",
+            "generate.json",
+        ),
+        (
+            "guided in all steps, nothing left out in either",
+            f"{ms['guided_without_elimination']:.0f} ms, {step:.2f} x unguided",
+            "generate.json",
+        ),
+        (
+            f"{largest['motions']:,} motions searched by a text",
+            f"**{largest['text']['query']['p50_ms']:.1f} ms**, p99 {largest['text']['query']['p99_ms']:.1f} ms, of it "
+            f"{largest['text']['searching']['p50_ms']:.1f} ms for the search (floor {largest['floor_ms']:.1f})",
+            "search.json",
+        ),
+        (
+            f"the published size, {xl['parameters'] / 1e6:.0f} M parameters with random weights, two threads: "
+            f"{xl['steps']} steps of {xl['evaluations']} evaluations",
+            f"**{taken['runtime_fp32']:.1f} s** against PyTorch's {taken['torch']:.1f} s: "
+            f"**{faster['runtime_fp32']:.1f} x**; 8-bit products {taken['runtime_int8']:.1f} s, "
+            f"{faster['runtime_int8']:.1f} x",
+            "xl.json",
+        ),
+        (
+            "… in PyTorch, leaving out what cannot matter",
+            f"{taken['torch_eliminated']:.1f} s, in bfloat16 {taken['torch_eliminated_bf16']:.1f} s",
+            "xl.json",
+        ),
+        (
+            "… tokens differ from PyTorch's by at most",
+            f"{xl['tokens_max_abs']['fp32']:.1e}; 8-bit {xl['tokens_max_abs']['int8']:.2g}, bfloat16 "
+            f"{xl['tokens_max_abs']['torch_eliminated_bf16']:.2g} (deviation of a token {xl['tokens_deviation']:.2g})",
+            "xl.json",
+        ),
+        (
+            "… memory",
+            f"{xl['memory']['weights_gb']:.1f} GB of weights, {xl['memory']['resident_fp32_gb']:.1f} GB resident with "
+            f"torch beside it, peak {xl['memory']['peak_gb']:.1f} GB",
+            "xl.json",
+        ),
+    ]
+
+
 def table(rows: Rows) -> str:
     lines = [f"| {what} | {figure} | [{file}](bench/results/{file}) |" for what, figure, file in rows]
     return "\n".join(["| what | measured | file |", "|---|---|---|", *lines])
@@ -224,7 +322,7 @@ def table(rows: Rows) -> str:
 
 def with_tables(text: str, results: Path) -> str:
     """A README with its tables made anew, each between its two markers."""
-    for rows in (speed, accuracy, motion):
+    for rows in (speed, accuracy, motion, making):
         begin, end = (f"<!-- {rows.__name__}: {which} -->" for which in ("begin", "end"))
         head, rest = text.split(begin)
         text = f"{head}{begin}\n{table(rows(results))}\n{end}{rest.split(end)[1]}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from types import TracebackType
 from typing import TypeVar
 
@@ -16,6 +17,14 @@ def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
     """The items, one by one, with a bar that goes when they are through; none where nobody sees it."""
     console = Console(stderr=True)
     return track(items, what, console=console, transient=True, disable=not console.is_terminal)
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Says what is being done for as long as it takes; not where nobody sees it."""
+    console = Console(stderr=True)
+    with console.status(what) if console.is_terminal else nullcontext():
+        yield
 
 
 class Bar:

@@ -133,9 +133,9 @@ def contenders(settings: Sampling) -> dict[str, Sampling]:
 
 def measure(generator: Generator, family: Any, effort: Effort, bar: Bar) -> dict[str, Any]:
     """All that is timed in one configuration; with `family`, in torch too."""
-    calls: dict[str, Call] = {}
-    for name, settings in contenders(generator.settings).items():
-        calls[name] = _ours(generator, settings)
+    calls = {name: _ours(generator, settings) for name, settings in contenders(generator.settings).items()}
+    eight = Generator(generator.bundle, generator._text, generator._networks.threads, "int8")
+    calls["int8"] = _ours(eight, eight.settings)
     if family is not None:
         whole = contenders(generator.settings)["unguided_without_elimination"]
         calls["torch"] = lambda i: family.generate([TEXT], [STRIDE * MAX_TOKENS], whole, seed=i)

@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..generator import Generator
 from ..io import check_target
 from ..motion import Motion
+from ..progress import working
 from ..stream import Stream
 
 
@@ -32,7 +33,8 @@ class Options:
     precision: str
 
     def load(self) -> Generator:
-        generator = Generator.load(self.model, self.threads, self.precision)
+        with working("loading"):
+            generator = Generator.load(self.model, self.threads, self.precision)
         if generator.bundle.manifest.non_commercial:
             print(f"model {generator.name!r} is not for commercial use: {generator.license}", file=sys.stderr)
         return generator
@@ -58,7 +60,8 @@ def run_generate(text: str, seconds: float | None, out: Path | None, stream: boo
             print(f"wrote {out}: {len(joints)} frames", file=sys.stderr)
         return
     started = time.perf_counter()
-    motion = generator.generate(text, seconds, **options.asked)
+    with working("making the motion"):
+        motion = generator.generate(text, seconds, **options.asked)
     write(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
@@ -68,7 +71,8 @@ def run_edit(path: Path, text: str, regenerate: str, out: Path, options: Options
     generator = options.load()
     frames = span(regenerate, motion)
     started = time.perf_counter()
-    edited = generator.edit(motion, text, frames, **options.asked)
+    with working("making frames anew"):
+        edited = generator.edit(motion, text, frames, **options.asked)
     write(edited, out, time.perf_counter() - started)
 
 
