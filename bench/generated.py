@@ -90,8 +90,8 @@ def streaming(generator: Generator, recognizer: Recognizer, prompts: dict[str, l
         rows.append({"old": old, "new": new, "seen_s": seen, "before": new in before})
         steered.append(jumps(joints)[at - 1])
     seams = []
-    for i, texts in enumerate(progress(list(prompts.values()), "streams")):
-        with generator.stream(texts[0], SMOOTH_S, seed=i) as stream:
+    for i, same in enumerate(progress(list(prompts.values()), "streams")):
+        with generator.stream(same[0], SMOOTH_S, seed=i) as stream:
             jump = jumps(np.concatenate([chunk.joints for chunk in stream]))
         ends = np.arange(FIRST, SMOOTH_S, HORIZON) * FRAMES
         seams.append(jump[ends - 1])

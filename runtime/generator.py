@@ -6,7 +6,7 @@ import math
 import threading
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -35,6 +35,20 @@ Value = TypeVar("Value")
 _SHORTEST = 4  # tokens of a motion whose length is not told
 
 
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is asked of a generator, checked.
+
+    Attributes:
+        text: what somebody is to do. seed: of the noise. settings: of the sampler. quality: of capture.
+    """
+
+    text: str
+    seed: int
+    settings: Sampling
+    quality: str
+
+
 class Generator:
     """Makes motion of one person from text; threads that ask at once are served one after the other.
 
@@ -44,7 +58,8 @@ class Generator:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
-        precision: of the sampler's products: "fp32", or "int8", which is faster; see the model card for its cost.
+        precision: of the sampler's products: "fp32", or "int8", which is faster and meant for CPUs with VNNI or NEON;
+            joints move by millimetres.
     Attributes:
         name: of its bundle. license: of its weights. layout, fps: of the motion that it makes.
         actions: what it has seen, with the number of clips by quality. qualities: that can be asked for.
@@ -111,10 +126,9 @@ class Generator:
         Raises:
             InputError: any of these is not as said.
         """
-        settings = self._checked(text, seed, cfg, guidance, quality)
+        wish = self._checked(text, seed, cfg, guidance, quality)
         with self._busy:
-            count = self._count(text, seconds, seed, quality)
-            windows = list(self._windows(text, count, seed, settings, quality))
+            windows = list(self._windows(wish, self._count(wish, seconds)))
         return self._motion(np.concatenate(windows), text=text, seed=seed)
 
     def stream(
@@ -137,7 +151,7 @@ class Generator:
         Raises:
             InputError: any of these is not as said.
         """
-        settings = self._checked(text, seed, cfg, guidance, quality)
+        first = self._checked(text, seed, cfg, guidance, quality)
         longest = math.inf if seconds is None else check_number("seconds", seconds, STRIDE / self.fps, 24 * 3600)
         total = max(1.0, np.round(longest * self.fps / STRIDE))
         if (running := self._running) is not None:
@@ -148,11 +162,12 @@ class Generator:
             count = int(min(CHUNK * chunks, total - CHUNK * window.number))
             if count <= 0:
                 return []
+            wish = replace(first, text=window.prompt)
             with self._busy:
                 if window.past is None:
-                    joints = self._first(window.prompt, count, seed, settings, quality)
+                    joints = self._first(wish, count)
                 else:
-                    joints = self._next(window.past, window.prompt, count, seed, window.number, settings, quality)
+                    joints = self._next(window.past, wish, count, window.number)
             return np.split(joints, range(STRIDE * CHUNK, len(joints), STRIDE * CHUNK))
 
         def finish(joints: np.ndarray, prompt: str, number: int) -> Motion:
@@ -206,15 +221,15 @@ class Generator:
         Raises:
             InputError: any of these is not as said.
         """
-        settings = self._checked(text, seed, cfg, guidance, quality)
+        wish = self._checked(text, seed, cfg, guidance, quality)
         joints = self._joints(motion)
         wanted = frames_of(regenerate, len(joints))
         with self._busy:
-            found = self._again(joints, wanted, text, seed, settings, quality)
+            found = self._again(joints, wanted, wish)
         return self._motion(found, text=text, seed=seed)
 
-    def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Sampling:
-        """The settings of a sampler. Raises InputError."""
+    def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Wish:
+        """Raises InputError: any of these is not as `generate` says."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"text is {text!r}, expected a description of a motion")
         self._text.check(text)
@@ -226,54 +241,45 @@ class Generator:
         if cfg is not None:
             settings = replace(settings, cfg=check_number("cfg", cfg, 0, 100))
         step = check_number("guidance", guidance, 0, 1000)
-        return settings if step == 0 else replace(settings, guidance=Guidance(step=step, last=GUIDED, norm="token"))
+        if step:
+            settings = replace(settings, guidance=Guidance(step=step, last=GUIDED, norm="token"))
+        return Wish(text, int(seed), settings, quality)
 
-    def _count(self, text: str, seconds: float | None, seed: int, quality: str) -> int:
+    def _count(self, wish: Wish, seconds: float | None) -> int:
         """How many tokens a motion takes."""
         if seconds is not None:
             length = check_number("seconds", seconds, STRIDE / self.fps, LONGEST_S)
             return max(1, round(length * self.fps / STRIDE))
-        _, lengths = self._condition(text, quality)
+        _, lengths = self._condition(wish.text, wish.quality)
         chances = np.exp(lengths - lengths.max())
-        below = np.cumsum(chances / chances.sum()) < noise.uniform(seed, 0)
+        below = np.cumsum(chances / chances.sum()) < noise.uniform(wish.seed, 0)
         return min(max(int(below.sum()), _SHORTEST), MAX_TOKENS)
 
-    def _windows(self, text: str, count: int, seed: int, settings: Sampling, quality: str) -> Iterator[np.ndarray]:
+    def _windows(self, wish: Wish, count: int) -> Iterator[np.ndarray]:
         """Joints of as many tokens, a window after the other; each takes up the last second of the one before."""
-        made = self._first(text, min(count, MAX_TOKENS), seed, settings, quality)
+        made = self._first(wish, min(count, MAX_TOKENS))
         yield made
         left, number = count - MAX_TOKENS, 1
         while left > 0:
             size = min(left, MAX_TOKENS - OVERLAP)
-            made = self._next(made, text, size, seed, number, settings, quality)
+            made = self._next(made, wish, size, number)
             yield made
             left, number = left - size, number + 1
 
-    def _first(self, text: str, count: int, seed: int, settings: Sampling, quality: str) -> np.ndarray:
+    def _first(self, wish: Wish, count: int) -> np.ndarray:
         tokens = self._networks.sample(
-            self._both(text, quality, settings), [count], settings, seed=seed, target_BF=self._target(text, settings)
+            self._both(wish), [count], wish.settings, seed=wish.seed, target_BF=self._target(wish)
         )
-        return settled(smooth_as(self._networks.decode(tokens, [count])[0], quality))
+        return settled(smooth_as(self._networks.decode(tokens, [count])[0], wish.quality))
 
-    def _next(
-        self, before: np.ndarray, text: str, count: int, seed: int, number: int, settings: Sampling, quality: str
-    ) -> np.ndarray:
+    def _next(self, before: np.ndarray, wish: Wish, count: int, number: int) -> np.ndarray:
         """So many tokens more, [4 count, V, 3], after the end of what is there."""
         kept = before[-STRIDE * OVERLAP :]
         wanted = np.arange(len(kept) + STRIDE * count) >= len(kept)
-        again = self._again(kept, wanted, text, seed, settings, quality, number)
+        again = self._again(kept, wanted, wish, number)
         return planted(again[len(kept) - 1 :])[1:]
 
-    def _again(
-        self,
-        joints: np.ndarray,
-        wanted: np.ndarray,
-        text: str,
-        seed: int,
-        settings: Sampling,
-        quality: str,
-        number: int = 0,
-    ) -> np.ndarray:
+    def _again(self, joints: np.ndarray, wanted: np.ndarray, wish: Wish, number: int = 0) -> np.ndarray:
         """Joints with the wanted frames, or frames beyond the last, made anew; `number` chooses the noise."""
         T = len(wanted)
         whole = -(-T // STRIDE) * STRIDE
@@ -281,16 +287,16 @@ class Generator:
         held = extended(known, whole)
         again: np.ndarray = np.pad(wanted, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
         tokens = self._networks.sample(
-            self._both(text, quality, settings),
+            self._both(wish),
             [len(again)],
-            settings,
-            seed=seed,
+            wish.settings,
+            seed=wish.seed,
             samples=[number],
-            target_BF=self._target(text, settings),
+            target_BF=self._target(wish),
             known_BLD=self._networks.encode(held[None], [whole]),
             regenerate_BL=again[None],
         )
-        made = smooth_as(self._networks.decode(tokens, [len(again)])[0][:T], quality)
+        made = smooth_as(self._networks.decode(tokens, [len(again)])[0][:T], wish.quality)
         return blended(extended(joints, T), back(rigid(made, known)), wanted)
 
     def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
@@ -304,23 +310,23 @@ class Generator:
 
         return remembered(self._told, (text, quality), make)
 
-    def _both(self, text: str, quality: str, settings: Sampling) -> np.ndarray:
+    def _both(self, wish: Wish) -> np.ndarray:
         """[G, 1, M]: told the text, or nothing, or both."""
-        told, untold = (self._condition(t, quality)[0] for t in (text, ""))
-        chosen = [told] if settings.cfg == 1 else [untold] if settings.cfg == 0 else [told, untold]
+        told, untold = (self._condition(text, wish.quality)[0] for text in (wish.text, ""))
+        chosen = [told] if wish.settings.cfg == 1 else [untold] if wish.settings.cfg == 0 else [told, untold]
         return np.stack(chosen)[:, None]
 
-    def _target(self, text: str, settings: Sampling) -> np.ndarray | None:
+    def _target(self, wish: Wish) -> np.ndarray | None:
         """[1, F], where guidance leads to; None without guidance."""
-        if settings.guidance is None:
+        if wish.settings.guidance is None:
             return None
 
         def make() -> np.ndarray:
-            found = self._text.encode([text])
+            found = self._text.encode([wish.text])
             (features,) = self._networks.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
             return features
 
-        return remembered(self._targets, text, make)
+        return remembered(self._targets, wish.text, make)
 
     def _joints(self, motion: Motion) -> np.ndarray:
         if motion.layout != self.layout or motion.people != 1:

@@ -19,7 +19,7 @@ import numpy as np
 
 from ...runtime import noise
 from ...runtime.errors import MotionError
-from ...runtime.generator import GUIDED, Generator
+from ...runtime.generator import GUIDED, Generator, Wish
 from ...runtime.progress import Bar
 from ...runtime.sampling import MAX_TOKENS, STRIDE, Guidance, Sampling, steps_of
 from .environment import environment, one_core
@@ -191,7 +191,7 @@ def growth(generator: Generator, bar: Bar) -> dict[str, Any]:
         {"evaluations": count, "ms": median(_ours(generator, replace(settings, evaluations=count)))}
         for count in EVALUATIONS
     ]
-    told = generator._both(TEXT, generator.qualities[0], settings)
+    told = generator._both(Wish(TEXT, 0, settings, generator.qualities[0]))
     batches = []
     for size in BATCHES:
 

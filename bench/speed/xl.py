@@ -14,6 +14,7 @@ import resource
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +90,8 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     tokens: dict[str, np.ndarray] = {}
     for precision in ("fp32", "int8"):
         networks = Networks(made, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
-        tokens[precision], seconds[f"runtime_{precision}"] = clocked(
-            lambda networks=networks: networks.sample(told_GBM, [MAX_TOKENS], SETTINGS), repeats
-        )
+        make = partial(networks.sample, told_GBM, [MAX_TOKENS], SETTINGS)
+        tokens[precision], seconds[f"runtime_{precision}"] = clocked(make, repeats)
         memory[f"resident_{precision}_gb"] = resident_bytes() / 1e9
     off = {name: float(np.abs(found - wanted).max()) for name, found in tokens.items()}
     others = {"torch_eliminated": eliminated, "torch_eliminated_bf16": half}

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.runtime.generator import Generator  # noqa: E402
+from motionrt.runtime.generator import Generator, Wish  # noqa: E402
 from motionrt.runtime.text import TextEncoder  # noqa: E402
 from motionrt.training.family import Family  # noqa: E402
 from motionrt.training.guidance import reward_of  # noqa: E402
@@ -33,7 +33,7 @@ np.savez(sys.argv[2], gradient=gradient, reward=reward)
 def test_the_gradient_that_ships_is_autograds_without_torch(tmp_path: Path) -> None:
     generator, family = Generator.load("default"), Family.load("default", TextEncoder.load("text"))
     counts = [49, 30, 12]
-    told = np.concatenate([generator._both(text, "mocap", generator.settings) for text in PROMPTS], 1)
+    told = np.concatenate([generator._both(Wish(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)
     tokens = generator._networks.sample(told, counts, generator.settings)
     target = family._described(PROMPTS)
     leaf = torch.from_numpy(tokens).requires_grad_()
