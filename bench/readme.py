@@ -189,7 +189,8 @@ def motion(results: Path) -> Rows:
         (
             f"guided by its own recogniser (step {best['step']:g}, {which} autoregressive steps)",
             f"R-precision at 1 {gain['mean']:+.1f} points [{gain['low']:+.1f}, {gain['high']:+.1f}], at best "
-            f"{full:+.1f} guided in all steps; FID {best['before']['fid_pca']['mean']:.3f} → {best['after']['fid_pca']['mean']:.3f}",
+            f"{full:+.1f} guided in all steps; FID {best['before']['fid_pca']['mean']:.3f} → "
+            f"{best['after']['fid_pca']['mean']:.3f}",
             "guidance.json",
         )
     )
