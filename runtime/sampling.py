@@ -135,11 +135,12 @@ def steps_of(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], settings: 
         decided = masked & ~again
         if settings.eliminate and not decided.any():
             continue  # what is sampled and moved here is all masked again
-        parts = [(decided, settings.evaluations)]
-        if guidance is None and not settings.eliminate:
+        if guidance is None and settings.eliminate:
+            parts = [(decided, settings.evaluations)]
+        elif guidance is None or guidance.preview in (None, settings.evaluations):
             parts = [(masked, settings.evaluations)]
-        elif guidance is not None:  # what will be masked again shapes the gradient
-            parts.append((masked & again, guidance.preview or settings.evaluations))
+        else:  # what will be masked again only shapes the gradient
+            parts = [(decided, settings.evaluations), (masked & again, guidance.preview)]
         parts = [(rows, evaluations) for rows, evaluations in parts if rows.any()]
         if not parts:
             continue

@@ -29,7 +29,7 @@ class Texts:
     Args:
         captions: all that will be asked for.
         encoder: encodes those that no earlier run has.
-        folder: keeps what was encoded, one file an encoder; None: nothing is kept.
+        folder: keeps what was encoded, words in 16 bits, one file an encoder; None: nothing is kept.
     """
 
     def __init__(self, captions: Iterable[str], encoder: Encoder, folder: Path | None = None):
@@ -40,9 +40,10 @@ class Texts:
         if kept is not None and kept.is_file():
             self._read(kept)
         missing = [text for text in dict.fromkeys(captions) if text not in self._pooled]
+        kind = np.float32 if kept is None else np.float16
         for text in progress(missing, "captions") if len(missing) > MANY else missing:
             features = encoder.encode([text])
-            self._pooled[text], self._words[text] = features.pooled[0], features.tokens[0].astype(np.float16)
+            self._pooled[text], self._words[text] = features.pooled[0], features.tokens[0].astype(kind)
         if kept is not None and missing:
             self._write(kept)
 
