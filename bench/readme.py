@@ -256,7 +256,7 @@ def making(results: Path) -> Rows:
     count, taken, faster = made["evaluations"], xl["seconds"], xl["times_faster"]
     return [
         (
-            f"{made['seconds']:g} s of motion",
+            f"{made['seconds']:g} s of motion: {count['steps']} steps, {count['head_calls']} evaluations of the head",
             f"**{ms['unguided']:.0f} ms**, {made['real_time_factor']:.0f} times real time; with 8-bit products "
             f"{ms['int8']:.0f} ms",
             "generate.json",
@@ -267,7 +267,7 @@ def making(results: Path) -> Rows:
             "generate.json",
         ),
         (
-            f"the same in PyTorch: {count['steps']} steps, {count['head_calls']} evaluations of the head",
+            "the same sampler in plain PyTorch",
             f"{ms['torch']:.0f} ms, **{ms['torch'] / ms['unguided']:.1f} x** as long; leaving out what cannot matter, "
             f"{ms['torch_eliminated']:.0f} ms",
             "generate.json",
