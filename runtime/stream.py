@@ -137,7 +137,7 @@ def _work(state: _State, make: Make) -> None:
                 state.changed.notify_all()
             return
         with state.changed:
-            if plan == state.plan:
+            if plan == state.plan and not state.closed:
                 state.ready.extend(chunks)
                 state.ended = not chunks
                 state.changed.notify_all()

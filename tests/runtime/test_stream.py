@@ -103,6 +103,25 @@ def test_what_goes_wrong_in_the_thread_is_told_where_chunks_are_awaited() -> Non
     stream.close()
 
 
+def test_what_is_being_computed_when_it_is_closed_never_comes() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(window: Window) -> list[np.ndarray]:
+        begun.set()
+        go_on.wait()
+        return [np.zeros((20, 22, 3), np.float32)]
+
+    stream = Stream(make, lambda joints, prompt, number: Motion(joints, 20, "smpl22"), "walk", lambda text: None)
+    begun.wait()
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    while not stream._state.closed:
+        time.sleep(0.001)
+    go_on.set()
+    closing.join()
+    assert list(stream) == []
+
+
 def test_while_it_streams_it_can_generate(generator: Generator) -> None:
     alone = generator.generate("a person bows", seconds=2, seed=5)
     with generator.stream("a person walks") as stream:
