@@ -1,4 +1,4 @@
-"""Official CoAMD checkpoints: auto-encoder, generator and recogniser, read strictly and written for tests.
+"""Official checkpoints of CoAMD's networks, of TDSM and of CTR-GCN, read strictly and written for tests.
 
 The layouts are those of the released code. A depth is counted in the keys, never believed; every key must be there with
 its shape, and none besides but buffers that can be computed.
@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..runtime.errors import InputError
@@ -33,17 +34,34 @@ from ..training.models.coamd import (
 )
 from ..training.models.coamd.layers import positions
 from ..training.models.coamd.streams import KIT21_REFERENCE
+from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS, NWUCLA_PARENTS, CTRGCNConfig
+from ..training.models.tdsm import SIZES as MATCHERS
+from ..training.models.tdsm import CrossDiT, CrossDiTConfig
 
 Names = dict[str, str]  # ours -> the official one
-Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig
+Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig | CrossDiTConfig | CTRGCNConfig
+Network = AutoEncoder | Generator | MotionRecognizer | CrossDiT | CTRGCN
 STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # where in the file the weights are
-RECIPES = {"ae": "coamd-ae", "coamd": "coamd-generator", "mar": "coamd-mar"}  # that train such a network
+RECIPES = {  # that train such a network
+    "ae": "coamd-ae",
+    "coamd": "coamd-generator",
+    "mar": "coamd-mar",
+    "tdsm": "tdsm",
+    "ctrgcn": "nwucla-ctrgcn",
+}
 UNSCALED: dict[str, Callable[[int], Tensor]] = {  # buffers that the official networks do not have
     **dict.fromkeys(("shift", "text_mean"), torch.zeros),
     **dict.fromkeys(("scale", "text_std", "bone", "motion"), torch.ones),
     **dict.fromkeys(("mix", "unmix"), torch.eye),
 }
-MODELS: dict[str, Any] = {"ae": AutoEncoder, "coamd": Generator, "mar": MotionRecognizer}
+MODELS: dict[str, Any] = {
+    "ae": AutoEncoder,
+    "coamd": Generator,
+    "mar": MotionRecognizer,
+    "tdsm": CrossDiT,
+    "ctrgcn": CTRGCN,
+}
+UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile, SafetensorError)
 STREAMS = {"joint": "joint_encoder", "bone": "bone_encoder", "motion": "motion_encoder_stream"}
 
 
@@ -122,10 +140,14 @@ def buffers(config: Config) -> dict[str, Tensor]:
 def names_of(config: Config) -> Names:
     if isinstance(config, AutoEncoderConfig):
         return autoencoder_names(config)
+    if isinstance(config, CrossDiTConfig | CTRGCNConfig):  # whose modules are named as the official ones
+        with torch.device("meta"):
+            model = CrossDiT(config) if isinstance(config, CrossDiTConfig) else CTRGCN(config)
+        return {name: name for name in model.state_dict()}
     return generator_names(config) if isinstance(config, GeneratorConfig) else recognizer_names(config)
 
 
-def official(model: AutoEncoder | Generator | MotionRecognizer) -> dict[str, Tensor]:
+def official(model: Network) -> dict[str, Tensor]:
     """The model's weights under their official keys and shapes."""
     state, reshaped = model.state_dict(), {"mask_latent": (1, 1, -1)}
     found = {theirs: state[ours] for ours, theirs in names_of(model.config).items()}
@@ -151,18 +173,19 @@ def import_official(kind: str, checkpoint: Path, out: Path) -> None:
     (out / "recipe.json").write_text(json.dumps(about, indent=1) + "\n")
 
 
-def read_official(kind: str, path: Path, size: Size | None = None) -> AutoEncoder | Generator | MotionRecognizer:
+def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = None) -> Network:
     """The network of an official checkpoint.
 
     Args:
-        kind: "ae", "coamd" (the averaged generator) or "mar".
-        path: the `.tar` file as published.
+        kind: "ae", "coamd" (the averaged generator), "mar", "tdsm" or "ctrgcn".
+        path: the `.tar` file as published; of TDSM the `model.safetensors`, of CTR-GCN the `.pt` of one stream.
         size: all but depth and skeleton; the published one by default.
     Raises:
         InputError: no such file, not a checkpoint of this kind, or a key that is missing, too many or of another shape.
     """
     state = read_state(kind, path)
-    config = config_of(kind, state, SIZES["xl"] if size is None else size, path)
+    published = MATCHERS["xl"] if kind == "tdsm" else SIZES["xl"]
+    config = config_of(kind, state, published if size is None else size, path)
     with torch.device("meta"):
         model = MODELS[kind](config)
     names, computed, shapes = names_of(config), buffers(config), model.state_dict()
@@ -180,7 +203,7 @@ def read_official(kind: str, path: Path, size: Size | None = None) -> AutoEncode
     for key in state:
         if key not in names.values() and key not in computed:
             raise InputError(f"{path}: {key} is not a key of this network")
-    weights = {ours: state[theirs].float().reshape(shapes[ours].shape) for ours, theirs in names.items()}
+    weights = {ours: state[theirs].to(shapes[ours].dtype).reshape(shapes[ours].shape) for ours, theirs in names.items()}
     for ours in set(shapes) - set(names):  # nothing is scaled
         weights[ours] = UNSCALED[ours.rpartition(".")[2]](len(shapes[ours]))
     model.load_state_dict(weights, strict=True, assign=True)
@@ -192,19 +215,28 @@ def read_state(kind: str, path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected an official checkpoint")
     try:
+        if kind == "tdsm":
+            return load_file(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
+    except UNREADABLE as error:
         raise InputError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
-    if not isinstance(content, dict) or not isinstance(content.get(STATES[kind]), dict):
-        raise InputError(f"{path}: has no {STATES[kind]!r}, expected an official {kind} checkpoint")
-    state = {key: value for key, value in content[STATES[kind]].items() if not key.startswith("clip_model.")}
+    if kind in STATES and isinstance(content, dict):
+        content = content.get(STATES[kind])
+    if not isinstance(content, dict):
+        missing = f"has no {STATES[kind]!r}" if kind in STATES else "holds no names"
+        raise InputError(f"{path}: {missing}, expected an official {kind} checkpoint")
+    state = {key: value for key, value in content.items() if not key.startswith("clip_model.")}
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"{path}: {wrong[0]} is not a tensor")
     return state
 
 
-def config_of(kind: str, state: Mapping[str, Tensor], size: Size, path: Path) -> Config:
+def config_of(kind: str, state: Mapping[str, Tensor], size: Size | CrossDiTConfig, path: Path) -> Config:
     """The configuration that the keys tell."""
+    if isinstance(size, CrossDiTConfig):
+        return replace(size, depth=depth(state, r"blocks\.(\d+)\.", path))
+    if kind == "ctrgcn":
+        return ctr_gcn_config(state, path)
     if kind == "ae":
         stem = state.get("encoder.joint_proj.weight")
         kit = stem is not None and stem.ndim == 3 and stem.shape[1] == 3 * len(KIT21_REFERENCE)
@@ -215,6 +247,27 @@ def config_of(kind: str, state: Mapping[str, Tensor], size: Size, path: Path) ->
     kit = embed is not None and embed.ndim == 2 and embed.shape[1] == 3 * len(KIT21_REFERENCE)
     found = replace(size.recognizer, depth=depth(state, r"textTransEncoder\.layers\.(\d+)\.", path))
     return replace(found, parents=KIT21_REFERENCE) if kit else found
+
+
+def ctr_gcn_config(state: Mapping[str, Tensor], path: Path) -> CTRGCNConfig:
+    """Classes, people, units and skeleton."""
+
+    def length(key: str, axis: int = 0) -> int:
+        if key not in state or state[key].ndim <= axis:
+            raise InputError(f"{path}: no {key}" if key not in state else f"{path}: {key} has too few dimensions")
+        return state[key].shape[axis]
+
+    skeletons = {len(parents): parents for parents in (NTU_PARENTS, NWUCLA_PARENTS)}
+    joints, channels = length("l1.gcn1.PA", 1), length("l1.gcn1.convs.0.conv3.weight", 1)
+    if joints not in skeletons:
+        raise InputError(f"{path}: l1.gcn1.PA is of {joints} joints, expected {' or '.join(map(str, skeletons))}")
+    return CTRGCNConfig(
+        classes=length("fc.weight"),
+        parents=skeletons[joints],
+        people=max(1, length("data_bn.weight") // max(1, joints * channels)),
+        in_channels=channels,
+        channels=tuple(length(f"l{k}.gcn1.bn.weight") for k in range(1, depth(state, r"l(\d+)\.", path))),
+    )
 
 
 def depth(state: Mapping[str, Tensor], pattern: str, path: Path) -> int:

@@ -20,6 +20,7 @@ from ..runtime.skeleton import Layout
 from . import coamd_recipes, vocabulary
 from .clips import SET_ASIDE, Clip, clip_sets, fingerprint, load_clips
 from .coamd_recipes import CoamdRecipe
+from .ctr_gcn import CtrGcnRecipe, nwucla_ctrgcn
 from .evaluation import Validation
 from .loop import LoopConfig, Task, fit
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
@@ -109,9 +110,10 @@ def nwucla_stream() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe | CoamdRecipe]] = {
+RECIPES: dict[str, Callable[[], Recipe | CoamdRecipe | CtrGcnRecipe]] = {
     "live": live,
     "nwucla-stream": nwucla_stream,
+    "nwucla-ctrgcn": nwucla_ctrgcn,
     **coamd_recipes.RECIPES,
 }
 

@@ -238,8 +238,8 @@ def export(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(metavar="{ae,coamd,mar}", help="Which network of CoAMD.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Official checkpoint, .tar.")],
+    kind: Annotated[str, typer.Argument(metavar="{ae,coamd,mar,tdsm,ctrgcn}", help="Which network.")],
+    checkpoint: Annotated[Path, typer.Argument(help="Official checkpoint: .tar, .pt (ctrgcn) or .safetensors (tdsm).")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write, like that of a training run.")],
 ) -> None:
     """Read an official checkpoint."""

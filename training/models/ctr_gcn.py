@@ -18,6 +18,8 @@ from torch.nn.functional import relu
 
 # Kinect v2's 25 joints, all chains leading to the upper spine (20), as in the NTU bone pairs.
 NTU_PARENTS = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, -1, 22, 7, 24, 11)
+# Kinect v1's 20 joints, all chains leading to the neck (2), as in the NW-UCLA bone pairs.
+NWUCLA_PARENTS = (1, 2, -1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18)
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 
 
@@ -133,6 +135,9 @@ class TemporalConv(nn.Module):
                 conv_bn(channels, width, stride),
             ]
         )
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.normal_(module.weight, 1, 0.02)
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
         return torch.cat([branch(x_NCTV) for branch in self.branches], 1)

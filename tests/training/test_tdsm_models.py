@@ -1,0 +1,81 @@
+"""TDSM's network: the published counts and schedule, and the same noise as from its plainest form."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from motionrt.bench.speed.tdsm import open_gates, plain_noise  # noqa: E402
+from motionrt.training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, signal_left  # noqa: E402
+
+TINY = CrossDiTConfig(feature=7, text=10, tokens=5, width=24, depth=3, heads=3)
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_the_published_size_has_the_published_parameters() -> None:
+    with torch.device("meta"):
+        model = CrossDiT(SIZES["xl"])
+    assert parameters(model) == 261_208_576 and parameters(model.blocks[0]) == 21_256_704
+    assert len(model.state_dict()) == 257
+
+
+def test_what_ships_is_small_in_8_bits() -> None:
+    with torch.device("meta"):
+        assert 4e6 < parameters(CrossDiT(SIZES["small"])) < 4.5e6
+
+
+def test_the_schedule_never_comes_near_pure_noise() -> None:
+    left = signal_left()
+    assert len(left) == 50 and (np.diff(left) < 0).all()
+    assert left[25] == pytest.approx(0.9341012, abs=5e-8)
+    assert left[[0, 10, 40, 49]] == pytest.approx([0.99915, 0.98446, 0.84082, 0.76376], abs=5e-6)
+
+
+def asked(config: CrossDiTConfig, batch: int = 4) -> tuple[torch.Tensor, ...]:
+    """Features, steps, words and texts."""
+    words = torch.randn(batch, config.tokens, config.text)
+    return torch.randn(batch, config.feature), torch.randint(50, (batch,)), words, torch.randn(batch, config.text)
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+@torch.no_grad()
+def test_leaving_out_the_last_text_changes_nothing(depth: int) -> None:
+    torch.manual_seed(0)
+    model = open_gates(replace(TINY, depth=depth))
+    batch = asked(TINY)
+    torch.testing.assert_close(model(*batch), plain_noise(model, *batch), atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_padding_is_not_attended_to_unless_as_published() -> None:
+    torch.manual_seed(0)
+    model = open_gates(TINY)
+    reference = CrossDiT(replace(TINY, compat="reference"))
+    reference.load_state_dict(model.state_dict())
+    z, t, words, pooled = asked(TINY)
+    valid = torch.arange(5) < torch.tensor([2, 5, 1, 3])[:, None]
+    words[~valid] = 1e3
+    found, published = model(z, t, words, pooled, valid), reference(z, t, words, pooled, valid)
+    for i, n in enumerate(valid.sum(1).tolist()):
+        row = slice(i, i + 1)
+        alone = plain_noise(model, z[row], t[row], words[row, :n], pooled[row])
+        torch.testing.assert_close(found[row], alone, atol=1e-6, rtol=1e-5)
+    torch.testing.assert_close(published, plain_noise(model, z, t, words, pooled), atol=1e-6, rtol=1e-5)
+    assert not torch.allclose(found[0], published[0], atol=1e-3)
+
+
+def test_a_new_network_finds_no_noise_and_learns_in_all_that_is_read() -> None:
+    torch.manual_seed(0)
+    assert not CrossDiT(TINY)(*asked(TINY)).any()
+    model = open_gates(TINY)
+    for name, new in CrossDiT(TINY).named_parameters():
+        model.get_parameter(name).requires_grad_(new.requires_grad)
+    model(*asked(TINY)).square().sum().backward()
+    still = {name.rsplit(".", 1)[0] for name, parameter in model.named_parameters() if parameter.grad is None}
+    assert still == {"blocks.2.attn.proj_c", "blocks.2.mlp_c.fc1", "blocks.2.mlp_c.fc2"}
+    assert all(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)

@@ -1,0 +1,236 @@
+"""TDSM's network: the noise in a skeleton feature, judged under the text of a class.
+
+A frozen recogniser's feature is noised and denoised under the text of every class; the class whose text gives the
+smallest error is the answer. Modules are named as in the official checkpoints, so that those load with
+`load_state_dict`.
+
+Source: Do and Kim, "Bridging the Skeleton-Text Modality Gap: Diffusion-Powered Modality Alignment for Zero-shot
+Skeleton-based Action Recognition" (TDSM, ICCV 2025) and its released code.
+Shapes: B batch, F skeleton feature, L tokens of a text, W text width, E width, S = 1 + L positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import gelu, pad
+
+from .coamd.layers import attention, layer_norm, sinusoids
+from .coamd.sizes import TEXT
+
+STEPS = 50  # of the diffusion
+BETAS = (0.00085, 0.012)  # first and last
+FREQUENCIES = 256
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CrossDiTConfig:
+    """Architecture of a CrossDiT; stored as JSON beside the weights.
+
+    Attributes:
+        feature: F. text: W. tokens: of a text, at most.
+        compat: "corrected": what pads a text is not attended to; "reference": it is, as the published weights expect.
+    """
+
+    feature: int = 256
+    text: int = 2048
+    tokens: int = 35
+    width: int = 768
+    depth: int = 12
+    heads: int = 12
+    compat: str = "corrected"
+
+
+SIZES = {
+    "small": CrossDiTConfig(feature=128, text=TEXT, width=160, depth=4, heads=5),  # of the features of `live`
+    "xl": CrossDiTConfig(compat="reference"),
+}
+
+
+def signal_left() -> np.ndarray:
+    """alpha-bar_t = prod_s<=t (1 - beta_s), the square roots of beta evenly spaced: [STEPS], falling to 0.76 only."""
+    first, last = (beta**0.5 for beta in BETAS)
+    return np.cumprod(1 - np.linspace(first, last, STEPS) ** 2)
+
+
+class Told(NamedTuple):
+    """What the network is told of texts at a step, B rows each: all that does not depend on the feature."""
+
+    text_BLE: Tensor
+    qkv_BLM: Tensor  # what the first block's attention makes of the text
+    blocks: tuple[tuple[Tensor, Tensor], ...]  # shifts, scales and gates of both streams, [B, 1, 6E]
+    last: Tensor  # shift and scale of the output, [B, 1, 2E]
+    valid_BS: Tensor | None  # None: all positions are
+
+    def rows(self, of_R: Tensor, length: int, padded: bool) -> Told:
+        """Of some texts, in that order, the first `length` tokens; `padded`: not all of them are words of all texts."""
+        return Told(
+            self.text_BLE[of_R, :length],
+            self.qkv_BLM[of_R, :length],
+            tuple((feature[of_R], text[of_R]) for feature, text in self.blocks),
+            self.last[of_R],
+            self.valid_BS[of_R, : 1 + length] if self.valid_BS is not None and padded else None,
+        )
+
+
+class CrossDiT(nn.Module):
+    """Blocks over one feature token and the tokens of a text; 261,208,576 parameters as published."""
+
+    def __init__(self, config: CrossDiTConfig):
+        super().__init__()
+        self.config = config
+        width = config.width
+        self.fl_pos_embed = nn.Parameter(torch.zeros(1, config.tokens, width))
+        self.x_embedder = nn.Linear(config.feature, width)
+        self.t_embedder = StepEmbedder(width)
+        self.fc_embedder = nn.Sequential(nn.Linear(config.text, width), nn.SiLU(), nn.Linear(width, width))
+        self.fl_embedder = nn.Linear(config.text, width)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.final_layer = FinalLayer(config)
+        last = self.blocks[-1]
+        for unread in (last.get_submodule("attn.proj_c"), last.get_submodule("mlp_c")):
+            unread.requires_grad_(False)  # nothing reads the text after the last block
+        self.reset()
+
+    def reset(self) -> None:
+        """The initial weights: all gates closed, no noise found."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        for module in self.t_embedder.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.02)
+        nn.init.normal_(self.fl_pos_embed, std=0.02)
+        for name, parameter in self.named_parameters():
+            if "adaLN_modulation" in name or name.startswith("final_layer.linear"):
+                nn.init.zeros_(parameter)
+
+    def forward(
+        self, z_BF: Tensor, t_B: Tensor, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None
+    ) -> Tensor:
+        """Noisy features at steps 0 to 49, under texts -> the noise in them, [B, F]."""
+        return self.noise(self.x_embedder(z_BF), self.told(t_B, words_BLW, pooled_BW, valid_BL))
+
+    def told(self, t_B: Tensor, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None) -> Told:
+        """See Told; t is [B] or [1]."""
+        c_BE = self.t_embedder(t_B) + self.fc_embedder(pooled_BW)
+        text_BLE = self.fl_embedder(words_BLW) + self.fl_pos_embed[:, : words_BLW.shape[1]]
+        told = []
+        for block in self.blocks:
+            told.append(tuple(block.get_submodule(f"adaLN_modulation{of}")(c_BE)[:, None] for of in ("", "_c")))
+        first: Any = self.blocks[0]
+        qkv_BLM = first.read(text_BLE, told[0][1])
+        attended = None if valid_BL is None or self.config.compat == "reference" else pad(valid_BL, (1, 0), value=True)
+        return Told(text_BLE, qkv_BLM, tuple(told), self.final_layer.adaLN_modulation(c_BE)[:, None], attended)
+
+    def noise(self, x_BE: Tensor, told: Told) -> Tensor:
+        """What is in embedded features, [B, F]."""
+        x_B1E, text_BLE, last = x_BE[:, None], told.text_BLE, len(self.blocks) - 1
+        for k, (block, of) in enumerate(zip(self.blocks, told.blocks, strict=True)):
+            qkv_BLM = None if k else told.qkv_BLM
+            x_B1E, text_BLE = block(x_B1E, text_BLE, qkv_BLM, of, told.valid_BS, last=k == last)
+        return self.final_layer(x_B1E, told.last)[:, 0]
+
+
+class Block(nn.Module):
+    """Joint attention of both streams and an MLP for each, shifted, scaled and gated by step and text (adaLN-zero)."""
+
+    def __init__(self, config: CrossDiTConfig):
+        super().__init__()
+        width = config.width
+        self.attn = JointAttention(width, config.heads)
+        self.mlp, self.mlp_c = Mlp(width), Mlp(width)
+        self.adaLN_modulation = modulation(width, 6)
+        self.adaLN_modulation_c = modulation(width, 6)
+
+    def read(self, text_BLE: Tensor, of_text_B1M: Tensor) -> Tensor:
+        """Queries, keys and values of the text, [B, L, 3E]."""
+        shift, scale, *_ = of_text_B1M.chunk(6, 2)
+        return self.attn.qkv_c(modulated(text_BLE, shift, scale))
+
+    def forward(
+        self,
+        x_B1E: Tensor,
+        text_BLE: Tensor,
+        qkv_BLM: Tensor | None,
+        of: tuple[Tensor, Tensor],
+        valid_BS: Tensor | None,
+        last: bool,
+    ) -> tuple[Tensor, Tensor]:
+        """Both streams after the block, the text as it was if the block is the last; `qkv` where it is known."""
+        of_x_B1M, of_text_B1M = of
+        if qkv_BLM is None:
+            qkv_BLM = self.read(text_BLE, of_text_B1M)
+        shift, scale, gate, *of_mlp = of_x_B1M.chunk(6, 2)
+        found, found_text = self.attn(self.attn.qkv(modulated(x_B1E, shift, scale)), qkv_BLM, valid_BS, last)
+        x_B1E = self.mlp.added(torch.addcmul(x_B1E, gate, found), *of_mlp)
+        if found_text is not None:
+            _, _, gate, *of_mlp = of_text_B1M.chunk(6, 2)
+            text_BLE = self.mlp_c.added(torch.addcmul(text_BLE, gate, found_text), *of_mlp)
+        return x_B1E, text_BLE
+
+
+class JointAttention(nn.Module):
+    """Attention among the feature's token and the text's, with weights of its own for each stream."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads, self.width = heads, width
+        self.qkv, self.qkv_c = nn.Linear(width, 3 * width), nn.Linear(width, 3 * width)
+        self.proj, self.proj_c = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(
+        self, qkv_B1M: Tensor, text_BLM: Tensor, valid_BS: Tensor | None, last: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """What each stream draws from both; in the last block, where only keys and values of the text count, not it."""
+        q, k, v = qkv_B1M.chunk(3, 2)
+        k_text, v_text = text_BLM[:, :, -2 * self.width :].chunk(2, 2)
+        k, v = torch.cat([k, k_text], 1), torch.cat([v, v_text], 1)
+        if last:
+            return self.proj(attention(q, k, v, self.heads, valid_BS, 0.0)), None
+        q = torch.cat([q, text_BLM[:, :, : self.width]], 1)
+        found_BSE = attention(q, k, v, self.heads, valid_BS, 0.0)
+        return self.proj(found_BSE[:, :1]), self.proj_c(found_BSE[:, 1:])
+
+
+class Mlp(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
+
+    def added(self, x_BLE: Tensor, shift_B1E: Tensor, scale_B1E: Tensor, gate_B1E: Tensor) -> Tensor:
+        """x and, through the gate, what is made of it."""
+        hidden = gelu(self.fc1(modulated(x_BLE, shift_B1E, scale_B1E)), approximate="tanh")
+        return torch.addcmul(x_BLE, gate_B1E, self.fc2(hidden))
+
+
+class StepEmbedder(nn.Module):
+    def __init__(self, width: int):
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t_B: Tensor) -> Tensor:
+        return self.mlp(sinusoids(t_B, FREQUENCIES))
+
+
+class FinalLayer(nn.Module):
+    def __init__(self, config: CrossDiTConfig):
+        super().__init__()
+        self.linear = nn.Linear(config.width, config.feature)
+        self.adaLN_modulation = modulation(config.width, 2)
+
+    def forward(self, x_B1E: Tensor, of_B1M: Tensor) -> Tensor:
+        return self.linear(modulated(x_B1E, *of_B1M.chunk(2, 2)))
+
+
+def modulation(width: int, parts: int) -> nn.Sequential:
+    return nn.Sequential(nn.SiLU(), nn.Linear(width, parts * width))
+
+
+def modulated(x_BLE: Tensor, shift_B1E: Tensor, scale_B1E: Tensor) -> Tensor:
+    return torch.addcmul(shift_B1E, layer_norm(x_BLE), 1 + scale_B1E)

@@ -1,0 +1,67 @@
+"""Which classes zero-shot models see in training and which they do not, as data: `zero_shot_splits.json`.
+
+Source of the published splits: SynSE (Gupta et al. 2021), SMIE (Zhou et al. 2023) and PURLS (Zhu et al. 2024), from
+their released code.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from ..runtime.errors import InputError
+from .vocabulary import labels
+
+VOCABULARY = "vocabulary"  # the data set of our own labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Split:
+    """Classes by their number from 0, rising: of a published data set as it counts them, of our own as `labels()`."""
+
+    name: str
+    seen: tuple[int, ...]
+    unseen: tuple[int, ...]
+    reason: str = ""  # why these are unseen together
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath("zero_shot_splits.json").read_text())
+
+
+def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
+    """All splits of a data set, by name.
+
+    Args:
+        dataset: "ntu60", "ntu120", "pku-mmd" or "vocabulary".
+    Raises:
+        InputError: another one.
+    """
+    tables = _tables()
+    if dataset == VOCABULARY:
+        place = {label: i for i, label in enumerate(labels())}
+        return {
+            name: _split(name, [place[label] for label in split["unseen"]], len(place), split["reason"])
+            for name, split in tables[VOCABULARY]["splits"].items()
+        }
+    if dataset not in tables["published"]:
+        known = ", ".join((*tables["published"], VOCABULARY))
+        raise InputError(f"no zero-shot splits of {dataset!r}, expected one of {known}")
+    table = tables["published"][dataset]
+    return {name: _split(name, unseen, table["classes"]) for name, unseen in table["unseen"].items()}
+
+
+def alike() -> list[list[str]]:
+    """Our labels that are too much alike for one to be seen and another not."""
+    found: list[list[str]] = _tables()[VOCABULARY]["alike"]
+    return found
+
+
+def _split(name: str, unseen: list[int], classes: int, reason: str = "") -> Split:
+    hidden = sorted(unseen)
+    seen = tuple(k for k in range(classes) if k not in hidden)
+    return Split(name=name, seen=seen, unseen=tuple(hidden), reason=reason)
