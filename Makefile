@@ -55,6 +55,7 @@ $(VENV)/base: $(VENV)/bin/python $(SOURCES)
 
 $(VENV)/dev: $(VENV)/bin/python $(SOURCES)
 	$(PIP) install -c constraints.txt '.[train,export,dev]'
+	-command -v npm > /dev/null && timeout 60 npm install --silent --prefix $(VENV) gltf-validator # else its tests skip
 	touch $@ $(VENV)/base
 
 # CoAMD's networks, from the data sets into runs/; each goes on where it was interrupted
@@ -80,6 +81,7 @@ results: $(VENV)/dev
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.xl -o ../bench/results/xl.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.tdsm -o ../bench/results/tdsm.json
 	$(call result,generation.json,eval generation --model default --data $(DATA))
 	$(call result,retrieval.json,eval retrieval --model default --data $(DATA))
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
