@@ -55,7 +55,7 @@ def full() -> Effort:
 
 
 def quick() -> Effort:
-    return Effort(rounds=3, round_s=0.5, chunks=20, slow=False)
+    return Effort(rounds=1, round_s=1.0, chunks=20, slow=False)
 
 
 def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | None = None) -> dict[str, Any]:
