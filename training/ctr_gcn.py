@@ -24,11 +24,13 @@ from torch.nn.functional import cross_entropy
 
 from ..runtime.errors import InputError
 from ..runtime.skeleton import Layout
-from . import augment
+from . import augment, cocodiff, vocabulary
 from .clips import Clip, load_clips, resample
+from .cocodiff import CoCoDiffConfig
 from .loop import LoopConfig
 from .models.ctr_gcn import CHANNELS, CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
 from .settings import Job, check_loop
+from .zero_shot import splits, unseen_labels
 
 LAYOUT = "kinect20"
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
@@ -106,6 +108,13 @@ def clip_loss(smoothing: float, model: nn.Module, samples: list[Sample], device:
     return cross_entropy(model(stacked(samples).to(device)).float(), targets, label_smoothing=smoothing)
 
 
+def helped_clip_loss(smoothing: float, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:
+    """The same with that of the helper beside the network; see `cocodiff`."""
+    targets = torch.tensor([sample.target for sample in samples], device=device)
+    logits_NK, extra = model(stacked(samples).to(device), targets)
+    return cross_entropy(logits_NK.float(), targets, label_smoothing=smoothing) + extra
+
+
 @torch.no_grad()
 def logits_of(model: nn.Module, samples: Sequence[Sample], batch: int = 32) -> np.ndarray:
     """Logits [N, classes] of a network in evaluation."""
@@ -142,20 +151,27 @@ class CtrGcnRecipe:
     dropout: float = 0.0
     data: str = "../shared/data"
     hold_out: int | None = None  # a training subject to validate on; None: train on all
+    unseen: str | None = None  # a split of `zero_shot.splits()` whose unseen labels are not trained on
     subset: int | None = None  # train on this many clips only
+    cocodiff: bool = False  # train with a helper, of which nothing remains
+    helper: CoCoDiffConfig = CoCoDiffConfig()
     threads: int | None = None
 
     def check(self) -> None:
         """Refuse settings that no run can have. Raises InputError."""
         check_loop(self.loop, threads=self.threads, subset=self.subset)
+        self.helper.check()
         if self.stream not in STREAMS:
             raise InputError(f"stream={self.stream}: expected {', '.join(STREAMS)}")
+        if self.unseen not in (None, *splits()):
+            raise InputError(f"unseen={self.unseen}: expected {', '.join(splits())}")
         if min(self.channels) < 8:  # one quarter a temporal branch, one eighth a relation
             raise InputError("channels: expected numbers of at least 8")
 
     def job(self, run: Path) -> Job:
         """The network and what it is shown. Raises InputError where data is missing."""
-        clips = view_clips(Path(self.data), 1, 2)
+        hidden = unseen_labels(self.unseen)
+        clips = [clip for clip in view_clips(Path(self.data), 1, 2) if vocabulary.label(clip.record) not in hidden]
         labels = tuple(sorted({clip.label or "" for clip in clips}))
         held_out = [clip for clip in clips if clip.record["subject"] == self.hold_out]
         clips = [clip for clip in clips if clip.record["subject"] != self.hold_out]
@@ -174,12 +190,13 @@ class CtrGcnRecipe:
             clips=clips, labels=labels, stream=self.stream, layout=Layout.load(LAYOUT), seed=self.loop.seed
         )
         checked = [whole_sample(clip, self.stream, labels) for clip in held_out]
+        model = cocodiff.helped(config, labels, self.helper, self.loop) if self.cocodiff else CTRGCN(config)
         return Job(
-            model=CTRGCN(config),
+            model=model,
             task=task,
             about={"labels": labels, "model": asdict(config)},
             validate=lambda model: top1(model, checked),
-            loss=partial(clip_loss, self.loop.smoothing),
+            loss=partial(helped_clip_loss if self.cocodiff else clip_loss, self.loop.smoothing),
         )
 
 

@@ -6,8 +6,9 @@ A recipe is a function that returns a frozen `Recipe`; `key=value` replaces one 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -17,16 +18,18 @@ from torch import nn
 from ..runtime.errors import InputError
 from ..runtime.frontend import Frontend
 from ..runtime.skeleton import Layout
-from . import coamd_recipes, vocabulary
+from . import coamd_recipes, cocodiff, vocabulary
 from .clips import SET_ASIDE, Clip, clip_sets, fingerprint, load_clips
 from .coamd_recipes import CoamdRecipe
+from .cocodiff import CoCoDiffConfig
 from .ctr_gcn import CtrGcnRecipe, nwucla_ctrgcn
 from .evaluation import Validation
-from .loop import LoopConfig, Task, fit
+from .loop import LoopConfig, Loss, Task, fit
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .settings import Job, check_loop, describe, override
 from .tasks import ClipTask, LiveTask
 from .vocabulary import SOURCES
+from .zero_shot import splits, unseen_labels
 
 KINECT_LICENCE = "trained on Kinect data sets for research use (NW-UCLA, MSR-Action3D, UTKinect, Florence 3D)"
 BANDAI_LICENCE = "Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0)"
@@ -45,8 +48,11 @@ class Recipe:
     dropout: float = 0.3
     data: str = "../shared/data"
     leave_out: str | None = None  # live: a source whose clips are not trained on
+    unseen: str | None = None  # live: a split of `zero_shot.splits()` whose unseen labels are not trained on
     hold_out: int | None = None  # nwucla-stream: a training subject to validate on; None: train on all
     subset: int | None = None  # train on this many clips only
+    cocodiff: bool = False  # train with a helper, of which nothing remains
+    helper: CoCoDiffConfig = CoCoDiffConfig()
     threads: int | None = None
 
     def check(self) -> None:
@@ -60,22 +66,19 @@ class Recipe:
             threads=self.threads,
             subset=self.subset,
         )
+        self.helper.check()
         if min(self.channels) < 4:  # one quarter a temporal branch
             raise InputError("channels: expected numbers of at least 4")
         if self.leave_out not in (None, *SOURCES):
             raise InputError(f"leave_out={self.leave_out}: expected {', '.join(SOURCES)}")
+        if self.unseen not in (None, *splits()):
+            raise InputError(f"unseen={self.unseen}: expected {', '.join(splits())}")
 
     def job(self, run: Path) -> Job:
         """The network and what it is shown. Raises InputError where data is missing."""
         layout = Layout.load(self.layout)
         task, held_out, labels = data_of(self, layout)
-        config = StreamGCNConfig(
-            parents=layout.parents,
-            classes=len(labels),
-            fps=self.frontend.rate_hz,
-            channels=self.channels,
-            dropout=self.dropout,
-        )
+        model, loss = self.network(layout, labels)
         validation = Validation(held_out, layout, self.frontend, labels)
 
         def finish(model: nn.Module) -> None:
@@ -84,8 +87,21 @@ class Recipe:
             if validation(model):
                 validation.picture(run / "confusion.png")
 
-        about = {"labels": labels, "model": asdict(config)}
-        return Job(model=StreamGCN(config), task=task, about=about, validate=validation, finish=finish)
+        about = {"labels": labels, "model": asdict(cocodiff.alone(model).config)}
+        return Job(model=model, task=task, about=about, validate=validation, loss=loss, finish=finish)
+
+    def network(self, layout: Layout, labels: Sequence[str]) -> tuple[nn.Module, Loss | None]:
+        """The recogniser to be trained, with its helper if it gets one, and the loss that this needs."""
+        config = StreamGCNConfig(
+            parents=layout.parents,
+            classes=len(labels),
+            fps=self.frontend.rate_hz,
+            channels=self.channels,
+            dropout=self.dropout,
+        )
+        if not self.cocodiff:
+            return StreamGCN(config), None
+        return cocodiff.helped(config, labels, self.helper, self.loop), partial(cocodiff.recognise, self.loop)
 
 
 def live() -> Recipe:
@@ -137,9 +153,11 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
         torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.loop.seed)
     job = chosen.job(run)
-    describe(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})))
+    defaults = json.loads(json.dumps(asdict(RECIPES[recipe]())))
+    describe(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})), defaults)
     trained = fit(job.model, job.task, chosen.loop, run, job.validate, job.loss)
     if trained is not None:
+        trained = cocodiff.alone(trained)
         job.finish(trained)
         save_file(trained.state_dict(), run / "model.safetensors")
     return run
@@ -149,10 +167,12 @@ def data_of(recipe: Recipe, layout: Layout) -> tuple[Task, list[Clip], tuple[str
     """What a recipe trains on, the clips it is validated on, and its labels."""
     data, seed = Path(recipe.data), recipe.loop.seed
     if recipe.name == "live":
+        hidden = unseen_labels(recipe.unseen)
         clips = load_clips(data, layout, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r))
-        clips = [clip for clip in clips if clip.source != recipe.leave_out][: recipe.subset]
+        clips = [clip for clip in clips if clip.source != recipe.leave_out and clip.label not in hidden]
+        clips = clips[: recipe.subset]
         held_out = load_clips(data, layout, vocabulary.in_validation)
-        labels = (*vocabulary.labels(), vocabulary.NONE)
+        labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
         task: Task = LiveTask(clips=clips, layout=layout, frontend=recipe.frontend, labels=labels, seed=seed)
     else:
         clips = [

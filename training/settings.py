@@ -36,13 +36,17 @@ class Job:
     finish: Callable[[nn.Module], None] = lambda model: None
 
 
-def describe(run: Path, about: dict[str, Any]) -> None:
-    """Write run/recipe.json, or make sure that the run there is the same; one process of several writes."""
+def describe(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None:
+    """Write run/recipe.json, or make sure that the run there is the same; one process of several writes.
+
+    Args:
+        defaults: the recipe's; settings that an older run does not name had those.
+    """
     path = run / "recipe.json"
     if path.exists():
         try:
             before = json.loads(path.read_text())
-            same = essence(before) == essence(about)
+            same = essence(before, defaults) == essence(about, defaults)
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
         if not same:
@@ -54,10 +58,11 @@ def describe(run: Path, about: dict[str, Any]) -> None:
         new.rename(path)
 
 
-def essence(about: dict[str, Any]) -> dict[str, Any]:
+def essence(about: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """A run's description without what may change when it is resumed."""
-    recipe = {key: value for key, value in about["recipe"].items() if key not in ("threads", "data")}
-    loop = {k: value for k, value in recipe["loop"].items() if k != "workers" and not k.endswith("_every")}
+    recipe = {key: value for key, value in (defaults | about["recipe"]).items() if key not in ("threads", "data")}
+    loop = defaults["loop"] | recipe["loop"]
+    loop = {key: value for key, value in loop.items() if key != "workers" and not key.endswith("_every")}
     return about | {"recipe": recipe | {"loop": loop}}
 
 
@@ -103,8 +108,11 @@ def convert(key: str, text: str, kind: Any) -> Any:
             return None
         kind = next(arg for arg in get_args(kind) if arg is not type(None))
     try:
+        if kind is bool:
+            return {"true": True, "false": False}[text.lower()]
         if get_origin(kind) is tuple:
             return tuple(get_args(kind)[0](part) for part in text.split(","))
         return kind(text)
-    except ValueError:
-        raise InputError(f"{key}={text}: expected {getattr(kind, '__name__', kind)}") from None
+    except (ValueError, KeyError):
+        expected = "true or false" if kind is bool else getattr(kind, "__name__", kind)
+        raise InputError(f"{key}={text}: expected {expected}") from None

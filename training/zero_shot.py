@@ -25,7 +25,6 @@ class Split:
     name: str
     seen: tuple[int, ...]
     unseen: tuple[int, ...]
-    reason: str = ""  # why these are unseen together
 
 
 @cache
@@ -45,8 +44,8 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
     if dataset == VOCABULARY:
         place = {label: i for i, label in enumerate(labels())}
         return {
-            name: _split(name, [place[label] for label in split["unseen"]], len(place), split["reason"])
-            for name, split in tables[VOCABULARY]["splits"].items()
+            name: _split(name, [place[label] for label in unseen], len(place))
+            for name, unseen in tables[VOCABULARY]["splits"].items()
         }
     if dataset not in tables["published"]:
         known = ", ".join((*tables["published"], VOCABULARY))
@@ -55,13 +54,18 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
     return {name: _split(name, unseen, table["classes"]) for name, unseen in table["unseen"].items()}
 
 
+def unseen_labels(split: str | None) -> frozenset[str]:
+    """Our labels that are unseen in a split; none where there is no split."""
+    return frozenset(labels()[k] for k in splits()[split].unseen) if split else frozenset()
+
+
 def alike() -> list[list[str]]:
     """Our labels that are too much alike for one to be seen and another not."""
     found: list[list[str]] = _tables()[VOCABULARY]["alike"]
     return found
 
 
-def _split(name: str, unseen: list[int], classes: int, reason: str = "") -> Split:
+def _split(name: str, unseen: list[int], classes: int) -> Split:
     hidden = sorted(unseen)
     seen = tuple(k for k in range(classes) if k not in hidden)
-    return Split(name=name, seen=seen, unseen=tuple(hidden), reason=reason)
+    return Split(name=name, seen=seen, unseen=tuple(hidden))

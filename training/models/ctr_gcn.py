@@ -58,12 +58,16 @@ class CTRGCN(nn.Module):
 
     def forward(self, x_NCTVM: Tensor) -> Tensor:
         """Clips [N, C, T, V, M], absent people all zeros -> logits [N, classes]."""
+        return self.fc(self.dropout(self.features(x_NCTVM)))
+
+    def features(self, x_NCTVM: Tensor) -> Tensor:
+        """What the head is given of clips: means over frames, joints and people, [N, C of the last unit]."""
         N, C, T, V, M = x_NCTVM.shape
         x = self.data_bn(x_NCTVM.permute(0, 4, 3, 1, 2).reshape(N, M * V * C, T))
         x = x.view(N * M, V, C, T).permute(0, 2, 3, 1)
         for k in range(len(self.config.channels)):
             x = self.get_submodule(f"l{k + 1}")(x)
-        return self.fc(self.dropout(x.mean((2, 3)).view(N, M, -1).mean(1)))
+        return x.mean((2, 3)).view(N, M, -1).mean(1)
 
 
 class Unit(nn.Module):
