@@ -68,7 +68,7 @@ class Matcher:
         signal = float(signal_left()[AT])
         self.signal, self.noises_JF, self.tokens = signal**0.5, noises_JF, tokens
         at = torch.tensor([AT], device=noises_JF.device)
-        self.told = model.told(at, classes.words_KLW, classes.pooled_KW, classes.valid_KL)
+        self.told = model.told(at, model.read(classes.words_KLW, classes.pooled_KW, classes.valid_KL))
         every = torch.full_like(classes.valid_KL[:, 0], classes.valid_KL.shape[1], dtype=torch.long)
         self.lengths_K = every if self.told.valid_BS is None else classes.valid_KL.sum(1)
         self.embed = model.x_embedder.weight
@@ -136,11 +136,12 @@ def packed(model: CrossDiT) -> CrossDiT:
     if not torch.backends.mkldnn.is_available():
         return model
     last = len(model.blocks) - 1
-    unread = (f"blocks.{last}.attn.proj_c", f"blocks.{last}.mlp_c")
+    unread = (f"blocks.{last}.attn.proj_c", f"blocks.{last}.mlp_c")  # of a cross network, all of the text's layers
     layers: dict[int, Any] = {}  # what to put in place of which
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Linear):
             begin = model.config.width if name == f"blocks.{last}.attn.qkv_c" else 0  # of keys and values alone
             needed = name.startswith("blocks.") and "adaLN" not in name and not name.startswith(unread)
+            needed &= not (model.config.cross and "_c" in name)
             layers[id(layer)] = PackedLinear(layer.weight[begin:], layer.bias[begin:]) if needed else layer
     return deepcopy(model, layers)

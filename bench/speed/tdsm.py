@@ -137,15 +137,19 @@ def plain_noise(model: CrossDiT, z_BF: Tensor, t_B: Tensor, words_BLW: Tensor, p
     def mlp(layers: Any, x: Tensor) -> Tensor:
         return layers.fc2(gelu(layers.fc1(x), approximate="tanh"))
 
-    c_BE = model.t_embedder(t_B) + model.fc_embedder(pooled_BW)
+    alone_BE = model.fc_embedder(pooled_BW)
+    c_BE = model.t_embedder(t_B) + alone_BE
     x, text = model.x_embedder(z_BF)[:, None], model.fl_embedder(words_BLW)
     text = text + model.fl_pos_embed[:, : text.shape[1]]
     block: Any
     for block in model.blocks:
-        of_x, of_text = (m(c_BE)[:, None].chunk(6, 2) for m in (block.adaLN_modulation, block.adaLN_modulation_c))
+        of_x = block.adaLN_modulation(c_BE)[:, None].chunk(6, 2)
+        of_text = block.adaLN_modulation_c(alone_BE if model.config.cross else c_BE)[:, None].chunk(6, 2)
         both = [block.attn.qkv(normed(x, *of_x[:2])), block.attn.qkv_c(normed(text, *of_text[:2]))]
         q, k, v = torch.cat(both, 1).unflatten(2, (3, model.config.heads, -1)).permute(2, 0, 3, 1, 4)
-        found = scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        seen = torch.ones(q.shape[2], q.shape[2], dtype=torch.bool)
+        seen[1:, 0] = not model.config.cross
+        found = scaled_dot_product_attention(q, k, v, seen).transpose(1, 2).flatten(2)
         x, text = x + of_x[2] * block.attn.proj(found[:, :1]), text + of_text[2] * block.attn.proj_c(found[:, 1:])
         x = x + of_x[5] * mlp(block.mlp, normed(x, *of_x[3:5]))
         text = text + of_text[5] * mlp(block.mlp_c, normed(text, *of_text[3:5]))

@@ -24,10 +24,10 @@ def classes() -> ClassTexts:
     return ClassTexts(words_KLW=words, valid_KL=valid, pooled_KW=pooled)
 
 
-@pytest.fixture(params=["corrected", "reference"])
+@pytest.fixture(params=[{}, {"compat": "reference"}, {"cross": True}], ids=["joint", "reference", "cross"])
 def model(request: pytest.FixtureRequest) -> CrossDiT:
     torch.manual_seed(0)
-    return open_gates(replace(TINY, compat=request.param))
+    return open_gates(replace(TINY, **request.param))
 
 
 NOISES = noises(3, 7)

@@ -42,11 +42,12 @@ def asked(config: CrossDiTConfig, batch: int = 4) -> tuple[torch.Tensor, ...]:
     return torch.randn(batch, config.feature), torch.randint(50, (batch,)), words, torch.randn(batch, config.text)
 
 
+@pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("depth", [1, 3])
 @torch.no_grad()
-def test_leaving_out_the_last_text_changes_nothing(depth: int) -> None:
+def test_leaving_out_the_last_text_changes_nothing(depth: int, cross: bool) -> None:
     torch.manual_seed(0)
-    model = open_gates(replace(TINY, depth=depth))
+    model = open_gates(replace(TINY, depth=depth, cross=cross))
     batch = asked(TINY)
     torch.testing.assert_close(model(*batch), plain_noise(model, *batch), atol=1e-6, rtol=1e-5)
 

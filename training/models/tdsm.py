@@ -33,6 +33,8 @@ class CrossDiTConfig:
 
     Attributes:
         feature: F. text: W. tokens: of a text, at most.
+        cross: whether the feature attends to the text, but the text neither to the feature nor to the step: what is
+            made of a text is then the same for all features, and asking for one more of them is cheap.
         compat: "corrected": what pads a text is not attended to; "reference": it is, as the published weights expect.
     """
 
@@ -42,11 +44,12 @@ class CrossDiTConfig:
     width: int = 768
     depth: int = 12
     heads: int = 12
+    cross: bool = False
     compat: str = "corrected"
 
 
 SIZES = {
-    "small": CrossDiTConfig(feature=128, text=TEXT, width=160, depth=4, heads=5),  # of the features of `live`
+    "small": CrossDiTConfig(feature=128, text=TEXT, width=160, depth=4, heads=5, cross=True),  # of `live`'s features
     "xl": CrossDiTConfig(compat="reference"),
 }
 
@@ -57,12 +60,26 @@ def signal_left() -> np.ndarray:
     return np.cumprod(1 - np.linspace(first, last, STEPS) ** 2)
 
 
+class Read(NamedTuple):
+    """What the network makes of texts alone, B rows each."""
+
+    pooled_BE: Tensor
+    text_BLE: Tensor
+    keys: tuple[Tensor, ...]  # and values of all blocks, [B, L, 2E], of a cross network; else none
+    valid_BL: Tensor | None  # None: all positions are
+
+    def rows(self, of_N: Tensor) -> Read:
+        """These texts, as often as they are named."""
+        pooled_NE, text_NLE, *keys = (part.index_select(0, of_N) for part in (*self[:2], *self.keys))
+        return Read(pooled_NE, text_NLE, tuple(keys), None if self.valid_BL is None else self.valid_BL[of_N])
+
+
 class Told(NamedTuple):
     """What the network is told of texts at a step, B rows each: all that does not depend on the feature."""
 
     text_BLE: Tensor
-    qkv_BLM: Tensor  # what the first block's attention makes of the text
-    blocks: tuple[tuple[Tensor, Tensor], ...]  # shifts, scales and gates of both streams, [B, 1, 6E]
+    keys: tuple[Tensor, ...]  # what the attention of the first block makes of the text, of a cross network all blocks'
+    blocks: tuple[tuple[Tensor, ...], ...]  # shifts, scales and gates of both streams, [B, 1, 6E]; cross: of one
     last: Tensor  # shift and scale of the output, [B, 1, 2E]
     valid_BS: Tensor | None  # None: all positions are
 
@@ -70,8 +87,8 @@ class Told(NamedTuple):
         """Of some texts, in that order, the first `length` tokens; `padded`: not all of them are words of all texts."""
         return Told(
             self.text_BLE[of_R, :length],
-            self.qkv_BLM[of_R, :length],
-            tuple((feature[of_R], text[of_R]) for feature, text in self.blocks),
+            tuple(key[of_R, :length] for key in self.keys),
+            tuple(tuple(stream[of_R] for stream in block) for block in self.blocks),
             self.last[of_R],
             self.valid_BS[of_R, : 1 + length] if self.valid_BS is not None and padded else None,
         )
@@ -114,26 +131,39 @@ class CrossDiT(nn.Module):
         self, z_BF: Tensor, t_B: Tensor, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None
     ) -> Tensor:
         """Noisy features at steps 0 to 49, under texts -> the noise in them, [B, F]."""
-        return self.noise(self.x_embedder(z_BF), self.told(t_B, words_BLW, pooled_BW, valid_BL))
+        return self.noise(self.x_embedder(z_BF), self.told(t_B, self.read(words_BLW, pooled_BW, valid_BL)))
 
-    def told(self, t_B: Tensor, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None) -> Told:
-        """See Told; t is [B] or [1]."""
-        c_BE = self.t_embedder(t_B) + self.fc_embedder(pooled_BW)
+    def read(self, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None) -> Read:
+        """See Read."""
+        pooled_BE = self.fc_embedder(pooled_BW)
         text_BLE = self.fl_embedder(words_BLW) + self.fl_pos_embed[:, : words_BLW.shape[1]]
-        told = []
-        for block in self.blocks:
-            told.append(tuple(block.get_submodule(f"adaLN_modulation{of}")(c_BE)[:, None] for of in ("", "_c")))
+        read_BLE, keys = text_BLE, []
+        for k in range(len(self.blocks) if self.config.cross else 0):
+            block: Any = self.blocks[k]
+            key_BLM, read_BLE = block.read_on(read_BLE, pooled_BE, valid_BL, last=k == len(self.blocks) - 1)
+            keys.append(key_BLM)
+        return Read(pooled_BE, text_BLE, tuple(keys), valid_BL)
+
+    def told(self, t_B: Tensor, read: Read) -> Told:
+        """See Told; t is [B] or [1]."""
+        c_BE = self.t_embedder(t_B) + read.pooled_BE
+        streams = ("",) if self.config.cross else ("", "_c")
+        told = tuple(
+            tuple(block.get_submodule(f"adaLN_modulation{of}")(c_BE)[:, None] for of in streams)
+            for block in self.blocks
+        )
         first: Any = self.blocks[0]
-        qkv_BLM = first.read(text_BLE, told[0][1])
-        attended = None if valid_BL is None or self.config.compat == "reference" else pad(valid_BL, (1, 0), value=True)
-        return Told(text_BLE, qkv_BLM, tuple(told), self.final_layer.adaLN_modulation(c_BE)[:, None], attended)
+        keys = read.keys or (first.read(read.text_BLE, told[0][1]),)
+        whole = read.valid_BL is None or self.config.compat == "reference"
+        attended = None if whole else pad(read.valid_BL, (1, 0), value=True)
+        return Told(read.text_BLE, keys, told, self.final_layer.adaLN_modulation(c_BE)[:, None], attended)
 
     def noise(self, x_BE: Tensor, told: Told) -> Tensor:
         """What is in embedded features, [B, F]."""
         x_B1E, text_BLE, last = x_BE[:, None], told.text_BLE, len(self.blocks) - 1
         for k, (block, of) in enumerate(zip(self.blocks, told.blocks, strict=True)):
-            qkv_BLM = None if k else told.qkv_BLM
-            x_B1E, text_BLE = block(x_B1E, text_BLE, qkv_BLM, of, told.valid_BS, last=k == last)
+            key_BLM = told.keys[k] if k < len(told.keys) else None
+            x_B1E, text_BLE = block(x_B1E, text_BLE, key_BLM, of, told.valid_BS, last=self.config.cross or k == last)
         return self.final_layer(x_B1E, told.last)[:, 0]
 
 
@@ -153,24 +183,37 @@ class Block(nn.Module):
         shift, scale, *_ = of_text_B1M.chunk(6, 2)
         return self.attn.qkv_c(modulated(text_BLE, shift, scale))
 
+    def read_on(
+        self, text_BLE: Tensor, pooled_BE: Tensor, valid_BL: Tensor | None, last: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Keys and values of a text that attends to itself alone, [B, L, 2E], and the text after the block."""
+        of_text_B1M = self.adaLN_modulation_c(pooled_BE)[:, None]
+        qkv_BLM = self.read(text_BLE, of_text_B1M)
+        key_BLM = qkv_BLM[:, :, self.attn.width :]
+        if last:
+            return key_BLM, text_BLE
+        _, _, gate, *of_mlp = of_text_B1M.chunk(6, 2)
+        found_BLE = self.attn.proj_c(attention(*qkv_BLM.chunk(3, 2), self.attn.heads, valid_BL, 0.0))
+        return key_BLM, self.mlp_c.added(torch.addcmul(text_BLE, gate, found_BLE), *of_mlp)
+
     def forward(
         self,
         x_B1E: Tensor,
         text_BLE: Tensor,
-        qkv_BLM: Tensor | None,
-        of: tuple[Tensor, Tensor],
+        key_BLM: Tensor | None,
+        of: tuple[Tensor, ...],
         valid_BS: Tensor | None,
         last: bool,
     ) -> tuple[Tensor, Tensor]:
-        """Both streams after the block, the text as it was if the block is the last; `qkv` where it is known."""
-        of_x_B1M, of_text_B1M = of
-        if qkv_BLM is None:
-            qkv_BLM = self.read(text_BLE, of_text_B1M)
+        """Both streams after the block; the text as it was if the block is the last to read it. `key`: see Told."""
+        of_x_B1M, *of_text = of
+        if key_BLM is None:
+            key_BLM = self.read(text_BLE, of_text[0])
         shift, scale, gate, *of_mlp = of_x_B1M.chunk(6, 2)
-        found, found_text = self.attn(self.attn.qkv(modulated(x_B1E, shift, scale)), qkv_BLM, valid_BS, last)
+        found, found_text = self.attn(self.attn.qkv(modulated(x_B1E, shift, scale)), key_BLM, valid_BS, last)
         x_B1E = self.mlp.added(torch.addcmul(x_B1E, gate, found), *of_mlp)
         if found_text is not None:
-            _, _, gate, *of_mlp = of_text_B1M.chunk(6, 2)
+            _, _, gate, *of_mlp = of_text[0].chunk(6, 2)
             text_BLE = self.mlp_c.added(torch.addcmul(text_BLE, gate, found_text), *of_mlp)
         return x_B1E, text_BLE
 
@@ -187,7 +230,7 @@ class JointAttention(nn.Module):
     def forward(
         self, qkv_B1M: Tensor, text_BLM: Tensor, valid_BS: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor | None]:
-        """What each stream draws from both; in the last block, where only keys and values of the text count, not it."""
+        """What each stream draws from both; where only keys and values of the text are read, the text nothing."""
         q, k, v = qkv_B1M.chunk(3, 2)
         k_text, v_text = text_BLM[:, :, -2 * self.width :].chunk(2, 2)
         k, v = torch.cat([k, k_text], 1), torch.cat([v, v_text], 1)
