@@ -88,6 +88,9 @@ class Session:
     def add_layout(self, weights: npt.NDArray[Any]) -> int:
         """Registers a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
 
+    def relabel(self, labels: int, none: int = -1) -> None:
+        """Labels are others from now on: a running action ends without an event, scores start anew, all else stays."""
+
     def push(
         self,
         person: int,
@@ -172,6 +175,9 @@ class Engine:
     ) -> None: ...
     def add_layout(self, weights: npt.NDArray[Any]) -> int:
         """Registers a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
+
+    def relabel(self, labels: int, none: int = -1) -> None:
+        """As `Session.relabel`; only with streams written in Python, which then give logits of as many labels."""
 
     def step(
         self,

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from .errors import BundleError
@@ -13,6 +14,7 @@ SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 IN_INT8, INT8 = ("trunk", "times", "velocity"), ".int8"  # graphs that are there in 8 bits too, under such names
+MATCHER = "matcher."  # what the weights of a matcher begin with
 TOKENIZER = "tokenizer.json"
 MAX_LABELS = 10_000
 MAX_TEXT = 10_000
@@ -22,6 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
 
 Shape = tuple[int | str, ...]  # a text is a size chosen at run time, e.g. ("M", 15, 3)
+Tensors = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs of a graph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -109,6 +112,46 @@ class RecognitionManifest(Manifest):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Matching:
+    """How features of motion are matched with texts and examples.
+
+    Attributes:
+        labels: those that are seen in training.
+        background: texts of what is no action. The smallest of their errors less a label's, times `scale`, less `none`,
+            is the label's logit; that of "none" is 0.
+        prototype_scale, prototype_offset: of a label with examples, `scale * (offset - d)`, d its squared distance.
+        window_s, every_s: how much of a stream is matched, and how often, seconds.
+        encoder_sha256, text_sha256: of the weights that make the features, and of the text encoder.
+    """
+
+    labels: tuple[str, ...]
+    background: tuple[str, ...]
+    scale: float
+    none: float
+    prototype_scale: float
+    prototype_offset: float
+    window_s: float
+    every_s: float
+    encoder_sha256: str
+    text_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeroShotManifest(RecognitionManifest):
+    """Manifest of a recogniser that is an encoder of motion, to which all else belongs, and a matcher of its features.
+
+    Attributes:
+        tokens: of a text, that are matched at most.
+    """
+
+    task: ClassVar[str] = "zero-shot"
+    widens: ClassVar[bool] = True
+
+    matching: Matching
+    tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TextManifest(Manifest):
     """A text encoder's manifest: features of `width` floats, texts of at most `max_tokens` tokens."""
 
@@ -173,11 +216,18 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     return manifest
 
 
-def _recognition(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
+def _recognition(
+    top: "Fields",
+    common: dict[str, Any],
+    kind: type[RecognitionManifest] = RecognitionManifest,
+    more_graphs: Mapping[str, "Tensors"] = MappingProxyType({}),
+    **more: Any,
+) -> RecognitionManifest:
     model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
     fps = top.number("fps", 1, 1000)
-    manifest = RecognitionManifest(
+    manifest = kind(
         **common,
+        **more,
         layout=top.text("layout"),
         fps=fps,
         frontend=Frontend(
@@ -203,8 +253,29 @@ def _recognition(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
     )
     _check_labels(manifest, top.where)
     V, S, D, C = manifest.joints, manifest.state, manifest.features, len(manifest.labels)
-    _check_graphs(manifest, graph_tensors(V, S, D, C), top.where)
+    _check_graphs(manifest, {**graph_tensors(V, S, D, C), **more_graphs}, top.where)
     return manifest
+
+
+def _zero_shot(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
+    matching, graphs = top.section("matching"), matching_tensors(top)
+    for name in graphs:
+        if name not in common["graphs"]:
+            raise BundleError(f"{top.where}: graphs: {name} is missing")
+    settings = Matching(
+        labels=matching.texts("labels"),
+        background=matching.texts("background"),
+        scale=matching.number("scale", 0, 1e6),
+        none=matching.number("none", -1e6, 1e6),
+        prototype_scale=matching.number("prototype_scale", 0, 1e6),
+        prototype_offset=matching.number("prototype_offset", -1e6, 1e6),
+        window_s=matching.number("window_s", 0.01, 60),
+        every_s=matching.number("every_s", 0.01, 60),
+        encoder_sha256=matching.sha256("encoder_sha256"),
+        text_sha256=matching.sha256("text_sha256"),
+    )
+    tokens = top.section("model").section("matcher").integer("tokens", 1, 1_000_000)
+    return _recognition(top, common, ZeroShotManifest, graphs, matching=settings, tokens=tokens)
 
 
 def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
@@ -248,6 +319,7 @@ def _generation(top: "Fields", common: dict[str, Any]) -> GenerationManifest:
 
 _PARSERS: dict[str, Callable[["Fields", dict[str, Any]], Manifest]] = {
     RecognitionManifest.task: _recognition,
+    ZeroShotManifest.task: _zero_shot,
     TextManifest.task: _text,
     GenerationManifest.task: _generation,
 }
@@ -278,7 +350,7 @@ def _joints(graphs: dict[str, Graph], where: str) -> int:
     return shape[1]
 
 
-def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, Tensors]:
     """Inputs and outputs of a recogniser's graphs, for V joints, S state, D features and C labels."""
     M, T = "M", "T"
     return {
@@ -290,13 +362,32 @@ def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, tuple[dict[str, S
     }
 
 
-def text_tensors(width: int) -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+def matching_tensors(top: "Fields") -> dict[str, Tensors]:
+    """Inputs and outputs of the graphs of a matcher, by the sizes that the manifest's `model` gives.
+
+    K texts of L tokens, B features.
+    """
+    model = top.section("model")
+    F, matcher = model.integer("features", 1, 1_000_000), model.section("matcher")
+    W, E, depth = (matcher.integer(key, 1, 1_000_000) for key in ("text", "width", "depth"))
+    if matcher.integer("feature", 1, 1_000_000) != F:
+        raise BundleError(f"{top.where}: model: matcher: feature: expected {F}, as many as the encoder gives")
+    K, L, B = "K", "L", "B"
+    of_token, of_text = (2 * depth, 6 * depth + 2) if matcher.get("cross") is True else (4, 12 * depth + 2)
+    told: dict[str, Shape] = {"read": (K, L, of_token * E), "told": (K, of_text * E)}
+    return {
+        "told": ({"words": (K, L, W), "counts": (K,), "pooled": (K, W)}, told),
+        "match": ({"z": (B, F), **told, "counts": (K,)}, {"errors": (B, K)}),
+    }
+
+
+def text_tensors(width: int) -> dict[str, Tensors]:
     """Inputs and outputs of a text encoder's graph, for N texts of L tokens."""
     N, L = "N", "L"
     return {"text": ({"ids": (N, L), "mask": (N, L)}, {"tokens": (N, L, width), "pooled": (N, width)})}
 
 
-def generation_tensors(top: "Fields") -> dict[str, tuple[dict[str, Shape], dict[str, Shape]]]:
+def generation_tensors(top: "Fields") -> dict[str, Tensors]:
     """Inputs and outputs of the graphs of CoAMD's networks, by the sizes that the manifest's `model` gives.
 
     B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames. Those of the sampler are
@@ -312,7 +403,7 @@ def generation_tensors(top: "Fields") -> dict[str, tuple[dict[str, Shape], dict[
     trunk, head = 6 * E * size(generator, "depth"), H * (3 * size(generator, "head_depth") + 2)
     F, V = size(recognizer, "feature"), len(recognizer.integers("parents"))
     B, L, Q, G, S, N, T = "B", "L", "Q", "G", "S", "N", "T"
-    found: dict[str, tuple[dict[str, Shape], dict[str, Shape]]] = {
+    found: dict[str, Tensors] = {
         "condition": ({"text": (B, W), "quality": (B,)}, {"told": (B, trunk), "lengths": (B, MAX_TOKENS + 1)}),
         "trunk": (
             {"tokens": (B, L, D), "counts": (B,), "told": (G, B, trunk), "places": (B, Q)},
@@ -337,9 +428,7 @@ def _numbers(shape: Shape) -> list[int]:
     return [size for size in shape if isinstance(size, int)]
 
 
-def _check_graphs(
-    manifest: Manifest, expected: dict[str, tuple[dict[str, Shape], dict[str, Shape]]], where: str
-) -> None:
+def _check_graphs(manifest: Manifest, expected: dict[str, Tensors], where: str) -> None:
     for name, graph in manifest.graphs.items():
         if name not in expected:
             raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected {' and '.join(expected)}")

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +15,7 @@ from . import backends, ranges
 from ._core import Config, Engine, Outcome
 from .bundle import Bundle
 from .errors import BundleError, InputError, LayoutError
+from .manifest import ZeroShotManifest
 from .motion import MAX_PEOPLE, Motion, check_joints, numbers
 from .skeleton import Layout
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 MIN_CLIP_FRAMES = 2
 
+T = TypeVar("T")
 Status = Literal["ok", "dropped", "missing", "lost"]
 
 
@@ -68,9 +70,13 @@ class Recognizer:
         labels: what it can say. layout: name of the skeleton it takes. fps: frames a second of its model.
         receptive_field, delay: in model frames. license: of its weights. name: of its bundle.
         backend: what runs its network.
+        background: whether texts are matched on a thread of its own, so that no frame waits for it; else a frame does
+            that itself, and the same frames give the same decisions. Models of fixed labels do nothing like that.
     """
 
-    def __init__(self, bundle: Bundle, backend: backends.Backend) -> None:
+    background = True
+
+    def __init__(self, bundle: Bundle, backend: backends.Backend, streams: backends.Streams | None = None) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.labels = manifest.labels
@@ -83,7 +89,7 @@ class Recognizer:
         self.backend = backend.name
         self._backend = backend
         self._layout = Layout.load(manifest.layout)
-        self._engine = Engine(_config(bundle, self._layout), backend.streams(MAX_PEOPLE), *ranges.push_pop())
+        self._engine = Engine(_config(bundle, self._layout), streams or backend.streams(MAX_PEOPLE), *ranges.push_pop())
         self._sources: dict[str, tuple[Layout, int]] = {}  # layout name -> (layout, its number in the engine)
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
         self._tracker: Tracker | None = None
@@ -102,6 +108,10 @@ class Recognizer:
             InputError: an unknown backend or one that cannot be used here.
         """
         bundle = Bundle.load(name)
+        if isinstance(bundle.manifest, ZeroShotManifest):
+            from .zero_shot import ZeroShotRecognizer
+
+            return ZeroShotRecognizer.of(bundle, backend, threads, precision)
         return cls(bundle, backends.create(backend, bundle, threads, precision))
 
     @property
@@ -209,32 +219,57 @@ class Recognizer:
             LayoutError: unknown layout.
         """
         started = time.perf_counter()
-        if motion.frames < MIN_CLIP_FRAMES:
-            raise InputError(f"the clip has {motion.frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
-        motion = _most_visible(motion)
         apart = Recognizer(self.bundle, self._backend)
-        source, number = apart._source(motion.layout)
-        check_joints(motion.joints.shape[1:], source.name)
-        frames, longest, result = 0, 0, None
-        for index, timestamp in enumerate(motion.times):
-            confidence = None if motion.confidence is None else motion.confidence[index, None]
-            [outcome] = apart._run(float(timestamp), [0], motion.joints[index, None], confidence, number)
-            frames = outcome.frames + (0 if outcome.reset else frames)
-            if frames > longest:
-                longest, result = frames, apart._engine.session.clip(0)
-        if result is None:
-            raise InputError(f"nobody is visible in any of the clip's {motion.frames} frames")
-        return Decision(
-            person=0,
-            label=self._label(result.label) or "",
-            score=float(result.score),
-            event=None,
-            event_label=None,
-            since=None,
-            latency_ms=(time.perf_counter() - started) * 1e3,
-            probs=result.probs,
-            labels=self.labels,
-        )
+        result = apart._longest(motion, lambda: apart._engine.session.clip(0))
+        return of_clip(started, result.label, result.probs, self.labels)
+
+    def set_labels(self, labels: Sequence[str], descriptions: Mapping[str, str] | None = None) -> None:
+        """Choose what is recognised, at any time and from any thread; nobody who is followed is lost.
+
+        Args:
+            labels: any texts.
+            descriptions: of some of them, what is done, in a sentence.
+        Raises:
+            InputError: a model of fixed labels; no labels, too many, one of them twice or "none"; a text that is no
+                text or too long.
+        """
+        raise self._fixed()
+
+    def enroll(self, label: str, motions: Sequence[Motion]) -> None:
+        """Recognise an action by examples; those of the same label that were there are replaced.
+
+        Args:
+            label: any text; one of `set_labels` is then recognised by either.
+            motions: 1 to 10 clips, in any 3-D layout.
+        Raises:
+            InputError: a model of fixed labels, a label as in `set_labels`, or clips in which nobody can be followed.
+            LayoutError: unknown layout.
+        """
+        raise self._fixed()
+
+    def forget(self, label: str) -> None:
+        """Drop the examples of a label, and the label if it has no text.
+
+        Raises:
+            InputError: a model of fixed labels, or a label without examples.
+        """
+        raise self._fixed()
+
+    def save_gestures(self, path: str | Path) -> None:
+        """Write all examples to one .npz file; it appears whole or not at all.
+
+        Raises:
+            InputError: a model of fixed labels, nothing is enrolled, or the file cannot be written.
+        """
+        raise self._fixed()
+
+    def load_gestures(self, path: str | Path) -> None:
+        """Enroll what `save_gestures` wrote, besides what is enrolled.
+
+        Raises:
+            InputError: a model of fixed labels, no such file, one that is damaged, or examples for another encoder.
+        """
+        raise self._fixed()
 
     def reset(self, person: int | None = None) -> None:
         """Forget one person, or everybody."""
@@ -244,6 +279,27 @@ class Recognizer:
             self._tracker = None
         else:
             self._clocks.pop(person, None)
+
+    def _fixed(self) -> InputError:
+        return InputError(f"the labels of model {self.name!r} are fixed, those of zero-shot are any texts")
+
+    def _longest(self, motion: Motion, read: Callable[[], T]) -> T:
+        """Steps through a clip; what `read` gives at the end of its longest part without a gap."""
+        if motion.frames < MIN_CLIP_FRAMES:
+            raise InputError(f"the clip has {motion.frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
+        motion = _most_visible(motion)
+        source, number = self._source(motion.layout)
+        check_joints(motion.joints.shape[1:], source.name)
+        frames, longest, result = 0, 0, None
+        for index, timestamp in enumerate(motion.times):
+            confidence = None if motion.confidence is None else motion.confidence[index, None]
+            [outcome] = self._run(float(timestamp), [0], motion.joints[index, None], confidence, number)
+            frames = outcome.frames + (0 if outcome.reset else frames)
+            if frames > longest:
+                longest, result = frames, read()
+        if result is None:
+            raise InputError(f"nobody is visible in any of the clip's {motion.frames} frames")
+        return result
 
     def _step(
         self,
@@ -316,6 +372,20 @@ class Recognizer:
 
     def _label(self, index: int) -> str | None:
         return self.labels[index] if index >= 0 else None
+
+
+def of_clip(started: float, label: int, probs: np.ndarray, labels: tuple[str, ...]) -> Decision:
+    return Decision(
+        person=0,
+        label=labels[label] if label >= 0 else "",
+        score=float(probs[label]),
+        event=None,
+        event_label=None,
+        since=None,
+        latency_ms=(time.perf_counter() - started) * 1e3,
+        probs=probs,
+        labels=labels,
+    )
 
 
 def _config(bundle: Bundle, layout: Layout) -> Config:

@@ -1,4 +1,5 @@
 import os
+from importlib import import_module
 from pathlib import Path
 from runpy import run_path
 
@@ -24,6 +25,16 @@ def samples() -> list[Motion]:
     folders = Path(motionrt.__path__[0]) / "runtime" / "samples", Path(__file__).parent / "recordings"
     paths = {path.name: path for folder in folders for path in sorted(folder.glob("*.npz"))}
     return [Motion.load(paths[name]) for name in sorted(paths)]
+
+
+@pytest.fixture(scope="session")
+def zero_shot_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recognises by texts and examples which wrist is raised: see `runtime/tiny_zero_shot.py`."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        module = import_module("runtime.tiny_zero_shot")
+    folder: Path = module.zero_shot_bundle(tmp_path_factory.mktemp("models") / "zero-shot")
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -66,6 +66,32 @@ def generate_tables(report: dict[str, Any]) -> Iterator[Table | str]:
     yield environment_line(report["environment"])
 
 
+def zero_shot_tables(report: dict[str, Any]) -> Iterator[Table | str]:
+    """What `bench zero-shot` measured, top down."""
+    yield (
+        f"{report['model']}, backend {report['backend']}: logits found beside a stream are within "
+        f"{report['parity_max_abs']:.1e} of those that its frames wait for"
+    )
+    table = latency_table(f"Recognizer.step paced at {report['rate_hz']:g} Hz, ms")
+    add(table, "the encoder alone", report["streams"]["encoder"])
+    add(table, "matching beside it", report["streams"]["matching"])
+    changing = report["streams"]["changing"]
+    add(table, "and labels that change every second", changing)
+    add(table, "of these, steps during a change", changing["during_changes"])
+    yield table
+    yield (
+        f"frames lost: {changing['frames_lost']}; by {changing['changes']} changes of labels no step was kept waiting "
+        f"for more than {changing['waited_for_changes_ms']:.3f} ms"
+    )
+    table = latency_table("Matching of one person and changes of labels, ms")
+    for row in report["match"]:
+        add(table, f"{row['labels']} labels matched", row)
+    for kind in ("cold", "cached"):
+        add(table, f"set_labels, {report['set_labels']['labels']} labels, {kind}", report["set_labels"][kind])
+    yield table
+    yield environment_line(report["environment"])
+
+
 def soak_tables(report: dict[str, Any]) -> Iterator[Table | str]:
     """What `bench soak` measured."""
     yield f"{report['model']}, backend {report['backend']}: {report['frames']} frames in {report['seconds']:.1f} s"

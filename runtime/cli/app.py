@@ -84,6 +84,8 @@ def recognize(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the native engine uses one.")] = 1,
     precision: Precision = "fp32",
     token: Token = None,
+    labels: Annotated[str | None, typer.Option(help='What to recognise: "wave,jump"; zero-shot models.')] = None,
+    gestures: Annotated[Path | None, typer.Option(help="What `enroll` wrote; zero-shot models.")] = None,
 ) -> None:
     """Recognise actions in recordings, a video or a live stream."""
     from .recognize import Options, run
@@ -103,8 +105,25 @@ def recognize(
             threads=threads,
             precision=precision,
             token=token,
+            labels=labels,
+            gestures=gestures,
         ),
     )
+
+
+@app.command()
+def enroll(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="1 to 10 recordings, or one file.")],
+    label: Annotated[str, typer.Option("--as", help="What is done in them.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Gestures; one that is there is added to.")] = Path(
+        "gestures.npz"
+    ),
+    model: Annotated[str, typer.Option(help="Name of a zero-shot model, or path of its bundle.")] = "zero-shot",
+) -> None:
+    """Learn a label from a few recordings, for `recognize --gestures`."""
+    from .enroll import run_enroll
+
+    run_enroll(folder, label, out, model)
 
 
 @app.command()
@@ -276,6 +295,19 @@ def bench_generate(
     from .develop import run_bench_generate
 
     run_bench_generate(model, quick, threads, plot, out, as_json)
+
+
+@bench.command("zero-shot")
+def bench_zero_shot(
+    model: Model = "zero-shot",
+    quick: Annotated[bool, typer.Option("--quick", help="Under half a minute.")] = False,
+    out: Out = None,
+    as_json: LastLine = False,
+) -> None:
+    """Measure a zero-shot recogniser whose labels change while it runs, once its thread has been found to be right."""
+    from .develop import run_bench_zero_shot
+
+    run_bench_zero_shot(model, quick, out, as_json)
 
 
 @bench.command("soak")

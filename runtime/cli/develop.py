@@ -54,8 +54,11 @@ def run_export(run: Path, out: Path) -> None:
     if not run.is_dir():
         raise InputError(f"{run}: not a folder, expected a training run, or CoAMD's runs")
     with _needs("export"):
-        from ...export import export_family, export_run
-    (export_family if (run / "coamd-generator").is_dir() else export_run)(run, out)
+        from ...export import export_family, export_run, export_zero_shot, is_matcher
+    if (run / "coamd-generator").is_dir():
+        export_family(run, out)
+    else:
+        (export_zero_shot if is_matcher(run) else export_run)(run, out)
     typer.echo(f"wrote {out}")
 
 
@@ -94,6 +97,14 @@ def run_bench_generate(
     effort = generate.quick() if quick else generate.full()
     report = generate.bench_generate(model, effort, threads, plot)
     _tell(report, show.generate_tables(report), out, as_json)
+
+
+def run_bench_zero_shot(model: str, quick: bool, out: Path | None, as_json: bool) -> None:
+    _check_out(out)
+    from ...bench.speed import show, zero_shot
+
+    report = zero_shot.bench_zero_shot(model, zero_shot.quick() if quick else zero_shot.full())
+    _tell(report, show.zero_shot_tables(report), out, as_json)
 
 
 def run_bench_soak(model: str, frames: int, out: Path | None, as_json: bool) -> None:

@@ -8,7 +8,7 @@ import typer
 from ..bundle import Bundle, bundled
 from ..doctor import doctor
 from ..errors import BundleError
-from ..manifest import GenerationManifest, Manifest, RecognitionManifest
+from ..manifest import GenerationManifest, Manifest, RecognitionManifest, ZeroShotManifest
 
 
 def show_doctor(as_json: bool) -> None:
@@ -38,7 +38,8 @@ def show_models(as_json: bool) -> None:
             continue
         what = [row["task"]]
         what += [f"{len(row['actions'])} actions"] if "actions" in row else []
-        what += [f"{row['labels']} labels"] if "labels" in row else []
+        more = " or any texts" if row["task"] == ZeroShotManifest.task else ""
+        what += [f"{row['labels']} labels{more}"] if "labels" in row else []
         what += [f"{row['layout']} at {row['fps']:g} Hz"] if "fps" in row else []
         typer.echo(f"{row['name']}: {', '.join(what)}, {row['megabytes']:.1f} MB\n  licence: {row['license']}")
         if "actions" in row:
@@ -55,6 +56,8 @@ def _describe(name: str) -> dict[str, Any]:
     specific: dict[str, Any] = {}
     if isinstance(manifest, RecognitionManifest):
         specific = {"layout": manifest.layout, "fps": manifest.fps, "labels": len(manifest.labels)}
+    if isinstance(manifest, ZeroShotManifest):
+        specific["labels"] = len(manifest.matching.labels)
     if isinstance(manifest, GenerationManifest):
         specific = {"layout": manifest.layout, "fps": manifest.fps, "actions": manifest.actions}
     return {

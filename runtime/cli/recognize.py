@@ -34,6 +34,8 @@ class Options:
     threads: int = 1
     precision: str = "fp32"
     token: str | None = None
+    labels: str | None = None
+    gestures: Path | None = None
 
 
 def run(sources: Sequence[str], options: Options) -> None:
@@ -41,6 +43,10 @@ def run(sources: Sequence[str], options: Options) -> None:
     if options.overlay and len(sources) > 1:
         raise InputError(f"--overlay writes one video, but {len(sources)} sources were given")
     recognizer = Recognizer.load(options.model, options.backend, options.threads, options.precision)
+    if options.gestures is not None:
+        recognizer.load_gestures(options.gestures)
+    if options.labels is not None:
+        recognizer.set_labels(options.labels.split(",") if options.labels.strip() else [])
     report: Report = JsonReport(name_sources=len(sources) > 1) if options.as_json else TextReport()
     job = _Job(recognizer, report, options)
     try:
@@ -65,6 +71,7 @@ class _Job:
         """Recognise one source from its beginning."""
         options, dropped_before = self._options, self._recognizer.counters["dropped"]
         self._recognizer.reset()
+        self._recognizer.background = options.realtime or not Path(name).is_file()
         with ExitStack() as stack:
             source = open_source(
                 name,

@@ -102,10 +102,13 @@ class PythonNetwork final : public Network {
     const Floats logits = floats(result[0], "logits", {n, labels_});
     std::copy_n(logits.data(), logits.size(), logits_NC);
   }
+  void relabel(int labels) override { labels_ = labels; }
 
  private:
   const py::object streams_;
-  const int joints_, labels_, capacity_;
+  const int joints_;
+  int labels_;
+  const int capacity_;
 };
 
 // Calls push(phase) and pop() around the phases of a step.
@@ -184,6 +187,8 @@ PYBIND11_MODULE(_core, m) {
             return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
           },
           "weights"_a, "Registers a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
+      .def("relabel", &Session::relabel, "labels"_a, "none"_a = -1,
+           "Labels are others from now on: a running action ends without an event, scores start anew.")
       .def(
           "push",
           [pushed_type](Session& self, PersonId person, double t, const py::object& joints,
@@ -305,6 +310,8 @@ PYBIND11_MODULE(_core, m) {
             return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
           },
           "weights"_a, "Registers a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
+      .def("relabel", &Engine::relabel, "labels"_a, "none"_a = -1,
+           "Labels are others from now on, if the network can give their logits.")
       .def(
           "step",
           [outcome_of](Engine& self, double t, const std::vector<PersonId>& people, const py::object& joints,

@@ -80,4 +80,12 @@ inline void validate(const Config& c) {
   require(c.hold_s >= 0 && c.hold_s <= kMaxGapS, "hold_s is ", c.hold_s, ", expected 0 to ", kMaxGapS);
 }
 
+// The same with other labels.
+inline Config relabelled(Config c, int labels, int none) {
+  c.labels = labels;
+  c.none = none;
+  validate(c);
+  return c;
+}
+
 }  // namespace motionrt

@@ -78,6 +78,12 @@ class Decider {
     return {label, probs_C[label]};
   }
 
+  // Labels have become others: forgets everything.
+  void relabel() {
+    for (auto* values : {&probs_, &scores_, &evidence_}) values->assign(config_.labels, 0);
+    clear();
+  }
+
   // Forgets everything.
   void clear() {
     active_ = -1;

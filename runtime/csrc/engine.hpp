@@ -35,7 +35,7 @@ class Trace {
   virtual void end() = 0;
 };
 
-// Not for use from several threads at once. Allocates nothing after the layouts are added. Throws
+// Not for use from several threads at once. Allocates nothing after the layouts are added, but to relabel. Throws
 // std::invalid_argument, before anything is changed; BundleError if the network gives something not finite.
 class Engine {
  public:
@@ -51,8 +51,15 @@ class Engine {
     ids_.resize(people);
     slots_.resize(people);
     frames_NV3_.resize(people * 3 * config.joints);
-    logits_NC_.resize(people * config.labels);
-    scores_NC_.resize(people * config.labels);
+    make_room();
+  }
+
+  // Labels are others from now on, if the network can give their logits; see Session::relabel.
+  void relabel(int labels, int none) {
+    relabelled(session_.config(), labels, none);
+    network_->relabel(labels);
+    session_.relabel(labels, none);
+    make_room();
   }
 
   // weights [V, S] of a sensor's skeleton; returns its number, for step.
@@ -140,6 +147,11 @@ class Engine {
       throw BundleError(error.what());
     }
     return true;
+  }
+
+  void make_room() {
+    logits_NC_.assign(place(session_.config().max_people), 0);
+    scores_NC_ = logits_NC_;
   }
 
   std::size_t place(int slot) const { return static_cast<std::size_t>(session_.config().labels) * slot; }

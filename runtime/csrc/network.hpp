@@ -1,6 +1,8 @@
 // What steps a recogniser's network, frame by frame, for the streams of several people.
 #pragma once
 
+#include "config.hpp"
+
 namespace motionrt {
 
 // N streams of one call, V joints, C labels, D features.
@@ -17,6 +19,11 @@ class Network {
   // One frame [V, 3] of each of n different slots -> logits [N, C] and, unless null, features [N, D].
   virtual void step(int n, const int* slots, const float* frames_NV3, float* logits_NC,
                     float* features_ND) = 0;
+
+  // Logits are of so many labels from now on; a network whose labels are its own refuses.
+  virtual void relabel(int wanted) {
+    require(wanted == labels(), "labels is ", wanted, ", the network gives ", labels());
+  }
 };
 
 }  // namespace motionrt

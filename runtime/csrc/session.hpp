@@ -32,7 +32,7 @@ struct Counters {
 };
 
 // Not for use from several threads at once. Throws std::invalid_argument, before anything is changed. Allocates
-// nothing after the layouts are added.
+// nothing after the layouts are added, but to relabel.
 class Session {
  public:
   explicit Session(Config config) : config_(std::move(config)) {
@@ -43,6 +43,12 @@ class Session {
   }
   Session(const Session&) = delete;  // people refer to config_
   Session& operator=(const Session&) = delete;
+
+  // Labels are others from now on: a running action ends without an event, scores start anew, all else stays.
+  void relabel(int labels, int none) {
+    config_ = relabelled(config_, labels, none);
+    for (Person& p : people_) p.decider.relabel();
+  }
 
   // weights [V, S] of a sensor's skeleton; returns its number, for push.
   int add_layout(const float* weights_VS, int source_joints) {
@@ -190,7 +196,7 @@ class Session {
     return static_cast<int>(place - people_.begin());
   }
 
-  const Config config_;
+  Config config_;
   std::vector<LayoutMap> layouts_;
   std::vector<Person> people_;  // [max_people]
   Counters counters_;

@@ -23,7 +23,7 @@ HUMANML3D_FPS = 20.0
 
 def read_npz(path: Path, layout: str | None, fps: float | None) -> Motion:
     """`joints` [T, (M,) V, D], `fps`, `layout`, `confidence`, `timestamps`; other scalars are `meta`."""
-    arrays = _load_npz(path)
+    arrays = load_arrays(path)
     needed = ["joints", *(["fps"] if fps is None else []), *(["layout"] if layout is None else [])]
     missing = [name for name in needed if name not in arrays]
     if missing:
@@ -69,7 +69,8 @@ def write_npz(motion: Motion, file: BinaryIO) -> None:
     np.savez_compressed(file, **arrays)
 
 
-def _load_npz(path: Path) -> dict[str, NDArray[Any]]:
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Every array of an .npz, by name. Raises InputError: none, damaged, too large, or of Python objects."""
     if not zipfile.is_zipfile(path):
         raise InputError("is not an .npz archive, or is cut short")
     with _refusing_damage("the archive"):

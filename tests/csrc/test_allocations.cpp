@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "check.hpp"
+#include "engine.hpp"
 #include "motionrt.h"
+#include "poses.hpp"
 
 namespace {
 volatile bool counting = false;  // the compiler thinks that malloc does not look
@@ -155,10 +157,39 @@ void comings_and_goings_allocate_nothing() {
   CHECK(run.failed == 0);
 }
 
+// Gives as many logits as it is asked for.
+struct AnyLabels : motionrt::Network {
+  int joints() const override { return kJoints; }
+  int labels() const override { return count; }
+  int capacity() const override { return kPeople; }
+  void begin(int) override {}
+  void step(int n, const int*, const float*, float* logits_NC, float*) override {
+    std::fill(logits_NC, logits_NC + n * count, 0.f);
+  }
+  void relabel(int labels) override { count = labels; }
+  int count = 3;
+};
+
+void steps_with_other_labels_allocate_nothing() {
+  motionrt::Engine engine(tiny_config(), std::make_shared<AnyLabels>());
+  engine.add_layout(identity().data(), kJoints);
+  const auto joints = pose();
+  const motionrt::Observation seen = {0, joints.data(), nullptr};
+  motionrt::Outcome out;
+  double t = 0;
+  for (const int labels : {2, 41, 1001}) {
+    CHECK(allocations_of([&] { engine.relabel(labels, labels - 1); }) > 0);
+    CHECK(allocations_of([&] {
+            for (int i = 0; i < kSteps; ++i) engine.step(t += kFrame_s, 1, &seen, 0, &out);
+          }) == 0);
+  }
+}
+
 int main() {
   count_allocations();
   allocations_are_counted();
   for (const int people : {1, 8, kPeople}) steps_allocate_nothing(people);
   comings_and_goings_allocate_nothing();
+  steps_with_other_labels_allocate_nothing();
   return result();
 }

@@ -146,6 +146,54 @@ void an_action_begins_and_its_end_is_told_on_eviction() {
   CHECK_FAILS(run.engine.evict(std::nan(""), gone.data()), "t is nan");
 }
 
+// Gives logits of as many labels as it is told, the first of whoever is in sight.
+struct AnyLabels : FakeNetwork {
+  int labels() const override { return count; }
+  void relabel(int wanted) override { count = wanted; }
+  void step(int n, const int* slots, const float*, float* logits_NC, float*) override {
+    for (int i = 0; i < n; ++i) {
+      ++frames[slots[i]];
+      for (int c = 0; c < count; ++c) logits_NC[count * i + c] = c ? 0.f : 9.f;
+    }
+  }
+  int count = 3;
+};
+
+void labels_become_others_while_people_are_followed() {
+  const auto network = std::make_shared<AnyLabels>();
+  Engine engine(tiny_config(), network);
+  engine.add_layout(identity().data(), kJoints);
+  const auto joints = pose();
+  const Observation seen[] = {{1, joints.data(), nullptr}, {2, joints.data(), nullptr}};
+  Outcome out[2];
+  int i = 0;
+  const auto step = [&] { engine.step(0.05 * i++, 2, seen, 0, out); };
+  const auto goes_on = [&] { return out[0].decision.event == Event::none && !out[0].reset && out[0].frames == 1; };
+  while (i < 20) step();
+  CHECK(out[0].decision.label == 0);
+  for (const auto& [labels, none] : std::vector<std::pair<int, int>>{{5, 4}, {2, 1}, {1000, 999}, {3, -1}}) {
+    engine.relabel(labels, none);
+    CHECK(engine.scores(2)[0] == 0);
+    step();
+    CHECK(goes_on() && out[1].scores_C[0] > 0 && (none < 0 || out[1].scores_C[none] > 0.5f));
+    int onsets = 0;
+    for (const int end = i + 20; i < end; onsets += out[1].decision.event == Event::onset) step();
+    CHECK(onsets == 1 && out[1].decision.label == 0 && out[1].decision.score > 0.8f);
+  }
+  const int slot = engine.session().find(1);
+  CHECK(network->begun[slot] == 1 && network->frames[slot] == i && engine.session().counters().frames == 2 * i);
+}
+
+void labels_that_cannot_be_leave_everything_as_it_was() {
+  Run run;
+  CHECK_FAILS(run.engine.relabel(4, 3), "labels is 4, the network gives 3");
+  CHECK_FAILS(run.engine.relabel(0, -1), "labels is 0, expected at least 1");
+  CHECK_FAILS(run.engine.relabel(3, 3), "none is 3, expected -1 or a label index below 3");
+  CHECK(run.engine.session().config().none == 2 && run.step(0, {1})[0].decision.label == 2);
+  run.engine.relabel(3, 1);
+  CHECK(run.step(0.05, {1})[0].decision.label == 1);
+}
+
 void late_poses_change_nothing() {
   Run run;
   run.step(1, {1}, arm_up());
@@ -221,6 +269,8 @@ int main() {
   a_lost_person_leaves_the_others_alone();
   the_scores_of_everybody_can_be_asked_for();
   an_action_begins_and_its_end_is_told_on_eviction();
+  labels_become_others_while_people_are_followed();
+  labels_that_cannot_be_leave_everything_as_it_was();
   late_poses_change_nothing();
   errors_leave_everything_as_it_was();
   logits_that_are_no_numbers_are_the_bundles_fault();

@@ -397,7 +397,14 @@ def test_eval_prints_one_json_object_last(run: Any, monkeypatch: pytest.MonkeyPa
 
 def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Any] = []
-    stub(monkeypatch, "export", export_family=None, export_run=lambda *given: seen.append(given))
+    stub(
+        monkeypatch,
+        "export",
+        export_family=None,
+        export_zero_shot=None,
+        is_matcher=lambda run: False,
+        export_run=lambda *given: seen.append(given),
+    )
     assert run("export", tmp_path, "-o", tmp_path / "b").status == 0
     assert seen == [(tmp_path, tmp_path / "b")]
 

@@ -7,7 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionrt.runtime._core import Config, Session
+from motionrt.runtime._core import Config, Engine, Session
+from motionrt.runtime.backends import create
+from motionrt.runtime.bundle import Bundle
+from motionrt.runtime.skeleton import Layout
 
 V = 6  # pelvis, left hip, right hip, left shoulder, right shoulder, head
 REST = np.float32([[0, 1, 0], [0.1, 1, 0], [-0.1, 1, 0], [0.2, 1.5, 0], [-0.2, 1.5, 0], [0, 1.7, 0.05]])  # faces +z
@@ -318,6 +321,33 @@ def test_onset_and_offset_have_hysteresis_and_onset_must_hold() -> None:
     assert see(session, 0.31, times=3) == [none] * 3
     assert see(session, 0.31, 0.61, times=2) == [none, ("onset", JUMP)]  # takes over
     assert see(session, 0, 0.29, times=2) == [("offset", JUMP), none]
+
+
+def test_labels_become_others_without_a_reset() -> None:
+    session = make()
+    assert session.push(0, 0.0, REST, None, 0).reset
+    assert see(session, 1.0, times=40)[-1] == (None, -1) and session.decision(0).label == WAVE
+    session.relabel(2, 1)
+    found = session.decision(0)
+    assert (found.label, found.event, found.probs.tolist()) == (1, None, [0, 1]), "the action has ended silently"
+    assert not session.push(0, 0.05, REST, None, 0).reset and session.counters["frames"] == 2
+    session.observe(0, np.float32([9, 0]))
+    assert session.decision(0).probs.shape == session.clip(0).probs.shape == (2,)
+    with pytest.raises(ValueError, match=r"logits has shape \[3\], expected float32 \[2\]"):
+        session.observe(0, np.zeros(3, np.float32))
+    for labels, none, message in ((0, -1, "labels is 0, expected at least 1"), (2, 2, "none is 2, expected -1 or a")):
+        with pytest.raises(ValueError, match=message):
+            session.relabel(labels, none)
+    assert session.decision(0).probs.shape == (2,)
+
+
+def test_only_streams_in_python_give_logits_of_other_labels() -> None:
+    bundle = Bundle.load("live")
+    manifest = bundle.manifest
+    config = manifest.frontend.config(Layout.load(manifest.layout), len(manifest.labels), max_people=2)
+    engine = Engine(config, create("native", bundle).streams(2))
+    with pytest.raises(ValueError, match="labels is 7, the network gives 41"):
+        engine.relabel(7, 6)
 
 
 def test_a_clip_in_which_nothing_is_done_is_none() -> None:

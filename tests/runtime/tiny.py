@@ -112,7 +112,8 @@ def step_graph(location: str = WEIGHTS, extra: Sequence[Any] = ()) -> bytes:
     inputs: Shapes = {"frame": ["M", V, 3], "state": ["M", S]}
     outputs: Shapes = {"logits": ["M", C], "features": ["M", D], "state_out": ["M", S]}
     small = {"one": [1], "four": [D], "twelve": [3 * D], "window": [-1, 3, D]}
-    return _model(nodes, inputs, outputs, small, location, extra)
+    initializers = [external(name, array.shape, location) for name, array in weights().items()]
+    return model(nodes, inputs, outputs, small, [*initializers, *extra])
 
 
 def clip_graph() -> bytes:
@@ -132,26 +133,30 @@ def clip_graph() -> bytes:
     small = {"flatten": [0, 0, -1], "pads": [0, 2, 0, 0, 0, 0], "zero": [0], "one": [1]}
     small |= {"minus1": [-1], "minus2": [-2]}  # `one` is also the axis of time, which is sliced
     third = onnx.numpy_helper.from_array(np.float32(1 / 3), "third")
-    return _model(nodes, inputs, outputs, small, WEIGHTS, [third])
+    initializers = [external(name, array.shape) for name, array in weights().items()]
+    return model(nodes, inputs, outputs, small, [*initializers, third])
 
 
-def _model(
+def model(
     nodes: Sequence[Any],
     inputs: Shapes,
     outputs: Shapes,
     small: Mapping[str, Sequence[int]],
-    location: str,
-    extra: Sequence[Any],
+    initializers: Sequence[Any],
+    integers: Sequence[str] = (),
 ) -> bytes:
-    initializers = [external(name, array.shape, location) for name, array in weights().items()]
-    initializers += [onnx.numpy_helper.from_array(np.array(value), name) for name, value in small.items()]
+    """A graph of floats but for some inputs, with small constants."""
+    constants = [onnx.numpy_helper.from_array(np.array(value), name) for name, value in small.items()]
     graph = helper.make_graph(
         nodes,
         "tiny",
-        [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in inputs.items()],
+        [
+            helper.make_tensor_value_info(name, onnx.TensorProto.INT64 if name in integers else FLOAT, shape)
+            for name, shape in inputs.items()
+        ],
         [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
-        initializer=[*initializers, *extra],
+        initializer=[*initializers, *constants],
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    model.ir_version = 10
-    return model.SerializeToString()
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    made.ir_version = 10
+    return made.SerializeToString()

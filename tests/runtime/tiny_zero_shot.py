@@ -1,0 +1,85 @@
+"""The tiny recogniser as the encoder of a zero-shot bundle, whose real ONNX matcher knows three texts.
+
+The network is told where a text lies: pooled P [K, 4], P solved so that a text lies where both wrists are, their
+heights over the pelvis; its error is the mean squared distance to the feature.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from motionrt.runtime.bundle import Bundle, write_bundle
+from motionrt.runtime.manifest import MATCHER, Fields, ZeroShotManifest, matching_tensors
+from motionrt.runtime.safetensors import pack
+from motionrt.runtime.text import TextEncoder
+
+from . import tiny
+
+W, E = 384, 1
+R, M = 4 * E, 14 * E  # as of a network of one block
+PLACES = {"raise left hand": (0.8, -0.05), "raise right hand": (-0.05, 0.8), "standing still": (-0.05, -0.05)}
+LEFT, RIGHT, STILL = PLACES
+SETTINGS: dict[str, Any] = {
+    "labels": [LEFT, RIGHT],
+    "background": [STILL],
+    "scale": 40.0,
+    "none": 2.0,
+    "prototype_scale": 40.0,
+    "prototype_offset": 0.2,
+    "window_s": 0.5,
+    "every_s": 0.25,
+    "encoder_sha256": "e" * 64,
+}
+
+
+def zero_shot_bundle(path: Path, **changes: Any) -> Path:
+    """Write it at `path`, with `changes` to the settings of its matcher."""
+    text = TextEncoder.load()
+    pooled, places = text.encode(list(PLACES)).pooled, np.zeros((3, tiny.D), np.float32)
+    places[:, :2] = list(PLACES.values())
+    matrix = np.zeros((W, M), np.float32)
+    matrix[:, : tiny.D] = np.linalg.pinv(pooled) @ places
+    weights = {
+        MATCHER + "place": matrix,
+        MATCHER + "mean": np.zeros(tiny.D, np.float32),
+        MATCHER + "std": np.ones(tiny.D, np.float32),
+        MATCHER + "noises": np.zeros((1, tiny.D), np.float32),
+    }
+    manifest = tiny.manifest(task=ZeroShotManifest.task)
+    manifest["model"]["matcher"] = {"feature": tiny.D, "text": W, "width": E, "depth": 1, "tokens": 35, "cross": False}
+    for name, (inputs, outputs) in matching_tensors(Fields(manifest, "tiny")).items():
+        manifest["graphs"][name] = {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
+    manifest["matching"] = SETTINGS | {"text_sha256": text.sha256} | changes
+    graphs = {"told.onnx": _told(), "match.onnx": _match()}
+    return write_bundle(path, manifest, {**tiny.files(), **graphs, tiny.WEIGHTS: pack({**tiny.weights(), **weights})})
+
+
+def load(path: Path) -> Bundle[ZeroShotManifest]:
+    return Bundle.load(path, ZeroShotManifest)
+
+
+def _told() -> bytes:
+    node = tiny.helper.make_node
+    nodes = [
+        node("MatMul", ["pooled", MATCHER + "place"], ["told"]),
+        node("Slice", ["words", "zero", "width", "two"], ["read"]),
+    ]
+    small = {"zero": [0], "width": [R], "two": [2]}
+    inputs = {"words": ["K", "L", W], "counts": ["K"], "pooled": ["K", W]}
+    outputs = {"read": ["K", "L", R], "told": ["K", M]}
+    return tiny.model(nodes, inputs, outputs, small, [tiny.external(MATCHER + "place", (W, M))], ["counts"])
+
+
+def _match() -> bytes:
+    node = tiny.helper.make_node
+    nodes = [
+        node("Slice", ["told", "zero", "width", "one"], ["places"]),
+        node("Unsqueeze", ["z", "one"], ["z_B1F"]),
+        node("Sub", ["z_B1F", "places"], ["off"]),
+        node("Mul", ["off", "off"], ["squared"]),
+        node("ReduceMean", ["squared", "two"], ["errors"], keepdims=0),
+    ]
+    inputs = {"z": ["B", tiny.D], "read": ["K", "L", R], "told": ["K", M], "counts": ["K"]}
+    small = {"zero": [0], "width": [tiny.D], "one": [1], "two": [2]}
+    return tiny.model(nodes, inputs, {"errors": ["B", "K"]}, small, [], ["counts"])
