@@ -59,6 +59,13 @@ def unseen_labels(split: str | None) -> frozenset[str]:
     return frozenset(labels()[k] for k in splits()[split].unseen) if split else frozenset()
 
 
+@cache
+def descriptions() -> dict[str, str]:
+    """What the body does in each of our labels, a sentence each."""
+    found: dict[str, str] = json.loads(files(__package__).joinpath("descriptions.json").read_text())["labels"]
+    return found
+
+
 def alike() -> list[list[str]]:
     """Our labels that are too much alike for one to be seen and another not."""
     found: list[list[str]] = _tables()[VOCABULARY]["alike"]

@@ -4,7 +4,7 @@ import pytest
 
 from motionrt.runtime.errors import InputError
 from motionrt.training.vocabulary import MIRRORED, labels
-from motionrt.training.zero_shot import alike, splits
+from motionrt.training.zero_shot import alike, descriptions, splits
 
 COUNTS = {"ntu60": 60, "ntu120": 120, "pku-mmd": 51}
 PROTOCOLS = {
@@ -57,6 +57,12 @@ def test_labels_that_share_their_main_word_are_unseen_together() -> None:
     for word in ("wave", "kick", "throw", "tennis", "swing", "pick up", "raise", "turn", "draw"):
         sharing = {name for name in names if word in name}
         assert sum(not sharing.isdisjoint(names[k] for k in split.unseen) for split in splits().values()) == 1, word
+
+
+def test_every_label_is_described_in_words_of_its_own() -> None:
+    said = descriptions()
+    assert tuple(said) == labels() and len(set(said.values())) == len(said)
+    assert all(30 < len(text) < 200 and text == text.strip(" .") for text in said.values())
 
 
 def test_another_data_set_is_refused() -> None:

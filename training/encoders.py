@@ -1,0 +1,183 @@
+"""Trained recognisers as frozen encoders: a clip becomes one feature, the mean of what the head is given.
+
+Shapes: N clips, T time, V joints, F width of a feature.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from numpy.random import Generator
+
+from ..runtime.bundle import Bundle
+from ..runtime.frontend import Frontend, prepare
+from ..runtime.skeleton import Layout
+from . import augment, vocabulary
+from .clips import Clip, resample
+from .ctr_gcn import LAYOUT, StreamTask, whole_sample
+from .models.ctr_gcn import CTRGCN, CTRGCNConfig
+from .models.stream_gcn import StreamGCN, StreamGCNConfig, fold
+from .runs import read_network, weights_sha256
+from .tasks import pad
+
+BATCH = 64
+SHORTEST = 0.6  # share of a clip that is seen at least
+LONGEST_S = 4.5
+
+
+class Encoder(Protocol):
+    """A frozen recogniser of clips in a layout.
+
+    Attributes:
+        labels: of the vocabulary, that it was trained on. sources: of the clips that it was. width: F.
+        sha256, licence: of its weights.
+    """
+
+    @property
+    def layout(self) -> Layout: ...
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def licence(self) -> str: ...
+
+    def whole(self, clip: Clip) -> np.ndarray:
+        """What the network is shown of a clip."""
+
+    def varied(self, clip: Clip, rng: Generator) -> tuple[np.ndarray, str]:
+        """What it is shown of a random part of the clip, performed otherwise, and the label of that."""
+
+    def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
+        """[N, F] of clips as they are shown."""
+
+
+def load_encoder(name: str) -> Encoder:
+    """The encoder of a finished run of `live` or `nwucla-ctrgcn`, or of a recogniser's bundle.
+
+    Args:
+        name: folder of a run or a bundle, or a bundled model's name.
+    Raises:
+        BundleError, InputError: neither, or damaged.
+    """
+    run = Path(name)
+    if not (run / "recipe.json").is_file():
+        return StreamEncoder.of_bundle(Bundle.load(name))
+    recipe = json.loads((run / "recipe.json").read_text())["recipe"]
+    return CtrEncoder(run) if "stream" in recipe else StreamEncoder.of_run(run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamEncoder:
+    """A StreamGCN, folded; its feature is the mean over frames."""
+
+    network: StreamGCN
+    layout: Layout
+    frontend: Frontend
+    labels: tuple[str, ...]
+    sha256: str
+    licence: str
+    sources: ClassVar[tuple[str, ...]] = (*vocabulary.SOURCES, "other")
+
+    @classmethod
+    def of_run(cls, run: Path) -> StreamEncoder:
+        network, about = read_network(run, StreamGCN, StreamGCNConfig)
+        recipe = about["recipe"]
+        return cls(
+            network=fold(network),
+            layout=Layout.load(recipe["layout"]),
+            frontend=Frontend(**recipe["frontend"]),
+            labels=known(about["labels"]),
+            sha256=weights_sha256(run),
+            licence=recipe["licence"],
+        )
+
+    @classmethod
+    def of_bundle(cls, bundle: Bundle) -> StreamEncoder:
+        manifest = bundle.manifest
+        names = StreamGCNConfig.__dataclass_fields__
+        settings: dict[str, Any] = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in manifest.model.items() if k in names
+        }
+        network = fold(StreamGCN(StreamGCNConfig(**settings)).eval())
+        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
+        return cls(
+            network=network,
+            layout=Layout.load(manifest.layout),
+            frontend=manifest.frontend,
+            labels=known(manifest.labels),
+            sha256=manifest.files["weights.safetensors"].sha256,
+            licence=manifest.license,
+        )
+
+    @property
+    def width(self) -> int:
+        return self.network.config.channels[-1]
+
+    def whole(self, clip: Clip) -> np.ndarray:
+        frames = max(2, round(clip.seconds * self.frontend.rate_hz))
+        return prepare(resample(clip.joints, frames), self.frontend, self.layout)
+
+    def varied(self, clip: Clip, rng: Generator) -> tuple[np.ndarray, str]:
+        joints, label = clip.joints, clip.label or ""
+        if rng.random() < 0.5:
+            joints, label = augment.mirror(joints, self.layout), vocabulary.MIRRORED.get(label, label)
+        joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
+        if not label.startswith("turn"):  # of which every part shows a walk
+            frames = max(2, round(min(len(joints) * rng.uniform(SHORTEST, 1), LONGEST_S * self.frontend.rate_hz)))
+            begin = rng.integers(len(joints) - frames + 1)
+            joints = joints[begin : begin + frames]
+        return augment.turn(prepare(joints, self.frontend, self.layout), rng.normal(0, 0.2), np.zeros(2)), label
+
+    @torch.no_grad()
+    def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
+        found = np.zeros((len(shown), self.width), np.float32)
+        order = np.argsort([len(frames) for frames in shown], kind="stable")
+        for begin in range(0, len(order), BATCH):
+            part = order[begin : begin + BATCH]
+            T = len(shown[part[-1]])
+            features_NTF = self.network(torch.from_numpy(np.stack([pad(shown[i], T) for i in part])))[1].numpy()
+            for i, of_frames in zip(part, features_NTF, strict=True):
+                found[i] = of_frames[: len(shown[i])].mean(0)
+        return found
+
+
+class CtrEncoder:
+    """One stream of CTR-GCN on NW-UCLA; its feature is the mean over frames, joints and people."""
+
+    sources = ("nw-ucla",)
+
+    def __init__(self, run: Path):
+        self.network, about = read_network(run, CTRGCN, CTRGCNConfig)
+        self.layout, self.stream = Layout.load(LAYOUT), about["recipe"]["stream"]
+        actions = {action: vocabulary.label({"ds": "nw-ucla", "action": action}) for action in about["labels"]}
+        self.labels = known([label for label in actions.values() if label])
+        self.width = self.network.config.channels[-1]
+        self.sha256, self.licence = weights_sha256(run), about["recipe"]["licence"]
+        self.task = StreamTask(clips=(), labels=self.labels, stream=self.stream, layout=self.layout, seed=0)
+
+    def whole(self, clip: Clip) -> np.ndarray:
+        return whole_sample(clip, self.stream, (clip.label or "",)).x
+
+    def varied(self, clip: Clip, rng: Generator) -> tuple[np.ndarray, str]:
+        return self.task.sample(clip, rng).x, clip.label or ""
+
+    @torch.no_grad()
+    def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
+        parts = [torch.from_numpy(np.stack(shown[i : i + BATCH])[..., None]) for i in range(0, len(shown), BATCH)]
+        return np.concatenate([self.network.features(part).numpy() for part in parts])
+
+
+def known(labels: Sequence[str]) -> tuple[str, ...]:
+    """Those of our vocabulary, each once, sorted."""
+    return tuple(label for label in vocabulary.labels() if label in labels)
