@@ -50,9 +50,8 @@ def matching_loss(
     signal_B1 = torch.from_numpy(signal_left().astype(np.float32)).to(device)[t_B, None]
     noisy_BF = signal_B1.sqrt() * z_BF + (1 - signal_B1).sqrt() * noise_BF
     asked = [label_B, other_B] if parts.triplet else [label_B]
-    read, times = model.read(classes.words_KLW, classes.pooled_KW, classes.valid_KL), len(asked)
-    told = model.told(t_B.repeat(times), read.rows(torch.cat(asked)))
-    found = model.noise(model.x_embedder(noisy_BF).repeat(times, 1), told)
+    times, texts = len(asked), (classes.words_KLW, classes.pooled_KW, classes.valid_KL)
+    found = model(noisy_BF.repeat(times, 1), t_B.repeat(times), *texts, torch.cat(asked))
     own_B, *others = (found.float() - noise_BF.repeat(times, 1)).pow(2).mean(1).split(B)
     loss = parts.diffusion * own_B.mean()
     for error_B in others:

@@ -8,7 +8,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from torch import Tensor, nn  # noqa: E402
 
 from motionrt.training.matching import ClassTexts  # noqa: E402
-from motionrt.training.models.tdsm import Read, signal_left  # noqa: E402
+from motionrt.training.models.tdsm import signal_left  # noqa: E402
 from motionrt.training.tdsm import MatchingLoss, matching_loss, triplet  # noqa: E402
 
 FEATURES, LABELS = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2])
@@ -17,18 +17,11 @@ FEATURES, LABELS = torch.arange(6.0).reshape(3, 2), torch.tensor([0, 1, 2])
 class Constant(nn.Module):
     """Finds of class k everywhere the noise k; remembers what it was asked."""
 
-    x_embedder = nn.Identity()
-
-    def read(self, words_KLW: Tensor, pooled_KW: Tensor, valid_KL: Tensor) -> Read:
-        return Read(pooled_KW, words_KLW, (), valid_KL)
-
-    def told(self, t_B: Tensor, read: Read) -> tuple[Tensor, Tensor]:
-        return t_B, read.pooled_BE[:, :1]
-
-    def noise(self, x_BF: Tensor, told: tuple[Tensor, Tensor]) -> Tensor:
-        t_B, class_B1 = told
-        self.asked = x_BF, t_B, class_B1[:, 0]
-        return class_B1.expand_as(x_BF)
+    def forward(
+        self, z_BF: Tensor, t_B: Tensor, words: Tensor, pooled_KW: Tensor, valid: Tensor, of_B: Tensor
+    ) -> Tensor:
+        self.asked = z_BF, t_B, pooled_KW[of_B, 0]
+        return pooled_KW[of_B, :1].expand_as(z_BF)
 
 
 class Drawn:

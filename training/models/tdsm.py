@@ -128,10 +128,17 @@ class CrossDiT(nn.Module):
                 nn.init.zeros_(parameter)
 
     def forward(
-        self, z_BF: Tensor, t_B: Tensor, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None
+        self,
+        z_BF: Tensor,
+        t_B: Tensor,
+        words_KLW: Tensor,
+        pooled_KW: Tensor,
+        valid_KL: Tensor | None = None,
+        of_B: Tensor | None = None,
     ) -> Tensor:
-        """Noisy features at steps 0 to 49, under texts -> the noise in them, [B, F]."""
-        return self.noise(self.x_embedder(z_BF), self.told(t_B, self.read(words_BLW, pooled_BW, valid_BL)))
+        """Noisy features at steps 0 to 49, under texts -> their noise, [B, F]; `of`: whose text, None: the own."""
+        read = self.read(words_KLW, pooled_KW, valid_KL)
+        return self.noise(self.x_embedder(z_BF), self.told(t_B, read if of_B is None else read.rows(of_B)))
 
     def read(self, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None) -> Read:
         """See Read."""
@@ -154,8 +161,8 @@ class CrossDiT(nn.Module):
         )
         first: Any = self.blocks[0]
         keys = read.keys or (first.read(read.text_BLE, told[0][1]),)
-        whole = read.valid_BL is None or self.config.compat == "reference"
-        attended = None if whole else pad(read.valid_BL, (1, 0), value=True)
+        valid_BL = None if self.config.compat == "reference" else read.valid_BL
+        attended = None if valid_BL is None else pad(valid_BL, (1, 0), value=True)
         return Told(read.text_BLE, keys, told, self.final_layer.adaLN_modulation(c_BE)[:, None], attended)
 
     def noise(self, x_BE: Tensor, told: Told) -> Tensor:
@@ -193,7 +200,8 @@ class Block(nn.Module):
         if last:
             return key_BLM, text_BLE
         _, _, gate, *of_mlp = of_text_B1M.chunk(6, 2)
-        found_BLE = self.attn.proj_c(attention(*qkv_BLM.chunk(3, 2), self.attn.heads, valid_BL, 0.0))
+        q, k, v = qkv_BLM.chunk(3, 2)
+        found_BLE = self.attn.proj_c(attention(q, k, v, self.attn.heads, valid_BL, 0.0))
         return key_BLM, self.mlp_c.added(torch.addcmul(text_BLE, gate, found_BLE), *of_mlp)
 
     def forward(
