@@ -1,7 +1,7 @@
 """A trained matcher and the encoder that it was trained on as one zero-shot bundle.
 
-Shapes: B features, F their width, K texts of L tokens, W text width, J noises, E width, N features and noises; R and M
-floats that the network is told of a token and of a text.
+Shapes: B features, F their width, K texts of S sentences, W text width, J noises, E width, N features and noises; R and
+M floats that the network is told of a sentence and of a text.
 """
 
 from __future__ import annotations
@@ -22,19 +22,21 @@ from ..runtime.bundle import Bundle, write_bundle
 from ..runtime.errors import InputError
 from ..runtime.manifest import (
     MATCHER,
+    SLOTS,
     WEIGHTS,
     Fields,
     ZeroShotManifest,
     matching_tensors,
 )
 from ..runtime.matcher import Matcher as Exported
+from ..runtime.matcher import Text
 from ..runtime.safetensors import pack
 from ..runtime.text import TextEncoder
-from ..training import vocabulary
-from ..training.matching import AT, ClassTexts, Matcher, noises
-from ..training.models.tdsm import CrossDiT, CrossDiTConfig, Told, signal_left
+from ..training.matching import AT, Matcher, noises
+from ..training.models.tdsm import Told, ZeroShot, ZeroShotConfig, signal_left
 from ..training.runs import read_network
-from ..training.texts import Texts
+from ..training.tdsm_recipe import class_texts, told
+from ..training.zero_shot import BACKGROUND, sentences
 from .family import stored
 from .graphs import to_onnx
 from .recognizer import THRESHOLDS, last_metrics, read_json
@@ -49,9 +51,13 @@ MATCHING: dict[str, Any] = {
     "prototype_offset": 1.0,
     "window_s": 2.0,
     "every_s": 0.25,
-    "background": ["standing still"],
+    "background": {BACKGROUND: sentences(BACKGROUND)},
 }
-PROBES = ("a person waves with the right hand", "jump", "someone sits down on a chair and stands up again")
+PROBES: tuple[dict[str, str], ...] = (
+    {"label": "jump"},
+    {"label": "hello", "motion": "a person waves with the right hand"},
+    {"label": "rest", "hips": "they sink onto a chair", "legs": "the knees bend"},
+)
 
 
 def is_matcher(run: Path) -> bool:
@@ -68,11 +74,9 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     Raises:
         InputError: the run is not finished, or its encoder or text encoder has become another.
     """
-    network, about = read_network(run, CrossDiT, CrossDiTConfig)
-    if network.config.compat != "corrected":
-        raise InputError(f"{run}: compat is {network.config.compat!r}, only a corrected network can be exported")
+    network, about = read_network(run, ZeroShot, ZeroShotConfig)
     try:
-        recipe, labels, mean, std = (about[key] for key in ("recipe", "labels", "mean", "std"))
+        recipe, labels, licence = (about[key] for key in ("recipe", "labels", "licence"))
         encoder, text = Bundle.load(recipe["encoder"]), TextEncoder.load()
         wanted = (about["encoder_sha256"], encoder.manifest.files[WEIGHTS].sha256), (about["text_sha256"], text.sha256)
     except KeyError as error:
@@ -81,22 +85,22 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
         if found != expected:
             raise InputError(f"{run}: trained with an encoder of sha256 {expected}, which now is {found}")
     settings = MATCHING | (read_json(run / "matching.json") if (run / "matching.json").is_file() else {})
+    settings["labels"] = {label: sentences(label) for label in labels}
     noises_JF = noises(settings.pop("noises", NOISES), network.config.feature)
     weights = stored(MATCHER[:-1], network, halves=True)
     rounded = {name.removeprefix(MATCHER): torch.from_numpy(w.astype(np.float32)) for name, w in weights.items()}
     network.load_state_dict(rounded)
-    weights |= {MATCHER + "noises": noises_JF.numpy()}
-    weights |= {MATCHER + name: np.array(of, np.float32) for name, of in (("mean", mean), ("std", std))}
+    known_TSW = told([*labels, *settings["background"]], text).numpy()
+    weights |= {MATCHER + "noises": noises_JF.numpy(), MATCHER + "known": known_TSW.astype(np.float16)}
     manifest = json.loads(encoder.manifest_file)
     manifest |= {
         "name": out.name,
         "task": ZeroShotManifest.task,
-        "license": recipe["licence"],
+        "license": licence,
         "decision": asdict(THRESHOLDS),
         "model": {**manifest["model"], "matcher": asdict(network.config)},
         "metrics": about.get("metrics", {}) | last_metrics(run),
         "matching": {
-            "labels": [label for label in labels if label != vocabulary.NONE],
             **settings,
             "encoder_sha256": about["encoder_sha256"],
             "text_sha256": about["text_sha256"],
@@ -104,7 +108,7 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     }
     for name, (inputs, outputs) in matching_tensors(Fields(manifest, out.name)).items():
         manifest["graphs"][name] = {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
-    files = {**encoder.graphs, **graphs(Graphs(network, noises_JF, scale_of_pooled(text)))}
+    files = {**encoder.graphs, **graphs(Graphs(network, noises_JF))}
     files[WEIGHTS] = pack({**encoder.weights, **weights})
     pictures = {path.name: path.read_bytes() for path in sorted(run.glob("*.png"))}
     files |= pictures | {"MODEL_CARD.md": card(manifest, len(files[WEIGHTS]), tuple(pictures)).encode()}
@@ -117,71 +121,66 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
 class Graphs(nn.Module):
     """What is computed of a text once, and what of every feature; weights are named as in a bundle."""
 
-    def __init__(self, network: CrossDiT, noises_JF: Tensor, pooled: float):
+    def __init__(self, network: ZeroShot, noises_JF: Tensor):
         super().__init__()
-        self.pooled = pooled
-        self.matcher, self.cross = network, network.config.cross
+        self.matcher = network
         self.signal = float(signal_left()[AT])
         network.register_buffer("noises", noises_JF)
 
-    def told(self, words_KLW: Tensor, counts_K: Tensor, pooled_KW: Tensor) -> tuple[Tensor, Tensor]:
-        """What is told of the tokens, [K, L, R], and of the texts, [K, M]."""
-        valid_KL = torch.arange(words_KLW.shape[1]) < counts_K[:, None]
-        told = self.matcher.told(torch.tensor([AT]), self.matcher.read(words_KLW, self.pooled * pooled_KW, valid_KL))
-        read = told.keys if self.cross else (told.text_BLE, *told.keys)
+    def told(self, sentences_KSW: Tensor, said_KS: Tensor) -> tuple[Tensor, Tensor]:
+        """What is told of the sentences, [K, S, R], and of the texts, [K, M]."""
+        read = self.matcher.read(*self.matcher.said(sentences_KSW, said_KS))
+        told = self.matcher.told(torch.tensor([AT]), read)
         parts = [part for block in told.blocks for part in block]
-        return torch.cat(read, 2), torch.cat([*parts, told.last], 2)[:, 0]
+        return torch.cat(told.keys, 2), torch.cat([*parts, told.last], 2)[:, 0]
 
-    def match(self, z_BF: Tensor, read_KLR: Tensor, told_KM: Tensor, counts_K: Tensor) -> tuple[Tensor]:
+    def match(self, z_BF: Tensor, read_KSR: Tensor, told_KM: Tensor) -> tuple[Tensor]:
         """Mean squared error over all noises, [B, K]."""
         noises_JF: Any = self.matcher.noises
-        B, J, (K, L, _) = z_BF.shape[0], len(noises_JF), read_KLR.shape
+        B, J, K = z_BF.shape[0], len(noises_JF), read_KSR.shape[0]
         noisy_BJF = self.signal**0.5 * z_BF[:, None] + (1 - self.signal) ** 0.5 * noises_JF
         x_NE = self.matcher.x_embedder(noisy_BJF).flatten(0, 1)
         x_NKE = x_NE[:, None].expand(B * J, K, x_NE.shape[1])
-        valid_KS = torch.arange(1 + L) <= counts_K[:, None]
-        read, told, valid = (x.expand(B * J, *x.shape).flatten(0, 1) for x in (read_KLR, told_KM[:, None], valid_KS))
+        read, told = (x.expand(B * J, *x.shape).flatten(0, 1) for x in (read_KSR, told_KM[:, None]))
         E, depth = self.matcher.config.width, len(self.matcher.blocks)
-        *parts, last = told.split([6 * E] * (depth if self.cross else 2 * depth) + [2 * E], 2)
-        if self.cross:
-            text, keys, streams = read, read.chunk(depth, 2), 1
-        else:
-            text, keys, streams = read[:, :, :E], (read[:, :, E:],), 2
-        blocks = tuple(tuple(parts[k : k + streams]) for k in range(0, len(parts), streams))
-        found_NF = self.matcher.noise(x_NKE.flatten(0, 1), Told(text, keys, blocks, last, valid))
+        *blocks, last = told.split([6 * E] * depth + [2 * E], 2)
+        all_told = Told(read, read.chunk(depth, 2), tuple((block,) for block in blocks), last, None)
+        found_NF = self.matcher.noise(x_NKE.flatten(0, 1), all_told)
         error_BJKF = (found_NF.unflatten(0, (B, J, K)) - noises_JF[:, None]).pow(2)
         return (error_BJKF.mean((1, 3)),)
-
-
-def scale_of_pooled(text: TextEncoder) -> float:
-    """How much larger the feature of a whole text is in training than the text encoder gives it."""
-    (name, *_) = PROBES
-    given = ClassTexts.of(Texts([name], text), [name], 1).pooled_KW
-    return float(given.norm()) / float(np.linalg.norm(text.encode([name]).pooled))
 
 
 def graphs(both: Graphs) -> dict[str, bytes]:
     """File name -> ONNX graph."""
     both = both.eval().requires_grad_(False)
-    config, K, L, B = both.matcher.config, Dim("K"), Dim("L"), Dim("B")
+    config, K, B = both.matcher.config, Dim("K"), Dim("B")
     # examples of the inputs; no size is 1 or that of another, or the exporter would take them for the same
-    counts, words, pooled = torch.tensor([7, 4, 6, 7, 2]), torch.randn(5, 7, config.text), torch.randn(5, config.text)
-    asked = {"words": words, "counts": counts, "pooled": pooled}
+    said = torch.ones(5, config.tokens)
+    asked = {"sentences": torch.randn(5, config.tokens, config.text), "said": said}
     told = dict(zip(("read", "told"), both.told(*asked.values()), strict=True))
-    given = {"z": torch.randn(2, config.feature), **told, "counts": counts}
+    given = {"z": torch.randn(2, config.feature), **told}
     return {
-        "told.onnx": to_onnx(both, both.told, asked, tuple(told), ({0: K, 1: L}, {0: K}, {0: K})),
-        "match.onnx": to_onnx(both, both.match, given, ("errors",), ({0: B}, {0: K, 1: L}, {0: K}, {0: K})),
+        "told.onnx": to_onnx(both, both.told, asked, tuple(told), ({0: K}, {0: K})),
+        "match.onnx": to_onnx(both, both.match, given, ("errors",), ({0: B}, {0: K}, {0: K})),
     }
 
 
-def check_parity(bundle: Bundle[ZeroShotManifest], text: TextEncoder, network: CrossDiT, noises_JF: Tensor) -> None:
-    """The bundle's errors against the network's, for random features under the bundle's texts and longer ones."""
-    names = [*bundle.manifest.matching.labels, *bundle.manifest.matching.background, *PROBES]
+def network_errors(network: ZeroShot, text: TextEncoder, texts: Sequence[Text], z_BF: Tensor, noises_JF: Tensor) -> Any:
+    """Errors [B, T] as torch finds them."""
+    said = torch.tensor([[float(slot in of) for slot in SLOTS] for of in texts])
+    encoded = [[text.encode([of[slot]]).pooled[0] if slot in of else np.zeros(text.width) for slot in SLOTS]
+               for of in texts]  # fmt: skip
+    classes = class_texts(*network.said(torch.from_numpy(np.array(encoded, np.float32)), said))
+    return Matcher(network, classes, noises_JF).scores(z_BF).numpy()
+
+
+def check_parity(bundle: Bundle[ZeroShotManifest], text: TextEncoder, network: ZeroShot, noises_JF: Tensor) -> None:
+    """The bundle's errors against the network's, for random features under the bundle's texts and others."""
+    matching = bundle.manifest.matching
+    texts = [*matching.labels.values(), *matching.background.values(), *PROBES]
     z_BF = torch.randn(3, network.config.feature, generator=torch.Generator().manual_seed(0))
-    classes = ClassTexts.of(Texts(names, text), names, network.config.tokens)
-    wanted = Matcher(network, classes, noises_JF).scores(z_BF).numpy()
-    found = Exported(bundle, text).errors(z_BF.numpy(), names)
+    wanted = network_errors(network, text, texts, z_BF, noises_JF)
+    found = Exported(bundle, text).errors(z_BF.numpy(), texts)
     off = float((np.abs(found - wanted) / wanted).max())
     if not off <= TOLERANCE:
         raise RuntimeError(f"{bundle.path}: errors differ from the network's by {off:.1e} of themselves")
@@ -197,13 +196,13 @@ def card(manifest: dict[str, Any], weight_bytes: int, pictures: Sequence[str]) -
 
 A streaming recogniser whose labels are any texts, or a few examples each (TDSM, small, on a StreamGCN): skeletons in
 layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a second in. The mean of the encoder's features over the
-last {matching["window_s"]:g} s is noised and denoised under every text, every {matching["every_s"]:g} s and beside the
-stream; the text that explains the noise best is the label, unless {" or ".join(matching["background"])!r} explains it
-better.
+last {matching["window_s"]:g} s, along the {matcher["feature"]} directions that tell its labels apart, is noised and
+denoised under every text, every {matching["every_s"]:g} s and beside the stream; the text that explains the noise best
+is the label, unless {" or ".join(matching["background"])!r} explains it better. A text is up to {matcher["tokens"]}
+sentences: {", ".join(SLOTS)}.
 
 - {matcher["depth"]} blocks of width {matcher["width"]}; {weight_bytes / 2**20:.1f} MiB with the encoder. The matcher's
   matrices are stored in 16 bits and computed with in 32.
-- Texts of at most {matcher["tokens"]} tokens are read word by word, longer ones to there.
 - Labels in training: {", ".join(matching["labels"])}.
 
 ## Validation clips, at the end of training

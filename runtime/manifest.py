@@ -15,6 +15,7 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 IN_INT8, INT8 = ("trunk", "times", "velocity"), ".int8"  # graphs that are there in 8 bits too, under such names
 MATCHER = "matcher."  # what the weights of a matcher begin with
+SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # what a sentence on a label is about
 TOKENIZER = "tokenizer.json"
 MAX_LABELS = 10_000
 MAX_TEXT = 10_000
@@ -116,16 +117,16 @@ class Matching:
     """How features of motion are matched with texts and examples.
 
     Attributes:
-        labels: those that are seen in training.
-        background: texts of what is no action. The smallest of their errors less a label's, times `scale`, less `none`,
-            is the label's logit; that of "none" is 0.
+        labels: those that are seen in training, with a sentence for each of `SLOTS`, or some.
+        background: what is no action, likewise. The smallest of their errors less a label's, times `scale`, less
+            `none`, is the label's logit; that of "none" is 0.
         prototype_scale, prototype_offset: of a label with examples, `scale * (offset - d)`, d its squared distance.
         window_s, every_s: how much of a stream is matched, and how often, seconds.
         encoder_sha256, text_sha256: of the weights that make the features, and of the text encoder.
     """
 
-    labels: tuple[str, ...]
-    background: tuple[str, ...]
+    labels: dict[str, dict[str, str]]
+    background: dict[str, dict[str, str]]
     scale: float
     none: float
     prototype_scale: float
@@ -141,14 +142,14 @@ class ZeroShotManifest(RecognitionManifest):
     """Manifest of a recogniser that is an encoder of motion, to which all else belongs, and a matcher of its features.
 
     Attributes:
-        tokens: of a text, that are matched at most.
+        matched: how wide features are when they are matched.
     """
 
     task: ClassVar[str] = "zero-shot"
     widens: ClassVar[bool] = True
 
     matching: Matching
-    tokens: int
+    matched: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -263,8 +264,8 @@ def _zero_shot(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
         if name not in common["graphs"]:
             raise BundleError(f"{top.where}: graphs: {name} is missing")
     settings = Matching(
-        labels=matching.texts("labels"),
-        background=matching.texts("background"),
+        labels=_sentences(matching, "labels"),
+        background=_sentences(matching, "background"),
         scale=matching.number("scale", 0, 1e6),
         none=matching.number("none", -1e6, 1e6),
         prototype_scale=matching.number("prototype_scale", 0, 1e6),
@@ -274,8 +275,21 @@ def _zero_shot(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
         encoder_sha256=matching.sha256("encoder_sha256"),
         text_sha256=matching.sha256("text_sha256"),
     )
-    tokens = top.section("model").section("matcher").integer("tokens", 1, 1_000_000)
-    return _recognition(top, common, ZeroShotManifest, graphs, matching=settings, tokens=tokens)
+    matched = top.section("model").section("matcher").integer("feature", 1, 1_000_000)
+    return _recognition(top, common, ZeroShotManifest, graphs, matching=settings, matched=matched)
+
+
+def _sentences(top: "Fields", key: str) -> dict[str, dict[str, str]]:
+    """Labels, at least one, with sentences on them."""
+    table, found = top.section(key), {}
+    for label, about in top.mapping(key).items():
+        sentences = table.section(label)
+        if "label" not in table.mapping(label) or not about.keys() <= set(SLOTS):
+            raise BundleError(f"{sentences.where}: expected sentences on {', '.join(SLOTS)}, at least the first")
+        found[label] = {slot: sentences.text(slot) for slot in about}
+    if not found:
+        raise BundleError(f"{table.where}: expected at least one label")
+    return found
 
 
 def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
@@ -365,19 +379,17 @@ def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, Tensors]:
 def matching_tensors(top: "Fields") -> dict[str, Tensors]:
     """Inputs and outputs of the graphs of a matcher, by the sizes that the manifest's `model` gives.
 
-    K texts of L tokens, B features.
+    K texts, of which some of S sentences are said, 1 or else 0; B features.
     """
-    model = top.section("model")
-    F, matcher = model.integer("features", 1, 1_000_000), model.section("matcher")
-    W, E, depth = (matcher.integer(key, 1, 1_000_000) for key in ("text", "width", "depth"))
-    if matcher.integer("feature", 1, 1_000_000) != F:
-        raise BundleError(f"{top.where}: model: matcher: feature: expected {F}, as many as the encoder gives")
-    K, L, B = "K", "L", "B"
-    of_token, of_text = (2 * depth, 6 * depth + 2) if matcher.get("cross") is True else (4, 12 * depth + 2)
-    told: dict[str, Shape] = {"read": (K, L, of_token * E), "told": (K, of_text * E)}
+    matcher = top.section("model").section("matcher")
+    F, W, E, depth = (matcher.integer(key, 1, 1_000_000) for key in ("feature", "text", "width", "depth"))
+    if matcher.get("cross") is not True or matcher.get("tokens") != len(SLOTS):
+        raise BundleError(f"{top.where}: model: matcher: expected a cross network of {len(SLOTS)} tokens")
+    K, S, B = "K", len(SLOTS), "B"
+    told: dict[str, Shape] = {"read": (K, S, 2 * depth * E), "told": (K, (6 * depth + 2) * E)}
     return {
-        "told": ({"words": (K, L, W), "counts": (K,), "pooled": (K, W)}, told),
-        "match": ({"z": (B, F), **told, "counts": (K,)}, {"errors": (B, K)}),
+        "told": ({"sentences": (K, S, W), "said": (K, S)}, told),
+        "match": ({"z": (B, F), **told}, {"errors": (B, K)}),
     }
 
 

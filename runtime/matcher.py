@@ -1,57 +1,41 @@
 """Features of motion against texts and examples: the matcher of a zero-shot bundle in ONNX Runtime. No torch.
 
-Shapes: B features, F their width, T texts, K labels but "none", N labels with examples, L tokens of a text; R and M
-floats that the network is told of a token and of a text.
+Shapes: B features, D their width, F their width when they are matched, T texts of S sentences, K labels but "none",
+N labels with examples, W text width; R and M floats that the network is told of a sentence and of a text.
 """
 
 from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from .bundle import Bundle
 from .errors import BundleError
-from .manifest import MATCHER, ZeroShotManifest
+from .manifest import MATCHER, SLOTS, ZeroShotManifest
 from .onnx_session import one_line, open_session
 from .text import TextEncoder
 
 NONE = "none"
 KEPT = 2048  # texts whose features are kept
-TOGETHER = 64  # texts that are told at once
-ROWS = 1024  # tokens that are matched at once, of one feature
+TOGETHER = 64  # sentences that are encoded at once, and texts that are told
+ROWS = 1024  # sentences that are matched at once, of one feature
 NO_MATCH = -30.0  # logit of a label before anything has been matched
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Told:
-    """What the network is told of texts, short ones padded.
+Text = Mapping[str, str]
+"""What is said of a label: sentences by `SLOTS`, some of them."""
 
-    Attributes:
-        read: [T, L, R]. told: [T, M]. counts: [T] int64, tokens of each.
-    """
+
+class Told(NamedTuple):
+    """What the network is told of texts: of their sentences [T, S, R], and of each as a whole [T, M]."""
 
     read: np.ndarray
     told: np.ndarray
-    counts: np.ndarray
-
-    @classmethod
-    def together(cls, texts: Sequence[Told]) -> Told:
-        """Of single texts."""
-        told, counts = (np.concatenate([getattr(text, name) for text in texts]) for name in ("told", "counts"))
-        read = np.zeros((len(texts), counts.max(), texts[0].read.shape[2]), np.float32)
-        for row_LR, text in zip(read, texts, strict=True):
-            row_LR[: text.read.shape[1]] = text.read[0]
-        return cls(read=read, told=told, counts=counts)
-
-    def __getitem__(self, i: int) -> Told:
-        """Of one text alone, copied."""
-        row = slice(i, i + 1)
-        read = self.read[row, : int(self.counts[i])].copy()
-        return Told(read=read, told=self.told[row].copy(), counts=self.counts[row].copy())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,13 +45,13 @@ class Vocabulary:
     Attributes:
         labels: those with a text, others with examples, "none".
         texts: how many have one.
-        told: of these texts and of the background's after them, parts of similar length with their places.
+        told: of these texts and of the background's after them, in parts.
         examples_NF, of_N: mean feature of the examples, and the place of its label.
     """
 
     labels: tuple[str, ...]
     texts: int
-    told: tuple[tuple[np.ndarray, Told], ...]
+    told: tuple[Told, ...]
     examples_NF: np.ndarray
     of_N: np.ndarray
 
@@ -88,31 +72,35 @@ class Matcher:
         if text.sha256 != self.settings.text_sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name!r}")
         self._bundle, self._text = bundle, text
-        self._sessions = {name: open_session(bundle, name, threads, ("counts",)) for name in ("told", "match")}
-        self._mean, self._std, noises_JF = (bundle.weights[MATCHER + name] for name in ("mean", "std", "noises"))
+        self._sessions = {name: open_session(bundle, name, threads) for name in ("told", "match")}
+        known_TSW, noises_JF = (bundle.weights[MATCHER + name] for name in ("known", "noises"))
+        self._mean, self._projection = (bundle.weights[MATCHER + name] for name in ("mean", "projection"))
         self._noises = len(noises_JF)
-        self._kept: OrderedDict[str, Told] = OrderedDict()  # the text asked for last is the last
+        texts = (*self.settings.labels.values(), *self.settings.background.values())
+        rows = zip(texts, known_TSW, strict=True)
+        self._known = {text[slot]: row_SW[SLOTS.index(slot)] for text, row_SW in rows for slot in text}
+        self._kept: OrderedDict[tuple[str, ...], Told] = OrderedDict()  # the text asked for last is the last
         self._lock = threading.Lock()  # of these
 
-    def vocabulary(self, texts: Mapping[str, str], examples: Mapping[str, np.ndarray]) -> Vocabulary:
-        """Labels with their texts, and labels with features [n, F] of examples, made ready to be matched.
+    def vocabulary(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> Vocabulary:
+        """Labels with their texts, and labels with features [n, D] of examples, made ready to be matched.
 
         Raises:
             InputError: a text that cannot be encoded.
         """
         labels = list(dict.fromkeys([*texts, *examples]))
-        means = [self._z(features_NF).mean(0) for features_NF in examples.values()]
+        means = [self._z(features_ND).mean(0) for features_ND in examples.values()]
         return Vocabulary(
             labels=(*labels, NONE),
             texts=len(texts),
-            told=self._parts([*texts.values(), *self.settings.background]),
-            examples_NF=np.array(means, np.float32).reshape(len(means), len(self._mean)),
+            told=self._parts([*texts.values(), *self.settings.background.values()]),
+            examples_NF=np.array(means, np.float32).reshape(len(means), self._projection.shape[1]),
             of_N=np.array([labels.index(label) for label in examples], int),
         )
 
-    def logits(self, features_BF: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+    def logits(self, features_BD: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """[B, K + 1] float32 of features as the encoder gives them; that of "none", the last, is 0."""
-        settings, z_BF, K = self.settings, self._z(features_BF), vocabulary.texts
+        settings, z_BF, K = self.settings, self._z(features_BD), vocabulary.texts
         errors_BT = self._errors(z_BF, vocabulary.told)
         logits = np.full((len(z_BF), len(vocabulary.labels)), -np.inf, np.float32)
         none_B1 = errors_BT[:, K:].min(1, keepdims=True)
@@ -124,50 +112,52 @@ class Matcher:
         logits[:, -1] = 0
         return logits
 
-    def errors(self, z_BF: np.ndarray, texts: Sequence[str]) -> np.ndarray:
-        """Mean squared error of the noise that is found in standardised features under each text, [B, T]."""
+    def errors(self, z_BF: np.ndarray, texts: Sequence[Text]) -> np.ndarray:
+        """Mean squared error of the noise that is found in features, as they are matched, under each text, [B, T]."""
         return self._errors(z_BF, self._parts(texts))
 
-    def _z(self, features_BF: np.ndarray) -> np.ndarray:
-        return (features_BF - self._mean) / self._std
+    def _z(self, features_BD: np.ndarray) -> np.ndarray:
+        z_BF: np.ndarray = (features_BD - self._mean) @ self._projection
+        return z_BF
 
-    def _errors(self, z_BF: np.ndarray, parts: Sequence[tuple[np.ndarray, Told]]) -> np.ndarray:
-        errors_BT = np.empty((len(z_BF), sum(len(places) for places, _ in parts)), np.float32)
-        for places, told in parts:
-            inputs = {"z": z_BF, "read": told.read, "told": told.told, "counts": told.counts}
-            errors_BT[:, places] = self._run("match", inputs)[0]
-        return errors_BT
+    def _errors(self, z_BF: np.ndarray, parts: Sequence[Told]) -> np.ndarray:
+        return np.concatenate([self._run("match", {"z": z_BF, **told._asdict()})[0] for told in parts], 1)
 
-    def _parts(self, texts: Sequence[str]) -> tuple[tuple[np.ndarray, Told], ...]:
-        """Texts of similar length at a time, the longest first: their places, what the network is told of them."""
-        told = self._told(texts)
-        order, parts = sorted(range(len(texts)), key=lambda i: -int(told[i].counts[0])), []
-        while order:
-            size = max(1, ROWS // (self._noises * (1 + int(told[order[0]].counts[0]))))
-            places, order = order[:size], order[size:]
-            parts.append((np.array(places), Told.together([told[i] for i in places])))
-        return tuple(parts)
+    def _parts(self, texts: Sequence[Text]) -> tuple[Told, ...]:
+        """What the network is told of texts, so many together as are matched at once."""
+        told, size = self._told(texts), max(1, ROWS // (self._noises * (1 + len(SLOTS))))
+        parts = [told[begin : begin + size] for begin in range(0, len(told), size)]
+        return tuple(Told(*map(np.stack, zip(*part, strict=True))) for part in parts)
 
-    def _told(self, texts: Sequence[str]) -> list[Told]:
+    def _told(self, texts: Sequence[Text]) -> list[Told]:
         """Of each text, those that are not known computed together."""
+        asked = [tuple(text.get(slot, "") for slot in SLOTS) for text in texts]
         with self._lock:
-            known = {text: self._kept[text] for text in texts if text in self._kept}
-            fresh = [text for text in dict.fromkeys(texts) if text not in known]
+            known = {text: self._kept[text] for text in asked if text in self._kept}
+            fresh = [text for text in dict.fromkeys(asked) if text not in known]
+            encoded = self._encoded({sentence for text in fresh for sentence in text if sentence})
             for begin in range(0, len(fresh), TOGETHER):
                 part = fresh[begin : begin + TOGETHER]
-                features = self._text.encode(part)
-                words = features.tokens[:, : self._bundle.manifest.tokens]
-                counts = features.mask[:, : words.shape[1]].sum(1)
-                inputs = {"words": words, "counts": counts, "pooled": features.pooled}
-                read, told_TM = self._run("told", inputs)
-                told = Told(read=read, told=told_TM, counts=counts)
-                known |= {text: told[i] for i, text in enumerate(part)}
-            for asked in texts:
-                self._kept[asked] = known[asked]
-                self._kept.move_to_end(asked)
+                nothing = np.zeros(self._text.width, np.float32)
+                rows = [[encoded[sentence] if sentence else nothing for sentence in text] for text in part]
+                said = [[bool(sentence) for sentence in text] for text in part]
+                inputs = {"sentences": np.array(rows, np.float32), "said": np.array(said, np.float32)}
+                known |= dict(zip(part, map(Told, *self._run("told", inputs)), strict=True))
+            for text in asked:
+                self._kept[text] = known[text]
+                self._kept.move_to_end(text)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
-        return [known[text] for text in texts]
+        return [known[text] for text in asked]
+
+    def _encoded(self, sentences: Collection[str]) -> dict[str, np.ndarray]:
+        """Features [W] of sentences, those of similar length encoded together."""
+        found = {sentence: self._known[sentence] for sentence in sentences if sentence in self._known}
+        fresh = sorted(set(sentences) - found.keys(), key=lambda sentence: (len(sentence), sentence))
+        for begin in range(0, len(fresh), TOGETHER):
+            part = fresh[begin : begin + TOGETHER]
+            found |= dict(zip(part, self._text.encode(part).pooled, strict=True))
+        return found
 
     def _run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         about = self._bundle.manifest.graphs[graph]

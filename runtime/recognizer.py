@@ -26,6 +26,7 @@ MIN_CLIP_FRAMES = 2
 
 T = TypeVar("T")
 Status = Literal["ok", "dropped", "missing", "lost"]
+Descriptions = Mapping[str, str | Mapping[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -223,12 +224,13 @@ class Recognizer:
         result = apart._longest(motion, lambda: apart._engine.session.clip(0))
         return of_clip(started, result.label, result.probs, self.labels)
 
-    def set_labels(self, labels: Sequence[str], descriptions: Mapping[str, str] | None = None) -> None:
+    def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
         """Choose what is recognised, at any time and from any thread; nobody who is followed is lost.
 
         Args:
-            labels: any texts.
-            descriptions: of some of them, what is done, in a sentence.
+            labels: any texts. What is done in those of `manifest.matching.labels` is known.
+            descriptions: of some of them, what is done: a sentence, or one for the motion and for each of head, hands,
+                arms, hips, legs and feet, or some of these. The more is said, the better an action is recognised.
         Raises:
             InputError: a model of fixed labels; no labels, too many, one of them twice or "none"; a text that is no
                 text or too long.

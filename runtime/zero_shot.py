@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,10 +24,10 @@ from .bundle import Bundle
 from .errors import InputError
 from .io.gestures import MOST_EXAMPLES, read_gestures, write_gestures
 from .io.newest import Newest
-from .manifest import MANIFEST, MATCHER, WEIGHTS, RecognitionManifest, ZeroShotManifest, parse_manifest
-from .matcher import NO_MATCH, NONE, Matcher, Vocabulary
+from .manifest import MANIFEST, MATCHER, SLOTS, WEIGHTS, RecognitionManifest, ZeroShotManifest, parse_manifest
+from .matcher import NO_MATCH, NONE, Matcher, Text, Vocabulary
 from .motion import MAX_PEOPLE, Motion
-from .recognizer import Decision, Recognizer, of_clip
+from .recognizer import Decision, Descriptions, Recognizer, of_clip
 from .safetensors import pack
 from .text import TextEncoder, check_texts
 
@@ -45,9 +46,9 @@ class ZeroShotRecognizer(Recognizer):
         super().__init__(bundle, encoder, self._matched)
         self._thread: threading.Thread | None = None
         self._changing = threading.Lock()  # one after the other
-        self._texts: Mapping[str, str] = {}
+        self._texts: Mapping[str, Text] = {}
         self._examples: Mapping[str, np.ndarray] = {}
-        self._take({label: label for label in bundle.manifest.matching.labels}, {})
+        self._take(bundle.manifest.matching.labels, {})
 
     @classmethod
     def of(
@@ -57,8 +58,8 @@ class ZeroShotRecognizer(Recognizer):
         encoder = backends.create(backend, encoder_of(bundle), threads, precision)
         return cls(bundle, encoder, TextEncoder.load(threads=threads), threads)
 
-    def set_labels(self, labels: Sequence[str], descriptions: Mapping[str, str] | None = None) -> None:
-        texts = texts_of(labels, descriptions)
+    def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
+        texts = texts_of(labels, descriptions, self.bundle.manifest.matching.labels)
         with self._changing:
             self._take(texts, self._examples)
 
@@ -124,7 +125,7 @@ class ZeroShotRecognizer(Recognizer):
             self._matched.background = self.background
             return super()._step(started, timestamp, people, joints, confidence, layout)
 
-    def _take(self, texts: Mapping[str, str], examples: Mapping[str, np.ndarray]) -> None:
+    def _take(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> None:
         """Recognise these from the next frame on, which waits for no more than the exchange."""
         count = len(texts.keys() | examples.keys())
         if not 1 <= count <= MAX_LABELS:
@@ -243,11 +244,15 @@ class MeanStreams:
         return logits, features
 
 
-def texts_of(labels: Sequence[str], descriptions: Mapping[str, str] | None = None) -> dict[str, str]:
-    """Labels, without spaces around them, with the texts that stand for them.
+def texts_of(
+    labels: Sequence[str], descriptions: Descriptions | None = None, known: Mapping[str, Text] = MappingProxyType({})
+) -> dict[str, Text]:
+    """Labels, without spaces around them, with what is said of them.
 
+    Args:
+        known: what is said of labels without a description, if they are among these.
     Raises:
-        InputError: one of them cannot be a label, or is there twice; a description of none of them.
+        InputError: one of them cannot be a label, or is there twice; a description that is none, or of none of them.
     """
     names = [name.strip() for name in check_texts(labels)]
     for name in names:
@@ -258,14 +263,22 @@ def texts_of(labels: Sequence[str], descriptions: Mapping[str, str] | None = Non
         raise InputError(f"label {twice!r} is there twice")
     if not isinstance(descriptions, Mapping | None):
         raise InputError(f"descriptions are a {type(descriptions).__name__}, expected a dict of labels and texts")
-    described = {str(name).strip(): text for name, text in (descriptions or {}).items()}
+    described = {str(name).strip(): _described(str(name), of) for name, of in (descriptions or {}).items()}
     unknown = described.keys() - set(names)
     if unknown:
         raise InputError(f"there is a description of {min(unknown)!r}, which is none of the labels")
-    check_texts(list(described.values()))
-    texts = {name: f"{name}: {described[name]}" if name in described else name for name in names}
-    check_texts(list(texts.values()))
-    return texts
+    return {name: {SLOTS[0]: name, **described[name]} if name in described else known.get(name, {SLOTS[0]: name})
+            for name in names}  # fmt: skip
+
+
+def _described(label: str, description: str | Text) -> Text:
+    """Sentences of a description that is one, or several by what they are about."""
+    if not isinstance(description, Mapping):
+        description = {SLOTS[1]: description}
+    if not description.keys() <= set(SLOTS[1:]):
+        other = min(map(str, description.keys() - set(SLOTS[1:])))
+        raise InputError(f"the description of {label!r} has {other!r}, expected some of {', '.join(SLOTS[1:])}")
+    return dict(zip(description, check_texts(list(description.values())), strict=True))
 
 
 def encoder_of(bundle: Bundle[ZeroShotManifest]) -> Bundle[RecognitionManifest]:

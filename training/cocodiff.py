@@ -16,11 +16,8 @@ K classes, P parts of the body, W text features.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from itertools import pairwise
 from typing import Any
 
@@ -30,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, normalize
 
 from ..runtime.errors import InputError
+from ..runtime.manifest import SLOTS
 from ..runtime.text import TextEncoder
 from . import vocabulary
 from .loop import LoopConfig, recognition_loss
@@ -39,6 +37,7 @@ from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .models.tdsm import StepEmbedder, modulated, modulation
 from .tasks import Sample, collate
 from .texts import Encoder, Texts
+from .zero_shot import part_sentences
 
 STEPS = 100  # of the diffusion
 BEGIN = (20, 60)  # the step that a feature is made anew from: first and last
@@ -96,30 +95,12 @@ class ActionTexts:
     @classmethod
     def of(cls, labels: Sequence[str], encoder: Encoder) -> ActionTexts:
         """Raises InputError for a label without sentences."""
-        told = {label: (label, *sentences(label)) for label in labels if label != vocabulary.NONE}
+        told = {label: (label, *part_sentences(label).values()) for label in labels if label != vocabulary.NONE}
         texts = Texts((text for of_label in told.values() for text in of_label), encoder)
-        absent = np.zeros((1 + len(_parts()["parts"]), encoder.width), np.float32)
+        absent = np.zeros((len(SLOTS) - 1, encoder.width), np.float32)
         found = np.stack([texts.pooled(told[label]) if label in told else absent for label in labels])
         names_KW, parts_KPW = torch.from_numpy(found[:, 0]), torch.from_numpy(found[:, 1:])
         return cls(parts_KPW=parts_KPW, names_KW=names_KW, known_K=torch.tensor([label in told for label in labels]))
-
-
-@cache
-def _parts() -> dict[str, Any]:
-    return json.loads(files(__package__).joinpath("parts.json").read_text())
-
-
-def sentences(label: str) -> list[str]:
-    """What head, hands, arms, hips, legs and feet do in a label of the vocabulary or a Kinect set's own action.
-
-    Raises:
-        InputError: another label.
-    """
-    table = _parts()["actions"]
-    found: list[str] | None = table.get(label) or table.get(vocabulary.label({"ds": "", "action": label}))
-    if found is None:
-        raise InputError(f"parts.json has no sentences on {label!r}, which cocodiff=true needs")
-    return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

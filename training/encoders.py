@@ -1,13 +1,13 @@
 """Trained recognisers as frozen encoders: a clip becomes one feature, the mean of what the head is given.
 
-Shapes: N clips, T time, V joints, F width of a feature.
+Shapes: N clips, T time, V joints, D width of a feature.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -16,26 +16,31 @@ import torch
 from numpy.random import Generator
 
 from ..runtime.bundle import Bundle
+from ..runtime.errors import InputError
 from ..runtime.frontend import Frontend, prepare
+from ..runtime.progress import progress
 from ..runtime.skeleton import Layout
-from . import augment, vocabulary
-from .clips import Clip, resample
+from . import augment, streams, vocabulary
+from .clips import Clip, load_clips, resample
 from .ctr_gcn import LAYOUT, StreamTask, whole_sample
 from .models.ctr_gcn import CTRGCN, CTRGCNConfig
 from .models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from .runs import read_network, weights_sha256
 from .tasks import pad
+from .zero_shot import BACKGROUND
 
 BATCH = 64
 SHORTEST = 0.6  # share of a clip that is seen at least
 LONGEST_S = 4.5
+REST_S = 2.0
+SIDES = ("trained", "validation")
 
 
 class Encoder(Protocol):
     """A frozen recogniser of clips in a layout.
 
     Attributes:
-        labels: of the vocabulary, that it was trained on. sources: of the clips that it was. width: F.
+        labels: of the vocabulary, that it was trained on. sources: of the clips that it was. width: D.
         sha256, licence: of its weights.
     """
 
@@ -59,7 +64,7 @@ class Encoder(Protocol):
         """What it is shown of a random part of the clip, performed otherwise, and the label of that."""
 
     def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
-        """[N, F] of clips as they are shown."""
+        """[N, D] of clips as they are shown."""
 
 
 def load_encoder(name: str) -> Encoder:
@@ -146,8 +151,8 @@ class StreamEncoder:
         for begin in range(0, len(order), BATCH):
             part = order[begin : begin + BATCH]
             T = len(shown[part[-1]])
-            features_NTF = self.network(torch.from_numpy(np.stack([pad(shown[i], T) for i in part])))[1].numpy()
-            for i, of_frames in zip(part, features_NTF, strict=True):
+            features_NTD = self.network(torch.from_numpy(np.stack([pad(shown[i], T) for i in part])))[1].numpy()
+            for i, of_frames in zip(part, features_NTD, strict=True):
                 found[i] = of_frames[: len(shown[i])].mean(0)
         return found
 
@@ -176,6 +181,87 @@ class CtrEncoder:
     def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
         parts = [torch.from_numpy(np.stack(shown[i : i + BATCH])[..., None]) for i in range(0, len(shown), BATCH)]
         return np.concatenate([self.network.features(part).numpy() for part in parts])
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Encoded:
+    """Features of clips [N, D], with their labels and who performed them."""
+
+    features_ND: np.ndarray
+    labels: tuple[str, ...]
+    people: tuple[str, ...]
+
+
+def encoded(encoder: Encoder, data: Path, copies: int, folder: Path) -> tuple[Encoded, Encoded]:
+    """What a matcher is trained on and validated with.
+
+    Of clips that may be trained on and whose label the encoder knows, as many copies, each performed otherwise; of
+    validation clips of all labels, seen or not, the clip as it is. Stretches of rest in either are `BACKGROUND`.
+
+    Args:
+        data: a folder of clip sets. copies: of every clip. folder: keeps what was encoded; a file an encoder.
+    Raises:
+        InputError: no clips of the encoder's sources in the folder.
+    """
+    kept = folder / f"features-{encoder.sha256[:16]}-{copies}.npz"
+    if kept.is_file():
+        with np.load(kept, allow_pickle=False) as read:
+            sides = [{name: read[f"{side}_{name}"] for name in Encoded.__slots__} for side in SIDES]
+        trained, validation = (
+            Encoded(features_ND=of["features_ND"], **{name: tuple(map(str, of[name])) for name in ("labels", "people")})
+            for of in sides
+        )
+        return trained, validation
+    clips = _clips(encoder, data, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r))
+    clips = [clip for clip in clips if clip.label in (*encoder.labels, BACKGROUND)]
+    held_out = _clips(encoder, data, vocabulary.in_validation)
+    if not clips:
+        raise InputError(f"{data}: no clip of {', '.join(encoder.sources)} that a matcher is trained on")
+    varied = [
+        encoder.varied(clip, np.random.default_rng((copy, i)))
+        for copy in range(copies)
+        for i, clip in enumerate(progress(clips, f"clips, time {copy + 1} of {copies}"))
+    ]
+    shown = [encoder.whole(clip) for clip in held_out]
+    found = (
+        Encoded(
+            features_ND=encoder.features([frames for frames, _ in varied]),
+            labels=tuple(label for _, label in varied),
+            people=tuple(map(person, clips)) * copies,
+        ),
+        Encoded(
+            features_ND=encoder.features(shown),
+            labels=tuple(clip.label or "" for clip in held_out),
+            people=tuple(map(person, held_out)),
+        ),
+    )
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    new = kept.with_suffix(".new.npz")
+    arrays: dict[str, Any] = {
+        f"{side}_{name}": np.array(getattr(of, name))
+        for side, of in zip(SIDES, found, strict=True)
+        for name in Encoded.__slots__
+    }
+    np.savez(new, **arrays)
+    new.rename(kept)
+    return found
+
+
+def _clips(encoder: Encoder, data: Path, keep: Callable[[dict[str, Any]], bool]) -> list[Clip]:
+    """Labelled clips of the encoder's sources, and rest."""
+    clips = [clip for clip in load_clips(data, encoder.layout, keep) if clip.source in encoder.sources]
+    rests = [
+        replace(clip, joints=streams.rest(window, fps, REST_S, fps), label=BACKGROUND)
+        for clip in clips
+        for window, fps in streams.rest_windows([clip], encoder.layout)
+    ]
+    return [clip for clip in clips if clip.label] + rests
+
+
+def person(clip: Clip) -> str:
+    """Who performed a clip, as far as its collection tells."""
+    record = clip.record
+    return f"{clip.source} {record.get('subject', record.get('style', vocabulary.recording(record)))}"
 
 
 def known(labels: Sequence[str]) -> tuple[str, ...]:

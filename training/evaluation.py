@@ -13,6 +13,7 @@ from ..runtime.frontend import Frontend, prepare
 from ..runtime.skeleton import Layout
 from . import vocabulary
 from .clips import Clip, resample
+from .pictures import draw_confusion
 from .tasks import pad
 
 
@@ -61,18 +62,4 @@ class Validation:
 
     def picture(self, path: Path) -> None:
         """Draw the confusion matrix, rows normalised, of the classes that the clips have."""
-        from matplotlib.figure import Figure
-
-        shown = np.flatnonzero(self.confusion.sum(1) + self.confusion.sum(0))
-        names = [self.labels[i] for i in shown]
-        matrix = self.confusion[np.ix_(shown, shown)]
-        share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
-        figure = Figure(figsize=(2 + 0.27 * len(shown),) * 2, layout="constrained")
-        axes = figure.add_subplot(xlabel="said", ylabel="done")
-        axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        for row, column in np.argwhere(matrix > 0):
-            colour = "white" if share[row, column] > 0.5 else "black"
-            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", size=7, color=colour)
-        figure.savefig(path, dpi=80)
+        draw_confusion(path, self.confusion, self.labels)

@@ -28,6 +28,7 @@ from .loop import LoopConfig, Loss, Task, fit
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .settings import Job, check_loop, describe, override
 from .tasks import ClipTask, LiveTask
+from .tdsm_recipe import TdsmRecipe, tdsm
 from .vocabulary import SOURCES
 from .zero_shot import splits, unseen_labels
 
@@ -126,10 +127,11 @@ def nwucla_stream() -> Recipe:
     )
 
 
-RECIPES: dict[str, Callable[[], Recipe | CoamdRecipe | CtrGcnRecipe]] = {
+RECIPES: dict[str, Callable[[], Recipe | CoamdRecipe | CtrGcnRecipe | TdsmRecipe]] = {
     "live": live,
     "nwucla-stream": nwucla_stream,
     "nwucla-ctrgcn": nwucla_ctrgcn,
+    "tdsm": tdsm,
     **coamd_recipes.RECIPES,
 }
 

@@ -21,20 +21,22 @@ from .models.tdsm import STEPS, signal_left
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MatchingLoss:
-    """Weights of both parts, of which 0 leaves one out, and the triplet's margin, in squared deviations of noise."""
+    """Weights of both parts, of which 0 leaves one out; the triplet's margin, in squared deviations of noise, and how
+    many other classes a feature is told from."""
 
     diffusion: float = 1.0
     triplet: float = 1.0
     margin: float = 1.0
+    others: int = 1
 
 
 def matching_loss(
     parts: MatchingLoss, classes: ClassTexts, model: nn.Module, z_BF: Tensor, label_B: Tensor, draw: np.random.Generator
 ) -> Tensor:
-    """mean p + mean [other] max(p - n + margin, 0): p the error under the own text, n that under another one.
+    """mean p + mean [other] max(p - n + margin, 0): p the error under the own text, n those under other ones.
 
-    Both see the same feature, noise and step. A class is drawn as the other one at random; where it is the own one,
-    the triplet counts as 0.
+    All see the same feature, noise and step. Classes are drawn as the others at random; where one is the own one, the
+    triplet counts as 0.
 
     Args:
         classes: the seen ones.
@@ -46,22 +48,23 @@ def matching_loss(
     B, device = len(z_BF), z_BF.device
     t_B = torch.from_numpy(draw.integers(STEPS, size=B)).to(device)
     noise_BF = torch.from_numpy(draw.standard_normal(tuple(z_BF.shape), np.float32)).to(device)
-    other_B = torch.from_numpy(draw.integers(len(classes.pooled_KW), size=B)).to(device)
+    others = parts.others if parts.triplet else 0
+    other_OB = torch.from_numpy(draw.integers(len(classes.pooled_KW), size=(others, B))).to(device)
     signal_B1 = torch.from_numpy(signal_left().astype(np.float32)).to(device)[t_B, None]
     noisy_BF = signal_B1.sqrt() * z_BF + (1 - signal_B1).sqrt() * noise_BF
-    asked = [label_B, other_B] if parts.triplet else [label_B]
-    times, texts = len(asked), (classes.words_KLW, classes.pooled_KW, classes.valid_KL)
-    found = model(noisy_BF.repeat(times, 1), t_B.repeat(times), *texts, torch.cat(asked))
-    own_B, *others = (found.float() - noise_BF.repeat(times, 1)).pow(2).mean(1).split(B)
-    loss = parts.diffusion * own_B.mean()
-    for error_B in others:
-        loss = loss + parts.triplet * triplet(own_B, error_B, other_B != label_B, parts.margin)
+    asked_AB = torch.cat([label_B[None], other_OB])
+    times, texts = 1 + others, (classes.words_KLW, classes.pooled_KW, classes.valid_KL)
+    found = model(noisy_BF.repeat(times, 1), t_B.repeat(times), *texts, asked_AB.flatten())
+    error_AB = (found.float() - noise_BF.repeat(times, 1)).pow(2).mean(1).view(times, B)
+    loss = parts.diffusion * error_AB[0].mean()
+    if others:
+        loss = loss + parts.triplet * triplet(error_AB[:1], error_AB[1:], other_OB != label_B, parts.margin)
     return loss
 
 
-def triplet(own_B: Tensor, other_B: Tensor, differs_B: Tensor, margin: float) -> Tensor:
+def triplet(own: Tensor, other: Tensor, differs: Tensor, margin: float) -> Tensor:
     """mean [differs] max(own - other + margin, 0)."""
-    return (relu(own_B - other_B + margin) * differs_B).mean()
+    return (relu(own - other + margin) * differs).mean()
 
 
 def accuracy(matcher: Matcher, z_NF: Tensor, label_N: Tensor, batch: int = 64) -> dict[str, Any]:

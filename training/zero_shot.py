@@ -13,9 +13,12 @@ from importlib.resources import files
 from typing import Any
 
 from ..runtime.errors import InputError
+from ..runtime.manifest import SLOTS
+from .vocabulary import label as ours
 from .vocabulary import labels
 
 VOCABULARY = "vocabulary"  # the data set of our own labels
+BACKGROUND = "standing still"  # what is no action, and matched to tell
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,8 +31,8 @@ class Split:
 
 
 @cache
-def _tables() -> dict[str, Any]:
-    return json.loads(files(__package__).joinpath("zero_shot_splits.json").read_text())
+def _read(name: str) -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath(name).read_text())
 
 
 def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
@@ -40,7 +43,7 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
     Raises:
         InputError: another one.
     """
-    tables = _tables()
+    tables = _read("zero_shot_splits.json")
     if dataset == VOCABULARY:
         place = {label: i for i, label in enumerate(labels())}
         return {
@@ -61,14 +64,31 @@ def unseen_labels(split: str | None) -> frozenset[str]:
 
 @cache
 def descriptions() -> dict[str, str]:
-    """What the body does in each of our labels, a sentence each."""
-    found: dict[str, str] = json.loads(files(__package__).joinpath("descriptions.json").read_text())["labels"]
-    return found
+    """What the body does in each of our labels and in `BACKGROUND`, a sentence each."""
+    return _read("descriptions.json")["labels"]
+
+
+def part_sentences(label: str) -> dict[str, str]:
+    """What each part of the body does in one of our labels, a Kinect set's own action or `BACKGROUND`.
+
+    Raises:
+        InputError: another label.
+    """
+    table = _read("parts.json")
+    found: list[str] | None = table["actions"].get(label) or table["actions"].get(ours({"ds": "", "action": label}))
+    if found is None:
+        raise InputError(f"parts.json has no sentences on {label!r}")
+    return dict(zip(table["parts"], found, strict=True))
+
+
+def sentences(label: str) -> dict[str, str]:
+    """All that is said of one of our labels or `BACKGROUND`, by `SLOTS`."""
+    return dict(zip(SLOTS, (label, descriptions()[label], *part_sentences(label).values()), strict=True))
 
 
 def alike() -> list[list[str]]:
     """Our labels that are too much alike for one to be seen and another not."""
-    found: list[list[str]] = _tables()[VOCABULARY]["alike"]
+    found: list[list[str]] = _read("zero_shot_splits.json")[VOCABULARY]["alike"]
     return found
 
 

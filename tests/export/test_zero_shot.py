@@ -21,7 +21,7 @@ from motionrt.export.zero_shot import (  # noqa: E402
     check_parity,
     export_zero_shot,
     is_matcher,
-    scale_of_pooled,
+    network_errors,
 )
 from motionrt.runtime.backends import create  # noqa: E402
 from motionrt.runtime.bundle import Bundle  # noqa: E402
@@ -34,13 +34,14 @@ from motionrt.runtime.recognizer import Recognizer  # noqa: E402
 from motionrt.runtime.safetensors import unpack  # noqa: E402
 from motionrt.runtime.text import TextEncoder  # noqa: E402
 from motionrt.runtime.zero_shot import ZeroShotRecognizer, encoder_of  # noqa: E402
-from motionrt.training.matching import ClassTexts, Matcher, noises  # noqa: E402
-from motionrt.training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig  # noqa: E402
-from motionrt.training.texts import Texts  # noqa: E402
+from motionrt.training.matching import Matcher, noises  # noqa: E402
+from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroShotConfig  # noqa: E402
+from motionrt.training.tdsm_recipe import class_texts  # noqa: E402
+from motionrt.training.zero_shot import sentences  # noqa: E402
 
 SMALL = replace(SIZES["small"], width=16, depth=2, heads=2)
-LABELS = ["wave", "sit down", "pick something up from the floor"]
-TEXTS = [*LABELS, *PROBES, "a " * 60]  # the last is longer than what is read of a text
+LABELS = ["wave", "sit down", "walk"]
+TEXTS = [*map(sentences, LABELS), *PROBES]
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +55,18 @@ def run(tmp_path_factory: pytest.TempPathFactory, text: TextEncoder) -> Path:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run")
-    save_file(open_gates(SMALL).state_dict(), folder / "model.safetensors")
+    network = opened(SMALL)
+    save_file(network.state_dict(), folder / "model.safetensors")
     about = {
-        "recipe": {"name": "tdsm", "licence": "for research", "encoder": "live"},
+        "recipe": {"name": "tdsm", "encoder": "live"},
         "model": asdict(SMALL),
-        "labels": [*LABELS, "none"],
+        "labels": LABELS,
+        "licence": "for research",
         "encoder_sha256": Bundle.load("live").manifest.files[WEIGHTS].sha256,
         "text_sha256": text.sha256,
-        "mean": np.linspace(0, 1, SMALL.feature).tolist(),
-        "std": np.linspace(0.5, 2, SMALL.feature).tolist(),
     }
     (folder / "recipe.json").write_text(json.dumps(about))
-    (folder / "matching.json").write_text(json.dumps({"noises": 2, "scale": 7.0, "background": ["standing still"]}))
+    (folder / "matching.json").write_text(json.dumps({"noises": 2, "scale": 7.0}))
     (folder / "metrics.jsonl").write_text(json.dumps({"step": 1, "top1": 62.5}) + "\n")
     (folder / "similarity.png").write_bytes(b"a picture")
     return folder
@@ -76,41 +77,51 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle[ZeroSh
     return export_zero_shot(run, tmp_path_factory.mktemp("out") / "tiny")
 
 
-def stored_network(bundle: Bundle[ZeroShotManifest]) -> CrossDiT:
-    """The network with the weights that the bundle has."""
-    network = CrossDiT(SMALL).eval().requires_grad_(False)
-    weights = {name: torch.from_numpy(bundle.weights[f"matcher.{name}"].copy()) for name in network.state_dict()}
-    network.load_state_dict(weights)
+def opened(config: ZeroShotConfig) -> ZeroShot:
+    """An untrained network, none of whose gates is closed, with spaces of its own."""
+    network = open_gates(config)
+    assert isinstance(network, ZeroShot)
+    for of in (network.mean, network.projection, network.sentence_mean):
+        of.normal_()
+    network.sentence_scale.fill_(20)
     return network
 
 
-def wanted(network: CrossDiT, text: TextEncoder, z: np.ndarray) -> np.ndarray:
-    classes = ClassTexts.of(Texts(TEXTS, text), TEXTS, network.config.tokens)
-    found: np.ndarray = Matcher(network, classes, noises(2, SMALL.feature)).scores(torch.from_numpy(z)).numpy()
-    return found
+def stored_network(bundle: Bundle[ZeroShotManifest]) -> ZeroShot:
+    """The network with the weights that the bundle has."""
+    network = ZeroShot(SMALL).eval().requires_grad_(False)
+    weights = {name: torch.from_numpy(bundle.weights[f"matcher.{name}"].copy()) for name in network.state_dict()}
+    network.load_state_dict(weights)
+    return network
 
 
 def test_errors_are_those_of_the_network(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
     z = np.random.default_rng(0).normal(size=(3, SMALL.feature)).astype(np.float32)
     found = Exported(bundle, text).errors(z, TEXTS)
     assert found.shape == (3, len(TEXTS)) and found.std() > 1e-4, "texts matter"
-    np.testing.assert_allclose(found, wanted(stored_network(bundle), text, z), rtol=1e-5)
+    wanted = network_errors(stored_network(bundle), text, TEXTS, torch.from_numpy(z), noises(2, SMALL.feature))
+    np.testing.assert_allclose(found, wanted, rtol=1e-4)
     np.testing.assert_allclose(Exported(bundle, text).errors(z[1:2], TEXTS[::-1])[0], found[1, ::-1], rtol=1e-5)
 
 
-@pytest.mark.parametrize("cross", [False, True])
-def test_what_is_computed_once_of_a_text_changes_no_error(cross: bool, text: TextEncoder) -> None:
-    """Of networks of both kinds, before they become graphs."""
+def test_features_are_projected_as_in_the_network(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
+    encoded = np.random.default_rng(0).normal(size=(3, SMALL.encoded)).astype(np.float32)
+    wanted = stored_network(bundle).z(torch.from_numpy(encoded)).numpy()
+    np.testing.assert_allclose(Exported(bundle, text)._z(encoded), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_computed_once_of_a_text_changes_no_error(text: TextEncoder) -> None:
+    """Before it becomes graphs."""
     torch.manual_seed(1)
-    network = open_gates(replace(SMALL, cross=cross))
-    z = np.random.default_rng(1).normal(size=(2, SMALL.feature)).astype(np.float32)
-    features = text.encode(TEXTS)
-    words = torch.from_numpy(features.tokens[:, : SMALL.tokens])
-    counts = torch.from_numpy(features.mask[:, : SMALL.tokens].sum(1))
-    graphs = Graphs(network, noises(2, SMALL.feature), scale_of_pooled(text))
-    told = graphs.told(words, counts, torch.from_numpy(features.pooled))
-    (found,) = graphs.match(torch.from_numpy(z), *told, counts)
-    np.testing.assert_allclose(found.numpy(), wanted(network, text, z), rtol=1e-5)
+    network = opened(SMALL)
+    z = torch.randn(2, SMALL.feature)
+    encoded, said = torch.randn(5, SMALL.tokens, SMALL.text), (torch.rand(5, SMALL.tokens) < 0.6).float()
+    said[:, 0] = 1
+    graphs = Graphs(network, noises(2, SMALL.feature))
+    (found,) = graphs.match(z, *graphs.told(encoded, said))
+    classes = class_texts(*network.said(encoded, said))
+    wanted = Matcher(network, classes, noises(2, SMALL.feature)).scores(z)
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-4)
 
 
 def test_matrices_are_stored_in_16_bits(bundle: Bundle[ZeroShotManifest], run: Path) -> None:
@@ -161,7 +172,9 @@ def test_a_feature_is_the_mean_over_the_frames_of_the_clip(
 def test_a_bundle_says_what_the_run_was(bundle: Bundle[ZeroShotManifest]) -> None:
     manifest, live = bundle.manifest, Bundle.load("live").manifest
     assert (manifest.name, manifest.license, manifest.layout) == ("tiny", "for research", "core15")
-    assert manifest.matching.labels == tuple(LABELS) and manifest.matching.background == ("standing still",)
+    assert tuple(manifest.matching.labels) == tuple(LABELS) and tuple(manifest.matching.background) == (
+        "standing still",
+    )
     assert (manifest.matching.scale, manifest.matching.none, manifest.matching.prototype_scale) == (7.0, 0.0, 10.0)
     assert manifest.decision.temperature == 1 and manifest.frontend == live.frontend and manifest.labels == live.labels
     assert manifest.metrics["validation"]["top1"] == 62.5
@@ -182,7 +195,7 @@ def test_a_network_that_the_graphs_do_not_match_is_noticed(bundle: Bundle[ZeroSh
     network = stored_network(bundle)
     check_parity(bundle, text, network, noises(2, SMALL.feature))
     with torch.no_grad():
-        network.final_layer.linear.bias += 1e-3
+        network.final_layer.linear.bias += 0.1
     with pytest.raises(RuntimeError, match="errors differ from the network's by"):
         check_parity(bundle, text, network, noises(2, SMALL.feature))
 
@@ -215,7 +228,6 @@ def test_runs_that_do_not_fit_are_refused_in_one_line(
 
     refuse("trained with an encoder of sha256 0000.*, which now is [0-9a-f]{64}", encoder_sha256="0" * 64)
     refuse("trained with an encoder of sha256 1111", text_sha256="1" * 64)
-    refuse("has no 'mean'; expected that of a matcher's run", mean=None)
-    refuse("only a corrected network can be exported", model=asdict(replace(SMALL, compat="reference")))
-    refuse("not the run of a CrossDiT", model=asdict(CrossDiTConfig()))
+    refuse("has no 'licence'; expected that of a matcher's run", licence=None)
+    refuse("not the run of a ZeroShot", model=asdict(CrossDiTConfig()))
     refuse("no model named 'nowhere'", recipe={**about["recipe"], "encoder": "nowhere"})

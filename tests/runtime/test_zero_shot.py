@@ -73,7 +73,7 @@ def test_it_begins_with_the_labels_that_it_was_trained_with(recognizer: ZeroShot
 
 def test_logits_are_those_of_the_formula(tmp_path: Path) -> None:
     """scale (s_none - s) - none of texts, prototype_scale (offset - d) of examples, of both the larger."""
-    background = [STILL, RIGHT]
+    background = {text: {"label": text} for text in (STILL, RIGHT)}
     recognizer = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "tiny", background=background))
     assert isinstance(recognizer, ZeroShotRecognizer)
     recognizer.enroll(LEFT, [clip("right"), clip(None)])
@@ -109,10 +109,25 @@ def test_any_text_can_become_a_label_while_people_are_followed(recognizer: ZeroS
 
 
 def test_a_description_is_matched_together_with_its_label(recognizer: ZeroShotRecognizer) -> None:
-    recognizer.set_labels(["arm"], {"arm": "it goes up"})
+    """The place of a text is the sum of the places of its sentences."""
+    recognizer.set_labels(["arm"])
+    plain = recognizer.recognize(clip("left"))
+    recognizer.set_labels(["arm"], {"arm": LEFT})
     described = recognizer.recognize(clip("left")).probs
-    recognizer.set_labels(["arm: it goes up"])
+    recognizer.set_labels(["arm"], {"arm": {"hands": LEFT}})
     np.testing.assert_array_equal(recognizer.recognize(clip("left")).probs, described)
+    recognizer.set_labels([LEFT], {LEFT: {}})
+    assert plain.probs[0] != described[0] and recognizer.recognize(clip("left")).label == LEFT
+
+
+def test_what_is_done_in_its_own_labels_is_known(tmp_path: Path) -> None:
+    labels = {"arm": {"label": "arm", "hands": LEFT}, RIGHT: {"label": RIGHT}}
+    recognizer = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "tiny", labels=labels))
+    known = recognizer.recognize(clip("left")).probs
+    recognizer.set_labels(["arm", RIGHT])
+    np.testing.assert_array_equal(recognizer.recognize(clip("left")).probs, known)
+    recognizer.set_labels(["arm", RIGHT], {"arm": "something else"})
+    assert recognizer.recognize(clip("left")).probs[0] != known[0]
 
 
 def test_beside_the_stream_the_same_is_found(bundle: Path, recognizer: ZeroShotRecognizer) -> None:
@@ -323,7 +338,11 @@ BAD_LABELS: dict[str, tuple[Any, Any, str]] = {
     "a description of another": (["wave"], {"jump": "up"}, "a description of 'jump', which is none of the labels"),
     "a description that is none": (["wave"], {"wave": 3}, "text 0 is '3', expected a string"),
     "descriptions in a list": (["wave"], ["up"], "descriptions are a list, expected a dict"),
-    "too long together": (["wave"], {"wave": "x" * 510}, "has 516 characters, at most 512"),
+    "a part that nobody has": (
+        ["wave"],
+        {"wave": {"tail": "wags"}},
+        "has 'tail', expected some of motion",
+    ),
 }
 
 
@@ -416,7 +435,11 @@ def test_models_of_fixed_labels_say_so(tmp_path: Path) -> None:
         ({"text_sha256": "0" * 64}, "trained with another text encoder than 'text'"),
         ({"text_sha256": "short"}, "matching: text_sha256: 'short', expected 64 lower-case hex digits"),
         ({"every_s": 0}, "matching: every_s: 0, expected a number from 0.01 to 60"),
-        ({"background": []}, "matching: background: .*expected a list of 1 to"),
+        ({"background": []}, r"matching: background: \[\], expected an object"),
+        ({"background": {}}, "matching: background: expected at least one label"),
+        ({"labels": {"wave": {"head": "nods"}}}, "matching: labels: wave: expected sentences on label, .*the first"),
+        ({"labels": {"wave": {"label": "wave", "tail": "wags"}}}, "matching: labels: wave: expected sentences on"),
+        ({"labels": {"wave": {"label": 3}}}, "matching: labels: wave: label: 3, expected a text"),
         ({"scale": "much"}, "matching: scale: 'much', expected a number"),
     ],
 )

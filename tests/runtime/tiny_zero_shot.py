@@ -1,7 +1,7 @@
 """The tiny recogniser as the encoder of a zero-shot bundle, whose real ONNX matcher knows three texts.
 
-The network is told where a text lies: pooled P [K, 4], P solved so that a text lies where both wrists are, their
-heights over the pelvis; its error is the mean squared distance to the feature.
+The network is told where a text lies: the sum of its sentences times P [W, 4], P solved so that a label lies where
+both wrists are, their heights over the pelvis; its error is the mean squared distance to the feature.
 """
 
 from pathlib import Path
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 from motionrt.runtime.bundle import Bundle, write_bundle
-from motionrt.runtime.manifest import MATCHER, Fields, ZeroShotManifest, matching_tensors
+from motionrt.runtime.manifest import MATCHER, SLOTS, Fields, ZeroShotManifest, matching_tensors
 from motionrt.runtime.safetensors import pack
 from motionrt.runtime.text import TextEncoder
 
 from . import tiny
 
-W, E = 384, 1
-R, M = 4 * E, 14 * E  # as of a network of one block
+W, E, S = 384, 1, len(SLOTS)
+R, M = 2 * E, 8 * E  # as of a network of one block
 PLACES = {"raise left hand": (0.8, -0.05), "raise right hand": (-0.05, 0.8), "standing still": (-0.05, -0.05)}
 LEFT, RIGHT, STILL = PLACES
 SETTINGS: dict[str, Any] = {
-    "labels": [LEFT, RIGHT],
-    "background": [STILL],
+    "labels": {LEFT: {"label": LEFT}, RIGHT: {"label": RIGHT}},
+    "background": {STILL: {"label": STILL}},
     "scale": 40.0,
     "none": 2.0,
     "prototype_scale": 40.0,
@@ -43,14 +43,17 @@ def zero_shot_bundle(path: Path, **changes: Any) -> Path:
     weights = {
         MATCHER + "place": matrix,
         MATCHER + "mean": np.zeros(tiny.D, np.float32),
-        MATCHER + "std": np.ones(tiny.D, np.float32),
+        MATCHER + "projection": np.eye(tiny.D, dtype=np.float32),
         MATCHER + "noises": np.zeros((1, tiny.D), np.float32),
     }
     manifest = tiny.manifest(task=ZeroShotManifest.task)
-    manifest["model"]["matcher"] = {"feature": tiny.D, "text": W, "width": E, "depth": 1, "tokens": 35, "cross": False}
+    manifest["model"]["matcher"] = {"feature": tiny.D, "text": W, "width": E, "depth": 1, "tokens": S, "cross": True}
     for name, (inputs, outputs) in matching_tensors(Fields(manifest, "tiny")).items():
         manifest["graphs"][name] = {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
-    manifest["matching"] = SETTINGS | {"text_sha256": text.sha256} | changes
+    manifest["matching"] = settings = SETTINGS | {"text_sha256": text.sha256} | changes
+    known = np.zeros((len(settings["labels"]) + len(settings["background"]), S, W), np.float32)
+    known[:, 0] = text.encode([*settings["labels"], *settings["background"]]).pooled
+    weights[MATCHER + "known"] = known
     graphs = {"told.onnx": _told(), "match.onnx": _match()}
     return write_bundle(path, manifest, {**tiny.files(), **graphs, tiny.WEIGHTS: pack({**tiny.weights(), **weights})})
 
@@ -62,13 +65,14 @@ def load(path: Path) -> Bundle[ZeroShotManifest]:
 def _told() -> bytes:
     node = tiny.helper.make_node
     nodes = [
-        node("MatMul", ["pooled", MATCHER + "place"], ["told"]),
-        node("Slice", ["words", "zero", "width", "two"], ["read"]),
+        node("ReduceSum", ["sentences", "one"], ["summed"], keepdims=0),
+        node("MatMul", ["summed", MATCHER + "place"], ["told"]),
+        node("Slice", ["sentences", "zero", "width", "two"], ["read"]),
     ]
-    small = {"zero": [0], "width": [R], "two": [2]}
-    inputs = {"words": ["K", "L", W], "counts": ["K"], "pooled": ["K", W]}
-    outputs = {"read": ["K", "L", R], "told": ["K", M]}
-    return tiny.model(nodes, inputs, outputs, small, [tiny.external(MATCHER + "place", (W, M))], ["counts"])
+    small = {"zero": [0], "width": [R], "one": [1], "two": [2]}
+    inputs = {"sentences": ["K", S, W], "said": ["K", S]}
+    outputs = {"read": ["K", S, R], "told": ["K", M]}
+    return tiny.model(nodes, inputs, outputs, small, [tiny.external(MATCHER + "place", (W, M))])
 
 
 def _match() -> bytes:
@@ -80,6 +84,6 @@ def _match() -> bytes:
         node("Mul", ["off", "off"], ["squared"]),
         node("ReduceMean", ["squared", "two"], ["errors"], keepdims=0),
     ]
-    inputs = {"z": ["B", tiny.D], "read": ["K", "L", R], "told": ["K", M], "counts": ["K"]}
+    inputs = {"z": ["B", tiny.D], "read": ["K", S, R], "told": ["K", M]}
     small = {"zero": [0], "width": [tiny.D], "one": [1], "two": [2]}
-    return tiny.model(nodes, inputs, {"errors": ["B", "K"]}, small, [], ["counts"])
+    return tiny.model(nodes, inputs, {"errors": ["B", "K"]}, small, [])

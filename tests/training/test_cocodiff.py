@@ -34,7 +34,6 @@ from motionrt.training.cocodiff import (  # noqa: E402
     helped,
     noised,
     rows_of,
-    sentences,
     signal_left,
     tapped,
 )
@@ -45,6 +44,7 @@ from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # no
 from motionrt.training.recipes import live, train  # noqa: E402
 from motionrt.training.settings import override  # noqa: E402
 from motionrt.training.tasks import ClipTask  # noqa: E402
+from motionrt.training.zero_shot import part_sentences  # noqa: E402
 
 LABELS = ("wave", "bow", "none")
 STREAM = StreamGCNConfig(parents=Layout.load("core15").parents, classes=3, fps=20.0, channels=(8, 12))
@@ -87,7 +87,7 @@ def helper_of(texts: ActionTexts, **weights: Any) -> Helper:
 
 def test_every_action_has_six_sentences_of_its_own(shared: Path) -> None:
     names = {*vocabulary.labels(), *(clip.label or "" for clip in view_clips(shared, 1, 2, 3))}
-    told = {name: sentences(name) for name in names}
+    told = {name: list(part_sentences(name).values()) for name in names}
     assert len(names) == 45
     assert all(len(set(parts)) == 6 and all(text.endswith(".") for text in parts) for parts in told.values())
     assert len({tuple(parts) for parts in told.values()}) == len(told)
@@ -99,14 +99,14 @@ def test_every_action_has_six_sentences_of_its_own(shared: Path) -> None:
 def test_classes_are_told_by_their_own_sentences_and_none_is_told_nothing(texts: ActionTexts) -> None:
     encode = TextEncoder.load("text").encode
     assert texts.known_K.tolist() == [True, True, False]
-    np.testing.assert_array_equal(texts.parts_KPW[1].numpy(), encode(sentences("bow")).pooled)
+    np.testing.assert_array_equal(texts.parts_KPW[1].numpy(), encode(list(part_sentences("bow").values())).pooled)
     np.testing.assert_array_equal(texts.names_KW[:2].numpy(), encode(["wave", "bow"]).pooled)
     assert texts.parts_KPW.shape == (3, 6, 384) and not texts.parts_KPW[2].any()
 
 
 def test_a_sets_own_name_has_the_sentences_of_its_label() -> None:
-    assert sentences("bend") == sentences("bow") and sentences("jogging") == sentences("run")
-    assert sentences("walk around") != sentences("walk"), "where it has none of its own"
+    assert part_sentences("bend") == part_sentences("bow") and part_sentences("jogging") == part_sentences("run")
+    assert part_sentences("walk around") != part_sentences("walk"), "where it has none of its own"
 
 
 def test_a_label_without_sentences_is_refused() -> None:

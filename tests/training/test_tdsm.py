@@ -25,13 +25,10 @@ class Constant(nn.Module):
 
 
 class Drawn:
-    """Steps 0, 10 and 25, other classes 0, 2 and 0, and noise 2 everywhere."""
+    """Steps 0, 10 and 25, other classes 0, 2 and 0 and then the own ones, and noise 2 everywhere."""
 
-    def __init__(self) -> None:
-        self.integer = iter(([0, 10, 25], [0, 2, 0]))
-
-    def integers(self, high: int, size: int) -> np.ndarray:
-        return np.array(next(self.integer))
+    def integers(self, high: int, size: int | tuple[int, int]) -> np.ndarray:
+        return np.array([0, 10, 25]) if isinstance(size, int) else np.array([[0, 2, 0], [0, 1, 2]])[: size[0]]
 
     def standard_normal(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
         return np.full(shape, 2, dtype)
@@ -55,13 +52,14 @@ def loss(parts: MatchingLoss) -> tuple[float, Constant]:
         (MatchingLoss(triplet=0), 5 / 3),
         (MatchingLoss(diffusion=0), 2 / 3),
         (MatchingLoss(diffusion=2, triplet=0.5), 10 / 3 + 1 / 3),
+        (MatchingLoss(others=2), 5 / 3 + (0 + 2 + 0) / 6),
     ],
 )
 def test_the_loss_is_that_by_hand(parts: MatchingLoss, wanted: float) -> None:
     assert loss(parts)[0] == pytest.approx(wanted)
 
 
-def test_both_halves_see_the_same_noisy_feature_at_the_same_step() -> None:
+def test_all_classes_see_the_same_noisy_feature_at_the_same_step() -> None:
     _, model = loss(MatchingLoss())
     noisy, steps, asked = model.asked
     assert torch.equal(noisy[:3], noisy[3:]) and steps.tolist() == [0, 10, 25] * 2

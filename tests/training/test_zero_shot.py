@@ -3,8 +3,9 @@
 import pytest
 
 from motionrt.runtime.errors import InputError
+from motionrt.runtime.manifest import SLOTS
 from motionrt.training.vocabulary import MIRRORED, labels
-from motionrt.training.zero_shot import alike, descriptions, splits
+from motionrt.training.zero_shot import BACKGROUND, alike, descriptions, part_sentences, sentences, splits
 
 COUNTS = {"ntu60": 60, "ntu120": 120, "pku-mmd": 51}
 PROTOCOLS = {
@@ -61,8 +62,17 @@ def test_labels_that_share_their_main_word_are_unseen_together() -> None:
 
 def test_every_label_is_described_in_words_of_its_own() -> None:
     said = descriptions()
-    assert tuple(said) == labels() and len(set(said.values())) == len(said)
+    assert set(said) == {*labels(), BACKGROUND} and len(set(said.values())) == len(said)
     assert all(30 < len(text) < 200 and text == text.strip(" .") for text in said.values())
+
+
+def test_what_is_said_of_a_label_has_a_sentence_on_everything() -> None:
+    for label in (*labels(), BACKGROUND):
+        said = sentences(label)
+        assert tuple(said) == SLOTS and said["label"] == label and said["motion"] == descriptions()[label]
+        assert len(set(said.values())) == len(SLOTS) and said["feet"] == part_sentences(label)["feet"]
+    with pytest.raises(InputError, match="no sentences on 'somersault'"):
+        part_sentences("somersault")
 
 
 def test_another_data_set_is_refused() -> None:

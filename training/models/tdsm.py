@@ -19,6 +19,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
+from ...runtime.manifest import SLOTS
+from ..vocabulary import labels
 from .coamd.layers import attention, layer_norm, sinusoids
 from .coamd.sizes import TEXT
 
@@ -33,6 +35,7 @@ class CrossDiTConfig:
 
     Attributes:
         feature: F. text: W. tokens: of a text, at most.
+        pooled: width of a whole text's feature; None: W.
         cross: whether the feature attends to the text, but the text neither to the feature nor to the step: what is
             made of a text is then the same for all features, and asking for one more of them is cheap.
         compat: "corrected": what pads a text is not attended to; "reference": it is, as the published weights expect.
@@ -40,6 +43,7 @@ class CrossDiTConfig:
 
     feature: int = 256
     text: int = 2048
+    pooled: int | None = None
     tokens: int = 35
     width: int = 768
     depth: int = 12
@@ -48,8 +52,25 @@ class CrossDiTConfig:
     compat: str = "corrected"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeroShotConfig(CrossDiTConfig):
+    """That of a ZeroShot; `encoded`: width of the encoder's features."""
+
+    encoded: int
+
+
 SIZES = {
-    "small": CrossDiTConfig(feature=128, text=TEXT, width=160, depth=4, heads=5, cross=True),  # of `live`'s features
+    "small": ZeroShotConfig(  # of `live`
+        encoded=128,
+        feature=len(labels()),
+        text=TEXT,
+        pooled=len(SLOTS) * TEXT,
+        tokens=len(SLOTS),
+        width=128,
+        depth=2,
+        heads=4,
+        cross=True,
+    ),
     "xl": CrossDiTConfig(compat="reference"),
 }
 
@@ -104,7 +125,9 @@ class CrossDiT(nn.Module):
         self.fl_pos_embed = nn.Parameter(torch.zeros(1, config.tokens, width))
         self.x_embedder = nn.Linear(config.feature, width)
         self.t_embedder = StepEmbedder(width)
-        self.fc_embedder = nn.Sequential(nn.Linear(config.text, width), nn.SiLU(), nn.Linear(width, width))
+        self.fc_embedder = nn.Sequential(
+            nn.Linear(config.pooled or config.text, width), nn.SiLU(), nn.Linear(width, width)
+        )
         self.fl_embedder = nn.Linear(config.text, width)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
         self.final_layer = FinalLayer(config)
@@ -172,6 +195,36 @@ class CrossDiT(nn.Module):
             key_BLM = told.keys[k] if k < len(told.keys) else None
             x_B1E, text_BLE = block(x_B1E, text_BLE, key_BLM, of, told.valid_BS, last=self.config.cross or k == last)
         return self.final_layer(x_B1E, told.last)[:, 0]
+
+
+class ZeroShot(CrossDiT):
+    """A CrossDiT with the two spaces that it works in, of an encoder's features and of sentences on labels.
+
+    A text is up to `tokens` sentences, each a token and each on another matter; its pooled feature is all of them side
+    by side. What nothing is said of is 0.
+    """
+
+    mean: Tensor
+    projection: Tensor
+    sentence_mean: Tensor
+    sentence_scale: Tensor
+
+    def __init__(self, config: ZeroShotConfig):
+        super().__init__(config)
+        self.register_buffer("mean", torch.zeros(config.encoded))
+        self.register_buffer("projection", torch.zeros(config.encoded, config.feature))
+        self.register_buffer("sentence_mean", torch.zeros(config.tokens, config.text))
+        self.register_buffer("sentence_scale", torch.ones(1))
+
+    def z(self, encoded_BD: Tensor) -> Tensor:
+        """An encoder's features as those that are matched, [B, F]."""
+        return (encoded_BD - self.mean) @ self.projection
+
+    def said(self, sentences_KLW: Tensor, said_KL: Tensor) -> tuple[Tensor, Tensor]:
+        """Features of sentences, and which there are, 0 or 1, at least one a text -> words and pooled; see `read`."""
+        words_KLW = (sentences_KLW - self.sentence_mean) * self.sentence_scale * said_KL[:, :, None]
+        louder_K11 = (said_KL.shape[1] / said_KL.sum(1, keepdim=True))[:, :, None] ** 0.5
+        return words_KLW, (louder_K11 * words_KLW).flatten(1)
 
 
 class Block(nn.Module):
