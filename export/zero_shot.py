@@ -35,7 +35,7 @@ from ..runtime.text import TextEncoder
 from ..training.matching import AT, Matcher, noises
 from ..training.models.tdsm import Told, ZeroShot, ZeroShotConfig, signal_left
 from ..training.runs import read_network
-from ..training.tdsm_recipe import class_texts, told
+from ..training.tdsm_recipe import Said, class_texts
 from ..training.zero_shot import BACKGROUND, sentences
 from .family import stored
 from .graphs import to_onnx
@@ -90,8 +90,8 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     weights = stored(MATCHER[:-1], network, halves=True)
     rounded = {name.removeprefix(MATCHER): torch.from_numpy(w.astype(np.float32)) for name, w in weights.items()}
     network.load_state_dict(rounded)
-    known_TSW = told([*labels, *settings["background"]], text).numpy()
-    weights |= {MATCHER + "noises": noises_JF.numpy(), MATCHER + "known": known_TSW.astype(np.float16)}
+    known = Said.of([*settings["labels"].values(), *settings["background"].values()], text).features.numpy()
+    weights |= {MATCHER + "noises": noises_JF.numpy(), MATCHER + "known": known.astype(np.float16)}
     manifest = json.loads(encoder.manifest_file)
     manifest |= {
         "name": out.name,
@@ -167,10 +167,7 @@ def graphs(both: Graphs) -> dict[str, bytes]:
 
 def network_errors(network: ZeroShot, text: TextEncoder, texts: Sequence[Text], z_BF: Tensor, noises_JF: Tensor) -> Any:
     """Errors [B, T] as torch finds them."""
-    said = torch.tensor([[float(slot in of) for slot in SLOTS] for of in texts])
-    encoded = [[text.encode([of[slot]]).pooled[0] if slot in of else np.zeros(text.width) for slot in SLOTS]
-               for of in texts]  # fmt: skip
-    classes = class_texts(*network.said(torch.from_numpy(np.array(encoded, np.float32)), said))
+    classes = class_texts(*network.said(*Said.of(texts, text)))
     return Matcher(network, classes, noises_JF).scores(z_BF).numpy()
 
 

@@ -10,11 +10,11 @@ Shapes: N samples, D an encoder's feature, F its discriminants, K classes, S sen
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -32,12 +32,13 @@ from .settings import Job, check_loop
 from .tdsm import MatchingLoss, matching_loss
 from .texts import Texts
 from .vocabulary import labels
-from .zero_shot import BACKGROUND, sentences
+from .zero_shot import BACKGROUND, class_names, sentences, splits
 
 SHRINK = 0.1  # of the scatter within classes towards that of a sphere
 SPREAD = 0.25  # standard deviation of features as they are matched; that of the noise in them is 0.26
 NOISES = 10  # that a network is measured with
 GRID = np.geomspace(1, 1000, 61)  # of scales
+SENTENCES = "sentences.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +48,64 @@ class Sample:
     z: np.ndarray
     target: int
     step: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Material:
+    """Features to train on, of seen classes, and to validate with, and what is said of all classes, by `SLOTS`.
+
+    Attributes:
+        about: stands in run/recipe.json.
+    """
+
+    trained: Encoded
+    held_out: Encoded
+    texts: Mapping[str, Mapping[str, str]]
+    about: Mapping[str, str]
+
+    @property
+    def seen(self) -> list[str]:
+        return [name for name in self.texts if name in set(self.trained.labels)]
+
+    @property
+    def asked(self) -> list[str]:
+        """The classes that networks are measured among: the unseen ones, all where there are none."""
+        seen = set(self.trained.labels)
+        return [name for name in self.texts if name not in seen] or [name for name in self.texts if name != BACKGROUND]
+
+
+def published(folder: Path, dataset: str, split: str) -> Material:
+    """Features as TDSM's code reads them: train.npy [N, D], train_label.npy, and ztest.npy, z_label.npy of the unseen.
+
+    Classes count from 0. `sentences.json`, if there, has what is said of classes besides: {name: {slot: text}}.
+
+    Raises:
+        InputError: no such data set or split, a file that is missing or damaged, a class on the wrong side.
+    """
+    names, sides = class_names(dataset), splits(dataset)
+    if split not in sides:
+        raise InputError(f"split={split}: expected one of {', '.join(sides)}")
+    found = []
+    for features, numbers, side in (
+        ("train.npy", "train_label.npy", sides[split].seen),
+        ("ztest.npy", "z_label.npy", sides[split].unseen),
+    ):
+        try:
+            z_ND, class_N = (np.load(folder / name, allow_pickle=False) for name in (features, numbers))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{folder}: {features} and {numbers} cannot be read ({error})") from None
+        z_ND = z_ND.reshape(len(z_ND), -1).astype(np.float32) if z_ND.ndim else z_ND
+        if z_ND.ndim != 2 or class_N.shape != (len(z_ND),) or not len(z_ND) or not np.isfinite(z_ND).all():
+            raise InputError(
+                f"{folder / features}: {z_ND.shape} features, {class_N.shape} classes; expected finite [N, D] and [N]"
+            )
+        if stray := set(class_N.tolist()) - set(side):
+            raise InputError(f"{folder / numbers}: has class {min(stray)}, which {split} has on the other side")
+        people = tuple(str(i) for i in range(len(z_ND)))
+        found.append(Encoded(features_ND=z_ND, labels=tuple(names[int(k)] for k in class_N), people=people))
+    more = json.loads((folder / SENTENCES).read_text()) if (folder / SENTENCES).is_file() else {}
+    texts = {name: {SLOTS[0]: name, **more.get(name, {})} for name in names}
+    return Material(trained=found[0], held_out=found[1], texts=texts, about={"licence": "that of the features"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +128,7 @@ class TdsmRecipe:
 
     Attributes:
         encoder: see `load_encoder`; the labels that it was trained without are unseen here too.
+        features: a folder of features, see `published`, of this dataset and split, in place of encoder and data.
         copies: of every clip, each performed otherwise.
         whole: how likely everything is said of a class in a step; else half of the sentences stay away.
     """
@@ -77,6 +137,9 @@ class TdsmRecipe:
     loop: LoopConfig
     loss: MatchingLoss = MatchingLoss()
     encoder: str = "live"
+    features: str | None = None
+    dataset: str = "ntu60"
+    split: str = "synse-55-5"
     data: str = "../shared/data"
     copies: int = 4
     whole: float = 0.5
@@ -95,12 +158,10 @@ class TdsmRecipe:
 
     def job(self, run: Path) -> Job:
         """The network and what it is shown. Raises InputError where data is missing."""
-        encoder, text = load_encoder(self.encoder), TextEncoder.load()
-        trained, held_out = encoded(encoder, Path(self.data), self.copies, run.parent)
-        names = tuple(sorted(set(trained.labels)))
+        text, given = TextEncoder.load(), self.material(run.parent)
         config = ZeroShotConfig(
-            encoded=encoder.width,
-            feature=min(len(names) - 1, encoder.width),
+            encoded=given.trained.features_ND.shape[1],
+            feature=min(len(given.seen) - 1, given.trained.features_ND.shape[1]),
             text=text.width,
             pooled=len(SLOTS) * text.width,
             tokens=len(SLOTS),
@@ -109,24 +170,33 @@ class TdsmRecipe:
             heads=self.heads,
             cross=True,
         )
-        model, told_KSW = ZeroShot(config), told(names, text)
-        target_N = np.array([names.index(label) for label in trained.labels])
-        settle(model, trained.features_ND, target_N, told_KSW)
-        z_NF = model.z(torch.from_numpy(trained.features_ND)).numpy()
+        model, said = ZeroShot(config), Said.of([given.texts[name] for name in given.seen], text)
+        target_N = np.array([given.seen.index(label) for label in given.trained.labels])
+        settle(model, given.trained.features_ND, target_N, said)
+        z_NF = model.z(torch.from_numpy(given.trained.features_ND)).numpy()
         return Job(
             model=model,
             task=MatchTask(z_NF=z_NF, target_N=target_N, seed=self.loop.seed),
             about={
-                "labels": [name for name in names if name != BACKGROUND],
+                **given.about,
+                "labels": [name for name in given.seen if name != BACKGROUND],
                 "model": asdict(config),
-                "licence": encoder.licence,
-                "encoder_sha256": encoder.sha256,
                 "text_sha256": text.sha256,
             },
-            validate=lambda model: validate(model, held_out, names, text),
-            loss=partial(loss, self, model.said, told_KSW),
-            finish=lambda model: finish(model, run, held_out, names, text),
+            validate=lambda model: validate(model, given, text),
+            loss=partial(loss, self, model, said),
+            finish=lambda model: finish(model, given, text, run),
         )
+
+    def material(self, folder: Path) -> Material:
+        """What the settings ask for; `folder` keeps what was encoded."""
+        if self.features is not None:
+            return published(Path(self.features), self.dataset, self.split)
+        encoder = load_encoder(self.encoder)
+        trained, held_out = encoded(encoder, Path(self.data), self.copies, folder)
+        texts = {name: sentences(name) for name in (*labels(), BACKGROUND)}
+        about = {"licence": encoder.licence, "encoder_sha256": encoder.sha256}
+        return Material(trained=trained, held_out=held_out, texts=texts, about=about)
 
 
 def tdsm() -> TdsmRecipe:
@@ -138,21 +208,39 @@ def tdsm() -> TdsmRecipe:
     )
 
 
-def told(names: Sequence[str], text: TextEncoder) -> Tensor:
-    """Features [K, S, W] of all that is said of labels."""
-    said = [list(sentences(name).values()) for name in names]
-    texts = Texts((sentence for of_label in said for sentence in of_label), text)
-    return torch.from_numpy(np.stack([texts.pooled(of_label) for of_label in said]))
+class Said(NamedTuple):
+    """What is said of classes: features of the sentences [K, S, W], and which there are, [K, S] of 0 and 1."""
+
+    features: Tensor
+    there: Tensor
+
+    @classmethod
+    def of(cls, texts: Sequence[Mapping[str, str]], encoder: TextEncoder) -> Said:
+        """Of sentences by `SLOTS`."""
+        found = Texts((sentence for of in texts for sentence in of.values()), encoder)
+        features_KSW, there_KS = torch.zeros(len(texts), len(SLOTS), encoder.width), torch.zeros(len(texts), len(SLOTS))
+        for k, of in enumerate(texts):
+            places = [SLOTS.index(slot) for slot in of]
+            features_KSW[k, places] = torch.from_numpy(found.pooled(list(of.values())))
+            there_KS[k, places] = 1
+        return cls(features_KSW, there_KS)
+
+    @classmethod
+    def of_labels(cls, names: Sequence[str], encoder: TextEncoder, slots: Sequence[str] = SLOTS) -> Said:
+        """Of our labels, or some of what is said of them."""
+        return cls.of([{slot: sentences(name)[slot] for slot in slots} for name in names], encoder)
 
 
-def settle(model: ZeroShot, features_ND: np.ndarray, target_N: np.ndarray, told_KSW: Tensor) -> None:
+def settle(model: ZeroShot, features_ND: np.ndarray, target_N: np.ndarray, said: Said) -> None:
     """Give the network its spaces: discriminants of the features' classes, sentences centred and scaled."""
     mean_D, projection_DF = discriminants(features_ND, target_N, model.config.feature)
     model.mean.copy_(torch.from_numpy(mean_D))
     model.projection.copy_(torch.from_numpy(projection_DF))
     model.projection.mul_(SPREAD / model.z(torch.from_numpy(features_ND)).std())
-    model.sentence_mean.copy_(told_KSW.mean(0))
-    model.sentence_scale.copy_(1 / (told_KSW - model.sentence_mean).std())
+    there_KS1 = said.there[:, :, None]
+    model.sentence_mean.copy_(said.features.sum(0) / there_KS1.sum(0).clamp(min=1))
+    off_KSW = (said.features - model.sentence_mean) * there_KS1
+    model.sentence_scale.copy_((off_KSW.square().sum() / (there_KS1.sum() * off_KSW.shape[2])) ** -0.5)
 
 
 def discriminants(features_ND: np.ndarray, target_N: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -172,22 +260,24 @@ def discriminants(features_ND: np.ndarray, target_N: np.ndarray, count: int) -> 
 
 
 def loss(
-    recipe: TdsmRecipe, said: Any, told_KSW: Tensor, model: nn.Module, samples: list[Sample], device: torch.device
+    recipe: TdsmRecipe, network: ZeroShot, said: Said, model: nn.Module, samples: list[Sample], device: torch.device
 ) -> Tensor:
-    """See `matching_loss`; `said`: that of the network."""
+    """See `matching_loss`; `model`: the network, or what several processes make of it."""
     draw = np.random.default_rng((recipe.loop.seed, samples[0].step, 1))
-    there_KS = some_said(draw, len(told_KSW), recipe.whole).to(device)
-    classes = class_texts(*said(told_KSW.to(device), there_KS))
+    there_KS = some_of(said.there, draw, recipe.whole).to(device)
+    classes = class_texts(*network.said(said.features.to(device), there_KS))
     z_BF = torch.from_numpy(np.stack([sample.z for sample in samples])).to(device)
     label_B = torch.tensor([sample.target for sample in samples], device=device)
     return matching_loss(recipe.loss, classes, model, z_BF, label_B, draw)
 
 
-def some_said(draw: np.random.Generator, count: int, whole: float) -> Tensor:
-    """Which sentences are said of each class, [count, S] of 0 and 1, at least one."""
-    there_KS = (draw.random((count, len(SLOTS))) < 0.5) | (draw.random((count, 1)) < whole)
-    there_KS[np.arange(count), draw.integers(len(SLOTS), size=count)] = True
-    return torch.from_numpy(there_KS.astype(np.float32))
+def some_of(there_KS: Tensor, draw: np.random.Generator, whole: float) -> Tensor:
+    """Of each class all sentences, so likely, or some of them, at least one."""
+    chance_KS = draw.random(tuple(there_KS.shape)) * there_KS.numpy()
+    kept_KS = (
+        (chance_KS > 0.5) | (draw.random((len(there_KS), 1)) < whole) | (chance_KS == chance_KS.max(1, keepdims=True))
+    )
+    return torch.from_numpy(kept_KS.astype(np.float32)) * there_KS
 
 
 def class_texts(words_KLW: Tensor, pooled_KM: Tensor) -> ClassTexts:
@@ -197,61 +287,48 @@ def class_texts(words_KLW: Tensor, pooled_KM: Tensor) -> ClassTexts:
 
 
 @torch.no_grad()
-def scores(
-    model: ZeroShot, features_ND: np.ndarray, told_KSW: Tensor, slots: Sequence[str] = SLOTS, count: int = NOISES
-) -> np.ndarray:
-    """How far features are from each class, [N, K].
-
-    Args:
-        model: in evaluation mode.
-        slots: what is said of the classes. count: of noises.
-    """
+def scores(model: ZeroShot, features_ND: np.ndarray, said: Said, count: int = NOISES) -> np.ndarray:
+    """How far features are from each class, [N, K], by a network in evaluation mode and so many noises."""
     device = model.mean.device
-    there_S = torch.tensor([float(slot in slots) for slot in SLOTS], device=device)
-    classes = class_texts(*model.said(told_KSW.to(device), there_S.expand(len(told_KSW), -1)))
+    classes = class_texts(*model.said(said.features.to(device), said.there.to(device)))
     matcher = Matcher(model, classes, noises(count, model.config.feature).to(device))
     z_NF = model.z(torch.from_numpy(features_ND).to(device))
     return torch.cat([matcher.scores(part) for part in z_NF.split(256)]).cpu().numpy()
 
 
-def macro(said: Sequence[str], wanted: Sequence[str]) -> float:
+def macro(said_N: np.ndarray, wanted_N: np.ndarray) -> float:
     """Percent right, the mean over the classes that are there."""
-    pairs = np.array([said, wanted])
-    return 100 * float(np.mean([(pairs[0][pairs[1] == name] == name).mean() for name in set(wanted)]))
+    return 100 * float(np.mean([(said_N[wanted_N == of] == of).mean() for of in np.unique(wanted_N)]))
 
 
-def validate(model: nn.Module, held_out: Encoded, names: Sequence[str], text: TextEncoder) -> dict[str, float]:
-    """Top-1 of validation clips in percent, over all and as the mean over classes: of unseen labels among those; if
-    all are seen, among all."""
-    unseen = [label for label in labels() if label not in names]
-    asked = unseen or [name for name in names if name != BACKGROUND]
-    mine = [i for i, label in enumerate(held_out.labels) if label in asked]
+def validate(model: nn.Module, given: Material, text: TextEncoder) -> dict[str, float]:
+    """Top-1 of validation clips in percent among `given.asked`, over all and as the mean over classes."""
+    mine = [i for i, label in enumerate(given.held_out.labels) if label in given.asked]
     if not mine:
         return {}
     assert isinstance(model, ZeroShot)
-    found = scores(model, held_out.features_ND[mine], told(asked, text)).argmin(1)
-    said, wanted = [asked[k] for k in found], [held_out.labels[i] for i in mine]
-    top1 = 100 * float(np.mean([one == other for one, other in zip(said, wanted, strict=True)]))
-    return {"top1": top1, "macro_top1": macro(said, wanted)}
+    said = Said.of([given.texts[name] for name in given.asked], text)
+    said_N = scores(model, given.held_out.features_ND[mine], said).argmin(1)
+    wanted_N = np.array([given.asked.index(given.held_out.labels[i]) for i in mine])
+    return {"top1": 100 * float((said_N == wanted_N).mean()), "macro_top1": macro(said_N, wanted_N)}
 
 
-def finish(model: nn.Module, run: Path, held_out: Encoded, names: Sequence[str], text: TextEncoder) -> None:
-    """Write run/matching.json and a picture of which text explains clips of which label."""
-    assert isinstance(model, ZeroShot)
-    seen = [name for name in names if name != BACKGROUND]
-    mine = [i for i, label in enumerate(held_out.labels) if label in names]
-    features_ND, wanted = held_out.features_ND[mine], [held_out.labels[i] for i in mine]
-    if not mine:
+def finish(model: nn.Module, given: Material, text: TextEncoder, run: Path) -> None:
+    """Write run/matching.json and a picture of which text explains clips of which label; both of seen labels."""
+    names = [*(name for name in given.seen if name != BACKGROUND), BACKGROUND]
+    mine = [i for i, label in enumerate(given.held_out.labels) if label in names]
+    if BACKGROUND not in given.seen or not mine:
         return
-    errors_NK = scores(model, features_ND, told([*seen, BACKGROUND], text))
-    target_N = np.array([[*seen, BACKGROUND].index(label) for label in wanted])
+    assert isinstance(model, ZeroShot)
+    features_ND = given.held_out.features_ND[mine]
+    target_N = np.array([names.index(given.held_out.labels[i]) for i in mine])
+    errors_NK = scores(model, features_ND, Said.of([given.texts[name] for name in names], text))
     z_NF = model.z(torch.from_numpy(features_ND)).numpy()
-    settings: dict[str, Any] = {**calibrated(errors_NK, target_N), **prototypes(z_NF, target_N)}
-    settings["background"] = {BACKGROUND: sentences(BACKGROUND)}
+    settings = {**calibrated(errors_NK, target_N), **prototypes(z_NF, target_N)}
     (run / "matching.json").write_text(json.dumps(settings, indent=1) + "\n")
-    means_KK = np.stack([errors_NK[target_N == k].mean(0) for k in range(len(seen)) if k in target_N])
-    there = [name for k, name in enumerate(seen) if k in target_N]
-    draw_similarity(run / "similarity.png", -means_KK[:, : len(seen)], there, seen)
+    there = [k for k in range(len(names)) if k in target_N]
+    means_KK = np.stack([errors_NK[target_N == k].mean(0) for k in there])
+    draw_similarity(run / "similarity.png", -means_KK, [names[k] for k in there], names)
 
 
 def calibrated(errors_NK: np.ndarray, target_N: np.ndarray) -> dict[str, float]:

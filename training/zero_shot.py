@@ -35,6 +35,16 @@ def _read(name: str) -> dict[str, Any]:
     return json.loads(files(__package__).joinpath(name).read_text())
 
 
+def class_names(dataset: str) -> tuple[str, ...]:
+    """What the classes of a data set are called, in its order.
+
+    Raises:
+        InputError: another one than of `splits`.
+    """
+    count = len(next(iter(splits(dataset).values())).seen + next(iter(splits(dataset).values())).unseen)
+    return labels() if dataset == VOCABULARY else tuple(_read("class_names.json")[dataset.replace("60", "120")][:count])
+
+
 def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
     """All splits of a data set, by name.
 

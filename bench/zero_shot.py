@@ -1,0 +1,303 @@
+"""Labels that were not trained on: `python -m motionrt.bench.zero_shot DATA ENCODERS RUNS -o OUT.json [KEY=VALUE ...]`.
+
+ENCODERS holds a finished run of the recipe `live` for every split of `training.zero_shot`, in a folder of its name. The
+recipe `tdsm` is trained on each, with KEY=VALUE, for every seed and as it is, without the triplet and without the
+diffusion loss, and beside it cosine alignment of the same features and texts. Runs stay in RUNS and are resumed.
+`--pictures FOLDER` draws a confusion matrix for each split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize
+
+from ..runtime.errors import InputError
+from ..runtime.manifest import SLOTS
+from ..runtime.text import TextEncoder
+from ..training.encoders import Encoded, encoded, load_encoder
+from ..training.models.tdsm import ZeroShot, ZeroShotConfig
+from ..training.pictures import draw_confusion
+from ..training.recipes import train
+from ..training.runs import read_network
+from ..training.tdsm_recipe import Said, macro, scores, settle, some_of
+from ..training.vocabulary import labels
+from ..training.zero_shot import BACKGROUND, splits
+from .cocodiff import compared
+
+PROTOCOL = (
+    "our splits: each label is unseen in one; encoder and matcher trained on clips of the seen labels, without the "
+    "people of the validation folds; tested on the whole validation clips of the unseen labels among those (zsl), and "
+    "on all validation clips among all labels (gzsl; calibrated: seen labels are handicapped by what is best on the "
+    "other splits); top-1 as the mean over labels, the network of the last step, 10 noises; 95 % t-intervals over "
+    "seeds of the mean over splits"
+)
+SEEDS = 3
+VARIANTS: dict[str, dict[str, str]] = {"tdsm": {}, "no_triplet": {"triplet": "0"}, "no_diffusion": {"diffusion": "0"}}
+ALIGNMENT = "alignment"
+ABOUT = {
+    "tdsm": "the recipe as it is",
+    "no_triplet": "without the triplet loss",
+    "no_diffusion": "without the diffusion loss",
+    ALIGNMENT: "cosine of the sentences and of what a network makes of the feature; softmax over the seen labels",
+}
+SAID = {"label": SLOTS[:1], "label and motion": SLOTS[:2], "everything": SLOTS}
+MOST = "everything"
+SHOTS = (1, 3, 5)
+DRAWS = 200
+HANDICAPS = 200
+
+
+class Trial(NamedTuple):
+    """How far the validation clips of a split are from all of our labels, [N, K], by what is said of these."""
+
+    distances: Mapping[str, np.ndarray]
+    wanted_N: np.ndarray
+    unseen_K: np.ndarray  # bool
+
+    def zsl(self, said: str = MOST) -> np.ndarray:
+        """Answers to the clips of unseen labels, among these."""
+        mine, names = self.unseen_K[self.wanted_N], np.flatnonzero(self.unseen_K)
+        answers: np.ndarray = names[self.distances[said][mine][:, names].argmin(1)]
+        return answers
+
+    def zsl_figures(self, said: str) -> dict[str, float]:
+        answers, wanted = self.zsl(said), self.wanted_N[self.unseen_K[self.wanted_N]]
+        return {"top1": 100 * float((answers == wanted).mean()), "macro_top1": macro(answers, wanted)}
+
+    def gzsl_figures(self, handicap: float = 0.0) -> dict[str, float]:
+        """Of clips of either side among all labels, and their harmonic mean."""
+        answers = (self.distances[MOST] + handicap * ~self.unseen_K).argmin(1)
+        unseen_N = self.unseen_K[self.wanted_N]
+        seen, unseen = (macro(answers[mine], self.wanted_N[mine]) for mine in (~unseen_N, unseen_N))
+        return {"seen": seen, "unseen": unseen, "harmonic": 2 * seen * unseen / max(seen + unseen, 1e-9)}
+
+
+class Side(NamedTuple):
+    """What is known of a split: features to train on and to test with, the classes' sentences, who is unseen."""
+
+    trained: Encoded
+    held_out: Encoded  # of our labels alone
+    unseen_K: np.ndarray
+    text: TextEncoder
+
+    def trial(self, distances: Mapping[str, np.ndarray]) -> Trial:
+        wanted_N = np.array([labels().index(label) for label in self.held_out.labels])
+        return Trial(distances, wanted_N, self.unseen_K)
+
+
+def side_of(split: str, encoder: Path, data: Path, runs: Path, text: TextEncoder) -> Side:
+    """Raises InputError for an encoder that has seen a label of the split."""
+    network, unseen = load_encoder(str(encoder)), splits()[split].unseen
+    if known := set(network.labels) & {labels()[k] for k in unseen}:
+        raise InputError(f"{encoder}: was trained on {min(known)!r}, expected a run with unseen={split}")
+    trained, held_out = encoded(network, data, 4, runs)
+    return Side(trained, chosen(held_out, [label in labels() for label in held_out.labels]),
+                np.isin(np.arange(len(labels())), unseen), text)  # fmt: skip
+
+
+def chosen(clips: Encoded, mine: Sequence[bool]) -> Encoded:
+    """Some of them."""
+    keep = np.flatnonzero(mine)
+    return Encoded(
+        features_ND=clips.features_ND[keep],
+        labels=tuple(clips.labels[i] for i in keep),
+        people=tuple(clips.people[i] for i in keep),
+    )
+
+
+def matched(side: Side, run: Path) -> Trial:
+    """By the network of a finished run."""
+    network, _ = read_network(run, ZeroShot, ZeroShotConfig)
+    features_ND = side.held_out.features_ND
+    texts = {said: Said.of_labels(labels(), side.text, slots) for said, slots in SAID.items()}
+    return side.trial({said: scores(network, features_ND, of) for said, of in texts.items()})
+
+
+def aligned(side: Side, seed: int, steps: int = 600, batch: int = 256, temperature: float = 0.07) -> Trial:
+    """By a two-layer network that brings features to where the sentences on their classes are."""
+    torch.manual_seed(seed)
+    draw = np.random.default_rng(seed)
+    trained = chosen(side.trained, [label != BACKGROUND for label in side.trained.labels])
+    seen = sorted(set(trained.labels))
+    target_N = np.array([seen.index(label) for label in trained.labels])
+    mean, std = trained.features_ND.mean(0), trained.features_ND.std(0) + 1e-6
+    z_ND, tested_ND = (torch.from_numpy((of.features_ND - mean) / std) for of in (trained, side.held_out))
+    told = Said.of_labels(seen, side.text)
+    centre_SW = told.features.mean(0)
+
+    def texts(said: Said) -> Tensor:
+        return normalize(((said.features - centre_SW) * said.there[:, :, None]).flatten(1), dim=1)
+
+    width = told.features[0].numel()
+    model = nn.Sequential(nn.Linear(z_ND.shape[1], 256), nn.GELU(), nn.Dropout(0.3), nn.Linear(256, width))
+    optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
+    share_N = 1 / np.bincount(target_N)[target_N]
+    for _ in range(steps):
+        i = draw.choice(len(target_N), batch, p=share_N / share_N.sum())
+        texts_KM = texts(told._replace(there=some_of(told.there, draw, 0.5)))
+        logits = normalize(model(z_ND[i]), dim=1) @ texts_KM.T / temperature
+        cross_entropy(logits, torch.from_numpy(target_N[i])).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    model.eval()
+    with torch.no_grad():
+        found_NM = normalize(model(tested_ND), dim=1)
+        every = {said: texts(Said.of_labels(labels(), side.text, slots)) for said, slots in SAID.items()}
+        return side.trial({said: -(found_NM @ of_KM.T).numpy() for said, of_KM in every.items()})
+
+
+def few_shot(sides: Mapping[str, Side]) -> dict[str, Any]:
+    """Top-1 of prototypes: of each unseen label a few clips are examples, the others go to the nearest mean.
+
+    Features are brought to the discriminants of the seen labels. Examples and tested clips are drawn from the
+    validation folds; the interval holds 95 % of the draws, each the mean over splits.
+    """
+    found: dict[int, list[list[float]]] = {shots: [] for shots in SHOTS}
+    for side in sides.values():
+        network, names = spaces(side), np.array(labels())[side.unseen_K]
+        unseen = chosen(side.held_out, [label in names for label in side.held_out.labels])
+        z_NF = network.z(torch.from_numpy(unseen.features_ND)).numpy()
+        wanted_N = np.array(unseen.labels)
+        for shots in SHOTS:
+            draw = np.random.default_rng(shots)
+            found[shots].append([shot(z_NF, wanted_N, shots, draw) for _ in range(DRAWS)])
+    figures = {shots: np.mean(of_splits, 0) for shots, of_splits in found.items()}
+    return {
+        str(shots): {
+            "mean": float(of_draws.mean()),
+            "low": float(np.quantile(of_draws, 0.025)),
+            "high": float(np.quantile(of_draws, 0.975)),
+            "n": DRAWS,
+            "over": "draws",
+        }
+        for shots, of_draws in figures.items()
+    }
+
+
+def spaces(side: Side) -> ZeroShot:
+    """A network that knows its spaces and nothing else: only its features are asked for."""
+    names, width = sorted(set(side.trained.labels)), side.trained.features_ND.shape[1]
+    network = ZeroShot(
+        ZeroShotConfig(encoded=width, feature=len(names) - 1, text=1, pooled=len(SLOTS), tokens=len(SLOTS), width=2)
+    )
+    target_N = np.array([names.index(label) for label in side.trained.labels])
+    settle(network, side.trained.features_ND, target_N, Said(torch.randn(2, len(SLOTS), 1), torch.ones(2, len(SLOTS))))
+    return network
+
+
+def shot(z_NF: np.ndarray, wanted_N: np.ndarray, shots: int, draw: np.random.Generator) -> float:
+    """Top-1 by the nearest mean of `shots` clips a class, of all other clips."""
+    names = np.unique(wanted_N)
+    examples = [draw.choice(np.flatnonzero(wanted_N == name), shots, replace=False) for name in names]
+    means_KF = np.stack([z_NF[of].mean(0) for of in examples])
+    tested = np.setdiff1d(np.arange(len(z_NF)), np.concatenate(examples))
+    near_N = ((z_NF[tested, None] - means_KF) ** 2).mean(2).argmin(1)
+    return macro(names[near_N], wanted_N[tested])
+
+
+def report(trials: Mapping[str, Mapping[tuple[str, int], Trial]], sides: Mapping[str, Side]) -> dict[str, Any]:
+    """Every method's figures, and what TDSM is ahead of alignment."""
+    seeds = sorted({seed for _, seed in trials[ALIGNMENT]})
+
+    def over_seeds(figure: Any) -> dict[str, Any]:
+        """`figure` of a split and a seed: mean over splits, interval over seeds."""
+        found = compared([float(np.mean([figure(split, seed) for split in sides])) for seed in seeds])
+        return {"by_seed": found.pop("differences"), **{k: v for k, v in found.items() if k != "improves"}}
+
+    methods: dict[str, Any] = {}
+    for method, of in trials.items():
+        handicaps = {key: handicap(of, key) for key in of}
+        methods[method] = {
+            "about": ABOUT[method],
+            "zsl": {
+                said: over_seeds(lambda split, seed, of=of, said=said: of[split, seed].zsl_figures(said)["macro_top1"])
+                for said in SAID
+            },
+            "by_split": {
+                split: float(np.mean([of[split, seed].zsl_figures(MOST)["macro_top1"] for seed in seeds]))
+                for split in sides
+            },
+            "gzsl": {
+                name: over_seeds(lambda split, seed, of=of, name=name: of[split, seed].gzsl_figures()[name])
+                for name in ("seen", "unseen", "harmonic")
+            },
+            "gzsl_calibrated": {
+                name: over_seeds(
+                    lambda split, seed, of=of, name=name, far=handicaps: of[split, seed].gzsl_figures(far[split, seed])[
+                        name
+                    ]
+                )
+                for name in ("seen", "unseen", "harmonic")
+            },
+        }
+    ours, theirs = (methods[method]["zsl"][MOST]["by_seed"] for method in ("tdsm", ALIGNMENT))
+    return {
+        "benchmark": "zero-shot",
+        "protocol": PROTOCOL,
+        "splits": {
+            name: {
+                "unseen": [label for label, hidden in zip(labels(), side.unseen_K, strict=True) if hidden],
+                "clips": sum(side.unseen_K[labels().index(label)] for label in side.held_out.labels).item(),
+            }
+            for name, side in sides.items()
+        },
+        "chance": 100 * float(np.mean([1 / side.unseen_K.sum() for side in sides.values()])),
+        "methods": methods,
+        "tdsm_less_alignment": compared([one - other for one, other in zip(ours, theirs, strict=True)]),
+        "few_shot": few_shot(sides),
+    }
+
+
+def handicap(of: Mapping[tuple[str, int], Trial], asked: tuple[str, int]) -> float:
+    """What is best added to the distance of seen labels on the other splits of the same seed."""
+    others = [trial for (split, seed), trial in of.items() if seed == asked[1] and split != asked[0]]
+    widths = [np.ptp(trial.distances[MOST], axis=1).mean() for trial in others]
+    return float(max(np.linspace(0, 2 * np.mean(widths), HANDICAPS),
+                     key=lambda far: np.mean([trial.gzsl_figures(far)["harmonic"] for trial in others])))  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("encoders", type=Path)
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--pictures", type=Path)
+    parser.add_argument("--seeds", type=int, default=SEEDS, choices=range(2, 10))
+    parser.add_argument("settings", nargs="*", help="of the recipe, KEY=VALUE")
+    args = parser.parse_intermixed_args()
+    settings = dict(setting.split("=", 1) for setting in args.settings) | {"data": str(args.data)}
+    text = TextEncoder.load()
+    sides = {split: side_of(split, args.encoders / split, args.data, args.runs, text) for split in splits()}
+    trials: dict[str, dict[tuple[str, int], Trial]] = {}
+    for split, side in sides.items():
+        for seed in range(args.seeds):
+            for variant, changes in VARIANTS.items():
+                run = args.runs / f"{variant}-{split}-{seed}"
+                given = settings | changes | {"encoder": str(args.encoders / split), "run": str(run), "seed": str(seed)}
+                train("tdsm", given)
+                trials.setdefault(variant, {})[split, seed] = matched(side, run)
+            trials.setdefault(ALIGNMENT, {})[split, seed] = aligned(side, seed)
+    found = report(trials, sides)
+    args.out.write_text(json.dumps(found, indent=1) + "\n")
+    if args.pictures:
+        for split in sides:
+            confusion = np.zeros((len(labels()),) * 2, int)
+            for seed in range(args.seeds):
+                trial = trials["tdsm"][split, seed]
+                np.add.at(confusion, (trial.wanted_N[trial.unseen_K[trial.wanted_N]], trial.zsl()), 1)
+            draw_confusion(args.pictures / f"confusion-{split}.png", confusion, labels())
+    for name, of in found["methods"].items():
+        print(f"{name}: {of['zsl'][MOST]['mean']:.1f} %")
+
+
+if __name__ == "__main__":
+    main()
