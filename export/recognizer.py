@@ -24,7 +24,7 @@ from ..training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from .card import model_card
 from .graphs import to_onnx
 
-PICTURE = "confusion.png"
+PICTURE, NOTES = "confusion.png", "notes.md"  # of a run, that go with the model
 TOLERANCE = 1e-4  # of ONNX Runtime against torch, on logits
 THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
 
@@ -32,7 +32,7 @@ THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0
 def export_run(run: Path, out: Path) -> Bundle:
     """Write the bundle `out` from the folder of a finished run.
 
-    `run/decision.json`, if there, holds thresholds that replace the default ones.
+    `run/decision.json`, if there, holds thresholds that replace the default ones; `run/notes.md` goes into the card.
 
     Raises:
         InputError: the run is not finished, or its files do not fit each other.
@@ -69,7 +69,9 @@ def export_run(run: Path, out: Path) -> Bundle:
     }
     files = {WEIGHTS: save(network.state_dict()), **graphs(network)}
     files |= {name: (run / name).read_bytes() for name in (SET_ASIDE, PICTURE) if (run / name).is_file()}
-    files["MODEL_CARD.md"] = model_card(manifest, len(files[WEIGHTS]), PICTURE if PICTURE in files else None).encode()
+    notes = (run / NOTES).read_text() + "\n" if (run / NOTES).is_file() else ""
+    card = model_card(manifest, len(files[WEIGHTS]), PICTURE if PICTURE in files else None, notes)
+    files["MODEL_CARD.md"] = card.encode()
     with tempfile.TemporaryDirectory() as folder:
         check_parity(Bundle.load(write_bundle(Path(folder) / out.name, manifest, files)), network)
     return Bundle.load(write_bundle(out, manifest, files))

@@ -183,12 +183,20 @@ def check_parity(bundle: Bundle[ZeroShotManifest], text: TextEncoder, network: Z
         raise RuntimeError(f"{bundle.path}: errors differ from the network's by {off:.1e} of themselves")
 
 
+def captioned(picture: str) -> str:
+    """What a run's picture shows."""
+    if picture.startswith("confusion-"):
+        split = picture.removeprefix("confusion-")
+        return f"Labels of split {split}, by encoders and matchers trained in the same way without them"
+    return "How well each text explains clips of each label, from the row's worst, white, to its best"
+
+
 def card(manifest: dict[str, Any], weight_bytes: int, pictures: Sequence[str]) -> str:
     """Markdown: what the model is, was trained on and may be used for."""
     matching, matcher = manifest["matching"], manifest["model"]["matcher"]
     metrics = manifest["metrics"].get("validation", {})
     measured = "".join(f"- {name}: {of:.1f} %\n" for name, of in metrics.items() if name.endswith("top1"))
-    shown = "".join(f"\n![{Path(name).stem}]({name})\n" for name in pictures)
+    shown = "".join(f"\n{captioned(Path(name).stem)}:\n\n![{Path(name).stem}]({name})\n" for name in pictures)
     return f"""# {manifest["name"]}
 
 A streaming recogniser whose labels are any texts, or a few examples each (TDSM, small, on a StreamGCN): skeletons in

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,8 +35,7 @@ from .vocabulary import labels
 from .zero_shot import BACKGROUND, class_names, sentences, splits
 
 SHRINK = 0.1  # of the scatter within classes towards that of a sphere
-SPREAD = 0.25  # standard deviation of features as they are matched; that of the noise in them is 0.26
-NOISES = 10  # that a network is measured with
+NOISES = 5  # that a network is measured with
 GRID = np.geomspace(1, 1000, 61)  # of scales
 SENTENCES = "sentences.json"
 
@@ -63,15 +62,16 @@ class Material:
     texts: Mapping[str, Mapping[str, str]]
     about: Mapping[str, str]
 
-    @property
+    @cached_property
     def seen(self) -> list[str]:
-        return [name for name in self.texts if name in set(self.trained.labels)]
+        known = set(self.trained.labels)
+        return [name for name in self.texts if name in known]
 
-    @property
+    @cached_property
     def asked(self) -> list[str]:
         """The classes that networks are measured among: the unseen ones, all where there are none."""
-        seen = set(self.trained.labels)
-        return [name for name in self.texts if name not in seen] or [name for name in self.texts if name != BACKGROUND]
+        unseen = [name for name in self.texts if name not in self.seen]
+        return unseen or [name for name in self.texts if name != BACKGROUND]
 
 
 def published(folder: Path, dataset: str, split: str) -> Material:
@@ -131,6 +131,7 @@ class TdsmRecipe:
         features: a folder of features, see `published`, of this dataset and split, in place of encoder and data.
         copies: of every clip, each performed otherwise.
         whole: how likely everything is said of a class in a step; else half of the sentences stay away.
+        spread: standard deviation of features as they are matched; that of the noise in them is 0.26.
     """
 
     name: str
@@ -143,6 +144,7 @@ class TdsmRecipe:
     data: str = "../shared/data"
     copies: int = 4
     whole: float = 0.5
+    spread: float = 0.25
     width: int = 128
     depth: int = 2
     heads: int = 4
@@ -150,7 +152,8 @@ class TdsmRecipe:
 
     def check(self) -> None:
         """Refuse settings that no run can have. Raises InputError."""
-        check_loop(self.loop, copies=self.copies, depth=self.depth, others=self.loss.others, threads=self.threads)
+        sizes = {"copies": self.copies, "spread": self.spread, "depth": self.depth, "others": self.loss.others}
+        check_loop(self.loop, **sizes, threads=self.threads)
         if not 0 <= self.whole <= 1:
             raise InputError(f"whole={self.whole}: expected a share from 0 to 1")
         if self.width % self.heads:
@@ -172,7 +175,7 @@ class TdsmRecipe:
         )
         model, said = ZeroShot(config), Said.of([given.texts[name] for name in given.seen], text)
         target_N = np.array([given.seen.index(label) for label in given.trained.labels])
-        settle(model, given.trained.features_ND, target_N, said)
+        settle(model, given.trained.features_ND, target_N, said, self.spread)
         z_NF = model.z(torch.from_numpy(given.trained.features_ND)).numpy()
         return Job(
             model=model,
@@ -231,12 +234,12 @@ class Said(NamedTuple):
         return cls.of([{slot: sentences(name)[slot] for slot in slots} for name in names], encoder)
 
 
-def settle(model: ZeroShot, features_ND: np.ndarray, target_N: np.ndarray, said: Said) -> None:
+def settle(model: ZeroShot, features_ND: np.ndarray, target_N: np.ndarray, said: Said, spread: float) -> None:
     """Give the network its spaces: discriminants of the features' classes, sentences centred and scaled."""
     mean_D, projection_DF = discriminants(features_ND, target_N, model.config.feature)
     model.mean.copy_(torch.from_numpy(mean_D))
     model.projection.copy_(torch.from_numpy(projection_DF))
-    model.projection.mul_(SPREAD / model.z(torch.from_numpy(features_ND)).std())
+    model.projection.mul_(spread / model.z(torch.from_numpy(features_ND)).std())
     there_KS1 = said.there[:, :, None]
     model.sentence_mean.copy_(said.features.sum(0) / there_KS1.sum(0).clamp(min=1))
     off_KSW = (said.features - model.sentence_mean) * there_KS1

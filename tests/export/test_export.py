@@ -47,6 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipe.json").write_text(json.dumps(about))
     (folder / "decision.json").write_text(json.dumps(THRESHOLDS))
     (folder / "set_aside.json").write_text(json.dumps(["0123456789ab"]))
+    (folder / "notes.md").write_text("## Tried\nThis and that.\n")
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS))
     return folder
 
@@ -136,7 +137,7 @@ def test_a_bundle_says_what_the_run_was(bundle: Bundle, run: Path) -> None:
     assert json.loads((bundle.path / "set_aside.json").read_text()) == ["0123456789ab"]
     assert "set_aside.json" in manifest.files
     card = (bundle.path / "MODEL_CARD.md").read_text()
-    for fact in (recipe["licence"], ", ".join(LABELS), "62.5", "37.5", "core15"):
+    for fact in (recipe["licence"], ", ".join(LABELS), "62.5", "37.5", "core15", "## Tried\nThis and that.\n\n## Lic"):
         assert fact in card
 
 
