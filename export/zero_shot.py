@@ -32,7 +32,7 @@ from ..runtime.matcher import Matcher as Exported
 from ..runtime.matcher import Text
 from ..runtime.safetensors import pack
 from ..runtime.text import TextEncoder
-from ..training.matching import AT, Matcher, noises
+from ..training.matching import AT, NOISES, Matcher, noises
 from ..training.models.tdsm import Told, ZeroShot, ZeroShotConfig, signal_left
 from ..training.runs import read_network
 from ..training.tdsm_recipe import Said, class_texts
@@ -43,7 +43,6 @@ from .recognizer import THRESHOLDS, last_metrics, read_json
 
 RECIPE = "tdsm"
 TOLERANCE = 1e-4  # of ONNX Runtime's errors against torch's, relative
-NOISES = 3
 MATCHING: dict[str, Any] = {
     "scale": 20.0,
     "none": 0.0,

@@ -23,7 +23,7 @@ from .text import TextEncoder
 NONE = "none"
 KEPT = 2048  # texts whose features are kept
 TOGETHER = 64  # sentences that are encoded at once, and texts that are told
-ROWS = 1024  # sentences that are matched at once, of one feature
+ROWS = 1024  # positions that are matched at once, of one feature
 NO_MATCH = -30.0  # logit of a label before anything has been matched
 
 
@@ -142,7 +142,10 @@ class Matcher:
                 rows = [[encoded[sentence] if sentence else nothing for sentence in text] for text in part]
                 said = [[bool(sentence) for sentence in text] for text in part]
                 inputs = {"sentences": np.array(rows, np.float32), "said": np.array(said, np.float32)}
-                known |= dict(zip(part, map(Told, *self._run("told", inputs)), strict=True))
+                rows_of = zip(*self._run("told", inputs), strict=True)
+                known |= {
+                    text: Told(read.copy(), told.copy()) for text, (read, told) in zip(part, rows_of, strict=True)
+                }
             for text in asked:
                 self._kept[text] = known[text]
                 self._kept.move_to_end(text)

@@ -6,7 +6,7 @@ Shapes: N clips, T time, V joints, D width of a feature.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
@@ -185,18 +185,17 @@ class CtrEncoder:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Encoded:
-    """Features of clips [N, D], with their labels and who performed them."""
+    """Features of clips [N, D], with their labels."""
 
     features_ND: np.ndarray
     labels: tuple[str, ...]
-    people: tuple[str, ...]
 
 
 def encoded(encoder: Encoder, data: Path, copies: int, folder: Path) -> tuple[Encoded, Encoded]:
     """What a matcher is trained on and validated with.
 
     Of clips that may be trained on and whose label the encoder knows, as many copies, each performed otherwise; of
-    validation clips of all labels, seen or not, the clip as it is. Stretches of rest in either are `BACKGROUND`.
+    validation clips of all labels, seen or not, the clip as it is. Stretches of rest in these are `BACKGROUND`.
 
     Args:
         data: a folder of clip sets. copies: of every clip. folder: keeps what was encoded; a file an encoder.
@@ -206,15 +205,13 @@ def encoded(encoder: Encoder, data: Path, copies: int, folder: Path) -> tuple[En
     kept = folder / f"features-{encoder.sha256[:16]}-{copies}.npz"
     if kept.is_file():
         with np.load(kept, allow_pickle=False) as read:
-            sides = [{name: read[f"{side}_{name}"] for name in Encoded.__slots__} for side in SIDES]
-        trained, validation = (
-            Encoded(features_ND=of["features_ND"], **{name: tuple(map(str, of[name])) for name in ("labels", "people")})
-            for of in sides
-        )
+            trained, validation = (
+                Encoded(features_ND=read[f"{side}_features_ND"], labels=tuple(map(str, read[f"{side}_labels"])))
+                for side in SIDES
+            )
         return trained, validation
-    clips = _clips(encoder, data, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r))
-    clips = [clip for clip in clips if clip.label in (*encoder.labels, BACKGROUND)]
-    held_out = _clips(encoder, data, vocabulary.in_validation)
+    clips = labelled(encoder, data, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r), encoder.labels)
+    held_out = labelled(encoder, data, vocabulary.in_validation, vocabulary.labels())
     if not clips:
         raise InputError(f"{data}: no clip of {', '.join(encoder.sources)} that a matcher is trained on")
     varied = [
@@ -227,41 +224,31 @@ def encoded(encoder: Encoder, data: Path, copies: int, folder: Path) -> tuple[En
         Encoded(
             features_ND=encoder.features([frames for frames, _ in varied]),
             labels=tuple(label for _, label in varied),
-            people=tuple(map(person, clips)) * copies,
         ),
-        Encoded(
-            features_ND=encoder.features(shown),
-            labels=tuple(clip.label or "" for clip in held_out),
-            people=tuple(map(person, held_out)),
-        ),
+        Encoded(features_ND=encoder.features(shown), labels=tuple(clip.label or "" for clip in held_out)),
     )
     kept.parent.mkdir(parents=True, exist_ok=True)
     new = kept.with_suffix(".new.npz")
-    arrays: dict[str, Any] = {
-        f"{side}_{name}": np.array(getattr(of, name))
-        for side, of in zip(SIDES, found, strict=True)
-        for name in Encoded.__slots__
-    }
+    arrays: dict[str, Any] = {}
+    for side, of in zip(SIDES, found, strict=True):
+        arrays |= {f"{side}_features_ND": of.features_ND, f"{side}_labels": np.array(of.labels)}
     np.savez(new, **arrays)
     new.rename(kept)
     return found
 
 
-def _clips(encoder: Encoder, data: Path, keep: Callable[[dict[str, Any]], bool]) -> list[Clip]:
-    """Labelled clips of the encoder's sources, and rest."""
+def labelled(
+    encoder: Encoder, data: Path, keep: Callable[[dict[str, Any]], bool], names: Collection[str]
+) -> list[Clip]:
+    """Clips of these labels from the encoder's sources, and the stretches of rest in them and in those of no label."""
     clips = [clip for clip in load_clips(data, encoder.layout, keep) if clip.source in encoder.sources]
+    clips = [clip for clip in clips if clip.label is None or clip.label in names]
     rests = [
         replace(clip, joints=streams.rest(window, fps, REST_S, fps), label=BACKGROUND)
         for clip in clips
         for window, fps in streams.rest_windows([clip], encoder.layout)
     ]
     return [clip for clip in clips if clip.label] + rests
-
-
-def person(clip: Clip) -> str:
-    """Who performed a clip, as far as its collection tells."""
-    record = clip.record
-    return f"{clip.source} {record.get('subject', record.get('style', vocabulary.recording(record)))}"
 
 
 def known(labels: Sequence[str]) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from ..runtime.manifest import SLOTS
 from ..runtime.text import TextEncoder
 from .encoders import Encoded, encoded, load_encoder
 from .loop import LoopConfig
-from .matching import ClassTexts, Matcher, noises
+from .matching import NOISES, ClassTexts, Matcher, noises
 from .models.tdsm import ZeroShot, ZeroShotConfig
 from .pictures import draw_similarity
 from .settings import Job, check_loop
@@ -35,7 +35,6 @@ from .vocabulary import labels
 from .zero_shot import BACKGROUND, class_names, sentences, splits
 
 SHRINK = 0.1  # of the scatter within classes towards that of a sphere
-NOISES = 5  # that a network is measured with
 GRID = np.geomspace(1, 1000, 61)  # of scales
 SENTENCES = "sentences.json"
 
@@ -85,26 +84,32 @@ def published(folder: Path, dataset: str, split: str) -> Material:
     names, sides = class_names(dataset), splits(dataset)
     if split not in sides:
         raise InputError(f"split={split}: expected one of {', '.join(sides)}")
-    found = []
+    found: list[Encoded] = []
     for features, numbers, side in (
         ("train.npy", "train_label.npy", sides[split].seen),
         ("ztest.npy", "z_label.npy", sides[split].unseen),
     ):
         try:
-            z_ND, class_N = (np.load(folder / name, allow_pickle=False) for name in (features, numbers))
-        except (OSError, ValueError) as error:
+            z_ND, class_N = (np.asarray(np.load(folder / name, allow_pickle=False)) for name in (features, numbers))
+            z_ND = z_ND.astype(np.float32).reshape(max(1, len(z_ND)), -1)
+        except (OSError, ValueError, TypeError) as error:
             raise InputError(f"{folder}: {features} and {numbers} cannot be read ({error})") from None
-        z_ND = z_ND.reshape(len(z_ND), -1).astype(np.float32) if z_ND.ndim else z_ND
-        if z_ND.ndim != 2 or class_N.shape != (len(z_ND),) or not len(z_ND) or not np.isfinite(z_ND).all():
-            raise InputError(
-                f"{folder / features}: {z_ND.shape} features, {class_N.shape} classes; expected finite [N, D] and [N]"
-            )
+        width = found[0].features_ND.shape[1] if found else z_ND.shape[1]
+        if class_N.shape != (len(z_ND),) or z_ND.shape[1] != width or not width or not np.isfinite(z_ND).all():
+            shapes = f"{list(z_ND.shape)} features, {list(class_N.shape)} classes"
+            raise InputError(f"{folder / features}: {shapes}; expected [N, {width or 'D'}], finite, and [N]")
         if stray := set(class_N.tolist()) - set(side):
-            raise InputError(f"{folder / numbers}: has class {min(stray)}, which {split} has on the other side")
-        people = tuple(str(i) for i in range(len(z_ND)))
-        found.append(Encoded(features_ND=z_ND, labels=tuple(names[int(k)] for k in class_N), people=people))
-    more = json.loads((folder / SENTENCES).read_text()) if (folder / SENTENCES).is_file() else {}
-    texts = {name: {SLOTS[0]: name, **more.get(name, {})} for name in names}
+            raise InputError(f"{folder / numbers}: has class {min(stray)}, which is not on that side of {split}")
+        found.append(Encoded(features_ND=z_ND, labels=tuple(names[int(k)] for k in class_N)))
+    texts = {name: {SLOTS[0]: name} for name in names}
+    if (folder / SENTENCES).is_file():
+        try:
+            for name, of in json.loads((folder / SENTENCES).read_text()).items():
+                texts[name] |= {slot: str(of[slot]) for slot in SLOTS[1:] if slot in of}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{folder / SENTENCES}: expected sentences by {', '.join(SLOTS[1:])} ({error!r})"
+            ) from None
     return Material(trained=found[0], held_out=found[1], texts=texts, about={"licence": "that of the features"})
 
 
@@ -131,7 +136,7 @@ class TdsmRecipe:
         features: a folder of features, see `published`, of this dataset and split, in place of encoder and data.
         copies: of every clip, each performed otherwise.
         whole: how likely everything is said of a class in a step; else half of the sentences stay away.
-        spread: standard deviation of features as they are matched; that of the noise in them is 0.26.
+        spread: standard deviation of features as they are matched; that of the noise then is 0.26.
     """
 
     name: str
@@ -152,8 +157,8 @@ class TdsmRecipe:
 
     def check(self) -> None:
         """Refuse settings that no run can have. Raises InputError."""
-        sizes = {"copies": self.copies, "spread": self.spread, "depth": self.depth, "others": self.loss.others}
-        check_loop(self.loop, **sizes, threads=self.threads)
+        positive = {name: getattr(self, name) for name in ("copies", "spread", "width", "depth", "heads", "threads")}
+        check_loop(self.loop, **positive, others=self.loss.others)
         if not 0 <= self.whole <= 1:
             raise InputError(f"whole={self.whole}: expected a share from 0 to 1")
         if self.width % self.heads:
@@ -162,6 +167,8 @@ class TdsmRecipe:
     def job(self, run: Path) -> Job:
         """The network and what it is shown. Raises InputError where data is missing."""
         text, given = TextEncoder.load(), self.material(run.parent)
+        if len(given.seen) < 2:
+            raise InputError(f"clips of {len(given.seen)} label(s) to train on, expected at least 2")
         config = ZeroShotConfig(
             encoded=given.trained.features_ND.shape[1],
             feature=min(len(given.seen) - 1, given.trained.features_ND.shape[1]),
@@ -253,7 +260,7 @@ def discriminants(features_ND: np.ndarray, target_N: np.ndarray, count: int) -> 
     """
     classes = [features_ND[target_N == k].astype(float) for k in range(target_N.max() + 1)]
     means_KD = np.stack([of.mean(0) for of in classes])
-    within_DD = np.mean([np.cov(of.T) for of in classes], 0)
+    within_DD = np.mean([np.cov(of.T, bias=True) for of in classes], 0)
     within_DD += SHRINK * np.trace(within_DD) / len(within_DD) * np.eye(len(within_DD))
     variances, axes = np.linalg.eigh(within_DD)
     white_DD = axes / np.sqrt(variances) @ axes.T
@@ -290,13 +297,17 @@ def class_texts(words_KLW: Tensor, pooled_KM: Tensor) -> ClassTexts:
 
 
 @torch.no_grad()
-def scores(model: ZeroShot, features_ND: np.ndarray, said: Said, count: int = NOISES) -> np.ndarray:
-    """How far features are from each class, [N, K], by a network in evaluation mode and so many noises."""
-    device = model.mean.device
+def scores(model: ZeroShot, z_NF: Tensor, said: Said) -> np.ndarray:
+    """How far features are from each class, [N, K], by a network in evaluation mode."""
+    device = z_NF.device
     classes = class_texts(*model.said(said.features.to(device), said.there.to(device)))
-    matcher = Matcher(model, classes, noises(count, model.config.feature).to(device))
-    z_NF = model.z(torch.from_numpy(features_ND).to(device))
+    matcher = Matcher(model, classes, noises(NOISES, model.config.feature).to(device))
     return torch.cat([matcher.scores(part) for part in z_NF.split(256)]).cpu().numpy()
+
+
+def as_matched(model: ZeroShot, features_ND: np.ndarray) -> Tensor:
+    """An encoder's features [N, F] on the network's device; see `ZeroShot.z`."""
+    return model.z(torch.from_numpy(features_ND).to(model.mean.device))
 
 
 def macro(said_N: np.ndarray, wanted_N: np.ndarray) -> float:
@@ -311,23 +322,25 @@ def validate(model: nn.Module, given: Material, text: TextEncoder) -> dict[str, 
         return {}
     assert isinstance(model, ZeroShot)
     said = Said.of([given.texts[name] for name in given.asked], text)
-    said_N = scores(model, given.held_out.features_ND[mine], said).argmin(1)
+    said_N = scores(model, as_matched(model, given.held_out.features_ND[mine]), said).argmin(1)
     wanted_N = np.array([given.asked.index(given.held_out.labels[i]) for i in mine])
     return {"top1": 100 * float((said_N == wanted_N).mean()), "macro_top1": macro(said_N, wanted_N)}
 
 
 def finish(model: nn.Module, given: Material, text: TextEncoder, run: Path) -> None:
-    """Write run/matching.json and a picture of which text explains clips of which label; both of seen labels."""
+    """Write run/matching.json and a picture of which text explains clips of which label, where there are such clips.
+
+    Both are of seen labels and the background.
+    """
     names = [*(name for name in given.seen if name != BACKGROUND), BACKGROUND]
     mine = [i for i, label in enumerate(given.held_out.labels) if label in names]
     if BACKGROUND not in given.seen or not mine:
         return
     assert isinstance(model, ZeroShot)
-    features_ND = given.held_out.features_ND[mine]
+    z_NF = as_matched(model, given.held_out.features_ND[mine])
     target_N = np.array([names.index(given.held_out.labels[i]) for i in mine])
-    errors_NK = scores(model, features_ND, Said.of([given.texts[name] for name in names], text))
-    z_NF = model.z(torch.from_numpy(features_ND)).numpy()
-    settings = {**calibrated(errors_NK, target_N), **prototypes(z_NF, target_N)}
+    errors_NK = scores(model, z_NF, Said.of([given.texts[name] for name in names], text))
+    settings = {**calibrated(errors_NK, target_N), **prototypes(z_NF.cpu().numpy(), target_N)}
     (run / "matching.json").write_text(json.dumps(settings, indent=1) + "\n")
     there = [k for k in range(len(names)) if k in target_N]
     means_KK = np.stack([errors_NK[target_N == k].mean(0) for k in there])

@@ -26,15 +26,16 @@ UNSEEN = np.isin(np.arange(40), splits()[SPLIT].unseen)
 def side() -> Side:
     """Every label at a place of its own, ten clips to train on and eight to test with; those of a pair nearer."""
     draw = np.random.default_rng(0)
-    places = draw.normal(size=(40, 24)).astype(np.float32)
+    places = draw.normal(size=(40, 48)).astype(np.float32)
 
     def clips(names: list[str], count: int) -> Encoded:
         of = [name for name in names for _ in range(count)]
-        features = np.stack([places[labels().index(name)] + 0.1 * draw.normal(size=24) for name in of])
-        return Encoded(features_ND=features.astype(np.float32), labels=tuple(of), people=tuple(of))
+        features = np.stack([places[labels().index(name)] + 0.1 * draw.normal(size=48) for name in of])
+        return Encoded(features_ND=features.astype(np.float32), labels=tuple(of))
 
     seen = [name for name, hidden in zip(labels(), UNSEEN, strict=True) if not hidden]
-    return Side(clips(seen, 10), clips(list(labels()), 8), UNSEEN, TextEncoder.load("text"))
+    hidden = [name for name in labels() if name not in seen]
+    return Side(clips(seen, 10), clips(list(labels()), 8), clips(hidden, 4), UNSEEN, TextEncoder.load("text"))
 
 
 def trial(near: float, far: float) -> Trial:

@@ -160,11 +160,12 @@ def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> No
     [
         ({"split": "smie"}, "split=smie: expected one of synse-55-5"),
         ({"dataset": "ntu"}, "no zero-shot splits of 'ntu'"),
-        ({"split": "purls-30-30"}, "has class 0, which purls-30-30 has on the other side"),
+        ({"split": "purls-30-30"}, "has class 0, which is not on that side of purls-30-30"),
         ({"features": "nowhere"}, "nowhere: train.npy and train_label.npy cannot be read"),
         ({"width": "9"}, "width=9: expected a multiple of the 2 heads"),
         ({"whole": "2"}, "whole=2.0: expected a share"),
         ({"others": "0"}, "others: expected a number above 0"),
+        ({"heads": "0"}, "heads: expected a number above 0"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(features: Path, tmp_path: Path, change: Any, message: str) -> None:
@@ -175,12 +176,32 @@ def test_what_cannot_be_trained_on_is_refused(features: Path, tmp_path: Path, ch
 
 
 def test_features_that_do_not_fit_are_refused(features: Path) -> None:
-    np.save(features / "z_label.npy", np.array([10]))
-    with pytest.raises(InputError, match=r"ztest.npy: \(24, 60\) features, \(1,\) classes; expected"):
+    np.save(features / "ztest.npy", np.zeros((24, 50)))
+    with pytest.raises(InputError, match=r"ztest.npy: \[24, 50\] features, \[24\] classes; expected \[N, 60\]"):
         published(features, "ntu60", "synse-55-5")
+    np.save(features / "ztest.npy", np.zeros((24, 60)))
+    np.save(features / "z_label.npy", np.array([10]))
+    with pytest.raises(InputError, match=r"ztest.npy: \[24, 60\] features, \[1\] classes; expected"):
+        published(features, "ntu60", "synse-55-5")
+
+
+@pytest.mark.parametrize("text", ["{", "[1]", '{"somersault": {"head": "ducks"}}', '{"reading": 3}'])
+def test_sentences_that_cannot_be_are_refused(features: Path, text: str) -> None:
+    (features / "sentences.json").write_text(text)
+    with pytest.raises(InputError, match=r"sentences.json: expected sentences by motion, head") as refused:
+        published(features, "ntu60", "synse-55-5")
+    assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("dataset", ["ntu60", "ntu120", "pku-mmd", "vocabulary"])
 def test_every_class_of_a_data_set_has_a_name(dataset: str) -> None:
     names, split = class_names(dataset), next(iter(splits(dataset).values()))
     assert len(set(names)) == len(names) == len(split.seen) + len(split.unseen)
+
+
+@pytest.mark.parametrize("array", [np.zeros((0, 5)), np.array(["a", "b"]), np.full((36, 4), np.nan)])
+def test_arrays_that_hold_no_features_are_refused(features: Path, array: np.ndarray) -> None:
+    np.save(features / "train.npy", array)
+    with pytest.raises(InputError, match=r"train.npy") as refused:
+        published(features, "ntu60", "synse-55-5")
+    assert "\n" not in str(refused.value)
