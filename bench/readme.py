@@ -363,7 +363,7 @@ def unseen(results: Path) -> Rows:
         ("… clips of all labels among all", sides("gzsl"), "unseen.json"),
         ("… with seen labels handicapped", sides("gzsl_calibrated"), "unseen.json"),
         (
-            f"top-1 by {', '.join(found['few_shot'])} examples of each",
+            f"top-1 by {', '.join(found['few_shot'])} examples of each, of other people; 95 % of draws",
             ", ".join(interval(of) for of in found["few_shot"].values()),
             "unseen.json",
         ),

@@ -284,11 +284,11 @@ def _sentences(top: "Fields", key: str) -> dict[str, dict[str, str]]:
     table, found = top.section(key), {}
     for label, about in top.mapping(key).items():
         sentences = table.section(label)
-        if "label" not in table.mapping(label) or not about.keys() <= set(SLOTS):
+        if SLOTS[0] not in table.mapping(label) or not about.keys() <= set(SLOTS):
             raise BundleError(f"{sentences.where}: expected sentences on {', '.join(SLOTS)}, at least the first")
         found[label] = {slot: sentences.text(slot) for slot in about}
-    if not found:
-        raise BundleError(f"{table.where}: expected at least one label")
+    if not found or len(found) > MAX_LABELS or not all(found):
+        raise BundleError(f"{table.where}: expected 1 to {MAX_LABELS} labels")
     return found
 
 

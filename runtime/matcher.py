@@ -73,10 +73,11 @@ class Matcher:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name!r}")
         self._bundle, self._text = bundle, text
         self._sessions = {name: open_session(bundle, name, threads) for name in ("told", "match")}
-        known_TSW, noises_JF = (bundle.weights[MATCHER + name] for name in ("known", "noises"))
-        self._mean, self._projection = (bundle.weights[MATCHER + name] for name in ("mean", "projection"))
-        self._noises = len(noises_JF)
-        texts = (*self.settings.labels.values(), *self.settings.background.values())
+        manifest, texts = bundle.manifest, (*self.settings.labels.values(), *self.settings.background.values())
+        self._mean = _array(bundle, "mean", manifest.features)
+        self._projection = _array(bundle, "projection", manifest.features, manifest.matched)
+        self._noises = len(_array(bundle, "noises", None, manifest.matched))
+        known_TSW = _array(bundle, "known", len(texts), len(SLOTS), text.width)
         rows = zip(texts, known_TSW, strict=True)
         self._known = {text[slot]: row_SW[SLOTS.index(slot)] for text, row_SW in rows for slot in text}
         self._kept: OrderedDict[tuple[str, ...], Told] = OrderedDict()  # the text asked for last is the last
@@ -169,3 +170,17 @@ class Matcher:
         except Exception as error:  # ONNX Runtime's errors have no common base class
             raise BundleError(f"{self._bundle.path / about.file}: cannot be run ({one_line(error)})") from error
         return found
+
+
+def _array(bundle: Bundle, name: str, *shape: int | None) -> np.ndarray:
+    """Weights of a matcher that no graph has. Raises BundleError where they are not of this shape."""
+    array = bundle.weights.get(MATCHER + name)
+    if (
+        array is None
+        or len(array.shape) != len(shape)
+        or any(n not in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    ):
+        found = "missing" if array is None else list(array.shape)
+        wanted = ["any" if n is None else n for n in shape]
+        raise BundleError(f"{bundle.path}: weights: {MATCHER}{name}: {found}, expected {wanted}")
+    return array

@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 import weakref
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -346,6 +347,24 @@ BAD_LABELS: dict[str, tuple[Any, Any, str]] = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("known", None, "matcher.known: missing, expected [3, 8, 384]"),
+        ("known", np.zeros((2, 8, 384), np.float32), "matcher.known: [2, 8, 384], expected [3, 8, 384]"),
+        ("projection", np.zeros((4, 5), np.float32), "matcher.projection: [4, 5], expected [4, 4]"),
+        ("noises", np.zeros(4, np.float32), "matcher.noises: [4], expected ['any', 4]"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(bundle: Path, name: str, array: Any, message: str) -> None:
+    good = tiny_zero_shot.load(bundle)
+    others = {key: of for key, of in good.weights.items() if key != f"matcher.{name}"}
+    bad = replace(good, weights=others if array is None else {**others, f"matcher.{name}": array})
+    with pytest.raises(BundleError) as refused:
+        Matcher(bad, load_text())
+    assert message in str(refused.value)
+
+
 @pytest.mark.parametrize("name", BAD_LABELS)
 def test_labels_that_cannot_be_are_refused_in_one_line(recognizer: ZeroShotRecognizer, name: str) -> None:
     labels, descriptions, message = BAD_LABELS[name]
@@ -436,7 +455,7 @@ def test_models_of_fixed_labels_say_so(tmp_path: Path) -> None:
         ({"text_sha256": "short"}, "matching: text_sha256: 'short', expected 64 lower-case hex digits"),
         ({"every_s": 0}, "matching: every_s: 0, expected a number from 0.01 to 60"),
         ({"background": []}, r"matching: background: \[\], expected an object"),
-        ({"background": {}}, "matching: background: expected at least one label"),
+        ({"background": {}}, "matching: background: expected 1 to 10000 labels"),
         ({"labels": {"wave": {"head": "nods"}}}, "matching: labels: wave: expected sentences on label, .*the first"),
         ({"labels": {"wave": {"label": "wave", "tail": "wags"}}}, "matching: labels: wave: expected sentences on"),
         ({"labels": {"wave": {"label": 3}}}, "matching: labels: wave: label: 3, expected a text"),
