@@ -32,10 +32,10 @@ from ..runtime.matcher import Matcher as Exported
 from ..runtime.matcher import Text
 from ..runtime.safetensors import pack
 from ..runtime.text import TextEncoder
-from ..training.matching import AT, NOISES, Matcher, noises
+from ..training.matching import AT, Matcher, noises
 from ..training.models.tdsm import Told, ZeroShot, ZeroShotConfig, signal_left
 from ..training.runs import read_network
-from ..training.tdsm_recipe import Said, class_texts
+from ..training.tdsm_recipe import NOISES, Said, class_texts
 from ..training.zero_shot import BACKGROUND, sentences
 from .family import stored
 from .graphs import to_onnx

@@ -25,7 +25,7 @@ from ..runtime.manifest import SLOTS
 from ..runtime.text import TextEncoder
 from .encoders import Encoded, encoded, load_encoder
 from .loop import LoopConfig
-from .matching import NOISES, ClassTexts, Matcher, noises
+from .matching import ClassTexts, Matcher, noises
 from .models.tdsm import ZeroShot, ZeroShotConfig
 from .pictures import draw_similarity
 from .settings import Job, check_loop
@@ -35,6 +35,7 @@ from .vocabulary import labels
 from .zero_shot import BACKGROUND, class_names, sentences, splits
 
 SHRINK = 0.1  # of the scatter within classes towards that of a sphere
+NOISES = 10  # that features are matched with: three, as published, are too few beside features so small
 GRID = np.geomspace(1, 1000, 61)  # of scales
 SENTENCES = "sentences.json"
 
