@@ -29,7 +29,7 @@ from ..training.models.tdsm import ZeroShot, ZeroShotConfig
 from ..training.pictures import draw_confusion
 from ..training.recipes import train
 from ..training.runs import read_network
-from ..training.tdsm_recipe import Said, as_matched, discriminants, macro, scores, some_of, tdsm
+from ..training.tdsm_recipe import Said, as_matched, balanced, discriminants, macro, scores, some_of, tdsm
 from ..training.vocabulary import labels
 from ..training.zero_shot import BACKGROUND, splits
 from .cocodiff import compared
@@ -164,9 +164,9 @@ def aligned(side: Side, seed: int, steps: int = 600, batch: int = 256, temperatu
     width = told.features[0].numel()
     model = nn.Sequential(nn.Linear(z_ND.shape[1], 256), nn.GELU(), nn.Dropout(0.3), nn.Linear(256, width))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
-    share_N = 1 / np.bincount(target_N)[target_N]
+    share_N = balanced(target_N)
     for _ in range(steps):
-        i = draw.choice(len(target_N), batch, p=share_N / share_N.sum())
+        i = draw.choice(len(target_N), batch, p=share_N)
         texts_KM = texts(told._replace(there=some_of(told.there, draw, 0.5)))
         logits = normalize(model(z_ND[i]), dim=1) @ texts_KM.T / temperature
         cross_entropy(logits, torch.from_numpy(target_N[i])).backward()

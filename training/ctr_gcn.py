@@ -64,13 +64,15 @@ class StreamTask:
         return [self.sample(self.clips[i], np.random.default_rng((self.seed, step, k))) for k, i in enumerate(chosen)]
 
     def sample(self, clip: Clip, rng: Generator) -> Sample:
+        return Sample(x=self.varied(clip, rng), target=self.labels.index(clip.label or ""))
+
+    def varied(self, clip: Clip, rng: Generator) -> np.ndarray:
+        """A random part of a clip, seen by another camera."""
         joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
         joints = scaled(augment.turn(joints, rng.uniform(-TURN, TURN), np.array([rng.uniform(-TILT, TILT), 0])))
         frames = round(len(joints) * rng.uniform(SHORTEST, 1))
         begin = rng.integers(len(joints) - frames + 1)
-        return Sample(
-            x=stream_of(joints[begin : begin + frames], self.stream), target=self.labels.index(clip.label or "")
-        )
+        return stream_of(joints[begin : begin + frames], self.stream)
 
 
 def whole_sample(clip: Clip, stream: str, labels: Sequence[str]) -> Sample:

@@ -175,7 +175,7 @@ class CtrEncoder:
         return whole_sample(clip, self.stream, (clip.label or "",)).x
 
     def varied(self, clip: Clip, rng: Generator) -> tuple[np.ndarray, str]:
-        return self.task.sample(clip, rng).x, clip.label or ""
+        return self.task.varied(clip, rng), clip.label or ""
 
     @torch.no_grad()
     def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:

@@ -123,8 +123,7 @@ class MatchTask:
     seed: int
 
     def batch(self, step: int, size: int) -> list[Sample]:
-        share_N = 1 / np.bincount(self.target_N)[self.target_N]
-        drawn = np.random.default_rng((self.seed, step)).choice(len(share_N), size, p=share_N / share_N.sum())
+        drawn = np.random.default_rng((self.seed, step)).choice(len(self.z_NF), size, p=balanced(self.target_N))
         return [Sample(z=self.z_NF[i], target=int(self.target_N[i]), step=step) for i in drawn]
 
 
@@ -311,6 +310,12 @@ def as_matched(model: ZeroShot, features_ND: np.ndarray) -> Tensor:
     return model.z(torch.from_numpy(features_ND).to(model.mean.device))
 
 
+def balanced(target_N: np.ndarray) -> np.ndarray:
+    """Shares [N] of a whole under which all classes count alike."""
+    share_N: np.ndarray = 1 / np.bincount(target_N)[target_N]
+    return share_N / share_N.sum()
+
+
 def macro(said_N: np.ndarray, wanted_N: np.ndarray) -> float:
     """Percent right, the mean over the classes that are there."""
     return 100 * float(np.mean([(said_N[wanted_N == of] == of).mean() for of in np.unique(wanted_N)]))
@@ -354,7 +359,7 @@ def calibrated(errors_NK: np.ndarray, target_N: np.ndarray) -> dict[str, float]:
     All classes count alike.
     """
     gain_NK = errors_NK[:, -1:] - errors_NK[:, :-1]
-    share_N = 1 / np.bincount(target_N)[target_N]
+    share_N = balanced(target_N)
     best = min(
         (_surprise(np.pad(scale * gain_NK - none, ((0, 0), (0, 1))), target_N, share_N), scale, none)
         for scale in GRID
@@ -366,7 +371,7 @@ def calibrated(errors_NK: np.ndarray, target_N: np.ndarray) -> dict[str, float]:
 def _surprise(logits_NK: np.ndarray, target_N: np.ndarray, share_N: np.ndarray) -> float:
     logits_NK = logits_NK - logits_NK.max(1, keepdims=True)
     nll_N = np.log(np.exp(logits_NK).sum(1)) - logits_NK[np.arange(len(target_N)), target_N]
-    return float((nll_N * share_N).sum() / share_N.sum())
+    return float((nll_N * share_N).sum())
 
 
 def prototypes(z_NF: np.ndarray, target_N: np.ndarray, shots: int = 3) -> dict[str, float]:

@@ -41,8 +41,11 @@ def class_names(dataset: str) -> tuple[str, ...]:
     Raises:
         InputError: another one than of `splits`.
     """
-    count = len(next(iter(splits(dataset).values())).seen + next(iter(splits(dataset).values())).unseen)
-    return labels() if dataset == VOCABULARY else tuple(_read("class_names.json")[dataset.replace("60", "120")][:count])
+    if dataset == VOCABULARY:
+        return labels()
+    split = next(iter(splits(dataset).values()))
+    names = _read("class_names.json")["ntu120" if dataset == "ntu60" else dataset]
+    return tuple(names[: len(split.seen) + len(split.unseen)])
 
 
 def splits(dataset: str = VOCABULARY) -> dict[str, Split]:

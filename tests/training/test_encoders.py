@@ -56,6 +56,11 @@ def test_a_run_knows_only_the_labels_that_it_saw(shared: Path, tmp_path: Path) -
     )
     encoder = load_encoder(str(run))
     assert encoder.layout.name == LAYOUT and encoder.sources == ("nw-ucla",) and encoder.width == 16
+    clip = Clip(
+        joints=np.random.default_rng(0).normal(size=(40, 20, 3)), fps=30, label="standing still", source="", record={}
+    )
+    shown, label = encoder.varied(clip, np.random.default_rng(0))
+    assert label == clip.label and encoder.features([shown, encoder.whole(clip)]).shape == (2, 16)
     assert unseen_labels(SPLIT) & {"carry", "walk"} and not unseen_labels(SPLIT) & set(encoder.labels)
     assert set(encoder.labels) == {"drop trash", "pick up", "put on", "sit down", "stand up", "take off", "throw"}
     clips = [c for c in load_clips(shared, encoder.layout, lambda r: r.get("ds") == "nw-ucla") if c.label == "throw"]
