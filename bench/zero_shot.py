@@ -112,7 +112,7 @@ def side_of(split: str, encoder: Path, data: Path, runs: Path, text: TextEncoder
     if known := set(network.labels) & set(names):
         raise InputError(f"{encoder}: was trained on {min(known)!r}, expected a run with unseen={split}")
     trained, held_out = encoded(network, data, tdsm().copies, runs)
-    clips = labelled(network, data, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r), names)
+    clips = labelled(network, data, vocabulary.trainable, names)
     clips = [clip for clip in clips if clip.label in names]
     shown = [network.whole(clip) for clip in clips]
     examples = Encoded(features_ND=network.features(shown), labels=tuple(clip.label or "" for clip in clips))
@@ -123,10 +123,7 @@ def side_of(split: str, encoder: Path, data: Path, runs: Path, text: TextEncoder
 def chosen(clips: Encoded, mine: Sequence[bool]) -> Encoded:
     """Some of them."""
     keep = np.flatnonzero(mine)
-    return Encoded(
-        features_ND=clips.features_ND[keep],
-        labels=tuple(clips.labels[i] for i in keep),
-    )
+    return Encoded(features_ND=clips.features_ND[keep], labels=tuple(clips.labels[i] for i in keep))
 
 
 def kept(path: Path, make: Callable[[], Distances]) -> Distances:

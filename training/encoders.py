@@ -210,7 +210,7 @@ def encoded(encoder: Encoder, data: Path, copies: int, folder: Path) -> tuple[En
                 for side in SIDES
             )
         return trained, validation
-    clips = labelled(encoder, data, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r), encoder.labels)
+    clips = labelled(encoder, data, vocabulary.trainable, encoder.labels)
     held_out = labelled(encoder, data, vocabulary.in_validation, vocabulary.labels())
     if not clips:
         raise InputError(f"{data}: no clip of {', '.join(encoder.sources)} that a matcher is trained on")

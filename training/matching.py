@@ -9,7 +9,6 @@ features.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +18,6 @@ from torch import Tensor, nn
 
 from ..runtime import noise
 from .models.tdsm import CrossDiT, signal_left
-from .texts import Texts
 
 AT = 25  # the step that features are noised to
 NOISES = 3  # as published; reports take more
@@ -41,12 +39,6 @@ class ClassTexts:
     words_KLW: Tensor
     valid_KL: Tensor
     pooled_KW: Tensor
-
-    @classmethod
-    def of(cls, texts: Texts, names: Sequence[str], tokens: int) -> ClassTexts:
-        """Of what classes are called, at most `tokens` tokens each."""
-        words, valid = (torch.from_numpy(array[:, :tokens]) for array in texts.words(names))
-        return cls(words_KLW=words, valid_KL=valid, pooled_KW=torch.from_numpy(texts.pooled(names)))
 
     def __getitem__(self, of_N: Tensor) -> ClassTexts:
         """The texts of these classes, as often as they are named."""

@@ -170,7 +170,7 @@ def data_of(recipe: Recipe, layout: Layout) -> tuple[Task, list[Clip], tuple[str
     data, seed = Path(recipe.data), recipe.loop.seed
     if recipe.name == "live":
         hidden = unseen_labels(recipe.unseen)
-        clips = load_clips(data, layout, lambda r: not vocabulary.held_out(r) and vocabulary.usable(r))
+        clips = load_clips(data, layout, vocabulary.trainable)
         clips = [clip for clip in clips if clip.source != recipe.leave_out and clip.label not in hidden]
         clips = clips[: recipe.subset]
         held_out = load_clips(data, layout, vocabulary.in_validation)

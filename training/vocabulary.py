@@ -83,6 +83,11 @@ def held_out(record: dict[str, Any]) -> bool:
     return fold is not None and record["subject"] in fold["subjects"]
 
 
+def trainable(record: dict[str, Any]) -> bool:
+    """Whether a clip teaches something and may be trained on."""
+    return not held_out(record) and usable(record)
+
+
 def in_validation(record: dict[str, Any]) -> bool:
     """Whether a clip belongs to its set's validation fold."""
     fold = _vocabulary()["validation"].get(source(record))
