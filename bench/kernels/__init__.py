@@ -1,0 +1,1 @@
+"""What each kernel is timed on: a module an operation, of the same name."""

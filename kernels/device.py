@@ -1,0 +1,21 @@
+"""What several kernels are made of, on the device."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def dot(a, b, total, PRECISION: tl.constexpr):
+    """a b + total. "upcast" is for the interpreter, which multiplies bf16 as if it were whole numbers."""
+    if PRECISION == "upcast":
+        return tl.dot(a.to(tl.float32), b.to(tl.float32), total, input_precision="ieee")
+    else:
+        return tl.dot(a, b, total, input_precision=PRECISION)
+
+
+@triton.jit
+def rectified(x):
+    """ReLU; NaN stays, as in PyTorch."""
+    return tl.where(x != x, x, tl.maximum(x, 0.0))

@@ -1,0 +1,82 @@
+"""Whether an operation runs as its reference or as its kernel, and what it costs."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IMPLS = ("auto", "reference", "triton")
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Of one call: floating-point operations, a multiply-add counted as two, and bytes that must be read or written."""
+
+    flops: int
+    bytes: int
+
+
+def use_triton(impl: str, *tensors: Tensor | None) -> bool:
+    """Whether the kernel is to run: for "auto", on CUDA tensors of which no gradient is wanted.
+
+    Raises:
+        ValueError: an unknown `impl`, or tensors of several devices.
+        RuntimeError: "triton", where it cannot run, and why.
+    """
+    if impl not in IMPLS:
+        raise ValueError(f"impl is {impl!r}, expected {', '.join(IMPLS)}")
+    if impl == "reference":
+        return False
+    given = [tensor for tensor in tensors if tensor is not None]
+    reason = _why_not(given)
+    if reason and impl == "triton":
+        raise RuntimeError(f"the Triton kernel cannot run: {reason}")
+    return reason is None and (impl == "triton" or given[0].is_cuda)
+
+
+def _why_not(tensors: Sequence[Tensor]) -> str | None:
+    if torch.compiler.is_compiling():  # a graph that is exported or compiled is made of PyTorch's operations
+        return "the call is being compiled"
+    if len({tensor.device for tensor in tensors}) > 1:
+        raise ValueError(f"tensors are on {sorted({str(tensor.device) for tensor in tensors})}, expected one device")
+    if not tensors[0].is_cuda and not interpreted():
+        return f"tensors are on {tensors[0].device}, and TRITON_INTERPRET is not 1"
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
+        return "a gradient is wanted"
+    return None if has_triton() else "triton is not installed"
+
+
+@cache
+def has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter, on the CPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+def precision_of(x: Tensor) -> str:
+    """How `device.dot` multiplies matrices of this type: fp32 as PyTorch is told to."""
+    if interpreted() and x.dtype == torch.bfloat16:
+        return "upcast"
+    return "ieee" if torch.get_float32_matmul_precision() == "highest" or x.dtype != torch.float32 else "tf32"
+
+
+def tuned(configs: Sequence[Any], key: Sequence[str]) -> Any:
+    """Triton's autotuner over a declared set; the interpreter, which cannot tell which is fast, takes the first."""
+    import triton
+
+    return triton.autotune(list(configs[:1] if interpreted() else configs), key=list(key))
+
+
+def strides(tensor: Tensor | None, dims: int) -> tuple[int, ...]:
+    """Of a tensor, or zeros for one that is not there."""
+    return (0,) * dims if tensor is None else tensor.stride()

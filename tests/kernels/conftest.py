@@ -1,0 +1,40 @@
+"""Without a GPU, kernels run in Triton's interpreter: it must be chosen before triton is imported."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.fixture
+def device() -> torch.device:
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def poisoned(tensor: torch.Tensor, after: int = 1) -> torch.Tensor:
+    """The same numbers as a view into memory that holds NaN after every row."""
+    wide = torch.full((*tensor.shape[:-1], tensor.shape[-1] + after), torch.nan, dtype=tensor.dtype)
+    wide[..., :-after] = tensor
+    return wide.to(tensor.device)[..., :-after]
+
+
+@pytest.fixture(name="poisoned")
+def _poisoned() -> Callable[..., torch.Tensor]:
+    return poisoned
+
+
+@pytest.fixture
+def as_exact() -> Callable[..., None]:
+    """Checks a result against an fp32 one: it may be off by twice as much as PyTorch is in that type, and `atol`."""
+
+    def check(found: torch.Tensor, torchs: torch.Tensor, exact: torch.Tensor, atol: float = 2e-5) -> None:
+        assert found.dtype == torchs.dtype and found.shape == exact.shape
+        assert torch.isfinite(found).all()
+        allowed = 2 * float((torchs.float() - exact).abs().max()) + atol * max(1.0, float(exact.abs().max()))
+        assert float((found.float() - exact).abs().max()) <= allowed
+
+    return check
