@@ -70,11 +70,25 @@ def precision_of(x: Tensor) -> str:
     return "ieee" if torch.get_float32_matmul_precision() == "highest" or x.dtype != torch.float32 else "tf32"
 
 
-def tuned(configs: Sequence[Any], key: Sequence[str]) -> Any:
-    """Triton's autotuner over a declared set; the interpreter, which cannot tell which is fast, takes the first."""
+def tuned(configs: Sequence[Any], key: Sequence[str], restore: Sequence[str] = ()) -> Any:
+    """Triton's autotuner over a declared set; the interpreter, which cannot tell which is fast, takes the first.
+
+    Args:
+        restore: arguments that the kernel changes.
+    """
     import triton
 
-    return triton.autotune(list(configs[:1] if interpreted() else configs), key=list(key))
+    kept = list(restore) or None
+    return triton.autotune(list(configs[:1] if interpreted() else configs), key=list(key), restore_value=kept)
+
+
+def like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:
+    """Memory laid out as that of x, channels next to each other or not, for as many channels or others."""
+    N, C, T, V = x_NCTV.shape
+    last = x_NCTV.stride(1) == 1 and C > 1
+    shape = (N, C if channels is None else channels, T, V)
+    memory = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=x_NCTV.dtype, device=x_NCTV.device, memory_format=memory)
 
 
 def strides(tensor: Tensor | None, dims: int) -> tuple[int, ...]:

@@ -9,13 +9,12 @@ that the rows lie in as blocks on the diagonal.
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from ..device import dot, rectified
-from ..dispatch import precision_of, strides, tuned
+from ..dispatch import like, precision_of, strides, tuned
 
 CONFIGS = [
     triton.Config({"ROWS": rows, "OUT": out, "IN": 32, "DOT": dot}, num_warps=warps, num_stages=2)
@@ -42,10 +41,7 @@ def graph_conv(
 ) -> Tensor:
     N, C, T, V = x_NCTV.shape
     K, O = A_UKV.shape[1], len(weight_OM)  # noqa: E741
-    if out is None:
-        lasting = x_NCTV.stride(1) == 1 and C > 1
-        memory = torch.channels_last if lasting else torch.contiguous_format
-        out = torch.empty(N, O, T, V, dtype=x_NCTV.dtype, device=x_NCTV.device, memory_format=memory)
+    out = like(x_NCTV, O) if out is None else out
     rows = N * T * V
 
     def grid(of: dict[str, int]) -> tuple[int, int]:

@@ -44,7 +44,7 @@ def test_every_configuration_that_is_tried_is_right(
     config: object, device: torch.device, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_graph_conv, "configs", [config])
-    of = {name: tensor.to(device) for name, tensor in given(2, 40, 3, 25, 70).items()}
+    of = {name: tensor.to(device) for name, tensor in given(1, 20, 2, 25, 33).items()}
     exact = graph_conv(**of, impl="reference")
     as_exact(graph_conv(**of, impl="triton"), exact, exact)
 

@@ -1,0 +1,112 @@
+"""A guided sampler's arithmetic between its networks: a solver's step, and a move along the reward's gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..dispatch import Cost, use_triton
+from . import reference
+
+NORMS = ("sampled", "token", "all")
+
+
+def guided_step(
+    x_ND: Tensor,
+    told_ND: Tensor,
+    untold_ND: Tensor | None = None,
+    before_ND: Tensor | None = None,
+    *,
+    cfg: float = 1.0,
+    step: float,
+    carry: float = 0.0,
+    impl: str = "auto",
+) -> tuple[Tensor, Tensor]:
+    """v = u + cfg (c - u), x' = x + step (v + carry v_before): classifier-free guidance and a solver's update.
+
+    Args:
+        x_ND: [N, D], fp32, fp16 or bf16.
+        told_ND, untold_ND: c and u, the velocity with the description and without; None: v is c.
+        before_ND: a velocity from before, and with what weight it counts; Heun's second half takes the first's by 1.
+        step: length of the step in time.
+        impl: "auto", "reference" or "triton", see `use_triton`.
+    Returns:
+        x' and v, [N, D] each.
+    Raises:
+        ValueError, RuntimeError: see `use_triton`.
+    """
+    given = (x_ND, told_ND, untold_ND, before_ND)
+    if use_triton(impl, *given):
+        from .triton import guided_step as kernel
+
+        return kernel(*given, cfg, step, carry)
+    return reference.guided_step(*given, cfg, step, carry)
+
+
+def cosine_gradient(
+    features: Sequence[Tensor], target_BF: Tensor, weights: Sequence[float], *, impl: str = "auto"
+) -> tuple[Tensor, ...]:
+    """g_i = w_i (t / |t| - cos(f_i, t) f_i / |f_i|) / |f_i|: the gradient of sum_i w_i cos(f_i, t) by every f_i.
+
+    Args:
+        features: f_i, each [B, F], fp32, fp16 or bf16, none of them zero.
+        target_BF: t, [B, F].
+        weights: w_i.
+        impl: "auto", "reference" or "triton", see `use_triton`.
+    Returns:
+        g_i, each [B, F].
+    Raises:
+        ValueError, RuntimeError: see `use_triton`.
+    """
+    if use_triton(impl, *features, target_BF):
+        from .triton import cosine_gradient as kernel
+
+        return kernel(features, target_BF, weights)
+    return reference.cosine_gradient(features, target_BF, weights)
+
+
+def masked_step(
+    tokens_BLD: Tensor,
+    gradient_BLD: Tensor,
+    sampled_BL: Tensor,
+    *,
+    step: float,
+    norm: str = "sampled",
+    impl: str = "auto",
+) -> Tensor:
+    """x' = x + step m g / |m g|, the length taken over a sample's tokens.
+
+    Args:
+        tokens_BLD, gradient_BLD: x and g, [B, L, D], fp32, fp16 or bf16.
+        sampled_BL: m, [B, L] bool, the tokens that move.
+        step: how far.
+        norm: what of g has length 1: what "sampled" tokens have, such a "token" on average, or "all".
+        impl: "auto", "reference" or "triton", see `use_triton`.
+    Returns:
+        x', [B, L, D].
+    Raises:
+        ValueError, RuntimeError: another norm; see `use_triton`.
+    """
+    if norm not in NORMS:
+        raise ValueError(f"norm is {norm!r}, expected {', '.join(NORMS)}")
+    if use_triton(impl, tokens_BLD, gradient_BLD, sampled_BL):
+        from .triton import masked_step as kernel
+
+        return kernel(tokens_BLD, gradient_BLD, sampled_BL, step, norm)
+    return reference.masked_step(tokens_BLD, gradient_BLD, sampled_BL, step, norm)
+
+
+def cost_of_step(N: int, D: int, size: int, guided: bool = True, carried: bool = False) -> Cost:
+    """Of `guided_step`, numbers of `size` bytes."""
+    return Cost(flops=N * D * (2 + 3 * guided + 2 * carried), bytes=size * N * D * (4 + guided + carried))
+
+
+def cost_of_gradient(B: int, F: int, features: int, size: int) -> Cost:
+    """Of `cosine_gradient`: three inner products, and what is made of them."""
+    return Cost(flops=B * F * features * 9, bytes=size * B * F * (2 * features + 1))
+
+
+def cost_of_move(B: int, L: int, D: int, size: int) -> Cost:
+    """Of `masked_step`."""
+    return Cost(flops=4 * B * L * D, bytes=3 * size * B * L * D + B * L)
