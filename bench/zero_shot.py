@@ -47,11 +47,19 @@ VARIANTS: dict[str, dict[str, str]] = {
     "tdsm": {},
     "no triplet": {"triplet": "0"},
     "no diffusion": {"diffusion": "0"},
+    "small margin": {"margin": "0.1"},
+    "loud features": {"spread": "1"},
+    "all said": {"whole": "1"},
+    "long": {"steps": "900"},
 }
 ABOUT = {
     "tdsm": "the recipe as it is",
     "no triplet": "without the triplet loss",
     "no diffusion": "without the diffusion loss",
+    "small margin": "with a margin of 0.1 in the triplet loss",
+    "loud features": "with features four times as far apart under the same noise",
+    "all said": "with all eight sentences of a class in every step",
+    "long": "with three times as many steps",
     ALIGNMENT: "cosine of the sentences and of what a network makes of the feature; softmax over the seen labels",
 }
 SAID = {"label": SLOTS[:1], "label and motion": SLOTS[:2], "everything": SLOTS}
