@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -13,6 +15,7 @@ import torch
 from torch import Tensor
 
 IMPLS = ("auto", "reference", "triton")
+_auto = ContextVar("auto", default="auto")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +35,7 @@ def use_triton(impl: str, *tensors: Tensor | None) -> bool:
     """
     if impl not in IMPLS:
         raise ValueError(f"impl is {impl!r}, expected {', '.join(IMPLS)}")
+    impl = _auto.get() if impl == "auto" else impl
     if impl == "reference":
         return False
     given = [tensor for tensor in tensors if tensor is not None]
@@ -39,6 +43,16 @@ def use_triton(impl: str, *tensors: Tensor | None) -> bool:
     if reason and impl == "triton":
         raise RuntimeError(f"the Triton kernel cannot run: {reason}")
     return reason is None and (impl == "triton" or given[0].is_cuda)
+
+
+@contextmanager
+def auto_is(impl: str) -> Iterator[None]:
+    """Inside, "auto" means one of the others: to compare models with kernels and without."""
+    token = _auto.set(impl)
+    try:
+        yield
+    finally:
+        _auto.reset(token)
 
 
 def _why_not(tensors: Sequence[Tensor]) -> str | None:

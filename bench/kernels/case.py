@@ -32,7 +32,7 @@ class Case:
     def __call__(self, impl: str = "auto") -> tuple[Tensor, ...]:
         """What the operation gives."""
         found = self.op(**self.tensors, **self.settings, impl=impl)
-        return found if isinstance(found, tuple) else (found,)
+        return tuple(part for part in (found if isinstance(found, tuple) else (found,)) if isinstance(part, Tensor))
 
     def exact(self) -> tuple[Tensor, ...]:
         """The reference in fp32, of the same numbers."""
@@ -51,6 +51,6 @@ def cast(tensors: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
     def one(value: Any) -> Any:
         if isinstance(value, Tensor):
             return value.to(dtype) if value.is_floating_point() else value
-        return value
+        return [one(part) for part in value] if isinstance(value, list) else value
 
     return {name: one(value) for name, value in tensors.items()}

@@ -35,8 +35,8 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
             op=graph_conv,
             tensors={
                 "x_NCTV": normal(N, C, T, V).contiguous(memory_format=last),
-                "A_UKV": normal(V, K, V, scale=V**-0.5),
-                "weight_OM": normal(O, K * C, scale=(K * C) ** -0.5),
+                "A_RV": normal(V * K, V, scale=V**-0.5),
+                "weight_OM11": normal(O, K * C, 1, 1, scale=(K * C) ** -0.5),
                 "bias_O": normal(O),
                 "residual_NOTV": normal(N, O, T, V).contiguous(memory_format=last),
             },

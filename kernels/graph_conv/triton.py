@@ -32,15 +32,15 @@ CONFIGS = [
 
 def graph_conv(
     x_NCTV: Tensor,
-    A_UKV: Tensor,
-    weight_OM: Tensor,
+    A_RV: Tensor,
+    weight_OM11: Tensor,
     bias_O: Tensor | None,
     residual_NOTV: Tensor | None,
     relu: bool,
     out: Tensor | None,
 ) -> Tensor:
     N, C, T, V = x_NCTV.shape
-    K, O = A_UKV.shape[1], len(weight_OM)  # noqa: E741
+    K, O = len(A_RV) // V, len(weight_OM11)  # noqa: E741
     out = like(x_NCTV, O) if out is None else out
     rows = N * T * V
 
@@ -48,7 +48,7 @@ def graph_conv(
         return triton.cdiv(rows, of["ROWS"]), triton.cdiv(O, of["OUT"])
 
     _graph_conv[grid](
-        x_NCTV, A_UKV.contiguous(), weight_OM.contiguous(), bias_O, residual_NOTV, out, rows, T,
+        x_NCTV, A_RV.contiguous(), weight_OM11.contiguous(), bias_O, residual_NOTV, out, rows, T,
         *x_NCTV.stride(), *strides(residual_NOTV, 4), *out.stride(),
         C=C, O=O, V=V, K=K, HAS_BIAS=bias_O is not None, HAS_RESIDUAL=residual_NOTV is not None, RELU=relu,
         PRECISION=precision_of(x_NCTV),

@@ -27,9 +27,8 @@ def guided_step(
     step: float,
     carry: float,
 ) -> tuple[Tensor, Tensor]:
-    x, told, untold, before = (
-        None if part is None else part.contiguous() for part in (x_ND, told_ND, untold_ND, before_ND)
-    )
+    x, told = x_ND.contiguous(), told_ND.contiguous()
+    untold, before = (None if part is None else part.contiguous() for part in (untold_ND, before_ND))
     moved, v = torch.empty_like(x), torch.empty_like(x)
     n = x.numel()
     _step[(triton.cdiv(n, BLOCK),)](

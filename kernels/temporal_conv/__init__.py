@@ -9,49 +9,51 @@ from torch import Tensor
 from ..dispatch import Cost, use_triton
 from . import reference
 
+Weights = Tensor | Sequence[Tensor]
+
 
 def temporal_conv(
     x_NCTV: Tensor,
-    weight_DWWL: Tensor,
-    bias_DW: Tensor,
+    weights: Weights,
+    biases: Weights,
     dilations: Sequence[int],
-    past_NP: Tensor | None = None,
+    past: Sequence[Tensor] | None = None,
     residual_NCTV: Tensor | None = None,
     *,
     relu: bool = False,
     out: Tensor | None = None,
     impl: str = "auto",
-) -> Tensor:
+) -> tuple[Tensor, list[Tensor]]:
     """y[n, dW + o, t, v] = sum_l sum_w W[d, o, w, l] x[n, dW + w, t - dilation_d (L - 1 - l), v] + b[d, o] + r, ReLU.
 
     Channels from D W on are left as they are, but for residual and ReLU.
 
     Args:
         x_NCTV: [N, C, T, V], fp32, fp16 or bf16.
-        weight_DWWL: [D, W, W, L], of D dilations and L taps. bias_DW: [D, W]. Of one type with x.
+        weights, biases: [W, W, L, 1] and [W] of each of D dilations and L taps, stacked or not; of one type with x.
         dilations: D of them, in frames.
-        past_NP: what was there before the first frame: of every dilation the last dilation (L - 1) frames,
-            [dilation (L - 1), V, W], one after the other in a row of P numbers; None: zeros.
+        past: the dilation (L - 1) frames before the first that each dilation sees, [N, dilation (L - 1), V, W]; None:
+            zeros.
         residual_NCTV: [N, C, T, V].
         out: where the result is written, [N, C, T, V]; by the reference too.
         impl: "auto", "reference" or "triton", see `use_triton`.
     Returns:
-        [N, C, T, V], its memory laid out as that of x.
+        [N, C, T, V], its memory laid out as that of x; and the past of what follows.
     Raises:
         ValueError, RuntimeError: see `use_triton`.
     """
-    if use_triton(impl, x_NCTV, weight_DWWL, bias_DW, past_NP, residual_NCTV):
+    if use_triton(impl, x_NCTV, *weights, *biases, *(past or ()), residual_NCTV):
         from .triton import temporal_conv as kernel
 
-        return kernel(x_NCTV, weight_DWWL, bias_DW, tuple(dilations), past_NP, residual_NCTV, relu, out)
-    y_NCTV = reference.temporal_conv(x_NCTV, weight_DWWL, bias_DW, dilations, past_NP, residual_NCTV, relu)
-    return y_NCTV if out is None else out.copy_(y_NCTV)
+        return kernel(x_NCTV, weights, biases, tuple(dilations), past, residual_NCTV, relu, out)
+    y_NCTV, kept = reference.temporal_conv(x_NCTV, weights, biases, dilations, past, residual_NCTV, relu)
+    return y_NCTV if out is None else out.copy_(y_NCTV), kept
 
 
 def temporal_step(
     x_MCV: Tensor,
-    weight_DWWL: Tensor,
-    bias_DW: Tensor,
+    weights: Weights,
+    biases: Weights,
     dilations: Sequence[int],
     ring_SP: Tensor,
     place_S: Tensor,
@@ -65,9 +67,9 @@ def temporal_step(
     """The same for the next frame of M streams, each with a ring of the frames before: nothing is shifted.
 
     Args:
-        x_MCV: [M, C, V]. weight_DWWL, bias_DW, dilations, relu: as in `temporal_conv`.
-        ring_SP: [S, P], a row as `past_NP` for every stream there is, but frame t at place t modulo dilation (L - 1);
-            the frame is written into it. Zeros for a stream that begins.
+        x_MCV: [M, C, V]. weights, biases, dilations, relu: as in `temporal_conv`.
+        ring_SP: [S, P], a row for every stream there is: the past of all dilations one after the other, but frame t at
+            place t modulo dilation (L - 1); the frame is written into it. Zeros for a stream that begins.
         place_S: [S] int64, how many frames a stream has had; not changed here, as other layers need it too.
         slot_M: [M] int64, the streams' rows, all different.
         residual_MCV: [M, C, V].
@@ -76,14 +78,12 @@ def temporal_step(
     Raises:
         ValueError, RuntimeError: see `use_triton`.
     """
-    if use_triton(impl, x_MCV, weight_DWWL, bias_DW, ring_SP, place_S, slot_M, residual_MCV):
+    given = (x_MCV, weights, biases, tuple(dilations), ring_SP, place_S, slot_M, residual_MCV, relu)
+    if use_triton(impl, x_MCV, *weights, *biases, ring_SP, place_S, slot_M, residual_MCV):
         from .triton import temporal_step as kernel
 
-        given = (x_MCV, weight_DWWL, bias_DW, tuple(dilations), ring_SP, place_S, slot_M, residual_MCV)
-        return kernel(*given, relu, out)
-    y_MCV = reference.temporal_step(
-        x_MCV, weight_DWWL, bias_DW, dilations, ring_SP, place_S, slot_M, residual_MCV, relu
-    )
+        return kernel(*given, out)
+    y_MCV = reference.temporal_step(*given)
     return y_MCV if out is None else out.copy_(y_MCV)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
 
 import torch
 from torch import Tensor
@@ -13,34 +12,31 @@ from torch.nn.functional import relu as positive
 
 def temporal_conv(
     x_NCTV: Tensor,
-    weight_DWWL: Tensor,
-    bias_DW: Tensor,
+    weights: Tensor | Sequence[Tensor],
+    biases: Tensor | Sequence[Tensor],
     dilations: Sequence[int],
-    past_NP: Tensor | None = None,
+    past: Sequence[Tensor] | None = None,
     residual_NCTV: Tensor | None = None,
     relu: bool = False,
-) -> Tensor:
-    (N, C, _, V), (D, W, _, L) = x_NCTV.shape, weight_DWWL.shape
-    assert weight_DWWL.shape == (D, W, W, L) and bias_DW.shape == (D, W) and len(dilations) == D and C >= D * W
+) -> tuple[Tensor, list[Tensor]]:
+    N, C, _, V = x_NCTV.shape
+    D, (W, _, L, _) = len(dilations), weights[0].shape
+    assert all(weight.shape == (W, W, L, 1) for weight in weights) and C >= D * W
     reaches = [dilation * (L - 1) for dilation in dilations]
-    past_NP = x_NCTV.new_zeros(N, sum(reaches) * V * W) if past_NP is None else past_NP
-    pasts = past_NP.split([reach * V * W for reach in reaches], 1)
+    past = [x_NCTV.new_zeros(N, reach, V, W) for reach in reaches] if past is None else past
     *parts, rest = x_NCTV.split([W] * D + [C - D * W], 1)
-    made = []
-    for part, past, reach, weight, bias, dilation in zip(
-        parts, pasts, reaches, weight_DWWL, bias_DW, dilations, strict=True
-    ):
-        window = torch.cat([past.view(N, reach, V, W).permute(0, 3, 1, 2).to(part.dtype), part], 2)
-        made.append(conv2d(window, weight[..., None], bias, dilation=(dilation, 1)))
-    y = torch.cat([*made, rest], 1)
+    windows = [torch.cat([p.permute(0, 3, 1, 2).to(x.dtype), x], 2) for p, x in zip(past, parts, strict=True)]
+    of = zip(windows, weights, biases, dilations, strict=True)
+    y = torch.cat([*(conv2d(x, weight, bias, dilation=(d, 1)) for x, weight, bias, d in of), rest], 1)
     y = y if residual_NCTV is None else y + residual_NCTV
-    return positive(y) if relu else y
+    kept = [x[:, :, -reach:].permute(0, 2, 3, 1) for x, reach in zip(windows, reaches, strict=True)]
+    return positive(y) if relu else y, kept
 
 
 def temporal_step(
     x_MCV: Tensor,
-    weight_DWWL: Tensor,
-    bias_DW: Tensor,
+    weights: Tensor | Sequence[Tensor],
+    biases: Tensor | Sequence[Tensor],
     dilations: Sequence[int],
     ring_SP: Tensor,
     place_S: Tensor,
@@ -49,17 +45,15 @@ def temporal_step(
     relu: bool = False,
 ) -> Tensor:
     M, _, V = x_MCV.shape
-    _, W, _, L = weight_DWWL.shape
+    W, _, L, _ = weights[0].shape
     reaches = [dilation * (L - 1) for dilation in dilations]
-    ends = list(accumulate(reach * V * W for reach in reaches))
-    place_M, one = place_S[slot_M], torch.arange(M, device=slot_M.device)
-    pasts = []
-    for d, (reach, end) in enumerate(zip(reaches, ends, strict=True)):
-        ring = ring_SP[slot_M, end - reach * V * W : end].view(M, reach, V, W)
-        order = (place_M[:, None] + torch.arange(reach, device=slot_M.device)) % reach  # the oldest first
-        pasts.append(ring[one[:, None], order].flatten(1))
-        ring[one, place_M % reach] = x_MCV[:, d * W : (d + 1) * W].mT.to(ring.dtype)
-        ring_SP[slot_M, end - reach * V * W : end] = ring.flatten(1)
+    place_M, one_M = place_S[slot_M], torch.arange(M, device=slot_M.device)
+    own = ring_SP[slot_M].split([reach * V * W for reach in reaches], 1)
+    rings = [ring.unflatten(1, (-1, V, W)).clone() for ring in own]
+    orders = [(place_M[:, None] + torch.arange(reach, device=slot_M.device)) % reach for reach in reaches]
+    past = [ring[one_M[:, None], order] for ring, order in zip(rings, orders, strict=True)]  # the oldest first
+    for d, (ring, reach) in enumerate(zip(rings, reaches, strict=True)):
+        ring[one_M, place_M % reach] = x_MCV[:, d * W : (d + 1) * W].mT.to(ring.dtype)
+    ring_SP[slot_M] = torch.cat([ring.flatten(1) for ring in rings], 1)
     residual = None if residual_MCV is None else residual_MCV[:, :, None]
-    past = torch.cat(pasts, 1)
-    return temporal_conv(x_MCV[:, :, None], weight_DWWL, bias_DW, dilations, past, residual, relu)[:, :, 0]
+    return temporal_conv(x_MCV[:, :, None], weights, biases, dilations, past, residual, relu)[0][:, :, 0]

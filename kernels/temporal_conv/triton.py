@@ -8,6 +8,8 @@ once that is read.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import triton
 import triton.language as tl
@@ -24,31 +26,39 @@ CONFIGS = [
 
 def temporal_conv(
     x_NCTV: Tensor,
-    weight_DWWL: Tensor,
-    bias_DW: Tensor,
+    weights: Tensor | Sequence[Tensor],
+    biases: Tensor | Sequence[Tensor],
     dilations: tuple[int, ...],
-    past_NP: Tensor | None,
+    past: Sequence[Tensor] | None,
     residual_NCTV: Tensor | None,
     relu: bool,
     out: Tensor | None,
-) -> Tensor:
-    (N, C, T, V), (D, W, _, L) = x_NCTV.shape, weight_DWWL.shape
+) -> tuple[Tensor, list[Tensor]]:
+    (N, C, T, V), (W, _, L, _), D = x_NCTV.shape, weights[0].shape, len(dilations)
     out = like(x_NCTV) if out is None else out
+    past_NP = None if past is None else torch.cat([part.flatten(1) for part in past], 1)
     rows = N * T * V
     _conv[lambda of: (triton.cdiv(rows, of["ROWS"]), D + (C > D * W))](
-        x_NCTV, weight_DWWL.contiguous(), bias_DW.contiguous(), past_NP, residual_NCTV, out, rows, T,
+        x_NCTV, _stacked(weights), _stacked(biases), past_NP, residual_NCTV, out, rows, T,
         *x_NCTV.stride(), *strides(residual_NCTV, 4), *out.stride(), strides(past_NP, 2)[0],
         C=C, V=V, D=D, W=W, L=L, DILATIONS=dilations, WIDE=max(16, triton.next_power_of_2(W)),
-        HAS_PAST=past_NP is not None, HAS_RESIDUAL=residual_NCTV is not None, RELU=relu,
+        HAS_PAST=past is not None, HAS_RESIDUAL=residual_NCTV is not None, RELU=relu,
         PRECISION=precision_of(x_NCTV),
     )  # fmt: skip
-    return out
+    kept = []
+    for d, reach in enumerate(dilation * (L - 1) for dilation in dilations):
+        seen = x_NCTV[:, d * W : (d + 1) * W, -reach:].permute(0, 2, 3, 1)
+        if reach > T:
+            before = seen.new_zeros(N, reach, V, W) if past is None else past[d].to(seen.dtype)
+            seen = torch.cat([before[:, T:], seen], 1)
+        kept.append(seen)
+    return out, kept
 
 
 def temporal_step(
     x_MCV: Tensor,
-    weight_DWWL: Tensor,
-    bias_DW: Tensor,
+    weights: Tensor | Sequence[Tensor],
+    biases: Tensor | Sequence[Tensor],
     dilations: tuple[int, ...],
     ring_SP: Tensor,
     place_S: Tensor,
@@ -57,16 +67,20 @@ def temporal_step(
     relu: bool,
     out: Tensor | None,
 ) -> Tensor:
-    (M, C, V), (D, W, _, L) = x_MCV.shape, weight_DWWL.shape
+    (M, C, V), (W, _, L, _), D = x_MCV.shape, weights[0].shape, len(dilations)
     out = torch.empty_like(x_MCV) if out is None else out
     rows = M * V
     _step[lambda of: (triton.cdiv(rows, of["ROWS"]), D + (C > D * W))](
-        x_MCV, weight_DWWL.contiguous(), bias_DW.contiguous(), ring_SP, place_S, slot_M, residual_MCV, out, rows,
+        x_MCV, _stacked(weights), _stacked(biases), ring_SP, place_S, slot_M, residual_MCV, out, rows,
         *x_MCV.stride(), *strides(residual_MCV, 3), *out.stride(), ring_SP.stride(0),
         C=C, V=V, D=D, W=W, L=L, DILATIONS=dilations, WIDE=max(16, triton.next_power_of_2(W)),
         HAS_RESIDUAL=residual_MCV is not None, RELU=relu, PRECISION=precision_of(x_MCV),
     )  # fmt: skip
     return out
+
+
+def _stacked(parts: Tensor | Sequence[Tensor]) -> Tensor:
+    return parts.contiguous() if isinstance(parts, Tensor) else torch.stack(list(parts))
 
 
 @triton.jit

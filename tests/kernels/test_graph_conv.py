@@ -21,8 +21,8 @@ def given(N: int, C: int, T: int, V: int, O: int, K: int = 3, seed: int = 0) -> 
 
     return {
         "x_NCTV": normal(N, C, T, V),
-        "A_UKV": normal(V, K, V) / V**0.5,
-        "weight_OM": normal(O, K * C) / (K * C) ** 0.5,
+        "A_RV": normal(V * K, V) / V**0.5,
+        "weight_OM11": normal(O, K * C, 1, 1) / (K * C) ** 0.5,
         "bias_O": normal(O),
         "residual_NOTV": normal(N, O, T, V),
     }
@@ -87,7 +87,9 @@ def test_bias_and_residual_may_be_left_out(left_out: str, device: torch.device, 
 def test_one_frame_is_a_clip_of_one(impl: str, device: torch.device) -> None:
     of = {name: tensor.to(device) for name, tensor in given(3, 16, 1, 22, 20).items()}
     clip = graph_conv(**of, relu=True, impl=impl)
-    one = {name: tensor[:, :, 0] if tensor.dim() == 4 else tensor for name, tensor in of.items()}
+    one = {
+        name: tensor[:, :, 0] if tensor.shape[-1] == 22 and tensor.dim() == 4 else tensor for name, tensor in of.items()
+    }
     out = torch.empty_like(one["residual_NOTV"])
     found = graph_conv(**one, relu=True, out=out, impl=impl)
     torch.testing.assert_close(found, clip[:, :, 0], rtol=0, atol=1e-5)

@@ -21,19 +21,17 @@ def given(N: int, C: int, T: int, V: int, L: int = 5, seed: int = 0) -> dict[str
     W = C // (D + 1)
     return {
         "x_NCTV": torch.randn(N, C, T, V, generator=draw),
-        "weight_DWWL": torch.randn(D, W, W, L, generator=draw) / (W * L) ** 0.5,
-        "bias_DW": torch.randn(D, W, generator=draw),
+        "weights": torch.randn(D, W, W, L, 1, generator=draw) / (W * L) ** 0.5,
+        "biases": torch.randn(D, W, generator=draw),
         "dilations": DILATIONS,
-        "past_NP": torch.randn(N, sum(DILATIONS) * (L - 1) * V * W, generator=draw),
+        "past": [torch.randn(N, d * (L - 1), V, W, generator=draw) for d in DILATIONS],
         "residual_NCTV": torch.randn(N, C, T, V, generator=draw),
     }
 
 
 def to(of: dict[str, Any], *kinds: Any) -> dict[str, Any]:
-    return {
-        name: value.to(*kinds) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
-        for name, value in of.items()
-    }
+    moved = {name: value.to(*kinds) for name, value in of.items() if isinstance(value, torch.Tensor)}
+    return of | moved | ({"past": [part.to(*kinds) for part in of["past"]]} if "past" in of else {})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -42,12 +40,14 @@ def test_kernel_is_as_exact_as_pytorch(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
     of = to(given(*shape), device, dtype)
-    exact = temporal_conv(**to(of, torch.float32), relu=True, impl="reference")
-    found = temporal_conv(**of, relu=True, impl="triton")
-    as_exact(found, temporal_conv(**of, relu=True, impl="reference"), exact)
+    exact, _ = temporal_conv(**to(of, torch.float32), relu=True, impl="reference")
+    found, kept = temporal_conv(**of, relu=True, impl="triton")
+    theirs, their_kept = temporal_conv(**of, relu=True, impl="reference")
+    as_exact(found, theirs, exact)
+    torch.testing.assert_close(kept, their_kept, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("left_out", ["past_NP", "residual_NCTV"])
+@pytest.mark.parametrize("left_out", ["past", "residual_NCTV"])
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_every_configuration_that_is_tried_is_right(
     config: object,
@@ -58,42 +58,40 @@ def test_every_configuration_that_is_tried_is_right(
 ) -> None:
     monkeypatch.setattr(_conv, "configs", [config])
     of = {name: value for name, value in to(given(2, 20, 6, 17), device).items() if name != left_out}
-    exact = temporal_conv(**of, impl="reference")
-    as_exact(temporal_conv(**of, impl="triton"), exact, exact)
+    exact, _ = temporal_conv(**of, impl="reference")
+    as_exact(temporal_conv(**of, impl="triton")[0], exact, exact)
 
 
 def test_what_lies_beside_its_tensors_is_not_read(
     device: torch.device, poisoned: Callable[..., torch.Tensor], as_exact: Callable[..., None]
 ) -> None:
     of = to(given(2, 19, 6, 25), device)
-    exact = temporal_conv(**of, impl="reference")
-    for name in ("x_NCTV", "past_NP", "residual_NCTV"):
+    exact, _ = temporal_conv(**of, impl="reference")
+    for name in ("x_NCTV", "residual_NCTV"):
         of[name] = poisoned(of[name], 3)
+    of["past"] = [poisoned(part, 3) for part in of["past"]]
     out = torch.full((2, 19, 6, 28), torch.nan, device=device)
-    as_exact(temporal_conv(**of, out=out[..., :25], impl="triton"), exact, exact)
+    as_exact(temporal_conv(**of, out=out[..., :25], impl="triton")[0], exact, exact)
     assert out[..., 25:].isnan().all()
 
 
 def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact: Callable[..., None]) -> None:
     of = to(given(2, 64, 3, 20), device)
-    exact = temporal_conv(**of, impl="reference")
+    exact, _ = temporal_conv(**of, impl="reference")
     of["x_NCTV"] = of["x_NCTV"].contiguous(memory_format=torch.channels_last)
-    found = temporal_conv(**of, impl="triton")
+    found, _ = temporal_conv(**of, impl="triton")
     as_exact(found, exact, exact)
     assert found.is_contiguous(memory_format=torch.channels_last)
 
 
-def stepped(impl: str, config: object | None = None, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
-    """21 frames of two of three streams, one of which joins later: outputs [T, 2, C, V], clip's outputs, rings."""
-    of = to(given(2, 19, 21, 5), dtype)
-    x, weight, bias, residual = (of[name] for name in ("x_NCTV", "weight_DWWL", "bias_DW", "residual_NCTV"))
-    rings, places, slots = (
-        torch.zeros(3, of["past_NP"].shape[1], dtype=dtype),
-        torch.zeros(3).long(),
-        torch.tensor([2, 0]),
-    )
+def stepped(impl: str, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
+    """21 frames of two of three streams, of which one joins later: outputs [2, C, T, V], those of clips, rings."""
+    of = to(given(2, 19, 21, 5), device, dtype)
+    x, weight, bias, residual = (of[name] for name in ("x_NCTV", "weights", "biases", "residual_NCTV"))
+    rings = x.new_zeros(3, sum(part[0].numel() for part in of["past"]))
+    places, slots = torch.tensor([0, 0, 0], device=device), torch.tensor([2, 0], device=device)
     late = 4
-    made = torch.zeros(2, 19, 21, 5, dtype=dtype)
+    made = torch.zeros_like(x)
     for t in range(21):
         who = slice(0, 2 if t >= late else 1)
         slot = slots[who]
@@ -104,7 +102,7 @@ def stepped(impl: str, config: object | None = None, dtype: torch.dtype = torch.
     clips = [
         temporal_conv(
             x[m : m + 1, :, t:], weight, bias, DILATIONS, None, residual[m : m + 1, :, t:], relu=True, impl="reference"
-        )
+        )[0]
         for m, t in ((0, 0), (1, late))
     ]
     wanted = torch.zeros_like(made)
@@ -113,28 +111,28 @@ def stepped(impl: str, config: object | None = None, dtype: torch.dtype = torch.
 
 
 @pytest.mark.parametrize("impl", ["reference", "triton"])
-def test_steps_with_rings_are_a_clip(impl: str, as_exact: Callable[..., None]) -> None:
-    made, wanted, rings = stepped(impl)
+def test_steps_with_rings_are_a_clip(impl: str, device: torch.device, as_exact: Callable[..., None]) -> None:
+    made, wanted, rings = stepped(impl, device)
     as_exact(made, wanted, wanted)
     assert (rings[1] == 0).all(), "a stream that was not stepped has changed"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
 def test_every_configuration_of_a_step_is_right(
-    config: object, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    config: object, device: torch.device, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_step, "configs", [config])
-    made, wanted, rings = stepped("triton")
+    made, wanted, rings = stepped("triton", device)
     as_exact(made, wanted, wanted)
-    torch.testing.assert_close(rings, stepped("reference")[2], rtol=0, atol=0)
+    torch.testing.assert_close(rings, stepped("reference", device)[2], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_a_step_is_as_exact_as_pytorch(dtype: torch.dtype, as_exact: Callable[..., None]) -> None:
+def test_a_step_is_as_exact_as_pytorch(dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]) -> None:
     found, theirs, exact = (
-        stepped("triton", dtype=dtype)[0],
-        stepped("reference", dtype=dtype)[0],
-        stepped("reference")[1],
+        stepped("triton", device, dtype)[0],
+        stepped("reference", device, dtype)[0],
+        stepped("reference", device)[1],
     )
     as_exact(found, theirs, exact)
 

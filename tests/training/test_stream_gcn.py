@@ -94,3 +94,19 @@ def test_adjacency_subsets_are_self_parent_and_mean_of_children() -> None:
     assert torch.equal(A[0], torch.eye(4))
     assert A[1].tolist() == [[0, 0, 0, 0], [1, 0, 0, 0], [1, 0, 0, 0], [0, 1, 0, 0]]
     assert A[2].tolist() == [[0, 0.5, 0.5, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
+
+
+def test_rings_give_what_the_state_gives(clip: Tensor) -> None:
+    model = fold(network())
+    wanted, features, _ = model(clip)
+    rings, T = model.new_rings(3), 25
+    for t in range(T):
+        # one stream shows the clip, one the same from its fourth frame on; the third is never stepped
+        who = torch.tensor([2, 0] if t >= 3 else [2])
+        frames = torch.cat([clip[:, t], clip[:, t - 3]])[: len(who)]
+        logits, found = model.step_in_rings(frames, rings, who)
+        torch.testing.assert_close(logits[0], wanted[0, t], atol=1e-4, rtol=0)
+        torch.testing.assert_close(found[0], features[0, t], atol=1e-4, rtol=0)
+        if t >= 3:
+            torch.testing.assert_close(logits[1], wanted[0, t - 3], atol=1e-4, rtol=0)
+    assert rings.place_S.tolist() == [T - 3, 0, T] and not rings.blocks[0][1].any()

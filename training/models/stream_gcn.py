@@ -8,14 +8,19 @@ Shapes: N batch, T time, V joints, C channels, K adjacency subsets, D features, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from ...kernels.graph_conv import graph_conv
+from ...kernels.temporal_conv import temporal_conv, temporal_step
 
 INPUTS = 9  # joint, bone and motion, three coordinates each
 
@@ -35,6 +40,28 @@ class StreamGCNConfig:
     @property
     def joints(self) -> int:
         return len(self.parents)
+
+
+class Rings(NamedTuple):
+    """What S streams remember, in memory that stays where it is.
+
+    Attributes:
+        last_SX: whether there was a frame, and its joints.
+        blocks: of every block the frames that it sees again, [S, P], see `temporal_step`.
+        place_S: how many frames there were.
+    """
+
+    last_SX: Tensor
+    blocks: tuple[Tensor, ...]
+    place_S: Tensor
+
+
+class Ring(NamedTuple):
+    """A block's part of `Rings`, and whose turn it is."""
+
+    ring_SP: Tensor
+    place_S: Tensor
+    slot_M: Tensor
 
 
 class StreamGCN(nn.Module):
@@ -92,18 +119,45 @@ class StreamGCN(nn.Module):
 
         begun, last_frame = last[:, :1, None, None], last[:, 1:].view(N, 1, V, 3)
         before = torch.cat([torch.lerp(x_NTVC[:, :1], last_frame, begun), x_NTVC[:, :-1]], 1)
-        bone, motion = x_NTVC - x_NTVC[:, :, self.parents], (x_NTVC - before) * (self.config.fps / 4)
-        x = torch.cat([x_NTVC, bone, motion], 3).permute(0, 3, 1, 2)
+        branches = len(self.config.dilations)
+        logits, features_NTD, kept = self.through(
+            x_NTVC, before, [past[i * branches : (i + 1) * branches] for i in range(len(self.blocks))]
+        )
         next_state = [torch.cat([torch.ones_like(last[:, :1]), x_NTVC[:, -1].flatten(1)], 1)]
+        next_state += [part.flatten(1) for part in kept]
+        return logits, features_NTD, torch.cat(next_state, 1)
 
+    def new_rings(self, streams: int) -> Rings:
+        """Of streams that have not begun; zeros."""
+        like = self.head.weight
+        last_SX = like.new_zeros(streams, *self.state_shapes[0])
+        times: Sequence[Any] = [block.get_submodule("time") for block in self.blocks]
+        rings = tuple(like.new_zeros(streams, sum(map(prod, time.state_shapes))) for time in times)
+        return Rings(last_SX, rings, torch.zeros(streams, dtype=torch.long, device=like.device))
+
+    def step_in_rings(self, frame_MVC: Tensor, rings: Rings, slot_M: Tensor) -> tuple[Tensor, Tensor]:
+        """One frame of each of some streams -> logits [M, classes], features [M, D]; the rings are written to."""
+        x_M1VC, last_MX = frame_MVC[:, None], rings.last_SX[slot_M]
+        before = torch.lerp(x_M1VC, last_MX[:, 1:].view_as(x_M1VC), last_MX[:, :1, None, None])
+        logits, features, _ = self.through(x_M1VC, before, [Ring(ring, rings.place_S, slot_M) for ring in rings.blocks])
+        rings.last_SX[slot_M] = torch.cat([torch.ones_like(last_MX[:, :1]), frame_MVC.flatten(1)], 1)
+        rings.place_S[slot_M] += 1
+        return logits[:, 0], features[:, 0]
+
+    def through(
+        self, x_NTVC: Tensor, before_NTVC: Tensor, pasts: Sequence[list[Tensor] | Ring]
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Frames with those before each, and the past of every block -> logits, features, and the past from now on."""
+        bone, motion = x_NTVC - x_NTVC[:, :, self.parents], (x_NTVC - before_NTVC) * (self.config.fps / 4)
+        x = torch.cat([x_NTVC, bone, motion], 3).permute(0, 3, 1, 2)
         x = self.embed(x)
         x = relu(x + self.position.to(x.dtype))
-        branches = len(self.config.dilations)
-        for i, block in enumerate(self.blocks):
-            x, kept = block(x, past[i * branches : (i + 1) * branches])
-            next_state += [part.flatten(1) for part in kept]
+        kept: list[Tensor] = []
+        for block, past in zip(self.blocks, pasts, strict=True):
+            x, kept_of_block = block(x, past)
+            kept += kept_of_block
         features_NTD = torch.einsum("nctv,cv->ntc", x, self.pool.to(x.dtype))
-        return self.head(self.dropout(features_NTD)), features_NTD, torch.cat(next_state, 1)
+        return self.head(self.dropout(features_NTD)), features_NTD, kept
 
 
 class Block(nn.Module):
@@ -115,10 +169,9 @@ class Block(nn.Module):
         self.time = TemporalConv(out_channels, config)
         self.shortcut = nn.Identity() if in_channels == out_channels else conv_bn(in_channels, out_channels)
 
-    def forward(self, x_NCTV: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    def forward(self, x_NCTV: Tensor, past: list[Tensor] | Ring) -> tuple[Tensor, list[Tensor]]:
         shortcut = self.shortcut(x_NCTV)
-        h, kept = self.time(relu(self.graph(x_NCTV) + shortcut), past)
-        return relu(h + shortcut), kept
+        return self.time(self.graph(x_NCTV, shortcut), past, shortcut)
 
 
 class GraphConv(nn.Module):
@@ -126,15 +179,16 @@ class GraphConv(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, A_KVV: Tensor):
         super().__init__()
-        self.K = len(A_KVV)
         self.A = nn.Parameter(A_KVV.transpose(0, 1).flatten(0, 1))  # [V K, V]: a joint's subsets next to each other
-        self.conv = conv_bn(self.K * in_channels, out_channels)
+        self.conv: nn.Module = conv_bn(len(A_KVV) * in_channels, out_channels)
 
-    def forward(self, x_NCTV: Tensor) -> Tensor:
-        N, C, T, V = x_NCTV.shape
-        x = x_NCTV.permute(0, 2, 3, 1).reshape(N * T, V, C)
-        x = torch.bmm(self.A.to(x.dtype).expand(N * T, -1, -1), x)
-        return self.conv(x.view(N, T, V, self.K * C).permute(0, 3, 1, 2))
+    def forward(self, x_NCTV: Tensor, shortcut_NCTV: Tensor) -> Tensor:
+        """ReLU of the sum of both."""
+        if isinstance(self.conv, nn.Conv2d):  # the batch-norm is folded into it
+            return graph_conv(x_NCTV, self.A, self.conv.weight, self.conv.bias, shortcut_NCTV, relu=True)
+        assert isinstance(self.conv, nn.Sequential)
+        conv, norm = self.conv
+        return relu(norm(graph_conv(x_NCTV, self.A, conv.get_parameter("weight"))) + shortcut_NCTV)
 
 
 class TemporalConv(nn.Module):
@@ -142,21 +196,31 @@ class TemporalConv(nn.Module):
 
     def __init__(self, channels: int, config: StreamGCNConfig):
         super().__init__()
-        width, branches = channels // (len(config.dilations) + 1), len(config.dilations)
-        self.widths = [width] * branches + [channels - width * branches]
+        width, self.dilations = channels // (len(config.dilations) + 1), config.dilations
         self.stem = conv_bn(channels, channels)
         self.branches = nn.ModuleList(
             nn.Conv2d(width, width, (config.kernel, 1), dilation=(d, 1)) for d in config.dilations
         )
         self.reaches = [d * (config.kernel - 1) for d in config.dilations]
         self.state_shapes = [(reach, config.joints, width) for reach in self.reaches]
+        self.stacked: tuple[Tensor, Tensor] | None = None
 
-    def forward(self, x_NCTV: Tensor, past: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        *parts, rest = relu(self.stem(x_NCTV)).split(self.widths, 1)
-        windows = [torch.cat([p.permute(0, 3, 1, 2).to(x.dtype), x], 2) for p, x in zip(past, parts, strict=True)]
-        outputs = [branch(window) for branch, window in zip(self.branches, windows, strict=True)]
-        kept = [w[:, :, -reach:].permute(0, 2, 3, 1) for w, reach in zip(windows, self.reaches, strict=True)]
-        return torch.cat([*outputs, rest], 1), kept
+    def stack(self) -> None:
+        """Put the branches' weights together, which kernels want and which then no longer follow the parameters."""
+        self.stacked = torch.stack(self._each("weight")), torch.stack(self._each("bias"))
+
+    def forward(self, x_NCTV: Tensor, past: list[Tensor] | Ring, shortcut_NCTV: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """ReLU of the sum with the shortcut, and the past from now on: of a ring nothing, it was written to."""
+        h_NCTV = relu(self.stem(x_NCTV))
+        weights, biases = self.stacked or (self._each("weight"), self._each("bias"))
+        if not isinstance(past, Ring):
+            return temporal_conv(h_NCTV, weights, biases, self.dilations, past, shortcut_NCTV, relu=True)
+        h_MCV, shortcut_MCV = h_NCTV[:, :, 0], shortcut_NCTV[:, :, 0]
+        y_MCV = temporal_step(h_MCV, weights, biases, self.dilations, *past, shortcut_MCV, relu=True)
+        return y_MCV[:, :, None], []
+
+    def _each(self, kind: str) -> list[Tensor]:
+        return [branch.get_parameter(kind) for branch in self.branches]
 
 
 def conv_bn(in_channels: int, out_channels: int) -> nn.Sequential:

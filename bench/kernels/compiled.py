@@ -1,0 +1,136 @@
+"""What the kernels become for a Hopper GPU, without one: `python -m motionrt.bench.kernels.compiled [-o FILE]`.
+
+Every configuration that the autotuner would try is compiled for every case. Registers that do not fit are spilled to
+memory, which is slow; a kernel that wants more shared memory than there is does not start.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+
+from . import OPERATIONS
+
+HOPPER = ("cuda", 90, 32)
+SHARED_MEMORY = 227 * 1024  # bytes of it that a program may have
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def compiled(names: tuple[str, ...] = OPERATIONS, all_configs: bool = True) -> list[dict[str, Any]]:
+    """Kernel, configuration, type, registers of a thread, spilled bytes and shared memory, of all cases.
+
+    Args:
+        names: of operations.
+        all_configs: else the first of each kernel alone.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    with _compiling_only(all_configs) as made:
+        for name in names:
+            for dtype in DTYPES:
+                for case in import_module(f".{name}", __package__).cases(torch.device("cpu"), dtype):
+                    case("triton")
+                    for kernel, config in made:
+                        found[kernel.hash] = {
+                            "operation": name,
+                            "kernel": kernel.metadata.name,
+                            "case": case.name,
+                            "dtype": str(dtype).removeprefix("torch."),
+                            "config": config,
+                            "shared_bytes": kernel.metadata.shared,
+                            **_resources(kernel.asm["cubin"]),
+                        }
+                    made.clear()
+    return list(found.values())
+
+
+@contextmanager
+def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
+    """Calls of kernels compile them for Hopper and run nothing; the list is what was compiled, with what settings."""
+    assert os.environ.get("TRITON_INTERPRET") != "1", "interpreted kernels are not compiled"
+    from triton.backends.compiler import GPUTarget
+    from triton.runtime import driver
+    from triton.runtime.autotuner import Autotuner
+    from triton.runtime.jit import JITFunction
+
+    from ...kernels import dispatch
+
+    made: list[tuple[Any, dict[str, Any]]] = []
+    launch = JITFunction.run
+
+    def compile_one(self: Any, *args: Any, grid: Any, warmup: bool, **settings: Any) -> Any:
+        kernel = launch(self, *args, grid=grid, warmup=True, **settings)
+        made.append((kernel, {}))
+        return kernel
+
+    def compile_all(self: Any, *args: Any, **settings: Any) -> None:
+        for config in self.configs if all_configs else self.configs[:1]:
+            self.fn.run(*args, **settings, **config.all_kwargs())
+            made[-1] = (made[-1][0], config.all_kwargs())
+
+    hopper = SimpleNamespace(
+        get_current_target=lambda: GPUTarget(*HOPPER),
+        get_current_device=lambda: 0,
+        get_current_stream=lambda device: 0,
+        get_device_properties=lambda device: {"max_shared_mem": SHARED_MEMORY, "multiprocessor_count": 132},
+    )
+    patched = (
+        (JITFunction, "run", compile_one),
+        (Autotuner, "run", compile_all),
+        (dispatch, "_why_not", lambda _: None),
+    )
+    before = [(holder, name, getattr(holder, name)) for holder, name, _ in patched]
+    driver.set_active(hopper)
+    try:
+        for holder, name, replacement in patched:
+            setattr(holder, name, replacement)
+        yield made
+    finally:
+        for holder, name, original in before:
+            setattr(holder, name, original)
+        driver.set_active(None)
+
+
+def _resources(cubin: bytes) -> dict[str, int]:
+    """Registers of a thread, and bytes of memory that it spills to."""
+    import triton.backends.nvidia
+
+    tool = Path(triton.backends.nvidia.__path__[0]) / "bin" / "cuobjdump"
+    with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
+        file.write(cubin)
+        file.flush()
+        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told.stdout)}
+    return {"registers": numbers["REG"], "spilled_bytes": numbers["STACK"] + numbers["LOCAL"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("operations", nargs="*", metavar="OPERATION", help=f"some of {', '.join(OPERATIONS)}")
+    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--first", action="store_true", help="only the first configuration of every kernel")
+    args = parser.parse_args()
+    found = compiled(tuple(args.operations) or OPERATIONS, not args.first)
+    if args.out:
+        args.out.write_text(json.dumps({"target": "sm_90", "kernels": found}, indent=1) + "\n")
+    for of in found:
+        config = " ".join(f"{name}={value}" for name, value in of["config"].items() if value is not None)
+        print(
+            f"{of['kernel']} {of['dtype']} {of['case']} {config}: {of['registers']} registers, "
+            f"{of['spilled_bytes']} bytes spilled, {of['shared_bytes'] / 1024:.0f} KiB shared"
+        )
+
+
+if __name__ == "__main__":
+    main()
