@@ -6,48 +6,78 @@ or torch's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 Velocity = Callable[[Any, float], Any]
 Solver = Callable[[Velocity, Any, int], Any]
 
 
+class Stage(NamedTuple):
+    """An evaluation and what follows: x = x + step (v + carry v_before).
+
+    Attributes:
+        time: of the evaluation.
+        step, carry: as above.
+        again: x goes on from where the stage before began, not from where it ended.
+    """
+
+    time: float
+    step: float
+    carry: float = 0.0
+    again: bool = False
+
+
+def euler_stages(evaluations: int) -> list[Stage]:
+    return [Stage(k / evaluations, 1 / evaluations) for k in range(evaluations)]
+
+
+def heun_stages(evaluations: int) -> list[Stage]:
+    return _by_two(evaluations, lambda t, h: (Stage(t, h), Stage(t + h, h / 2, carry=1, again=True)))
+
+
+def midpoint_stages(evaluations: int) -> list[Stage]:
+    return _by_two(evaluations, lambda t, h: (Stage(t, h / 2), Stage(t + h / 2, h, again=True)))
+
+
+def _by_two(evaluations: int, pair: Callable[[float, float], tuple[Stage, Stage]]) -> list[Stage]:
+    """Steps of two evaluations; an odd one is an Euler step at the end."""
+    steps = (evaluations + 1) // 2
+    stages = [stage for k in range(evaluations // 2) for stage in pair(k / steps, 1 / steps)]
+    return stages + [Stage((steps - 1) / steps, 1 / steps)] * (evaluations % 2)
+
+
+def through(stages: Sequence[Stage], velocity: Velocity, x: Any) -> Any:
+    """x after all stages."""
+    begin = before = x
+    for stage in stages:
+        v = velocity(x, stage.time)
+        begin = begin if stage.again else x
+        x = begin + stage.step * (v + stage.carry * before if stage.carry else v)
+        before = v
+    return x
+
+
 def euler(velocity: Velocity, x: Any, evaluations: int) -> Any:
     """As many steps as evaluations."""
-    for k in range(evaluations):
-        x = x + velocity(x, k / evaluations) / evaluations
-    return x
+    return through(euler_stages(evaluations), velocity, x)
 
 
 def heun(velocity: Velocity, x: Any, evaluations: int) -> Any:
     """Second order, two evaluations a step: the mean of both ends' velocities."""
-
-    def step(x: Any, v: Any, t: float, h: float) -> Any:
-        return x + h / 2 * (v + velocity(x + h * v, t + h))
-
-    return _by_two(velocity, x, evaluations, step)
+    return through(heun_stages(evaluations), velocity, x)
 
 
 def midpoint(velocity: Velocity, x: Any, evaluations: int) -> Any:
     """Second order, two evaluations a step: the velocity half-way."""
-
-    def step(x: Any, v: Any, t: float, h: float) -> Any:
-        return x + h * velocity(x + h / 2 * v, t + h / 2)
-
-    return _by_two(velocity, x, evaluations, step)
+    return through(midpoint_stages(evaluations), velocity, x)
 
 
-def _by_two(velocity: Velocity, x: Any, evaluations: int, step: Callable[[Any, Any, float, float], Any]) -> Any:
-    """Steps that ask the velocity once more; an odd evaluation is an Euler step at the end."""
-    steps = (evaluations + 1) // 2
-    for k in range(steps):
-        t, h = k / steps, 1 / steps
-        v = velocity(x, t)
-        x = x + h * v if 2 * k + 1 == evaluations else step(x, v, t, h)
-    return x
-
-
+STAGES: dict[str, Callable[[int], list[Stage]]] = {
+    "euler": euler_stages,
+    "heun": heun_stages,
+    "midpoint": midpoint_stages,
+}
 SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "midpoint": midpoint}
 
 

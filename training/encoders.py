@@ -24,7 +24,7 @@ from . import augment, streams, vocabulary
 from .clips import Clip, load_clips, resample
 from .ctr_gcn import LAYOUT, StreamTask, whole_sample
 from .models.ctr_gcn import CTRGCN, CTRGCNConfig
-from .models.stream_gcn import StreamGCN, StreamGCNConfig, fold
+from .models.stream_gcn import StreamGCN, StreamGCNConfig, fold, of_weights
 from .runs import read_network, weights_sha256
 from .tasks import pad
 from .zero_shot import BACKGROUND
@@ -110,14 +110,8 @@ class StreamEncoder:
     @classmethod
     def of_bundle(cls, bundle: Bundle) -> StreamEncoder:
         manifest = bundle.manifest
-        names = StreamGCNConfig.__dataclass_fields__
-        settings: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in manifest.model.items() if k in names
-        }
-        network = fold(StreamGCN(StreamGCNConfig(**settings)).eval())
-        network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in bundle.weights.items()})
         return cls(
-            network=network,
+            network=of_weights(manifest.model, bundle.weights),
             layout=Layout.load(manifest.layout),
             frontend=manifest.frontend,
             labels=known(manifest.labels),

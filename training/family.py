@@ -67,7 +67,11 @@ class Family:
             InputError: one is missing, not finished or damaged, or they were not trained for each other or `text`.
         """
         runs = Path(source)
-        made = cls._of_runs(runs, text) if (runs / NETWORKS["generator"]).is_dir() else cls._of_bundle(source, text)
+        made = (
+            cls._of_runs(runs, text)
+            if (runs / NETWORKS["generator"]).is_dir()
+            else cls.of_bundle(Bundle.load(source, GenerationManifest), text)
+        )
         return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
@@ -90,8 +94,8 @@ class Family:
         return cls(**networks, lengths=lengths.eval(), normalisation=normalisation, text=text)
 
     @classmethod
-    def _of_bundle(cls, source: str | Path, text: Encoder) -> Family:
-        bundle = Bundle.load(source, GenerationManifest)
+    def of_bundle(cls, bundle: Bundle[GenerationManifest], text: Encoder) -> Family:
+        """Raises BundleError: its weights are not those of its networks, or it was trained with another encoder."""
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
         weights = {name: torch.from_numpy(array) for name, array in wide(bundle.weights).items()}

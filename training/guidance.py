@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
+from ..kernels.guided_step import masked_step
 from ..runtime.sampling import STRIDE, Guidance
 from .models.coamd import AutoEncoder, MotionRecognizer
 
@@ -39,8 +40,4 @@ def guided(reward: Reward, tokens_BLD: Tensor, counts_B: Tensor, sampled_BL: Ten
     with torch.enable_grad():
         leaf = tokens_BLD.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(reward(leaf, counts_B).sum(), leaf)
-    counted = gradient if guidance.norm == "all" else gradient * sampled_BL[:, :, None]
-    length_B = counted.flatten(1).norm(dim=1) + 1e-8
-    if guidance.norm == "token":
-        length_B = length_B / sampled_BL.sum(1).clamp(min=1).sqrt()
-    return tokens_BLD + guidance.step * gradient / length_B[:, None, None] * sampled_BL[:, :, None]
+    return masked_step(tokens_BLD, gradient, sampled_BL, step=guidance.step, norm=guidance.norm)

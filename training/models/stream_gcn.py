@@ -8,12 +8,13 @@ Shapes: N batch, T time, V joints, C channels, K adjacency subsets, D features, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
@@ -127,6 +128,11 @@ class StreamGCN(nn.Module):
         next_state += [part.flatten(1) for part in kept]
         return logits, features_NTD, torch.cat(next_state, 1)
 
+    def stack(self) -> None:
+        """See TemporalConv."""
+        for block in self.blocks:
+            block.get_submodule("time").stack()  # type: ignore[operator]
+
     def new_rings(self, streams: int) -> Rings:
         """Of streams that have not begun; zeros."""
         like = self.head.weight
@@ -237,6 +243,20 @@ def adjacency(parents: tuple[int, ...]) -> Tensor:
             inward[joint, parent] = 1
     outward = inward.T / inward.sum(0).clamp(min=1)[:, None]
     return torch.stack([torch.eye(V), inward, outward])
+
+
+def of_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> StreamGCN:
+    """A folded network of a bundle.
+
+    Raises:
+        KeyError, TypeError, RuntimeError: they do not fit each other, or are not those of a StreamGCN.
+    """
+    given = {name: model[name] for name in StreamGCNConfig.__dataclass_fields__}
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    config = StreamGCNConfig(**settings)
+    network = fold(StreamGCN(config).eval())
+    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    return network
 
 
 def fold(model: StreamGCN) -> StreamGCN:

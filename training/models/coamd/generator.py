@@ -102,6 +102,10 @@ class FlowHead(nn.Module):
         self.blocks = nn.ModuleList(HeadBlock(width) for _ in range(config.head_depth))
         self.modulation = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, config.latent)
+        self.stacked: tuple[Tensor, ...] | None = None
+
+    def stack(self) -> None:
+        """Put all blocks' weights together: one kernel then goes through all; they no longer follow the parameters."""
 
     def forward(self, x_ND: Tensor, t_N: Tensor, z_NE: Tensor) -> Tensor:
         """Noisy tokens [N, D] at times [N] or [1], with the trunk's outputs [N, E] -> [N, D]."""
@@ -159,6 +163,13 @@ class Generator(nn.Module):
             nn.init.zeros_(last.weight)
         if self.quality is not None:
             nn.init.normal_(self.quality.weight, std=0.02)
+
+    def halve(self) -> None:
+        """Keep matrices, and all that the head is made of, in bfloat16; to be called under autocast from then on."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                module.to(torch.bfloat16)
+        self.head.to(torch.bfloat16)
 
     def condition(self, text_BW: Tensor, quality_B: Tensor | None = None) -> Tensor:
         """What every block is told, [B, E]. Zeros for text are no text."""
