@@ -2,6 +2,7 @@
 
 from .family import export_family
 from .recognizer import export_run
+from .tensorrt import build_engines
 from .zero_shot import export_zero_shot, is_matcher
 
-__all__ = ["export_family", "export_run", "export_zero_shot", "is_matcher"]
+__all__ = ["build_engines", "export_family", "export_run", "export_zero_shot", "is_matcher"]

@@ -1,4 +1,4 @@
-"""CoAMD's networks in ONNX Runtime: text to tokens to motion, and the gradient that guides. No torch.
+"""CoAMD's networks without torch: text to tokens to motion, and the gradient that guides.
 
 Shapes: B batch, L tokens of D channels, Q places, G conditions (told and untold), S solver times, N noisy tokens,
 T frames, V joints, E width of the trunk, F of the recogniser's space, W of text features, M what layers are told.
@@ -11,11 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from . import noise
+from . import backends, noise
 from .bundle import Bundle
 from .errors import BundleError
 from .manifest import IN_INT8, INT8, GenerationManifest
-from .onnx_session import one_line, open_session
+from .onnx_session import one_line
 from .sampling import STRIDE, Guidance, Sampling, steps_of
 from .solvers import SOLVERS, times_of
 
@@ -28,14 +28,20 @@ class Networks:
     Args:
         bundle: a verified bundle.
         threads: of one operator.
-        precision: of the sampler's products, "fp32" or "int8".
+        precision: of the sampler's products, "fp32" or "int8"; of TensorRT's, "fp32", "fp16" or "bf16".
+        backend: what runs them, "auto", "onnx" or "tensorrt".
+    Raises:
+        InputError: a backend or precision that is not to be had.
     """
 
-    def __init__(self, bundle: Bundle[GenerationManifest], threads: int, precision: str = "fp32") -> None:
+    def __init__(
+        self, bundle: Bundle[GenerationManifest], threads: int, precision: str = "fp32", backend: str = "auto"
+    ) -> None:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
-        self._sessions: dict[str, object] = {}
+        self._open = backends.opener(backend, bundle, threads, precision, _INTEGERS)
+        self._sessions: dict[str, backends.Session] = {}
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -46,17 +52,17 @@ class Networks:
         """The outputs of a graph for its inputs, in the manifest's order.
 
         Raises:
-            BundleError: ONNX Runtime cannot load or run it.
+            BundleError: the backend cannot load or run it.
         """
         if self.precision == "int8" and graph in IN_INT8:
             graph += INT8
         if graph not in self._sessions:
-            self._sessions[graph] = open_session(self.bundle, graph, self.threads, _INTEGERS)
+            self._sessions[graph] = self._open(graph)
         about = self.bundle.manifest.graphs[graph]
         session = self._sessions[graph]
         try:
-            return session.run(list(about.outputs), dict(zip(about.inputs, inputs, strict=True)))  # type: ignore[attr-defined]
-        except Exception as error:  # ONNX Runtime's errors have no common base class
+            return session.run(list(about.outputs), dict(zip(about.inputs, inputs, strict=True)))
+        except Exception as error:  # a backend's errors have no common base class
             raise BundleError(f"{self.bundle.path / about.file}: cannot be run ({one_line(error)})") from error
 
     def condition(self, text_BW: np.ndarray, quality_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from . import backends
@@ -59,13 +58,6 @@ def _problem(action: Any, *arguments: Any) -> str | None:
     return None
 
 
-def _is_installed(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):  # made unimportable
-        return False
-
-
 def _missing(extra: str, modules: tuple[str, ...]) -> str | None:
-    missing = [module for module in modules if not _is_installed(module)]
+    missing = [module for module in modules if not backends.installed(module)]
     return f"{', '.join(missing)} not installed: pip install 'motionrt[{extra}]'" if missing else None

@@ -23,7 +23,6 @@ from .sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
 from .text import TextEncoder
 
-PRECISIONS = ("fp32", "int8")
 LONGEST_S = 60.0  # of one generation
 OVERLAP = 5  # tokens of a window that the one before has made
 CHUNK = 5  # tokens of a chunk of a stream: a second
@@ -59,20 +58,25 @@ class Generator:
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
         precision: of the sampler's products: "fp32", or "int8", which is faster and meant for CPUs with VNNI or NEON;
-            joints move by millimetres.
+            joints move by millimetres. With TensorRT "fp32", "fp16" or "bf16".
+        backend: what runs its networks: "auto", "onnx" or "tensorrt"; texts are encoded in ONNX Runtime.
     Attributes:
         name: of its bundle. license: of its weights. layout, fps: of the motion that it makes.
         actions: what it has seen, with the number of clips by quality. qualities: that can be asked for.
         settings: of the sampler.
     Raises:
         BundleError: the bundle was trained with another text encoder.
+        InputError: a backend or precision that is not to be had.
     """
 
     def __init__(
-        self, bundle: Bundle[GenerationManifest], text: TextEncoder, threads: int = 1, precision: str = "fp32"
+        self,
+        bundle: Bundle[GenerationManifest],
+        text: TextEncoder,
+        threads: int = 1,
+        precision: str = "fp32",
+        backend: str = "auto",
     ) -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
         manifest = bundle.manifest
         if manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name}")
@@ -81,7 +85,7 @@ class Generator:
         self.layout, self.fps = manifest.layout, manifest.fps
         self.actions, self.qualities = manifest.actions, manifest.qualities
         self.settings = manifest.sampler
-        self._networks = Networks(bundle, threads, precision)
+        self._networks = Networks(bundle, threads, precision, backend)
         self._text = text
         self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._targets: dict[str, np.ndarray] = {}
@@ -89,18 +93,20 @@ class Generator:
         self._stream: weakref.ref[Stream] | None = None
 
     @classmethod
-    def load(cls, name: str | Path = "default", threads: int = 1, precision: str = "fp32") -> Generator:
+    def load(
+        cls, name: str | Path = "default", threads: int = 1, precision: str = "fp32", backend: str = "auto"
+    ) -> Generator:
         """Load a generator.
 
         Args:
             name: a bundled model's name, or the path of a bundle.
             threads: CPU threads of an operation.
-            precision: "fp32" or "int8"; see `Generator`.
+            precision, backend: see `Generator`.
         Raises:
             BundleError: unknown name, or a bundle that is damaged or of another task.
-            InputError: no such precision.
+            InputError: no such precision, an unknown backend or one that cannot be used here.
         """
-        return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads, precision)
+        return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads, precision, backend)
 
     def generate(
         self,

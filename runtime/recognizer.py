@@ -103,7 +103,8 @@ class Recognizer:
             name: a bundled model's name, or the path of a bundle.
             backend: "auto", "native", "onnx", "tensorrt" or "cuda".
             threads: CPU threads of one step; the native engine uses one.
-            precision: of the native engine's weights, "fp32" or "bf16" (half the memory).
+            precision: of the native engine's weights, "fp32" or "bf16" (half the memory); of TensorRT's products,
+                "fp32", "fp16" or "bf16".
         Raises:
             BundleError: unknown name, or a bundle that is damaged.
             InputError: an unknown backend or one that cannot be used here.

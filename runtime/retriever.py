@@ -41,13 +41,17 @@ class Retriever:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
+        backend: what runs its networks: "auto", "onnx" or "tensorrt"; texts are encoded in ONNX Runtime.
     Attributes:
         name: of its bundle. license: of its weights. library: what has been added.
     Raises:
         BundleError: the bundle was trained with another text encoder.
+        InputError: an unknown backend or one that cannot be used here.
     """
 
-    def __init__(self, bundle: Bundle[GenerationManifest], text: TextEncoder, threads: int = 1) -> None:
+    def __init__(
+        self, bundle: Bundle[GenerationManifest], text: TextEncoder, threads: int = 1, backend: str = "auto"
+    ) -> None:
         manifest = bundle.manifest
         if manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name}")
@@ -57,22 +61,29 @@ class Retriever:
         width = manifest.graphs["motion"].outputs["features"][-1]
         assert isinstance(width, int)
         self.library = Library(width, manifest.files[WEIGHTS].sha256)
-        self._networks = Networks(bundle, threads)
+        self._networks = Networks(bundle, threads, backend=backend)
         self._text = text
 
     @classmethod
-    def load(cls, name: str | Path = "default", threads: int = 1, library: str | Path | None = None) -> Retriever:
+    def load(
+        cls,
+        name: str | Path = "default",
+        threads: int = 1,
+        library: str | Path | None = None,
+        backend: str = "auto",
+    ) -> Retriever:
         """Load a retriever.
 
         Args:
             name: a bundled generation model's name, or the path of a bundle.
             threads: CPU threads of a network's operation.
             library: a file that `save` wrote with the same model; None: nothing has been added yet.
+            backend: see `Retriever`.
         Raises:
             BundleError: unknown name, a bundle or a library that is damaged or of another kind or model.
-            InputError: there is no such library.
+            InputError: there is no such library, an unknown backend or one that cannot be used here.
         """
-        made = cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text", threads), threads)
+        made = cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
         if library is not None:
             made.library = Library.read(library, made.library.width, made.library.model)
         return made

@@ -1,16 +1,26 @@
 """What runs a bundle's network, one frame after the other; each backend is imported on demand."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
 from importlib.util import find_spec
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..bundle import Bundle
 from ..errors import InputError, MissingExtra
+from ..plans import check_precision
 
 NAMES = ("native", "onnx", "tensorrt", "cuda")
 AUTO = ("native", "onnx")  # what "auto" tries, in this order
+_OF_GENERATION = ("fp32", "int8")  # precisions of a generator's graphs in ONNX Runtime
+
+
+class Session(Protocol):
+    """A graph that is ready to run."""
+
+    def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """The outputs of these names, for all inputs by name."""
 
 
 class Streams(Protocol):
@@ -40,10 +50,30 @@ class Backend(Protocol):
 
 def available() -> dict[str, str | None]:
     """Backend name -> None if it can be used here, else the reason why not."""
-    reasons: dict[str, str | None] = dict.fromkeys(NAMES, "not built in this version")
-    reasons["native"] = None
-    reasons["onnx"] = None if find_spec("onnxruntime") else "onnxruntime is not installed"
-    return reasons
+    return {name: _why_not(name) for name in NAMES}
+
+
+def installed(module: str) -> bool:
+    """Whether a module could be imported."""
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # made unimportable
+        return False
+
+
+def _why_not(name: str) -> str | None:
+    if name == "native":
+        return None
+    if name == "onnx":
+        return None if installed("onnxruntime") else "onnxruntime is not installed"
+    if name == "tensorrt":
+        missing = [module for module in ("tensorrt", "torch") if not installed(module)]
+        if missing:
+            return f"{' and '.join(missing)} not installed"
+        import torch
+
+        return None if torch.cuda.is_available() else "torch finds no GPU"
+    return "not built in this version"
 
 
 def pick(name: str = "auto") -> str:
@@ -54,17 +84,16 @@ def pick(name: str = "auto") -> str:
     Raises:
         InputError: unknown name, or a backend that cannot be used here (with the reason).
     """
-    reasons = available()
     if name == "auto":
         for candidate in AUTO:
-            if reasons[candidate] is None:
+            if _why_not(candidate) is None:
                 return candidate
-        why = "; ".join(f"{candidate}: {reasons[candidate]}" for candidate in AUTO)
+        why = "; ".join(f"{candidate}: {_why_not(candidate)}" for candidate in AUTO)
         raise MissingExtra(f"no backend can be used here: {why}")
-    if name not in reasons:
+    if name not in NAMES:
         raise InputError(f"unknown backend {name!r}, expected auto, {', '.join(NAMES)}")
-    if reasons[name] is not None:
-        raise MissingExtra(f"backend {name!r} cannot be used here: {reasons[name]}")
+    if (reason := _why_not(name)) is not None:
+        raise MissingExtra(f"backend {name!r} cannot be used here: {reason}")
     return name
 
 
@@ -73,7 +102,7 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
 
     Args:
         threads: CPU threads of a step; the native engine uses one.
-        precision: of the weights, see NativeBackend.
+        precision: of the weights, see NativeBackend; of TensorRT's products, see `plans.PRECISIONS`.
     """
     if type(threads) is not int or threads < 1:
         raise InputError(f"threads is {threads!r}, expected a whole number of 1 or more")
@@ -84,8 +113,40 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
         chosen = pick("onnx")
     if chosen == "native":
         return NativeBackend(bundle, precision)
+    if chosen == "tensorrt":
+        from .tensorrt import TensorRTBackend
+
+        check_precision(precision)
+        return TensorRTBackend(bundle, precision)
     if precision != "fp32":
         raise InputError(f"precision {precision!r} needs the native backend, {chosen} runs fp32")
     from .onnx import OnnxBackend
 
     return OnnxBackend(bundle, threads)
+
+
+def opener(
+    name: str, bundle: Bundle[Any], threads: int = 1, precision: str = "fp32", integers: Collection[str] = ()
+) -> Callable[[str], Session]:
+    """What makes a generation bundle's graphs ready to run, by their names, with the backend `name` (or "auto").
+
+    Args:
+        threads: CPU threads of an operator.
+        precision: "fp32" or "int8" in ONNX Runtime; in TensorRT one of `plans.PRECISIONS`.
+        integers: inputs that are int64; the rest are float32.
+    Raises:
+        InputError: a backend that cannot be used here or for this, or a precision that it does not have.
+    """
+    if name == "native":
+        raise InputError("the native backend runs recognisers only, expected auto, onnx or tensorrt")
+    chosen = pick("onnx" if name == "auto" else name)
+    if chosen == "tensorrt":
+        from .tensorrt import open_engine
+
+        check_precision(precision)
+        return partial(open_engine, bundle, precision=precision)
+    if precision not in _OF_GENERATION:
+        raise InputError(f"precision is {precision!r}, expected {' or '.join(_OF_GENERATION)}")
+    from ..onnx_session import open_session
+
+    return partial(open_session, bundle, threads=threads, integers=integers)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import numpy as np
-import onnxruntime as ort
 
 from ..bundle import Bundle
 from ..errors import BundleError, InputError
 from ..onnx_session import one_line, open_session
+from . import Session
 
 
 class OnnxBackend:
@@ -27,8 +27,8 @@ class OnnxBackend:
     def __init__(self, bundle: Bundle, threads: int = 1) -> None:
         self._bundle = bundle
         self._threads = threads
-        self._step = open_session(bundle, "step", threads)
-        self._clip: ort.InferenceSession | None = None
+        self._step = self._open("step")
+        self._clip: Session | None = None
         self._try_step()
 
     def streams(self, people: int) -> "OnnxStreams":
@@ -40,9 +40,12 @@ class OnnxBackend:
         if self._clip is None:
             if "clip" not in self._bundle.manifest.graphs:
                 raise InputError(f"{self._bundle.path}: this bundle has no clip graph")
-            self._clip = open_session(self._bundle, "clip", self._threads)
+            self._clip = self._open("clip")
         logits, features = self._clip.run(_CLIP_OUTPUTS, {"frames": frames[None]})
         return logits[0], features[0]
+
+    def _open(self, graph: str) -> Session:
+        return open_session(self._bundle, graph, self._threads)
 
     def _try_step(self) -> None:
         """One step on zeros, to find out now what would fail in the middle of a stream."""
@@ -66,7 +69,7 @@ class OnnxBackend:
 class OnnxStreams:
     """The streams of several people, `size` floats each. `capacity`: how many there is room for."""
 
-    def __init__(self, session: ort.InferenceSession, people: int, size: int) -> None:
+    def __init__(self, session: Session, people: int, size: int) -> None:
         self.capacity = people
         self._session, self._size = session, size
         self._states = [np.zeros((1, size), np.float32)] * people  # of a slot; never written to

@@ -16,7 +16,7 @@ app = typer.Typer(
 
 Model = Annotated[str, typer.Option(help="Name of a bundled model, or path of a bundle.")]
 Backend = Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda.")]
-Precision = Annotated[str, typer.Option(help="Weights of the native engine: fp32 or bf16.")]
+Precision = Annotated[str, typer.Option(help="Native engine: fp32 or bf16; TensorRT: fp16, too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 LastLine = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
 LayoutName = Annotated[str | None, typer.Option(help="Skeleton of the source, where it does not say.")]
@@ -33,7 +33,10 @@ Seed = Annotated[int, typer.Option(help="Another seed, another motion.")]
 Cfg = Annotated[float | None, typer.Option(help="Weight of the description; else the model's own.")]
 Guidance = Annotated[float, typer.Option(help="Step along the recogniser's gradient; 0: none.")]
 Quality = Annotated[str, typer.Option(help="Of capture: mocap or kinect.")]
-Products = Annotated[str, typer.Option("--precision", help="Of the sampler's products: fp32 or int8, the faster.")]
+Products = Annotated[
+    str, typer.Option("--precision", help="Of products: fp32 or int8, the faster; TensorRT: fp32, fp16 or bf16.")
+]
+GraphBackend = Annotated[str, typer.Option("--backend", help="auto, onnx or tensorrt.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 bench = typer.Typer(help="Measure speed and memory.", context_settings={"help_option_names": ["-h", "--help"]})
@@ -168,12 +171,20 @@ def generate(
     quality: Quality = "mocap",
     threads: Threads = 1,
     precision: Products = "fp32",
+    backend: GraphBackend = "auto",
 ) -> None:
     """Make a motion from a description."""
     from .generate import Options, run_generate
 
     options = Options(
-        model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads, precision=precision
+        model=model,
+        seed=seed,
+        cfg=cfg,
+        guidance=guidance,
+        quality=quality,
+        threads=threads,
+        precision=precision,
+        backend=backend,
     )
     run_generate(text, seconds, out, stream, options)
 
@@ -191,12 +202,20 @@ def edit(
     quality: Quality = "mocap",
     threads: Threads = 1,
     precision: Products = "fp32",
+    backend: GraphBackend = "auto",
 ) -> None:
     """Make a part of a motion anew; the rest stays as it is."""
     from .generate import Options, run_edit
 
     options = Options(
-        model=model, seed=seed, cfg=cfg, guidance=guidance, quality=quality, threads=threads, precision=precision
+        model=model,
+        seed=seed,
+        cfg=cfg,
+        guidance=guidance,
+        quality=quality,
+        threads=threads,
+        precision=precision,
+        backend=backend,
     )
     run_edit(path, text, regenerate, out, options)
 
@@ -210,12 +229,13 @@ def search(
     k: Annotated[int, typer.Option("-k", min=1, help="How many to show.")] = 5,
     model: GeneratorName = "default",
     threads: Threads = 1,
+    backend: GraphBackend = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Find the motions of a folder that fit a description."""
     from .search import run_search
 
-    run_search(query, library, k, model, threads, as_json)
+    run_search(query, library, k, model, threads, backend, as_json)
 
 
 @app.command()
@@ -246,13 +266,17 @@ def evaluate(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Bundle to write.")],
+    run: Annotated[Path, typer.Argument(help="Folder of a training run; without --out a model's name or bundle.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Bundle to write.")] = None,
+    tensorrt: Annotated[
+        bool, typer.Option("--tensorrt", help="Build TensorRT engines for this machine's GPU, into your cache.")
+    ] = False,
+    precision: Annotated[str, typer.Option(help="Of these engines: fp32, fp16 or bf16.")] = "fp32",
 ) -> None:
-    """Export a training run as a bundle."""
+    """Export a training run as a bundle, or build the TensorRT engines of one."""
     from .develop import run_export
 
-    run_export(run, out)
+    run_export(run, out, tensorrt, precision)
 
 
 @app.command("import")

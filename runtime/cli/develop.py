@@ -8,7 +8,11 @@ from typing import Any
 
 import typer
 
+from ..backends import pick
+from ..bundle import Bundle
 from ..errors import InputError, MissingExtra
+from ..manifest import Manifest
+from ..plans import check_precision
 
 _PACKAGE = __name__.split(".")[0]
 
@@ -50,7 +54,22 @@ def _print(report: dict[str, Any], as_json: bool) -> None:
         _show(report)
 
 
-def run_export(run: Path, out: Path) -> None:
+def run_export(run: Path, out: Path | None, tensorrt: bool, precision: str) -> None:
+    if tensorrt:
+        pick("tensorrt")
+        check_precision(precision)
+    elif out is None:
+        raise InputError("expected --out BUNDLE to write, or --tensorrt for the engines of a bundle that is there")
+    if out is not None:
+        export_bundle(run, out)
+    if tensorrt:
+        with _needs("export"):
+            from ...export import build_engines
+        for path in build_engines(Bundle.load(str(out or run), Manifest), precision):
+            typer.echo(f"wrote {path}")
+
+
+def export_bundle(run: Path, out: Path) -> None:
     if not run.is_dir():
         raise InputError(f"{run}: not a folder, expected a training run, or CoAMD's runs")
     with _needs("export"):

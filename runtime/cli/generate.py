@@ -31,10 +31,11 @@ class Options:
     quality: str
     threads: int
     precision: str
+    backend: str
 
     def load(self) -> Generator:
         with working("loading"):
-            generator = Generator.load(self.model, self.threads, self.precision)
+            generator = Generator.load(self.model, self.threads, self.precision, self.backend)
         if generator.bundle.manifest.non_commercial:
             print(f"model {generator.name!r} is not for commercial use: {generator.license}", file=sys.stderr)
         return generator

@@ -19,10 +19,10 @@ from ..retriever import Retriever
 INDEX = ".motionrt-search.safetensors"
 
 
-def run_search(query: str, folder: Path, k: int, model: str, threads: int, as_json: bool) -> None:
+def run_search(query: str, folder: Path, k: int, model: str, threads: int, backend: str, as_json: bool) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder, expected one of motion files")
-    retriever = Retriever.load(model, threads)
+    retriever = Retriever.load(model, threads, backend=backend)
     if retriever.bundle.manifest.non_commercial:
         print(f"model {retriever.name!r} is not for commercial use: {retriever.license}", file=sys.stderr)
     asked = retriever.feature(read(query) if is_motion(Path(query)) else query)

@@ -409,9 +409,8 @@ def test_backends_say_why_they_cannot_be_used(path: Path) -> None:
     reasons = backends.available()
     assert list(reasons) == list(backends.NAMES) and reasons["native"] is None and reasons["onnx"] is None
     assert backends.pick("auto") == "native"
-    for name in ("tensorrt", "cuda"):
-        with pytest.raises(InputError, match=f"'{name}' cannot be used here: not built in this version"):
-            backends.pick(name)
+    with pytest.raises(InputError, match="'cuda' cannot be used here: not built in this version"):
+        backends.pick("cuda")
     with pytest.raises(InputError, match="unknown backend 'tpu', expected auto, native, onnx"):
         backends.pick("tpu")
     with pytest.raises(InputError, match="threads is 0"):

@@ -28,6 +28,7 @@ from . import tiny
 
 LEFT, RIGHT = tiny.LABELS[1:]
 LICENCE = "CC BY-NC 4.0 (test)"
+NO_TENSORRT = "backend 'tensorrt' cannot be used here: tensorrt not installed"
 
 
 class Result(NamedTuple):
@@ -319,9 +320,15 @@ def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: 
         (["eval", "ntu60-xsub", "--data", "."], ".: has no **/*.skeleton; benchmark ntu60-xsub needs a folder with"),
         (["export", "no-such-run", "-o", "b"], "no-such-run: not a folder"),
         (["export", "."], "--out"),
+        (["export", ".", "--tensorrt"], NO_TENSORRT),
+        (["export", ".", "-o", "b", "--tensorrt", "--precision", "fp16"], NO_TENSORRT),
+        (["recognize", "a.npz", "--backend", "tensorrt"], NO_TENSORRT),
     ],
 )
-def test_wrong_usage_is_refused_in_one_line(run: Any, models: Path, arguments: list[str], part: str) -> None:
+def test_wrong_usage_is_refused_in_one_line(
+    run: Any, models: Path, arguments: list[str], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
     refused(run(*arguments), part)
 
 
@@ -363,6 +370,13 @@ def test_doctor_says_what_works(run: Any, models: Path) -> None:
     assert (said["core"], said["onnx"], said["live"]) == ("ok", "ok", "ok")
     assert said["cuda"] == "not built in this version"
     assert json.loads(run("doctor", "--json").out)["backends"]["onnx"] is None
+
+
+def test_doctor_says_why_tensorrt_cannot_be_used(run: Any, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert "  tensorrt   tensorrt not installed\n" in run("doctor").out
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert json.loads(run("doctor", "--json").out)["backends"]["tensorrt"] == "tensorrt and torch not installed"
 
 
 def stub(monkeypatch: pytest.MonkeyPatch, name: str, **names: Any) -> None:
@@ -407,6 +421,35 @@ def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPa
     )
     assert run("export", tmp_path, "-o", tmp_path / "b").status == 0
     assert seen == [(tmp_path, tmp_path / "b")]
+
+
+def test_export_builds_engines_of_a_bundle(
+    run: Any, monkeypatch: pytest.MonkeyPatch, models: Path, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+
+    def build(bundle: Any, precision: str) -> list[str]:
+        seen.append((bundle.path.name, precision))
+        return ["a.plan", "b.plan"]
+
+    def export_run(given: Path, out: Path) -> None:
+        tiny.tiny_bundle(out)
+
+    stub(
+        monkeypatch,
+        "export",
+        build_engines=build,
+        export_run=export_run,
+        export_family=None,
+        export_zero_shot=None,
+        is_matcher=lambda given: False,
+    )
+    monkeypatch.setattr("motionrt.runtime.cli.develop.pick", lambda name: name)
+    assert run("export", "free", "--tensorrt", "--precision", "fp16").out == "wrote a.plan\nwrote b.plan\n"
+    assert run("export", tmp_path, "-o", tmp_path / "made", "--tensorrt").status == 0
+    assert seen == [("free", "fp16"), ("made", "fp32")]
+    refused(run("export", "free", "--tensorrt", "--precision", "int8"), "precision 'int8' needs MatMulInteger")
+    refused(run("export", "nobody", "--tensorrt"), "no model named 'nobody'")
 
 
 def without_torch(*arguments: str | Path) -> Result:

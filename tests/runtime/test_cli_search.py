@@ -142,6 +142,7 @@ def test_each_file_that_is_of_no_use_takes_one_line(run: Any, folder: Path, samp
         (["a person walks", "--library", "empty"], "empty: no motion to search, expected files that end in .npz, .npy"),
         (["a person walks", "--library", "motions", "-k", "0"], "-k"),
         (["a person walks", "--library", "motions", "--model", "live"], "task 'recognition', expected 'generation'"),
+        (["a person walks", "--library", "motions", "--backend", "native"], "native backend runs recognisers only"),
         (["a person walks"], "--library"),
     ],
 )

@@ -1,0 +1,170 @@
+"""TensorRT on an NVIDIA GPU: engines from this user's cache, a CUDA graph for every shape. No hardware has run it yet.
+
+Written against the documentation of TensorRT 10 and 11. torch owns the buffers, the streams and the CUDA graphs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ..bundle import Bundle
+from ..errors import BundleError, InputError
+from ..manifest import WEIGHTS, Manifest
+from ..plans import PlanKey, load_plan, profiles
+from .onnx import OnnxBackend
+
+MOST_SHAPES = 64  # of an engine whose CUDA graphs are kept; the one not used for longest goes first
+_LEVELS = {"INTERNAL_ERROR": logging.CRITICAL, "ERROR": logging.ERROR, "WARNING": logging.WARNING}
+
+
+class TensorRTBackend(OnnxBackend):
+    """Runs a bundle's step and clip graphs in TensorRT; else as `OnnxBackend`.
+
+    Args:
+        bundle: a verified bundle whose engines `motionrt export --tensorrt` has built here.
+        precision: that they were built with.
+    Raises:
+        BundleError: there is no such engine, it is not to be trusted, or it cannot be run.
+    """
+
+    name = "tensorrt"
+
+    def __init__(self, bundle: Bundle, precision: str = "fp32") -> None:
+        self._precision = precision
+        super().__init__(bundle)
+
+    def _open(self, graph: str) -> Engine:
+        return open_engine(self._bundle, graph, self._precision)
+
+
+def open_engine(bundle: Bundle[Any], name: str, precision: str) -> Engine:
+    """Make the engine of one of a bundle's graphs ready to run. Raises BundleError as `TensorRTBackend`."""
+    plan = load_plan(plan_key(bundle.manifest, name, precision), bundle.path)
+    return Engine(plan, str(bundle.path / bundle.manifest.graphs[name].file))
+
+
+def plan_key(manifest: Manifest, name: str, precision: str) -> PlanKey:
+    """What an engine of a graph must have been built for to run here."""
+    import tensorrt
+    import torch
+
+    gpu = torch.cuda.get_device_properties(torch.cuda.current_device())
+    return PlanKey(
+        graph=manifest.files[manifest.graphs[name].file].sha256,
+        weights=manifest.files[WEIGHTS].sha256,
+        tensorrt=tensorrt.__version__,
+        gpu=f"{gpu.name} {gpu.major}.{gpu.minor}",
+        precision=precision,
+        profiles=profiles(manifest.task, name, manifest.graphs[name]),
+    )
+
+
+class Engine:
+    """A plan, called like a session of ONNX Runtime; threads that ask at once are served one after the other."""
+
+    def __init__(self, plan: bytes, where: str) -> None:
+        import tensorrt
+
+        self._runtime = tensorrt.Runtime(logger())
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise BundleError(f"{where}: TensorRT does not take the engine that was built of it")
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        for name in names:
+            if self._engine.is_shape_inference_io(name):
+                raise BundleError(f"{where}: shapes depend on values of {name}, which a CUDA graph cannot follow")
+        self._types = {name: np.dtype(tensorrt.nptype(self._engine.get_tensor_dtype(name))) for name in names}
+        self._where = where
+        self._captured: OrderedDict[tuple[Any, ...], Captured] = OrderedDict()
+        self._busy = threading.Lock()
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs for inputs, by name.
+
+        Raises:
+            InputError: a shape that the engine was not built for.
+        """
+        shapes = tuple((name, array.shape) for name, array in inputs.items())
+        with self._busy:
+            captured = self._captured.pop(shapes, None)
+            if captured is None:
+                captured = Captured(self._engine, self._types, dict(shapes), self._where)
+            self._captured[shapes] = captured
+            if len(self._captured) > MOST_SHAPES:
+                self._captured.popitem(last=False)
+            return captured.run(outputs, inputs)
+
+
+class Captured:
+    """A CUDA graph of an engine at work on inputs of these shapes, in buffers of its own.
+
+    It has its own context, too: a graph is not to be replayed once the context it was captured with has changed.
+    """
+
+    def __init__(
+        self, engine: Any, types: Mapping[str, np.dtype[Any]], shapes: Mapping[str, tuple[int, ...]], where: str
+    ) -> None:
+        import torch
+
+        self._context = engine.create_execution_context()
+        if self._context is None:
+            raise BundleError(f"{where}: TensorRT has no memory left for it")
+        for name, shape in shapes.items():
+            if not self._context.set_input_shape(name, shape):
+                raise InputError(f"{where}: {name} is {list(shape)}, the engine was not built for that shape")
+        self._device, self._host = {}, {}
+        for name, dtype in types.items():
+            shape = tuple(self._context.get_tensor_shape(name))
+            if min(shape, default=0) < 0:
+                raise BundleError(f"{where}: the shape of {name} is not known before it is computed")
+            kind = getattr(torch, dtype.name)
+            self._device[name] = torch.zeros(shape, dtype=kind, device="cuda")  # indices must not be anything
+            self._host[name] = torch.empty(shape, dtype=kind, pin_memory=True)
+            self._context.set_tensor_address(name, self._device[name].data_ptr())
+        self._stream, self._graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
+        torch.cuda.synchronize()
+        self._enqueue(where)  # what is put off after a change of shapes happens now, outside the graph
+        self._stream.synchronize()
+        with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
+            self._enqueue(where)
+
+    def _enqueue(self, where: str) -> None:
+        if not self._context.execute_async_v3(self._stream.cuda_stream):
+            raise BundleError(f"{where}: TensorRT failed to run it")
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        import torch
+
+        with torch.cuda.stream(self._stream):
+            for name, array in inputs.items():
+                np.copyto(self._host[name].numpy(), array, casting="no")
+                self._device[name].copy_(self._host[name], non_blocking=True)
+            self._graph.replay()
+            for name in outputs:
+                self._host[name].copy_(self._device[name], non_blocking=True)
+        self._stream.synchronize()
+        return [self._host[name].numpy().copy() for name in outputs]
+
+
+@cache
+def logger() -> Any:
+    """TensorRT's messages go to `logging`; one for all, as it must outlive whatever it was given to."""
+    import tensorrt
+
+    log = logging.getLogger(__name__)
+
+    class Logger(tensorrt.ILogger):
+        def __init__(self) -> None:
+            tensorrt.ILogger.__init__(self)
+
+        def log(self, severity: Any, message: str) -> None:
+            log.log(_LEVELS.get(severity.name, logging.DEBUG), message)
+
+    return Logger()
