@@ -22,16 +22,34 @@ from .solvers import SOLVERS, times_of
 _INTEGERS = ("counts", "places", "quality", "frames")
 
 
+def open_networks(
+    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "fp32", backend: str = "auto"
+) -> Networks:
+    """A bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda".
+
+    Args:
+        bundle: a verified bundle.
+        threads: CPU threads of an operator.
+        precision: of the sampler's products: "fp32" or "int8" in ONNX Runtime, "fp32", "fp16" or "bf16" in TensorRT,
+            "fp32" or "bf16" in CUDA.
+    Raises:
+        InputError: a backend or precision that is not to be had.
+    """
+    if backend == "cuda":
+        backends.pick("cuda")
+        from .backends.cuda import CudaNetworks
+
+        return CudaNetworks(bundle, precision)
+    return Networks(bundle, threads, precision, backend)
+
+
 class Networks:
     """The graphs of a bundle, each opened when it is first needed.
 
     Args:
         bundle: a verified bundle.
         threads: of one operator.
-        precision: of the sampler's products, "fp32" or "int8"; of TensorRT's, "fp32", "fp16" or "bf16".
-        backend: what runs them, "auto", "onnx" or "tensorrt".
-    Raises:
-        InputError: a backend or precision that is not to be had.
+        precision, backend: see `open_networks`; not "cuda".
     """
 
     def __init__(

@@ -14,7 +14,7 @@ import numpy as np
 
 from . import noise
 from .bundle import Bundle
-from .coamd import Networks
+from .coamd import open_networks
 from .errors import BundleError, InputError
 from .manifest import GenerationManifest
 from .motion import Motion
@@ -58,8 +58,8 @@ class Generator:
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
         precision: of the sampler's products: "fp32", or "int8", which is faster and meant for CPUs with VNNI or NEON;
-            joints move by millimetres. With TensorRT "fp32", "fp16" or "bf16".
-        backend: what runs its networks: "auto", "onnx" or "tensorrt"; texts are encoded in ONNX Runtime.
+            joints move by millimetres. With TensorRT "fp32", "fp16" or "bf16", with CUDA "fp32" or "bf16".
+        backend: what runs its networks: "auto", "onnx", "tensorrt" or "cuda"; texts are encoded in ONNX Runtime.
     Attributes:
         name: of its bundle. license: of its weights. layout, fps: of the motion that it makes.
         actions: what it has seen, with the number of clips by quality. qualities: that can be asked for.
@@ -85,7 +85,7 @@ class Generator:
         self.layout, self.fps = manifest.layout, manifest.fps
         self.actions, self.qualities = manifest.actions, manifest.qualities
         self.settings = manifest.sampler
-        self._networks = Networks(bundle, threads, precision, backend)
+        self._networks = open_networks(bundle, threads, precision, backend)
         self._text = text
         self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._targets: dict[str, np.ndarray] = {}

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .errors import InputError, LayoutError
 from .skeleton import Layout
 
+_DLPACK_CPU = 1  # kDLCPU, as `__dlpack_device__` tells it
 MAX_JOINTS = 256
 MAX_PEOPLE = 16
 
@@ -119,15 +120,32 @@ class Motion:
 
 
 def numbers(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
-    """`value` as an array of `dtype`. Raises InputError where it does not hold real numbers."""
+    """`value`, of anything that is an array or lists, or of a GPU's, as an array of `dtype`.
+
+    Raises InputError where it does not hold real numbers.
+    """
     try:
-        array = np.asarray(value)
+        array = value if isinstance(value, np.ndarray) else np.asarray(_on_host(name, value))
     except ValueError:
         raise InputError(f"{name} is ragged, expected rows of equal length") from None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{name} holds {array.dtype.name}, expected numbers")
     with np.errstate(over="ignore"):  # what does not fit becomes infinite: a missing joint
         return array.astype(dtype, copy=False)
+
+
+def _on_host(name: str, value: Any) -> Any:
+    """What speaks DLPack or has a CUDA array interface and is on a GPU, as an array of numpy; the rest as it is."""
+    device = getattr(value, "__dlpack_device__", None)
+    if not hasattr(value, "__cuda_array_interface__") and (device is None or device()[0] == _DLPACK_CPU):
+        return value
+    try:
+        from .backends.cuda import on_host
+
+        return on_host(value)
+    except (ImportError, RuntimeError, TypeError, BufferError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{name} is on a GPU and cannot be read from there: {reason}") from None
 
 
 def check_joints(shape: tuple[int, ...], layout: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .bundle import Bundle
-from .coamd import Networks
+from .coamd import open_networks
 from .errors import BundleError, InputError, LayoutError
 from .library import Hit, Library
 from .manifest import WEIGHTS, GenerationManifest
@@ -41,7 +41,7 @@ class Retriever:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
-        backend: what runs its networks: "auto", "onnx" or "tensorrt"; texts are encoded in ONNX Runtime.
+        backend: what runs its networks: "auto", "onnx", "tensorrt" or "cuda"; texts are encoded in ONNX Runtime.
     Attributes:
         name: of its bundle. license: of its weights. library: what has been added.
     Raises:
@@ -61,7 +61,7 @@ class Retriever:
         width = manifest.graphs["motion"].outputs["features"][-1]
         assert isinstance(width, int)
         self.library = Library(width, manifest.files[WEIGHTS].sha256)
-        self._networks = Networks(bundle, threads, backend=backend)
+        self._networks = open_networks(bundle, threads, backend=backend)
         self._text = text
 
     @classmethod

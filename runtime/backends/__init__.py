@@ -13,6 +13,7 @@ from ..plans import check_precision
 
 NAMES = ("native", "onnx", "tensorrt", "cuda")
 AUTO = ("native", "onnx")  # what "auto" tries, in this order
+_NEEDS = {"tensorrt": ("tensorrt", "torch"), "cuda": ("torch",)}
 _OF_GENERATION = ("fp32", "int8")  # precisions of a generator's graphs in ONNX Runtime
 
 
@@ -66,14 +67,12 @@ def _why_not(name: str) -> str | None:
         return None
     if name == "onnx":
         return None if installed("onnxruntime") else "onnxruntime is not installed"
-    if name == "tensorrt":
-        missing = [module for module in ("tensorrt", "torch") if not installed(module)]
-        if missing:
-            return f"{' and '.join(missing)} not installed"
-        import torch
+    missing = [module for module in _NEEDS[name] if not installed(module)]
+    if missing:
+        return f"{' and '.join(missing)} not installed"
+    import torch
 
-        return None if torch.cuda.is_available() else "torch finds no GPU"
-    return "not built in this version"
+    return None if torch.cuda.is_available() else "torch finds no GPU"
 
 
 def pick(name: str = "auto") -> str:
@@ -120,6 +119,10 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
         return TensorRTBackend(bundle, precision)
     if precision != "fp32":
         raise InputError(f"precision {precision!r} needs the native backend, {chosen} runs fp32")
+    if chosen == "cuda":
+        from .cuda import CudaBackend
+
+        return CudaBackend(bundle)
     from .onnx import OnnxBackend
 
     return OnnxBackend(bundle, threads)
@@ -138,7 +141,7 @@ def opener(
         InputError: a backend that cannot be used here or for this, or a precision that it does not have.
     """
     if name == "native":
-        raise InputError("the native backend runs recognisers only, expected auto, onnx or tensorrt")
+        raise InputError("the native backend runs recognisers only, expected auto, onnx, tensorrt or cuda")
     chosen = pick("onnx" if name == "auto" else name)
     if chosen == "tensorrt":
         from .tensorrt import open_engine

@@ -166,7 +166,7 @@ class CudaStreams:
 
 
 class CudaNetworks(Networks):
-    """A generation bundle's networks; the whole loop from noise to tokens, guidance included, is one CUDA graph.
+    """A generation bundle's networks: the whole loop from noise to tokens, guidance included, is one CUDA graph.
 
     Args:
         bundle: a verified bundle.
@@ -183,7 +183,7 @@ class CudaNetworks(Networks):
 
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
-        self.bundle, self.precision = bundle, precision
+        self.bundle, self.precision, self.threads = bundle, precision, 1
         self._device = torch.device(device)
         family = Family.of_bundle(bundle, TextEncoder.load("text"))
         self._networks: Any = Trained(family).eval().requires_grad_(False).to(self._device)
@@ -238,6 +238,14 @@ def on_device(array: Any, device: torch.device) -> Tensor:
     """An array of numpy, or anything on a GPU that speaks DLPack or has a CUDA array interface."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
-    if hasattr(array, "__dlpack__"):
-        return from_dlpack(array).to(device)
-    return torch.as_tensor(array, device=device)
+    return _tensor(array).to(device)
+
+
+def on_host(array: Any) -> np.ndarray:
+    """What is on a GPU, as an array of numpy."""
+    found: np.ndarray = _tensor(array).cpu().numpy()
+    return found
+
+
+def _tensor(array: Any) -> Tensor:
+    return from_dlpack(array) if hasattr(array, "__dlpack__") else torch.as_tensor(array, device="cuda")

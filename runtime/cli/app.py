@@ -34,9 +34,9 @@ Cfg = Annotated[float | None, typer.Option(help="Weight of the description; else
 Guidance = Annotated[float, typer.Option(help="Step along the recogniser's gradient; 0: none.")]
 Quality = Annotated[str, typer.Option(help="Of capture: mocap or kinect.")]
 Products = Annotated[
-    str, typer.Option("--precision", help="Of products: fp32 or int8, the faster; TensorRT: fp32, fp16 or bf16.")
+    str, typer.Option("--precision", help="Of products: fp32 or int8, the faster; fp16 or bf16 on a GPU.")
 ]
-GraphBackend = Annotated[str, typer.Option("--backend", help="auto, onnx or tensorrt.")]
+GraphBackend = Annotated[str, typer.Option("--backend", help="auto, onnx, tensorrt or cuda.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 
 bench = typer.Typer(help="Measure speed and memory.", context_settings={"help_option_names": ["-h", "--help"]})
