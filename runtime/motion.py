@@ -124,8 +124,9 @@ def numbers(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
 
     Raises InputError where it does not hold real numbers.
     """
+    value = value if isinstance(value, np.ndarray) else _on_host(name, value)
     try:
-        array = value if isinstance(value, np.ndarray) else np.asarray(_on_host(name, value))
+        array = np.asarray(value)
     except ValueError:
         raise InputError(f"{name} is ragged, expected rows of equal length") from None
     if array.dtype.kind not in "fiu":
@@ -143,7 +144,7 @@ def _on_host(name: str, value: Any) -> Any:
         from .backends.cuda import on_host
 
         return on_host(value)
-    except (ImportError, RuntimeError, TypeError, BufferError) as error:
+    except (ImportError, RuntimeError, AssertionError, BufferError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{name} is on a GPU and cannot be read from there: {reason}") from None
 

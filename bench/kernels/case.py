@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -34,23 +34,12 @@ class Case:
         found = self.op(**self.tensors, **self.settings, impl=impl)
         return tuple(part for part in (found if isinstance(found, tuple) else (found,)) if isinstance(part, Tensor))
 
-    def exact(self) -> tuple[Tensor, ...]:
-        """The reference in fp32, of the same numbers."""
-        return Case(
-            name=self.name,
-            op=self.op,
-            tensors=cast(self.tensors, torch.float32),
-            settings=self.settings,
-            cost=self.cost,
-        )("reference")
+    def copied(self, dtype: torch.dtype | None = None) -> Case:
+        """The same numbers in memory of their own, which a call may change; floats in a type of choice."""
+        return replace(self, tensors={name: _copied(value, dtype) for name, value in self.tensors.items()})
 
 
-def cast(tensors: Mapping[str, Any], dtype: torch.dtype) -> dict[str, Any]:
-    """The same arguments, floats in another type."""
-
-    def one(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return value.to(dtype) if value.is_floating_point() else value
-        return [one(part) for part in value] if isinstance(value, list) else value
-
-    return {name: one(value) for name, value in tensors.items()}
+def _copied(value: Any, dtype: torch.dtype | None) -> Any:
+    if isinstance(value, Tensor):
+        return value.to(dtype=dtype if dtype and value.is_floating_point() else value.dtype, copy=True)
+    return [_copied(part, dtype) for part in value]

@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...runtime import _core
 from ...runtime.bundle import Bundle
 from ...runtime.manifest import WEIGHTS
 
@@ -23,6 +22,8 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 def environment(bundle: Bundle) -> dict[str, Any]:
     """What a reader needs in order to measure the same again; None for what cannot be found out."""
+    from ...runtime import _core  # what is measured on a GPU alone does without it
+
     return {
         "cpu": cpu_model(),
         "cores": os.cpu_count(),

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError, LayoutError
-from motionrt.runtime.motion import MAX_PEOPLE, Motion
+from motionrt.runtime.motion import MAX_PEOPLE, Motion, numbers
 
 
 def clip(*shape, **options):
@@ -92,3 +92,23 @@ def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
 def test_save_knows_its_endings(tmp_path, name):
     with pytest.raises(InputError, match=r"cannot write .*, expected \.npz"):
         clip(5).save(tmp_path / name)
+
+
+class OnGpu:
+    """An array that says that it is on a GPU, from which it cannot be read."""
+
+    def __dlpack__(self, **settings):
+        raise BufferError("no such device")
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+
+def test_joints_on_a_gpu_that_is_not_there_are_refused():
+    with pytest.raises(InputError, match="joints is on a GPU and cannot be read from there: "):
+        numbers("joints", OnGpu(), np.float32)
+
+
+def test_joints_may_be_a_tensor():
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    np.testing.assert_array_equal(numbers("joints", torch.ones(2, 3), np.float32), np.ones((2, 3)))

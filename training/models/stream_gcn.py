@@ -246,7 +246,7 @@ def adjacency(parents: tuple[int, ...]) -> Tensor:
 
 
 def of_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> StreamGCN:
-    """A folded network of a bundle.
+    """The folded network of a bundle, which may hold other weights, too.
 
     Raises:
         KeyError, TypeError, RuntimeError: they do not fit each other, or are not those of a StreamGCN.
@@ -255,7 +255,7 @@ def of_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> S
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
     config = StreamGCNConfig(**settings)
     network = fold(StreamGCN(config).eval())
-    network.load_state_dict({name: torch.from_numpy(array.copy()) for name, array in weights.items()})
+    network.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in network.state_dict()})
     return network
 
 
