@@ -1,0 +1,65 @@
+"""CTR-GCN's graph convolution: adjacencies refined for every clip and channel, their products, a shortcut and ReLU."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..dispatch import Cost, use_triton
+from .reference import ctr_graph_conv as reference
+
+
+def ctr_graph_conv(
+    x_NCTV: Tensor,
+    A_KVV: Tensor,
+    alpha: Tensor,
+    w1_KRC: Tensor,
+    b1_KR: Tensor,
+    w2_KRC: Tensor,
+    b2_KR: Tensor,
+    w3_KOC: Tensor,
+    b3_KO: Tensor,
+    w4_KOR: Tensor,
+    b4_KO: Tensor,
+    bias_O: Tensor,
+    residual_NOTV: Tensor | None = None,
+    *,
+    relu: bool = False,
+    out: Tensor | None = None,
+    impl: str = "auto",
+) -> Tensor:
+    """y[n, o, t, u] = sum_k sum_v (alpha Q[n, k, o, u, v] + A[k, u, v]) h[n, k, o, t, v] + b[o] + r[n, o, t, u].
+
+    ReLU follows. h = W3 x + b3, Q[u, v] = W4 tanh(W1 m[u] + b1 - W2 m[v] - b2) + b4 and m is the mean of x over T.
+    Batch-norm y' = s y + c is expected in W3 and b3, both times s, and in b, as c. The kernel keeps Q on the chip.
+    Tensors whose channels lie next to each other (channels-last) are the fastest.
+
+    Args:
+        x_NCTV: [N, C, T, V], fp32, fp16 or bf16; all others are of its type.
+        A_KVV: [K, V, V], what joint u (first) draws from joint v in subset k. alpha: one number, of any shape.
+        w1_KRC, w2_KRC: [K, R, C]. b1_KR, b2_KR: [K, R]. w3_KOC: [K, O, C]. w4_KOR: [K, O, R]. b3_KO, b4_KO: [K, O].
+        bias_O: [O]. residual_NOTV: [N, O, T, V].
+        out: where the result is written, [N, O, T, V]; by the reference too.
+        impl: "auto", "reference" or "triton", see `use_triton`.
+    Returns:
+        [N, O, T, V], from the kernel with its memory laid out as that of x.
+    Raises:
+        ValueError, RuntimeError: see `use_triton`.
+    Source: Chen et al., Channel-wise Topology Refinement Graph Convolution for Skeleton-Based Action Recognition, ICCV
+    2021.
+    """
+    given = (x_NCTV, A_KVV, alpha, w1_KRC, b1_KR, w2_KRC, b2_KR, w3_KOC, b3_KO, w4_KOR, b4_KO, bias_O, residual_NOTV)
+    if use_triton(impl, *given):
+        from .triton import ctr_graph_conv as kernel
+
+        return kernel(*given, relu, out)
+    y_NOTV = reference(*given, relu)
+    return y_NOTV if out is None else out.copy_(y_NOTV)
+
+
+def cost(N: int, C: int, O: int, T: int, V: int, K: int, R: int, size: int, residual: bool = False) -> Cost:  # noqa: E741
+    """Of a call whose numbers take `size` bytes each; every tensor is read or written once."""
+    weights = K * (V * V + 2 * R * (C + 1) + O * (C + 1) + O * (R + 1)) + 1 + O
+    relations = V * 2 * K * R * C + V * V * K * O * R
+    frames = T * V * K * O * (C + V)
+    numbers = N * T * V * (C + O * (2 if residual else 1)) + weights
+    return Cost(flops=2 * N * (relations + frames), bytes=size * numbers)
