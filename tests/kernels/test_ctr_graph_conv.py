@@ -9,6 +9,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.kernels.ctr_graph_conv import cost, ctr_graph_conv
 from motionrt.kernels.ctr_graph_conv.triton import CONFIGS, _ctr_graph_conv
+from motionrt.kernels.dispatch import auto_is
 from motionrt.training.models.ctr_gcn import NTU_PARENTS, GraphConv, adjacency
 
 SHAPES = [(2, 9, 24, 3, 20, 8), (1, 24, 17, 18, 25, 3), (3, 3, 16, 1, 22, 8), (1, 40, 7, 5, 37, 17)]  # N, C, O, T, V, R
@@ -37,30 +38,6 @@ def given(N: int, C: int, O: int, T: int, V: int, R: int, K: int = 3) -> dict[st
     }
 
 
-def folded(conv: GraphConv) -> dict[str, torch.Tensor]:
-    """A graph convolution's weights, its batch-norm in W3, b3 and the bias."""
-    scale_O = conv.bn.weight / (conv.bn.running_var + conv.bn.eps) ** 0.5
-
-    def stacked(layer: str) -> tuple[torch.Tensor, torch.Tensor]:
-        convs = [one.get_submodule(layer) for one in conv.convs]
-        return torch.stack([one.weight[:, :, 0, 0] for one in convs]), torch.stack([one.bias for one in convs])
-
-    (w1, b1), (w2, b2), (w3, b3), (w4, b4) = (stacked(f"conv{k}") for k in (1, 2, 3, 4))
-    return {
-        "A_KVV": conv.PA,
-        "alpha": conv.alpha,
-        "w1_KRC": w1,
-        "b1_KR": b1,
-        "w2_KRC": w2,
-        "b2_KR": b2,
-        "w3_KOC": w3 * scale_O[:, None],
-        "b3_KO": b3 * scale_O,
-        "w4_KOR": w4,
-        "b4_KO": b4,
-        "bias_O": conv.bn.bias - conv.bn.running_mean * scale_O,
-    }
-
-
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 @pytest.mark.parametrize("channels", [(16, 16), (3, 8)], ids=["as it was", "widened"])
 def test_it_is_the_network_s_with_batch_norm_folded(channels: tuple[int, int], impl: str, device: torch.device) -> None:
@@ -71,8 +48,10 @@ def test_it_is_the_network_s_with_batch_norm_folded(channels: tuple[int, int], i
     conv.bn.running_mean.normal_()
     conv.bn.running_var.uniform_(0.5, 2)
     x = torch.randn(2, channels[0], 4, 25, device=device)
-    found = ctr_graph_conv(x, **folded(conv), residual_NOTV=conv.down(x), relu=True, impl=impl)
-    torch.testing.assert_close(found, conv(x), rtol=1e-4, atol=1e-4)
+    wanted = conv(x)
+    conv.fold()
+    with auto_is(impl):
+        torch.testing.assert_close(conv(x), wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])

@@ -6,7 +6,9 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.kernels.dispatch import auto_is
+from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
+from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig
 
 
 @torch.no_grad()
@@ -26,3 +28,34 @@ def test_a_stream_gcns_clip_and_steps(device: torch.device) -> None:
         stepped = torch.stack([model.step_in_rings(x_NTVC[:, t], rings, slots)[0] for t in range(6)], 1)
     torch.testing.assert_close(found, (wanted, features, state), atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(stepped, wanted, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_ctr_gcns_clip(device: torch.device) -> None:
+    torch.manual_seed(0)
+    config = CTRGCNConfig(classes=4, parents=(-1, 0, 1, 0, 3), people=1, channels=(16, 16, 32))
+    model = CTRGCN(config).to(device)
+    x_NCTVM = torch.randn(2, 3, 8, 5, 1, device=device)
+    for _ in range(3):  # batch-norms that have seen something
+        model(x_NCTVM + torch.randn_like(x_NCTVM))
+    wanted = model.eval()(x_NCTVM)
+    model.fold()
+    with auto_is("triton"):
+        torch.testing.assert_close(model(x_NCTVM), wanted, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("cross", [False, True])
+@torch.no_grad()
+def test_tdsms_noise(cross: bool, device: torch.device) -> None:
+    torch.manual_seed(0)
+    config = CrossDiTConfig(feature=8, text=12, tokens=5, width=32, depth=2, heads=2, cross=cross)
+    model = CrossDiT(config).to(device).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    z_BF, words_BLW, pooled_BW = (torch.randn(3, *size, device=device) for size in ((8,), (5, 12), (12,)))
+    valid_BL = torch.arange(5, device=device) < torch.tensor([[5], [3], [1]], device=device)
+    given = (z_BF, torch.full((3,), 7, device=device), words_BLW, pooled_BW, valid_BL)
+    with auto_is("reference"):
+        wanted = model(*given)
+    with auto_is("triton"):
+        torch.testing.assert_close(model(*given), wanted, atol=1e-5, rtol=1e-4)

@@ -11,10 +11,13 @@ Shapes: N batch, M people, T time, V joints, C channels, R relation channels, K 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
+
+from ...kernels.ctr_graph_conv import ctr_graph_conv
 
 # Kinect v2's 25 joints, all chains leading to the upper spine (20), as in the NTU bone pairs.
 NTU_PARENTS = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, -1, 22, 7, 24, 11)
@@ -55,6 +58,12 @@ class CTRGCN(nn.Module):
         self.fc = nn.Linear(config.channels[-1], config.classes)
         self.apply(init_conv)
         nn.init.normal_(self.fc.weight, 0, (2 / config.classes) ** 0.5)
+
+    def fold(self) -> None:
+        """Make graph convolutions one operation each, for inference; see `GraphConv.fold`."""
+        for module in self.modules():
+            if isinstance(module, GraphConv):
+                module.fold()
 
     def forward(self, x_NCTVM: Tensor) -> Tensor:
         """Clips [N, C, T, V, M], absent people all zeros -> logits [N, classes]."""
@@ -98,8 +107,36 @@ class GraphConv(nn.Module):
         self.bn = nn.BatchNorm2d(out_channels)
         nn.init.constant_(self.bn.weight, 1e-6)  # a fresh unit begins as its shortcut
         self.down = nn.Identity() if in_channels == out_channels else conv_bn(in_channels, out_channels)
+        self.folded: dict[str, Any] | None = None
+
+    @torch.no_grad()
+    def fold(self) -> None:
+        """Fold the batch-norm and stack the subsets' weights, which then no longer follow the parameters."""
+        bn: Any = self.bn
+        scale_O = bn.weight / (bn.running_var + bn.eps) ** 0.5
+
+        def stacked(layer: str) -> tuple[Tensor, Tensor]:
+            convs: list[Any] = [conv.get_submodule(layer) for conv in self.convs]
+            return torch.stack([conv.weight.flatten(1) for conv in convs]), torch.stack([conv.bias for conv in convs])
+
+        (w1, b1), (w2, b2), (w3, b3), (w4, b4) = (stacked(f"conv{k}") for k in (1, 2, 3, 4))
+        self.folded = {
+            "A_KVV": self.PA,
+            "alpha": self.alpha,
+            "w1_KRC": w1,
+            "b1_KR": b1,
+            "w2_KRC": w2,
+            "b2_KR": b2,
+            "w3_KOC": w3 * scale_O[:, None],
+            "b3_KO": b3 * scale_O,
+            "w4_KOR": w4,
+            "b4_KO": b4,
+            "bias_O": bn.bias - bn.running_mean * scale_O,
+        }
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
+        if self.folded is not None:
+            return ctr_graph_conv(x_NCTV, **self.folded, residual_NOTV=self.down(x_NCTV), relu=True)
         y = sum(conv(x_NCTV, A_VV, self.alpha) for conv, A_VV in zip(self.convs, self.PA, strict=True))
         return relu(self.bn(y) + self.down(x_NCTV))
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
+from ...kernels.joint_attention import joint_attention
 from ...runtime.manifest import SLOTS
 from ..vocabulary import labels
 from .coamd.layers import attention, layer_norm, sinusoids
@@ -292,14 +293,8 @@ class JointAttention(nn.Module):
         self, qkv_B1M: Tensor, text_BLM: Tensor, valid_BS: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor | None]:
         """What each stream draws from both; where only keys and values of the text are read, the text nothing."""
-        q, k, v = qkv_B1M.chunk(3, 2)
-        k_text, v_text = text_BLM[:, :, -2 * self.width :].chunk(2, 2)
-        k, v = torch.cat([k, k_text], 1), torch.cat([v, v_text], 1)
-        if last:
-            return self.proj(attention(q, k, v, self.heads, valid_BS, 0.0)), None
-        q = torch.cat([q, text_BLM[:, :, : self.width]], 1)
-        found_BSE = attention(q, k, v, self.heads, valid_BS, 0.0)
-        return self.proj(found_BSE[:, :1]), self.proj_c(found_BSE[:, 1:])
+        found, found_text = joint_attention(qkv_B1M, text_BLM, self.heads, valid_BS, text=not last)
+        return self.proj(found), None if found_text is None else self.proj_c(found_text)
 
 
 class Mlp(nn.Module):
