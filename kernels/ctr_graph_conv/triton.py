@@ -21,13 +21,13 @@ from ..dispatch import precision_of, strides, tuned
 CONFIGS = [
     triton.Config({"OUT": out, "FRAMES": frames, "FROM": source, "TO": to}, num_warps=warps, num_stages=2)
     for out, frames, source, to, warps in (
+        (16, 16, 1, 32, 4),
+        (16, 8, 1, 32, 2),
+        (32, 16, 1, 32, 8),
         (16, 16, 16, 16, 4),
         (16, 32, 16, 16, 4),
         (32, 16, 16, 16, 8),
         (16, 32, 16, 32, 8),
-        (16, 16, 1, 32, 4),
-        (16, 8, 1, 32, 2),
-        (32, 16, 1, 32, 8),
     )
 ]
 

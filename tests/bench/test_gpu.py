@@ -1,0 +1,52 @@
+"""The GPU benchmark: parity first, and no times where there is no GPU."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="triton is not installed")
+
+from motionrt.bench import gpu
+from motionrt.bench.kernels import guided_step
+from motionrt.runtime.errors import MotionError
+
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it measures for minutes")
+
+
+@on_cpu
+def test_without_a_gpu_parity_is_tried_and_nothing_timed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(gpu, "OPERATIONS", ("guided_step",))
+    monkeypatch.setattr("sys.argv", ["gpu", "-o", str(tmp_path / "gpu.json"), "--picture", str(tmp_path / "gpu.png")])
+    gpu.main()
+    found = json.loads((tmp_path / "gpu.json").read_text())
+    assert not found["timed"] and "interpreter" in found["reason"] and "kernels" not in found
+    assert len(found["parity"]) == 9 and all(of["error"] <= of["allowed"] for of in found["parity"])
+    assert "9 kernels' cases are right" in capsys.readouterr().out and not (tmp_path / "gpu.png").exists()
+
+
+@on_cpu
+@pytest.mark.parametrize("wrong", [1.01, float("nan")])
+def test_a_wrong_kernel_is_told_and_nothing_timed(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = guided_step.cases
+
+    def cases(*given: Any) -> Any:
+        for case in right(*given):
+            op = case.op
+
+            def broken(*, impl: str, op: Any = op, **of: Any) -> Any:
+                found = op(**of, impl=impl)
+                scale = wrong if impl == "triton" else 1.0
+                return tuple(scale * part for part in found) if isinstance(found, tuple) else scale * found
+
+            yield replace(case, op=broken)
+
+    monkeypatch.setattr(guided_step, "cases", cases)
+    monkeypatch.setattr(gpu, "OPERATIONS", ("guided_step",))
+    with pytest.raises(MotionError, match="Heun's second half N49 D512 in float32: off by"):
+        gpu.bench_gpu()
