@@ -16,6 +16,16 @@ def dot(a, b, total, PRECISION: tl.constexpr):
 
 
 @triton.jit
+def rounded(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
+    """fp32 in another type. "upcast" is for the interpreter, which cuts bf16 off where a GPU rounds."""
+    if PRECISION == "upcast" and dtype == tl.bfloat16:
+        bits = x.to(tl.uint32, bitcast=True)
+        nearest = (bits + 0x7FFF + ((bits >> 16) & 1)).to(tl.float32, bitcast=True)
+        x = tl.where(x == x, nearest, x)
+    return x.to(dtype)
+
+
+@triton.jit
 def rectified(x):
     """ReLU; NaN stays, as in PyTorch."""
     return tl.where(x != x, x, tl.maximum(x, 0.0))
