@@ -6,6 +6,7 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.kernels.dispatch import auto_is
+from motionrt.training.models.coamd import Generator, GeneratorConfig
 from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig
@@ -59,3 +60,22 @@ def test_tdsms_noise(cross: bool, device: torch.device) -> None:
         wanted = model(*given)
     with auto_is("triton"):
         torch.testing.assert_close(model(*given), wanted, atol=1e-5, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_a_flow_heads_velocity(device: torch.device) -> None:
+    torch.manual_seed(0)
+    config = GeneratorConfig(latent=6, text=8, width=16, depth=1, heads=2, head_width=24, head_depth=3)
+    head = Generator(config).head.to(device).eval()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    x_ND, z_GNE = torch.randn(5, 6, device=device), torch.randn(2, 5, 16, device=device)
+    told = head.modulations(torch.tensor([0.3], device=device), z_GNE)
+    with auto_is("reference"):
+        wanted = head.velocity(x_ND, told)
+    with auto_is("triton"):
+        torch.testing.assert_close(head.velocity(x_ND, told), wanted, atol=1e-5, rtol=1e-4)
+        head.stack()
+        torch.testing.assert_close(head.velocity(x_ND, told), wanted, atol=1e-5, rtol=1e-4)
+    head.blocks[1].fc1.weight.zero_()
+    assert not head.stacked[2][1].any(), "the parameters are parts of what is stacked"

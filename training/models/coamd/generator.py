@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, silu
 
+from ....kernels.adaln_mlp import adaln_mlp, adaln_mlp_blocks
 from .layers import attention, layer_norm, positions, sinusoids
 
 
@@ -84,8 +86,14 @@ class HeadBlock(nn.Module):
         self.modulation = nn.Linear(width, 3 * width)
 
     def forward(self, h_NE: Tensor, modulation_NM: Tensor) -> Tensor:
-        shift, scale, gate = modulation_NM.chunk(3, -1)
-        return h_NE + gate * self.fc2(silu(self.fc1(self.norm(h_NE) * (1 + scale) + shift)))
+        return adaln_mlp(h_NE, modulation_NM, *self.weights)
+
+    @property
+    def weights(self) -> tuple[Tensor, ...]:
+        """Of the normalisation and of both layers, each with its bias."""
+        return tuple(
+            module.get_parameter(kind) for module in (self.norm, self.fc1, self.fc2) for kind in ("weight", "bias")
+        )
 
 
 class FlowHead(nn.Module):
@@ -105,7 +113,13 @@ class FlowHead(nn.Module):
         self.stacked: tuple[Tensor, ...] | None = None
 
     def stack(self) -> None:
-        """Put all blocks' weights together: one kernel then goes through all; they no longer follow the parameters."""
+        """Put all blocks' weights together, so that one kernel goes through all; parameters become parts of them."""
+        blocks: Any = self.blocks
+        parts = [block.weights for block in blocks]
+        self.stacked = tuple(torch.stack(of).detach() for of in zip(*parts, strict=True))
+        for k, weights in enumerate(parts):
+            for own, together in zip(weights, self.stacked, strict=True):
+                own.data = together[k]
 
     def forward(self, x_ND: Tensor, t_N: Tensor, z_NE: Tensor) -> Tensor:
         """Noisy tokens [N, D] at times [N] or [1], with the trunk's outputs [N, E] -> [N, D]."""
@@ -121,8 +135,11 @@ class FlowHead(nn.Module):
         """Of noisy tokens whose layers are told this, [N, D], or [G, N, D] if they are told [G, N, ...]."""
         *blocks, last = modulations
         h = self.input(x_ND)
-        for block, told in zip(self.blocks, blocks, strict=True):
-            h = block(h, told)
+        if self.stacked is not None:
+            h = adaln_mlp_blocks(h, torch.stack(blocks), *self.stacked)
+        else:
+            for block, told in zip(self.blocks, blocks, strict=True):
+                h = block(h, told)
         shift, scale = last.chunk(2, -1)
         return self.out(layer_norm(h) * (1 + scale) + shift)
 
