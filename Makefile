@@ -92,6 +92,8 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.coamd precision default $(abspath $(DATA)) -o ../bench/results/precision.json
 	cd $(VENV) && bin/python -m motionrt.bench.coamd guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
 	cd $(VENV) && bin/python -m motionrt.bench.coamd strip default $(abspath $(DATA)) -o ../docs/generated.png
+	cd $(VENV) && bin/python -m motionrt.bench.kernels.compiled -o ../bench/results/kernels_compiled.json
+	cd $(VENV) && bin/python -m motionrt.bench.gpu -o ../bench/results/gpu.json --picture ../docs/gpu.png
 	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results
 
 # FILE, COMMAND: its result, written only when the command has ended well

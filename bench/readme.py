@@ -402,6 +402,29 @@ def unseen(results: Path) -> Rows:
     ]
 
 
+def gpu(results: Path) -> Rows:
+    """What of the GPU's kernels is known."""
+    found, compiled = (_read(results, name) for name in ("gpu.json", "kernels_compiled.json"))
+    parity, made = found["parity"], compiled["kernels"]
+    dry = sum(of["spilled_bytes"] == 0 for of in made)
+    shared = max(of["shared_bytes"] for of in made) / 1024
+    worst = max(of["error"] / of["allowed"] for of in parity)
+    operations = len({of["operation"] for of in parity})
+    return [
+        (
+            f"kernels of {operations} operations against the reference, fp32, fp16 and bf16",
+            f"{len(parity)} cases right, at most {worst:.2f} of the error that is allowed; "
+            + ("on " + found["environment"]["gpu"] if found["timed"] else "in Triton's interpreter"),
+            "gpu.json",
+        ),
+        (
+            f"compiled for {compiled['target']}, every configuration that is tried",
+            f"{len(made)} kernels, **{dry}** of them keep all in registers; at most {shared:.0f} KiB of shared memory",
+            "kernels_compiled.json",
+        ),
+    ]
+
+
 def table(rows: Rows) -> str:
     lines = [f"| {what} | {figure} | [{file}](bench/results/{file}) |" for what, figure, file in rows]
     return "\n".join(["| what | measured | file |", "|---|---|---|", *lines])
@@ -409,7 +432,7 @@ def table(rows: Rows) -> str:
 
 def with_tables(text: str, results: Path) -> str:
     """A README with its tables made anew, each between its two markers."""
-    for rows in (speed, accuracy, unseen, motion, making):
+    for rows in (speed, accuracy, unseen, motion, making, gpu):
         begin, end = (f"<!-- {rows.__name__}: {which} -->" for which in ("begin", "end"))
         head, rest = text.split(begin)
         text = f"{head}{begin}\n{table(rows(results))}\n{end}{rest.split(end)[1]}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -84,16 +84,31 @@ def precision_of(x: Tensor) -> str:
     return "ieee" if torch.get_float32_matmul_precision() == "highest" or x.dtype != torch.float32 else "tf32"
 
 
-def tuned(configs: Sequence[Any], key: Sequence[str], restore: Sequence[str] = ()) -> Any:
+def tuned(
+    configs: Sequence[Any],
+    key: Sequence[str],
+    restore: Sequence[str] = (),
+    exact: Callable[[Any], bool] = lambda config: True,
+) -> Any:
     """Triton's autotuner over a declared set; the interpreter, which cannot tell which is fast, takes the first.
 
     Args:
         restore: arguments that the kernel changes.
+        exact: whether a configuration is for fp32 without TF32, too, which no matrix unit multiplies.
     """
     import triton
 
-    kept = list(restore) or None
-    return triton.autotune(list(configs[:1] if interpreted() else configs), key=list(key), restore_value=kept)
+    def fitting(configs: Sequence[Any], named: Mapping[str, Any], **settings: Any) -> Sequence[Any]:
+        fp32 = any(isinstance(value, Tensor) and value.dtype == torch.float32 for value in named.values())
+        plain = fp32 and settings.get("PRECISION") == "ieee" and not interpreted()
+        return [config for config in configs if exact(config)] if plain else configs
+
+    return triton.autotune(
+        list(configs[:1] if interpreted() else configs),
+        key=list(key),
+        restore_value=list(restore) or None,
+        prune_configs_by={"early_config_prune": fitting},
+    )
 
 
 def like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:

@@ -75,7 +75,9 @@ def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any
         return kernel
 
     def compile_all(self: Any, *args: Any, **settings: Any) -> None:
-        for config in self.configs if all_configs else self.configs[:1]:
+        self.nargs = dict(zip(self.arg_names, args, strict=False))
+        configs = self.prune_configs(settings)
+        for config in configs if all_configs else configs[:1]:
             self.fn.run(*args, **settings, **config.all_kwargs())
             made[-1] = (made[-1][0], config.all_kwargs())
 

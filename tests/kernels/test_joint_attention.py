@@ -8,17 +8,11 @@ import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from motionrt.kernels.dispatch import interpreted
 from motionrt.kernels.joint_attention import cost, joint_attention
 from motionrt.kernels.joint_attention.triton import CONFIGS, _joint_attention
 from motionrt.training.models.tdsm import JointAttention
 
 SHAPES = [(2, 35, 2, 64), (1, 15, 3, 32), (3, 17, 1, 48), (2, 1, 2, 16), (1, 33, 1, 20)]  # B, L, heads, D
-
-
-def atol(dtype: torch.dtype) -> float:
-    """The interpreter rounds bf16 towards zero, PyTorch and GPUs to the nearest."""
-    return 2**-7 if dtype == torch.bfloat16 and interpreted() else 2e-5
 
 
 def given(B: int, L: int, heads: int, D: int, masked: bool = True, text: bool = True) -> dict[str, Any]:
@@ -67,7 +61,7 @@ def test_kernel_is_as_exact_as_pytorch(
     exact = joint_attention(**put(of, device), impl="reference")
     torchs = joint_attention(**of, impl="reference")
     for found, *others in zip(joint_attention(**of, impl="triton"), torchs, exact, strict=True):
-        as_exact(found, *others, atol(dtype))
+        as_exact(found, *others)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -77,7 +71,7 @@ def test_of_a_text_that_asks_nothing_keys_and_values_are_enough(
     of = put(given(2, 19, 2, 32, text=False), device, dtype)
     exact, _ = joint_attention(**put(of, device), impl="reference")
     found, found_text = joint_attention(**of, impl="triton")
-    as_exact(found, joint_attention(**of, impl="reference")[0], exact, atol(dtype))
+    as_exact(found, joint_attention(**of, impl="reference")[0], exact)
     assert found_text is None
 
 
@@ -141,7 +135,7 @@ def test_large_logits_do_not_overflow(device: torch.device, as_exact: Callable[.
     of["qkv_B1M"], of["qkv_text_BLM"] = 30 * of["qkv_B1M"], 30 * of["qkv_text_BLM"]
     exact = joint_attention(**of, impl="reference")
     for found, other in zip(joint_attention(**of, impl="triton"), exact, strict=True):
-        as_exact(found, other, other, 1e-4)
+        torch.testing.assert_close(found, other, rtol=0, atol=1e-4)
 
 
 def test_the_cost_is_that_of_its_products() -> None:
