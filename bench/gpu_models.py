@@ -71,6 +71,7 @@ def steps(people: int, device: torch.device) -> dict[str, Any]:
         "graph_without_kernels": percentiles(lambda frame: graph_without_kernels.step(slots, frame), frames),
         "launched": percentiles(launched, frames[:500]),
         "eager": eager,
+        "onnx_on_cpu": percentiles(lambda frame: theirs.step(slots, frame), frames),
     }
 
 

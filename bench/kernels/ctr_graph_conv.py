@@ -10,6 +10,7 @@ from ...kernels.ctr_graph_conv import cost, ctr_graph_conv
 from .case import Case
 
 SHAPES = [  # what of, N (people of all clips), C, T, O
+    ("8 frames", 1, 64, 8, 64),
     ("clip", 2, 3, 64, 64),
     ("clip", 2, 64, 64, 64),
     ("clip", 2, 64, 64, 128),

@@ -24,6 +24,7 @@ from ..errors import BundleError, InputError
 from ..manifest import GenerationManifest
 from ..sampling import Sampling
 from ..text import TextEncoder
+from . import installed
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "bf16")  # of a generator's matrices
@@ -113,6 +114,7 @@ class CudaBackend:
             raise BundleError(f"{bundle.path}: its weights are not those of a StreamGCN: {reason}") from None
         self._network = network.requires_grad_(False).to(device)
         self._network.stack()
+        _tell_of_kernels()
 
     def streams(self, people: int) -> CudaStreams:
         """New streams of `people` people."""
@@ -191,6 +193,7 @@ class CudaNetworks(Networks):
             self._networks.generator.halve()
         self._networks.generator.head.stack()
         self._graphs = Graphs()
+        _tell_of_kernels()
 
     @torch.no_grad()
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
@@ -232,6 +235,11 @@ class CudaNetworks(Networks):
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)
+
+
+def _tell_of_kernels() -> None:
+    if not installed("triton"):
+        log.warning("no kernels, PyTorch's own operations are used: triton is not installed")
 
 
 def on_device(array: Any, device: torch.device) -> Tensor:

@@ -193,3 +193,11 @@ def test_a_bundle_of_other_shapes_is_refused(tmp_path: Path) -> None:
     changed = type("Changed", (), {"manifest": bundle.manifest, "weights": short, "path": tmp_path})()
     with pytest.raises(BundleError, match="not those of a StreamGCN"):
         CudaBackend(changed, DEVICE)
+
+
+def test_without_triton_it_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("motionrt.runtime.backends.cuda.installed", lambda module: module != "triton")
+    CudaBackend(Bundle.load("live"), DEVICE)
+    assert "PyTorch's own operations are used: triton is not installed" in caplog.text
