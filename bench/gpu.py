@@ -39,6 +39,7 @@ def bench_gpu() -> dict[str, Any]:
         MotionError: a kernel is wrong; nothing was timed.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.backends.cudnn.allow_tf32 = False  # of which PyTorch's convolutions would make use in fp32
     found: dict[str, Any] = {"benchmark": "gpu", "environment": environment(device), "parity": parities(device)}
     if wrong := [of for of in found["parity"] if not of["error"] <= of["allowed"]]:
         raise MotionError("\n".join(f"{of['case']} in {of['dtype']}: off by {of['error']:.2g}" for of in wrong))

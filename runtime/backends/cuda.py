@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.backends import cudnn
 from torch.utils.dlpack import from_dlpack
 
 from ..bundle import Bundle
@@ -50,7 +51,8 @@ class Graphed:
         for own, new in zip(self.given, given, strict=True):
             own.copy_(new, non_blocking=True)
         if self._graph is None:
-            return self._function(*self.given)
+            with fp32_is_fp32():
+                return self._function(*self.given)
         self._graph.replay()
         return self._found
 
@@ -58,13 +60,13 @@ class Graphed:
         """Captures the function, or says why not."""
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside):
+        with torch.cuda.stream(aside), fp32_is_fp32():
             for _ in range(WARM_UP):
                 self._function(*self.given)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph), fp32_is_fp32():
                 self._found = self._function(*self.given)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
@@ -123,7 +125,8 @@ class CudaBackend:
     @torch.inference_mode()
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """frames [T, V, 3] -> logits [T, C], features [T, D]."""
-        logits, features, _ = self._network(on_device(frames, self._network.pool.device)[None])
+        with fp32_is_fp32():
+            logits, features, _ = self._network(on_device(frames, self._network.pool.device)[None])
         return logits[0].cpu().numpy(), features[0].cpu().numpy()
 
 
@@ -235,6 +238,11 @@ class CudaNetworks(Networks):
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)
+
+
+def fp32_is_fp32() -> AbstractContextManager[None]:
+    """Inside, convolutions do not round to TF32, which cuDNN does unless told; products do if PyTorch was told to."""
+    return cudnn.flags(enabled=True, allow_tf32=False)
 
 
 def _tell_of_kernels() -> None:
