@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -100,6 +101,9 @@ def _refusing_damage(what: str) -> Iterator[None]:
         OSError,
         MemoryError,
         RuntimeError,
+        OverflowError,
+        SyntaxError,
+        TokenError,  # of a header, which numpy reads as Python
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

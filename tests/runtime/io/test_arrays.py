@@ -179,3 +179,12 @@ def test_truncated_npy(tmp_path):
     whole = (tmp_path / "cut.npy").read_bytes()
     (tmp_path / "cut.npy").write_bytes(whole[:-100])
     refused(tmp_path / "cut.npy", "the file is damaged or cut short")
+
+
+@pytest.mark.parametrize(
+    "header", [b"{'descr': '<f4', 'shape': (", b"{'descr': '<f4', 'fortran_order': False, 'shape': (9e99,)}"]
+)
+def test_npy_whose_header_is_not_what_python_can_read(tmp_path, header):
+    path = tmp_path / "header.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(99))
+    refused(path, "the file is damaged or cut short")
