@@ -65,7 +65,8 @@ def _kinetics(clip: dict[str, Any], layout: str, fps: float) -> Motion:
             raise InputError("has a 'frame_index' below 1")
         for m, person in enumerate(frame["skeleton"]):
             score = numbers("score", person["score"], np.float32)
-            pose = numbers("pose", person["pose"], np.float32).reshape(18, 2) * KINETICS_SIZE
+            with np.errstate(over="ignore"):  # what is no share of a picture is no place in it
+                pose = numbers("pose", person["pose"], np.float32).reshape(18, 2) * KINETICS_SIZE
             joints[t, m] = np.where(score[:, None] > 0, pose, np.nan)
             confidence[t, m] = score
     motion = Motion(joints, fps, layout, confidence, meta={"label": clip["label"]} if "label" in clip else {})

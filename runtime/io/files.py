@@ -61,11 +61,12 @@ def read(
     if reader is None:
         raise InputError(f"{path}: cannot read {_ending(path)}, expected {', '.join(READERS)}")
     try:
-        motion = reader(path, layout, fps)
-        if not np.isfinite(motion.joints).any():
-            raise InputError("no joint is finite in any frame")
-        if scale is None and path.suffix.lower() == ".bvh":
-            scale = metres_per_unit(motion)
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite: a missing joint
+            motion = reader(path, layout, fps)
+            if not np.isfinite(motion.joints).any():
+                raise InputError("no joint is finite in any frame")
+            if scale is None and path.suffix.lower() == ".bvh":
+                scale = metres_per_unit(motion)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
     except UnicodeDecodeError:
