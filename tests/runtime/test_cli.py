@@ -309,7 +309,6 @@ def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: 
         (["recognize", "a.npz", "--threads", "0"], "--threads"),
         (["recognize", "a.npz", "--threads", "many"], "--threads"),
         (["recognize", "a.npz", "--backend", "tpu"], "'tpu'"),
-        (["recognize", "a.npz", "--backend", "cuda"], "not built in this version"),
         (["recognize", "a.npz", "b.npz", "--overlay", "o.mp4"], "--overlay"),
         (["train"], "recipe"),
         (["train", "live", "epochs"], "'epochs': expected KEY=VALUE"),
@@ -363,12 +362,21 @@ def test_models_lists_names_and_licences(run: Any, models: Path) -> None:
     assert [row["name"] for row in json.loads(run("models", "--json").out)] == ["free", "live"]
 
 
-def test_doctor_says_what_works(run: Any, models: Path) -> None:
+@pytest.fixture
+def torchless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motionrt.runtime.backends.installed", lambda module: module != "torch")
+
+
+def test_a_backend_that_cannot_be_used_is_refused(run: Any, models: Path, clip: Path, torchless: None) -> None:
+    refused(run("recognize", clip, "--backend", "cuda"), "backend 'cuda' cannot be used here: torch not installed")
+
+
+def test_doctor_says_what_works(run: Any, models: Path, torchless: None) -> None:
     result = run("doctor")
     said = dict(line.split(maxsplit=1) for line in result.out.splitlines() if len(line.split()) > 1)
     assert result.status == 0
     assert (said["core"], said["onnx"], said["live"]) == ("ok", "ok", "ok")
-    assert said["cuda"] == "not built in this version"
+    assert said["cuda"] == "torch not installed"
     assert json.loads(run("doctor", "--json").out)["backends"]["onnx"] is None
 
 
