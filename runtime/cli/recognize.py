@@ -4,13 +4,11 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-
-import numpy as np
 
 from ..errors import InputError
 from ..io import Frame, Source, open_source
+from ..moments import step_frames
 from ..recognizer import Decision, Recognizer
 from .overlay import Overlay
 from .report import JsonReport, Report, Summary, TextReport
@@ -42,11 +40,7 @@ def run(sources: Sequence[str], options: Options) -> None:
     """Recognise every source in turn; Ctrl-C ends early, with the summary."""
     if options.overlay and len(sources) > 1:
         raise InputError(f"--overlay writes one video, but {len(sources)} sources were given")
-    recognizer = Recognizer.load(options.model, options.backend, options.threads, options.precision)
-    if options.gestures is not None:
-        recognizer.load_gestures(options.gestures)
-    if options.labels is not None:
-        recognizer.set_labels(options.labels.split(",") if options.labels.strip() else [])
+    recognizer = load(options)
     report: Report = JsonReport(name_sources=len(sources) > 1) if options.as_json else TextReport()
     job = _Job(recognizer, report, options)
     try:
@@ -58,6 +52,32 @@ def run(sources: Sequence[str], options: Options) -> None:
     if recognizer.bundle.manifest.non_commercial:
         sys.stdout.flush()
         print(f"model {recognizer.name!r} is not for commercial use: {recognizer.license}", file=sys.stderr)
+
+
+def load(options: Options) -> Recognizer:
+    """The recogniser that was asked for, with its labels and gestures."""
+    recognizer = Recognizer.load(options.model, options.backend, options.threads, options.precision)
+    if options.gestures is not None:
+        recognizer.load_gestures(options.gestures)
+    if options.labels is not None:
+        recognizer.set_labels(options.labels.split(",") if options.labels.strip() else [])
+    return recognizer
+
+
+def open_named(name: str, options: Options, realtime: bool) -> Source:
+    """A source of which the options tell what it does not tell itself."""
+    source = open_source(
+        name,
+        layout=options.layout,
+        fps=options.fps,
+        scale=options.scale,
+        realtime=realtime,
+        pose=options.pose,
+        token=options.token,
+    )
+    if source.address:
+        print(f"listening at {source.name}", file=sys.stderr, flush=True)
+    return source
 
 
 class _Job:
@@ -73,18 +93,7 @@ class _Job:
         self._recognizer.reset()
         self._recognizer.background = options.realtime or not Path(name).is_file()
         with ExitStack() as stack:
-            source = open_source(
-                name,
-                layout=options.layout,
-                fps=options.fps,
-                scale=options.scale,
-                realtime=options.realtime,
-                pose=options.pose,
-                token=options.token,
-            )
-            stack.enter_context(source)
-            if source.address:
-                print(f"listening at {source.name}", file=sys.stderr, flush=True)
+            source = stack.enter_context(open_named(name, options, options.realtime))
             overlay = stack.enter_context(Overlay(options.overlay)) if options.overlay else None
             self._report.begin(source.name)
             stack.callback(self._report.end)
@@ -120,13 +129,7 @@ class _Job:
             raise InputError(f"{source.name}: nobody is visible in any of its {frames} frame(s)")
 
     def _step(self, name: str, people: Sequence[Frame]) -> Iterator[tuple[Frame, Decision]]:
-        """Those who were seen at one time by one sensor go through the network together."""
-        for (t, layout, _), group in groupby(people, lambda frame: (frame.t, frame.layout, frame.confidence is None)):
-            frames = list(group)
-            confidence = None if frames[0].confidence is None else np.array([frame.confidence for frame in frames])
-            poses, ids = np.array([frame.joints for frame in frames]), [frame.person for frame in frames]
-            try:
-                decisions = self._recognizer.step_people(poses, t, ids, confidence, layout)
-            except InputError as error:
-                raise type(error)(f"{name}: {error}") from error
-            yield from zip(frames, decisions, strict=True)
+        try:
+            yield from step_frames(self._recognizer, people)
+        except InputError as error:
+            raise type(error)(f"{name}: {error}") from error

@@ -3,25 +3,22 @@
 import re
 import time
 import unicodedata
-from array import array
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.live import Live
 
 from ..errors import InputError
-from ..io import Frame, Source, open_source, write
+from ..io import Source, open_source, write
+from ..io.recording import Recording
 from ..motion import MAX_PEOPLE, Motion
 
 MAX_SECONDS = 600.0
 MAX_BYTES = 1 << 28  # of joints, all people together
 MAX_SLUG = 40
-MIN_FRAMES = 2
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,64 +68,6 @@ def run(source: str, options: Options) -> None:
         raise problem
     if recording.is_empty:
         raise InputError(f"{opened.name}: nobody was seen in {opened.frames_in} frame(s), nothing was recorded")
-
-
-class Recording:
-    """The frames of every person, on one clock that starts with the first.
-
-    Attributes:
-        bytes: of the joints kept.
-        late: frames left out because they came no later than the person's frame before.
-        strangers: frames left out of people beyond the first `MAX_PEOPLE`.
-    """
-
-    def __init__(self) -> None:
-        self.bytes = self.late = self.strangers = 0
-        self._tracks: dict[tuple[int, str], _Track] = {}  # (person, layout)
-        self._start: float | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        return not any(len(track.times) >= MIN_FRAMES for track in self._tracks.values())
-
-    def add(self, frame: Frame) -> None:
-        self._start = frame.t if self._start is None else self._start
-        t, key = frame.t - self._start, (frame.person, frame.layout)
-        if key not in self._tracks:
-            if len(self._tracks) == MAX_PEOPLE:
-                self.strangers += 1
-                return
-            self._tracks[key] = _Track()
-        track = self._tracks[key]
-        if track.times and t <= track.times[-1]:
-            self.late += 1
-            return
-        track.times.append(t)
-        track.joints.append(frame.joints)
-        track.confidence.append(frame.confidence)
-        self.bytes += frame.joints.nbytes
-
-    def motions(self, label: str, source: str) -> Iterator[Motion]:
-        """A clip of everybody seen at least twice; label, source and id are in its `meta`."""
-        for (person, layout), track in self._tracks.items():
-            if len(track.times) >= MIN_FRAMES:
-                yield track.motion(layout, {"label": label, "source": source, "person": person})
-
-
-@dataclass(slots=True)
-class _Track:
-    times: "array[float]" = field(default_factory=lambda: array("d"))
-    joints: list[NDArray[np.float32]] = field(default_factory=list)
-    confidence: list[NDArray[np.float32] | None] = field(default_factory=list)
-
-    def motion(self, layout: str, meta: dict[str, str | int]) -> Motion:
-        joints = np.stack(self.joints)
-        confidence = None
-        if any(one is not None for one in self.confidence):
-            sure = np.ones(joints.shape[1], np.float32)
-            confidence = np.stack([sure if one is None else one for one in self.confidence])
-        times = np.array(self.times)
-        return Motion(joints, 1 / float(np.median(np.diff(times))), layout, confidence, times, meta)
 
 
 def _follow(source: Source, recording: Recording, seconds: float | None, console: Console) -> None:

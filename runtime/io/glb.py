@@ -16,7 +16,7 @@ from .pose import require
 from .preview import INKS, side
 
 _THICK_M, _THICK, _WAIST = 0.02, 0.05, 0.2  # half a bone's thickness, plus so much of its length; where it is so thick
-_FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3, 4), (5, 4, 1)]
+FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3, 4), (5, 4, 1)]
 
 
 def write_glb(motion: Motion, file: BinaryIO) -> None:
@@ -101,7 +101,7 @@ def _add_body(scene: Any, store: _Store, rig: Rig, rest: NDArray[np.float64]) ->
     gltf = store.gltf
     ends = [end for end in range(len(rig.layout.joints)) if end not in rig.moving]
     starts = [rig.parents[end] for end in ends]
-    corners = _octahedra(rest[starts], rest[ends])  # [B, 6, 3]
+    corners = octahedra(rest[starts], rest[ends])  # [B, 6, 3]
     owners = np.zeros((*corners.shape[:2], 4))
     owners[..., 0] = np.array(starts)[:, None]
     vertices = gltf.Attributes(
@@ -114,7 +114,7 @@ def _add_body(scene: Any, store: _Store, rig: Rig, rest: NDArray[np.float64]) ->
         bones = [bone for bone, end in enumerate(ends) if side(rig.nodes[end]) == name]
         if not bones:
             continue
-        faces = [6 * bone + np.array(_FACES) for bone in bones]
+        faces = [6 * bone + np.array(FACES) for bone in bones]
         indices = store.add(np.ravel(faces), gltf.SCALAR, np.uint16, target=gltf.ELEMENT_ARRAY_BUFFER)
         mesh.primitives.append(gltf.Primitive(attributes=vertices, indices=indices, material=len(scene.materials)))
         linear = [(channel / 255) ** 2.2 for channel in ink]
@@ -123,7 +123,7 @@ def _add_body(scene: Any, store: _Store, rig: Rig, rest: NDArray[np.float64]) ->
     scene.meshes = [mesh]
 
 
-def _octahedra(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
+def octahedra(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray[np.float64]:
     """Corners [B, 6, 3] from `starts` to `ends` [B, 3]: the start, four around the waist, the end."""
     along = ends - starts
     aside = np.cross(along, np.eye(3)[np.argmin(np.abs(along), axis=1)])  # the axis that is least along the bone

@@ -239,7 +239,7 @@ class WebSocketListener:
             response = connection.respond(401, "expected the header Authorization: Bearer TOKEN\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        if not all(_is_local_page(origin) for origin in request.headers.get_all("Origin")):
+        if not all(is_local_page(origin) for origin in request.headers.get_all("Origin")):
             self._inbox.reject()
             return connection.respond(403, "web pages from elsewhere may not connect\n")
         return None
@@ -286,7 +286,7 @@ def _bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> so
     except (OSError, UnicodeError) as error:
         raise InputError(f"{url}: {host} is not an address of this machine ({error})") from None
     family, *_, place = min(found, key=lambda one: one[0] != socket.AF_INET)  # IPv4 first, as senders do
-    if not has_token and not _is_loopback(str(place[0])):
+    if not has_token and not is_loopback(str(place[0])):
         raise InputError(f"{url}: listening beyond this machine needs a token (--token or MOTIONRT_TOKEN)")
     try:
         if scheme == "ws":
@@ -302,16 +302,16 @@ def _bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> so
         raise InputError(f"{url}: cannot listen there: {error.strerror}") from None
 
 
-def _is_loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
     try:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
         return False
 
 
-def _is_local_page(origin: str) -> bool:
+def is_local_page(origin: str) -> bool:
     try:
-        return _is_loopback(urlsplit(origin).hostname)
+        return is_loopback(urlsplit(origin).hostname)
     except ValueError:
         return False
 
