@@ -18,6 +18,7 @@ EXTRAS = {
     "webcam": ("mediapipe", "cv2"),
     "io": ("rtmlib", "cv2"),
     "net": ("websockets",),
+    "viewer": ("viser", "pygltflib"),
 }
 
 

@@ -26,6 +26,8 @@ Pose = Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or 
 Token = Annotated[
     str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="What senders to udp:// and ws:// must present.")
 ]
+Labels = Annotated[str | None, typer.Option(help='What to recognise: "wave,jump"; zero-shot models.')]
+Gestures = Annotated[Path | None, typer.Option(help="What `enroll` wrote; zero-shot models.")]
 
 GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
 _MOTION_FILE = typer.Option("--out", "-o", help="The motion: .npz .bvh .glb .gif .mp4.")
@@ -87,31 +89,73 @@ def recognize(
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the native engine uses one.")] = 1,
     precision: Precision = "fp32",
     token: Token = None,
-    labels: Annotated[str | None, typer.Option(help='What to recognise: "wave,jump"; zero-shot models.')] = None,
-    gestures: Annotated[Path | None, typer.Option(help="What `enroll` wrote; zero-shot models.")] = None,
+    labels: Labels = None,
+    gestures: Gestures = None,
+    view: Annotated[bool, typer.Option("--view", help="Show it in the browser, as `motionrt view`.")] = False,
 ) -> None:
     """Recognise actions in recordings, a video or a live stream."""
     from .recognize import Options, run
 
-    run(
-        sources,
-        Options(
-            model=model,
-            layout=layout,
-            fps=fps,
-            scale=scale,
-            as_json=as_json,
-            realtime=realtime,
-            pose=pose,
-            overlay=overlay,
-            backend=backend,
-            threads=threads,
-            precision=precision,
-            token=token,
-            labels=labels,
-            gestures=gestures,
-        ),
+    options = Options(
+        model=model,
+        layout=layout,
+        fps=fps,
+        scale=scale,
+        as_json=as_json,
+        realtime=realtime,
+        pose=pose,
+        overlay=overlay,
+        backend=backend,
+        threads=threads,
+        precision=precision,
+        token=token,
+        labels=labels,
+        gestures=gestures,
     )
+    if view:
+        from .view import run_view
+
+        run_view(sources, options)
+    else:
+        run(sources, options)
+
+
+@app.command("view")
+def view_page(
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[SOURCE]...", help="As for recognize; without one, the recordings that ship."),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Recogniser: name of a bundled model, or path of a bundle.")] = "zero-shot",
+    labels: Labels = None,
+    gestures: Gestures = None,
+    generator: Annotated[str, typer.Option(help="Name of a bundled generator, or path of a bundle.")] = "default",
+    host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="The first that is free from this one on.")] = 8080,
+    loop: Annotated[bool, typer.Option(help="Play recordings again and again.")] = True,
+    layout: LayoutName = None,
+    fps: Fps = None,
+    scale: Scale = None,
+    pose: Pose = "mediapipe",
+    backend: Backend = "auto",
+    token: Token = None,
+) -> None:
+    """Show live skeletons and what they do, beside motion made from text, in the browser."""
+    from .recognize import Options
+    from .view import run_view
+
+    options = Options(
+        model=model,
+        layout=layout,
+        fps=fps,
+        scale=scale,
+        pose=pose,
+        backend=backend,
+        token=token,
+        labels=labels,
+        gestures=gestures,
+    )
+    run_view(sources or [], options, generator, host, port, loop)
 
 
 @app.command()

@@ -1,0 +1,107 @@
+"""`Page`: the viewer in a browser, made with viser."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ..errors import InputError
+from ..generator import Generator
+from ..io.net import is_local_page, is_loopback
+from ..io.pose import require
+from .live import COLOURS, Live
+from .made import Made
+from .player import Player
+from .stage import Stage
+
+APART_M = 1.7  # the middles of the two stages
+PANEL = 320  # pixels wide
+
+
+class Page:
+    """The viewer: what a player sees, and what a generator makes beside it, at `url`.
+
+    Only pages that this machine serves are let in: a browser lets any page connect to a loopback address.
+
+    Args:
+        player: what is recognised; started and closed by the page.
+        generator: makes motion from prompts.
+        host: a loopback address. port: the first that is free from this one on is taken.
+    Raises:
+        MissingExtra: viser is not installed.
+        InputError: another host, or one that cannot be listened at.
+    """
+
+    def __init__(self, player: Player, generator: Generator, host: str = "127.0.0.1", port: int = 8080) -> None:
+        viser = require("viser", "viewer", "the viewer")
+        _check_host(host)
+        with _quiet():
+            self.server = viser.ViserServer(host, port, label="motionrt", verbose=False)
+        _keep_out_strangers(self.server)
+        self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.server.get_port()}"
+        gui, scene = self.server.gui, self.server.scene
+        self._set_up()
+        gui.main_panel.dock_right()
+        gui.main_panel.set_width(PANEL)
+        self.made = Made(self.server, generator, Stage(scene, "/made", APART_M / 2, "from text"))
+        panel = gui.add_panel()
+        panel.dock_left()
+        panel.set_width(PANEL)
+        with panel.add_tab("Recognised"):
+            self.live = Live(self.server, player, Stage(scene, "/live", -APART_M / 2, "live"))
+
+    def close(self) -> None:
+        """Stops everything, the player too."""
+        self.live.close()
+        self.made.close()
+        with _quiet():
+            self.server.stop()
+
+    def _set_up(self) -> None:
+        server = self.server
+        server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=COLOURS[0])
+        server.scene.set_up_direction("+y")
+        camera = server.initial_camera
+        camera.position, camera.look_at, camera.fov = (0.0, 1.5, 5.8), (0.0, 0.85, 0.0), np.radians(35)
+
+
+def _check_host(host: str) -> None:
+    if not is_loopback(host):
+        raise InputError(
+            f"--host {host}: the page has no password, so it is served on this machine only, "
+            "expected 127.0.0.1, ::1 or localhost (from elsewhere: ssh -L)"
+        )
+    try:  # viser tries port after port without end
+        family, *_, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+        socket.create_server(place[:2], family=family).close()
+    except OSError as error:
+        raise InputError(f"--host {host}: cannot listen there: {error.strerror}") from None
+
+
+def _keep_out_strangers(server: Any) -> None:
+    """Ends the connections of pages from elsewhere before anything is sent or taken; viser itself has no such check."""
+    connections = server._websock_server
+
+    async def admit(client: Any) -> None:
+        connection = connections._live_connections[client.client_id]
+        if not all(is_local_page(origin) for origin in connection.request.headers.get_all("Origin")):
+            await connection.close(1008, "web pages from elsewhere may not connect")
+
+    connections.on_client_connect(admit)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """viser tells of itself on standard output."""
+    import rich
+
+    console = rich.get_console()
+    before, console.quiet = console.quiet, True
+    try:
+        yield
+    finally:
+        console.quiet = before

@@ -1,0 +1,191 @@
+"""`Player`: sources through a recogniser, on a thread of their own."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import cycle
+from typing import NamedTuple
+
+from ..errors import InputError
+from ..io import Frame, Source
+from ..io.newest import Newest
+from ..io.recording import Recording
+from ..moments import step_frames
+from ..motion import Motion
+from ..recognizer import Decision, Recognizer
+
+HISTORY_S = 20.0  # of decisions that are kept
+LATENCIES = 300  # frames
+SHORTEST_S = 0.5  # of a gesture
+_CLOSE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One person at one moment.
+
+    Attributes:
+        frame: what was seen. decision: on it.
+        clock: when, in seconds of `time.monotonic`.
+        source: counts the sources that were opened; on another one everybody is somebody new.
+    """
+
+    frame: Frame
+    decision: Decision
+    clock: float
+    source: int
+
+
+class Told(NamedTuple):
+    """A decision in the history of a person: when, in seconds of `time.monotonic`, what and with what score."""
+
+    clock: float
+    label: str
+    score: float
+
+
+class Player:
+    """Steps a recogniser through one source after the other. Whoever looks never holds it up.
+
+    Args:
+        recognizer: but for labels, which may be changed meanwhile, nobody else uses it.
+        sources: their names, played one after the other.
+        open_named: opens one.
+        loop: whether they begin again after the last.
+    Attributes:
+        seen: of every person the newest `Seen` that has not been taken; closed, maybe with an error, at the end.
+        name: of the source that plays.
+    Raises:
+        InputError, MissingExtra: the first source cannot be opened.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        sources: Sequence[str],
+        open_named: Callable[[str], Source],
+        loop: bool = False,
+    ) -> None:
+        self.recognizer = recognizer
+        self.seen: Newest[Seen] = Newest()
+        self._sources, self._open, self._loop = sources, open_named, loop
+        self._source = open_named(sources[0])
+        self.name = self._source.name
+        self._dropped = self._opened = 0
+        self._closed = False
+        self._stepping = threading.Lock()
+        self._recent: deque[Frame] = deque()
+        self._told: dict[int, deque[Told]] = {}
+        self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._thread = threading.Thread(target=self._play, name="motionrt player", daemon=True)
+
+    @property
+    def dropped(self) -> int:
+        """Frames and messages that were left out: overtaken by newer ones, or late."""
+        return self._dropped + self.recognizer.counters["dropped"]
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops, and frees the source."""
+        self._closed = True
+        self.seen.close()
+        started = self._thread.ident is not None
+        if self._source.address or not started:  # a listener may be waiting for its first message
+            self._source.close()
+        if started:
+            self._thread.join(_CLOSE_S)
+
+    def latencies_ms(self) -> list[float]:
+        """Of the last `LATENCIES` decisions."""
+        with self._stepping:
+            return list(self._latencies_ms)
+
+    def history(self) -> dict[int, list[Told]]:
+        """Decisions of the last `HISTORY_S` seconds, by person."""
+        with self._stepping:
+            return {person: list(told) for person, told in sorted(self._told.items())}
+
+    def recent(self, person: int, seconds: float) -> Motion:
+        """What was last seen of a person in this source.
+
+        Args:
+            seconds: how far back, at most `HISTORY_S`.
+        Raises:
+            InputError: too little was seen.
+        """
+        recording = Recording()
+        with self._stepping:
+            frames = [frame for frame in self._recent if frame.person == person]
+        for frame in frames:
+            if frames[-1].t - frame.t <= seconds:
+                recording.add(frame)
+        motion = next(recording.motions("", self.name), None)
+        if motion is None or motion.seconds < SHORTEST_S:
+            raise InputError(f"person {person} was in sight for {motion.seconds if motion else 0:.1f} s, "
+                             f"expected at least {SHORTEST_S} s")  # fmt: skip
+        return motion
+
+    def enroll(self, label: str, motion: Motion) -> None:
+        """`Recognizer.enroll` between two frames."""
+        with self._stepping:
+            self.recognizer.enroll(label, [motion])
+
+    def _play(self) -> None:
+        error: Exception | None = None
+        try:
+            for name in cycle(self._sources) if self._loop else self._sources:
+                if self._closed:
+                    break
+                self._play_one(name)
+        except Exception as problem:  # else who waits for `seen` would wait for ever
+            error = problem
+        self.seen.close(error)
+
+    def _play_one(self, name: str) -> None:
+        source = self._source = self._open(name) if self._opened else self._source
+        self._opened += 1
+        self.name = source.name
+        dropped_before = self._dropped
+        with source:
+            with self._stepping:
+                self.recognizer.reset()
+                self._recent.clear()
+            for t, people in source.moments():
+                if self._closed:
+                    return
+                self._step(t, people)
+                self._dropped = dropped_before + source.dropped
+            if source.frames_in == 0 and not self._closed:
+                raise InputError(f"{source.name}: no frames, expected some")
+
+    def _step(self, t: float, people: Sequence[Frame]) -> None:
+        clock = time.monotonic()
+        with self._stepping:
+            try:
+                decided = list(step_frames(self.recognizer, people))
+            except InputError as error:
+                raise type(error)(f"{self.name}: {error}") from error
+            self.recognizer.evict(t)
+            self._remember(clock, t, decided)
+        self.seen.put({frame.person: Seen(frame, decision, clock, self._opened) for frame, decision in decided})
+
+    def _remember(self, clock: float, t: float, decided: Iterable[tuple[Frame, Decision]]) -> None:
+        for frame, decision in decided:
+            if decision.status != "dropped":
+                self._recent.append(replace(frame, image=None, pixels=None))  # images are large
+                self._latencies_ms.append(decision.latency_ms)
+                told = Told(clock, decision.label, decision.score)
+                self._told.setdefault(frame.person, deque()).append(told)
+        while self._recent and t - self._recent[0].t > HISTORY_S:
+            self._recent.popleft()
+        for person, history in list(self._told.items()):
+            while history and clock - history[0].clock > HISTORY_S:
+                history.popleft()
+            if not history:
+                del self._told[person]

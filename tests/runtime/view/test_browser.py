@@ -1,0 +1,147 @@
+"""The viewer in headless Chromium, with the models and recordings that ship."""
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import motionrt.runtime
+from motionrt import Generator, Motion, Recognizer
+from motionrt.runtime.io import open_source
+
+WAVE = str(Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz")
+SIZE = {"width": 1200, "height": 700}
+FLAGS = [
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-unsafe-swiftshader",
+    "--use-angle=swiftshader",
+]
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[Any]:
+    """A page that plays a wave again and again."""
+    pytest.importorskip("viser", reason="viser is not installed")
+    from motionrt.runtime.view import Page, Player
+
+    player = Player(Recognizer.load("zero-shot"), [WAVE], lambda name: open_source(name, realtime=True), loop=True)
+    page = Page(player, Generator.load(), port=0)
+    yield page
+    page.close()
+
+
+@pytest.fixture(scope="module")
+def browser(served: Any) -> Iterator[Any]:
+    """The page in a tab of a browser, loaded."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        tab = driver.chromium.launch(executable_path=chromium, args=FLAGS).new_page(viewport=SIZE)
+        problems: list[str] = []
+        tab.on("pageerror", lambda error: problems.append(str(error)))
+        tab.goto(served.url)
+        tab.get_by_role("button", name="Recognise these").wait_for(timeout=40_000)
+        wait_for(lambda: served.live.now and in_place(served))
+        yield tab
+        tab.context.browser.close()
+    assert problems == []
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    return found
+
+
+def in_place(served: Any) -> bool:
+    """Whether the browser looks from where it is told to."""
+    asked = served.server.initial_camera.position
+    return any(np.allclose(client.camera.position, asked, atol=0.01) for client in served.server.get_clients().values())
+
+
+def on_screen(served: Any, tab: Any, points_m: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a screenshot in which points [N, 3] of the scene lie."""
+    [camera] = [client.camera for client in served.server.get_clients().values()]
+    w, *v = camera.wxyz
+    turn = np.array(v)
+    rays = points_m - camera.position
+    rays = rays - 2 * w * np.cross(turn, rays) + 2 * np.cross(turn, np.cross(turn, rays))  # x right, y down, z ahead
+    canvas = tab.locator("canvas").first.bounding_box()
+    focal = canvas["height"] / 2 / np.tan(camera.fov / 2)
+    x = canvas["x"] + canvas["width"] / 2 + focal * rays[:, 0] / rays[:, 2]
+    y = canvas["y"] + canvas["height"] / 2 + focal * rays[:, 1] / rays[:, 2]
+    return slice(int(y.min()), int(y.max()) + 1), slice(int(x.min()), int(x.max()) + 1)
+
+
+def picture(tab: Any) -> np.ndarray:
+    image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
+    return np.asarray(image.open(BytesIO(tab.screenshot())).convert("RGB")).astype(int)
+
+
+def changes(tab: Any, part: tuple[slice, slice], pause_s: float = 1.0) -> float:
+    """Share of the pixels of a part of the page that are others after a pause."""
+    before = picture(tab)[part]
+    time.sleep(pause_s)
+    return float((np.abs(picture(tab)[part] - before).max(axis=-1) > 40).mean())
+
+
+def body(served: Any, tab: Any, stage: str) -> tuple[slice, slice]:
+    scene = served.server.scene
+    middle = np.asarray(scene.get_handle_by_name(f"/{stage}").position)
+    return on_screen(served, tab, middle + scene.get_handle_by_name(f"/{stage}/0").vertices)
+
+
+def test_the_skeleton_moves_and_what_is_beside_it_does_not(served: Any, browser: Any) -> None:
+    wait_for(lambda: changes(browser, body(served, browser, "live")) > 0.02)
+    between = on_screen(served, browser, np.array([[-0.08, 0.3, 0.0], [0.08, 1.2, 0.0]]))
+    assert changes(browser, between) == 0
+
+
+def test_typed_labels_change_the_decision(served: Any, browser: Any) -> None:
+    labels = browser.locator("textarea:not([aria-hidden])")
+    assert "waving a hand" not in browser.locator(".motionrt-label").all_inner_texts()
+    labels.fill("waving a hand, kicking a ball")
+    browser.get_by_role("button", name="Recognise these").click()
+    browser.get_by_text("2 labels are recognised").wait_for()
+    browser.locator(".motionrt-label", has_text="waving a hand").wait_for()
+    assert served.live.now[0].decision.labels == ("waving a hand", "kicking a ball", "none")
+    labels.fill("wave, wave")
+    browser.get_by_role("button", name="Recognise these").click()
+    browser.get_by_text("label 'wave' is there twice").wait_for()
+
+
+def test_a_prompt_makes_motion_that_is_edited_and_downloaded(served: Any, browser: Any, tmp_path: Path) -> None:
+    text = browser.locator("form", has_text="Prompt").get_by_role("textbox")
+    text.fill("a person waves with both hands")
+    text.press("Enter")
+    wait_for(lambda: served.made.maker.motion and served.made.maker.motion.frames >= 80)  # 4 s
+    assert served.made.maker.motion.meta["text"] == "a person waves with both hands"
+    wait_for(lambda: changes(browser, body(served, browser, "made")) > 0.02)
+    browser.get_by_role("button", name="Stop").click()
+    browser.get_by_text("in a loop").wait_for()
+    before = served.made.maker.motion
+    browser.get_by_role("button", name="Make this part anew").click()
+    edited = wait_for(lambda: served.made.maker.motion is not before and served.made.maker.motion)
+    assert edited.frames == before.frames and not np.array_equal(edited.joints, before.joints)
+    with browser.expect_download() as download:
+        browser.get_by_role("button", name="BVH").click()
+    download.value.save_as(tmp_path / "motion.bvh")
+    again = Motion.load(tmp_path / "motion.bvh")
+    assert (again.fps, again.layout) == (edited.fps, edited.layout)
+    assert again.frames == edited.frames
+    np.testing.assert_allclose(again.joints[:40], edited.joints[:40], atol=2e-3)  # later, bones stretch at the seams

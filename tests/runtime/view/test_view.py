@@ -1,0 +1,357 @@
+"""The viewer without a browser: what is played, drawn, made and told."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import motionrt.runtime
+from motionrt import Generator, InputError, Motion, Recognizer
+from motionrt.runtime.cli import main
+from motionrt.runtime.io import open_source
+from motionrt.runtime.io.newest import Newest
+from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.view import Page, Player
+from motionrt.runtime.view.live import parse_labels
+from motionrt.runtime.view.maker import LONGEST, Maker
+from motionrt.runtime.view.player import Seen, Told
+from motionrt.runtime.view.stage import RADIUS_M, Pose, Stage
+from motionrt.runtime.view.timeline import people_html
+
+SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
+WAVE, WALK, BOW = (str(SAMPLES / f"{name}.npz") for name in ("bandai_wave_right_hand", "cmu_walk", "bandai_bow"))
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
+    end = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    return found
+
+
+def taken(seen: Newest[Seen]) -> list[Seen]:
+    """All that comes, until the end."""
+    found = []
+    while (some := seen.take(10)) is not None:
+        found += some
+    return found
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., Player]]:
+    """A player that has been started; files play as fast as they can, unless `realtime`."""
+    players = []
+
+    def play(*sources: str, model: str = "live", realtime: bool = False, loop: bool = False) -> Player:
+        player = Player(Recognizer.load(model), sources, lambda name: open_source(name, realtime=realtime), loop)
+        players.append(player)
+        player.start()
+        return player
+
+    yield play
+    for player in players:
+        player.close()
+
+
+@pytest.fixture(scope="module")
+def generator() -> Generator:
+    return Generator.load()
+
+
+@pytest.fixture
+def page(generator: Generator) -> Iterator[Callable[..., Page]]:
+    pytest.importorskip("viser", reason="viser is not installed")
+    pages = []
+
+    def page(*sources: str, model: str = "zero-shot") -> Page:
+        names = sources or (WAVE,)
+        player = Player(Recognizer.load(model), names, lambda name: open_source(name, realtime=True), loop=True)
+        pages.append(Page(player, generator, port=0))
+        return pages[-1]
+
+    yield page
+    for page_ in pages:
+        page_.close()
+
+
+# ----- the player -----
+
+
+def test_a_player_decides_what_the_recogniser_decides_on_the_file(play: Any) -> None:
+    player = play(WAVE, WALK)
+    taken(player.seen)
+    expected = []
+    for path in (WAVE, WALK):
+        recognizer, motion = Recognizer.load("live"), Motion.load(path)
+        expected += [
+            recognizer.step(joints, t, layout=motion.layout)
+            for t, joints in zip(motion.times, motion.joints, strict=True)
+        ]
+    told = player.history()[0]
+    assert [one.label for one in told] == [decision.label for decision in expected]
+    np.testing.assert_allclose([one.score for one in told], [decision.score for decision in expected], rtol=1e-6)
+
+
+def test_whoever_looks_too_rarely_sees_the_newest_and_holds_nobody_up(play: Any) -> None:
+    player = play(WAVE)
+    frames = Motion.load(WAVE).frames
+    wait_for(lambda: player.seen.closed)
+    [one] = player.seen.take(0)
+    np.testing.assert_array_equal(one.frame.joints, Motion.load(WAVE).joints[-1])
+    assert player.seen.dropped == frames - 1
+    assert len(player.latencies_ms()) == frames
+
+
+def test_a_loop_begins_again_with_nobody_known(play: Any) -> None:
+    player = play(WAVE, WALK, loop=True)
+    sources = [player.seen.take(10)[0].source for _ in range(200)]
+    assert sources == sorted(sources) and sources[-1] > 2
+
+
+def test_a_source_that_breaks_is_told_of_to_who_looks(play: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"t": 0, "layout": "coco17", "joints": ' + str([[0, 0]] * 17) + "}\n")
+    player = play(str(bad))
+    with pytest.raises(InputError, match="bad.jsonl: layout 'coco17' is 2-D"):
+        taken(player.seen)
+    empty = tmp_path / "empty.jsonl"
+    empty.write_text("\n")
+    with pytest.raises(InputError, match="empty.jsonl: no frames"):
+        taken(play(str(empty), loop=True).seen)
+
+
+def test_the_last_seconds_of_a_person_are_a_motion(play: Any) -> None:
+    player = play(WAVE)
+    taken(player.seen)
+    motion, whole = player.recent(0, 3.0), Motion.load(WAVE)
+    assert motion.frames == 61 and motion.layout == whole.layout and motion.fps == pytest.approx(whole.fps)
+    np.testing.assert_array_equal(motion.joints, whole.joints[-61:])
+    with pytest.raises(InputError, match=r"person 3 was in sight for 0.0 s, expected at least 0.5 s"):
+        player.recent(3, 3.0)
+
+
+def test_a_gesture_that_is_enrolled_is_recognised(play: Any) -> None:
+    player = play(BOW, model="zero-shot", realtime=True, loop=True)
+    player.recognizer.set_labels(["wave", "run"])
+    player.enroll("greet", Motion.load(BOW))
+    wait_for(lambda: any(one.label == "greet" for one in player.history().get(0, [])))
+
+
+@pytest.mark.parametrize("source", [WAVE, "udp://127.0.0.1:0"])
+def test_a_player_ends_when_it_is_closed(play: Any, source: str) -> None:
+    player = play(source, realtime=True)
+    wait_for(lambda: player.latencies_ms() or source != WAVE)
+    player.close()
+    assert not any(thread.name == "motionrt player" for thread in threading.enumerate())
+
+
+# ----- motion from text -----
+
+
+@pytest.fixture
+def maker(generator: Generator) -> Iterator[tuple[Maker, list[tuple[np.ndarray, bool]]]]:
+    shown: list[tuple[np.ndarray, bool]] = []
+    maker = Maker(generator, lambda joints, anew: shown.append((joints, anew)), pytest.fail)
+    yield maker, shown
+    maker.close()
+
+
+def test_a_prompt_streams_and_what_was_streamed_is_edited(maker: Any, generator: Generator) -> None:
+    maker, shown = maker
+    maker.prompt("a person walks forward")
+    wait_for(lambda: maker.motion is not None and maker.motion.frames >= 40)
+    maker.stop()
+    motion = maker.motion
+    with generator.stream("a person walks forward", seconds=2) as chunks:
+        np.testing.assert_array_equal(motion.joints[:40], np.concatenate([chunk.joints for chunk in chunks]))
+    np.testing.assert_array_equal([joints for joints, _ in shown[:20]], motion.joints[:20])
+    shown.clear()
+    maker.edit("a person bows", 0.5, 1.5)
+    edited = maker.motion
+    np.testing.assert_array_equal(edited.joints[:10], motion.joints[:10])
+    np.testing.assert_array_equal(edited.joints[30:], motion.joints[30:])
+    assert np.abs(edited.joints[10:30] - motion.joints[10:30]).max() > 0.02
+    wait_for(lambda: len(shown) > 45)
+    start = next(i for i, (joints, _) in enumerate(shown) if np.array_equal(joints, edited.joints[0]))
+    wait_for(lambda: len(shown) >= start + 40)
+    assert [anew for _, anew in shown[start : start + 40]] == [10 <= i < 30 for i in range(40)]
+
+
+def test_another_prompt_steers_the_stream(maker: Any) -> None:
+    maker, _ = maker
+    maker.prompt("a person walks forward")
+    wait_for(lambda: maker.motion is not None)
+    maker.prompt("a person bows")
+    wait_for(lambda: maker.motion.meta["text"] == "a person bows")
+    assert 20 < maker.motion.frames <= LONGEST
+
+
+def test_what_cannot_be_made_is_one_line(maker: Any) -> None:
+    maker, shown = maker
+    for wrong in (
+        lambda: maker.prompt(" "),
+        lambda: maker.edit("a person bows", 0, 1),
+        lambda: maker.prompt("x" * 600),
+    ):
+        with pytest.raises(InputError):
+            wrong()
+    assert shown == [] and maker.motion is None
+
+
+# ----- the page -----
+
+
+def test_labels_stand_between_commas_and_lines() -> None:
+    assert parse_labels(" wave, jump up ,\nsit down,, ") == ["wave", "jump up", "sit down"]
+    with pytest.raises(InputError, match="no labels, expected"):
+        parse_labels(" ,\n")
+
+
+def test_labels_of_the_page_are_those_of_the_decisions(page: Any) -> None:
+    shown = page()
+    shown.live.set_labels("waving a hand, running")
+    seen = wait_for(lambda: shown.live.now.get(0) and shown.live.now[0].decision.label == "waving a hand")
+    assert seen and shown.live.now[0].decision.labels == ("waving a hand", "running", "none")
+
+
+@pytest.mark.parametrize(
+    "text, problem", {"wave, wave": "is there twice", "none": "stands for no action", " , ": "no labels"}.items()
+)
+def test_what_is_wrong_with_labels_is_told_in_the_page(page: Any, text: str, problem: str) -> None:
+    shown = page()
+    shown.live.set_labels(text)
+    assert problem in shown.live.labels_note.content and "red" in shown.live.labels_note.content
+    assert "wave" in shown.live.player.recognizer.labels
+
+
+def test_what_is_recorded_in_the_page_becomes_a_label(page: Any) -> None:
+    live = page().live
+    live.enroll(" ", 0)
+    assert "is empty" in live.gesture_note.content
+    live.enroll("greet", 0)
+    assert "is recognised by 3.0 s" in live.gesture_note.content and "greet" in live.player.recognizer.labels
+
+
+def test_labels_that_are_fixed_cannot_be_typed(page: Any) -> None:
+    shown = page(model="live")
+    assert "those of model live are fixed" in shown.live.labels_note.content
+    assert shown.live.record.disabled
+
+
+def test_downloads_are_read_again(page: Any, tmp_path: Path) -> None:
+    made = page().made
+    with pytest.raises(InputError, match="there is no motion to download"):
+        made.download("motion.bvh")
+    made.prompt("a person waves")
+    wait_for(lambda: made.maker.motion is not None)
+    made.stop()
+    for name in ("motion.bvh", "motion.npz"):
+        (tmp_path / name).write_bytes(made.download(name))
+        again = Motion.load(tmp_path / name)
+        assert (again.fps, again.layout) == (20, "smpl22")
+        np.testing.assert_allclose(again.joints, made.maker.motion.joints, atol=2e-3)
+    pytest.importorskip("pygltflib", reason="pygltflib is not installed")
+    assert made.download("motion.glb").startswith(b"glTF")
+
+
+@pytest.mark.parametrize("origin, welcome", {"http://evil.example": False, "http://127.0.0.1:8080": True}.items())
+def test_pages_from_elsewhere_are_turned_away(page: Any, origin: str, welcome: bool) -> None:
+    viser = pytest.importorskip("viser")
+    client = pytest.importorskip("websockets.sync.client")
+    url = page().url.replace("http", "ws")
+    protocol = f"viser-v{viser.__version__}"
+    with client.connect(url, origin=origin, subprotocols=[protocol], max_size=None) as connection:
+        if welcome:
+            assert connection.recv(timeout=10)
+        else:
+            with pytest.raises(Exception, match="web pages from elsewhere"):
+                connection.recv(timeout=10)
+
+
+# ----- what is drawn and told -----
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    viser = pytest.importorskip("viser", reason="viser is not installed")
+    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
+    yield Stage(server.scene, "/stage", 0.0, "")
+    server.stop()
+
+
+def body(stage: Stage, person: int) -> Any:
+    return stage._scene.get_handle_by_name(f"/stage/{person}")
+
+
+def test_bodies_stand_on_a_floor_that_goes_along(stage: Stage) -> None:
+    motion = Motion.load(WALK)
+    for t, joints in zip(motion.times, motion.joints, strict=True):
+        stage.show(t, {0: Pose(joints=joints + (5, 3, 5), layout=motion.layout, colour=(1, 2, 3))})
+        vertices = body(stage, 0).vertices
+        assert np.abs(vertices[:, (0, 2)]).max() < 1.5 * RADIUS_M
+        assert -0.05 < vertices[:, 1].min() < 0.15
+    assert body(stage, 0).visible
+    stage.show(motion.seconds, {})
+    assert not body(stage, 0).visible
+
+
+def test_bones_without_an_end_are_not_drawn(stage: Stage) -> None:
+    motion = Motion.load(WALK)
+    joints = motion.joints[0].copy()
+    layout = Layout.load(motion.layout)
+    joints[layout.joints.index("left_wrist")] = np.nan
+    stage.show(0.0, {0: Pose(joints=joints, layout=motion.layout, colour=(1, 2, 3))})
+    bones = body(stage, 0).vertices.reshape(-1, 6, 3)
+    flat = np.ptp(bones, axis=1).max(axis=1) == 0
+    assert [layout.joints[layout.edges[bone][0]] for bone in np.flatnonzero(flat)] == ["left_wrist"]
+    stage.show(0.1, {0: Pose(joints=np.full_like(joints, np.nan), layout=motion.layout, colour=(1, 2, 3))})
+    assert not body(stage, 0).visible
+
+
+def test_a_timeline_has_a_stretch_a_label_and_no_markup_of_its_labels() -> None:
+    told = [Told(t / 10, label, 0.9) for t, label in enumerate(["<b>wave</b>"] * 30 + ["run"] * 30)]
+    later = [told_._replace(clock=told_.clock + 9) for told_ in told[30:]]
+    html = people_html({}, {0: told + later}, clock=15.0)
+    assert html.count('title="run"') == 2 and html.count("title=") == 3
+    assert "<b>wave" not in html and "&lt;b&gt;wave" in html
+    assert "nobody is in sight" in people_html({}, {}, clock=0.0)
+
+
+# ----- the command line -----
+
+
+@pytest.mark.parametrize(
+    "arguments, problem",
+    [
+        (
+            ("view", "--host", "0.0.0.0"),
+            "--host 0.0.0.0: the page has no password, so it is served on this machine only",
+        ),
+        (("view", "missing.npz"), "missing.npz: no such file"),
+        (("view", "--generator", "nothing"), "nothing"),
+        (("view", "--model", "live", "--labels", "wave"), "the labels of model 'live' are fixed"),
+        (
+            ("recognize", WAVE, "--view", "--json"),
+            "--view shows a page, expected neither --json nor --overlay beside it",
+        ),
+    ],
+)
+def test_what_the_user_can_mend_is_one_line(
+    arguments: tuple[str, ...], problem: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("viser", reason="viser is not installed")
+    assert main(arguments) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and problem in err and err.count("\n") == 1
+
+
+def test_without_viser_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert main(["view"]) == 2
+    assert 'the viewer needs viser: pip install "motionrt[viewer]"' in capfd.readouterr().err
