@@ -1,0 +1,24 @@
+"""Every bundle in `attacks/` is refused in one line that says what is wrong, and nothing is run of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from motionrt.runtime import backends
+from motionrt.runtime.bundle import Bundle
+from motionrt.runtime.errors import BundleError
+
+ATTACKS = Path(__file__).parent / "attacks"
+FOUND: dict[str, str] = json.loads((ATTACKS / "attacks.json").read_text())
+
+
+def test_every_attack_is_tried() -> None:
+    assert set(FOUND) == {path.name for path in ATTACKS.iterdir() if path.is_dir() and path.name != "__pycache__"}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_it_is_refused(name: str) -> None:
+    with pytest.raises(BundleError, match=FOUND[name]) as caught:
+        backends.create("onnx", Bundle.load(ATTACKS / name))
+    assert "\n" not in str(caught.value) and name in str(caught.value) and len(str(caught.value)) < 600
