@@ -1,7 +1,7 @@
 """Makes the bundles in this folder, each an attack on whoever loads it: `python make.py`, from the folder itself.
 
-All are the tiny bundle of `tests/runtime/tiny.py` but for one thing, with hashes and sizes that fit, as an attacker would
-see to. `attacks.json` says what a loader must find.
+All are the tiny bundle of `tests/runtime/tiny.py` but for one thing, with hashes and sizes that fit, as an attacker
+would see to. `attacks.json` says what a loader must find.
 """
 
 from __future__ import annotations
