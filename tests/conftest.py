@@ -1,5 +1,6 @@
 import os
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
 
@@ -7,6 +8,10 @@ import pytest
 
 import motionrt
 from motionrt.runtime.motion import Motion
+
+# without a GPU, kernels run in Triton's interpreter: it must be chosen before whoever imports triton first
+if find_spec("torch") and not import_module("torch").cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(scope="session")

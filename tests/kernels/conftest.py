@@ -1,13 +1,9 @@
-"""Without a GPU, kernels run in Triton's interpreter: it must be chosen before triton is imported."""
+"""What tests of kernels share. Without a GPU they run in Triton's interpreter, see `tests/conftest.py`."""
 
-import os
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
-
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"
 
 
 @pytest.fixture(autouse=True)
