@@ -9,7 +9,7 @@ SHELL = /bin/bash -o pipefail
 SOURCES = $(shell find __init__.py runtime kernels training export bench cmake CMakeLists.txt pyproject.toml constraints.txt \
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
 
-.PHONY: demo test lint ctest coamd wheels results clean
+.PHONY: demo test lint ctest docs coamd wheels results clean
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
@@ -47,6 +47,10 @@ ctest = $(VENV)/bin/cmake -S . -B build/$(1) -DMOTIONRT_TESTS=ON -DCMAKE_COMPILE
   $(VENV)/bin/cmake --build build/$(1) --parallel 2 && \
   $(VENV)/bin/ctest --test-dir build/$(1) --output-on-failure --parallel 2
 
+# the documentation as a site in build/site
+docs: $(VENV)/dev
+	$(VENV)/bin/mkdocs build --strict --quiet
+
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
@@ -55,7 +59,7 @@ $(VENV)/base: $(VENV)/bin/python $(SOURCES)
 	touch $@
 
 $(VENV)/dev: $(VENV)/bin/python $(SOURCES)
-	$(PIP) install -c constraints.txt '.[train,export,dev]'
+	$(PIP) install -c constraints.txt '.[train,export,dev,docs]'
 	-command -v npm > /dev/null && timeout 60 npm install --silent --prefix $(VENV) gltf-validator # else its tests skip
 	touch $@ $(VENV)/base
 

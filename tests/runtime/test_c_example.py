@@ -1,6 +1,7 @@
 """The C example, built as its README says, says of a recording what the Python package says."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,3 +87,32 @@ def test_labels_and_events_are_those_of_the_package(
         assert abs(float(line[3]) - out.score) < 1e-4
         events += out.event is not None
     assert events > 6
+
+
+@pytest.mark.slow
+def test_the_program_of_the_walk_through_tells_the_same_events(
+    example: Path, frames: list[tuple[float, int, np.ndarray]], tmp_path: Path
+) -> None:
+    page = (ROOT / "docs" / "c-api.md").read_text()
+    source, program = tmp_path / "walk.c", tmp_path / "walk"
+    source.write_text("\n".join(re.findall(r"^```c\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)))
+    prefix = example.parents[1] / "prefix"
+    [library] = prefix.glob("lib*/libmotionrt.so")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Werror", f"-I{prefix / 'include'}", f"-L{library.parent}"]
+    subprocess.run(["cc", source, "-o", program, *flags, f"-Wl,-rpath,{library.parent}", "-lmotionrt"], check=True)
+
+    lines = [f"{t!r} {person} {' '.join(f'{value:.9g}' for value in joints.flat)}\n" for t, person, joints in frames]
+    done = subprocess.run([program, MODEL], input="".join(lines), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    recognizer = Recognizer.load(MODEL)
+    told = [(t, recognizer.step(joints, timestamp=t, person=who, layout=LAYOUT)) for t, who, joints in frames]
+    last = frames[-1][0] + 1
+    told += [(last, out) for out in recognizer.evict(last)]
+    expected = [
+        f"{t:.2f} {out.event} {out.event_label}" + (f" since {out.since:.2f}" if out.since is not None else "")
+        for t, out in told
+        if out.event
+    ]
+    assert done.stdout.splitlines() == expected and len(expected) > 6
+    missing = subprocess.run([program, "nowhere"], capture_output=True, text=True)
+    assert (missing.returncode, missing.stderr) == (2, "nowhere: not the folder of a bundle\n")
