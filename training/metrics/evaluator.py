@@ -1,8 +1,8 @@
 """The networks that score: motion and text in one space, trained apart from everything that generates or guides.
 
-The form is that of the text-to-motion evaluators (Guo et al., CVPR 2022; SYSTEMS.md 6.2): a convolutional movement
+The form is that of the text-to-motion evaluators (Guo et al., CVPR 2022): a convolutional movement
 encoder and a bidirectional GRU for motion, a bidirectional GRU over words for text. Words are the features of a text
-encoder, in place of GloVe with parts of speech, and the loss is InfoNCE without false negatives (SYSTEMS.md 2.4).
+encoder, in place of GloVe with parts of speech, and the loss is InfoNCE without false negatives.
 
 Shapes: N batch, T frames, V joints, L words, W text width, C channels, D width of the common space.
 """

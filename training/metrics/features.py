@@ -1,4 +1,4 @@
-"""Metrics of embedded motion and text, as text-to-motion and retrieval are scored; SYSTEMS.md 6.2. Rates are percent.
+"""Metrics of embedded motion and text, as text-to-motion and retrieval are scored. Rates are percent.
 
 Rank 1 is the best; where distances are equal, the wrong answer comes first, so that an embedding which tells nothing
 apart scores nothing.

@@ -192,7 +192,7 @@ def editing(
 
 
 def edit_mask(kind: str, frames: int) -> np.ndarray:
-    """The frames [T] bool to make anew: halves and quarters of frames // 4 tokens, rounded down (SYSTEMS.md 2.7).
+    """The frames [T] bool to make anew: halves and quarters of frames // 4 tokens, rounded down.
 
     Raises:
         InputError: another kind, or a clip of fewer than 4 tokens.

@@ -48,7 +48,7 @@ def repeated(measure: Callable[[Generator], float], repeats: int = 20, seed: int
     Args:
         measure: called with a generator of its own every time.
         repeats: at least 2.
-    Source: the protocol of Guo et al., CVPR 2022 (HumanML3D); SYSTEMS.md 6.2.
+    Source: the protocol of Guo et al., CVPR 2022 (HumanML3D).
     """
     return repeated_all(lambda rng: {"": measure(rng)}, repeats, seed)[""]
 
