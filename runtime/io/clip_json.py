@@ -34,7 +34,7 @@ def read_clip_json(path: Path, layout: str | None, fps: float | None) -> Motion:
             return _nw_ucla(clip, layout or "kinect20", rate)
         if isinstance(clip, dict) and "data" in clip:
             return _kinetics(clip, layout or "openpose18", rate)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"is not laid out as its keys promise ({type(error).__name__}: {error})") from None

@@ -80,6 +80,7 @@ def test_kinetics_skeleton_with_people_that_come_and_joints_that_go(tmp_path, fl
         ({"skeletons": [[[1, 2, 3]] * 19]}, r"shape \[19, 3\], expected \[20, 3\] for layout kinect20"),
         ({"data": []}, "has 0 frames, expected 1 to"),
         ({"data": [{"frame_index": 10**9, "skeleton": []}]}, "has 1000000000 frames, expected 1 to"),
+        ({"data": [{"frame_index": float("inf"), "skeleton": []}]}, "is not laid out as its keys promise"),
         ({"data": [{"frame_index": 1, "skeleton": []}]}, "0 people, expected 1 to 16"),
         ({"data": [{"frame_index": 1, "skeleton": [{}] * 17}]}, "17 people, expected 1 to 16"),
         (
