@@ -9,7 +9,7 @@ SHELL = /bin/bash -o pipefail
 SOURCES = $(shell find __init__.py runtime kernels training export bench cmake CMakeLists.txt pyproject.toml constraints.txt \
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
 
-.PHONY: demo test lint ctest docs coamd wheels results clean
+.PHONY: demo test lint ctest docs coamd wheels bench results clean
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
@@ -76,6 +76,8 @@ wheels: $(VENV)/dev
 
 # what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,ctr_gcn,leave_one_set_out,unseen,cocodiff}.json
 # come from training runs: see the docstrings of the modules in bench/
+bench: results
+
 results: $(VENV)/dev
 	mkdir -p bench/results
 	$(call result,live.json,eval live --data $(DATA))
