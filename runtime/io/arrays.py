@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -94,7 +95,8 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 def _refusing_damage(what: str) -> Iterator[None]:
     """Turns what numpy and zipfile raise for a file that is not as it should be into an InputError."""
     try:
-        yield
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of a header, as below
+            yield
     except (
         ValueError,
         EOFError,
