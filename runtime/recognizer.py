@@ -116,6 +116,10 @@ class Recognizer:
             return ZeroShotRecognizer.of(bundle, backend, threads, precision)
         return cls(bundle, backends.create(backend, bundle, threads, precision))
 
+    def another(self) -> Recognizer:
+        """One more recogniser with the same labels, which shares the network and follows people of its own."""
+        return Recognizer(self.bundle, self._backend)
+
     @property
     def counters(self) -> dict[str, int]:
         """Totals since loading: frames handed in, of these dropped; resets after gaps; people lost."""

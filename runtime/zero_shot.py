@@ -38,10 +38,8 @@ _WAIT_S = 3600.0
 class ZeroShotRecognizer(Recognizer):
     """See `Recognizer`. Labels may be changed from any thread; all else is not for several threads at once."""
 
-    def __init__(
-        self, bundle: Bundle[ZeroShotManifest], encoder: backends.Backend, text: TextEncoder, threads: int = 1
-    ) -> None:
-        self._matcher = Matcher(bundle, text, threads)
+    def __init__(self, bundle: Bundle[ZeroShotManifest], encoder: backends.Backend, matcher: Matcher) -> None:
+        self._matcher = matcher
         self._matched = MatchedStreams(encoder.streams(MAX_PEOPLE), self._matcher, bundle.manifest)
         super().__init__(bundle, encoder, self._matched)
         self._thread: threading.Thread | None = None
@@ -56,7 +54,13 @@ class ZeroShotRecognizer(Recognizer):
     ) -> ZeroShotRecognizer:
         """That of a verified bundle; else as `load`."""
         encoder = backends.create(backend, encoder_of(bundle), threads, precision)
-        return cls(bundle, encoder, TextEncoder.load(threads=threads), threads)
+        return cls(bundle, encoder, Matcher(bundle, TextEncoder.load(threads=threads), threads))
+
+    def another(self) -> ZeroShotRecognizer:
+        other = ZeroShotRecognizer(self.bundle, self._backend, self._matcher)
+        with self._changing:
+            other._take(self._texts, self._examples)
+        return other
 
     def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
         texts = texts_of(labels, descriptions, self.bundle.manifest.matching.labels)

@@ -21,7 +21,6 @@ from ...runtime.errors import InputError, MotionError
 from ...runtime.matcher import Vocabulary
 from ...runtime.progress import Bar
 from ...runtime.recognizer import Recognizer
-from ...runtime.text import TextEncoder
 from ...runtime.zero_shot import ZeroShotRecognizer, encoder_of
 from .contenders import one_by_one, sensor_poses
 from .environment import environment
@@ -101,9 +100,9 @@ def parity(recognizer: ZeroShotRecognizer) -> float:
     Raises:
         MotionError: by more than `PARITY`.
     """
-    text, ends = TextEncoder.load(), []
+    ends = []
     for background in (False, True):
-        fresh = ZeroShotRecognizer(recognizer.bundle, recognizer._backend, text)
+        fresh = recognizer.another()
         fresh.background = background
         for person, motion in enumerate(samples()):
             for joints in motion.person(0).joints:

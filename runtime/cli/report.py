@@ -8,10 +8,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..io.jsonl import decision_message
 from ..recognizer import Decision
 from .timeline import Segment, Timeline
-
-TOP = 5
 
 
 @dataclass(slots=True)
@@ -55,19 +54,7 @@ class JsonReport:
         self._source = {"source": source} if self._name_sources else {}
 
     def decide(self, t: float, decision: Decision) -> None:
-        _write_line(
-            {
-                **self._source,
-                "t": round(t, 6),
-                "person": decision.person,
-                "label": decision.label,
-                "score": round(decision.score, 4),
-                "top": [[label, round(score, 4)] for label, score in decision.top(TOP)],
-                "event": decision.event,
-                **_about_event(decision),
-                "latency_ms": round(decision.latency_ms, 4),
-            }
-        )
+        _write_line({**self._source, **decision_message(t, decision)})
 
     def end(self) -> None:
         pass
@@ -137,16 +124,6 @@ class TextReport:
         who = f"person {person}  " if len(self._timelines) > 1 else ""
         line = f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {who}{segment.label:22} {segment.score:.2f}"
         self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
-
-
-def _about_event(decision: Decision) -> dict[str, Any]:
-    """What is told besides of an event: the action that it is of and, of an onset, when that began."""
-    about: dict[str, Any] = {}
-    if decision.event is not None:
-        about["event_label"] = decision.event_label
-    if decision.since is not None:
-        about["since"] = round(decision.since, 6)
-    return about
 
 
 def _write_line(value: dict[str, Any]) -> None:

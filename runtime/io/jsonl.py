@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -18,9 +18,13 @@ from ..errors import InputError
 from ..motion import MAX_PEOPLE, Motion, check_joints
 from .frame import Frame
 
+if TYPE_CHECKING:
+    from ..recognizer import Decision
+
 MAX_LINE = 1 << 20  # characters
 MAX_SECONDS = 1e12
 MAX_PERSON = 1 << 31
+TOP = 5  # labels that are told of a decision
 DEFAULT_FPS = 30.0  # of a clip of one frame, whose rate nothing tells
 
 
@@ -50,13 +54,13 @@ def parse_frame(message: Any, layout: str | None = None) -> Frame:
     name = message.get("layout", layout)
     if not isinstance(name, str):
         raise InputError("has no 'layout'")
-    joints = _array("joints", message.get("joints"))
+    joints = array_of("joints", message.get("joints"))
     if joints.ndim != 2:
         raise InputError(f"'joints' have shape {list(joints.shape)}, expected [V, 3]")
     check_joints(joints.shape, name)
     confidence = None
     if message.get("confidence") is not None:
-        confidence = _array("confidence", message["confidence"])
+        confidence = array_of("confidence", message["confidence"])
         if confidence.shape != joints.shape[:1]:
             raise InputError(f"'confidence' has shape {list(confidence.shape)}, expected [{len(joints)}]")
     return Frame(t=float(t), person=person, joints=joints, layout=name, confidence=confidence)
@@ -103,10 +107,29 @@ def read_jsonl(path: Path, layout: str | None, fps: float | None) -> Motion:
     return clip if len(people) > 1 else clip.person(0)
 
 
-def _array(name: str, value: Any) -> np.ndarray:
+def decision_message(t: float, decision: Decision) -> dict[str, Any]:
+    """What is told of a decision at t seconds."""
+    message = {
+        "t": round(t, 6),
+        "person": decision.person,
+        "label": decision.label,
+        "score": round(decision.score, 4),
+        "top": [[label, round(score, 4)] for label, score in decision.top(TOP)],
+        "event": decision.event,
+    }
+    if decision.event is not None:
+        message["event_label"] = decision.event_label
+    if decision.since is not None:
+        message["since"] = round(decision.since, 6)
+    return message | {"latency_ms": round(decision.latency_ms, 4)}
+
+
+def array_of(name: str, value: Any) -> np.ndarray:
+    """Nested lists of numbers as float32; null becomes NaN. Raises InputError."""
     if not isinstance(value, list):
         raise InputError(f"has no list {name!r}")
     try:
-        return np.array(value, dtype=np.float32)  # null becomes NaN
+        with np.errstate(over="ignore"):  # what does not fit becomes infinite: a missing joint
+            return np.array(value, dtype=np.float32)
     except (ValueError, TypeError, OverflowError):
         raise InputError(f"{name!r} is not an array of numbers") from None

@@ -101,7 +101,7 @@ class Inbox:
 
     def is_token(self, token: str) -> bool:
         """Whether it is the right one, in a time that does not tell how much of it is; True if none is needed."""
-        return self._token is None or hmac.compare_digest(_bytes(token), _bytes(self._token))
+        return self._token is None or same_token(token, self._token)
 
     def reject(self) -> None:
         with self._lock:
@@ -160,7 +160,7 @@ def listen(url: str, *, layout: str | None = None, token: str | None = None) -> 
     """
     scheme, host, port = _parse(url)
     websockets = require("websockets.sync.server", "net", "ws://") if scheme == "ws" else None
-    bound = _bind(url, scheme, host, port, has_token=bool(token))
+    bound = bind(url, scheme, host, port, has_token=bool(token))
     address = (host, int(bound.getsockname()[1]))
     name = f"{scheme}://{f'[{host}]' if ':' in host else host}:{address[1]}"
     inbox = Inbox(name, layout=layout, token=token or None)
@@ -279,7 +279,12 @@ def _parse(url: str) -> tuple[str, str, int]:
     return parts["scheme"].lower(), parts["host"] or parts["ipv6"], int(parts["port"])
 
 
-def _bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> socket.socket:
+def bind(url: str, scheme: str, host: str, port: int, *, has_token: bool, option: str = "--token") -> socket.socket:
+    """A socket bound to an address; one beyond this machine needs a token, which `option` gives.
+
+    Raises:
+        InputError: the address cannot be bound, or needs a token; the message names it `url`.
+    """
     kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
     try:
         found = socket.getaddrinfo(host, port, type=kind)
@@ -287,9 +292,9 @@ def _bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> so
         raise InputError(f"{url}: {host} is not an address of this machine ({error})") from None
     family, *_, place = min(found, key=lambda one: one[0] != socket.AF_INET)  # IPv4 first, as senders do
     if not has_token and not is_loopback(str(place[0])):
-        raise InputError(f"{url}: listening beyond this machine needs a token (--token or MOTIONRT_TOKEN)")
+        raise InputError(f"{url}: listening beyond this machine needs a token ({option} or MOTIONRT_TOKEN)")
     try:
-        if scheme == "ws":
+        if kind == socket.SOCK_STREAM:
             return socket.create_server(place, family=family)
         bound = socket.socket(family, kind)
         try:
@@ -303,6 +308,7 @@ def _bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> so
 
 
 def is_loopback(host: str | None) -> bool:
+    """Whether a host's name or address is one of this machine to itself."""
     try:
         return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
     except ValueError:
@@ -314,6 +320,11 @@ def is_local_page(origin: str) -> bool:
         return is_loopback(urlsplit(origin).hostname)
     except ValueError:
         return False
+
+
+def same_token(given: str, wanted: str) -> bool:
+    """Whether they are the same, in a time that does not tell how much of them is."""
+    return hmac.compare_digest(_bytes(given), _bytes(wanted))
 
 
 def _bytes(token: str) -> bytes:
