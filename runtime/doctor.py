@@ -19,6 +19,7 @@ EXTRAS = {
     "io": ("rtmlib", "cv2"),
     "net": ("websockets",),
     "viewer": ("viser", "pygltflib"),
+    "serve": ("fastapi", "uvicorn", "prometheus_client", "websockets"),
 }
 
 

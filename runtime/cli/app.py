@@ -283,6 +283,28 @@ def search(
 
 
 @app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen at; all but loopback ones need a token.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
+    model: Model = "live",
+    generator: Annotated[str, typer.Option(help="Name of a bundled generator, or path of a bundle.")] = "default",
+    labels: Annotated[str | None, typer.Option(help='What to recognise: "wave,jump"; zero-shot models.')] = None,
+    token: Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN")] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with what clients must present; else MOTIONRT_TOKEN.")
+    ] = None,
+    origin: Annotated[
+        list[str] | None, typer.Option(metavar="URL", help="Web pages that may connect besides its own; repeatable.")
+    ] = None,
+    clients: Annotated[int, typer.Option(min=1, help="WebSockets at once.")] = 32,
+) -> None:
+    """Serve recognition and generation over HTTP and WebSockets."""
+    from .serve import run_serve
+
+    run_serve(host, port, model, generator, labels, token, token_file, origin or [], clients)
+
+
+@app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="Name of a recipe, for example live.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Settings.")] = None,

@@ -1,0 +1,185 @@
+"""`create_app`: the server's routes around one recogniser and one generator."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
+from prometheus_client import CONTENT_TYPE_LATEST
+
+from ... import __version__
+from ..errors import InputError
+from ..manifest import ZeroShotManifest
+from ..skeleton import Layout
+from .generation import Generation
+from .guard import Guard
+from .recognition import Recognition
+from .schemas import (
+    LAYOUTS_3D,
+    PROBLEMS,
+    REFUSALS,
+    Clip,
+    ClipDecision,
+    MadeMotion,
+    Model,
+    Skeleton,
+    State,
+    WholePrompt,
+    one_line,
+)
+from .service import Service
+from .settings import Settings
+
+PAGE = Path(__file__).with_name("browser.html")
+PAGE_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+}
+ABOUT = """\
+Actions from skeletons, motion from text. Besides these routes there are two WebSockets of JSON messages:
+
+`/recognize` takes frames, `{"t": s, "person": 0, "layout": "smpl22", "joints": [[x, y, z], …], "confidence": […]}`
+(person, layout and confidence may be left out; t is one clock of all people), and answers each by its number:
+`{"frame": 0, "t": …, "person": 0, "label": …, "score": …, "top": …, "event": …, "latency_ms": …}`,
+`{"frame": 0, "dropped": true, "why": "overtaken" or "late"}` or `{"frame": 0, "error": …}`. `{"labels": ["wave",
+"jump"]}` changes the labels of a model that can, `{"reset": 0}` forgets a person, `{"reset": null}` all. A message
+without "frame" is the last decision on somebody who has gone.
+
+`/generate` takes `{"prompt": text, "seconds": s or null, "seed": n, "guidance": g}` and sends `{"t": start, "fps": 20,
+"layout": "smpl22", "prompt": text, "joints": [[[x, y, z], …], …]}`, a second each, a second before it is due. Another
+`{"prompt": text}` holds from the next chunk on; `{"stop": true}` stops; `{"end": true}` comes last.
+"""
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The server as an ASGI application; `app.state.service` is what its routes share.
+
+    Models are loaded before it returns. Whoever runs it calls `service.drain` before it ends (see `server.serve`), in
+    one process: limits are of the process.
+
+    Args:
+        settings: None for the defaults, which are for clients on the same machine.
+    Raises:
+        BundleError: a model that is not there or damaged.
+        InputError: labels for a model whose labels are fixed.
+    """
+    settings = settings or Settings()
+    service = Service(settings)
+    app = FastAPI(
+        title="motionrt",
+        version=__version__,
+        description=ABOUT,
+        docs_url=None,  # its page would be fetched from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.add_middleware(Guard, settings=settings, metrics=service.metrics)
+    app.add_exception_handler(InputError, _refuse)
+    app.add_exception_handler(RequestValidationError, _refuse)
+    _add_page(app, service)
+    app.include_router(_http(service, needs_token=settings.token is not None))
+    _add_sockets(app, service)
+    return app
+
+
+def _add_page(app: FastAPI, service: Service) -> None:
+    """What is there without the token."""
+
+    @app.get("/", include_in_schema=False)
+    async def page() -> HTMLResponse:
+        return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=PAGE_HEADERS)
+
+    @app.get("/healthz")
+    async def healthz() -> State:
+        """Whether the server runs."""
+        return State(status="ok")
+
+    @app.get("/readyz", responses={503: {"model": State, "description": "The server is ending."}})
+    async def readyz(response: Response) -> State:
+        """Whether it takes clients."""
+        if service.closing.is_set():
+            response.status_code = 503
+            return State(status="ending")
+        return State(status="ready")
+
+
+def _http(service: Service, needs_token: bool) -> APIRouter:
+    """What needs the token, where there is one; `Guard` looks at it."""
+    router = APIRouter(dependencies=[Depends(HTTPBearer(auto_error=False))] * needs_token, responses=REFUSALS)
+
+    @router.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Counters in Prometheus' format."""
+        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    @router.get("/models")
+    async def models() -> list[Model]:
+        """What is served."""
+        return _models(service)
+
+    @router.get("/layouts")
+    async def layouts() -> dict[str, Skeleton]:
+        """The skeletons that may be sent, by name."""
+        known = {name: Layout.load(name) for name in LAYOUTS_3D}
+        return {name: Skeleton(joints=list(of.joints), parents=list(of.parents)) for name, of in known.items()}
+
+    @router.post("/recognize", response_model=ClipDecision, responses=PROBLEMS)
+    async def recognize(clip: Clip) -> object:
+        """What is done in a clip."""
+        return await service.compute(service.clips, partial(service.recognize, clip))
+
+    @router.post("/generate", response_model=MadeMotion, responses=PROBLEMS)
+    async def generate(prompt: WholePrompt) -> Response:
+        """A motion that fits a description."""
+        made = await service.compute(service.generations, partial(service.generate, prompt))
+        return Response(made, media_type="application/json")
+
+    return router
+
+
+def _add_sockets(app: FastAPI, service: Service) -> None:
+    @app.websocket("/recognize")
+    async def recognize(socket: WebSocket) -> None:
+        async with service.admitted(socket) as connection:
+            if connection is not None:
+                await Recognition(connection, service.recognizer.another(), service.labelling).run()
+
+    @app.websocket("/generate")
+    async def generate(socket: WebSocket) -> None:
+        async with service.admitted(socket) as connection:
+            if connection is not None:
+                await Generation(connection, service.generator, service.generations, service.threads).run()
+
+
+def _models(service: Service) -> list[Model]:
+    recognizer, generator = service.recognizer, service.generator
+    return [
+        Model(
+            name=recognizer.name,
+            task=recognizer.bundle.manifest.task,
+            license=recognizer.license,
+            layout=recognizer.layout,
+            fps=recognizer.fps,
+            labels=list(recognizer.labels),
+            any_labels=isinstance(recognizer.bundle.manifest, ZeroShotManifest),
+        ),
+        Model(
+            name=generator.name,
+            task=generator.bundle.manifest.task,
+            license=generator.license,
+            layout=generator.layout,
+            fps=generator.fps,
+            labels=sorted(generator.actions),
+            any_labels=True,
+        ),
+    ]
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    detail = one_line(error.errors()) if isinstance(error, RequestValidationError) else " ".join(str(error).split())
+    return JSONResponse({"detail": detail}, 422)

@@ -1,0 +1,124 @@
+"""Prompts in, motion out: the WebSocket `/generate`."""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import Executor
+from contextlib import suppress
+from typing import Any
+
+from pydantic import ValidationError
+
+from ..errors import InputError
+from ..generator import Generator
+from ..motion import Motion
+from ..stream import Stream
+from .connection import GOING_AWAY, Connection, Leave
+from .limits import Places
+from .schemas import Prompt, one_line
+
+AHEAD_S = 1.0  # a chunk leaves this long before it is due
+BUSY = "somebody else's motion is being made, come back later"
+
+
+class Generation:
+    """A conversation with somebody who asks for motion; one stream at a time, which further prompts steer."""
+
+    def __init__(self, connection: Connection, generator: Generator, places: Places, threads: Executor) -> None:
+        self._connection, self._generator, self._places, self._threads = connection, generator, places, threads
+        self._stream: Stream | None = None
+        self._begun, self._stopped = asyncio.Event(), asyncio.Event()
+
+    async def run(self) -> None:
+        try:
+            await self._connection.converse(self._read(), self._play(), self._end())
+        finally:
+            await self._finish()
+
+    async def _read(self) -> None:
+        while True:
+            message = await self._connection.receive()
+            try:
+                self._take(message.content)
+            except InputError as error:
+                await self._connection.refuse(message.number, error)
+
+    def _take(self, content: dict[str, Any]) -> None:
+        if content.get("stop") is True:
+            self._stopped.set()
+            return
+        asked = _prompt(content)
+        if self._stream is not None:
+            self._stream.prompt = asked.prompt
+            return
+        if not self._places.take():
+            raise InputError(BUSY)
+        try:
+            self._stream = self._generator.stream(asked.prompt, asked.seconds, asked.seed, guidance=asked.guidance)
+        except InputError:
+            self._places.leave()
+            raise
+        self._stopped.clear()
+        self._begun.set()
+
+    async def _play(self) -> None:
+        """One stream after the other."""
+        while True:
+            await self._begun.wait()
+            self._begun.clear()
+            await self._send_chunks()
+            await self._finish()
+            await self._connection.send({"end": True})
+
+    async def _send_chunks(self) -> None:
+        """Asks for a chunk no sooner than it is to leave, so that a new prompt holds from the next one on."""
+        loop = asyncio.get_running_loop()
+        leaves_s = began_s = loop.time()
+        while not await self._is_stopped_before(leaves_s):
+            chunk = await loop.run_in_executor(self._threads, self._next)
+            if chunk is None:
+                return
+            await self._connection.send(chunk_message(chunk))
+            self._connection.metrics.chunks.inc()
+            leaves_s = began_s + chunk.meta["start"] + chunk.seconds - AHEAD_S
+
+    def _next(self) -> Motion | None:
+        return None if self._stream is None else next(self._stream, None)
+
+    async def _is_stopped_before(self, then_s: float) -> bool:
+        with suppress(TimeoutError):
+            async with asyncio.timeout_at(then_s):
+                await self._stopped.wait()
+        return self._stopped.is_set()
+
+    async def _finish(self) -> None:
+        if self._stream is not None:
+            await asyncio.get_running_loop().run_in_executor(self._threads, self._stream.close)
+            self._stream = None
+            self._places.leave()
+
+    async def _end(self) -> None:
+        await self._connection.closing.wait()
+        raise Leave(GOING_AWAY, "the server is ending")
+
+
+def chunk_message(chunk: Motion) -> dict[str, Any]:
+    return {
+        "t": round(chunk.meta["start"], 6),
+        "fps": chunk.fps,
+        "layout": chunk.layout,
+        "prompt": chunk.meta["text"],
+        "joints": rounded(chunk),
+    }
+
+
+def rounded(motion: Motion) -> Any:
+    """Joints as lists, to a hundredth of a millimetre."""
+    return motion.joints.astype(float).round(5).tolist()
+
+
+def _prompt(content: dict[str, Any]) -> Prompt:
+    try:
+        return Prompt.model_validate(content)
+    except ValidationError as error:
+        raise InputError(one_line(error.errors())) from None

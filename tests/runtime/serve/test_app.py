@@ -1,0 +1,139 @@
+"""HTTP: whole clips, what is told of the server, its OpenAPI and its page."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionrt import Motion, Recognizer
+
+from .talk import Response, ask, frame, hear, talk, tell
+
+
+@pytest.fixture
+def clip(motion: Motion) -> dict:
+    return {"layout": motion.layout, "fps": motion.fps, "joints": motion.joints.astype(float).round(5).tolist()}
+
+
+def problem(response: Response) -> str:
+    assert list(response.json) == ["detail"]
+    text: str = response.json["detail"]
+    return text
+
+
+def test_a_clip_is_recognised_as_offline(url: str, live: Recognizer, clip: dict) -> None:
+    clip["joints"][5][3] = [None, 0, 0]
+    joints = np.array(clip["joints"], np.float32)
+    expected = live.recognize(Motion(joints, clip["fps"], clip["layout"]))
+    found = ask(f"{url}/recognize", clip)
+    assert found.status == 200
+    top = [[label, round(score, 4)] for label, score in expected.top(5)]
+    told = {"label": expected.label, "score": round(expected.score, 4), "top": top, "latency_ms": 0}
+    assert found.json | {"latency_ms": 0} == told
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"layout": "smpl23"}, "unknown skeleton layout 'smpl23'"),
+        ({"layout": "core15"}, "a pose has shape [22, 3], expected [15, 3] for layout core15"),
+        ({"fps": 0}, "fps: Input should be greater than 0"),
+        ({"fps": "30"}, "fps: Input should be a valid number"),
+        ({"joints": []}, "joints: List should have at least 2 items"),
+        ({"joints": [[[None] * 3] * 22] * 2}, "nobody is visible in any of the clip's 2 frames"),
+        ({"joints": [[[0, 0, 0]] * 22] * 1801}, "joints: List should have at most 1800 items"),
+        ({"joints": [[[0, 0, 0]] * 257] * 2}, "joints.0: List should have at most 256 items"),
+        ({"joints": [[[0, 0]] * 22] * 2}, "joints.0.0: List should have at least 3 items"),
+        ({"joints": [[[0, 0, 0]] * 22, [[0, 0, 0]] * 21]}, "'joints' is not an array of numbers"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+        ({"\ud800": 1}, "unable to parse raw data as a unicode string"),
+    ],
+)
+def test_a_clip_that_is_not_as_it_should_be(url: str, clip: dict, changes: dict, why: str) -> None:
+    refused = ask(f"{url}/recognize", clip | changes)
+    assert refused.status == 422 and why in problem(refused) and len(refused.body) < 300
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"fps": NaN}', b"null"])
+def test_a_body_that_is_no_json(url: str, body: bytes) -> None:
+    refused = ask(f"{url}/recognize", body)
+    assert refused.status in (400, 422) and problem(refused)
+
+
+def test_a_body_too_long_is_refused(serve) -> None:
+    server = serve(body_bytes=1000)
+    for body in (b" " * 1001, iter([b" " * 600] * 2)):  # of a length that is told, and in pieces
+        refused = ask(f"{server.url}/recognize", body)
+        assert refused.status == 413 and problem(refused)
+    assert ask(f"{server.url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 200
+
+
+def test_what_may_go_wrong_is_documented(url: str) -> None:
+    documented = ask(f"{url}/openapi.json").json["paths"]["/recognize"]["post"]["responses"]
+    assert {"200", "400", "401", "403", "413", "422", "429", "503"} == documented.keys()
+
+
+def test_health_and_readiness(url: str) -> None:
+    assert ask(f"{url}/healthz").json == {"status": "ok"}
+    assert ask(f"{url}/readyz").json == {"status": "ready"}
+
+
+def test_models_and_layouts_are_told(url: str, live: Recognizer) -> None:
+    recognizer, generator = ask(f"{url}/models").json
+    assert (recognizer["name"], recognizer["labels"]) == ("live", list(live.labels))
+    assert (recognizer["layout"], recognizer["fps"], recognizer["any_labels"]) == ("core15", 20, False)
+    assert generator["name"] == "default" and "walk" in generator["labels"]
+    assert "non-commercial" in recognizer["license"] and "non-commercial" in generator["license"]
+    layouts = ask(f"{url}/layouts").json
+    assert "coco17" not in layouts and len(layouts["smpl22"]["joints"]) == 22
+    assert layouts["smpl22"]["parents"][0] == -1
+
+
+def test_metrics_count(serve, motion: Motion) -> None:
+    server = serve()
+    with talk(server.url) as client:
+        tell(client, "{")
+        hear(client)
+        for i in range(3):
+            tell(client, frame(motion, i))
+            hear(client)
+        found = ask(f"{server.url}/metrics")
+    assert found.headers["Content-Type"].startswith("text/plain")
+    lines = found.body.decode().splitlines()
+    for line in ("clients 1.0", "frames_total 3.0", "errors_total 1.0", "latency_seconds_count 3.0"):
+        assert f"motionrt_{line}" in lines
+    assert 'motionrt_dropped_total{why="late"} 0.0' in lines
+    assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
+
+
+def test_the_page_needs_nothing_from_elsewhere(url: str) -> None:
+    page = ask(url)
+    assert page.status == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
+    assert b"src=" not in page.body and b"http:" not in page.body and b"https:" not in page.body
+
+
+def test_the_token_is_part_of_the_openapi_where_there_is_one(url: str) -> None:
+    from .conftest import running
+
+    assert "security" not in ask(f"{url}/openapi.json").json["paths"]["/models"]["get"]
+    with running(token="s3cret") as server:
+        api = ask(f"{server.url}/openapi.json", headers={"Authorization": "Bearer s3cret"}).json
+    assert api["paths"]["/models"]["get"]["security"] == [{"HTTPBearer": []}]
+    assert "security" not in api["paths"]["/healthz"]["get"]
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:
+    pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    # whether joints fit their layout, or anybody is visible, a schema cannot tell
+    (tmp_path / "schemathesis.toml").write_text(
+        '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", "422", "503"]\n'
+    )
+    command = [sys.executable, "-m", "schemathesis.cli", "run", f"{url}/openapi.json", "--max-examples", "60"]
+    command += ["--seed", "1"]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr

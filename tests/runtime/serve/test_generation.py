@@ -1,0 +1,147 @@
+"""Prompts in, motion out, over real sockets."""
+
+import json
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
+
+from motionrt import Generator, InputError, Motion
+from motionrt.runtime.serve.client import Client
+
+from .talk import ask, hear, talk, tell
+
+
+def chunk_of(reply: dict) -> np.ndarray:
+    return np.array(reply["joints"], np.float32)
+
+
+def same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and bool(np.allclose(a, b, atol=2e-5))
+
+
+def begin(client: ClientConnection, **asked: object) -> dict:
+    """The first chunk."""
+    tell(client, asked)
+    return hear(client)
+
+
+def wait_until_free(url: str) -> None:
+    """The stream of a client who has just left is about to end."""
+    while ask(f"{url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 503:
+        pass
+
+
+@pytest.fixture(autouse=True)
+def free(url: str) -> None:
+    wait_until_free(url)
+
+
+def test_a_stream_is_that_of_the_generator(url: str, generator: Generator) -> None:
+    with generator.stream("a person walks", 2.4, seed=3, guidance=1.0) as chunks:
+        expected = list(chunks)
+    with talk(url, "generate") as client:
+        reply = begin(client, prompt="a person walks", seconds=2.4, seed=3, guidance=1.0)
+        for k, chunk in enumerate(expected):
+            reply = hear(client) if k else reply
+            assert same(chunk_of(reply), chunk.joints)
+            assert (reply["t"], reply["fps"], reply["layout"]) == (chunk.meta["start"], 20, "smpl22")
+            assert reply["prompt"] == "a person walks"
+        assert hear(client) == {"end": True}
+        tell(client, {"prompt": "a person bows", "seconds": 0.2})  # and another
+        assert hear(client)["prompt"] == "a person bows" and hear(client) == {"end": True}
+
+
+def test_another_prompt_changes_course(url: str, generator: Generator) -> None:
+    expected: list[Motion] = []
+    with generator.stream("a person walks", 3) as chunks:
+        expected.append(next(chunks))
+        expected.append(next(chunks))
+        chunks.prompt = "a person bows"
+        expected.append(next(chunks))
+    with Client(url.replace("http", "ws")) as client, client.generate("a person walks", 3) as stream:
+        found = [next(stream), next(stream)]
+        stream.prompt = "a person bows"
+        found += list(stream)
+    assert [chunk.meta["text"] for chunk in found] == ["a person walks", "a person walks", "a person bows"]
+    assert [chunk.meta["start"] for chunk in found] == [0, 1, 2]
+    assert all(same(a.joints, b.joints) for a, b in zip(found, expected, strict=True))
+
+
+def test_stop_ends_a_stream_without_end(url: str) -> None:
+    with talk(url, "generate") as client:
+        assert begin(client, prompt="a person walks")["t"] == 0
+        tell(client, {"stop": True})
+        while (reply := hear(client)) != {"end": True}:
+            assert "joints" in reply
+        tell(client, {"prompt": "a person walks"})
+        assert hear(client)["t"] == 0
+
+
+def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
+    with talk(url, "generate") as other:
+        with talk(url, "generate") as client:
+            begin(client, prompt="a person walks")
+            tell(other, {"prompt": "a person bows"})
+            assert hear(other) == {"frame": 0, "error": "somebody else's motion is being made, come back later"}
+            busy = ask(f"{url}/generate", {"prompt": "a person bows"})
+            assert busy.status == 503 and busy.headers["Retry-After"] == "1"
+        wait_until_free(url)
+        assert begin(other, prompt="a person bows", seconds=1)["prompt"] == "a person bows"
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        ("{", "is not a whole JSON message"),
+        ({"seconds": 3}, "prompt: Field required"),
+        ({"prompt": " "}, "prompt: String should match"),
+        ({"prompt": "x" * 513}, "prompt: String should have at most 512"),
+        ({"prompt": "walk", "seconds": 0}, "seconds: Input should be greater than or equal to 0.2"),
+        ({"prompt": "walk", "seconds": 1e9}, "seconds is"),
+        ({"prompt": "walk", "seed": -1}, "seed: Input should be greater"),
+        ({"prompt": "walk", "seed": True}, "seed: Input should be a valid integer"),
+        ({"prompt": "walk", "style": "drunk"}, "style: Extra inputs are not permitted"),
+        ({"stop": 1}, "prompt: Field required"),
+    ],
+)
+def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, message: object, why: str) -> None:
+    with talk(url, "generate") as client:
+        tell(client, message)
+        reply = hear(client)
+        assert reply["frame"] == 0 and why in reply["error"] and "\n" not in reply["error"]
+        assert len(begin(client, prompt="a person walks", seconds=0.2)["joints"]) == 4
+
+
+def test_a_bad_prompt_does_not_end_the_stream(url: str) -> None:
+    with Client(url.replace("http", "ws")) as client, client.generate("a person walks", 3) as stream:
+        stream.prompt = " "
+        with pytest.raises(InputError, match="prompt: String should match"):
+            while True:
+                next(stream)
+        assert next(stream).meta["text"] == "a person walks"
+
+
+def test_a_motion_in_one_piece_is_that_of_the_generator(url: str, generator: Generator) -> None:
+    asked = {"prompt": "a person waves", "seconds": 2, "seed": 5, "guidance": 1.0}
+    made = ask(f"{url}/generate", asked)
+    assert made.status == 200 and made.headers["Content-Type"] == "application/json"
+    motion = generator.generate("a person waves", 2, seed=5, guidance=1.0)
+    assert same(chunk_of(made.json), motion.joints)
+    assert (made.json["layout"], made.json["fps"]) == ("smpl22", 20)
+    label = ask(f"{url}/recognize", made.json).json["label"]
+    assert label in ("wave", "raise right hand", "raise left hand", "none")
+
+
+def test_the_server_ends_a_stream_when_it_ends() -> None:
+    from .conftest import running
+
+    with running() as server:
+        client = talk(server.url, "generate").__enter__()
+        tell(client, {"prompt": "a person walks"})
+        assert "joints" in hear(client)
+    with pytest.raises(ConnectionClosed) as caught:
+        while True:
+            json.loads(client.recv(timeout=30))
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is ending")

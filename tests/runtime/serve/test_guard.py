@@ -1,0 +1,144 @@
+"""Who is let in, and how the others are told."""
+
+import base64
+
+import pytest
+from websockets.exceptions import InvalidStatus
+
+from motionrt import InputError, Motion
+from motionrt.runtime.serve.client import Client
+from motionrt.runtime.serve.limits import MOST_ADDRESSES, Bucket, Buckets, Places
+from motionrt.runtime.serve.settings import Settings
+
+from .talk import ask, frame, hear, talk, tell
+
+TOKEN = "s3cret/+="
+PRIVATE = ("/metrics", "/models", "/layouts", "/openapi.json", "/recognize", "/generate", "/nothing")
+
+
+@pytest.fixture(scope="module")
+def guarded() -> str:
+    from .conftest import running
+
+    with running(token=TOKEN, origins=("https://app.example",)) as server:
+        yield server.url
+
+
+def protocol(token: str) -> str:
+    return "bearer." + base64.urlsafe_b64encode(token.encode()).decode().rstrip("=")
+
+
+def status_of_socket(url: str, **settings) -> int:
+    """101 where it is let in."""
+    try:
+        with talk(url, **settings):
+            return 101
+    except InvalidStatus as error:
+        assert error.response.headers["Content-Type"] == "application/json"
+        return error.response.status_code
+
+
+@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
+def test_what_tells_nothing_needs_no_token(guarded: str, path: str) -> None:
+    assert ask(guarded + path).status == 200
+
+
+@pytest.mark.parametrize("path", PRIVATE)
+@pytest.mark.parametrize("given", [None, "Bearer guess", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}"])
+def test_all_else_needs_the_token(guarded: str, path: str, given: str | None) -> None:
+    headers = {"Authorization": given} if given else {}
+    refused = ask(guarded + path, headers=headers)
+    assert refused.status == 401 and refused.headers["WWW-Authenticate"] == "Bearer"
+    assert refused.json == {"detail": "expected the header Authorization: Bearer TOKEN"}
+
+
+def test_the_token_lets_in(guarded: str, motion: Motion) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert ask(f"{guarded}/models", headers=headers).status == 200
+    assert status_of_socket(guarded, additional_headers=headers) == 101
+    assert ask(f"{guarded}/models?token={TOKEN}").status == 401
+
+
+def test_a_page_gives_the_token_as_a_protocol(guarded: str, motion: Motion) -> None:
+    with talk(guarded, subprotocols=["motionrt", protocol(TOKEN)], origin=guarded) as client:
+        assert client.subprotocol == "motionrt"
+        tell(client, frame(motion, 0))
+        assert "label" in hear(client)
+    for wrong in (["motionrt"], ["motionrt", protocol("guess")], ["bearer.!"], ["bearer." + "_" * 9], [protocol("")]):
+        assert status_of_socket(guarded, subprotocols=wrong) == 401
+    assert status_of_socket(guarded, subprotocols=[protocol(TOKEN), protocol("guess")]) == 401
+
+
+def test_the_client_presents_its_token() -> None:
+    from .conftest import running
+
+    with running(token="s3cret") as server:
+        url = server.url.replace("http", "ws")
+        with pytest.raises(InputError, match="expected the header Authorization: Bearer TOKEN"):
+            Client(url).reset()
+        with Client(url, token="s3cret") as client:
+            client.reset()
+
+
+@pytest.mark.parametrize("token", ["", "two words", "gehe\u00efm", "line\n"])
+def test_a_token_that_cannot_stand_in_a_header_is_refused(token: str) -> None:
+    with pytest.raises(InputError, match="other characters than visible ASCII ones"):
+        Settings(token=token)
+
+
+@pytest.mark.parametrize(
+    "page", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1"]
+)
+def test_pages_from_elsewhere_may_not_connect(url: str, guarded: str, page: str) -> None:
+    for server in (url, guarded):
+        assert status_of_socket(server, origin=page) == 403
+        assert ask(f"{server}/generate", {"prompt": "walk"}, {"Origin": page}).status == 403
+
+
+def test_the_servers_own_page_and_those_named_may(url: str, guarded: str) -> None:
+    assert status_of_socket(url, origin=url) == 101
+    assert status_of_socket(guarded, origin="https://app.example", subprotocols=[protocol(TOKEN)]) == 101
+    assert status_of_socket(url, origin="https://app.example") == 403
+
+
+def test_a_name_given_to_the_address_by_somebody_else_is_refused(url: str, guarded: str) -> None:
+    rebound = {"Host": "evil.example:8765", "Origin": "http://evil.example:8765"}
+    assert ask(f"{url}/models", headers=rebound).status == 403
+    assert ask(f"{url}/", headers={"Host": "["}).status in (400, 403)
+    assert ask(f"{url}/models", headers={"Host": "localhost:8765"}).status == 200
+    assert ask(f"{guarded}/healthz", headers={"Host": "robot.example"}).status == 200
+
+
+def test_too_many_requests_are_refused_but_for_probes(serve) -> None:
+    server = serve(requests_per_s=1.0)
+    statuses = [ask(f"{server.url}/models").status for _ in range(6)]
+    assert statuses[:2] == [200, 200] and 429 in statuses
+    refused = ask(f"{server.url}/models")
+    assert refused.headers["Retry-After"] == "1" and "more than 1 requests a second" in refused.json["detail"]
+    assert status_of_socket(server.url) == 429
+    assert {ask(f"{server.url}/healthz").status for _ in range(6)} == {200}
+
+
+def test_a_bucket_fills_with_time() -> None:
+    now = 0.0
+    bucket = Bucket(rate=2, burst=3, clock=lambda: now)
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+    now = 0.5
+    assert [bucket.take() for _ in range(2)] == [True, False]
+    now = 100.0
+    assert [bucket.take() for _ in range(4)] == [True, True, True, False]
+
+
+def test_addresses_have_buckets_of_their_own_and_are_forgotten_in_the_end() -> None:
+    buckets = Buckets(rate=0, burst=1)
+    assert [buckets.take(address) for address in "aba"] == [True, True, False]
+    for k in range(MOST_ADDRESSES):
+        buckets.take(str(k))
+    assert buckets.take("a")
+
+
+def test_places_are_given_back() -> None:
+    places = Places(1)
+    assert [places.take(), places.take()] == [True, False]
+    places.leave()
+    assert places.take()

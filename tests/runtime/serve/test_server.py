@@ -1,0 +1,142 @@
+"""`motionrt serve` as a process: how it begins and how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from motionrt import Motion
+from motionrt.runtime.cli import main
+
+from .talk import ask, frame, hear, talk, tell
+
+
+@contextmanager
+def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server that serves, and its address."""
+    command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port", "0", *arguments]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | paths | environment)
+    assert running.stderr is not None
+    try:
+        lines = []
+        while not (lines or [""])[-1].startswith("serving at "):
+            lines.append(running.stderr.readline())
+            assert lines[-1], lines
+        yield running, lines[-1].split()[-1]
+    finally:
+        running.kill()
+        running.communicate()
+
+
+def failure(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a server which does not start leaves behind."""
+    assert main(["serve", "--port", "0", *arguments]) == 2
+    return capfd.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_ends_when_it_is_told_to_and_tells_its_clients(motion: Motion, number: int) -> None:
+    with process() as (running, url):
+        with talk(url) as client, talk(url, "generate") as other:
+            tell(client, frame(motion, 0))
+            assert "label" in hear(client)
+            tell(other, {"prompt": "a person walks"})
+            assert "joints" in hear(other)
+            running.send_signal(number)
+            for one in (client, other):
+                with pytest.raises(ConnectionClosed) as caught:
+                    while True:
+                        hear(one)
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is ending")
+        assert running.wait(timeout=30) == 0
+        assert running.stderr is not None and running.stderr.read() == ""
+        with pytest.raises(OSError, match="refused"):
+            ask(f"{url}/healthz")
+
+
+def test_a_request_that_is_being_answered_is_answered_to_its_end() -> None:
+    with process() as (running, url):
+        made = []
+        asking = threading.Thread(
+            target=lambda: made.append(ask(f"{url}/generate", {"prompt": "a person walks", "seconds": 60}))
+        )
+        asking.start()
+        while "motionrt_generating 1.0" not in ask(f"{url}/metrics").body.decode():
+            pass
+        running.terminate()
+        asking.join(30)
+        assert running.wait(timeout=30) == 0
+    assert made[0].status == 200 and len(made[0].json["joints"]) == 1200
+
+
+def test_frames_that_have_come_in_are_answered_before_it_ends(motion: Motion) -> None:
+    with process() as (running, url), talk(url) as client:
+        tell(client, frame(motion, 0))
+        hear(client)
+        numbers = []
+        stop = threading.Timer(0.2, running.terminate)
+        stop.start()
+        sent = 1
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                tell(client, frame(motion, 0, t=float(sent)))
+                sent += 1
+                numbers.append(hear(client)["frame"])
+        assert caught.value.rcvd.code == 1001
+        assert numbers == list(range(1, len(numbers) + 1)) and sent - len(numbers) <= 2
+
+
+def test_beyond_this_machine_it_demands_a_token(capfd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MOTIONRT_TOKEN", raising=False)
+    line = failure(capfd, "--host", "0.0.0.0")
+    assert "needs a token (--token-file or MOTIONRT_TOKEN)" in line
+    (tmp_path / "token").write_text("s3cret\nand a remark\n")
+    with process("--host", "0.0.0.0", "--token-file", str(tmp_path / "token")) as (_, url):
+        here = url.replace("0.0.0.0", "127.0.0.1")
+        assert ask(f"{here}/models").status == 401
+        assert ask(f"{here}/models", headers={"Authorization": "Bearer s3cret"}).status == 200
+
+
+def test_the_token_may_come_from_the_environment_and_is_never_shown() -> None:
+    with process(MOTIONRT_TOKEN="s3cret") as (running, url):
+        assert ask(f"{url}/models").status == 401
+        for token in ("guess", "s3cret"):
+            headers = {"Authorization": f"Bearer {token}"}
+            assert ask(f"{url}/models?token={token}", headers=headers).status == (401 if token == "guess" else 200)
+            with suppress(InvalidStatus), talk(url, additional_headers=headers):
+                pass
+        running.terminate()
+        _, err = running.communicate(timeout=30)
+        assert err == ""
+
+
+def test_what_cannot_be_served_is_one_line(capfd, tmp_path: Path) -> None:
+    (tmp_path / "empty").write_text("\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        assert f"http://127.0.0.1:{port}: cannot listen there: Address already in use" in failure(capfd, "--port", port)
+    assert "the token is empty or holds other characters" in failure(capfd, "--token-file", str(tmp_path / "empty"))
+    assert "none: cannot be read" in failure(capfd, "--token-file", str(tmp_path / "none"))
+    assert "labels of model 'live' are fixed" in failure(capfd, "--labels", "wave")
+    assert "none" in failure(capfd, "--model", "none")
+    assert "no.such.host.invalid is not an address" in failure(capfd, "--host", "no.such.host.invalid")
+
+
+def test_what_is_missing_names_the_extra(capfd, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert 'motionrt serve needs uvicorn: pip install "motionrt[serve]"' in failure(capfd)
+
+
+def test_labels_may_be_chosen_when_it_starts() -> None:
+    with process("--model", "zero-shot", "--labels", "wave,jump") as (_, url):
+        recognizer, _ = ask(f"{url}/models").json
+        assert (recognizer["labels"], recognizer["any_labels"]) == (["wave", "jump", "none"], True)
