@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import socket
 import sys
@@ -42,6 +43,8 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
     """
     server = Server(settings, host, port, tell)
     sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # what is there stays: to look through it again would keep everybody waiting for 40 ms
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn sends it once more at the end
     try:
         with suppress(KeyboardInterrupt):
