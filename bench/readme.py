@@ -402,6 +402,46 @@ def unseen(results: Path) -> Rows:
     ]
 
 
+def serving(results: Path) -> Rows:
+    """What the server bears, and the parsers."""
+    found, fuzzed = _read(results, "serve.json"), _read(results, "fuzz.json")
+    steady, flooded, after = found["steady"], found["overload"], found["overload"]["after"]
+    beside = flooded["beside"]
+    inputs = sum(count["inputs"] for count in fuzzed["parsers"].values())
+    slowest = max(count["slowest_s"] for count in fuzzed["parsers"].values())
+    return [
+        (
+            f"{found['clients']} streams at {found['rate_hz']:.0f} Hz for {found['seconds'] / 60:.0f} minutes, clients "
+            f"on the same two cores: {steady['frames']:,} frames",
+            f"**{steady['lost']} replies lost, {steady['wrong']} wrong**, {steady['told_dropped']} told to be dropped; "
+            f"in the server p50 {steady['server']['p50_ms']:.2f} ms, p99 **{steady['server']['p99_ms']:.1f} ms**; "
+            f"memory +{steady['growth_mb']:.1f} MB",
+            "serve.json",
+        ),
+        (
+            f"{flooded['times_capacity']:.1f} times as many frames as it can decide on ({found['capacity_hz']:,.0f} a "
+            f"second), for {flooded['seconds']:.0f} s",
+            f"stays up; {flooded['flooders']['lost']} replies lost, {flooded['flooders']['told_dropped']:,} of "
+            f"{flooded['flooders']['sent']:,} frames told to be dropped; a second later p99 "
+            f"{after['server']['p99_ms']:.1f} ms",
+            "serve.json",
+        ),
+        (
+            "… streams at camera rate beside that flood",
+            f"{beside['lost']} lost, {beside['wrong']} wrong, "
+            f"{100 * beside['told_dropped'] / beside['frames']:.0f} % told to be dropped; p99 "
+            f"{beside['server']['p99_ms']:.0f} ms",
+            "serve.json",
+        ),
+        (
+            f"{inputs:,} damaged inputs for {len(fuzzed['parsers'])} parsers in {fuzzed['seconds'] / 60:.0f} minutes",
+            f"**{len(fuzzed['findings'])}** crashes, hangs or messages of several lines; slowest {slowest:.2f} s, "
+            f"{fuzzed['peak_mb']:.0f} MB",
+            "fuzz.json",
+        ),
+    ]
+
+
 def gpu(results: Path) -> Rows:
     """What of the GPU's kernels is known."""
     found, compiled = (_read(results, name) for name in ("gpu.json", "kernels_compiled.json"))
@@ -432,7 +472,7 @@ def table(rows: Rows) -> str:
 
 def with_tables(text: str, results: Path) -> str:
     """A README with its tables made anew, each between its two markers."""
-    for rows in (speed, accuracy, unseen, motion, making, gpu):
+    for rows in (serving, speed, accuracy, unseen, motion, making, gpu):
         begin, end = (f"<!-- {rows.__name__}: {which} -->" for which in ("begin", "end"))
         head, rest = text.split(begin)
         text = f"{head}{begin}\n{table(rows(results))}\n{end}{rest.split(end)[1]}"
