@@ -10,7 +10,7 @@ import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from motionrt.bench import gpu
+from motionrt.bench import gpu, gpu_models
 from motionrt.bench.kernels import guided_step
 from motionrt.runtime.errors import MotionError
 
@@ -50,3 +50,14 @@ def test_a_wrong_kernel_is_told_and_nothing_timed(wrong: float, monkeypatch: pyt
     monkeypatch.setattr(gpu, "OPERATIONS", ("guided_step",))
     with pytest.raises(MotionError, match="Heun's second half N49 D512 in float32: off by"):
         gpu.bench_gpu()
+
+
+@on_cpu
+def test_what_times_the_recogniser_checks_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_models, "STEPS", 40)
+    found = gpu_models.steps(3, torch.device("cpu"))
+    assert 0 < found["parity_max_abs"] <= gpu_models.LOGITS
+    assert all(found[name]["p50_ms"] > 0 for name in ("graph", "graph_without_kernels", "launched", "eager"))
+    monkeypatch.setattr(gpu_models, "LOGITS", 0.0)
+    with pytest.raises(MotionError, match="live on the GPU is off by"):
+        gpu_models.steps(3, torch.device("cpu"))
