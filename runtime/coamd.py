@@ -11,12 +11,12 @@ from functools import cached_property
 
 import numpy as np
 
-from . import backends, noise
+from . import backends
 from .bundle import Bundle
 from .errors import BundleError
 from .manifest import IN_INT8, INT8, GenerationManifest
 from .onnx_session import one_line
-from .sampling import STRIDE, Guidance, Sampling, steps_of
+from .sampling import STRIDE, Guidance, Sampling, begun, noise_of
 from .solvers import SOLVERS, times_of
 
 _INTEGERS = ("counts", "places", "quality", "frames")
@@ -119,25 +119,17 @@ class Networks:
             target_BF: descriptions in the recogniser's space, for guidance.
             known_BLD, regenerate_BL: to edit, the tokens of a motion, and which of them are made anew.
         """
-        B, L = len(counts), max(counts)
-        samples = range(B) if samples is None else samples
+        samples = range(len(counts)) if samples is None else samples
         counts_B = np.array(counts, np.int64)
-        inside_BL = np.arange(L) < counts_B[:, None]
-        wanted_BL = inside_BL if regenerate_BL is None else inside_BL & regenerate_BL
-        orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
-        tokens = np.broadcast_to(self.mask, (B, L, len(self.mask))) if known_BLD is None else known_BLD
-        tokens = (tokens * inside_BL[:, :, None]).astype(np.float32)
-        for step in steps_of(wanted_BL, orders, settings):
+        tokens, steps = begun(self.mask, counts, settings, seed, samples, known_BLD, regenerate_BL)
+        for step in steps:
             masked = step.masked
             tokens[masked] = self.mask
             asked = np.logical_or.reduce([rows for rows, _ in step.parts])
             z_GBLE = self._trunk(tokens, counts_B, told_GBM, asked)
             for rows, evaluations in step.parts:
-                drawn = [
-                    noise.tokens(seed, s, step.number, np.flatnonzero(at), tokens.shape[2])
-                    for s, at in zip(samples, rows, strict=True)
-                ]
-                tokens[rows] = self._solve(z_GBLE[:, rows], np.concatenate(drawn), settings, evaluations)
+                drawn = noise_of(seed, samples, step.number, rows, tokens.shape[2])
+                tokens[rows] = self._solve(z_GBLE[:, rows], drawn, settings, evaluations)
             if step.guidance is not None:
                 assert target_BF is not None, "guidance needs a target"
                 gradient, _ = self.run("guide", tokens, counts_B, target_BF)

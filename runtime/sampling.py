@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from . import noise
 from .solvers import SOLVERS, Solver
 
 STRIDE = 4  # frames of a token
@@ -145,3 +146,29 @@ def steps_of(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], settings: 
         if not parts:
             continue
         yield Step(number=k, masked=masked, parts=parts, guidance=guidance)
+
+
+def begun(
+    mask_D: np.ndarray,
+    counts: Sequence[int],
+    settings: Sampling,
+    seed: int,
+    samples: Sequence[int],
+    known_BLD: np.ndarray | None = None,
+    regenerate_BL: np.ndarray | None = None,
+) -> tuple[np.ndarray, Iterator[Step]]:
+    """Tokens [B, L, D] to begin with, masked or known, zeros beyond their counts; and the steps of a sampler."""
+    L = max(counts)
+    inside_BL = np.arange(L) < np.array(counts)[:, None]
+    wanted_BL = inside_BL if regenerate_BL is None else inside_BL & regenerate_BL
+    orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
+    tokens = np.broadcast_to(mask_D, (len(counts), L, len(mask_D))) if known_BLD is None else known_BLD
+    return (tokens * inside_BL[:, :, None]).astype(np.float32), steps_of(wanted_BL, orders, settings)
+
+
+def noise_of(
+    seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, draw: int = 0
+) -> np.ndarray:
+    """The noise of some tokens, [rows, D], in their order in the batch."""
+    of = zip(samples, rows_BL, strict=True)
+    return np.concatenate([noise.tokens(seed, s, step, np.flatnonzero(at), width, draw) for s, at in of])

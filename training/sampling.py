@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ..runtime import noise
-from ..runtime.sampling import Sampling, steps_of
+from ..runtime.sampling import Sampling, noise_of, steps_of
 from ..runtime.solvers import SOLVERS
 from .guidance import Reward, guided
 from .models.coamd import Generator
@@ -93,10 +93,7 @@ def drawn(
     seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, device: torch.device, draw: int = 0
 ) -> Tensor:
     """The noise of some tokens, [rows, D], in their order in the batch."""
-    parts = [
-        noise.tokens(seed, s, step, np.flatnonzero(at), width, draw) for s, at in zip(samples, rows_BL, strict=True)
-    ]
-    return torch.from_numpy(np.concatenate(parts)).to(device)
+    return torch.from_numpy(noise_of(seed, samples, step, rows_BL, width, draw)).to(device)
 
 
 def solve(

@@ -19,8 +19,7 @@ import torch
 from torch import Tensor
 
 from ..kernels.guided_step import cosine_gradient, guided_step, masked_step
-from ..runtime import noise
-from ..runtime.sampling import STRIDE, Guidance, Sampling, steps_of
+from ..runtime.sampling import STRIDE, Guidance, Sampling, begun, noise_of
 from ..runtime.solvers import STAGES
 from .guidance import WEIGHTS
 from .models.coamd.generator import FlowHead
@@ -119,21 +118,14 @@ def drawn(
         The loop, and its arguments: counts [B], tokens [B, L, D] to begin with, and for every step which tokens are
         masked, [B, L], and for each part of it the places in B L, [N], and noise, [N, D].
     """
-    B, L = len(counts), max(counts)
-    samples = range(B) if samples is None else samples
-    counts_B = np.array(counts, np.int64)
-    inside_BL = np.arange(L) < counts_B[:, None]
-    wanted_BL = inside_BL if regenerate_BL is None else inside_BL & regenerate_BL
-    orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
-    tokens = np.broadcast_to(mask_D, (B, L, len(mask_D))) if known_BLD is None else known_BLD
-    found: list[np.ndarray] = [counts_B, (tokens * inside_BL[:, :, None]).astype(np.float32)]
+    samples = range(len(counts)) if samples is None else samples
+    tokens, planned = begun(mask_D, counts, settings, seed, samples, known_BLD, regenerate_BL)
+    found: list[np.ndarray] = [np.array(counts, np.int64), tokens]
     steps = []
-    for step in steps_of(wanted_BL, orders, settings):
+    for step in planned:
         found.append(step.masked)
         for rows, _ in step.parts:
-            of = zip(samples, rows, strict=True)
-            parts = [noise.tokens(seed, s, step.number, np.flatnonzero(at), len(mask_D)) for s, at in of]
-            found += [np.flatnonzero(rows), np.concatenate(parts)]
+            found += [np.flatnonzero(rows), noise_of(seed, samples, step.number, rows, len(mask_D))]
         steps.append(Step(tuple((int(rows.sum()), n) for rows, n in step.parts), step.guidance))
     assert isinstance(settings.solver, str)
     return Loop(tuple(steps), settings.solver, settings.cfg), found
