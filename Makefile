@@ -87,6 +87,7 @@ results: $(VENV)/dev
 	$(call result,soak.json,bench soak)
 	$(call result,zero_shot.json,bench zero-shot)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.serve -o ../bench/results/serve.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.replicas -o ../bench/results/replicas.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz --seconds 600 -o ../bench/results/fuzz.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json

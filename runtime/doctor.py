@@ -20,6 +20,7 @@ EXTRAS = {
     "net": ("websockets",),
     "viewer": ("viser", "pygltflib"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "websockets"),
+    "ray": ("ray",),
 }
 
 

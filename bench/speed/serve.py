@@ -171,11 +171,11 @@ def flood(url: str, clients: int, rate_hz: float, seconds: float) -> dict[str, A
 
 
 class Server:
-    """A server in a process of its own; a context manager."""
+    """A server in a process of its own, with further options; a context manager."""
 
-    def __init__(self, model: str, clients: int) -> None:
+    def __init__(self, model: str, clients: int, *options: str) -> None:
         command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port", "0", "--model", model]
-        command += ["--clients", str(clients)]
+        command += ["--clients", str(clients), *options]
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         assert self._process.stderr is not None
         lines: list[str] = []

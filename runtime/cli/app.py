@@ -296,12 +296,15 @@ def serve(
     origin: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="Web pages that may connect besides its own; repeatable.")
     ] = None,
-    clients: Annotated[int, typer.Option(min=1, help="WebSockets at once.")] = 32,
+    clients: Annotated[int, typer.Option(min=1, help="WebSockets at once, of each replica.")] = 32,
+    replicas: Annotated[
+        str | None, typer.Option(metavar="N|N-M", help="Servers behind one address, as many as are needed; by Ray.")
+    ] = None,
 ) -> None:
     """Serve recognition and generation over HTTP and WebSockets."""
     from .serve import run_serve
 
-    run_serve(host, port, model, generator, labels, token, token_file, origin or [], clients)
+    run_serve(host, port, model, generator, labels, token, token_file, origin or [], clients, replicas)
 
 
 @app.command()

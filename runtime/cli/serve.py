@@ -1,5 +1,6 @@
 """serve: recognition and generation over HTTP and WebSockets."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -19,10 +20,10 @@ def run_serve(
     token_file: Path | None,
     origins: list[str],
     clients: int,
+    replicas: str | None,
 ) -> None:
     for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
         require(module, "serve", "motionrt serve")
-    from ..serve.server import serve
     from ..serve.settings import Settings
 
     settings = Settings(
@@ -37,7 +38,28 @@ def run_serve(
         manifest = Bundle.load(name, Manifest).manifest
         if manifest.non_commercial:
             print(f"model {manifest.name!r} is not for commercial use: {manifest.license}", file=sys.stderr)
-    serve(settings, host, port, lambda address: print(f"serving at {address}", file=sys.stderr, flush=True))
+
+    def tell(address: str) -> None:
+        print(f"serving at {address}", file=sys.stderr, flush=True)
+
+    if replicas is None:
+        from ..serve.server import serve
+
+        serve(settings, host, port, tell)
+    else:
+        least, most = least_and_most(replicas)
+        require("ray.serve", "ray", "--replicas")
+        from ..serve.replicas import serve as serve_replicas
+
+        serve_replicas(settings, host, port, least, most, tell)
+
+
+def least_and_most(replicas: str) -> tuple[int, int]:
+    """(2, 2) of "2", (1, 8) of "1-8"."""
+    found = re.fullmatch(r"([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?", replicas)
+    if found is None or int(found[2] or found[1]) < int(found[1]):
+        raise InputError(f"--replicas {replicas}: expected a number such as 2, or a range such as 1-8")
+    return int(found[1]), int(found[2] or found[1])
 
 
 def token_of(path: Path) -> str:

@@ -56,7 +56,7 @@ without "frame" is the last decision on somebody who has gone.
 """
 
 
-def create_app(settings: Settings | None = None) -> FastAPI:
+def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
     """The server as an ASGI application; `app.state.service` is what its routes share.
 
     Models are loaded before it returns. Whoever runs it calls `service.drain` before it ends (see `server.serve`), in
@@ -64,12 +64,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 
     Args:
         settings: None for the defaults, which are for clients on the same machine.
+        replica: name of this one of several servers, which its metrics tell.
     Raises:
         BundleError: a model that is not there or damaged.
         InputError: labels for a model whose labels are fixed.
     """
     settings = settings or Settings()
-    service = Service(settings)
+    service = Service(settings, replica)
     app = FastAPI(
         title="motionrt",
         version=__version__,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import random
+import re
+import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -16,27 +19,40 @@ from ..errors import InputError, MotionError
 from ..io.pose import require
 from ..motion import Motion, numbers
 
+SENT_MOST = 3  # times that one message is sent, where the connection is lost over it
+PAUSES_S = (0.05, 1.0)  # first and longest between two attempts to connect again
+COME_BACK = (429, 500, 502, 503, 504)  # statuses of a server that may let one in later
+FINAL = (1002, 1003, 1007, 1008, 1009)  # codes of a close that is about what was sent
+
 
 class Client:
     """A conversation with a server; a context manager. Not for several threads at once.
+
+    A connection that is lost, because the server or a replica of it ended, is made again. What was known of people is
+    lost with it: the next decision on each of them has the "event" "reset", and is one on a person who has just come
+    in. Labels that were chosen are chosen again.
 
         with Client("ws://127.0.0.1:8765") as client:
             for t, joints in zip(motion.times, motion.joints):
                 print(client.step(joints, t, layout=motion.layout)["label"])
 
     Args:
-        url: ws:// or wss://, host and port.
+        url: that which the server says it serves at, http:// or https://, or ws:// or wss://.
         token: what the server demands, if it does.
-        timeout_s: for which a reply is waited for.
+        timeout_s: for which a reply is waited for, and a server that has gone.
     Attributes:
         left: last decisions on people who have gone, oldest first; whoever has read them clears it.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
         self.left: deque[dict[str, Any]] = deque(maxlen=100)
-        self._url, self._token, self._timeout_s = url.rstrip("/"), token, timeout_s
+        self._url = re.sub("^http", "ws", url.rstrip("/"))
+        self._token, self._timeout_s = token, timeout_s
         self._socket: _Socket | None = None
         self._count = 0
+        self._labels: list[str] = []
+        self._known: set[int] = set()  # people of whom the server knows
+        self._forgotten: set[int] = set()  # of whom it has lost what it knew, and that has not been told
 
     def step(
         self,
@@ -69,7 +85,13 @@ class Client:
             message["confidence"] = numbers("confidence", confidence, np.float32).tolist()
         if layout is not None:
             message["layout"] = layout
-        return self._ask(message)
+        reply = self._ask(message)
+        if "label" in reply:
+            self._known.add(person)
+            if person in self._forgotten:
+                self._forgotten.remove(person)
+                reply["event"] = "reset"
+        return reply
 
     def set_labels(self, labels: Sequence[str]) -> list[str]:
         """Choose what is recognised of this client's people, of a model of any labels; returns all labels.
@@ -77,6 +99,7 @@ class Client:
         Raises: as `step`.
         """
         found: list[str] = self._ask({"labels": list(labels)})["labels"]
+        self._labels = list(labels)
         return found
 
     def reset(self, person: int | None = None) -> None:
@@ -94,6 +117,7 @@ class Client:
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+            self._socket = None
 
     def __enter__(self) -> Client:
         return self
@@ -103,15 +127,53 @@ class Client:
 
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._socket is None:
-            self._socket = _Socket(f"{self._url}/recognize", self._token)
+            self._connect()
+        for _ in range(SENT_MOST - 1):
+            try:
+                return self._exchange(message)
+            except _Lost:
+                self._connect_again()
+        return self._exchange(message)
+
+    def _connect(self) -> None:
+        self.close()
+        self._socket, self._count = _Socket(f"{self._url}/recognize", self._token), 0
+        if self._labels:
+            try:
+                self._exchange({"labels": self._labels})
+            except MotionError:  # nobody is to be recognised by other ones
+                self.close()
+                raise
+
+    def _connect_again(self) -> None:
+        """Raises what the last attempt did when time is up."""
+        self._forgotten |= self._known
+        self._known.clear()
+        end_s, (pause_s, longest_s) = time.monotonic() + self._timeout_s, PAUSES_S
+        while True:
+            try:
+                return self._connect()
+            except _Lost:
+                if time.monotonic() > end_s:
+                    raise
+            time.sleep(pause_s * random.uniform(0.5, 1.5))  # not all clients at once
+            pause_s = min(2 * pause_s, longest_s)
+
+    def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
+        assert self._socket is not None
         self._socket.send(message)
         number, self._count = self._count, self._count + 1
         while True:
             reply = self._socket.receive(self._timeout_s)
             if "frame" not in reply:
+                self._known.discard(reply["person"])
                 self.left.append(reply)
             elif reply["frame"] == number:
                 return reply
+
+
+class _Lost(MotionError):
+    """A connection that is lost, or was not to be had; another one may be."""
 
 
 class MotionStream:
@@ -167,9 +229,12 @@ class _Socket:
             connecting = client.connect(url, additional_headers=headers, compression=None, max_size=None)
             self._socket = self._open.enter_context(connecting)
         except self._errors.InvalidStatus as error:
-            raise InputError(f"{url}: {_detail(error.response.body)}") from None
-        except (OSError, self._errors.InvalidHandshake, self._errors.InvalidURI) as error:
-            raise MotionError(f"{url}: cannot be reached ({error})") from None
+            kind = _Lost if error.response.status_code in COME_BACK else InputError
+            raise kind(f"{url}: {_detail(error.response.body)}") from None
+        except self._errors.InvalidURI as error:
+            raise InputError(f"{url}: {error}") from None
+        except (OSError, self._errors.InvalidHandshake) as error:
+            raise _Lost(f"{url}: cannot be reached ({error})") from None
         self._url = url
 
     def send(self, message: dict[str, Any]) -> None:
@@ -194,7 +259,8 @@ class _Socket:
 
     def _closed(self, error: Any) -> MotionError:
         reason = error.rcvd.reason if error.rcvd is not None else "the connection is lost"
-        return MotionError(f"{self._url}: closed ({reason or error})")
+        is_final = error.rcvd is not None and error.rcvd.code in FINAL
+        return (MotionError if is_final else _Lost)(f"{self._url}: closed ({reason or error})")
 
 
 def _detail(body: bytes | None) -> str:

@@ -70,8 +70,12 @@ class Connection:
                 raise Leave(POLICY, f"more than {self._settings.messages_per_s:g} messages a second")
             if self._count % IN_A_ROW == 0:
                 await asyncio.sleep(0)
+            text = event.get("text") or event.get("bytes") or b""
+            if len(text) > self._settings.message_bytes:  # where it is not uvicorn that looks
+                self.metrics.refused.labels("size").inc()
+                raise Leave(TOO_BIG, f"a message longer than {self._settings.message_bytes} bytes")
             try:
-                content = parse_json(event.get("text") or event.get("bytes") or b"")
+                content = parse_json(text)
                 if isinstance(content, dict):
                     return Message(number, came_s, content)
                 raise InputError(f"is a JSON {type(content).__name__}, expected an object")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, ProcessCollector, generate_latest
 
 LATENCIES_S = (0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5)
 
@@ -21,7 +21,8 @@ class Metrics:
         chunks: of motion that were streamed. generated: motions that were made in one piece. clips: recognised.
     """
 
-    def __init__(self, clients: Callable[[], float], generating: Callable[[], float]) -> None:
+    def __init__(self, clients: Callable[[], float], generating: Callable[[], float], replica: str = "") -> None:
+        self._labels = {"replica": replica} if replica else {}
         self._registry = registry = CollectorRegistry()
         ProcessCollector(registry=registry)
         Gauge("motionrt_clients", "WebSockets that are open", registry=registry).set_function(clients)
@@ -48,4 +49,10 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of them, in Prometheus' format."""
-        return generate_latest(self._registry)
+        return generate_latest(self)  # type: ignore[arg-type]
+
+    def collect(self) -> Iterator[Metric]:
+        """All of them, each with the replica's name where there are several: whichever is asked tells of itself."""
+        for metric in self._registry.collect():
+            metric.samples = [one._replace(labels=one.labels | self._labels) for one in metric.samples]
+            yield metric

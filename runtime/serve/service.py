@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 
 class Service:
-    """What the routes share.
+    """What the routes share; `replica` is the name of this one of several servers.
 
     Attributes:
         recognizer: that of clips, and the one that those of clients are made after.
@@ -40,14 +40,14 @@ class Service:
         threads: that clips and motion are computed on. labelling: where labels are made ready, one after the other.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, replica: str = "") -> None:
         self.settings = settings
         self.recognizer = Recognizer.load(settings.model)
         if settings.labels:
             self.recognizer.set_labels(settings.labels)
         self.generator = Generator.load(settings.generator)
         self.clients, self.clips, self.generations = Places(settings.clients), Places(CLIPS), Places(GENERATIONS)
-        self.metrics = Metrics(lambda: self.clients.taken, lambda: self.generations.taken)
+        self.metrics = Metrics(lambda: self.clients.taken, lambda: self.generations.taken, replica)
         self.closing = asyncio.Event()
         self.threads = ThreadPoolExecutor(CLIPS + 2 * GENERATIONS, "motionrt serve")
         self.labelling = ThreadPoolExecutor(1, "motionrt labels")

@@ -60,7 +60,7 @@ def test_another_prompt_changes_course(url: str, generator: Generator) -> None:
         expected.append(next(chunks))
         chunks.prompt = "a person bows"
         expected.append(next(chunks))
-    with Client(url.replace("http", "ws")) as client, client.generate("a person walks", 3) as stream:
+    with Client(url) as client, client.generate("a person walks", 3) as stream:
         found = [next(stream), next(stream)]
         stream.prompt = "a person bows"
         found += list(stream)
@@ -115,7 +115,7 @@ def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, message: o
 
 
 def test_a_bad_prompt_does_not_end_the_stream(url: str) -> None:
-    with Client(url.replace("http", "ws")) as client, client.generate("a person walks", 3) as stream:
+    with Client(url) as client, client.generate("a person walks", 3) as stream:
         stream.prompt = " "
         with pytest.raises(InputError, match="prompt: String should match"):
             while True:

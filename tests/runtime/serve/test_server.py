@@ -15,6 +15,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from motionrt import Motion
 from motionrt.runtime.cli import main
+from motionrt.runtime.errors import MotionError
+from motionrt.runtime.serve.client import Client
 
 from .talk import ask, frame, hear, talk, tell
 
@@ -22,7 +24,7 @@ from .talk import ask, frame, hear, talk, tell
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server that serves, and its address."""
-    command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port=0", *arguments]
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | paths | environment)
     assert running.stderr is not None
@@ -140,3 +142,32 @@ def test_labels_may_be_chosen_when_it_starts() -> None:
     with process("--model", "zero-shot", "--labels", "wave,jump") as (_, url):
         recognizer, _ = ask(f"{url}/models").json
         assert (recognizer["labels"], recognizer["any_labels"]) == (["wave", "jump", "none"], True)
+
+
+def test_a_client_comes_back_to_a_server_that_was_killed(motion: Motion) -> None:
+    """People are new to the next one, and the labels those that were chosen."""
+    chosen = ["a person waves a hand", "a person sits down"]
+    options = ("--model", "zero-shot", "--labels", "walk")
+    with process(*options) as (running, url), Client(url, timeout_s=60) as client:
+        labels = client.set_labels(chosen)
+        assert client.step(motion.joints[0], 0.0, person=3, layout=motion.layout)["event"] is None
+        assert client.step(motion.joints[1], 0.1, person=4, layout=motion.layout)["event"] is None
+        running.kill()
+        running.wait()
+        with process("--port", url.rpartition(":")[2], *options):
+            first = client.step(motion.joints[2], 0.2, person=3, layout=motion.layout)
+            assert first["event"] == "reset"
+            assert {label for label, _ in first["top"]} <= set(labels)
+            assert client.step(motion.joints[3], 0.3, person=3, layout=motion.layout)["event"] is None
+            assert client.step(motion.joints[3], 0.3, person=5, layout=motion.layout)["event"] is None
+            assert client.step(motion.joints[3], 0.3, person=4, layout=motion.layout)["event"] == "reset"
+
+
+def test_a_client_gives_up_on_a_server_that_stays_away(motion: Motion) -> None:
+    with process() as (running, url), Client(url, timeout_s=0.5) as client:
+        client.step(motion.joints[0], 0.0, layout=motion.layout)
+        running.kill()
+        running.wait()
+        for _ in range(2):
+            with pytest.raises(MotionError, match="recognize: cannot be reached"):
+                client.step(motion.joints[1], 0.1, layout=motion.layout)

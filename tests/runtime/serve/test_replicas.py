@@ -1,0 +1,75 @@
+"""`motionrt serve --replicas`: a server on several processes, by Ray."""
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from motionrt import Motion, Recognizer
+from motionrt.bench.speed.replicas import play_and_kill, replicas, summary
+from motionrt.runtime.cli import main
+
+from .talk import ask, frame, hear, talk, tell
+from .test_server import process
+
+pytest.importorskip("ray.serve", reason="ray is not installed")
+
+CLIENTS, RATE_HZ = 6, 15.0
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """Two replicas that each have room for all."""
+    others = replicas()
+    with process("--replicas", "2", "--clients", str(CLIENTS)) as (running, url):
+        yield url
+        running.send_signal(signal.SIGINT)
+        assert running.wait(timeout=60) == 0
+        assert not replicas() - others
+
+
+def test_it_answers_as_one_server_does(url: str, motion: Motion, live: Recognizer) -> None:
+    assert ask(f"{url}/readyz").json == {"status": "ready"}
+    assert ask(f"{url}/models").json[0]["name"] == "live"
+    assert ask(f"{url}/recognize", {"fps": 30}).status == 422
+    live.reset()
+    with talk(url) as client:
+        for i in range(30):
+            tell(client, frame(motion, i))
+            decision = live.step(motion.joints[i].round(4), float(motion.times[i]), layout=motion.layout)
+            said = hear(client)
+            assert (said["frame"], said["label"]) == (i, decision.label)
+            assert said["score"] == pytest.approx(decision.score, abs=1e-3)
+
+
+def test_its_limits_hold(url: str) -> None:
+    with talk(url) as client:
+        tell(client, " " * ((1 << 16) + 1))
+        with pytest.raises(ConnectionClosed) as caught:
+            hear(client)
+        assert caught.value.rcvd.code == 1009
+    with pytest.raises(InvalidStatus) as refused, talk(url, additional_headers={"Origin": "https://example.org"}):
+        pass
+    assert refused.value.response.status_code == 403
+
+
+def test_metrics_tell_of_which_replica_they_are(url: str) -> None:
+    lines = ask(f"{url}/metrics").body.decode().splitlines()
+    assert all('replica="' in line for line in lines if not line.startswith("#"))
+
+
+def test_clients_of_a_replica_that_is_killed_start_anew_at_another(url: str, live: Recognizer) -> None:
+    tracks, killed_s = play_and_kill(url, min(replicas()), CLIENTS, RATE_HZ, seconds=8.0)
+    told = summary(tracks, killed_s, live, RATE_HZ)
+    assert told["wrong"] == 0 and told["frames"] > 0
+    assert 1 <= told["clients_reset"] <= CLIENTS and told["resets"] == told["clients_reset"]
+    for track in tracks:
+        assert track.said[-1].came_s > killed_s + 1
+
+
+@pytest.mark.parametrize("replicas", ["0", "2-1", "-1", "1-", "two", "1-2-3", "12345"])
+def test_replicas_that_are_no_number(replicas: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", f"--replicas={replicas}"]) == 2
+    line = f"--replicas {replicas}: expected a number such as 2, or a range such as 1-8"
+    assert line in " ".join(capsys.readouterr().err.split())
