@@ -49,7 +49,7 @@ class Metrics:
 
     def text(self) -> bytes:
         """All of them, in Prometheus' format."""
-        return generate_latest(self)  # type: ignore[arg-type]
+        return generate_latest(self)
 
     def collect(self) -> Iterator[Metric]:
         """All of them, each with the replica's name where there are several: whichever is asked tells of itself."""

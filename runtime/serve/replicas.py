@@ -20,6 +20,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # read once by what the n
 import ray
 from ray import serve as ray_serve
 
+from ..errors import InputError
 from ..io.net import bind
 from .server import MORE_CONNECTIONS, SWITCH_S
 from .service import Service
@@ -60,7 +61,6 @@ def application(settings: Settings, least: int = 1, most: int = 1) -> ray_serve.
         }
         scale = {"autoscaling_config": {"min_replicas": least, "max_replicas": most, **follow}}
     deployment = ray_serve.deployment(
-        ray_serve.ingress(app)(),
         name=NAME,
         ray_actor_options={"num_cpus": 1},
         max_ongoing_requests=settings.clients + MORE_CONNECTIONS,
@@ -69,30 +69,38 @@ def application(settings: Settings, least: int = 1, most: int = 1) -> ray_serve.
         graceful_shutdown_timeout_s=LEAVE_S,
         **scale,
     )
-    return deployment.bind()
+    return deployment(ray_serve.ingress(app)()).bind()
 
 
 def serve(settings: Settings, host: str, port: int, least: int, most: int, tell: Callable[[str], None]) -> None:
-    """Serves until SIGTERM or Ctrl-C; arguments and errors are those of `server.serve` and `application`.
+    """Serves until SIGTERM or Ctrl-C, in the Ray cluster that RAY_ADDRESS names, else in one that it starts here.
 
-    Joins the Ray cluster that RAY_ADDRESS names or that runs on this machine, else starts one.
+    Where Ray Serve runs in that cluster already, it goes on to listen where it does.
+
+    Args:
+        settings, least, most: see `application`. host, port, tell: see `server.serve`.
+    Raises:
+        InputError: see `server.serve`; or this machine has fewer processor cores than there are to be replicas.
+        BundleError: see `create_app`.
     """
     name = f"[{host}]" if ":" in host else host
-    url = f"http://{name}:{port}"
-    with bind(url, "http", host, port, has_token=settings.token is not None, option="--token-file") as free:
+    has_token = settings.token is not None
+    with bind(f"http://{name}:{port}", "http", host, port, has_token=has_token, option="--token-file") as free:
         port = free.getsockname()[1]
     Service(settings)  # what is wrong with them is said here and now
-    ended = threading.Event()
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGTERM, signal.SIGINT)}
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    address, cores = os.environ.get("RAY_ADDRESS", "local"), os.cpu_count() or 1
+    if address == "local" and cores < least:
+        raise InputError(f"--replicas {least}: this machine has {cores} processor cores, each replica needs one")
+    ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        logging.getLogger("ray.serve").setLevel(logging.WARNING)
-        ray.init(include_dashboard=False, log_to_driver=False, logging_level="ERROR")
         ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
         ray_serve.run(application(settings, least, most), name=NAME)
         tell(f"http://{name}:{port}")
+        ended = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: ended.set())
         ended.wait()
         ray_serve.delete(NAME)
     finally:
         ray.shutdown()
-        for number, handler in before.items():
-            signal.signal(number, handler)

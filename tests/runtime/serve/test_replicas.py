@@ -11,7 +11,7 @@ from motionrt.bench.speed.replicas import play_and_kill, replicas, summary
 from motionrt.runtime.cli import main
 
 from .talk import ask, frame, hear, talk, tell
-from .test_server import process
+from .test_server import failure, process
 
 pytest.importorskip("ray.serve", reason="ray is not installed")
 
@@ -73,3 +73,7 @@ def test_replicas_that_are_no_number(replicas: str, capsys: pytest.CaptureFixtur
     assert main(["serve", f"--replicas={replicas}"]) == 2
     line = f"--replicas {replicas}: expected a number such as 2, or a range such as 1-8"
     assert line in " ".join(capsys.readouterr().err.split())
+
+
+def test_more_replicas_than_cores_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert "--replicas 1000: this machine has" in failure(capfd, "--replicas", "1000")
