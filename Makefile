@@ -93,6 +93,7 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.xl -o ../bench/results/xl.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.tdsm -o ../bench/results/tdsm.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.accuracy $(abspath $(DATA)) --results ../bench/results -o ../bench/results/accuracy.json --plot ../docs/accuracy.png
 	$(call result,generation.json,eval generation --model default --data $(DATA))
 	$(call result,retrieval.json,eval retrieval --model default --data $(DATA))
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
