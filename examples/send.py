@@ -44,15 +44,15 @@ def main() -> None:
 
 def play(motion: motionrt.Motion, send: Send, person: int, speed: float) -> None:
     """Sends the clip once, each frame when it is due; comes back when the frame after the last would be."""
-    began = time.time()
+    began = time.monotonic()
     for k, t in enumerate(began + (motion.times - motion.times[0]) / speed):
-        time.sleep(max(0.0, t - time.time()))
+        time.sleep(max(0.0, t - time.monotonic()))
         for m, clip in enumerate(map(motion.person, range(motion.people))):
             if np.isfinite(clip.joints[k]).any():
                 joints = [[x if np.isfinite(x) else None for x in point] for point in clip.joints[k].tolist()]
                 confidence = None if clip.confidence is None else clip.confidence[k].tolist()
                 send({"t": t, "person": person + m, "layout": clip.layout, "joints": joints, "confidence": confidence})
-    time.sleep(max(0.0, began + motion.seconds / speed - time.time()))
+    time.sleep(max(0.0, began + motion.seconds / speed - time.monotonic()))
 
 
 @contextlib.contextmanager

@@ -137,7 +137,8 @@ class Recognizer:
 
         Args:
             joints: [V, 3] metres, y up; NaN where a joint was not seen.
-            timestamp: seconds, rising; None: one model period (1 / fps) after the person's last frame.
+            timestamp: seconds, rising; None: one model period (1 / fps) after the person's last frame. Of a clock that
+                has been set back, the first frame is dropped, and the second starts anew.
             person: any whole number that stays with the person, up to 16 people at once.
             confidence: [V]; a joint with 0 or less was not seen.
             layout: name of the skeleton of `joints`; None: the model's own.

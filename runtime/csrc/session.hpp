@@ -17,6 +17,7 @@
 namespace motionrt {
 
 using PersonId = std::int64_t;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 struct Pushed {
   Status status;
@@ -71,7 +72,9 @@ class Session {
                 config_.max_people, " people at once");
   }
 
-  // joints [S, 3] metres; confidence [S] or null; t in seconds, rising. The frames that are due to the network are
+  // joints [S, 3] metres; confidence [S] or null; t in seconds, rising: what is not later than the frame before is
+  // dropped, unless it is the second in a row that is more than max_gap_s earlier: the clock has been set back then,
+  // which is a gap to everybody. The frames that are due to the network are
   // fetched by `next`, until it has none, before the person is pushed again.
   Pushed push(PersonId person, double t, const float* joints_S3, const float* confidence_S, int layout) {
     check(t, 1, &person, layout);
@@ -80,6 +83,10 @@ class Session {
     if (is_new) slot = add(person);
     Person& p = people_[slot];
     ++counters_.frames;
+    const bool long_ago = !is_new && p.last_s - t > config_.max_gap_s + kSlackS;
+    const bool set_back = long_ago && t > p.late_s;  // the second one in a row is no straggler
+    p.late_s = long_ago ? t : kInfinity;
+    if (set_back) forget_clock(t);
     if (t <= p.last_s) {
       ++counters_.dropped;
       return {Status::dropped, false, slot};
@@ -170,6 +177,7 @@ class Session {
     PersonId id = 0;
     bool here = false;
     double last_s = 0;
+    double late_s = 0;  // of the frame before, if it was dropped as one from long ago; else infinite
     Track track;
     Decider decider;
   };
@@ -182,15 +190,22 @@ class Session {
 
   bool is_absent(const Person& p, double t) const { return t - p.last_s > config_.max_gap_s + kSlackS; }
 
+  // Whoever was seen at times that are yet to come now was last seen before the clock was set back to t.
+  void forget_clock(double t) {
+    for (Person& p : people_)
+      if (p.last_s - t > config_.max_gap_s + kSlackS) p.last_s = -kInfinity;
+  }
+
   // Takes a free slot, else that of whoever has not been pushed for longest: trackers number people on and on.
   int add(PersonId person) {
-    const auto rank = [](const Person& p) { return p.here ? p.last_s : -std::numeric_limits<double>::infinity(); };
+    const auto rank = [](const Person& p) { return p.here ? p.last_s : -kInfinity; };
     auto place = people_.begin();
     for (auto p = people_.begin(); p != people_.end(); ++p)
       if (rank(*p) < rank(*place)) place = p;
     place->id = person;
     place->here = true;
-    place->last_s = -std::numeric_limits<double>::infinity();
+    place->last_s = -kInfinity;
+    place->late_s = kInfinity;
     place->track.restart();
     place->decider.clear();
     return static_cast<int>(place - people_.begin());

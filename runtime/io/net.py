@@ -133,8 +133,8 @@ class Inbox:
     def _make_room(self, frame: Frame) -> None:
         if frame.person in self._seen or len(self._seen) < MAX_PEOPLE:
             return
-        oldest = min(self._seen, key=self._seen.__getitem__)
-        if frame.t - self._seen[oldest] <= FORGET_S + SLACK_S:
+        oldest = max(self._seen, key=lambda person: abs(frame.t - self._seen[person]))  # also of a clock set back
+        if abs(frame.t - self._seen[oldest]) <= FORGET_S + SLACK_S:
             raise InputError(f"is of person {frame.person}, one too many: expected at most {MAX_PEOPLE} at once")
         del self._seen[oldest]
 

@@ -88,7 +88,7 @@ class Tracker:
         """The ids of everybody seen at one moment; the smallest free ones for those who are new.
 
         Args:
-            t: seconds, not falling.
+            t: seconds, not falling; a clock that has been set back by more than `forget_s` makes everybody new.
             poses: [V, 2] pixels or [V, 3] metres each, NaN where a joint is missing.
             confidence: of each pose, [V] or one number; of more newcomers than there is room for, the surest are
                 followed.
@@ -96,7 +96,7 @@ class Tracker:
             Ids in the order of `poses`; -1 for a pose that is one too many or has no joint.
         """
         self._tracks = {
-            person: track for person, track in self._tracks.items() if t - track.t <= self.forget_s + SLACK_S
+            person: track for person, track in self._tracks.items() if abs(t - track.t) <= self.forget_s + SLACK_S
         }
         found = {m: body for m, pose in enumerate(poses) if (body := _body(pose)) is not None}
         ids = [-1] * len(poses)

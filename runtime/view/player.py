@@ -22,6 +22,7 @@ HISTORY_S = 20.0  # of decisions that are kept
 LATENCIES = 300  # frames
 SHORTEST_S = 0.5  # of a gesture
 _CLOSE_S = 2.0
+_SET_BACK_S = 0.5  # earlier than the frame before that the recogniser took
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +179,8 @@ class Player:
     def _remember(self, clock: float, t: float, decided: Iterable[tuple[Frame, Decision]]) -> None:
         for frame, decision in decided:
             if decision.status != "dropped":
+                if self._recent and frame.t < self._recent[-1].t - _SET_BACK_S:  # the clock has been set back
+                    self._recent.clear()
                 self._recent.append(replace(frame, image=None, pixels=None))  # images are large
                 self._latencies_ms.append(decision.latency_ms)
                 told = Told(clock, decision.label, decision.score)

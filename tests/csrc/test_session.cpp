@@ -44,6 +44,27 @@ void late_frames_are_dropped() {
   CHECK(counters.frames == 4 && counters.dropped == 3 && counters.resets == 0);
 }
 
+void a_clock_that_is_set_back_is_a_gap_to_everybody() {
+  Run run;
+  for (const PersonId person : {0, 1}) {
+    run.push(person, 10);
+    run.wave(person);
+    CHECK(run.event(person) == Event::onset);
+  }
+  CHECK(run.push(0, 3).status == Status::dropped);  // a straggler
+  CHECK(run.push(0, 10.05).status == Status::ok && run.push(0, 3.1).status == Status::dropped);
+  CHECK(run.push(0, 3).status == Status::dropped);  // not later than the one before
+  CHECK(run.session.absent(10.1) < 0);
+  const auto pushed = run.push(0, 3.05);
+  CHECK(pushed.status == Status::ok && pushed.reset && run.event(0) == Event::offset);
+  const int gone = run.session.absent(3.05);
+  CHECK(gone >= 0 && run.session.person_at(gone) == 1 && run.decide(gone).event == Event::offset);
+  run.session.reset(1);
+  CHECK(run.session.absent(3.05) < 0 && run.push(0, 3.1).status == Status::ok && !run.push(0, 3.15).reset);
+  const auto& counters = run.session.counters();
+  CHECK(counters.dropped == 3 && counters.resets == 1 && counters.lost == 1);
+}
+
 void a_gap_resets() {
   Run run;
   CHECK(run.push(0, 0).reset);  // a new person's state starts from zero
@@ -184,6 +205,7 @@ void errors_leave_everything_as_it_was() {
 
 int main() {
   late_frames_are_dropped();
+  a_clock_that_is_set_back_is_a_gap_to_everybody();
   a_gap_resets();
   a_lost_person_is_reset_and_can_return();
   people_do_not_touch_each_other();

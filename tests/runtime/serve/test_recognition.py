@@ -45,6 +45,19 @@ def test_decisions_are_those_of_a_recogniser_offline(url: str, live: Recognizer,
     assert {reply["event"] for reply in replies} >= {None, "onset"}
 
 
+def test_a_client_whose_clock_is_set_back_starts_anew(url: str, live: Recognizer, motion: Motion) -> None:
+    later = [frame(motion, i, t=3600 + float(motion.times[i])) for i in range(40)]
+    again = [frame(motion, i) for i in range(40)]
+    replies = []
+    with talk(url) as client:
+        for message in [*later, *again]:
+            tell(client, message)
+            replies.append(hear(client))
+    assert replies[40] == {"frame": 40, "dropped": True, "why": "late"}
+    assert (replies[41]["event"], replies[41]["event_label"]) == ("offset", "wave")
+    assert [without_latency(reply) for reply in replies[42:]] == offline(live.another(), again[1:])[1:]
+
+
 def test_frames_may_leave_out_layout_and_person(url: str, live: Recognizer) -> None:
     message = {"t": 0, "joints": np.random.default_rng(0).normal(size=(15, 3)).round(3).tolist()}
     with talk(url) as client:

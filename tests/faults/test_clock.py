@@ -1,0 +1,95 @@
+"""Clocks that are set back: a sender's, which comes with its frames, and this machine's, which nothing goes by."""
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import motionrt
+from motionrt import Motion, Recognizer
+from motionrt.runtime.cli import main
+from motionrt.runtime.io import open_source
+from motionrt.runtime.io.net import Inbox
+from motionrt.runtime.view import Player
+
+ROOT = Path(motionrt.__path__[0])
+WAVE = ROOT / "runtime" / "samples" / "bandai_wave_right_hand.npz"
+HOUR_S = 3600.0
+
+
+def messages(motion: Motion, later_s: float, person: int = 0, first: int = 0) -> Iterator[str]:
+    for t, joints in zip(motion.times[first:], motion.joints[first:].round(5).tolist(), strict=True):
+        yield json.dumps({"t": later_s + t, "person": person, "layout": motion.layout, "joints": joints})
+
+
+def told(decisions: list[dict[str, Any]]) -> list[tuple[str, float, str | None]]:
+    return [(one["label"], one["score"], one["event"]) for one in decisions]
+
+
+def test_after_a_clock_was_set_back_labels_are_those_of_a_new_stream(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Before, every frame was dropped until the clock had caught up."""
+    motion, found = Motion.load(WAVE), []
+    for name, lines in {
+        "twice": [*messages(motion, HOUR_S), *messages(motion, 0)],
+        "once": [*messages(motion, 0, first=1)],
+    }.items():
+        path = tmp_path / f"{name}.jsonl"
+        path.write_text("\n".join(lines) + "\n")
+        assert main(["recognize", str(path), "--json"]) == 0
+        found.append([json.loads(line) for line in capfd.readouterr().out.splitlines()])
+    (*twice, summary), (*once, _) = found
+    assert summary["summary"]["frames"] == 2 * motion.frames and summary["summary"]["dropped"] == 1
+    assert told(twice[motion.frames :]) == told(once) and {"onset", "offset"} <= {one["event"] for one in once}
+
+
+def test_whoever_is_tracked_by_place_is_followed_on() -> None:
+    recognizer, motion = Recognizer.load("live"), Motion.load(WAVE)
+    everybody = motion.joints[:40, None] + np.float32([[[0, 0, 0]], [[2, 0, 0]]])  # [T, 2, V, 3]
+    for later_s in (HOUR_S, 0.0):
+        for t, joints in zip(motion.times, everybody, strict=False):
+            decisions = recognizer.step_people(joints, later_s + t, layout=motion.layout)
+        assert [(one.person, one.status) for one in decisions] == [(0, "ok"), (1, "ok")]
+
+
+def test_a_newcomer_finds_a_place_among_senders_of_another_time() -> None:
+    inbox, motion = Inbox("here"), Motion.load(WAVE)
+    for person in range(16):
+        inbox.receive(next(messages(motion, HOUR_S, person)))
+    for person in range(16, 32):
+        inbox.receive(next(messages(motion, 0.0, person)))
+    assert inbox.malformed == 0
+    inbox.receive(next(messages(motion, 0.0, 32)))
+    assert inbox.malformed == 1, "sixteen people of now are enough"
+
+
+def test_what_the_viewer_keeps_of_somebody_is_of_one_clock(tmp_path: Path) -> None:
+    motion = Motion.load(WAVE)
+    (tmp_path / "twice.jsonl").write_text("\n".join([*messages(motion, HOUR_S), *messages(motion, 0)]))
+    player = Player(Recognizer.load("live"), [str(tmp_path / "twice.jsonl")], open_source)
+    player.start()
+    while player.seen.take(10) is not None:
+        pass
+    recent = player.recent(0, 3.0)
+    player.close()
+    np.testing.assert_allclose(recent.joints, motion.joints[-recent.frames :], atol=1e-5)
+    assert recent.seconds == pytest.approx(3.0, abs=0.1)
+
+
+def test_nothing_goes_by_the_time_of_day() -> None:
+    """`time.time` goes back when the clock is set; what measures or waits takes `monotonic` or `perf_counter`."""
+    folders = ("runtime", "kernels", "training", "export", "bench", "examples")
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(paths) > 100
+    for path in paths:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            where = f"{path}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "time":
+                assert node.attr not in ("time", "time_ns"), where
+            if isinstance(node, ast.ImportFrom) and node.module == "time":
+                assert not {"time", "time_ns"} & {alias.name for alias in node.names}, where
