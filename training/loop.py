@@ -14,10 +14,12 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
+from ..runtime.errors import InputError
 from .tasks import Sample, collate
 
 CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last one may be half written
@@ -179,12 +181,20 @@ class Average:
 
 
 def checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
-    """Replace run/checkpoint; at every moment one whole checkpoint is there under one of the names in `CHECKPOINTS`."""
+    """Replace run/checkpoint; at every moment one whole checkpoint is there under one of the names in `CHECKPOINTS`.
+
+    Raises InputError: it cannot be written; the one before is still there.
+    """
     current, old, new = (run / name for name in CHECKPOINTS)
-    accelerator.save_state(str(new))
+    try:
+        accelerator.save_state(str(new))
+        if accelerator.is_main_process:
+            (new / "step.json").write_text(json.dumps({"step": step}))
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors have their own for a full disk
+        shutil.rmtree(new, ignore_errors=True)
+        raise InputError(f"{current}: cannot be written; is the disk full? ({str(error).splitlines()[0]})") from error
     accelerator.wait_for_everyone()  # until every process has written its part
     if accelerator.is_main_process:
-        (new / "step.json").write_text(json.dumps({"step": step}))
         shutil.rmtree(old, ignore_errors=True)
         if current.exists():
             current.rename(old)

@@ -31,6 +31,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", EXIT_ERROR, debug)
     except InputError as error:
         return _fail(str(error), EXIT_USAGE, debug)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(f"{where}{error.strerror or error}", EXIT_ERROR, debug)
     except Exception as error:
         return _fail(f"{type(error).__name__}: {error}", EXIT_ERROR, debug)
 

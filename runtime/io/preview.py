@@ -53,7 +53,8 @@ def write_mp4(motion: Motion, file: BinaryIO) -> None:
     """
     av = require("av", "files", "writing .mp4")
     images = draw(motion)
-    with av.open(file, "w", format="mp4", options={"movflags": "faststart"}) as container:
+    # by its name: of an object whose `write` raises, av prints tracebacks
+    with av.open(file.name, "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("h264", rate=Fraction(motion.fps).limit_denominator(1001), options={"crf": "18"})
         stream.width, stream.height, stream.pix_fmt = SIZE, SIZE, "yuv420p"
         for image in images:
