@@ -89,6 +89,8 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.speed.serve -o ../bench/results/serve.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.replicas -o ../bench/results/replicas.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz --seconds 600 -o ../bench/results/fuzz.json
+	cd $(VENV) && bin/python -m motionrt.bench.fuzz_server --seconds 600 -o ../bench/results/fuzz_server.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.xl -o ../bench/results/xl.json

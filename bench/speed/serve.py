@@ -11,7 +11,6 @@ import asyncio
 import json
 import multiprocessing
 import os
-import subprocess
 import sys
 import time
 from array import array
@@ -26,15 +25,14 @@ import numpy as np
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from ...runtime.errors import MotionError
 from ...runtime.io.jsonl import parse_message
 from ...runtime.progress import Bar
 from ...runtime.recognizer import Recognizer
 from .environment import environment
+from .process import Process
 from .timing import percentiles
 from .traffic import samples
 
-PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 WARM_UP_S = 10.0
 CAPACITY_S = 5.0
 OVERLOAD_S = 30.0
@@ -170,35 +168,12 @@ def flood(url: str, clients: int, rate_hz: float, seconds: float) -> dict[str, A
     }
 
 
-class Server:
+class Server(Process):
     """A server in a process of its own, with further options; a context manager."""
 
     def __init__(self, model: str, clients: int, *options: str) -> None:
-        command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port", "0", "--model", model]
-        command += ["--clients", str(clients), *options]
-        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        assert self._process.stderr is not None
-        lines: list[str] = []
-        while not (line := self._process.stderr.readline()).startswith("serving at "):
-            lines.append(line)
-            if not line:
-                raise MotionError("".join(lines))
-        self.url = line.split()[-1].replace("http://", "ws://")
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._process.terminate()
-        self._process.wait(timeout=PATIENCE_S)
-
-    @property
-    def is_up(self) -> bool:
-        return self._process.poll() is None
-
-    @property
-    def rss_mb(self) -> float:
-        return int(Path(f"/proc/{self._process.pid}/statm").read_text().split()[1]) * PAGE_BYTES / 1e6
+        super().__init__("serve", "--port", "0", "--model", model, "--clients", str(clients), *options)
+        self.url = self.url.replace("http://", "ws://")
 
 
 def bench_serve(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
 import re
@@ -26,6 +27,7 @@ SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".
 DEFAULT_FPS = 30.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to open a stream again
 TIMEOUT_MS = 5000  # to open a stream, and to wait for an image of it
+logger = logging.getLogger(__name__)
 SECRET = re.compile(r"((?:pass|pwd|token|secret|key)[^=&/?]*=)[^&/?#]*", re.IGNORECASE)
 
 
@@ -65,7 +67,7 @@ class Camera:
         source: camera number or address (rtsp://…), or a function that opens an object with OpenCV's `read()` and
             `release()`, and raises InputError where it cannot.
         pauses_s: before each attempt to open it again when it has broken off; () if that is its end. The default
-            is `PAUSES_S` for an address, () otherwise.
+            is `PAUSES_S`, () for a function.
 
     Attributes:
         dropped: images that nobody took.
@@ -78,7 +80,8 @@ class Camera:
     def __init__(self, source: int | str | Callable[[], Any], pauses_s: Sequence[float] | None = None) -> None:
         self.reopened = 0
         self._open = source if callable(source) else partial(_open, source)
-        self._pauses_s = (PAUSES_S if isinstance(source, str) else ()) if pauses_s is None else tuple(pauses_s)
+        self._pauses_s = (() if callable(source) else PAUSES_S) if pauses_s is None else tuple(pauses_s)
+        self._name = without_credentials(source) if isinstance(source, str) else "the camera"
         self._newest: Newest[tuple[float, NDArray[np.uint8]]] = Newest()
         self._stop = threading.Event()
         self._start = time.monotonic()
@@ -116,6 +119,8 @@ class Camera:
                 failed = 0
                 self._newest.put({0: (time.monotonic() - self._start, image)})
             elif failed < len(self._pauses_s):
+                if not failed:
+                    logger.warning("%s: broke off, it is opened again", self._name)
                 self._reopen(self._pauses_s[failed])
                 failed += 1
             elif failed:

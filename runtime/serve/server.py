@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import signal
 import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import uvicorn
+from h11 import LocalProtocolError
+from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.frames import Frame
+from websockets.http11 import Request
 
 from ..io.net import bind
 from .app import create_app
@@ -20,6 +26,10 @@ from .settings import Settings
 
 DRAIN_S, GRACE_S = 2.0, 2  # for clients' replies; then for HTTP requests that are being answered
 MORE_CONNECTIONS = 32  # than WebSockets: HTTP
+REQUEST_S = 10.0  # in which a request has to come in
+MOST_PARTS = 1000  # of a WebSocket's message
+MOST_UNREAD = 1 << 20  # bytes of pongs
+NO_ASCII = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 OPTIONS = (  # of the listening socket, which those of clients inherit
     (socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15),  # bytes unread: what waits longer is old, and others wait for it
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),  # else a reply waits for the ACK of the one before
@@ -45,12 +55,20 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
     gc.freeze()  # what is there stays: to look through it again would keep everybody waiting for 40 ms
+    logging.getLogger("uvicorn.error").addFilter(is_told)
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn sends it once more at the end
     try:
         with suppress(KeyboardInterrupt):
             server.run()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def is_told(record: logging.LogRecord) -> bool:
+    """Whether uvicorn may tell of it: not of what is no HTTP or no UTF-8, which a client may send without end."""
+    error = record.exc_info[1] if record.exc_info else None
+    is_clients = isinstance(error, LocalProtocolError) or record.getMessage().startswith("Invalid UTF-8")
+    return record.levelno > logging.WARNING and not is_clients
 
 
 class Server(uvicorn.Server):
@@ -74,6 +92,7 @@ class Server(uvicorn.Server):
             uvicorn.Config(
                 app,
                 loop="asyncio",
+                http=_Http,
                 ws=_Protocol,
                 ws_max_size=settings.message_bytes,
                 ws_per_message_deflate=False,
@@ -101,8 +120,45 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
+class _Http(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
+    """Gives up a connection on which no request comes in: it takes the place of others."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        self.loop.call_later(REQUEST_S, self._look, None)
+
+    def _look(self, before: Any) -> None:
+        """`before`: the request of so long ago."""
+        cycle = self.cycle
+        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it is a WebSocket's now
+            return
+        if cycle is before and (cycle is None or cycle.response_complete or cycle.more_body):
+            self.transport.abort()
+        else:
+            self.loop.call_later(REQUEST_S, self._look, cycle)
+
+
 class _Protocol(WebSocketsSansIOProtocol):
-    """Gives up a connection whose client does not read what is left to be sent when the conversation is over."""
+    """Gives up a connection whose client does not read pongs, sends a message in too many parts, or does not read what
+    is left to be sent when the conversation is over."""
+
+    def handle_connect(self, event: Request) -> None:
+        """Headers that are not ASCII neither websockets nor uvicorn can answer."""
+        if all(text.isascii() for text in (event.path, *chain(*event.headers.raw_items()))):
+            super().handle_connect(event)
+        else:
+            self.transport.write(NO_ASCII)
+            self.transport.close()
+
+    def handle_ping(self) -> None:
+        super().handle_ping()
+        if self.transport.get_write_buffer_size() > MOST_UNREAD:
+            self.transport.abort()
+
+    def handle_cont(self, event: Frame) -> None:
+        super().handle_cont(event)
+        if len(self.frames) > MOST_PARTS:
+            self.transport.abort()
 
     async def send(self, message: Any) -> None:
         await super().send(message)

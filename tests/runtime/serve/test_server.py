@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +17,7 @@ from motionrt import Motion
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
 from motionrt.runtime.serve.client import Client
+from motionrt.runtime.serve import server
 
 from .talk import ask, frame, hear, talk, tell
 
@@ -119,6 +120,57 @@ def test_the_token_may_come_from_the_environment_and_is_never_shown() -> None:
         running.terminate()
         _, err = running.communicate(timeout=30)
         assert err == ""
+
+
+def raw_socket(url: str, *headers: str) -> socket.socket:
+    """A connection that has become a WebSocket, or what the server has answered instead."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    asked = [
+        "GET /recognize HTTP/1.1",
+        f"Host: {host}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+        *(headers or ("Sec-WebSocket-Version: 13",)),
+        *("", ""),
+    ]
+    client = socket.create_connection((host, int(port)), timeout=10)
+    client.sendall("\r\n".join(asked).encode("latin-1"))
+    return client
+
+
+@pytest.mark.parametrize("frames", [b"\x89\xfd" + bytes(129), b"\x00\x80" + bytes(4)], ids=["pings", "empty parts"])
+def test_who_fills_the_memory_beside_messages_has_to_go(url: str, frames: bytes) -> None:
+    """Pongs that nobody reads, and parts of one message without end, are counted by no limit of messages."""
+    with raw_socket(url) as client:
+        assert client.recv(12) == b"HTTP/1.1 101"
+        client.sendall(b"\x01\x80" + bytes(4))  # a message begins
+        with pytest.raises(OSError, match="reset|Broken pipe"):
+            for _ in range(2000):  # 260 MB of pings, 12 MB of parts
+                client.sendall(frames * 1000)
+
+
+def test_a_header_that_is_no_ascii_is_refused(url: str) -> None:
+    with raw_socket(url, "Sec-WebSocket-Version: \xff13") as client:
+        assert client.recv(12) == b"HTTP/1.1 400"
+    with talk(url):  # and others are let in
+        pass
+
+
+def test_connections_that_ask_for_nothing_do_not_keep_others_out(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "REQUEST_S", 0.3)
+    url = serve(clients=1).url
+    host, _, port = url.removeprefix("http://").partition(":")
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(40)]
+        for one in silent[:20]:
+            one.sendall(b"POST /recognize HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
+        for one in silent:  # is told to go, or that there are too many
+            one.settimeout(10)
+            with suppress(ConnectionError):
+                while one.recv(1000):
+                    pass
+        assert ask(f"{url}/readyz").status == 200
 
 
 def test_what_cannot_be_served_is_one_line(capfd, tmp_path: Path) -> None:

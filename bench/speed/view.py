@@ -1,0 +1,113 @@
+"""`python -m motionrt.bench.speed.view`: minutes of the viewer with a browser on it; does its process grow?
+
+`motionrt view` plays a recording again and again, and a page in headless Chromium shows it, beside motion that streams
+from a prompt. Needs viser, playwright and Chromium.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from ...runtime.errors import InputError
+from ...runtime.io.pose import require
+from ...runtime.recognizer import Recognizer
+from .environment import environment
+from .process import Process
+
+WAVE = Path(__file__).resolve().parents[2] / "runtime" / "samples" / "bandai_wave_right_hand.npz"
+WARM_UP_S, LOOK_S = 60.0, 1.0
+LOADED_MS = 60_000
+COUNT = "window.painted = 0; (function count() { window.painted++; requestAnimationFrame(count); })()"
+TOLD = re.compile(r"p50 ([\d.]+) ms, p99 ([\d.]+) ms, (\d+) frames dropped")  # by the page, of the last 300 frames
+FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
+
+
+def bench_view(model: str, seconds: float, warm_up_s: float = WARM_UP_S) -> dict[str, Any]:
+    """A JSON object: memory, open files and threads of the viewer after the warm-up and at the end; what is shown.
+
+    Raises:
+        InputError: Chromium is not installed. MissingExtra: playwright is not.
+    """
+    with Process("view", str(WAVE), "--port", "0", "--model", model) as viewer, browser(viewer.url) as page:
+        watch(viewer, page, warm_up_s)
+        looks = watch(viewer, page, seconds)
+        up, moves = viewer.is_up, page.screenshot() != page.screenshot()
+        tracebacks = sum(line.startswith("Traceback") for line in viewer.said)
+    first, last = looks[0], looks[-1]
+    return {
+        "benchmark": "view",
+        "model": model,
+        "seconds": last["t"] - first["t"],
+        "up": up,
+        "moves": moves,
+        "tracebacks": tracebacks,
+        **{f"{name}_{when}": look[name] for name in ("rss_mb", "files", "threads") for when, look in
+           {"start": first, "end": last}.items()},
+        "growth_mb": last["rss_mb"] - first["rss_mb"],
+        "painted_hz": (last["painted"] - first["painted"]) / (last["t"] - first["t"]),
+        "frames_dropped": last["dropped"] - first["dropped"],
+        "p50_ms": median(look["p50_ms"] for look in looks),
+        "p99_ms": median(look["p99_ms"] for look in looks),
+        "rss_mb": [round(look["rss_mb"], 1) for look in looks[:: max(1, len(looks) // 20)]],
+        "environment": environment(Recognizer.load(model).bundle),
+    }  # fmt: skip
+
+
+@contextmanager
+def browser(url: str) -> Iterator[Any]:
+    """The page, on which motion streams, in a tab."""
+    playwright = require("playwright.sync_api", "dev", "a browser")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        raise InputError("Chromium is not installed, expected chromium or google-chrome")
+    with playwright.sync_playwright() as driver:
+        page = driver.chromium.launch(executable_path=chromium, args=FLAGS).new_page(
+            viewport={"width": 1000, "height": 600}
+        )
+        page.goto(url)
+        page.get_by_role("button", name="Recognise these").wait_for(timeout=LOADED_MS)
+        prompt = page.locator("form", has_text="Prompt").get_by_role("textbox")
+        prompt.fill("a person walks forward")
+        prompt.press("Enter")
+        page.get_by_text("frames dropped").wait_for(timeout=LOADED_MS)
+        page.evaluate(COUNT)
+        yield page
+        page.context.browser.close()
+
+
+def watch(viewer: Process, page: Any, seconds: float) -> list[dict[str, float]]:
+    """What can be seen of both every second, at the beginning and at the end included."""
+    began, looks = time.monotonic(), []
+    while True:
+        p50, p99, dropped = map(float, TOLD.findall(page.inner_text("body"))[0])
+        look = {"t": time.monotonic() - began, "p50_ms": p50, "p99_ms": p99, "dropped": dropped}
+        look |= {"painted": page.evaluate("window.painted")}
+        looks.append(look | {"rss_mb": viewer.rss_mb, "files": viewer.files, "threads": viewer.threads})
+        if look["t"] >= seconds:
+            return looks
+        time.sleep(LOOK_S)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="zero-shot")
+    parser.add_argument("--seconds", type=float, default=600.0)
+    parser.add_argument("-o", "--out", type=Path)
+    options = parser.parse_args()
+    text = json.dumps(bench_view(options.model, options.seconds), indent=1)
+    if options.out is not None:
+        options.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""A thousand clients that come and go, half of them without a word: what they took is given back."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
+    pytest.importorskip(module, reason=f"{module} is not installed")
+
+from websockets.sync.client import connect  # noqa: E402
+
+import motionrt.runtime  # noqa: E402
+from motionrt import Recognizer  # noqa: E402
+from motionrt.bench.fuzz_server import reset  # noqa: E402
+from motionrt.bench.speed.process import Process  # noqa: E402
+from motionrt.bench.speed.serve import Player, Server, stream  # noqa: E402
+
+WAVE = Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz"
+CLIENTS, FIRST = 1000, 200  # of which the first warm it up
+GROWTH_MB = 16
+
+pytestmark = pytest.mark.slow
+
+
+def come_and_go(process: Process, visit: Callable[[int], None]) -> float:
+    """Growth in MB; files and threads are to be as few as after the first clients."""
+    for number in range(FIRST):
+        visit(number)
+    time.sleep(0.5)
+    before, start_mb = (process.files, process.threads), process.rss_mb
+    for number in range(FIRST, CLIENTS):
+        visit(number)
+    end = time.monotonic() + 10
+    while process.files > before[0] or process.threads > before[1]:
+        assert time.monotonic() < end, f"{before} files and threads before, {process.files}, {process.threads} after"
+        time.sleep(0.1)
+    return process.rss_mb - start_mb
+
+
+def test_a_server_is_as_before() -> None:
+    message = Player(0, 30.0).message(0)
+    with Server("live", 32) as server:
+
+        def visit(number: int) -> None:
+            address = f"127.0.1.{1 + number % 200}"  # each of which may come so often
+            with connect(f"{server.url}/recognize", compression=None, source_address=(address, 0)) as client:
+                client.send(message)
+                assert json.loads(client.recv(timeout=10))["frame"] == 0
+                if number % 2:
+                    client.socket.sendall(b"\x81\xfe\x40\x00" + message[:100].encode())  # of 16 kB
+                    reset(client.socket)
+
+        assert come_and_go(server, visit) < GROWTH_MB
+        player, recognizer = Player(0, 200.0), Recognizer.load("live")
+        record = asyncio.run(stream(server.url, player, 200.0, 200, 0.0))
+        assert (record.lost, record.errors, player.wrong(recognizer, record)) == (0, 0, 0) and len(record.said) > 100
+        assert not any("Traceback" in line for line in server.said)
+
+
+def test_a_viewer_is_as_before() -> None:
+    viser = pytest.importorskip("viser", reason="viser is not installed")
+    with Process("view", str(WAVE), "--port", "0", "--model", "live") as viewer:
+
+        def visit(number: int) -> None:
+            with connect(
+                viewer.url.replace("http", "ws"),
+                subprotocols=[f"viser-v{viser.__version__}"],
+                compression=None,
+                max_size=None,
+            ) as page:
+                assert page.recv(timeout=10)
+                if number % 2:
+                    page.socket.sendall(b"\x82\xfe\x40\x00" + bytes(np.random.default_rng(number).bytes(100)))
+                    reset(page.socket)
+
+        growth_mb = come_and_go(viewer, visit)
+        assert growth_mb < GROWTH_MB
+        assert viewer.is_up and not any("Traceback" in line for line in viewer.said)

@@ -1,0 +1,124 @@
+"""Cameras that are unplugged, senders that are killed: what comes after they are back is recognised."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import motionrt.runtime
+from motionrt import Motion
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.io import video
+
+WAVE = Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz"
+EXAMPLES = Path(__file__).parents[2] / "examples"
+COMMAND = [sys.executable, "-m", "motionrt.runtime.cli"]
+ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+class Webcam:
+    """As OpenCV's: some images, then nothing more whenever it is read."""
+
+    def __init__(self, images: int) -> None:
+        self.images = images
+
+    def read(self) -> tuple[bool, Any]:
+        self.images -= 1
+        return self.images >= 0, np.zeros((2, 2, 3), np.uint8)
+
+    def release(self) -> None:
+        self.images = 0
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_a_camera_that_is_unplugged_is_opened_again(
+    comes_back: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    captures = iter([Webcam(2), *([Webcam(3)] if comes_back else [])])
+    tries = []
+
+    def open_camera(number: int) -> Webcam:
+        tries.append(number)
+        if len(tries) == 2 or (found := next(captures, None)) is None:
+            raise InputError(f"camera {number}: cannot be opened as video")
+        return found
+
+    monkeypatch.setattr(video, "_open", open_camera)
+    monkeypatch.setattr(video, "PAUSES_S", (0.0, 0.01, 0.01))
+    camera = video.Camera(0)
+    with caplog.at_level(logging.WARNING), pytest.raises(InputError, match="no image came after 3 attempts"):
+        for _ in camera:
+            pass
+    assert caplog.messages == ["the camera: broke off, it is opened again"] * (2 if comes_back else 1)
+    assert camera.reopened == comes_back and set(tries) == {0}
+    camera.close()
+
+
+@contextmanager
+def recognizing(source: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """`motionrt recognize`, and the address that it listens at."""
+    command = [*COMMAND, "recognize", source, "--json"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
+    ) as process:
+        try:
+            assert process.stderr is not None
+            yield process, "" if source == "-" else process.stderr.readline().split()[-1]
+        finally:
+            process.kill()
+
+
+def decisions_until(process: subprocess.Popen[str], wanted: tuple[str, str | None]) -> list[dict[str, Any]]:
+    """All that is told until one of this label and event."""
+    found: list[dict[str, Any]] = []
+    assert process.stdout is not None
+    while not found or (found[-1]["label"], found[-1]["event"]) != wanted:
+        found.append(json.loads(process.stdout.readline()))
+        assert "summary" not in found[-1], found[-1]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["udp", "ws"])
+def test_a_sender_that_is_killed_may_come_back(scheme: str, tmp_path: Path) -> None:
+    if scheme == "ws":
+        pytest.importorskip("websockets", reason="websockets is not installed")
+    whole = Motion.load(WAVE)
+    Motion(whole.joints[:40], whole.fps, whole.layout).save(tmp_path / "wave.npz")
+    with recognizing(f"{scheme}://127.0.0.1:0") as (process, url):
+        send = [sys.executable, str(EXAMPLES / "send.py"), str(tmp_path / "wave.npz"), url]
+        with subprocess.Popen([*send, "--loop"], env=ENVIRONMENT) as sender:
+            decisions_until(process, ("raise right hand", "onset"))
+            sender.send_signal(signal.SIGKILL)
+        gone = decisions_until(process, ("none", "offset"))[-1]
+        time.sleep(0.2)
+        with subprocess.Popen([*send, "--end"], env=ENVIRONMENT):
+            decisions_until(process, ("raise right hand", "onset"))
+            out, err = process.communicate(timeout=30)
+    assert gone["event_label"] == "raise right hand"
+    assert process.returncode == 0 and "Traceback" not in err
+    summary = json.loads(out.splitlines()[-1])["summary"]
+    assert summary["frames"] > 20 and "malformed" not in summary
+
+
+def test_what_came_before_a_writer_was_killed_is_kept() -> None:
+    """In the middle of a line."""
+    motion = Motion.load(WAVE)
+    with recognizing("-") as (process, _):
+        assert process.stdin is not None
+        for t, joints in zip(motion.times[:10], motion.joints[:10].tolist(), strict=True):
+            process.stdin.write(json.dumps({"t": t, "layout": motion.layout, "joints": joints}) + "\n")
+        process.stdin.write('{"t": 0.5, "layout": ')
+        out, err = process.communicate(timeout=30)
+    assert [json.loads(line)["t"] for line in out.splitlines()] == pytest.approx(motion.times[:10])
+    assert process.returncode == 2 and err.count("\n") == 1 and "stdin: line 11 is not a whole JSON message" in err
