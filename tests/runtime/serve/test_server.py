@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from motionrt import Motion
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
-from motionrt.runtime.serve.client import Client
 from motionrt.runtime.serve import server
+from motionrt.runtime.serve.client import Client
 
 from .talk import ask, frame, hear, talk, tell
 
