@@ -135,7 +135,7 @@ def _against_cost(axes: Any, report: dict[str, Any]) -> None:
         [right[f"ctr_gcn_{n}"] for n in streams],
         "s-",
         color=OTHER,
-        label="CTR-GCN, 1, 2, 4 streams, re-run, ORT",
+        label=title,
     )
     for x, n in zip(theirs, streams, strict=True):
         axes.annotate(n, (x, right[f"ctr_gcn_{n}"]), (6, -4), textcoords="offset points", va="top", size=9)

@@ -8,8 +8,8 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-from motionrt.bench.evaluate import evaluate  # noqa: E402
-from motionrt.bench.speed.accuracy import draw, seen  # noqa: E402
+from motionrt.bench.evaluate import evaluate
+from motionrt.bench.speed.accuracy import draw, seen
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"
 
