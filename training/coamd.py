@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+from zlib import crc32
 
 import numpy as np
 import torch
@@ -20,6 +22,7 @@ from .metrics.evaluator import info_nce
 from .models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
 from .models.coamd.streams import views
 from .motions import Balanced, MotionClip
+from .processes import averaged, gathered
 from .solvers import ddpm_schedule
 from .texts import Texts
 
@@ -108,10 +111,14 @@ def inside(lengths_B: Tensor, size: int) -> Tensor:
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
 
 
+def numbers(names: Sequence[object], device: torch.device) -> Tensor:
+    """A number for each name, [B], the same in every process."""
+    return torch.tensor([crc32(repr(name).encode()) for name in names], device=device)
+
+
 def descriptions_of(samples: Sequence[Shown], device: torch.device) -> Tensor:
     """A number for what each shows, [B]: the same for the same action in the same style."""
-    named = [(sample.action, sample.style) for sample in samples]
-    return torch.tensor([named.index(name) for name in named], device=device)
+    return numbers([(sample.action, sample.style) for sample in samples], device)
 
 
 # the auto-encoder
@@ -155,7 +162,7 @@ def reconstruction_loss(
     total = x_BTC.new_zeros(())
     for found, wanted, counted in zip(judged(made), judged(x_BTC), (weight, weight, moved), strict=True):
         distance = smooth_l1_loss(found, wanted, reduction="none")
-        total = total + (distance * counted).sum() / (counted.sum() * x_BTC.shape[2])
+        total = total + (distance * counted).sum() / (averaged(counted.sum()) * x_BTC.shape[2])
     return total
 
 
@@ -232,42 +239,70 @@ def flow_loss(
     """Squared error of the head on masked tokens, each with `repeats` times and noises."""
     generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
     assert isinstance(generator, Generator)
-    draw = np.random.default_rng([sample.seed for sample in samples])
+    steps = None if generator.config.objective == "flow" else len(ddpm_schedule())
     tokens_BLD, counts_B = tokens(samples, device)
-    valid_BL = inside(counts_B, tokens_BLD.shape[1])
-    text = texts.pooled([sample.caption for sample in samples])
-    text[draw.random(len(text)) < NO_TEXT] = 0
+    (_, L, D), valid_BL = tokens_BLD.shape, inside(counts_B, tokens_BLD.shape[1])
+    drawn = [Drawn.of(s.seed, n, L, D, repeats, steps) for s, n in zip(samples, counts_B.tolist(), strict=True)]
+
+    def on(arrays: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.stack(arrays)).to(device)
+
+    told_B1 = np.array([[d.told] for d in drawn], np.float32)
+    text_BW = torch.from_numpy(texts.pooled([sample.caption for sample in samples]) * told_B1).to(device)
     quality_B = (
         torch.tensor([sample.quality for sample in samples], device=device) if generator.config.qualities else None
     )
+    seen_BLD = torch.where(on([d.noised for d in drawn])[:, :, None], on([d.noise for d in drawn]), tokens_BLD)
+    seen_BLD = torch.where(on([d.hidden for d in drawn])[:, :, None], generator.mask, seen_BLD)
 
-    masked = np.zeros(valid_BL.shape, bool)
-    for row, count in zip(masked, counts_B.tolist(), strict=True):
-        n = max(1, round(count * np.cos(np.pi / 2 * draw.random())))
-        row[draw.permutation(count)[:n]] = True
-    chance = draw.random(masked.shape)
-    noised = torch.from_numpy(masked & (chance < REPLACED)).to(device)
-    hidden = torch.from_numpy(masked & (chance >= REPLACED) & (chance < REPLACED + (1 - REPLACED) * HIDDEN)).to(device)
-    noise = torch.from_numpy(draw.standard_normal(tokens_BLD.shape, np.float32)).to(device)
-    seen_BLD = torch.where(noised[:, :, None], noise, tokens_BLD)
-    seen_BLD = torch.where(hidden[:, :, None], generator.mask, seen_BLD)
-
-    wanted = torch.from_numpy(masked).to(device)
-    target_ND = tokens_BLD[wanted].repeat(repeats, 1)
-    start_ND = torch.from_numpy(draw.standard_normal(tuple(target_ND.shape), np.float32)).to(device)
-    if generator.config.objective == "flow":
-        t_N = torch.from_numpy(draw.random(len(target_ND), np.float32)).to(device)
+    wanted_BL = on([d.masked for d in drawn])
+    target_ND = tokens_BLD[wanted_BL].repeat(repeats, 1)
+    start_ND, t_N = (
+        torch.from_numpy(np.concatenate(parts, 1)).to(device).flatten(0, 1)
+        for parts in ([d.start for d in drawn], [d.t for d in drawn])
+    )
+    if steps is None:
         x_ND = t_N[:, None] * target_ND + (1 - t_N[:, None]) * start_ND
         goal_ND = target_ND - start_ND
     else:
-        signal = ddpm_schedule()
-        t_N = torch.from_numpy(draw.integers(len(signal), size=len(target_ND))).to(device)
-        signal_N1 = torch.from_numpy(signal.astype(np.float32)).to(device)[t_N][:, None]
+        signal_N1 = torch.from_numpy(ddpm_schedule().astype(np.float32)).to(device)[t_N][:, None]
         x_ND = signal_N1.sqrt() * target_ND + (1 - signal_N1).sqrt() * start_ND
         goal_ND = start_ND
-    text_BW = torch.from_numpy(text).to(device)
-    found_ND = model(seen_BLD, text_BW, valid_BL, quality_B, wanted, x_ND, t_N)
-    return (found_ND.float() - goal_ND).pow(2).mean()
+    error_ND = (model(seen_BLD, text_BW, valid_BL, quality_B, wanted_BL, x_ND, t_N).float() - goal_ND).pow(2)
+    return error_ND.sum() / (averaged(wanted_BL.sum()) * repeats * D)
+
+
+class Drawn(NamedTuple):
+    """What is random about a sample of `flow_loss`, whatever else is in the batch: R repeats, n masked tokens.
+
+    Attributes:
+        told: whether it has its description. masked [L], and of these `noised` and `hidden`. noise: [L, D].
+        start [R, n, D], t [R, n]: noise and time that a masked token is learnt from; times of `steps`, or from 0 to 1.
+    """
+
+    told: bool
+    masked: np.ndarray
+    noised: np.ndarray
+    hidden: np.ndarray
+    noise: np.ndarray
+    start: np.ndarray
+    t: np.ndarray
+
+    @classmethod
+    def of(cls, seed: int, count: int, length: int, width: int, repeats: int, steps: int | None) -> Drawn:
+        """For a motion of `count` tokens, padded to `length`."""
+        draw = np.random.default_rng(seed)
+        told = draw.random() >= NO_TEXT
+        n = max(1, round(count * np.cos(np.pi / 2 * draw.random())))
+        masked, noise = np.zeros(length, bool), np.zeros((length, width), np.float32)
+        masked[draw.permutation(count)[:n]] = True
+        chance = np.pad(draw.random(count), (0, length - count))
+        noise[:count] = draw.standard_normal((count, width), np.float32)
+        start = draw.standard_normal((repeats, n, width), np.float32)
+        t = draw.random((repeats, n), np.float32) if steps is None else draw.integers(steps, size=(repeats, n))
+        noised = masked & (chance < REPLACED)
+        hidden = masked & (chance >= REPLACED) & (chance < REPLACED + (1 - REPLACED) * HIDDEN)
+        return cls(told, masked, noised, hidden, noise, start, t)
 
 
 def length_estimator(
@@ -303,11 +338,13 @@ def recogniser_loss(
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
     features, described = model(x_BTC, lengths_B, *read(texts, captions, device))
-    features, described = [feature.float() for feature in features], described.float()
+    features, described = [gathered(feature.float()) for feature in features], gathered(described.float())
     units = [normalize(feature, dim=1) for feature in features]
-    frozen, labels = (normalize(torch.from_numpy(texts.pooled(t)).to(device), dim=1) for t in (captions, actions))
-    same = torch.tensor([[a == b for b in actions] for a in actions], device=device)
-    descriptions = descriptions_of(samples, device)
+    frozen, labels = (
+        normalize(gathered(torch.from_numpy(texts.pooled(t)).to(device)), dim=1) for t in (captions, actions)
+    )
+    action_B, descriptions = gathered(numbers(actions, device)), gathered(descriptions_of(samples, device))
+    same = action_B[:, None] == action_B
 
     def told_apart(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         """InfoNCE of all streams together, and the mean of each."""

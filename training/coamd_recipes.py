@@ -148,6 +148,8 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     if isinstance(encoder, ClipText):  # the text tower begins with its embeddings, and keeps them
         model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
         model.text.places.data.copy_(encoder.network.positional_embedding)
+    if recipe.loss == "released":
+        model.text.requires_grad_(False)  # learns nothing
     return Job(
         model=model,
         task=data.motions(recipe.loop.seed),

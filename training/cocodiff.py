@@ -9,7 +9,8 @@ and generated features together:
 x_0 are whitened features, f returns them from noised ones, x^_0 is what DDIM finds; r rises from 0 to 1.
 
 Source: Zhao et al., "CoCoDiff" (arXiv 2504.21266), of which only the abstract could be read: sizes, weights, schedule
-and texts are our own. One optimiser and its rate serve recogniser and helper.
+and texts are our own. One optimiser and its rate serve recogniser and helper. Of several processes, each whitens and
+contrasts its own share of a batch.
 Shapes: N batch, T time, R rows (clips, or segments of streams), L tokens of time, D features, E width,
 K classes, P parts of the body, W text features.
 """
@@ -35,6 +36,7 @@ from .models.coamd.layers import attention, positions
 from .models.ctr_gcn import CTRGCN, CTRGCNConfig
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .models.tdsm import StepEmbedder, modulated, modulation
+from .processes import place
 from .tasks import Sample, collate
 from .texts import Encoder, Texts
 from .zero_shot import part_sentences
@@ -140,7 +142,7 @@ class Helped(nn.Module):
         if classes_R is None:
             return self.recogniser(x)
         said, features_NTD = tapped(self.recogniser, x)
-        draw = np.random.default_rng((self.config.seed, int(self.done)))
+        draw = np.random.default_rng((self.config.seed, int(self.done), place()[0]))
         self.done += 1
         ramp = min(1.0, int(self.done) / max(self.config.ramp_steps, 1))
         x_RLD = rows_of(features_NTD, segments_NT, len(classes_R), self.config.helper.tokens)

@@ -6,13 +6,14 @@ import json
 import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate import Accelerator, PartialState
+from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env, set_seed
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -20,8 +21,10 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import InputError
+from .processes import averaged, share
 from .tasks import Sample, collate
 
+PATIENCE = timedelta(hours=2)  # while the main process encodes what is kept, or validates
 CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last one may be half written
 
 
@@ -53,6 +56,11 @@ class Task(Protocol):
 Loss = Callable[[nn.Module, list[Any], torch.device], Tensor]  # of a network on a batch of samples
 
 
+def processes() -> PartialState:
+    """This process among those that were started together."""
+    return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
+
+
 def fit(
     model: nn.Module,
     task: Task,
@@ -63,13 +71,17 @@ def fit(
 ) -> nn.Module | None:
     """Train `model`, resuming from `run` if it holds a checkpoint; the averaged (EMA) model, in the main process.
 
-    Every process of a multi-process run takes its own part of a batch. Writes run/checkpoint, run/metrics.jsonl and
-    TensorBoard events. Without `loss`, the model is a recogniser and the samples are tasks.Sample.
+    Every process of a multi-process run takes its own part of a batch: see `processes`. Batch-norm sees that part, and
+    the main process's statistics are kept. Writes run/checkpoint, run/metrics.jsonl and TensorBoard events. Without
+    `loss`, the model is a recogniser and the samples are tasks.Sample.
     """
     loss = loss or partial(recognise, config)
-    accelerator = Accelerator(mixed_precision=config.precision, log_with="tensorboard", project_dir=run)
+    some_rest = DistributedDataParallelKwargs(find_unused_parameters=True)  # a helper's, where no sample has a text
+    accelerator = Accelerator(
+        mixed_precision=config.precision, log_with="tensorboard", project_dir=run, kwargs_handlers=[some_rest]
+    )
     accelerator.init_trackers("tensorboard")
-    set_seed(config.seed)
+    set_seed(config.seed, device_specific=True)  # no two processes drop the same
     average = Average(model, config.ema, accelerator.device)
     groups = parameter_groups(model, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2))
@@ -79,11 +91,10 @@ def fit(
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(schedule, average)
     begin = resume(accelerator, run)
-    mine = slice(accelerator.process_index, None, accelerator.num_processes)
 
     with progress(accelerator) as bar:
         row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
-        for step, samples in enumerate(batches(task, config, begin, mine), begin):
+        for step, samples in enumerate(batches(task, config, begin, share()), begin):
             model.train()
             value = loss(model, samples, accelerator.device)
             accelerator.backward(value)
@@ -92,7 +103,7 @@ def fit(
             optimizer.zero_grad()
             schedule.step()
             average.update(accelerator.unwrap_model(model))
-            now = float(value.detach())
+            now = float(accelerator.reduce(value.detach(), "mean"))
             bar.update(row, advance=1, loss=now)
             accelerator.log({"loss": now, "lr": schedule.get_last_lr()[0]}, step)
             done = step + 1
@@ -138,10 +149,11 @@ def recognition_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopC
     count = torch.bincount(segments[inside], minlength=len(batch["classes"]))
     total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, segments[inside], logits[inside])
     seen = count > 0
-    clip_loss = cross_entropy(total[seen] / count[seen, None], batch["classes"][seen], label_smoothing=config.smoothing)
+    mean, classes = total[seen] / count[seen, None], batch["classes"][seen]
+    clip_loss = cross_entropy(mean, classes, reduction="sum", label_smoothing=config.smoothing) / averaged(seen.sum())
     frame_loss = cross_entropy(logits, targets.clamp(min=0), reduction="none", label_smoothing=config.smoothing)
     weights = weights * (targets >= 0)
-    return clip_loss + config.frame_loss * (frame_loss * weights).sum() / weights.sum()
+    return clip_loss + config.frame_loss * (frame_loss * weights).sum() / averaged(weights.sum())
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

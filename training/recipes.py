@@ -24,7 +24,7 @@ from .coamd_recipes import CoamdRecipe
 from .cocodiff import CoCoDiffConfig
 from .ctr_gcn import CtrGcnRecipe, nwucla_ctrgcn
 from .evaluation import Validation
-from .loop import LoopConfig, Loss, Task, fit
+from .loop import LoopConfig, Loss, Task, fit, processes
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .settings import Job, check_loop, describe, override
 from .tasks import ClipTask, LiveTask
@@ -154,9 +154,13 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.loop.seed)
-    job = chosen.job(run)
+    every = processes()
+    if chosen.loop.batch % every.num_processes:
+        raise InputError(f"batch={chosen.loop.batch}: expected a multiple of the {every.num_processes} processes")
     defaults = json.loads(json.dumps(asdict(RECIPES[recipe]())))
-    describe(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})), defaults)
+    with every.main_process_first():  # what it encodes and writes, the others read
+        job = chosen.job(run)
+        describe(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})), defaults)
     trained = fit(job.model, job.task, chosen.loop, run, job.validate, job.loss)
     if trained is not None:
         trained = cocodiff.alone(trained)

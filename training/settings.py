@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -37,7 +36,7 @@ class Job:
 
 
 def describe(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Write run/recipe.json, or make sure that the run there is the same; one process of several writes.
+    """Write run/recipe.json, or make sure that the run there is the same; of several processes the first does so first.
 
     Args:
         defaults: the recipe's; settings that an older run does not name had those.
@@ -51,7 +50,7 @@ def describe(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None
             raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
         if not same:
             raise InputError(f"{run}: holds a run with other settings; choose another folder with run=PATH")
-    elif int(os.environ.get("RANK", 0)) == 0:
+    else:
         run.mkdir(parents=True, exist_ok=True)
         new = path.with_suffix(".new")
         new.write_text(json.dumps(about, indent=1) + "\n")

@@ -17,6 +17,7 @@ from torch.nn.functional import relu
 
 from .matching import ClassTexts, Matcher, total
 from .models.tdsm import STEPS, signal_left
+from .processes import place, share
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,15 +42,16 @@ def matching_loss(
     Args:
         classes: the seen ones.
         model: a CrossDiT. z_BF: features. label_B: int64, their classes.
-        draw: of steps, noises and other classes.
+        draw: of steps, noises and other classes, the same in every process.
     Returns:
         A float32 scalar.
     """
-    B, device = len(z_BF), z_BF.device
-    t_B = torch.from_numpy(draw.integers(STEPS, size=B)).to(device)
-    noise_BF = torch.from_numpy(draw.standard_normal(tuple(z_BF.shape), np.float32)).to(device)
+    B, device, mine = len(z_BF), z_BF.device, share()
+    whole = B * place()[1]  # the samples of all processes
+    t_B = torch.from_numpy(draw.integers(STEPS, size=whole)[mine]).to(device)
+    noise_BF = torch.from_numpy(draw.standard_normal((whole, z_BF.shape[1]), np.float32)[mine]).to(device)
     others = parts.others if parts.triplet else 0
-    other_OB = torch.from_numpy(draw.integers(len(classes.pooled_KW), size=(others, B))).to(device)
+    other_OB = torch.from_numpy(draw.integers(len(classes.pooled_KW), size=(others, whole))[:, mine]).to(device)
     signal_B1 = torch.from_numpy(signal_left().astype(np.float32)).to(device)[t_B, None]
     noisy_BF = signal_B1.sqrt() * z_BF + (1 - signal_B1).sqrt() * noise_BF
     asked_AB = torch.cat([label_B[None], other_OB])

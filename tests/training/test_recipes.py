@@ -1,9 +1,6 @@
 """Recipes by name: their settings, the run's folder they leave, and what is refused."""
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -201,44 +198,3 @@ def test_a_run_of_other_settings_is_not_continued(start: Callable[..., Path]) ->
     with pytest.raises(InputError, match="nwucla-stream: holds a run with other settings; .* run=PATH"):
         start("nwucla-stream", lr="0.1")
     assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
-
-
-SECOND_IS_LATE = """
-import sys, time
-from accelerate import Accelerator
-from motionrt.training.recipes import train
-
-save = Accelerator.save_state
-
-def late(accelerator, folder):
-    time.sleep(0.5 * accelerator.process_index)
-    save(accelerator, folder)
-
-Accelerator.save_state = late
-train("nwucla-stream", dict(setting.split("=", 1) for setting in sys.argv[1:]))
-"""
-
-
-@pytest.mark.slow
-def test_two_processes_train_one_run(data: Path, tmp_path: Path) -> None:
-    """The first alone validates, the second is late with its part of a checkpoint: they wait for each other."""
-    program, run = tmp_path / "program.py", tmp_path / "run"
-    program.write_text(SECOND_IS_LATE)
-    settings = {**TINY, "validate_every": "1", "threads": "1", "data": str(data), "run": str(run)}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(program)]
-    done = subprocess.run(
-        [*launch, *(f"{key}={value}" for key, value in settings.items())],
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert json.loads((run / "checkpoint" / "step.json").read_text()) == {"step": 4}
-    states = {path.name for path in (run / "checkpoint").glob("random_states_*")}
-    assert states == {"random_states_0.pkl", "random_states_1.pkl"}
-    assert not (run / "checkpoint.new").exists()
-    assert all(torch.isfinite(value).all() for value in load_file(run / "model.safetensors").values())
-    steps = [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert steps == [1, 2, 3, 4], "written by one process"

@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy, leaky_relu, normalize
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from ...runtime.errors import InputError
+from ..processes import gathered
 
 SHORTEST = 4  # frames: one step of the movement encoder
 
@@ -125,7 +126,7 @@ class Evaluator(nn.Module):
         return self.loss(batch)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Symmetric InfoNCE between the motion and the text of a batch, false negatives removed.
+        """Symmetric InfoNCE between the motion and the text of a batch, of all processes, false negatives removed.
 
         Args:
             batch: motion [N, T, V * 3] normalised, lengths [N]; tokens [N, L, W], mask [N, L] and pooled [N, W] of
@@ -133,10 +134,10 @@ class Evaluator(nn.Module):
         Returns:
             A float32 scalar.
         """
-        motion = self.embed_motion(batch["motion"], batch["lengths"])
-        text = self.embed_text(batch["tokens"], batch["mask"])
-        captions = normalize(batch["pooled"].float(), dim=1)
-        alike = (captions @ captions.T > self.config.same_caption) | (batch["group"][:, None] == batch["group"])
+        motion = gathered(self.embed_motion(batch["motion"], batch["lengths"]))
+        text = gathered(self.embed_text(batch["tokens"], batch["mask"]))
+        captions, group = normalize(gathered(batch["pooled"].float()), dim=1), gathered(batch["group"])
+        alike = (captions @ captions.T > self.config.same_caption) | (group[:, None] == group)
         return info_nce(motion, text, alike, self.config.temperature)
 
 
