@@ -22,7 +22,7 @@ demo: $(VENV)/base
 make_motion = $(VENV)/bin/motionrt generate "a person walks forward and turns left" --seconds 6 -o build/demo/turn
 
 test: $(VENV)/dev lint ctest
-	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini tests; status=$$?; wait $$! && exit $$status
+	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini --numprocesses 2 tests; status=$$?; wait $$! && exit $$status
 
 # mutated bundles through the loader, under the sanitisers; an input that breaks it stays in build/sanitize
 fuzz = (cd build/sanitize && tests/csrc/fuzz_bundle $(FUZZ_SECONDS) $(addprefix ../../runtime/models/,live nwucla-stream))

@@ -3,6 +3,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from runpy import run_path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,19 @@ from motionrt.runtime.motion import Motion
 # without a GPU, kernels run in Triton's interpreter: it must be chosen before whoever imports triton first
 if find_spec("torch") and not import_module("torch").cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Of several processes one runs all tests of a file, and of all files that need what takes minutes to export."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::")[0]
+            return "exported" if "coamd_bundle" in (config.rootpath / file).read_text() else file
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

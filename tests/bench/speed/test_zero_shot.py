@@ -18,7 +18,7 @@ SMALL = zero_shot.Effort(paced_s=1.0, calls=3, cold=2)
 
 @pytest.fixture
 def bundle(zero_shot_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(zero_shot, "CHANGE_S", 0.2)
+    monkeypatch.setattr(zero_shot, "CHANGE_S", 0.02)  # some step falls into a change
     monkeypatch.setattr(zero_shot, "COUNTS", (1, 3))
     monkeypatch.setattr(zero_shot, "LABELS", 4)
     monkeypatch.setattr(zero_shot, "WARM_UP", 3)
