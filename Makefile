@@ -21,7 +21,8 @@ demo: $(VENV)/base
 
 make_motion = $(VENV)/bin/motionrt generate "a person walks forward and turns left" --seconds 6 -o build/demo/turn
 
-test: $(VENV)/dev lint ctest
+test: $(VENV)/dev
+	$(MAKE) --jobs 2 --output-sync=target lint ctest
 	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini --numprocesses 2 tests; status=$$?; wait $$! && exit $$status
 
 # mutated bundles through the loader, under the sanitisers; an input that breaks it stays in build/sanitize
