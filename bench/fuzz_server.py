@@ -99,6 +99,7 @@ def fuzz_server(model: str, seconds: float, seed: int = 0) -> dict[str, Any]:
         "messages": told.messages,
         "ends": {str(code): count for code, count in sorted(told.ends.items())},
         "statuses": {str(status): count for status, count in sorted(told.statuses.items())},
+        "rate_hz": RATE_HZ,
         "beside": seen,
         "rss_start_mb": start_mb,
         "growth_mb": growth_mb,

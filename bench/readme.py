@@ -404,7 +404,9 @@ def unseen(results: Path) -> Rows:
 
 def serving(results: Path) -> Rows:
     """What the server bears, and the parsers."""
-    found, fuzzed = _read(results, "serve.json"), _read(results, "fuzz.json")
+    found, fuzzed, nonsense = (_read(results, name) for name in ("serve.json", "fuzz.json", "fuzz_server.json"))
+    several, viewer = _read(results, "replicas.json"), _read(results, "view.json")
+    killed = several["killed"]
     steady, flooded, after = found["steady"], found["overload"], found["overload"]["after"]
     beside = flooded["beside"]
     inputs = sum(count["inputs"] for count in fuzzed["parsers"].values())
@@ -438,6 +440,27 @@ def serving(results: Path) -> Rows:
             f"**{len(fuzzed['findings'])}** crashes, hangs or messages of several lines; slowest {slowest:.2f} s, "
             f"{fuzzed['peak_mb']:.0f} MB",
             "fuzz.json",
+        ),
+        (
+            f"{sum(nonsense['conversations'].values()):,} conversations of nonsense with the server in "
+            f"{nonsense['seconds'] / 60:.0f} minutes, beside a stream at {nonsense['rate_hz']:.0f} Hz",
+            f"**{len(nonsense['findings'])}** crashes, messages without an answer or wrong labels; a reply to the stream "
+            f"after {nonsense['beside']['round_trip']['max_ms']:.0f} ms at most; memory {nonsense['growth_mb']:+.1f} MB",
+            "fuzz_server.json",
+        ),
+        (
+            f"two servers share {several['clients']} streams at {several['rate_hz']:.0f} Hz, one is killed",
+            f"every stream is answered again within **{killed['longest_silence_s']:.2f} s**; {killed['wrong']} of "
+            f"{killed['frames']:,} labels wrong, {killed['resets']} resets told; before that a reply takes "
+            f"{killed['round_trip']['p50_ms']:.0f} ms through Ray",
+            "replicas.json",
+        ),
+        (
+            f"the viewer for {viewer['seconds'] / 60:.0f} minutes, with a browser on it",
+            f"memory {viewer['growth_mb']:+.1f} MB, files {viewer['files_end'] - viewer['files_start']:+.0f}, threads "
+            f"{viewer['threads_end'] - viewer['threads_start']:+.0f}; {viewer['frames_dropped']:.0f} frames dropped, "
+            f"{viewer['painted_hz']:.0f} images a second by software rendering",
+            "view.json",
         ),
     ]
 

@@ -1,4 +1,5 @@
 import os
+import signal
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,6 +10,10 @@ import pytest
 
 import motionrt
 from motionrt.runtime.motion import Motion
+
+# tests interrupt what they have started, which whoever runs them in the background may have switched off
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # without a GPU, kernels run in Triton's interpreter: it must be chosen before whoever imports triton first
 if find_spec("torch") and not import_module("torch").cuda.is_available():
