@@ -8,7 +8,7 @@ from typing import Any
 
 from . import backends
 from .bundle import Bundle, bundled
-from .errors import MotionError
+from .errors import MotionError, how_to_install
 from .manifest import Manifest
 
 # Optional feature -> modules it needs; the feature's name is the extra that installs them.
@@ -63,4 +63,4 @@ def _problem(action: Any, *arguments: Any) -> str | None:
 
 def _missing(extra: str, modules: tuple[str, ...]) -> str | None:
     missing = [module for module in modules if not backends.installed(module)]
-    return f"{', '.join(missing)} not installed: pip install 'motionrt[{extra}]'" if missing else None
+    return f"{', '.join(missing)} not installed: {how_to_install(extra)}" if missing else None

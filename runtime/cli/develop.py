@@ -10,7 +10,7 @@ import typer
 
 from ..backends import pick
 from ..bundle import Bundle
-from ..errors import InputError, MissingExtra
+from ..errors import InputError, MissingExtra, how_to_install
 from ..manifest import Manifest
 from ..plans import check_precision
 
@@ -163,7 +163,7 @@ def _needs(extra: str) -> Iterator[None]:
         module = error.name or str(error)
         if module.split(".")[0] == _PACKAGE:
             raise InputError(f"this installation has no {module}") from error
-        raise MissingExtra(f"{module} is not installed: pip install 'motionrt[{extra}]'") from error
+        raise MissingExtra(f"{module} is not installed: {how_to_install(extra)}") from error
 
 
 def _settings(overrides: Sequence[str]) -> dict[str, str]:

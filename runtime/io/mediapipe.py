@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtra
+from ..errors import MissingExtra, how_to_install
 from .pose import Person, require
 
 TO_Y_UP = np.array([1, -1, -1], np.float32)  # its x is right in the image, its y down, its z inwards
@@ -25,7 +25,7 @@ class MediaPipe:
     def __init__(self) -> None:
         mediapipe = require("mediapipe")
         if not hasattr(mediapipe, "solutions"):
-            raise MissingExtra('this mediapipe carries no pose model: pip install "motionrt[webcam]" (0.10.21)')
+            raise MissingExtra(f"this mediapipe carries no pose model, expected 0.10.21: {how_to_install('webcam')}")
         with _quiet():
             self._pose: Any = mediapipe.solutions.pose.Pose(model_complexity=1)
             self._pose.process(np.zeros((64, 64, 3), np.uint8))

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import ranges
-from ..errors import InputError, MissingExtra
+from ..errors import InputError, MissingExtra, how_to_install
 from .frame import Frame, Tick
 from .tracker import Tracker
 
@@ -69,7 +69,7 @@ def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingExtra(f'{what} needs {module}: pip install "motionrt[{extra}]" ({error})') from None
+        raise MissingExtra(f"{what} needs {module} ({error}): {how_to_install(extra)}") from None
 
 
 def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: PoseEstimator) -> Iterator[Tick]:

@@ -469,7 +469,7 @@ def without_torch(*arguments: str | Path) -> Result:
 
 @pytest.mark.parametrize("command, extra", [(["train", "live"], "train"), (["export", ".", "-o", "b"], "export")])
 def test_without_torch_one_line_names_the_extra(command: list[str], extra: str) -> None:
-    refused(without_torch(*command), "torch is not installed", f"pip install 'motionrt[{extra}]'")
+    refused(without_torch(*command), "torch is not installed", f"pip install '.[{extra}]' in motionrt's checkout")
 
 
 def test_eval_needs_no_torch(tmp_path: Path) -> None:

@@ -387,7 +387,7 @@ def test_a_port_that_is_taken(scheme):
 
 def test_websockets_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "websockets.sync.server", None)
-    with pytest.raises(MissingExtra, match=r'ws:// needs websockets.*pip install "motionrt\[net\]"'):
+    with pytest.raises(MissingExtra, match=r"ws:// needs websockets.*pip install '\.\[net\]'"):
         open_source("ws://127.0.0.1:0")
 
 

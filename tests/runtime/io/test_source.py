@@ -152,7 +152,7 @@ def test_video_names_the_extra_it_needs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     for source in (tmp_path / "clip.mp4", 0):
-        with pytest.raises(MissingExtra, match=r'pip install "motionrt\[webcam\]"'):
+        with pytest.raises(MissingExtra, match=r"pip install '\.\[webcam\]'"):
             open_source(source)
 
 

@@ -187,7 +187,8 @@ def test_what_cannot_be_served_is_one_line(capfd, tmp_path: Path) -> None:
 
 def test_what_is_missing_names_the_extra(capfd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert 'motionrt serve needs uvicorn: pip install "motionrt[serve]"' in failure(capfd)
+    told = failure(capfd)
+    assert "motionrt serve needs uvicorn" in told and "pip install '.[serve]' in motionrt's checkout" in told
 
 
 def test_labels_may_be_chosen_when_it_starts() -> None:

@@ -354,4 +354,5 @@ def test_what_the_user_can_mend_is_one_line(
 def test_without_viser_the_extra_is_named(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(sys.modules, "viser", None)
     assert main(["view"]) == 2
-    assert 'the viewer needs viser: pip install "motionrt[viewer]"' in capfd.readouterr().err
+    told = capfd.readouterr().err
+    assert "the viewer needs viser" in told and "pip install '.[viewer]' in motionrt's checkout" in told
