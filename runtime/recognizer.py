@@ -17,6 +17,7 @@ from .bundle import Bundle
 from .errors import BundleError, InputError, LayoutError
 from .manifest import ZeroShotManifest
 from .motion import MAX_PEOPLE, Motion, check_joints, numbers
+from .plausible import Watch
 from .skeleton import Layout
 
 if TYPE_CHECKING:
@@ -94,6 +95,7 @@ class Recognizer:
         self._sources: dict[str, tuple[Layout, int]] = {}  # layout name -> (layout, its number in the engine)
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
         self._tracker: Tracker | None = None
+        self._watch = Watch()
 
     @classmethod
     def load(cls, name: str | Path, backend: str = "auto", threads: int = 1, precision: str = "fp32") -> Recognizer:
@@ -146,12 +148,14 @@ class Recognizer:
             The decision after this frame.
         Raises:
             LayoutError: unknown layout, or joints that do not fit it.
-            InputError: not [V, 3] numbers, 2-D joints, too many joints or people, a timestamp not finite.
+            InputError: not [V, 3] numbers, 2-D joints, too many joints or people, a timestamp not finite; poses that
+                look like millimetres or centimetres, of which a stream's first 30 whole ones are looked at.
         """
         started = time.perf_counter()
         source, number = self._source(layout or self.layout)
         pose = _check_pose(joints, source)
         seen = None if confidence is None else _check_confidence(confidence, (len(source.joints),), source)[None]
+        self._watch.see(pose[None], seen, source)
         return self._step(started, timestamp, [_check_person(person)], pose[None], seen, number)[0]
 
     def step_people(
@@ -189,6 +193,7 @@ class Recognizer:
             ids = [_check_person(person) for person in people]
             if len(ids) != len(poses):
                 raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
+        self._watch.see(poses, seen, source)
         return self._step(started, timestamp, ids, poses, seen, number)
 
     def evict(self, timestamp: float) -> list[Decision]:
@@ -222,11 +227,12 @@ class Recognizer:
         Returns:
             The clip's decision: `probs` are the softmax of logits averaged over time, `latency_ms` covers the clip.
         Raises:
-            InputError: fewer than two frames, or nobody is visible in any of them.
+            InputError: fewer than two frames, nobody visible in any of them, or not in metres.
             LayoutError: unknown layout.
         """
         started = time.perf_counter()
         apart = Recognizer(self.bundle, self._backend)
+        apart._watch = self._watch
         result = apart._longest(motion, lambda: apart._engine.session.clip(0))
         return of_clip(started, result.label, result.probs, self.labels)
 
@@ -285,6 +291,7 @@ class Recognizer:
         if person is None:
             self._clocks.clear()
             self._tracker = None
+            self._watch = Watch()
         else:
             self._clocks.pop(person, None)
 
@@ -298,6 +305,7 @@ class Recognizer:
         motion = _most_visible(motion)
         source, number = self._source(motion.layout)
         check_joints(motion.joints.shape[1:], source.name)
+        self._watch.see_clip(motion.joints, motion.confidence, source)
         frames, longest, result = 0, 0, None
         for index, timestamp in enumerate(motion.times):
             confidence = None if motion.confidence is None else motion.confidence[index, None]

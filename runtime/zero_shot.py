@@ -145,7 +145,9 @@ class ZeroShotRecognizer(Recognizer):
     def _feature(self, motion: Motion) -> np.ndarray:
         """Mean of the encoder's features over a clip, [F]."""
         streams = MeanStreams(self._backend.streams(MAX_PEOPLE))
-        return Recognizer(self.bundle, self._backend, streams)._longest(motion, streams.mean)
+        apart = Recognizer(self.bundle, self._backend, streams)
+        apart._watch = self._watch
+        return apart._longest(motion, streams.mean)
 
 
 class Asked(NamedTuple):
