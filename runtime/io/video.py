@@ -152,7 +152,7 @@ def without_credentials(source: str) -> str:
 def _open(source: str | int) -> Any:
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else the decoder reports to stderr as well
     cv2 = require("cv2")
-    cv2.utils.logging.setLogLevel(0)
+    cv2.setLogLevel(0)  # silent; not every build has cv2.utils.logging
     if isinstance(source, str) and "://" in source:
         limits = [cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, TIMEOUT_MS, cv2.CAP_PROP_READ_TIMEOUT_MSEC, TIMEOUT_MS]
         capture = cv2.VideoCapture(source, cv2.CAP_FFMPEG, limits)
