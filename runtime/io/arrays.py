@@ -29,7 +29,11 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> Motion:
     needed = ["joints", *(["fps"] if fps is None else []), *(["layout"] if layout is None else [])]
     missing = [name for name in needed if name not in arrays]
     if missing:
-        raise InputError(f"has no {' and no '.join(missing)}, only {', '.join(arrays) or 'no arrays'}")
+        raise InputError(
+            f"has no {' and no '.join(missing)}, only {', '.join(arrays) or 'no arrays'}"
+            + (f"; pass layout (--layout), one of {', '.join(layouts())}" if "layout" in missing else "")
+            + ("; pass fps (--fps), frames a second" if "fps" in missing else "")
+        )
     known = ("joints", "fps", "layout", "confidence", "timestamps")
     return Motion(
         arrays["joints"],
@@ -58,7 +62,7 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
     if fps is None and layout == "smpl22":
         fps = HUMANML3D_FPS
     if fps is None:
-        raise InputError("an .npy does not say its frame rate: pass fps")
+        raise InputError("an .npy does not say its frame rate: pass fps (--fps)")
     return Motion(joints, fps, layout)
 
 
@@ -122,5 +126,5 @@ def _layout_of(shape: tuple[int, ...]) -> str:
     fitting = [name for name in layouts() if (len(Layout.load(name).joints), Layout.load(name).dims) == shape]
     if len(fitting) != 1:
         which = " and ".join(fitting) + " fit" if fitting else "no layout fits"
-        raise InputError(f"poses of shape {list(shape)} do not tell their layout ({which}): pass layout")
+        raise InputError(f"poses of shape {list(shape)} do not tell their layout ({which}): pass layout (--layout)")
     return fitting[0]

@@ -134,6 +134,8 @@ def check_file(path: Path) -> None:
     """Raises InputError unless `path` is a file that can be opened and is not empty."""
     if not path.exists():
         raise InputError(f"{path}: no such file")
+    if path.is_dir():
+        raise InputError(f"{path}: a folder, expected files, as in FOLDER/*.npz")
     if not path.is_file():
         raise InputError(f"{path}: not a file")
     try:

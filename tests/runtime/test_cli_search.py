@@ -122,7 +122,7 @@ def test_each_file_that_is_of_no_use_takes_one_line(run: Any, folder: Path, samp
     assert status == 0 and len(json.loads(out)["hits"]) == 4
     wanted = {
         "flat.npz": "2-D",
-        "folder.npz": "not a file",
+        "folder.npz": "a folder, expected files",
         "short.npz": "a motion of 3 frames",
         "text.bvh": "ends too early",
     }

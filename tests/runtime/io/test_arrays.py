@@ -127,7 +127,7 @@ def test_empty_file_and_folder(tmp_path, ending):
     (tmp_path / f"empty.{ending}").touch()
     refused(tmp_path / f"empty.{ending}", "the file is empty")
     (tmp_path / f"folder.{ending}").mkdir()
-    refused(tmp_path / f"folder.{ending}", "not a file")
+    refused(tmp_path / f"folder.{ending}", "a folder, expected files")
 
 
 @pytest.mark.parametrize("ending", ["npz", "npy", "bvh", "skeleton", "json", "jsonl"])
