@@ -1,6 +1,7 @@
 """Skeleton layouts: which joints there are, in what order, and how one layout is made from another.
 
-A layout is a file `skeletons/NAME.json`; adding a file adds a layout. Per joint, in order, it gives
+A layout is a file `skeletons/NAME.json`, or one of your own that `Layout.read` makes known. Per joint, in order, it
+gives
 
     name        one point of the body has one name in every layout; `left_` and `right_` make the pairs
     parent      the joint it hangs from, null for the root of the tree
@@ -18,9 +19,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +30,7 @@ from numpy.typing import NDArray
 from .errors import LayoutError
 
 FOLDER = Path(__file__).parent / "skeletons"
+_READ: dict[str, Layout] = {}  # those of `Layout.read`, by name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -47,6 +50,25 @@ class Layout:
     def load(name: str) -> Layout:
         """The layout called `name`. Raises LayoutError that names the known ones."""
         return _load(name)
+
+    @staticmethod
+    def read(path: str | Path) -> Layout:
+        """A layout of your own from a file NAME.json; from then on NAME is known wherever a layout is named.
+
+        Raises:
+            LayoutError: no such file, no layout in it, or another layout has that name.
+        """
+        path = Path(path)
+        try:
+            layout = _parse(path.stem, path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise LayoutError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except (ValueError, RecursionError) as error:
+            raise LayoutError(f"{path}: not a skeleton layout: {error}") from None
+        known = _load(layout.name) if layout.name in layouts() else layout
+        if astuple(known) != astuple(layout):
+            raise LayoutError(f"{path}: there is another layout {layout.name!r}, expected a name of its own")
+        return _READ.setdefault(layout.name, known)
 
     @staticmethod
     def match(names: Sequence[str], name: str | None = None) -> tuple[Layout, list[int]]:
@@ -127,22 +149,50 @@ class Layout:
 
 def layouts() -> list[str]:
     """Names of the known layouts, sorted."""
-    return sorted(path.stem for path in FOLDER.glob("*.json"))
+    return sorted({path.stem for path in FOLDER.glob("*.json")} | set(_READ))
 
 
 @cache
 def _load(name: str) -> Layout:
     if name not in layouts():
-        raise LayoutError(f"unknown skeleton layout {name!r}; known are {', '.join(layouts())}")
-    data = json.loads((FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+        raise LayoutError(
+            f"unknown skeleton layout {name!r}; known are {', '.join(layouts())}; "
+            "one of your own is a file: --layout FILE.json, Layout.read(FILE), see docs/extend.md"
+        )
+    return _READ[name] if name in _READ else _parse(name, (FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def _parse(name: str, text: str) -> Layout:
+    """Raises ValueError that says what is wrong."""
+    data = json.loads(text)
+    try:
+        layout = _layout(name, data)
+    except KeyError as error:
+        raise ValueError(f"there is no {error}") from None
+    except (TypeError, AttributeError):
+        raise ValueError("expected an object with 'about', 'dims', 'root' and a list 'joints' of objects") from None
+    if len(set(layout.joints)) < len(layout.joints) or not all(isinstance(joint, str) for joint in layout.joints):
+        raise ValueError("the names of its joints are not different texts")
+    for joint, above in zip(layout.joints, layout.parents, strict=True):
+        for _ in layout.joints:
+            above = layout.parents[above] if above >= 0 else above
+        if above >= 0:
+            raise ValueError(f"joint {joint!r} hangs from itself")
+    if layout.dims not in (2, 3):
+        raise ValueError(f"dims is {layout.dims!r}, expected 3 (metres) or 2 (pixels)")
+    return layout
+
+
+def _layout(name: str, data: Any) -> Layout:
     joints = tuple(joint["name"] for joint in data["joints"])
+    place = {joint: i for i, joint in enumerate(joints)}
     parents = [joint["parent"] for joint in data["joints"]]
     return Layout(
         name=name,
         about=data["about"],
         joints=joints,
-        parents=tuple(-1 if parent is None else joints.index(parent) for parent in parents),
-        root=joints.index(data["root"]),
+        parents=tuple(-1 if parent is None else place[parent] for parent in parents),
+        root=place[data["root"]],
         dims=data["dims"],
         aliases=tuple(tuple(joint.get("aliases", ())) for joint in data["joints"]),
         neighbours={one["name"]: tuple(map(tuple, one.get("neighbours", ()))) for one in data["joints"]},

@@ -19,7 +19,23 @@ Backend = Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda
 Precision = Annotated[str, typer.Option(help="Native engine: fp32 or bf16; TensorRT: fp16, too.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 LastLine = Annotated[bool, typer.Option("--json", help="One JSON object on the last line.")]
-LayoutName = Annotated[str | None, typer.Option(help="Skeleton of the source, where it does not say.")]
+
+
+def _layout(name: str | None) -> str | None:
+    """A layout's name, or the file of one, which is made known."""
+    if name is None or not name.endswith(".json"):
+        return name
+    from ..skeleton import Layout
+
+    return Layout.read(name).name
+
+
+LayoutName = Annotated[
+    str | None,
+    typer.Option(
+        callback=_layout, help="Skeleton of the source, where it does not say: a name, or a file of your own (.json)."
+    ),
+]
 Fps = Annotated[float | None, typer.Option(help="Frames a second, where the source does not say.")]
 Scale = Annotated[float | None, typer.Option(help="Metres per unit of the source (BVH).")]
 Pose = Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")]
@@ -166,11 +182,12 @@ def enroll(
         "gestures.npz"
     ),
     model: Annotated[str, typer.Option(help="Name of a zero-shot model, or path of its bundle.")] = "zero-shot",
+    layout: LayoutName = None,
 ) -> None:
     """Learn a label from a few recordings, for `recognize --gestures`."""
     from .enroll import run_enroll
 
-    run_enroll(folder, label, out, model)
+    run_enroll(folder, label, out, model, layout)
 
 
 @app.command()

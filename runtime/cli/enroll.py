@@ -12,14 +12,14 @@ from ..io.gestures import MOST_EXAMPLES
 from ..recognizer import Recognizer
 
 
-def run_enroll(folder: Path, label: str, out: Path, model: str) -> None:
+def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | None = None) -> None:
     paths = [folder]
     if folder.is_dir():
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS)
         paths = [path for path in paths if not (out.exists() and path.samefile(out))]
     if not 1 <= len(paths) <= MOST_EXAMPLES:
         raise InputError(f"{folder}: holds {len(paths)} recordings, expected 1 to {MOST_EXAMPLES}")
-    motions = [read(path) for path in paths]
+    motions = [read(path, layout) for path in paths]
     recognizer = Recognizer.load(model)
     if out.exists():
         recognizer.load_gestures(out)

@@ -19,6 +19,7 @@ import pytest
 
 from motionrt import Decision, InputError, Motion, Recognizer
 from motionrt.runtime import bundle as bundles
+from motionrt.runtime import skeleton
 from motionrt.runtime.cli import main
 from motionrt.runtime.cli.overlay import Overlay
 from motionrt.runtime.cli.timeline import Timeline
@@ -154,6 +155,19 @@ def test_a_non_commercial_licence_is_stated_once(run: Any, models: Path, clip: P
 
 def test_the_model_may_be_a_path(run: Any, clip: Path, tmp_path: Path) -> None:
     assert run("recognize", clip, "--model", tiny.tiny_bundle(tmp_path / "mine")).status == 0
+
+
+def test_the_layout_may_be_a_file_of_your_own(
+    run: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skeleton, "_READ", {})
+    own, clip = tmp_path / "own.json", tmp_path / "clip.npz"
+    np.savez(clip, joints=tiny.poses(20, "left"), fps=tiny.FPS, layout="own")
+    own.write_text((skeleton.FOLDER / f"{tiny.LAYOUT}.json").read_text())
+    refused(run("recognize", clip), "unknown skeleton layout 'own'", "--layout FILE.json")
+    refused(run("recognize", clip, "--layout", tmp_path / "none.json"), "none.json: cannot be read")
+    result = run("recognize", clip, "--layout", own)
+    assert result.status == 0 and "raise left hand" in result.out
 
 
 def test_json_lines_come_in_on_stdin(models: Path) -> None:

@@ -4,9 +4,10 @@ import json
 import numpy as np
 import pytest
 
+from motionrt.runtime import skeleton
 from motionrt.runtime._core import layout_weights
 from motionrt.runtime.errors import LayoutError
-from motionrt.runtime.skeleton import Layout, layouts
+from motionrt.runtime.skeleton import FOLDER, Layout, layouts
 
 ALL = [Layout.load(name) for name in layouts()]
 IN_3D = [layout for layout in ALL if layout.dims == 3]
@@ -62,6 +63,58 @@ def test_load_returns_one_object_a_name():
 def test_unknown_layout_names_the_known_ones():
     with pytest.raises(LayoutError, match=r"'smpl23'; known are bandai, .*smpl22"):
         Layout.load("smpl23")
+
+
+def own(folder, name="own15", **changes):
+    data = json.loads((FOLDER / "core15.json").read_text(encoding="utf-8")) | changes
+    path = folder / f"{name}.json"
+    path.write_text(json.dumps(data), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def forgotten(monkeypatch):
+    monkeypatch.setattr(skeleton, "_READ", {})
+
+
+@pytest.mark.usefixtures("forgotten")
+def test_a_layout_of_your_own_is_a_file(tmp_path):
+    with pytest.raises(LayoutError, match=r"unknown skeleton layout 'own15'.*--layout FILE.json, Layout.read"):
+        Layout.load("own15")
+    layout = Layout.read(own(tmp_path))
+    assert Layout.load("own15") is layout and Layout.read(own(tmp_path)) is layout and "own15" in layouts()
+    np.testing.assert_array_equal(Layout.load("core15").map_from(layout), np.eye(15, dtype=np.float32))
+    with pytest.raises(LayoutError, match=r"own15.json: there is another layout 'own15'"):
+        Layout.read(own(tmp_path, about="another"))
+    with pytest.raises(LayoutError, match=r"smpl22.json: there is another layout"):
+        Layout.read(own(tmp_path, "smpl22"))
+
+
+@pytest.mark.usefixtures("forgotten")
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"joints": 3}, "expected an object with 'about', 'dims', 'root' and a list 'joints'"),
+        ({"root": "tail"}, "there is no 'tail'"),
+        ({"joints": [{"name": "pelvis"}]}, "there is no 'parent'"),
+        ({"joints": [{"name": "pelvis", "parent": "pelvis"}]}, "'pelvis' hangs from itself"),
+        ({"joints": 2 * [{"name": "pelvis", "parent": None}]}, "not different texts"),
+        ({"dims": 4}, "dims is 4, expected 3"),
+    ],
+)
+def test_what_is_no_layout_is_told_in_a_line(changes, problem, tmp_path):
+    with pytest.raises(LayoutError, match=f"own15.json: not a skeleton layout: .*{problem}"):
+        Layout.read(own(tmp_path, **changes))
+    assert "own15" not in layouts()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000])
+def test_what_is_no_json_is_told_in_a_line(text, tmp_path):
+    (tmp_path / "own15.json").write_text(text)
+    with pytest.raises(LayoutError, match="own15.json: not a skeleton layout"):
+        Layout.read(tmp_path / "own15.json")
+    with pytest.raises(LayoutError, match="none.json: cannot be read: No such file"):
+        Layout.read(tmp_path / "none.json")
 
 
 @pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)
