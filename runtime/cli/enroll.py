@@ -1,6 +1,5 @@
 """enroll: a label from a few recordings, into a file of gestures."""
 
-import sys
 from pathlib import Path
 
 import typer
@@ -10,6 +9,7 @@ from ..io import read
 from ..io.files import READERS
 from ..io.gestures import MOST_EXAMPLES
 from ..recognizer import Recognizer
+from .licence import state_licence
 
 
 def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | None = None) -> None:
@@ -25,6 +25,5 @@ def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | No
         recognizer.load_gestures(out)
     recognizer.enroll(label, motions)
     recognizer.save_gestures(out)
-    if recognizer.bundle.manifest.non_commercial:
-        print(f"model {recognizer.name!r} is not for commercial use: {recognizer.license}", file=sys.stderr)
+    state_licence(recognizer.bundle)
     typer.echo(f"wrote {out}: {label.strip()!r} from {len(motions)} recording(s)")

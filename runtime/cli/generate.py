@@ -18,6 +18,7 @@ from ..io import check_target
 from ..motion import Motion
 from ..progress import working
 from ..stream import Stream
+from .licence import state_licence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,8 +37,7 @@ class Options:
     def load(self) -> Generator:
         with working("loading"):
             generator = Generator.load(self.model, self.threads, self.precision, self.backend)
-        if generator.bundle.manifest.non_commercial:
-            print(f"model {generator.name!r} is not for commercial use: {generator.license}", file=sys.stderr)
+        state_licence(generator.bundle)
         return generator
 
     @property

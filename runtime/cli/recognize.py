@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..io import Frame, Source, open_source
 from ..moments import step_frames
 from ..recognizer import Decision, Recognizer
+from .licence import state_licence
 from .overlay import Overlay
 from .report import JsonReport, Report, Summary, TextReport
 
@@ -49,9 +50,7 @@ def run(sources: Sequence[str], options: Options) -> None:
     except KeyboardInterrupt:
         pass
     report.summarize(job.summary)
-    if recognizer.bundle.manifest.non_commercial:
-        sys.stdout.flush()
-        print(f"model {recognizer.name!r} is not for commercial use: {recognizer.license}", file=sys.stderr)
+    state_licence(recognizer.bundle)
 
 
 def load(options: Options) -> Recognizer:

@@ -15,6 +15,7 @@ from ..io.files import READERS
 from ..library import Library
 from ..progress import progress
 from ..retriever import Retriever
+from .licence import state_licence
 
 INDEX = ".motionrt-search.safetensors"
 
@@ -23,8 +24,7 @@ def run_search(query: str, folder: Path, k: int, model: str, threads: int, backe
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder, expected one of motion files")
     retriever = Retriever.load(model, threads, backend=backend)
-    if retriever.bundle.manifest.non_commercial:
-        print(f"model {retriever.name!r} is not for commercial use: {retriever.license}", file=sys.stderr)
+    state_licence(retriever.bundle)
     asked = retriever.feature(read(query) if is_motion(Path(query)) else query)
     skipped = fill(retriever, folder)
     for file, reason in skipped.items():

@@ -8,6 +8,7 @@ from ..bundle import Bundle
 from ..errors import InputError
 from ..io.pose import require
 from ..manifest import Manifest
+from .licence import state_licence
 
 
 def run_serve(
@@ -35,9 +36,7 @@ def run_serve(
         clients=clients,
     )
     for name in (model, generator):
-        manifest = Bundle.load(name, Manifest).manifest
-        if manifest.non_commercial:
-            print(f"model {manifest.name!r} is not for commercial use: {manifest.license}", file=sys.stderr)
+        state_licence(Bundle.load(name, Manifest))
 
     def tell(address: str) -> None:
         print(f"serving at {address}", file=sys.stderr, flush=True)

@@ -1,6 +1,5 @@
 """view: a page in the browser, until Ctrl-C."""
 
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from ..errors import InputError
 from ..generator import Generator
 from ..io.pose import require
 from ..view import Page, Player
+from .licence import state_licence
 from .recognize import Options, load, open_named
 
 SAMPLES = Path(__file__).parents[1] / "samples"
@@ -30,8 +30,7 @@ def run_view(
     player = Player(recognizer, names, lambda name: open_named(name, options, realtime=True), loop)
     page = Page(player, maker, host, port)
     for model in (recognizer, maker):
-        if model.bundle.manifest.non_commercial:
-            print(f"model {model.name!r} is not for commercial use: {model.license}", file=sys.stderr)
+        state_licence(model.bundle)
     typer.echo(f"{page.url}  (Ctrl-C ends)")
     try:
         threading.Event().wait()

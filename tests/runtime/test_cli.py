@@ -149,8 +149,11 @@ def test_two_people_are_told_apart(run: Any, models: Path, tmp_path: Path) -> No
 
 def test_a_non_commercial_licence_is_stated_once(run: Any, models: Path, clip: Path) -> None:
     result = run("recognize", clip, clip, "--json")
-    assert result.err.count(LICENCE) == 1 and result.err.count("\n") == 1
+    assert result.err == "model 'live' is not for commercial use; its licence: motionrt models\n"
     assert run("recognize", clip, "--model", "free").err == ""
+    elsewhere = models.rename(models.with_name("mine")) / "live"
+    told = run("recognize", clip, "--model", elsewhere).err
+    assert told == f"model 'live' is not for commercial use; its licence: {elsewhere / 'manifest.json'}\n"
 
 
 def test_the_model_may_be_a_path(run: Any, clip: Path, tmp_path: Path) -> None:
