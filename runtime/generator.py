@@ -92,6 +92,9 @@ class Generator:
         self._busy = threading.Lock()
         self._stream: weakref.ref[Stream] | None = None
 
+    def __repr__(self) -> str:
+        return f"Generator({self.name!r}, {self.layout} at {self.fps:g} a second, {len(self.actions)} actions)"
+
     @classmethod
     def load(
         cls, name: str | Path = "default", threads: int = 1, precision: str = "fp32", backend: str = "auto"

@@ -68,6 +68,10 @@ class Motion:
         if self.timestamps is not None and not np.isfinite(self.timestamps).all():
             raise InputError("timestamps are not all finite")
 
+    def __repr__(self) -> str:
+        people = "" if self.people == 1 else f", {self.people} people"
+        return f"Motion({self.frames} frames, {self.seconds:.2f} s at {self.fps:g} a second, {self.layout}{people})"
+
     @property
     def frames(self) -> int:
         """T."""

@@ -59,6 +59,13 @@ class Decision:
     labels: tuple[str, ...]
     status: Status = "ok"
 
+    def __repr__(self) -> str:
+        event = f", {self.event} of {self.event_label!r}" if self.event else ""
+        status = "" if self.status == "ok" else f", {self.status}"
+        return (
+            f"Decision(person {self.person}: {self.label!r} {self.score:.2f}{event}{status}, {self.latency_ms:.2f} ms)"
+        )
+
     def top(self, k: int = 5) -> list[tuple[str, float]]:
         """The k most probable labels with their probabilities, best first."""
         order = np.argsort(-self.probs, kind="stable")[: max(k, 0)]
@@ -117,6 +124,9 @@ class Recognizer:
 
             return ZeroShotRecognizer.of(bundle, backend, threads, precision)
         return cls(bundle, backends.create(backend, bundle, threads, precision))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.name!r}, {self.backend}, {self.layout}, {len(self.labels)} labels)"
 
     def another(self) -> Recognizer:
         """One more recogniser with the same labels, which shares the network and follows people of its own."""

@@ -64,6 +64,9 @@ class Retriever:
         self._networks = open_networks(bundle, threads, backend=backend)
         self._text = text
 
+    def __repr__(self) -> str:
+        return f"Retriever({self.name!r}, {len(self)} motions)"
+
     @classmethod
     def load(
         cls,

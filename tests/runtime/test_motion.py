@@ -27,6 +27,11 @@ def test_several_people():
         motion.person(3)
 
 
+def test_it_says_what_it_is():
+    assert repr(clip(7)) == "Motion(7 frames, 0.35 s at 20 a second, core15)"
+    assert repr(clip(7, 3)) == "Motion(7 frames, 0.35 s at 20 a second, core15, 3 people)"
+
+
 def test_timestamps_win_over_the_rate():
     motion = clip(3, timestamps=[5.0, 5.1, 5.5])
     np.testing.assert_allclose(motion.times, [5.0, 5.1, 5.5])

@@ -37,6 +37,16 @@ def test_it_says_what_it_is(recognizer: Recognizer) -> None:
     assert recognizer.labels == tiny.LABELS and recognizer.layout == tiny.LAYOUT and recognizer.fps == tiny.FPS
     assert recognizer.license == "Apache-2.0" and recognizer.name == "tiny" and recognizer.backend == "onnx"
     assert (recognizer.receptive_field, recognizer.delay) == (3, 0)
+    assert repr(recognizer) == "Recognizer('tiny', onnx, core15, 3 labels)"
+
+
+def test_a_decision_says_what_it_is(recognizer: Recognizer) -> None:
+    decisions = play(recognizer, np.concatenate([tiny.poses(20), tiny.poses(30, "left")]))
+    out = next(out for out in decisions if out.event)
+    said = f"Decision(person 0: {LEFT!r} {out.score:.2f}, onset of {LEFT!r}, {out.latency_ms:.2f} ms)"
+    assert repr(out) == said
+    [left] = recognizer.evict(99)
+    assert f"offset of {LEFT!r}, lost, " in repr(left)
 
 
 def test_a_raised_hand_is_an_action_with_onset_and_offset(recognizer: Recognizer) -> None:

@@ -95,6 +95,7 @@ def test_a_text_and_a_motion_find_what_goes_with_them(filled: Retriever, samples
 
 
 def test_nothing_is_found_where_there_is_nothing(default: Retriever) -> None:
+    assert repr(default) == "Retriever('default', 0 motions)"
     assert len(default) == 0 and default.search("someone waves") == []
 
 
