@@ -18,6 +18,7 @@ EXTRAS = {
     "webcam": ("mediapipe", "cv2"),
     "io": ("rtmlib", "cv2"),
     "net": ("websockets",),
+    "files": ("av", "PIL", "pygltflib"),
     "viewer": ("viser", "pygltflib"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "websockets"),
     "ray": ("ray",),

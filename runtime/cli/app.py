@@ -77,11 +77,14 @@ def doctor(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def models(as_json: AsJson = False) -> None:
+def models(
+    name: Annotated[str | None, typer.Argument(help="Only this one, and its labels or actions.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """List the bundled models with their licences."""
     from .info import show_models
 
-    show_models(as_json)
+    show_models(as_json, name)
 
 
 @app.command()

@@ -4,6 +4,9 @@ import json
 from typing import Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from ..bundle import Bundle, bundled
 from ..doctor import doctor
@@ -17,7 +20,7 @@ def show_doctor(as_json: bool) -> None:
         typer.echo(json.dumps(report, ensure_ascii=False))
         return
     for name, text in {**report["versions"], **report["machine"]}.items():
-        typer.echo(f"{name:12} {text}")
+        typer.echo(f"{name:15} {text}")
     _show_problem("core", report["core"])
     for group in ("backends", "extras", "models"):
         typer.echo(f"{group}:" if report[group] else f"{group}: none")
@@ -25,26 +28,48 @@ def show_doctor(as_json: bool) -> None:
             _show_problem(f"  {name}", problem)
 
 
-def show_models(as_json: bool) -> None:
-    rows = [_describe(name) for name in bundled()]
+def show_models(as_json: bool, name: str | None = None) -> None:
+    chosen = None if name is None else Bundle.load(name, Manifest).manifest
+    rows = [_describe(one) for one in (bundled() if name is None else [name])]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
     if not rows:
         typer.echo("no models are bundled with this installation")
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    table = Table("model", "task", "knows", "skeleton", "MB", box=None, pad_edge=False)
     for row in rows:
         if "error" in row:
-            typer.echo(f"{row['name']}: {row['error']}")
+            table.add_row(row["name"], "damaged")
             continue
-        what = [row["task"]]
-        what += [f"{len(row['actions'])} actions"] if "actions" in row else []
-        more = " or any texts" if row["task"] == ZeroShotManifest.task else ""
-        what += [f"{row['labels']} labels{more}"] if "labels" in row else []
-        what += [f"{row['layout']} at {row['fps']:g} Hz"] if "fps" in row else []
-        typer.echo(f"{row['name']}: {', '.join(what)}, {row['megabytes']:.1f} MB\n  licence: {row['license']}")
-        if "actions" in row:
-            known = (f"{action} {sum(of.values())}" for action, of in row["actions"].items())
-            typer.echo(f"  clips of each action: {', '.join(known)}")
+        knows = f"{row['labels']} labels" if "labels" in row else ""
+        knows += " or any texts" if row["task"] == ZeroShotManifest.task else ""
+        knows += f"{len(row['actions'])} actions" if "actions" in row else ""
+        skeleton = f"{row['layout']} at {row['fps']:g} Hz" if "fps" in row else ""
+        table.add_row(row["name"], row["task"], knows, skeleton, f"{row['megabytes']:.1f}")
+    console.print(table)
+    console.print("\nlicences")
+    for row in rows:
+        console.print(Text(f"  {row['name']}: {row.get('license') or row['error']}"))
+    console.print()
+    if chosen is None:
+        console.print("What a model knows: motionrt models NAME")
+    else:
+        _show_names(chosen, console)
+
+
+def _show_names(manifest: Manifest, console: Console) -> None:
+    """What a model knows; of actions, in how many clips of each quality it has seen them."""
+    if isinstance(manifest, GenerationManifest):
+        table = Table("action", *manifest.qualities, box=None, pad_edge=False)
+        for action, clips in manifest.actions.items():
+            table.add_row(action, *(str(clips.get(quality, "")) for quality in manifest.qualities))
+        console.print(table)
+        return
+    labels = manifest.matching.labels if isinstance(manifest, ZeroShotManifest) else getattr(manifest, "labels", ())
+    for label in labels:
+        console.print(Text(label))
 
 
 def _describe(name: str) -> dict[str, Any]:
@@ -71,4 +96,4 @@ def _describe(name: str) -> dict[str, Any]:
 
 
 def _show_problem(name: str, problem: str | None) -> None:
-    typer.echo(f"{name:12} {'ok' if problem is None else problem}")
+    typer.echo(f"{name:15} {'ok' if problem is None else problem}")

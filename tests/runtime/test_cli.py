@@ -373,7 +373,11 @@ def test_help_lists_the_commands(run: Any) -> None:
 
 def test_models_lists_names_and_licences(run: Any, models: Path) -> None:
     out = run("models").out
-    assert "live: recognition, 3 labels, core15 at 20 Hz" in out and LICENCE in out and "free:" in out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["live", "recognition", "3", "labels", "core15", "at", "20", "Hz", "0.0"] in rows
+    assert f"  live: {LICENCE}\n" in out and "  free: " in out
+    assert run("models", "free").out.splitlines()[-3:] == list(tiny.LABELS)
+    refused(run("models", "nobody"), "no model named 'nobody'")
     (models / "free" / "step.onnx").unlink()
     assert "free: " in run("models").out and "step.onnx: file is missing" in run("models").out
     assert [row["name"] for row in json.loads(run("models", "--json").out)] == ["free", "live"]
@@ -399,7 +403,7 @@ def test_doctor_says_what_works(run: Any, models: Path, torchless: None) -> None
 
 def test_doctor_says_why_tensorrt_cannot_be_used(run: Any, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    assert "  tensorrt   tensorrt not installed\n" in run("doctor").out
+    assert "  tensorrt      tensorrt not installed\n" in run("doctor").out
     monkeypatch.setitem(sys.modules, "torch", None)
     assert json.loads(run("doctor", "--json").out)["backends"]["tensorrt"] == "tensorrt and torch not installed"
 

@@ -291,7 +291,10 @@ def test_it_is_among_the_models_and_passes_the_examination(capsys: pytest.Captur
     assert rows["text"]["task"] == "text" and rows["text"]["license"] == "Apache-2.0" and "labels" not in rows["text"]
     assert rows["live"]["labels"] == 41
     show_models(as_json=False)
-    assert "text: text, 23.6 MB\n  licence: Apache-2.0\n" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert ["text", "text", "23.6"] in [line.split() for line in out.splitlines()] and "  text: Apache-2.0\n" in out
+    show_models(as_json=False, name="default")
+    assert ["wave", "273", "31"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_model_whose_manifest_is_damaged_has_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
