@@ -306,7 +306,9 @@ class Recognizer:
             self._clocks.pop(person, None)
 
     def _fixed(self) -> InputError:
-        return InputError(f"the labels of model {self.name!r} are fixed, those of zero-shot are any texts")
+        return InputError(
+            f"the labels of model {self.name!r} are fixed, those of model 'zero-shot' (--model zero-shot) are any texts"
+        )
 
     def _longest(self, motion: Motion, read: Callable[[], T]) -> T:
         """Steps through a clip; what `read` gives at the end of its longest part without a gap."""

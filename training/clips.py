@@ -46,7 +46,7 @@ def clip_sets(data: Path) -> list[ClipSet]:
     """
     found = sorted(path for path in data.glob("*.npz") if path.with_suffix(".json").is_file())
     if not found:
-        raise InputError(f"{data}: no clip set here; expected NAME.npz beside NAME.json, as in the data README")
+        raise InputError(f"{data}: no clip set here; expected NAME.npz beside NAME.json (docs/extend.md, A data set)")
     return [ClipSet.load(path) for path in found]
 
 

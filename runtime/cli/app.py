@@ -42,7 +42,10 @@ Pose = Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or 
 Token = Annotated[
     str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="What senders to udp:// and ws:// must present.")
 ]
-Labels = Annotated[str | None, typer.Option(help='What to recognise: "wave,jump"; zero-shot models.')]
+Labels = Annotated[
+    str | None,
+    typer.Option(help='What to recognise: "wave,jump"; zero-shot models. A label alone competes with none only.'),
+]
 Gestures = Annotated[Path | None, typer.Option(help="What `enroll` wrote; zero-shot models.")]
 
 GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
@@ -308,7 +311,10 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     model: Model = "live",
     generator: Annotated[str, typer.Option(help="Name of a bundled generator, or path of a bundle.")] = "default",
-    labels: Annotated[str | None, typer.Option(help='What to recognise: "wave,jump"; zero-shot models.')] = None,
+    labels: Annotated[
+        str | None,
+        typer.Option(help='What to recognise: "wave,jump"; zero-shot models. A label alone competes with none only.'),
+    ] = None,
     token: Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN")] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with what clients must present; else MOTIONRT_TOKEN.")

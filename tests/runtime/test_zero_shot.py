@@ -444,7 +444,7 @@ def test_models_of_fixed_labels_say_so(tmp_path: Path) -> None:
         lambda: fixed.save_gestures(tmp_path / "g.npz"),
         lambda: fixed.load_gestures(tmp_path / "g.npz"),
     ):
-        with pytest.raises(InputError, match="labels of model 'tiny' are fixed, those of zero-shot are any texts"):
+        with pytest.raises(InputError, match="labels of model 'tiny' are fixed, those of model 'zero-shot'"):
             action()
 
 
