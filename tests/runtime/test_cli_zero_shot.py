@@ -126,6 +126,6 @@ def test_models_and_the_doctor_know_it(
 ) -> None:
     monkeypatch.setattr(bundles, "MODELS", bundle.parent)
     assert main(["models"]) == 0
-    assert "zero-shot: zero-shot, 2 labels or any texts, core15 at 20 Hz" in capfd.readouterr().out
+    assert "zero-shot  2 labels or any texts  core15 at 20 Hz" in capfd.readouterr().out
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["models"] == {"zero-shot": None}
