@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +51,8 @@ class Watch:
             self._tell(whole[np.linspace(0, len(whole) - 1, min(POSES, len(whole))).astype(int)], layout)
 
     def _tell(self, poses_TV3: Poses, layout: Layout) -> None:
-        told = doubt(poses_TV3, layout)
+        with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest there are
+            told = doubt(poses_TV3, layout)
         if told is not None and told not in self._told:
             self._told.add(told)
             log.warning(told)
@@ -63,16 +65,14 @@ def doubt(poses_TV3: Poses, layout: Layout) -> str | None:
         InputError: they are not in metres.
     """
     left, right = np.triu_indices(len(layout.joints), 1)
-    spread_T = _distances(poses_TV3, left, right)
-    spread = float(np.median(spread_T))
+    spread_T = np.maximum(_distances(poses_TV3, left, right), 1e-6)
+    spread = _median(spread_T)
     if spread > MAX_SPREAD_M:
         unit = "centimetres" if spread < MAX_SPREAD_CM else "millimetres"
         raise InputError(f"the joints are {spread:.0f} apart on average, which looks like {unit}, expected metres")
     bones = np.array(layout.edges)
-    if spread == 0 or np.median(_distances(poses_TV3, bones[:, 0], bones[:, 1]) / spread_T) > MAX_BONE:
-        return (
-            f"the joints do not look like those of layout {layout.name} in its order: its bones do not join neighbours"
-        )
+    if _median(_distances(poses_TV3, bones[:, 0], bones[:, 1]) / spread_T) > MAX_BONE:
+        return f"the joints do not look like those of layout {layout.name} in its order"
     axis = _upright(poses_TV3, layout)
     return None if axis is None else f"the body stands along {axis}, y is expected to be up"
 
@@ -112,6 +112,11 @@ def _whole(joints_TV3: Poses, confidence_TV: Poses | None) -> Poses:
     if confidence_TV is not None:
         seen &= (confidence_TV > 0).all(axis=1)
     return joints_TV3[seen]
+
+
+def _median(values_T: NDArray[np.floating[Any]]) -> float:
+    """`np.median` would load, at its first call, what takes longer than hundreds of frames."""
+    return float(np.sort(values_T)[len(values_T) // 2])
 
 
 def _distances(poses_TV3: Poses, left: NDArray[np.intp], right: NDArray[np.intp]) -> Poses:

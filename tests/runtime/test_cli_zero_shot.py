@@ -85,7 +85,10 @@ def test_what_cannot_be_is_one_line(
         shutil.copy(one, many / f"{i}.npz")
     model, out = ["--model", str(bundle)], ["-o", str(tmp_path / "g.npz")]
     for arguments, message in (
-        (["recognize", str(one), "--labels", "wave"], "the labels of model 'live' are fixed, those of model 'zero-shot'"),
+        (
+            ["recognize", str(one), "--labels", "wave"],
+            "the labels of model 'live' are fixed, those of model 'zero-shot'",
+        ),
         (["recognize", str(one), "--labels", "", *model], "no labels, and nothing is enrolled"),
         (["recognize", str(one), "--labels", "a,a", *model], "label 'a' is there twice"),
         (["recognize", str(one), "--gestures", str(tmp_path / "no.npz"), *model], "no.npz: no such file"),

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,14 @@ def test_other_units_are_refused(scale: float, unit: str, walk: Motion) -> None:
     for recognize in (recognizer.recognize, lambda motion: stream(recognizer, motion)):
         with pytest.raises(InputError, match=f"looks like {unit}, expected metres"):
             recognize(motion)
+
+
+def test_extreme_numbers_make_no_other_noise(walk: Motion, recwarn: pytest.WarningsRecorder) -> None:
+    for scale in (1e37, 1e-37, 0):
+        joints = walk.joints * np.float32(scale)
+        with suppress(InputError):
+            Recognizer.load("live").recognize(replace(walk, joints=joints))
+    assert [str(one.message) for one in recwarn] == []
 
 
 def test_the_command_line_names_the_file(walk: Motion, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
