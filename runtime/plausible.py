@@ -36,6 +36,10 @@ class Watch:
         self._first: dict[str, list[Poses]] = {}
         self._told: set[str] = set()
 
+    def restart(self) -> None:
+        """What comes is of another stream."""
+        self._first.clear()
+
     def see(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
         """One frame of a stream, [M, V, 3], of M people. Raises InputError as `doubt`."""
         first = self._first.setdefault(layout.name, [])

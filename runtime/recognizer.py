@@ -301,7 +301,7 @@ class Recognizer:
         if person is None:
             self._clocks.clear()
             self._tracker = None
-            self._watch = Watch()
+            self._watch.restart()
         else:
             self._clocks.pop(person, None)
 

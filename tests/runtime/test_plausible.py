@@ -53,8 +53,16 @@ def test_what_is_odd_is_told_once(
     [record] = caplog.records
     assert record.levelno == logging.WARNING and problem in record.message
     recognizer.reset()
-    stream(recognizer, motion)
-    assert len(caplog.records) == 2  # of another stream again
+    stream(recognizer, motion)  # as the viewer does with a recording, again and again
+    assert len(caplog.records) == 1
+
+
+def test_each_stream_is_looked_at(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
+    recognizer = Recognizer.load("live")
+    stream(recognizer, walk)
+    recognizer.reset()
+    stream(recognizer, replace(walk, joints=walk.joints[..., [2, 0, 1]]))
+    assert caplog.messages == ["the body stands along z, y is expected to be up"]
 
 
 @pytest.mark.parametrize("scale, unit", UNITS)
