@@ -32,6 +32,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         return _fail(str(error), EXIT_USAGE, debug)
     except OSError as error:
+        try:
+            sys.stdout.flush()
+        except OSError:  # Python would try once more at exit, and end with a status of its own
+            _discard_stdout()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", EXIT_ERROR, debug)
     except Exception as error:
@@ -64,5 +68,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
 
 
 def _discard_stdout() -> None:
-    """Whoever read our output has left: what is still buffered goes nowhere instead of failing at exit."""
+    """Whoever read our output has left, or is full: what is buffered goes nowhere instead of failing at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
