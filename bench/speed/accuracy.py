@@ -126,19 +126,12 @@ def _against_cost(axes: Any, report: dict[str, Any]) -> None:
     mean, spread = right["stream_gcn"]["top1"], right["stream_gcn"]["std"]
     ours = [cost[name]["p50_ms"] for name in ("step", "onnx_step", "onnx_window")]
     axes.errorbar(ours, [mean] * 3, [spread] * 3, fmt="o-", color=OURS, capsize=3, label="StreamGCN, three seeds")
-    for x, name in zip(ours, ("stepped,\nnative", "stepped,\nORT", "re-run,\nORT"), strict=True):
+    for x, name in zip(ours, ("native,\nstep", "ORT,\nstep", "ORT,\nre-run"), strict=True):
         axes.annotate(name, (x, mean - spread), (0, -4), textcoords="offset points", ha="center", va="top", size=9)
-    streams, title = [1, 2, 4], "CTR-GCN, 1, 2, 4 streams, re-run, ORT"
-    theirs = [cost[f"ctr_gcn_{n}"]["p50_ms"] for n in streams]
-    axes.plot(
-        theirs,
-        [right[f"ctr_gcn_{n}"] for n in streams],
-        "s-",
-        color=OTHER,
-        label=title,
-    )
-    for x, n in zip(theirs, streams, strict=True):
-        axes.annotate(n, (x, right[f"ctr_gcn_{n}"]), (6, -4), textcoords="offset points", va="top", size=9)
+    theirs = {n: (cost[f"ctr_gcn_{n}"]["p50_ms"], right[f"ctr_gcn_{n}"]) for n in (1, 2, 4)}
+    axes.plot(*zip(*theirs.values(), strict=True), "s-", color=OTHER, label="CTR-GCN, 1, 2, 4 streams, re-run, ORT")
+    for n, at in theirs.items():
+        axes.annotate(n, at, (6, -4), textcoords="offset points", va="top", size=9)
     axes.set(title="how right for what cost", xlabel="a decision, ms (median)", ylabel="NW-UCLA, view 3: top-1, %")
     axes.set(xscale="log", xlim=(0.02, 900), ylim=(90, 100))
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
