@@ -105,6 +105,8 @@ class Client:
     def reset(self, person: int | None = None) -> None:
         """Forget one person, or everybody. Raises: as `step`."""
         self._ask({"reset": person})
+        for people in (self._known, self._forgotten):
+            people.difference_update(people.copy() if person is None else {person})
 
     def generate(self, text: str, seconds: float | None = None, seed: int = 0, guidance: float = 0.0) -> MotionStream:
         """Motion that fits a description, in chunks that come a second before they are due; see `Generator.stream`.
@@ -137,6 +139,8 @@ class Client:
 
     def _connect(self) -> None:
         self.close()
+        self._forgotten |= self._known
+        self._known.clear()
         self._socket, self._count = _Socket(f"{self._url}/recognize", self._token), 0
         if self._labels:
             try:
@@ -147,8 +151,6 @@ class Client:
 
     def _connect_again(self) -> None:
         """Raises what the last attempt did when time is up."""
-        self._forgotten |= self._known
-        self._known.clear()
         end_s, (pause_s, longest_s) = time.monotonic() + self._timeout_s, PAUSES_S
         while True:
             try:

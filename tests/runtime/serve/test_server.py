@@ -214,6 +214,10 @@ def test_a_client_comes_back_to_a_server_that_was_killed(motion: Motion) -> None
             assert client.step(motion.joints[3], 0.3, person=3, layout=motion.layout)["event"] is None
             assert client.step(motion.joints[3], 0.3, person=5, layout=motion.layout)["event"] is None
             assert client.step(motion.joints[3], 0.3, person=4, layout=motion.layout)["event"] == "reset"
+            client.close()  # ends what the server knows, too
+            client.reset(4)
+            assert client.step(motion.joints[4], 0.4, person=3, layout=motion.layout)["event"] == "reset"
+            assert client.step(motion.joints[4], 0.4, person=4, layout=motion.layout)["event"] is None
 
 
 def test_a_client_gives_up_on_a_server_that_stays_away(motion: Motion) -> None:
