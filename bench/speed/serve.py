@@ -37,8 +37,8 @@ WARM_UP_S = 10.0
 CAPACITY_S = 5.0
 OVERLOAD_S = 30.0
 PATIENCE_S = 10.0  # for replies that are still to come at the end
-FLOODERS = 3  # for each client at a camera's rate
-MOST_RATE_HZ = 600.0  # of a flooder, less than the server's limit also where it catches up with itself
+FLOODERS = 2  # for each client at a camera's rate
+MOST_RATE_HZ = 900.0  # of a flooder, less than the server's limit
 AT_ONCE = 8  # frames of a client that are on their way while capacity is measured
 
 
