@@ -311,10 +311,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8765,
     model: Model = "live",
     generator: Annotated[str, typer.Option(help="Name of a bundled generator, or path of a bundle.")] = "default",
-    labels: Annotated[
-        str | None,
-        typer.Option(help='What to recognise: "wave,jump"; zero-shot models. A label alone competes with none only.'),
-    ] = None,
+    labels: Labels = None,
     token: Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN")] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with what clients must present; else MOTIONRT_TOKEN.")
