@@ -125,17 +125,26 @@ class _Http(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        self.loop.call_later(REQUEST_S, self._look, None)
+        self._look_again(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._looking.cancel()  # else it would be kept until then
+        super().connection_lost(error)
+
+    def handle_websocket_upgrade(self, *event: Any) -> None:
+        self._looking.cancel()
+        super().handle_websocket_upgrade(*event)
+
+    def _look_again(self, before: Any) -> None:
+        self._looking = self.loop.call_later(REQUEST_S, self._look, before)
 
     def _look(self, before: Any) -> None:
         """`before`: the request of so long ago."""
         cycle = self.cycle
-        if self.transport.is_closing() or self.transport.get_protocol() is not self:  # it is a WebSocket's now
-            return
         if cycle is before and (cycle is None or cycle.response_complete or cycle.more_body):
             self.transport.abort()
         else:
-            self.loop.call_later(REQUEST_S, self._look, cycle)
+            self._look_again(cycle)
 
 
 class _Protocol(WebSocketsSansIOProtocol):
