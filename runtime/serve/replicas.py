@@ -22,7 +22,7 @@ from ray import serve as ray_serve
 
 from ..errors import InputError
 from ..io.net import bind
-from .server import MORE_CONNECTIONS, SWITCH_S
+from .server import MORE_CONNECTIONS, SWITCH_S, share_heap
 from .service import Service
 from .settings import Settings
 
@@ -46,6 +46,7 @@ def application(settings: Settings, least: int = 1, most: int = 1) -> ray_serve.
     def app() -> FastAPI:
         from .app import create_app
 
+        share_heap()
         sys.setswitchinterval(SWITCH_S)
         served = create_app(settings, ray_serve.get_replica_context().replica_tag)
         gc.collect()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import logging
 import signal
@@ -17,6 +18,7 @@ import uvicorn
 from h11 import LocalProtocolError
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
@@ -38,6 +40,7 @@ OPTIONS = (  # of the listening socket, which those of clients inherit
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),  # … and again so often, …
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),  # … and gone if that remains unanswered
 )
+M_ARENA_MAX = -8  # of glibc's mallopt
 SWITCH_S = 0.0005  # for which a thread may keep others waiting that want to compute, too
 
 
@@ -51,6 +54,7 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         InputError: the address cannot be bound, or is not a loopback one while `settings` have no token.
         BundleError: see `create_app`.
     """
+    share_heap()
     server = Server(settings, host, port, tell)
     sys.setswitchinterval(SWITCH_S)
     gc.collect()
@@ -62,6 +66,12 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
             server.run()
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def share_heap() -> None:
+    """Lets all threads that are yet to begin have one heap: glibc gives each its own, which does not shrink again."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
 
 
 def is_told(record: logging.LogRecord) -> bool:
@@ -168,6 +178,10 @@ class _Protocol(WebSocketsSansIOProtocol):
         super().handle_cont(event)
         if len(self.frames) > MOST_PARTS:
             self.transport.abort()
+
+    def send_receive_event_to_app(self) -> None:
+        with suppress(InvalidState):  # text that is no UTF-8, of which a client is not told that is leaving
+            super().send_receive_event_to_app()
 
     async def send(self, message: Any) -> None:
         await super().send(message)
