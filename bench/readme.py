@@ -443,7 +443,7 @@ def serving(results: Path) -> Rows:
         ),
         (
             f"{sum(nonsense['conversations'].values()):,} conversations of nonsense with the server in "
-            f"{nonsense['seconds'] / 60:.0f} minutes, beside a stream at {nonsense['rate_hz']:.0f} Hz",
+            f"{nonsense['seconds'] / 60:g} minutes, beside a stream at {nonsense['rate_hz']:.0f} Hz",
             f"**{len(nonsense['findings'])}** crashes, messages unanswered or wrong labels; the stream's slowest "
             f"reply after {nonsense['beside']['round_trip']['max_ms']:.0f} ms; memory {nonsense['growth_mb']:+.1f} MB",
             "fuzz_server.json",
