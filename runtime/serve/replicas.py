@@ -6,11 +6,9 @@ dies its clients lose their connections; another replica takes them, and knows n
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -22,7 +20,7 @@ from ray import serve as ray_serve
 
 from ..errors import InputError
 from ..io.net import bind
-from .server import MORE_CONNECTIONS, SWITCH_S, share_heap
+from .server import MORE_CONNECTIONS, steadied
 from .service import Service
 from .settings import Settings
 
@@ -46,12 +44,7 @@ def application(settings: Settings, least: int = 1, most: int = 1) -> ray_serve.
     def app() -> FastAPI:
         from .app import create_app
 
-        share_heap()
-        sys.setswitchinterval(SWITCH_S)
-        served = create_app(settings, ray_serve.get_replica_context().replica_tag)
-        gc.collect()
-        gc.freeze()
-        return served
+        return steadied(lambda: create_app(settings, ray_serve.get_replica_context().replica_tag))
 
     scale: dict[str, Any] = {"num_replicas": least}
     if least < most:

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import uvicorn
 from h11 import LocalProtocolError
@@ -43,6 +43,8 @@ OPTIONS = (  # of the listening socket, which those of clients inherit
 M_ARENA_MAX = -8  # of glibc's mallopt
 SWITCH_S = 0.0005  # for which a thread may keep others waiting that want to compute, too
 
+T = TypeVar("T")
+
 
 def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C; then clients have their replies and are told to go, within 5 s.
@@ -54,11 +56,7 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         InputError: the address cannot be bound, or is not a loopback one while `settings` have no token.
         BundleError: see `create_app`.
     """
-    share_heap()
-    server = Server(settings, host, port, tell)
-    sys.setswitchinterval(SWITCH_S)
-    gc.collect()
-    gc.freeze()  # what is there stays: to look through it again would keep everybody waiting for 40 ms
+    server = steadied(lambda: Server(settings, host, port, tell))
     logging.getLogger("uvicorn.error").addFilter(is_told)
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn sends it once more at the end
     try:
@@ -68,10 +66,15 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         signal.signal(signal.SIGTERM, before)
 
 
-def share_heap() -> None:
-    """Lets all threads that are yet to begin have one heap: glibc gives each its own, which does not shrink again."""
-    with suppress(OSError, AttributeError):  # another C library
+def steadied(load: Callable[[], T]) -> T:
+    """What `load` returns, in a process made ready to serve with it for long and without pauses."""
+    with suppress(OSError, AttributeError):  # another C library; glibc gives each thread a heap, which does not shrink
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    loaded = load()
+    sys.setswitchinterval(SWITCH_S)
+    gc.collect()
+    gc.freeze()  # what is there stays: to look through it again would keep everybody waiting for 40 ms
+    return loaded
 
 
 def is_told(record: logging.LogRecord) -> bool:
