@@ -36,6 +36,7 @@ from ..runtime.library import Library
 from ..runtime.manifest import Manifest
 from ..runtime.motion import Motion
 from ..runtime.onnx_graph import external_tensors
+from ..runtime.skeleton import Layout
 
 SLOW_S, HUNG_S = 1.0, 20.0
 MOST_MB = 512
@@ -225,6 +226,8 @@ def targets(folder: Path) -> dict[str, Target]:
     for suffix, seeds_of in texts.items():
         found[suffix[1:]] = Target(partial(_file, folder / f"input{suffix}", Motion.load), seeds_of)
     found["message"] = Target(lambda data: parse_message(data.decode("utf-8", "replace")), _messages(motions[0]))
+    layouts = tuple((SAMPLES.parent / "skeletons" / f"{name}.json").read_bytes() for name in ("core15", "kinect20"))
+    found["layout"] = Target(partial(_file, folder / "layout.json", Layout.read), layouts)
     features = np.eye(3, 8, dtype=np.float32)
     write_gestures(folder / "gestures.npz", {"wave": features}, ENCODER)
     gestures = partial(_file, folder / "input.npz", partial(read_gestures, width=8, encoder=ENCODER))
