@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,6 @@ UNTIL = {  # lines that go on until they are interrupted: what they have said by
 LACKING = {  # what not every machine has: what the line says there
     "motionrt recognize 0": "camera|cv2|mediapipe",
     "motionrt export live --tensorrt": "TensorRT|tensorrt",
-    "motionrt import ctrgcn official.pt": "official.pt",  # may not be passed on; tests/export read others of its form
 }
 SAID = "said.txt"
 
@@ -102,6 +102,8 @@ def test_its_commands_run(line: str, folder: Path, request: pytest.FixtureReques
     """As they are written, and one after the other: some need what those before have left."""
     if "data" in line and not (folder / "data").exists():
         (folder / "data").symlink_to(request.getfixturevalue("shared"))
+    if "official.pt" in line:
+        write_official(folder / "official.pt")
     if where := of(line, ELSEWHERE):
         assert (ROOT / where).is_file()
     elif line.startswith("make demo"):
@@ -122,6 +124,15 @@ def test_its_commands_run(line: str, folder: Path, request: pytest.FixtureReques
             if status == 2:
                 pytest.skip(last)
         assert status == 0, said
+
+
+def write_official(path: Path) -> None:
+    """A checkpoint of the official form; theirs may not be passed on."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from motionrt.export.official import official
+    from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
+
+    torch.save(official(CTRGCN(CTRGCNConfig(classes=5, channels=(16, 16, 32)))), path)
 
 
 def interrupted(line: str, folder: Path, said: str, status: int) -> bool:
@@ -153,6 +164,15 @@ def running(line: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         process.kill()
         process.communicate()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [\w.]+)", README))))
+def test_what_its_sentences_name_is_there(command: str) -> None:
+    name = command.split()[-1]
+    if command.startswith("make"):
+        assert subprocess.run(["make", "--dry-run", name], cwd=ROOT, capture_output=True).returncode == 0
+    else:
+        assert find_spec(name) is not None
 
 
 def test_every_command_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:

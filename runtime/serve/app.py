@@ -13,7 +13,9 @@ from prometheus_client import CONTENT_TYPE_LATEST
 
 from ... import __version__
 from ..errors import InputError
+from ..generator import Generator
 from ..manifest import ZeroShotManifest
+from ..recognizer import Recognizer
 from ..skeleton import Layout
 from .generation import Generation
 from .guard import Guard
@@ -159,26 +161,20 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
 
 def _models(service: Service) -> list[Model]:
     recognizer, generator = service.recognizer, service.generator
-    return [
-        Model(
-            name=recognizer.name,
-            task=recognizer.bundle.manifest.task,
-            license=recognizer.license,
-            layout=recognizer.layout,
-            fps=recognizer.fps,
-            labels=list(recognizer.labels),
-            any_labels=isinstance(recognizer.bundle.manifest, ZeroShotManifest),
-        ),
-        Model(
-            name=generator.name,
-            task=generator.bundle.manifest.task,
-            license=generator.license,
-            layout=generator.layout,
-            fps=generator.fps,
-            labels=sorted(generator.actions),
-            any_labels=True,
-        ),
-    ]
+    takes_any = isinstance(recognizer.bundle.manifest, ZeroShotManifest)
+    return [_model(recognizer, list(recognizer.labels), takes_any), _model(generator, sorted(generator.actions), True)]
+
+
+def _model(of: Recognizer | Generator, labels: list[str], any_labels: bool) -> Model:
+    return Model(
+        name=of.name,
+        task=of.bundle.manifest.task,
+        license=of.license,
+        layout=of.layout,
+        fps=of.fps,
+        labels=labels,
+        any_labels=any_labels,
+    )
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:

@@ -19,8 +19,7 @@ import ray
 from ray import serve as ray_serve
 
 from ..errors import InputError
-from ..io.net import bind
-from .server import MORE_CONNECTIONS, steadied
+from .server import MORE_CONNECTIONS, listen, steadied
 from .service import Service
 from .settings import Settings
 
@@ -77,10 +76,9 @@ def serve(settings: Settings, host: str, port: int, least: int, most: int, tell:
         InputError: see `server.serve`; or this machine has fewer processor cores than there are to be replicas.
         BundleError: see `create_app`.
     """
-    name = f"[{host}]" if ":" in host else host
-    has_token = settings.token is not None
-    with bind(f"http://{name}:{port}", "http", host, port, has_token=has_token, option="--token-file") as free:
-        port = free.getsockname()[1]
+    free, url = listen(settings, host, port)
+    port = free.getsockname()[1]
+    free.close()  # Ray's proxy listens itself
     Service(settings)  # what is wrong with them is said here and now
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     address, cores = os.environ.get("RAY_ADDRESS", "local"), os.cpu_count() or 1
@@ -90,7 +88,7 @@ def serve(settings: Settings, host: str, port: int, least: int, most: int, tell:
     try:
         ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
         ray_serve.run(application(settings, least, most), name=NAME)
-        tell(f"http://{name}:{port}")
+        tell(url)
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())

@@ -66,6 +66,14 @@ def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None])
         signal.signal(signal.SIGTERM, before)
 
 
+def listen(settings: Settings, host: str, port: int) -> tuple[socket.socket, str]:
+    """A socket that listens, and its address, with the port that was bound. Errors are those of `serve`."""
+    name = f"[{host}]" if ":" in host else host
+    has_token = settings.token is not None
+    bound = bind(f"http://{name}:{port}", "http", host, port, has_token=has_token, option="--token-file")
+    return bound, f"http://{name}:{bound.getsockname()[1]}"
+
+
 def steadied(load: Callable[[], T]) -> T:
     """What `load` returns, in a process made ready to serve with it for long and without pauses."""
     with suppress(OSError, AttributeError):  # another C library; glibc gives each thread a heap, which does not shrink
@@ -92,12 +100,9 @@ class Server(uvicorn.Server):
     """
 
     def __init__(self, settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
-        name = f"[{host}]" if ":" in host else host
-        has_token = settings.token is not None
-        self._listening = bind(f"http://{name}:{port}", "http", host, port, has_token=has_token, option="--token-file")
+        self._listening, self.url = listen(settings, host, port)
         for level, option, value in OPTIONS:
             self._listening.setsockopt(level, option, value)
-        self.url = f"http://{name}:{self._listening.getsockname()[1]}"
         self._tell = tell
         app = create_app(settings)
         self._service = app.state.service
