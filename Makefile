@@ -89,12 +89,12 @@ results: $(VENV)/dev
 	$(call result,zero_shot.json,bench zero-shot)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.serve -o ../bench/results/serve.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.replicas -o ../bench/results/replicas.json
-	cd $(VENV) && bin/python -m motionrt.bench.fuzz --seconds 600 -o ../bench/results/fuzz.json
-	cd $(VENV) && bin/python -m motionrt.bench.fuzz_server --seconds 600 -o ../bench/results/fuzz_server.json
+	cd $(VENV) && bin/python -m motionrt.bench.fuzz.parsers --seconds 600 -o ../bench/results/fuzz.json
+	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
-	cd $(VENV) && bin/python -m motionrt.bench.speed.xl -o ../bench/results/xl.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.published_size -o ../bench/results/xl.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.tdsm -o ../bench/results/tdsm.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.accuracy $(abspath $(DATA)) --results ../bench/results -o ../bench/results/accuracy.json --plot ../docs/accuracy.png
 	$(call result,generation.json,eval generation --model default --data $(DATA))
@@ -102,9 +102,9 @@ results: $(VENV)/dev
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
 	$(call result,recognised.json,eval recognised --model default)
 	$(call result,streaming.json,eval streaming --model default)
-	cd $(VENV) && bin/python -m motionrt.bench.coamd precision default $(abspath $(DATA)) -o ../bench/results/precision.json
-	cd $(VENV) && bin/python -m motionrt.bench.coamd guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
-	cd $(VENV) && bin/python -m motionrt.bench.coamd strip default $(abspath $(DATA)) -o ../docs/generated.png
+	cd $(VENV) && bin/python -m motionrt.bench.accuracy.coamd precision default $(abspath $(DATA)) -o ../bench/results/precision.json
+	cd $(VENV) && bin/python -m motionrt.bench.accuracy.coamd guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
+	cd $(VENV) && bin/python -m motionrt.bench.accuracy.coamd strip default $(abspath $(DATA)) -o ../docs/generated.png
 	cd $(VENV) && bin/python -m motionrt.bench.kernels.compiled -o ../bench/results/kernels_compiled.json
 	cd $(VENV) && bin/python -m motionrt.bench.gpu -o ../bench/results/gpu.json --picture ../docs/gpu.png
 	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results

@@ -17,15 +17,15 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BundleError": ".runtime.errors",
-    "Decision": ".runtime.recognizer",
-    "Generator": ".runtime.generator",
+    "Decision": ".runtime.recognition.decision",
+    "Generator": ".runtime.generation.generator",
     "InputError": ".runtime.errors",
     "LayoutError": ".runtime.errors",
     "MissingExtra": ".runtime.errors",
-    "Motion": ".runtime.motion",
+    "Motion": ".runtime.body.motion",
     "MotionError": ".runtime.errors",
-    "Recognizer": ".runtime.recognizer",
-    "Retriever": ".runtime.retriever",
+    "Recognizer": ".runtime.recognition.recognizer",
+    "Retriever": ".runtime.retrieval.retriever",
     "doctor": ".runtime.doctor",
 }
 
@@ -45,12 +45,13 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from .runtime.body.motion import Motion
     from .runtime.doctor import doctor
     from .runtime.errors import BundleError, InputError, LayoutError, MissingExtra, MotionError
-    from .runtime.generator import Generator
-    from .runtime.motion import Motion
-    from .runtime.recognizer import Decision, Recognizer
-    from .runtime.retriever import Retriever
+    from .runtime.generation.generator import Generator
+    from .runtime.recognition.decision import Decision
+    from .runtime.recognition.recognizer import Recognizer
+    from .runtime.retrieval.retriever import Retriever
 elif find_spec(".runtime._core", __name__) is None:
     raise ImportError(
         f"{__path__[0]} is motionrt's source, not compiled: run `pip install .` in it, start Python elsewhere"

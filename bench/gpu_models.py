@@ -16,17 +16,17 @@ from torch import Tensor, nn
 from ..kernels.dispatch import auto_is
 from ..runtime.backends.cuda import CudaBackend, Graphed
 from ..runtime.backends.onnx import OnnxBackend
-from ..runtime.bundle import Bundle
+from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import MotionError
-from ..runtime.generator import GUIDED
-from ..runtime.sampling import MAX_TOKENS, STRIDE, Guidance, Sampling
-from ..training.guidance import reward_of
+from ..runtime.generation.generator import GUIDED
+from ..runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
+from ..training.coamd.cuda_graph_sampler import Loop, drawn
+from ..training.coamd.exported import Networks
+from ..training.coamd.guidance import reward_of
+from ..training.coamd.sampling import sample
 from ..training.models.coamd import AutoEncoder, MotionRecognizer
 from ..training.models.coamd.sizes import SIZES
-from ..training.networks import Networks
-from ..training.sampling import sample
-from ..training.unrolled import Loop, drawn
-from .speed.xl import halved, random_family
+from .speed.published_size import halved, random_family
 
 GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED))
 STEPS = 2000

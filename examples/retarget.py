@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 
 import motionrt
-from motionrt.runtime.rotations import Rotations, solve
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.rotations import Rotations, solve
 
 ANGLES = ("pitch", "roll", "yaw", "bend")
 SPEED_DEG_S = 300.0  # the fastest that a motor turns

@@ -18,7 +18,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from motionrt import Decision, InputError, Recognizer
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.body.layout import Layout
 
 AXES = {  # rotations of a frame of ROS (REP 103) to one with y up
     "ros": [[0, 1, 0], [0, 0, 1], [1, 0, 0]],

@@ -1,6 +1,6 @@
 """Trained networks to bundles that run without torch."""
 
-from .family import export_family
+from .coamd import export_family
 from .recognizer import export_run
 from .tensorrt import build_engines
 from .zero_shot import export_zero_shot, is_matcher

@@ -13,7 +13,7 @@ import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
 
-from ..runtime.manifest import WEIGHTS
+from ..runtime.bundles.schema import WEIGHTS
 
 INLINE = 64  # elements of a constant that may stay inside a graph
 

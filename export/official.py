@@ -33,7 +33,7 @@ from ..training.models.coamd import (
     Size,
 )
 from ..training.models.coamd.layers import positions
-from ..training.models.coamd.streams import KIT21_REFERENCE
+from ..training.models.coamd.views import KIT21_REFERENCE
 from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS, NWUCLA_PARENTS, CTRGCNConfig
 from ..training.models.tdsm import SIZES as MATCHERS
 from ..training.models.tdsm import CrossDiT, CrossDiTConfig

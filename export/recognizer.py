@@ -15,11 +15,11 @@ from safetensors.torch import load_file, save
 from torch.export import Dim
 
 from ..runtime.backends import create
-from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.schema import SCHEMA, WEIGHTS, Thresholds, graph_tensors
 from ..runtime.errors import InputError
-from ..runtime.manifest import SCHEMA, WEIGHTS, Thresholds, graph_tensors
-from ..training import vocabulary
-from ..training.clips import SET_ASIDE
+from ..training.data import vocabulary
+from ..training.data.clips import SET_ASIDE
 from ..training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from .card import model_card
 from .graphs import to_onnx

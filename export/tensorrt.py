@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from ..runtime.backends.tensorrt import logger, plan_key
-from ..runtime.bundle import Bundle
+from ..runtime.backends.tensorrt_cache import Profile, check_precision, engine_graphs, profiles, store_plan
+from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import BundleError, InputError
-from ..runtime.plans import Profile, check_precision, engine_graphs, profiles, store_plan
 from .tensorrt_graph import prepared
 
 log = logging.getLogger(__name__)

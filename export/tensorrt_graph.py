@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from ..runtime.bundle import Bundle
+from ..runtime.backends.tensorrt_cache import check_precision
+from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import BundleError
-from ..runtime.plans import check_precision
 from .tensorrt_operators import DOCUMENT, unsupported
 
 # Layer safety: products may be in half; what carries values is in what they come in; all else, LayerNorm, softmax,

@@ -31,10 +31,10 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.schema import SCHEMA, TOKENIZER, WEIGHTS, TextManifest, text_tensors
 from ..runtime.errors import InputError
-from ..runtime.manifest import SCHEMA, TOKENIZER, WEIGHTS, TextManifest, text_tensors
-from ..runtime.text import TextEncoder
+from ..runtime.text_encoder import TextEncoder
 from .graphs import to_onnx
 
 SOURCE = "sentence-transformers/all-MiniLM-L6-v2"

@@ -18,26 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from ..runtime.bundle import Bundle, write_bundle
+from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.safetensors import pack
+from ..runtime.bundles.schema import MATCHER, SLOTS, WEIGHTS, Fields, ZeroShotManifest, matching_tensors
 from ..runtime.errors import InputError
-from ..runtime.manifest import (
-    MATCHER,
-    SLOTS,
-    WEIGHTS,
-    Fields,
-    ZeroShotManifest,
-    matching_tensors,
-)
-from ..runtime.matcher import Matcher as Exported
-from ..runtime.matcher import Text
-from ..runtime.safetensors import pack
-from ..runtime.text import TextEncoder
-from ..training.matching import AT, Matcher, noises
+from ..runtime.recognition.matcher import Matcher as Exported
+from ..runtime.recognition.matcher import Text
+from ..runtime.text_encoder import TextEncoder
+from ..training.data.unseen_labels import BACKGROUND, sentences
 from ..training.models.tdsm import Told, ZeroShot, ZeroShotConfig, signal_left
 from ..training.runs import read_network
-from ..training.tdsm_recipe import NOISES, Said, class_texts
-from ..training.zero_shot import BACKGROUND, sentences
-from .family import stored
+from ..training.tdsm.matching import AT, Matcher, noises
+from ..training.tdsm.recipe import NOISES, Said, class_texts
+from .coamd import stored
 from .graphs import to_onnx
 from .recognizer import THRESHOLDS, last_metrics, read_json
 

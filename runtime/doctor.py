@@ -7,9 +7,10 @@ from importlib import import_module
 from typing import Any
 
 from . import backends
-from .bundle import Bundle, bundled
+from .bundles.bundle import Bundle, bundled
+from .bundles.schema import Manifest
 from .errors import MotionError, how_to_install
-from .manifest import Manifest
+from .extras import installed
 
 # Optional feature -> modules it needs; the feature's name is the extra that installs them.
 EXTRAS = {
@@ -63,5 +64,5 @@ def _problem(action: Any, *arguments: Any) -> str | None:
 
 
 def _missing(extra: str, modules: tuple[str, ...]) -> str | None:
-    missing = [module for module in modules if not backends.installed(module)]
+    missing = [module for module in modules if not installed(module)]
     return f"{', '.join(missing)} not installed: {how_to_install(extra)}" if missing else None

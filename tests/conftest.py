@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import motionrt
-from motionrt.runtime.motion import Motion
+from motionrt.runtime.body.motion import Motion
 
 # tests interrupt what they have started, which whoever runs them in the background may have switched off
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -76,13 +76,7 @@ def coamd_runs(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     from safetensors.torch import load_file, save_file
 
-    from motionrt.training.models.coamd import (
-        SIZES,
-        AutoEncoderConfig,
-        GeneratorConfig,
-        MotionRecognizerConfig,
-        Size,
-    )
+    from motionrt.training.models.coamd import SIZES, AutoEncoderConfig, GeneratorConfig, MotionRecognizerConfig, Size
     from motionrt.training.recipes import train
 
     torch.set_num_threads(1)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from motionrt.runtime import backends
-from motionrt.runtime.bundle import Bundle
+from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.errors import BundleError
 
 ATTACKS = Path(__file__).parent / "attacks"

@@ -28,7 +28,7 @@ MAY_BE_HEAVY = ("runtime/backends/cuda.py", "runtime/backends/tensorrt.py")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import:
-    """One imported module, absolute (`motionrt.runtime.motion`); `lazy` inside a function."""
+    """One imported module, absolute (`motionrt.runtime.body.motion`); `lazy` inside a function."""
 
     module: str
     line: int

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from motionrt import Generator, Motion
-from motionrt.runtime.rotations import Rotations, solve
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.rotations import Rotations, solve
 
 SCRIPT = Path(__file__).resolve().parents[1] / "examples" / "retarget.py"
 retarget = runpy.run_path(str(SCRIPT))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motionrt import Motion
-from motionrt.runtime.io import open_source
+from motionrt.runtime.io.source import open_source
 
 SEND = Path(__file__).resolve().parents[1] / "examples" / "send.py"
 

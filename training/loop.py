@@ -21,8 +21,8 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import InputError
-from .processes import averaged, share
-from .tasks import Sample, collate
+from .distributed import averaged, share
+from .recognition.tasks import Sample, collate
 
 PATIENCE = timedelta(hours=2)  # while the main process encodes what is kept, or validates
 CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last one may be half written

@@ -15,22 +15,24 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from ..runtime.body.frontend import Frontend
+from ..runtime.body.layout import Layout
 from ..runtime.errors import InputError
-from ..runtime.frontend import Frontend
-from ..runtime.skeleton import Layout
-from . import coamd_recipes, cocodiff, vocabulary
-from .clips import SET_ASIDE, Clip, clip_sets, fingerprint, load_clips
-from .coamd_recipes import CoamdRecipe
-from .cocodiff import CoCoDiffConfig
-from .ctr_gcn import CtrGcnRecipe, nwucla_ctrgcn
-from .evaluation import Validation
+from .coamd import recipes as coamd_recipes
+from .coamd.recipes import CoamdRecipe
+from .data import vocabulary
+from .data.clips import SET_ASIDE, Clip, clip_sets, fingerprint, load_clips
+from .data.unseen_labels import splits, unseen_labels
+from .data.vocabulary import SOURCES
 from .loop import LoopConfig, Loss, Task, fit, processes
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
+from .recognition import cocodiff
+from .recognition.cocodiff import CoCoDiffConfig
+from .recognition.ctr_gcn import CtrGcnRecipe, nwucla_ctrgcn
+from .recognition.tasks import ClipTask, LiveTask
+from .recognition.validation import Validation
 from .settings import Job, check_loop, describe, override
-from .tasks import ClipTask, LiveTask
-from .tdsm_recipe import TdsmRecipe, tdsm
-from .vocabulary import SOURCES
-from .zero_shot import splits, unseen_labels
+from .tdsm.recipe import TdsmRecipe, tdsm
 
 KINECT_LICENCE = "trained on Kinect data sets for research use (NW-UCLA, MSR-Action3D, UTKinect, Florence 3D)"
 BANDAI_LICENCE = "Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0)"

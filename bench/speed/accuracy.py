@@ -19,21 +19,21 @@ import torch
 
 from ...export.ctr_gcn import fold, person_graph
 from ...runtime import backends
-from ...runtime.bundle import Bundle
-from ...runtime.manifest import WEIGHTS
-from ...runtime.motion import Motion
-from ...runtime.onnx_graph import external_tensors
+from ...runtime.body.motion import Motion
+from ...runtime.bundles.bundle import Bundle
+from ...runtime.bundles.onnx_external import external_tensors
+from ...runtime.bundles.schema import WEIGHTS
 from ...runtime.progress import Bar, progress
-from ...runtime.recognizer import MIN_CLIP_FRAMES, Recognizer
-from ...training import vocabulary
-from ...training.clips import clip_sets, fingerprint
-from ...training.ctr_gcn import FRAMES
+from ...runtime.recognition.recognizer import MIN_CLIP_FRAMES, Recognizer
+from ...training.data import vocabulary
+from ...training.data.clips import clip_sets, fingerprint
 from ...training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
-from ..evaluate import set_aside, top1
-from .contenders import network_step, window
+from ...training.recognition.ctr_gcn import FRAMES
+from ..accuracy.recognition import set_aside, top1
+from .baselines import network_step, window
 from .environment import environment
-from .growth import walk
 from .plot import OTHER, OURS, check_plot
+from .scaling import walk
 from .timing import Call, in_turns, percentiles
 
 STREAM_GCN, LIVE = "nwucla-stream", "live"

@@ -12,8 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from ...runtime.bundle import Bundle
-from ...runtime.manifest import WEIGHTS
+from ...runtime.bundles.bundle import Bundle
+from ...runtime.bundles.schema import WEIGHTS
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("numpy", "onnxruntime", "torch")

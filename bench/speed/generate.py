@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime import noise
 from ...runtime.errors import MotionError
-from ...runtime.generator import GUIDED, Generator, Wish
+from ...runtime.generation import rng as noise
+from ...runtime.generation.generator import GUIDED, Generator, Wish
+from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling, steps_of
 from ...runtime.progress import Bar
-from ...runtime.sampling import MAX_TOKENS, STRIDE, Guidance, Sampling, steps_of
 from .environment import environment, one_core
 from .timing import Call, in_turns, percentiles, timed
 
@@ -254,8 +254,8 @@ def _first_chunk(generator: Generator, i: int, bar: Bar) -> float:
 def _family(model: str, threads: int) -> Any:
     import torch
 
-    from ...runtime.text import TextEncoder
-    from ...training.family import Family
+    from ...runtime.text_encoder import TextEncoder
+    from ...training.coamd.pipeline import Family
 
     torch.set_num_threads(threads)
     return Family.load(model, TextEncoder.load("text")).to(torch.device("cpu"))

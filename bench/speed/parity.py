@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.backends import Backend, Streams
-from ...runtime.bundle import Bundle
+from ...runtime.backends.protocols import Backend, Streams
+from ...runtime.body.motion import Motion
+from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import MotionError
-from ...runtime.motion import Motion
-from ...runtime.recognizer import Recognizer
-from .traffic import Moment, traffic
+from ...runtime.recognition.recognizer import Recognizer
+from .workloads import Moment, traffic
 
 TOLERANCE = 1e-4  # of logits
 HASTE = 4.0  # of the traffic, so that a minute of it holds much that could go wrong

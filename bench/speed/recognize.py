@@ -19,18 +19,18 @@ from typing import Any
 import numpy as np
 
 from ...runtime import backends
-from ...runtime.backends import Backend
-from ...runtime.bundle import Bundle
+from ...runtime.backends.protocols import Backend
+from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import MotionError
 from ...runtime.progress import Bar
-from ...runtime.recognizer import Recognizer
-from . import contenders
+from ...runtime.recognition.recognizer import Recognizer
+from . import baselines as contenders
 from .environment import environment, one_core
-from .floor import floor
-from .growth import growth
 from .parity import parity
+from .roofline import floor
+from .scaling import growth
 from .timing import Call, in_turns, median_of, paced, percentiles, timed
-from .traffic import samples, some_clips
+from .workloads import samples, some_clips
 
 CAMERA_HZ = 30.0
 TOGETHER = 8  # people in one call

@@ -25,12 +25,12 @@ from numpy.typing import NDArray
 
 from ...runtime.errors import MotionError
 from ...runtime.progress import Bar
-from ...runtime.recognizer import Recognizer
+from ...runtime.recognition.recognizer import Recognizer
 from ...runtime.serve.client import Client
 from .environment import environment
 from .serve import Server
 from .timing import percentiles
-from .traffic import samples
+from .workloads import samples
 
 REPLICA = b"ray::ServeReplica:motionrt"  # how its process calls itself
 LEAST, MOST = 1, 2  # replicas

@@ -17,14 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.library import Library
-from ...runtime.motion import Motion
+from ...runtime.body.motion import Motion
 from ...runtime.progress import Bar
-from ...runtime.retriever import Retriever
+from ...runtime.retrieval.index import Library
+from ...runtime.retrieval.retriever import Retriever
 from .environment import environment
-from .floor import read_bandwidth
+from .roofline import read_bandwidth
 from .timing import percentiles, timed
-from .traffic import samples
+from .workloads import samples
 
 SIZES = (1_000, 10_000, 100_000)
 NOISE = 0.3

@@ -27,11 +27,11 @@ from websockets.exceptions import ConnectionClosed
 
 from ...runtime.io.jsonl import parse_message
 from ...runtime.progress import Bar
-from ...runtime.recognizer import Recognizer
+from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment
-from .process import Process
+from .server_process import Process
 from .timing import percentiles
-from .traffic import samples
+from .workloads import samples
 
 WARM_UP_S = 10.0
 CAPACITY_S = 5.0

@@ -8,7 +8,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from .contenders import TITLES
+from .baselines import TITLES
 
 COLUMNS = {"p50_ms": "p50", "p90_ms": "p90", "p99_ms": "p99", "p999_ms": "p99.9", "max_ms": "max"}
 MOTION_COLUMNS = {"p50_ms": "p50", "p99_ms": "p99", "max_ms": "max", "times_unguided": "times"}

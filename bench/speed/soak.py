@@ -13,10 +13,11 @@ import numpy as np
 
 from ...runtime.errors import InputError
 from ...runtime.progress import Bar
-from ...runtime.recognizer import Decision, Recognizer
+from ...runtime.recognition.decision import Decision
+from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment, one_core, resident_bytes
 from .timing import percentiles
-from .traffic import samples, traffic
+from .workloads import samples, traffic
 
 FRAMES = 108_000  # an hour at 30 Hz
 LEAST_FRAMES = 100

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 from ...runtime.errors import MotionError
-from ...training.matching import AT, NOISES, ClassTexts, Matcher, noises
+from ...training.data.vocabulary import labels
 from ...training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, ZeroShot, ZeroShotConfig, signal_left
-from ...training.vocabulary import labels
+from ...training.tdsm.matching import AT, NOISES, ClassTexts, Matcher, noises
 from .environment import commit, cpu_model, package_version
 from .timing import percentiles, timed
 

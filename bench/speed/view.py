@@ -18,10 +18,10 @@ from statistics import median
 from typing import Any
 
 from ...runtime.errors import InputError
-from ...runtime.io.pose import require
-from ...runtime.recognizer import Recognizer
+from ...runtime.extras import require
+from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment
-from .process import Process
+from .server_process import Process
 
 WAVE = Path(__file__).resolve().parents[2] / "runtime" / "samples" / "bandai_wave_right_hand.npz"
 WARM_UP_S, LOOK_S = 60.0, 1.0

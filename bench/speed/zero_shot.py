@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError, MotionError
-from ...runtime.matcher import Vocabulary
 from ...runtime.progress import Bar
-from ...runtime.recognizer import Recognizer
-from ...runtime.zero_shot import ZeroShotRecognizer, encoder_of
-from .contenders import one_by_one, sensor_poses
+from ...runtime.recognition.matcher import Vocabulary
+from ...runtime.recognition.recognizer import Recognizer
+from ...runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_of
+from .baselines import one_by_one, sensor_poses
 from .environment import environment
 from .timing import Call, paced, percentiles, timed
-from .traffic import samples
+from .workloads import samples
 
 Changes = list[tuple[float, float]]  # when each began and ended, s
 

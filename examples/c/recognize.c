@@ -8,7 +8,7 @@
  * or ends `onset label since` or `offset label`.
  */
 #include <errno.h>
-#include <motionrt.h>
+#include <motionrt/motionrt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 // The same as ../c/recognize.c, which says what goes in and comes out, with motionrt.hpp.
 #include <cstdio>
 #include <iostream>
-#include <motionrt.hpp>
+#include <motionrt/motionrt.hpp>
 #include <sstream>
 #include <stdexcept>
 #include <string>

@@ -1,15 +1,14 @@
 """What runs a bundle's network, one frame after the other; each backend is imported on demand."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
-from importlib.util import find_spec
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
-
-from ..bundle import Bundle
+from ..bundles.bundle import Bundle
 from ..errors import InputError, MissingExtra
-from ..plans import check_precision
+from ..extras import installed
+from .protocols import Backend, Session
+from .tensorrt_cache import check_precision
 
 NAMES = ("native", "onnx", "tensorrt", "cuda")
 AUTO = ("native", "onnx")  # what "auto" tries, in this order
@@ -17,49 +16,9 @@ _NEEDS = {"tensorrt": ("tensorrt", "torch"), "cuda": ("torch",)}
 _OF_GENERATION = ("fp32", "int8")  # precisions of a generator's graphs in ONNX Runtime
 
 
-class Session(Protocol):
-    """A graph that is ready to run."""
-
-    def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """The outputs of these names, for all inputs by name."""
-
-
-class Streams(Protocol):
-    """What a network remembers of several people, each in a slot of 0 to `capacity` - 1."""
-
-    @property
-    def capacity(self) -> int: ...
-
-    def begin(self, slot: int) -> None:
-        """The stream in this slot starts anew."""
-
-    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """One frame of each of M different slots, [M, V, 3] -> logits [M, C], features [M, D]."""
-
-
-class Backend(Protocol):
-    """What every backend offers. M people, T frames, V joints, C labels, D features."""
-
-    name: str
-
-    def streams(self, people: int) -> Streams:
-        """New streams of `people` people."""
-
-    def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A whole clip of one person: frames [T, V, 3] -> logits [T, C], features [T, D]."""
-
-
 def available() -> dict[str, str | None]:
     """Backend name -> None if it can be used here, else the reason why not."""
     return {name: _why_not(name) for name in NAMES}
-
-
-def installed(module: str) -> bool:
-    """Whether a module could be imported."""
-    try:
-        return find_spec(module) is not None
-    except (ImportError, ValueError):  # made unimportable
-        return False
 
 
 def _why_not(name: str) -> str | None:
@@ -150,6 +109,6 @@ def opener(
         return partial(open_engine, bundle, precision=precision)
     if precision not in _OF_GENERATION:
         raise InputError(f"precision is {precision!r}, expected {' or '.join(_OF_GENERATION)}")
-    from ..onnx_session import open_session
+    from .onnx_session import open_session
 
     return partial(open_session, bundle, threads=threads, integers=integers)

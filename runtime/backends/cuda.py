@@ -19,13 +19,13 @@ from torch import Tensor
 from torch.backends import cudnn
 from torch.utils.dlpack import from_dlpack
 
-from ..bundle import Bundle
-from ..coamd import Networks
+from ..bundles.bundle import Bundle
+from ..bundles.schema import GenerationManifest
 from ..errors import BundleError, InputError
-from ..manifest import GenerationManifest
-from ..sampling import Sampling
-from ..text import TextEncoder
-from . import installed
+from ..extras import installed
+from ..generation.networks import Networks
+from ..generation.schedule import Sampling
+from ..text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "bf16")  # of a generator's matrices
@@ -183,8 +183,8 @@ class CudaNetworks(Networks):
     """
 
     def __init__(self, bundle: Bundle[GenerationManifest], precision: str = "fp32", device: str = "cuda") -> None:
-        from ...training.family import Family
-        from ...training.networks import Networks as Trained
+        from ...training.coamd.exported import Networks as Trained
+        from ...training.coamd.pipeline import Family
 
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
@@ -220,7 +220,7 @@ class CudaNetworks(Networks):
         regenerate_BL: np.ndarray | None = None,
     ) -> np.ndarray:
         """Tokens [B, L, D], zeros beyond their counts; arguments as of `Networks.sample`."""
-        from ...training.unrolled import drawn
+        from ...training.coamd.cuda_graph_sampler import drawn
 
         loop, arrays = drawn(
             self.mask, counts, settings, seed=seed, samples=samples, known_BLD=known_BLD, regenerate_BL=regenerate_BL

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .._core import StreamGCN, Streams
-from ..bundle import Bundle
+from ..bundles.bundle import Bundle
 from ..errors import InputError
 
 PRECISIONS = ("fp32", "bf16")

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundles.bundle import Bundle
 from ..errors import BundleError, InputError
-from ..onnx_session import one_line, open_session
-from . import Session
+from .onnx_session import one_line, open_session
+from .protocols import Session
 
 
 class OnnxBackend:

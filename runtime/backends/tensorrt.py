@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from ..bundle import Bundle
+from ..bundles.bundle import Bundle
+from ..bundles.schema import WEIGHTS, Manifest
 from ..errors import BundleError, InputError
-from ..manifest import WEIGHTS, Manifest
-from ..plans import PlanKey, load_plan, profiles
 from .onnx import OnnxBackend
+from .tensorrt_cache import PlanKey, load_plan, profiles
 
 MOST_SHAPES = 64  # of an engine whose CUDA graphs are kept; the one not used for longest goes first
 _LEVELS = {"INTERNAL_ERROR": logging.CRITICAL, "ERROR": logging.ERROR, "WARNING": logging.WARNING}

@@ -25,7 +25,7 @@ def _layout(name: str | None) -> str | None:
     """A layout's name, or the file of one, which is made known."""
     if name is None or not name.endswith(".json"):
         return name
-    from ..skeleton import Layout
+    from ..body.layout import Layout
 
     return Layout.read(name).name
 

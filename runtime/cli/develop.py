@@ -9,10 +9,10 @@ from typing import Any
 import typer
 
 from ..backends import pick
-from ..bundle import Bundle
+from ..backends.tensorrt_cache import check_precision
+from ..bundles.bundle import Bundle
+from ..bundles.schema import Manifest
 from ..errors import InputError, MissingExtra, how_to_install
-from ..manifest import Manifest
-from ..plans import check_precision
 
 _PACKAGE = __name__.split(".")[0]
 
@@ -25,8 +25,8 @@ def run_train(recipe: str, overrides: Sequence[str]) -> None:
 
 
 def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precision: str, as_json: bool) -> None:
-    from ...bench import generated
-    from ...training.benchmarks import BENCHMARKS, check
+    from ...bench.accuracy import closed_loop as generated
+    from ...bench.accuracy.motion import BENCHMARKS, check
 
     if benchmark in generated.BENCHMARKS:
         _print(generated.evaluate(benchmark, model), as_json)
@@ -35,14 +35,14 @@ def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precis
     if benchmark in BENCHMARKS:
         check(benchmark, data)
         with _needs("train"):
-            from ...bench.coamd import evaluate as evaluate_coamd
+            from ...bench.accuracy.coamd import evaluate as evaluate_coamd
         _print(evaluate_coamd(benchmark, model, data), as_json)
         return
     if data is None:
         raise InputError("eval needs --data DIR, a folder of data sets (NAME.npz with NAME.json)")
     if not data.is_dir():
         raise InputError(f"{data}: not a folder, expected one of data sets (NAME.npz with NAME.json)")
-    from ...bench.evaluate import evaluate
+    from ...bench.accuracy.recognition import evaluate
 
     _print(evaluate(benchmark, model, data, backend, precision), as_json)
 

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import typer
 
+from ..body.motion import Motion
 from ..errors import InputError
-from ..io import read
 from ..io.files import READERS
-from ..io.gestures import MOST_EXAMPLES
-from ..recognizer import Recognizer
-from .licence import state_licence
+from ..recognition.gestures import MOST_EXAMPLES
+from ..recognition.recognizer import Recognizer
+from .license import state_licence
 
 
 def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | None = None) -> None:
@@ -19,7 +19,7 @@ def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | No
         paths = [path for path in paths if not (out.exists() and path.samefile(out))]
     if not 1 <= len(paths) <= MOST_EXAMPLES:
         raise InputError(f"{folder}: holds {len(paths)} recordings, expected 1 to {MOST_EXAMPLES}")
-    motions = [read(path, layout) for path in paths]
+    motions = [Motion.load(path, layout) for path in paths]
     recognizer = Recognizer.load(model)
     if out.exists():
         recognizer.load_gestures(out)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import typer
 
+from ..body.motion import Motion
 from ..errors import InputError
-from ..generator import Generator
-from ..io import check_target
-from ..motion import Motion
+from ..generation.generator import Generator
+from ..generation.stream import Stream
+from ..io.files import check_target
 from ..progress import working
-from ..stream import Stream
-from .licence import state_licence
+from .license import state_licence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..bundle import Bundle, bundled
+from ..bundles.bundle import Bundle, bundled
+from ..bundles.schema import GenerationManifest, Manifest, RecognitionManifest, ZeroShotManifest
 from ..doctor import doctor
 from ..errors import BundleError
-from ..manifest import GenerationManifest, Manifest, RecognitionManifest, ZeroShotManifest
 
 
 def show_doctor(as_json: bool) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from ..body.layout import Layout
 from ..errors import InputError
-from ..io import Frame
-from ..io.pose import require
-from ..recognizer import Decision
-from ..skeleton import Layout
+from ..extras import require
+from ..io.frame import Frame
+from ..recognition.decision import Decision
 
 MAX_FPS = 120.0
 _COLOURS_BGR = ((80, 220, 80), (80, 160, 255), (255, 140, 80), (200, 100, 255), (80, 230, 230))

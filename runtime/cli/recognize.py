@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..io import Frame, Source, open_source
-from ..moments import step_frames
-from ..recognizer import Decision, Recognizer
-from .licence import state_licence
+from ..io.frame import Frame
+from ..io.source import Source, open_source
+from ..recognition.decision import Decision
+from ..recognition.frames import step_frames
+from ..recognition.recognizer import Recognizer
+from .license import state_licence
 from .overlay import Overlay
 from .report import JsonReport, Report, Summary, TextReport
 

@@ -11,10 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from ..body.motion import Motion
+from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
-from ..io import Source, open_source, write
+from ..io.files import write
 from ..io.recording import Recording
-from ..motion import MAX_PEOPLE, Motion
+from ..io.source import Source, open_source
 
 MAX_SECONDS = 600.0
 MAX_BYTES = 1 << 28  # of joints, all people together

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..io.jsonl import decision_message
-from ..recognizer import Decision
+from ..recognition.decision import Decision
 from .timeline import Segment, Timeline
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import typer
 
 from ... import __version__
+from ..body.motion import Motion
 from ..errors import InputError
-from ..io import read
 from ..io.files import READERS
-from ..library import Library
 from ..progress import progress
-from ..retriever import Retriever
-from .licence import state_licence
+from ..retrieval.index import Library
+from ..retrieval.retriever import Retriever
+from .license import state_licence
 
 INDEX = ".motionrt-search.safetensors"
 
@@ -25,7 +25,7 @@ def run_search(query: str, folder: Path, k: int, model: str, threads: int, backe
         raise InputError(f"{folder}: not a folder, expected one of motion files")
     retriever = Retriever.load(model, threads, backend=backend)
     state_licence(retriever.bundle)
-    asked = retriever.feature(read(query) if is_motion(Path(query)) else query)
+    asked = retriever.feature(Motion.load(query) if is_motion(Path(query)) else query)
     skipped = fill(retriever, folder)
     for file, reason in skipped.items():
         print(f"motionrt: {folder / file}: {reason}; left out", file=sys.stderr)
@@ -69,7 +69,7 @@ def fill(retriever: Retriever, folder: Path) -> dict[str, str]:
     for path in progress(fresh, "reading motions"):
         about = {"file": path.name, "stamp": stamps[path.name]}
         try:
-            motion = read(path)
+            motion = Motion.load(path)
             text = str(motion.meta.get("text", motion.meta.get("label", "")))
             retriever.add(replace(motion, meta={**about, "seconds": motion.seconds}), " ".join(text.split()))
         except InputError as error:

@@ -4,11 +4,11 @@ import re
 import sys
 from pathlib import Path
 
-from ..bundle import Bundle
+from ..bundles.bundle import Bundle
+from ..bundles.schema import Manifest
 from ..errors import InputError
-from ..io.pose import require
-from ..manifest import Manifest
-from .licence import state_licence
+from ..extras import require
+from .license import state_licence
 
 
 def run_serve(

@@ -7,10 +7,10 @@ from pathlib import Path
 import typer
 
 from ..errors import InputError
-from ..generator import Generator
-from ..io.pose import require
+from ..extras import require
+from ..generation.generator import Generator
 from ..view import Page, Player
-from .licence import state_licence
+from .license import state_licence
 from .recognize import Options, load, open_named
 
 SAMPLES = Path(__file__).parents[1] / "samples"

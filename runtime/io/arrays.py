@@ -14,16 +14,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..body.layout import Layout, layouts
+from ..body.motion_data import MotionData
 from ..errors import InputError
-from ..motion import Motion
-from ..skeleton import Layout, layouts
 
 MAX_BYTES = 1 << 30
 NPY_MAGIC = b"\x93NUMPY"
 HUMANML3D_FPS = 20.0
 
 
-def read_npz(path: Path, layout: str | None, fps: float | None) -> Motion:
+def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """`joints` [T, (M,) V, D], `fps`, `layout`, `confidence`, `timestamps`; other scalars are `meta`."""
     arrays = load_arrays(path)
     needed = ["joints", *(["fps"] if fps is None else []), *(["layout"] if layout is None else [])]
@@ -35,7 +35,7 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> Motion:
             + ("; pass fps (--fps), frames a second" if "fps" in missing else "")
         )
     known = ("joints", "fps", "layout", "confidence", "timestamps")
-    return Motion(
+    return MotionData(
         arrays["joints"],
         _scalar(arrays["fps"]) if fps is None else fps,
         str(_scalar(arrays["layout"])) if layout is None else layout,
@@ -45,7 +45,7 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> Motion:
     )
 
 
-def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
+def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Joints [T, (M,) V, D] of HumanML3D (smpl22, 20 fps) if V is 22 and `layout` says nothing else.
 
     Others need `fps`, and `layout` where not exactly one layout has V joints.
@@ -63,10 +63,10 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> Motion:
         fps = HUMANML3D_FPS
     if fps is None:
         raise InputError("an .npy does not say its frame rate: pass fps (--fps)")
-    return Motion(joints, fps, layout)
+    return MotionData(joints, fps, layout)
 
 
-def write_npz(motion: Motion, file: BinaryIO) -> None:
+def write_npz(motion: MotionData, file: BinaryIO) -> None:
     """Writes what `read_npz` reads, `meta` as far as it is text and numbers."""
     arrays: dict[str, Any] = {key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)}
     for name in ("joints", "fps", "layout", "confidence", "timestamps"):

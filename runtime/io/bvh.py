@@ -12,10 +12,10 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..body.layout import Layout
+from ..body.motion_data import MAX_JOINTS, MotionData
+from ..body.rotations import Rig, solve
 from ..errors import InputError
-from ..motion import MAX_JOINTS, Motion
-from ..rotations import Rig, solve
-from ..skeleton import Layout
 
 CMU_UNIT_M = 0.0254 / 0.45  # CMU's ASF files count in inches of length 0.45
 TALLEST_M = 3.0
@@ -31,17 +31,17 @@ class Joint:
     channels: list[str] = field(default_factory=list)
 
 
-def read_bvh(path: Path, layout: str | None, fps: float | None) -> Motion:
+def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """World positions, in the file's units, of the joints of `layout`, or of the layout the names tell."""
     tokens = _Tokens(path.read_text(encoding="utf-8"))
     joints = _hierarchy(tokens)
     values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
     known, order = Layout.match([joint.name for joint in joints], layout)
     positions = _forward_kinematics(joints, values)[:, order]  # [T, V, 3]
-    return Motion(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
+    return MotionData(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
 
 
-def write_bvh(motion: Motion, file: BinaryIO) -> None:
+def write_bvh(motion: MotionData, file: BinaryIO) -> None:
     """One person, y up, in metres, which Blender takes as they are; joints have the layout's names.
 
     Rotations are in the order Z, X, Y. Only the root has positions, the rest is a fixed skeleton, since not every
@@ -61,7 +61,7 @@ def write_bvh(motion: Motion, file: BinaryIO) -> None:
     np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")
 
 
-def metres_per_unit(motion: Motion) -> float:
+def metres_per_unit(motion: MotionData) -> float:
     """The scale of a BVH that was given none: BVH names no unit, so the skeleton's height must tell.
 
     Up to 3 units tall it is in metres. Taller, it is in centimetres, or in CMU's own unit where it is a CMU

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from ..body.layout import Layout
+from ..body.motion import Motion
 from ..errors import InputError, LayoutError
-from ..motion import Motion
-from ..skeleton import Layout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,19 +11,19 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..body.motion_data import MotionData
 from ..errors import InputError
-from ..motion import Motion
+from ..extras import require
 from .arrays import read_npy, read_npz, write_npz
 from .bvh import metres_per_unit, read_bvh, write_bvh
-from .clip_json import read_clip_json
 from .glb import write_glb
 from .jsonl import read_jsonl
 from .ntu import read_ntu
-from .pose import require
+from .nwucla_kinetics import read_clip_json
 from .preview import write_gif, write_mp4
 
-Reader = Callable[[Path, str | None, float | None], Motion]
-Writer = Callable[[Motion, BinaryIO], None]
+Reader = Callable[[Path, str | None, float | None], MotionData]
+Writer = Callable[[MotionData, BinaryIO], None]
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz,
@@ -44,7 +44,7 @@ WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # and the optional packa
 
 def read(
     path: str | Path, layout: str | None = None, fps: float | None = None, *, scale: float | None = None
-) -> Motion:
+) -> MotionData:
     """Reads one motion file.
 
     Args:
@@ -74,7 +74,7 @@ def read(
     return motion if scale is None else replace(motion, joints=motion.joints * np.float32(scale))
 
 
-def write(motion: Motion, path: str | Path, *, overwrite: bool = True) -> None:
+def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> None:
     """Writes one motion file; it appears whole or not at all, and until then an older one stays.
 
     Args:

@@ -10,16 +10,16 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from ..motion import Motion
-from ..rotations import Rig, solve
-from .pose import require
+from ..body.motion_data import MotionData
+from ..body.rotations import Rig, solve
+from ..extras import require
 from .preview import INKS, side
 
 _THICK_M, _THICK, _WAIST = 0.02, 0.05, 0.2  # half a bone's thickness, plus so much of its length; where it is so thick
 FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3, 4), (5, 4, 1)]
 
 
-def write_glb(motion: Motion, file: BinaryIO) -> None:
+def write_glb(motion: MotionData, file: BinaryIO) -> None:
     """One person in metres, y up: nodes named as the layout's joints, the helpers of `Rig.of`, and a body of bones.
 
     Bones are octahedra, the left ones orange, the right ones blue. The animation has a key for every frame at the

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from .. import ranges
+from .. import nvtx as ranges
+from ..body.motion_data import MAX_PEOPLE, MotionData, check_joints
 from ..errors import InputError
-from ..motion import MAX_PEOPLE, Motion, check_joints
 from .frame import Frame
 
 if TYPE_CHECKING:
-    from ..recognizer import Decision
+    from ..recognition.decision import Decision
 
 MAX_LINE = 1 << 20  # characters
 MAX_SECONDS = 1e12
@@ -81,7 +81,7 @@ def stream_jsonl(file: TextIO, layout: str | None = None) -> Iterator[Frame]:
                 raise type(error)(f"line {number} {error}") from error
 
 
-def read_jsonl(path: Path, layout: str | None, fps: float | None) -> Motion:
+def read_jsonl(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """All messages as one clip; people in the order of their ids, which go to `meta["people"]`."""
     with path.open(encoding="utf-8") as file:
         frames = list(stream_jsonl(file, layout))
@@ -103,7 +103,7 @@ def read_jsonl(path: Path, layout: str | None, fps: float | None) -> Motion:
     if fps is None:
         fps = 1 / float(np.median(np.diff(times))) if len(times) > 1 else DEFAULT_FPS
     known = any(frame.confidence is not None for frame in frames)
-    clip = Motion(joints, fps, names[0], confidence if known else None, times, {"people": people})
+    clip = MotionData(joints, fps, names[0], confidence if known else None, times, {"people": people})
     return clip if len(people) > 1 else clip.person(0)
 
 

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import MissingExtra, how_to_install
-from .pose import Person, require
+from ..extras import require
+from .pose import Person
 
 TO_Y_UP = np.array([1, -1, -1], np.float32)  # its x is right in the image, its y down, its z inwards
 

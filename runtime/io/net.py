@@ -19,12 +19,12 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
-from ..motion import MAX_PEOPLE
+from ..extras import require
 from .frame import SILENCE_S, Frame, Tick
 from .jsonl import parse_frame, parse_json
-from .newest import Newest
-from .pose import require
+from .latest_queue import Newest
 from .video import without_credentials
 
 SCHEMES = ("udp", "ws")

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ..body.motion_data import MotionData
 from ..errors import InputError
-from ..motion import Motion
 
 FPS = 30.0
 MAX_BODIES = 2
@@ -49,7 +49,7 @@ class Track:
         return float(np.mean(width <= WIDEST * height))
 
 
-def read_ntu(path: Path, layout: str | None, fps: float | None) -> Motion:
+def read_ntu(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """One person [T, V, 3], or two [T, 2, V, 3] with NaN while absent; the one who moves most comes first."""
     tracks = _parse(path.read_text(encoding="utf-8"))
     if not tracks:
@@ -57,7 +57,7 @@ def read_ntu(path: Path, layout: str | None, fps: float | None) -> Motion:
     people = _people(tracks)
     joints = np.stack([person.joints for person in people], axis=1)
     confidence = np.stack([person.confidence for person in people], axis=1)
-    clip = Motion(joints, FPS if fps is None else fps, layout or "ntu25", confidence)
+    clip = MotionData(joints, FPS if fps is None else fps, layout or "ntu25", confidence)
     return clip if len(people) > 1 else clip.person(0)
 
 

@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import ranges
-from ..errors import InputError, MissingExtra, how_to_install
+from .. import nvtx as ranges
 from .frame import Frame, Tick
 from .tracker import Tracker
 
@@ -44,32 +42,6 @@ class PoseEstimator(Protocol):
 
     def close(self) -> None:
         """Frees the models."""
-
-
-def load_estimator(pose: str | PoseEstimator) -> PoseEstimator:
-    """`mediapipe` (one person, offline), `rtmlib` (several people, fetches its models) or your own estimator.
-
-    Raises MissingExtra where its packages are not installed.
-    """
-    if not isinstance(pose, str):
-        return pose
-    if pose == "mediapipe":
-        from .mediapipe import MediaPipe
-
-        return MediaPipe()
-    if pose == "rtmlib":
-        from .rtm import RTM
-
-        return RTM()
-    raise InputError(f"unknown pose estimator {pose!r}, expected mediapipe or rtmlib")
-
-
-def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
-    """An optional package, needed for `what`. Raises MissingExtra, naming the extra that brings it, without it."""
-    try:
-        return import_module(module)
-    except ImportError as error:
-        raise MissingExtra(f"{what} needs {module} ({error}): {how_to_install(extra)}") from None
 
 
 def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: PoseEstimator) -> Iterator[Tick]:

@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
+from ..body.layout import Layout
+from ..body.motion_data import MotionData
 from ..errors import InputError
-from ..motion import Motion
-from ..skeleton import Layout
-from .pose import require
+from ..extras import require
 
 Array = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _TILE_M = 0.5
 _HEAD_M = 0.09  # radius
 
 
-def write_gif(motion: Motion, file: BinaryIO) -> None:
+def write_gif(motion: MotionData, file: BinaryIO) -> None:
     """All frames at the motion's rate (in steps of 10 ms); above `GIF_MAX_FPS` every second, or third, and so on.
 
     Raises InputError: a 2-D layout, or no joint is finite.
@@ -46,7 +46,7 @@ def write_gif(motion: Motion, file: BinaryIO) -> None:
     next(images).save(file, "GIF", save_all=True, append_images=images, duration=durations, loop=0)
 
 
-def write_mp4(motion: Motion, file: BinaryIO) -> None:
+def write_mp4(motion: MotionData, file: BinaryIO) -> None:
     """All frames at the motion's rate, H.264.
 
     Raises InputError: a 2-D layout, or no joint is finite.
@@ -62,7 +62,7 @@ def write_mp4(motion: Motion, file: BinaryIO) -> None:
         container.mux(stream.encode())
 
 
-def draw(motion: Motion, every: int = 1) -> Iterator[Any]:
+def draw(motion: MotionData, every: int = 1) -> Iterator[Any]:
     """PIL images, RGB, `SIZE` a side, of every so many frames; missing joints and people are left out.
 
     Raises InputError: a 2-D layout, or no joint is finite.

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..motion import MAX_PEOPLE, Motion
+from ..body.motion import Motion
+from ..body.motion_data import MAX_PEOPLE
 from .frame import Frame
 
 MIN_FRAMES = 2

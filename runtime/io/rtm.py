@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..body.layout import Layout
+from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
-from ..motion import MAX_PEOPLE
-from ..skeleton import Layout
-from .pose import Person, require
+from ..extras import require
+from .pose import Person
 
 BONES_M = {  # of an adult of 1.7 m
     ("shoulder", "elbow"): 0.28,

@@ -11,14 +11,15 @@ from typing import Protocol
 
 import numpy as np
 
+from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..errors import InputError
-from ..motion import MAX_PEOPLE, Motion
+from .estimators import load_estimator
 from .files import check_file, read
 from .frame import Frame, Moment, Tick
 from .jsonl import stream_jsonl
 from .net import SCHEMES as NET_SCHEMES
 from .net import listen
-from .pose import PoseEstimator, load_estimator, watch
+from .pose import PoseEstimator, watch
 from .video import SUFFIXES, Camera, VideoFile, without_credentials
 
 CAMERA_SCHEMES = ("rtsp", "rtsps")
@@ -191,7 +192,7 @@ def _is_crowded(moment: list[Frame], frame: Frame) -> bool:
     return len(moment) == MAX_PEOPLE or any(frame.person == other.person for other in moment)
 
 
-def _of_clip(motion: Motion) -> Iterator[Tick]:
+def _of_clip(motion: MotionData) -> Iterator[Tick]:
     """Everybody in sight in each frame of a clip."""
     joints = motion.joints if motion.joints.ndim == 4 else motion.joints[:, None]  # [T, M, V, D]
     confidence = None if motion.confidence is None else motion.confidence.reshape(joints.shape[:-1])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..motion import MAX_PEOPLE
+from ..body.motion_data import MAX_PEOPLE
 
 REACH = 0.5  # body sizes
 SETTLE_S = 0.15  # time constant of a velocity

@@ -12,11 +12,11 @@ from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from ... import __version__
+from ..body.layout import Layout
+from ..bundles.schema import ZeroShotManifest
 from ..errors import InputError
-from ..generator import Generator
-from ..manifest import ZeroShotManifest
-from ..recognizer import Recognizer
-from ..skeleton import Layout
+from ..generation.generator import Generator
+from ..recognition.recognizer import Recognizer
 from .generation import Generation
 from .guard import Guard
 from .recognition import Recognition

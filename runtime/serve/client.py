@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..body.motion import Motion
+from ..body.motion_data import numbers
 from ..errors import InputError, MotionError
-from ..io.pose import require
-from ..motion import Motion, numbers
+from ..extras import require
 
 SENT_MOST = 3  # times that one message is sent, where the connection is lost over it
 PAUSES_S = (0.05, 1.0)  # first and longest between two attempts to connect again

@@ -9,10 +9,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from ..body.motion import Motion
 from ..errors import InputError
-from ..generator import Generator
-from ..motion import Motion
-from ..stream import Stream
+from ..generation.generator import Generator
+from ..generation.stream import Stream
 from .connection import GOING_AWAY, Connection, Leave
 from .limits import Places
 from .schemas import Prompt, one_line

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from ..errors import InputError
 from ..io.frame import Frame
 from ..io.jsonl import MAX_PERSON, decision_message, parse_frame
-from ..recognizer import Recognizer
+from ..recognition.recognizer import Recognizer
 from .connection import GOING_AWAY, Connection, Leave, Message
 
 MOST_LABELS = 100  # that a client may ask for

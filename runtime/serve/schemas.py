@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..generator import LONGEST_S
-from ..motion import MAX_JOINTS
-from ..recognizer import MIN_CLIP_FRAMES
-from ..skeleton import Layout, layouts
-from ..text import MAX_CHARACTERS
+from ..body.layout import Layout, layouts
+from ..body.motion_data import MAX_JOINTS
+from ..generation.generator import LONGEST_S
+from ..recognition.recognizer import MIN_CLIP_FRAMES
+from ..text_encoder import MAX_CHARACTERS
 
 SHORTEST_S = 0.2
 MOST_FRAMES = 1800  # of a clip

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 
-from ..generator import Generator
+from ..body.motion import Motion
+from ..generation.generator import Generator
 from ..io.jsonl import TOP, array_of
-from ..motion import Motion
-from ..recognizer import Recognizer
+from ..recognition.recognizer import Recognizer
 from .connection import Connection
 from .generation import rounded
 from .guard import PROTOCOL

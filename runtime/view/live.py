@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..matcher import NONE
-from ..recognizer import Decision
-from ..zero_shot import ZeroShotRecognizer, texts_of
+from ..recognition.decision import Decision
+from ..recognition.matcher import NONE
+from ..recognition.zero_shot import ZeroShotRecognizer, texts_of
 from .forms import note_html, submits, told
 from .player import Player, Seen
 from .stage import Colour, Pose, Stage

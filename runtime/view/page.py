@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InputError
-from ..generator import Generator
+from ..extras import require
+from ..generation.generator import Generator
 from ..io.net import is_local_page, is_loopback
-from ..io.pose import require
+from .generation_panel import Made
 from .live import COLOURS, Live
-from .made import Made
 from .player import Player
 from .stage import Stage
 

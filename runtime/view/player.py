@@ -10,13 +10,15 @@ from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import NamedTuple
 
+from ..body.motion import Motion
 from ..errors import InputError
-from ..io import Frame, Source
-from ..io.newest import Newest
+from ..io.frame import Frame
+from ..io.latest_queue import Newest
 from ..io.recording import Recording
-from ..moments import step_frames
-from ..motion import Motion
-from ..recognizer import Decision, Recognizer
+from ..io.source import Source
+from ..recognition.decision import Decision
+from ..recognition.frames import step_frames
+from ..recognition.recognizer import Recognizer
 
 HISTORY_S = 20.0  # of decisions that are kept
 LATENCIES = 300  # frames

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..body.layout import Layout
 from ..io.glb import FACES, octahedra
-from ..skeleton import Layout
 
 Array = NDArray[np.float64]
 Colour = tuple[int, int, int]

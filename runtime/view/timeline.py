@@ -7,8 +7,8 @@ from html import escape
 from itertools import groupby
 from zlib import crc32
 
-from ..matcher import NONE
-from ..recognizer import Decision
+from ..recognition.decision import Decision
+from ..recognition.matcher import NONE
 from .forms import note_html
 from .player import HISTORY_S, Told
 

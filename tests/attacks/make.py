@@ -19,7 +19,7 @@ sys.path.insert(0, str(HERE.parent))
 
 import numpy as np  # noqa: E402
 
-from motionrt.runtime.safetensors import pack  # noqa: E402
+from motionrt.runtime.bundles.safetensors import pack  # noqa: E402
 from runtime import tiny  # noqa: E402
 
 FOUND: dict[str, str] = {}

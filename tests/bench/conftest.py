@@ -5,9 +5,9 @@ from runpy import run_path
 
 import pytest
 
-from motionrt.runtime.motion import Motion
-from motionrt.runtime.skeleton import Layout
-from motionrt.training.clips import clip_sets, fingerprint
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.motion import Motion
+from motionrt.training.data.clips import clip_sets, fingerprint
 
 LABELS = ("bow", "walk", "wave", "none")  # of the small bundle; `run` is a label that it does not know
 

@@ -8,7 +8,7 @@
 
 #include "check.hpp"
 #include "engine.hpp"
-#include "motionrt.h"
+#include "motionrt/motionrt.h"
 #include "poses.hpp"
 
 namespace {

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "motionrt.h"
+#include "motionrt/motionrt.h"
 
 namespace fs = std::filesystem;
 

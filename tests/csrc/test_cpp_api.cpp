@@ -2,7 +2,7 @@
 #include <vector>
 
 #include "check.hpp"
-#include "motionrt.hpp"
+#include "motionrt/motionrt.hpp"
 
 constexpr int kJoints = 15;
 

@@ -19,12 +19,12 @@ from motionrt.export import export_run  # noqa: E402
 from motionrt.export.graphs import INLINE, bind_weights  # noqa: E402
 from motionrt.export.recognizer import check_parity, load_network  # noqa: E402
 from motionrt.runtime.backends import create  # noqa: E402
-from motionrt.runtime.bundle import Bundle  # noqa: E402
+from motionrt.runtime.body.frontend import Frontend, prepare  # noqa: E402
+from motionrt.runtime.body.layout import Layout  # noqa: E402
+from motionrt.runtime.body.motion import Motion  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.runtime.frontend import Frontend, prepare  # noqa: E402
-from motionrt.runtime.motion import Motion  # noqa: E402
-from motionrt.runtime.recognizer import Recognizer  # noqa: E402
-from motionrt.runtime.skeleton import Layout  # noqa: E402
+from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
 from motionrt.training.recipes import RECIPES  # noqa: E402
 

@@ -9,19 +9,19 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.runtime.generator import Generator, Wish  # noqa: E402
-from motionrt.runtime.text import TextEncoder  # noqa: E402
-from motionrt.training.family import Family  # noqa: E402
-from motionrt.training.guidance import reward_of  # noqa: E402
+from motionrt.runtime.generation.generator import Generator, Wish  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
+from motionrt.training.coamd.guidance import reward_of  # noqa: E402
+from motionrt.training.coamd.pipeline import Family  # noqa: E402
 
 PROMPTS = ("a person waves with the right hand", "somebody bows slowly", "a man runs forward and turns left")
 ALONE = """
 import sys
 sys.modules["torch"] = None
 import numpy as np
-from motionrt.runtime.bundle import Bundle
-from motionrt.runtime.coamd import Networks
-from motionrt.runtime.manifest import GenerationManifest
+from motionrt.runtime.bundles.bundle import Bundle
+from motionrt.runtime.generation.networks import Networks
+from motionrt.runtime.bundles.schema import GenerationManifest
 
 given = np.load(sys.argv[1])
 networks = Networks(Bundle.load("default", GenerationManifest), 1)

@@ -19,7 +19,7 @@ from motionrt.training.models.coamd import (  # noqa: E402
     MotionRecognizerConfig,
     Size,
 )
-from motionrt.training.models.coamd.streams import KIT21_REFERENCE  # noqa: E402
+from motionrt.training.models.coamd.views import KIT21_REFERENCE  # noqa: E402
 
 REDUCED = Size(
     autoencoder=AutoEncoderConfig(width=8, latent=8),
@@ -134,7 +134,7 @@ def test_other_files_are_refused_in_one_line(written: Callable[..., Any], tmp_pa
 
 def test_the_command_writes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from motionrt.runtime.cli import main
-    from motionrt.training.coamd_recipes import load_autoencoder
+    from motionrt.training.coamd.recipes import load_autoencoder
 
     model = AutoEncoder(SIZES["xl"].autoencoder)
     torch.save({"ae": official(model)}, tmp_path / "net_best_fid.tar")

@@ -22,11 +22,11 @@ from motionrt.export.tensorrt import build_plan  # noqa: E402
 from motionrt.export.tensorrt_graph import FP32_GRAPHS, PRODUCTS, halved, inlined, lowered, prepared  # noqa: E402
 from motionrt.runtime import backends  # noqa: E402
 from motionrt.runtime.backends import tensorrt as backend  # noqa: E402
-from motionrt.runtime.bundle import Bundle, bundled  # noqa: E402
+from motionrt.runtime.backends.onnx_session import open_session  # noqa: E402
+from motionrt.runtime.backends.tensorrt_cache import engine_graphs, load_plan  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle, bundled  # noqa: E402
+from motionrt.runtime.bundles.schema import Manifest, TextManifest  # noqa: E402
 from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
-from motionrt.runtime.manifest import Manifest, TextManifest  # noqa: E402
-from motionrt.runtime.onnx_session import open_session  # noqa: E402
-from motionrt.runtime.plans import engine_graphs, load_plan  # noqa: E402
 
 SIZES = {"M": 3, "T": 8, "B": 2, "L": 2, "G": 2, "Q": 2, "N": 5, "S": 3, "K": 4}
 INTEGERS = {"counts": 2, "frames": 8, "places": 1, "quality": 1}  # of a generator's graphs, all the same value

@@ -11,10 +11,10 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from motionrt.export.tensorrt_graph import inlined, lowered, prepared  # noqa: E402
 from motionrt.export.tensorrt_operators import DOCUMENT, unsupported  # noqa: E402
-from motionrt.runtime.bundle import Bundle, bundled  # noqa: E402
+from motionrt.runtime.backends.tensorrt_cache import PRECISIONS, engine_graphs  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle, bundled  # noqa: E402
+from motionrt.runtime.bundles.schema import Manifest  # noqa: E402
 from motionrt.runtime.errors import BundleError  # noqa: E402
-from motionrt.runtime.manifest import Manifest  # noqa: E402
-from motionrt.runtime.plans import PRECISIONS, engine_graphs  # noqa: E402
 
 BUNDLES = {name: Bundle.load(name, Manifest) for name in bundled()}
 ALL = [(name, graph) for name, bundle in BUNDLES.items() for graph in bundle.manifest.graphs]

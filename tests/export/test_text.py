@@ -20,20 +20,12 @@ from tokenizers.pre_tokenizers import BertPreTokenizer  # noqa: E402
 from tokenizers.processors import BertProcessing  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
-from motionrt.export.text import (  # noqa: E402
-    SENTENCES,
-    Float32Rows,
-    Int8Rows,
-    SentenceEncoder,
-    export_text,
-    load_published,
-    shapes,
-)
-from motionrt.runtime.bundle import Bundle  # noqa: E402
+from motionrt.export.text import SENTENCES, Float32Rows, Int8Rows, SentenceEncoder, export_text, load_published, shapes  # noqa: E402
+from motionrt.runtime.backends.onnx_session import open_session  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
+from motionrt.runtime.bundles.schema import TextManifest  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.runtime.manifest import TextManifest  # noqa: E402
-from motionrt.runtime.onnx_session import open_session  # noqa: E402
-from motionrt.runtime.text import TextEncoder  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *sorted({word.lower() for text in SENTENCES for word in text.split()})]
 D, LAYERS, HEADS, POSITIONS = 32, 2, 4, 40

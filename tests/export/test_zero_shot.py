@@ -15,29 +15,22 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from motionrt.bench.speed.tdsm import open_gates  # noqa: E402
-from motionrt.export.zero_shot import (  # noqa: E402
-    PROBES,
-    Graphs,
-    check_parity,
-    export_zero_shot,
-    is_matcher,
-    network_errors,
-)
+from motionrt.export.zero_shot import PROBES, Graphs, check_parity, export_zero_shot, is_matcher, network_errors  # noqa: E402
 from motionrt.runtime.backends import create  # noqa: E402
-from motionrt.runtime.bundle import Bundle  # noqa: E402
+from motionrt.runtime.body.motion import Motion  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
+from motionrt.runtime.bundles.safetensors import unpack  # noqa: E402
+from motionrt.runtime.bundles.schema import WEIGHTS, ZeroShotManifest  # noqa: E402
 from motionrt.runtime.cli import main  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.runtime.manifest import WEIGHTS, ZeroShotManifest  # noqa: E402
-from motionrt.runtime.matcher import Matcher as Exported  # noqa: E402
-from motionrt.runtime.motion import Motion  # noqa: E402
-from motionrt.runtime.recognizer import Recognizer  # noqa: E402
-from motionrt.runtime.safetensors import unpack  # noqa: E402
-from motionrt.runtime.text import TextEncoder  # noqa: E402
-from motionrt.runtime.zero_shot import ZeroShotRecognizer, encoder_of  # noqa: E402
-from motionrt.training.matching import Matcher, noises  # noqa: E402
+from motionrt.runtime.recognition.matcher import Matcher as Exported  # noqa: E402
+from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
+from motionrt.runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_of  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
+from motionrt.training.data.unseen_labels import sentences  # noqa: E402
 from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroShotConfig  # noqa: E402
-from motionrt.training.tdsm_recipe import class_texts  # noqa: E402
-from motionrt.training.zero_shot import sentences  # noqa: E402
+from motionrt.training.tdsm.matching import Matcher, noises  # noqa: E402
+from motionrt.training.tdsm.recipe import class_texts  # noqa: E402
 
 SMALL = replace(SIZES["small"], width=16, depth=2, heads=2)
 LABELS = ["wave", "sit down", "walk"]
@@ -157,8 +150,8 @@ def test_a_bundle_is_a_recognizer_of_any_text(bundle: Bundle[ZeroShotManifest], 
 def test_a_feature_is_the_mean_over_the_frames_of_the_clip(
     bundle: Bundle[ZeroShotManifest], samples: list[Motion]
 ) -> None:
-    from motionrt.runtime.frontend import prepare
-    from motionrt.runtime.skeleton import Layout
+    from motionrt.runtime.body.frontend import prepare
+    from motionrt.runtime.body.layout import Layout
 
     recognizer = Recognizer.load(bundle.path)
     assert isinstance(recognizer, ZeroShotRecognizer)

@@ -12,8 +12,8 @@ import pytest
 import motionrt
 from motionrt import Motion, Recognizer
 from motionrt.runtime.cli import main
-from motionrt.runtime.io import open_source
 from motionrt.runtime.io.net import Inbox
+from motionrt.runtime.io.source import open_source
 from motionrt.runtime.view import Player
 
 ROOT = Path(motionrt.__path__[0])

@@ -18,7 +18,7 @@ import pytest
 
 import motionrt
 from motionrt import BundleError, InputError, Motion, Recognizer, Retriever
-from motionrt.runtime.bundle import write_bundle
+from motionrt.runtime.bundles.bundle import write_bundle
 from motionrt.runtime.cli import main
 
 PACKAGE = Path(motionrt.__path__[0])
@@ -175,7 +175,7 @@ WRITES = """
 import json, sys
 from pathlib import Path
 from motionrt import Motion, Recognizer
-from motionrt.runtime.bundle import write_bundle
+from motionrt.runtime.bundles.bundle import write_bundle
 kind, path, walk, live = sys.argv[1], *map(Path, sys.argv[2:])
 if kind == "bundle":
     files = {one.name: one.read_bytes() for one in live.iterdir()}

@@ -16,9 +16,9 @@ from websockets.sync.client import connect  # noqa: E402
 
 import motionrt.runtime  # noqa: E402
 from motionrt import Recognizer  # noqa: E402
-from motionrt.bench.fuzz_server import reset  # noqa: E402
-from motionrt.bench.speed.process import Process  # noqa: E402
+from motionrt.bench.fuzz.server import reset  # noqa: E402
 from motionrt.bench.speed.serve import Player, Server, stream  # noqa: E402
+from motionrt.bench.speed.server_process import Process  # noqa: E402
 
 WAVE = Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz"
 CLIENTS, FIRST = 1000, 200  # of which the first warm it up

@@ -18,7 +18,7 @@ from motionrt.kernels.guided_step import (
     guided_step,
     masked_step,
 )
-from motionrt.runtime.solvers import heun
+from motionrt.runtime.generation.solvers import heun
 
 DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 WEIGHTS = (0.7, 0.1, 0.1, 0.1)

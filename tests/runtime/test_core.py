@@ -9,8 +9,8 @@ import pytest
 
 from motionrt.runtime._core import Config, Engine, Session
 from motionrt.runtime.backends import create
-from motionrt.runtime.bundle import Bundle
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.bundles.bundle import Bundle
 
 V = 6  # pelvis, left hip, right hip, left shoulder, right shoulder, head
 REST = np.float32([[0, 1, 0], [0.1, 1, 0], [-0.1, 1, 0], [0.2, 1.5, 0], [-0.2, 1.5, 0], [0, 1.7, 0.05]])  # faces +z

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from motionrt.runtime import bundle
+from motionrt.runtime.bundles import bundle
 
 PROGRAM = """
 import sys

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.runtime.bundle import write_bundle
-from motionrt.runtime.safetensors import pack
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.bundles.bundle import write_bundle
+from motionrt.runtime.bundles.safetensors import pack
 
 onnx = pytest.importorskip("onnx", reason="the tiny model is made with the onnx package")
 helper, FLOAT = onnx.helper, onnx.TensorProto.FLOAT

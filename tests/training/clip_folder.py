@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from motionrt.runtime.motion import Motion
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.motion import Motion
 
 Record = dict[str, Any]
 

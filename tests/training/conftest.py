@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from motionrt.runtime.motion import Motion
-from motionrt.runtime.skeleton import Layout
-from motionrt.training.clips import Clip, load_clips
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.motion import Motion
+from motionrt.training.data.clips import Clip, load_clips
 
 from .clip_folder import write_folder
 

@@ -12,10 +12,10 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from torch import Tensor, nn  # noqa: E402
 
-from motionrt.runtime.skeleton import Layout  # noqa: E402
+from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.training.loop import Average, LoopConfig, batches, fit, parameter_groups, recognition_loss  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
-from motionrt.training.tasks import Sample, collate  # noqa: E402
+from motionrt.training.recognition.tasks import Sample, collate  # noqa: E402
 
 PARENTS = Layout.load("core15").parents
 PLAIN = LoopConfig(steps=6, batch=2, precision="no", smoothing=0.0, frame_loss=0.5)

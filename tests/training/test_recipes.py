@@ -13,13 +13,14 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from safetensors.torch import load_file  # noqa: E402
 
+from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.runtime.skeleton import Layout  # noqa: E402
-from motionrt.training import recipes, vocabulary  # noqa: E402
-from motionrt.training.clips import clip_sets, fingerprint  # noqa: E402
+from motionrt.training import recipes  # noqa: E402
+from motionrt.training.data import vocabulary  # noqa: E402
+from motionrt.training.data.clips import clip_sets, fingerprint  # noqa: E402
 from motionrt.training.recipes import data_of, live, nwucla_stream, train  # noqa: E402
+from motionrt.training.recognition.tasks import ClipTask, LiveTask  # noqa: E402
 from motionrt.training.settings import convert, override  # noqa: E402
-from motionrt.training.tasks import ClipTask, LiveTask  # noqa: E402
 
 TINY = {"steps": "4", "batch": "2", "channels": "8,8", "precision": "no", "checkpoint_every": "2"}
 

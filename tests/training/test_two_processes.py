@@ -13,7 +13,7 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from safetensors.torch import load_file  # noqa: E402
 
-from motionrt.runtime.motion import Motion  # noqa: E402
+from motionrt.runtime.body.motion import Motion  # noqa: E402
 
 from . import two_processes  # noqa: E402
 from .clip_folder import write_folder, write_motions  # noqa: E402

@@ -13,8 +13,10 @@ from accelerate import Accelerator, PartialState
 from torch import nn
 
 from motionrt.runtime.errors import InputError
-from motionrt.training import coamd, coamd_recipes, loop
-from motionrt.training.metrics.evaluator import EvaluatorConfig
+from motionrt.training import loop
+from motionrt.training.coamd.evaluator import EvaluatorConfig
+from motionrt.training.coamd.tasks import recipes as coamd_recipes
+from motionrt.training.coamd.tasks import tasks as coamd
 from motionrt.training.models.coamd import SIZES, AutoEncoderConfig, GeneratorConfig, MotionRecognizerConfig, Size
 from motionrt.training.recipes import train
 

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
-from ...runtime.place import heading
-from ...runtime.skeleton import Layout
-from ..clips import resample
+from ...runtime.generation.postprocess import heading
+from ..data.clips import resample
 
 FEET = ("left_foot", "right_foot")
 

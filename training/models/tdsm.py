@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, pad
 
 from ...kernels.joint_attention import joint_attention
-from ...runtime.manifest import SLOTS
-from ..vocabulary import labels
+from ...runtime.bundles.schema import SLOTS
+from ..data.vocabulary import labels
 from .coamd.layers import attention, layer_norm, sinusoids
 from .coamd.sizes import TEXT
 

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
-from motionrt.bench.evaluate import evaluate
+from motionrt.bench.accuracy.recognition import evaluate
 from motionrt.bench.speed.accuracy import draw, seen
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"

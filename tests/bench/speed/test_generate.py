@@ -11,8 +11,8 @@ import pytest
 from motionrt.bench.speed import generate
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
-from motionrt.runtime.generator import Generator
-from motionrt.runtime.sampling import Sampling
+from motionrt.runtime.generation.generator import Generator
+from motionrt.runtime.generation.schedule import Sampling
 
 SMALL = replace(generate.full(), rounds=1, round_s=0.001, chunks=2)
 

@@ -11,14 +11,28 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.bench.speed import contenders, environment, floor, growth, parity, plot, recognize
-from motionrt.bench.speed.traffic import samples as shipped
+from motionrt.bench.speed import (
+    baselines as contenders,
+)
+from motionrt.bench.speed import (
+    environment,
+    parity,
+    plot,
+    recognize,
+)
+from motionrt.bench.speed import (
+    roofline as floor,
+)
+from motionrt.bench.speed import (
+    scaling as growth,
+)
+from motionrt.bench.speed.workloads import samples as shipped
 from motionrt.runtime import backends
-from motionrt.runtime.bundle import Bundle
+from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import InputError, MotionError
 from motionrt.runtime.progress import Bar
-from motionrt.runtime.recognizer import Recognizer
+from motionrt.runtime.recognition.recognizer import Recognizer
 
 SMALL = replace(
     recognize.quick(),
@@ -244,7 +258,7 @@ def test_the_floors_arithmetic_is_what_torch_counts(changes: dict[str, Any]) -> 
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from torch.utils.flop_counter import FlopCounterMode
 
-    from motionrt.runtime.skeleton import Layout
+    from motionrt.runtime.body.layout import Layout
     from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 
     config = StreamGCNConfig(**{"parents": Layout.load("kinect20").parents, "classes": 41, "fps": 20.0, **changes})

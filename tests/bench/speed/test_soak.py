@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motionrt.bench.speed.soak import soak
-from motionrt.bench.speed.traffic import GAP_S, MOST_PEOPLE, samples, some_clips, traffic
+from motionrt.bench.speed.workloads import GAP_S, MOST_PEOPLE, samples, some_clips, traffic
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import InputError
 

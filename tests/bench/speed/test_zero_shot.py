@@ -10,8 +10,8 @@ import pytest
 from motionrt.bench.speed import zero_shot
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
-from motionrt.runtime.recognizer import Recognizer
-from motionrt.runtime.zero_shot import MatchedStreams, ZeroShotRecognizer
+from motionrt.runtime.recognition.recognizer import Recognizer
+from motionrt.runtime.recognition.zero_shot import MatchedStreams, ZeroShotRecognizer
 
 SMALL = zero_shot.Effort(paced_s=1.0, calls=3, cold=2)
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 
 import motionrt.runtime
-from motionrt.runtime.io import read
-from motionrt.runtime.motion import Motion
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.io.files import read
 
 SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.io import read, write
+from motionrt.runtime.io.files import read, write
 
 
 def save(path, **changes):

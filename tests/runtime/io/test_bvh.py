@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motionrt.runtime.body.layout import Layout, layouts
+from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.io import bvh, read
+from motionrt.runtime.io import bvh
 from motionrt.runtime.io.bvh import CMU_UNIT_M
 from motionrt.runtime.io.dataset import ClipSet
-from motionrt.runtime.motion import Motion
-from motionrt.runtime.skeleton import Layout, layouts
+from motionrt.runtime.io.files import read
 
 BOW = Path(__file__).with_name("bandai_bow_normal.bvh")  # two frames of dataset-1_bow_normal_001, 0.1 s apart
 CMU_TREE = {  # parent of every joint of the usual BVH conversion

@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError, MissingExtra
-from motionrt.runtime.io import files, read, write
-from motionrt.runtime.motion import Motion
+from motionrt.runtime.io import files
+from motionrt.runtime.io.files import read, write
 
 ENDINGS = [".npz", ".bvh", ".glb", ".gif", ".mp4"]
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionrt.runtime.motion import Motion
-from motionrt.runtime.rotations import from_quaternions
-from motionrt.runtime.skeleton import Layout, layouts
+from motionrt.runtime.body.layout import Layout, layouts
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.body.rotations import from_quaternions
 
 gltf = pytest.importorskip("pygltflib", reason="pygltflib is not installed")
 

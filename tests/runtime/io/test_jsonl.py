@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError, LayoutError
-from motionrt.runtime.io import read
+from motionrt.runtime.io.files import read
 from motionrt.runtime.io.jsonl import MAX_LINE, parse_message, stream_jsonl
 
 POSE = np.arange(45.0).reshape(15, 3).tolist()

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionrt.runtime.errors import InputError, MissingExtra
-from motionrt.runtime.io import open_source
 from motionrt.runtime.io.net import MAX_CLIENTS, MAX_MESSAGE, Inbox
+from motionrt.runtime.io.source import open_source
 
 POSE = np.arange(45.0).reshape(15, 3)
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.io import read
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.io.files import read
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError, MissingExtra
-from motionrt.runtime.io.pose import Person, load_estimator, watch
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.io.estimators import load_estimator
+from motionrt.runtime.io.pose import Person, watch
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 

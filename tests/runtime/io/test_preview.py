@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.layout import Layout, layouts
+from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io import preview
-from motionrt.runtime.motion import Motion
-from motionrt.runtime.skeleton import Layout, layouts
 
 image = pytest.importorskip("PIL.Image", reason="pillow is not installed")
 av = pytest.importorskip("av", reason="PyAV is not installed")

@@ -7,9 +7,9 @@ import time
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError, MissingExtra
-from motionrt.runtime.io import open_source
-from motionrt.runtime.motion import Motion
+from motionrt.runtime.io.source import open_source
 
 POSE = np.arange(45.0).reshape(15, 3)
 

@@ -5,10 +5,10 @@ import time
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.io import open_source
+from motionrt.runtime.io.source import open_source
 from motionrt.runtime.io.video import Camera, VideoFile, without_credentials
-from motionrt.runtime.skeleton import Layout
 
 
 class FakeCapture:

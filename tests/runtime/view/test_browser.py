@@ -12,7 +12,7 @@ import pytest
 
 import motionrt.runtime
 from motionrt import Generator, Motion, Recognizer
-from motionrt.runtime.io import open_source
+from motionrt.runtime.io.source import open_source
 
 WAVE = str(Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz")
 SIZE = {"width": 1200, "height": 700}

@@ -12,13 +12,13 @@ import pytest
 
 import motionrt.runtime
 from motionrt import Generator, InputError, Motion, Recognizer
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.cli import main
-from motionrt.runtime.io import open_source
-from motionrt.runtime.io.newest import Newest
-from motionrt.runtime.skeleton import Layout
+from motionrt.runtime.io.latest_queue import Newest
+from motionrt.runtime.io.source import open_source
 from motionrt.runtime.view import Page, Player
 from motionrt.runtime.view.live import parse_labels
-from motionrt.runtime.view.maker import LONGEST, Maker
+from motionrt.runtime.view.motion_player import LONGEST, Maker
 from motionrt.runtime.view.player import Seen, Told
 from motionrt.runtime.view.stage import RADIUS_M, Pose, Stage
 from motionrt.runtime.view.timeline import people_html

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.skeleton import Layout
 from motionrt.training.metrics import motion
 
 SMPL = Layout.load("smpl22")

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear, pad, relu
 
-from ....runtime.sampling import STRIDE
-from .streams import SMPL22, Scales
+from ....runtime.generation.schedule import STRIDE
+from .views import SMPL22, Scales
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

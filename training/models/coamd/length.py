@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
-from ....runtime.sampling import MAX_TOKENS
+from ....runtime.generation.schedule import MAX_TOKENS
 
 
 class LengthEstimator(nn.Sequential):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, layer_norm, pad
 
 from .layers import attention, positions
-from .streams import SMPL22, Scales
+from .views import SMPL22, Scales
 
 CLIP_VOCABULARY, CLIP_CONTEXT = 49408, 77
 

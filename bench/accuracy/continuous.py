@@ -1,0 +1,191 @@
+"""Recognition in streams: when an action starts, which one it is, and when nothing happens. Needs no torch.
+
+Every validation clip comes once, in streams of a few minutes: actions joined with rest, walking and unknown actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from ...runtime.body.layout import Layout
+from ...runtime.errors import InputError
+from ...runtime.progress import progress
+from ...runtime.recognition.recognizer import Recognizer
+from ...training.data import streams, vocabulary
+from ...training.data.clips import Clip, load_clips, phases, resample
+from ...training.data.streams import UNLABELLED, Segment, Stream
+
+CAMERA_HZ = 30.0
+TOLERANCE_S = 0.5
+CLIPS_PER_STREAM = 24
+UNKNOWN_EVERY = 8  # clips
+SEED = 2026
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """A stretch of a stream, seconds."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Onset:
+    """An onset event: the frame it came with, and the time it gives for the action's start."""
+
+    label: str
+    told_s: float
+    start_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trace:
+    """What a recogniser said about one stream: per frame its label, and the onsets."""
+
+    actions: list[Action]
+    times_s: np.ndarray
+    wanted: list[str | None]  # per frame; None where nothing is asked
+    said: list[str]
+    onsets: list[Onset]
+
+
+def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
+    """The benchmark `continuous`: figures with the bundle's own thresholds."""
+    composed = validation_streams(data, recognizer.layout)
+    labels = (*vocabulary.labels(), vocabulary.NONE)
+    traces = [follow(recognizer, stream, labels) for stream in progress(composed, "streams")]
+    protocol = (
+        f"validation clips once each in streams at {CAMERA_HZ:g} Hz, joined with rest, walking and unknown actions "
+        f"of held-out clips; an onset is right if its label is and its start is within {TOLERANCE_S} s of the action's"
+    )
+    return {"protocol": protocol, "thresholds": asdict(recognizer.bundle.manifest.decision)} | summary(traces)
+
+
+def validation_streams(data: Path, layout_name: str) -> list[Stream]:
+    """The streams, always the same for the same folder."""
+    layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
+    labels = (*vocabulary.labels(), vocabulary.NONE)
+    clips = load_clips(data, layout, vocabulary.in_validation)
+    unknown = load_clips(data, layout, lambda r: vocabulary.held_out(r) and vocabulary.unknown(r))
+    rests = streams.rest_windows(clips, layout)
+    known = [clip for clip in clips if clip.label]
+    if not known or not rests:
+        raise InputError(f"{data}: needs validation clips of the vocabulary, with some standing still among them")
+    composed = []
+    for chosen in deal(known, unknown, rng):
+        parts = []
+        for clip in chosen:
+            if rng.random() < 0.6:
+                window, fps = rests[rng.integers(len(rests))]
+                joints = streams.rest(window, fps, rng.uniform(1, 4), CAMERA_HZ)
+                parts.append(Segment(joints=joints, target=labels.index(vocabulary.NONE), actions=()))
+            label = clip.label or vocabulary.NONE
+            names = phases(clip.joints, clip.fps, label, layout)
+            joints = resample(clip.joints, max(2, round(clip.seconds * CAMERA_HZ)))
+            parts.append(streams.segment(joints, len(clip.joints), label, names, labels))
+        composed.append(streams.compose(parts, layout, labels.index(vocabulary.NONE), CAMERA_HZ, rng))
+    return composed
+
+
+def deal(known: Sequence[Clip], unknown: Sequence[Clip], rng: Generator) -> list[list[Clip]]:
+    """Clips in random order, no label twice in a row; whoever sat down stands up next where such a clip is left."""
+    left = [known[i] for i in rng.permutation(len(known))]
+    others = [unknown[i] for i in rng.permutation(len(unknown))]
+    order: list[Clip] = []
+    while left:
+        last = order[-1].label if order else None
+        fits = [i for i, clip in enumerate(left) if clip.label != last]
+        if last == "sit down":
+            fits = [i for i in fits if left[i].label == "stand up"] or fits
+        order.append(left.pop(fits[0] if fits else 0))
+        if others and len(order) % UNKNOWN_EVERY == 0:
+            order.append(others.pop())
+    return [order[i : i + CLIPS_PER_STREAM] for i in range(0, len(order), CLIPS_PER_STREAM)]
+
+
+def follow(recognizer: Recognizer, stream: Stream, labels: Sequence[str]) -> Trace:
+    """Step through a stream as a camera would deliver it."""
+    recognizer.reset()
+    times = np.arange(len(stream.joints)) / CAMERA_HZ
+    said, onsets = [], []
+    for t, joints in zip(times, stream.joints, strict=True):
+        decision = recognizer.step(joints, timestamp=float(t))
+        said.append(decision.label)
+        if decision.event == "onset" and decision.event_label is not None:
+            start = t if decision.since is None else decision.since
+            onsets.append(Onset(label=decision.event_label, told_s=float(t), start_s=float(start)))
+    actions = [
+        Action(label=labels[target], start_s=begin / CAMERA_HZ, end_s=end / CAMERA_HZ)
+        for target, begin, end in stream.actions
+    ]
+    wanted = [None if target == UNLABELLED else labels[target] for target in stream.targets]
+    return Trace(actions=actions, times_s=times, wanted=wanted, said=said, onsets=onsets)
+
+
+def summary(traces: Sequence[Trace]) -> dict[str, Any]:
+    """Figures over all streams; shares in percent, times in seconds."""
+    minutes = sum(len(trace.said) for trace in traces) / CAMERA_HZ / 60
+    actions = sum(len(trace.actions) for trace in traces)
+    onsets = sum(len(trace.onsets) for trace in traces)
+    by_start = sum(hits(trace, told=False) for trace in traces)
+    by_told = sum(hits(trace, told=True) for trace in traces)
+    false = sum(not under_way(onset, trace.actions) for trace in traces for onset in trace.onsets)
+    pairs = [(w, s) for trace in traces for w, s in zip(trace.wanted, trace.said, strict=True) if w is not None]
+    none_wanted = [said == vocabulary.NONE for wanted, said in pairs if wanted == vocabulary.NONE]
+    none_said = [wanted == vocabulary.NONE for wanted, said in pairs if said == vocabulary.NONE]
+    waits = [wait for trace in traces for action in trace.actions if (wait := first_right(trace, action)) is not None]
+    return {
+        "minutes": minutes,
+        "actions": actions,
+        "onsets": onsets,
+        "f1": 200 * by_start / max(actions + onsets, 1),
+        "precision": 100 * by_start / max(onsets, 1),
+        "recall": 100 * by_start / max(actions, 1),
+        "f1_when_told": 200 * by_told / max(actions + onsets, 1),
+        "false_onsets_per_minute": false / minutes,
+        "unmatched_onsets_per_minute": (onsets - by_start) / minutes,
+        "none_recall": 100 * float(np.mean(none_wanted or [False])),
+        "none_precision": 100 * float(np.mean(none_said or [False])),
+        "recognised": 100 * len(waits) / max(actions, 1),
+        "median_s_to_first_right": float(np.median([wait for wait, _ in waits])) if waits else None,
+        "median_share_to_first_right": float(np.median([share for _, share in waits])) if waits else None,
+    }
+
+
+def hits(trace: Trace, told: bool) -> int:
+    """Actions whose right onset comes within the tolerance, one onset each; by its start or when it is told."""
+    free, count = list(trace.onsets), 0
+    for action in trace.actions:
+        for onset in free:
+            at = onset.told_s if told else onset.start_s
+            if onset.label == action.label and abs(at - action.start_s) <= TOLERANCE_S:
+                free.remove(onset)
+                count += 1
+                break
+    return count
+
+
+def under_way(onset: Onset, actions: Sequence[Action]) -> bool:
+    """Whether the action that an onset tells is going on, or was until just before."""
+    return any(
+        onset.label == action.label and action.start_s - TOLERANCE_S <= onset.told_s <= action.end_s + TOLERANCE_S
+        for action in actions
+    )
+
+
+def first_right(trace: Trace, action: Action) -> tuple[float, float] | None:
+    """Seconds, and share of the action, from its start to the first frame that names it; None if none does."""
+    begin, end = np.searchsorted(trace.times_s, [action.start_s, action.end_s])
+    for i in range(begin, min(end, len(trace.said))):
+        if trace.said[i] == action.label:
+            wait = float(trace.times_s[i] - action.start_s)
+            return wait, wait / max(action.end_s - action.start_s, 1e-6)
+    return None

@@ -1,0 +1,325 @@
+"""Damaged input for every parser.
+
+`python -m motionrt.bench.fuzz.parsers [--seconds 600] [-o fuzz.json] [--keep FOLDER]`
+
+Each input is a valid one that was cut, flipped, repeated or had numbers and words exchanged for what parsers stumble
+over. A parser may read it or refuse it with one of motionrt's own errors; anything else is a finding, as is a second of
+computing or more for one, or more than 512 MB of memory. The C++ loader of bundles has a fuzzer of its own
+(`tests/csrc`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import re
+import resource
+import signal
+import tempfile
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...runtime.body.layout import Layout
+from ...runtime.body.motion import Motion
+from ...runtime.bundles import safetensors
+from ...runtime.bundles.bundle import Bundle
+from ...runtime.bundles.onnx_external import external_tensors
+from ...runtime.bundles.schema import Manifest
+from ...runtime.errors import MotionError
+from ...runtime.io.jsonl import parse_message
+from ...runtime.recognition.gestures import read_gestures, write_gestures
+from ...runtime.retrieval.index import Library
+
+SLOW_S, HUNG_S = 1.0, 20.0
+MOST_MB = 512
+ENCODER = "e" * 64
+SAMPLES = Path(__file__).resolve().parents[2] / "runtime" / "samples"
+NUMBERS = (
+    b"nan",
+    b"inf",
+    b"-1",
+    b"0",
+    b"1e999",
+    b"-1e38",
+    b"9" * 40,
+    b"2147483648",
+    b"18446744073709551615",
+    b"1e-320",
+)
+WORDS = (b"", b"\x00", b"{", b"[" * 2000, b'"', b"null", b"true", b"\xff\xfe", b"\xed\xa0\x80", b"-", b"\r", b"}" * 9)
+
+
+class Hung(BaseException):
+    """Raised in a parser that goes on and on; not to be caught by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A parser of bytes, and valid input for it."""
+
+    parse: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+def fuzz(seconds: float, seed: int = 0, keep: Path | None = None) -> dict[str, Any]:
+    """Give all parsers damaged input in turn.
+
+    Args:
+        seconds: how long.
+        seed: of the damage.
+        keep: folder for the inputs of findings.
+    Returns:
+        Inputs, refusals and the slowest one's seconds by parser; the peak of memory; findings.
+    """
+    draw, findings, before_mb = np.random.default_rng(seed), [], _peak_mb()
+    with tempfile.TemporaryDirectory() as folder:
+        known = targets(Path(folder))
+        counts = {name: {"inputs": 0, "refused": 0, "slowest_s": 0.0} for name in known}
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for name, target in known.items():
+                data = damaged(target.seeds[draw.integers(len(target.seeds))], draw)
+                count = counts[name]
+                started = time.process_time()
+                problem, refused = tried(target, data)
+                taken = time.process_time() - started
+                count["inputs"] += 1
+                count["refused"] += refused
+                count["slowest_s"] = max(count["slowest_s"], taken)
+                if problem is None and taken >= SLOW_S:
+                    problem = f"{taken:.1f} s"
+                if problem is not None:
+                    findings.append(
+                        {"parser": name, "problem": problem, "input": hashlib.sha256(data).hexdigest()[:16]}
+                    )
+                    if keep is not None:
+                        keep.mkdir(parents=True, exist_ok=True)
+                        (keep / f"{name}-{findings[-1]['input']}").write_bytes(data)
+    peak_mb = _peak_mb()
+    if peak_mb - before_mb > MOST_MB:
+        findings.append({"parser": "all", "problem": f"{peak_mb - before_mb:.0f} MB of memory", "input": ""})
+    return {"benchmark": "fuzz", "seconds": seconds, "parsers": counts, "peak_mb": peak_mb, "findings": findings}
+
+
+def _peak_mb() -> float:
+    """The most memory that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def tried(target: Target, data: bytes) -> tuple[str | None, bool]:
+    """What went wrong, None if nothing did; whether the input was refused."""
+    try:
+        with interrupted_after(HUNG_S):
+            target.parse(data)
+    except MotionError as error:
+        text = str(error)
+        return (None if text and "\n" not in text else f"a message of several lines or none: {text[:80]!r}"), True
+    except Hung:
+        return f"more than {HUNG_S:.0f} s", False
+    except Exception as error:  # what a parser must not raise
+        return f"{type(error).__name__}: {str(error)[:200]}", False
+    return None, False
+
+
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    def hung(*_: object) -> None:
+        raise Hung
+
+    before = signal.signal(signal.SIGALRM, hung)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def damaged(data: bytes, draw: np.random.Generator) -> bytes:
+    """A valid input with one to four things wrong; of an archive, mostly in what it holds."""
+    if data[:2] == b"PK" and draw.random() < 0.8:
+        return _in_archive(data, draw)
+    for _ in range(int(draw.integers(1, 5))):
+        data = DAMAGE[draw.integers(len(DAMAGE))](data, draw)
+    return data
+
+
+def _in_archive(data: bytes, draw: np.random.Generator) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+        names = old.namelist()
+        hit = names[draw.integers(len(names))]
+        for name in names:
+            held = old.read(name)
+            if name == hit and draw.random() < 0.1:
+                continue
+            new.writestr(name, damaged(held, draw) if name == hit else held)
+    return made.getvalue()
+
+
+def _place(data: bytes, draw: np.random.Generator) -> int:
+    """Anywhere, but more often near the beginning, where headers are."""
+    most = len(data) + 1
+    return int(draw.integers(min(most, 256) if draw.random() < 0.5 else most))
+
+
+def _flip(data: bytes, draw: np.random.Generator) -> bytes:
+    changed = bytearray(data)
+    for _ in range(int(draw.integers(1, 9)) if data else 0):
+        changed[min(_place(data, draw), len(data) - 1)] ^= 1 << int(draw.integers(8))
+    return bytes(changed)
+
+
+def _cut(data: bytes, draw: np.random.Generator) -> bytes:
+    begin = _place(data, draw)
+    return data[:begin] if draw.random() < 0.5 else data[:begin] + data[begin + int(draw.integers(1, 65)) :]
+
+
+def _repeat(data: bytes, draw: np.random.Generator) -> bytes:
+    begin = _place(data, draw)
+    return data[:begin] + data[begin : begin + int(draw.integers(1, 257))] * int(draw.integers(2, 9)) + data[begin:]
+
+
+def _insert(data: bytes, draw: np.random.Generator) -> bytes:
+    begin, words = _place(data, draw), NUMBERS + WORDS
+    return data[:begin] + words[draw.integers(len(words))] + data[begin:]
+
+
+def _number(data: bytes, draw: np.random.Generator) -> bytes:
+    found = list(re.finditer(rb"-?\d+(\.\d+)?", data[:20000]))
+    if not found:
+        return data
+    hit = found[draw.integers(len(found))]
+    return data[: hit.start()] + NUMBERS[draw.integers(len(NUMBERS))] + data[hit.end() :]
+
+
+DAMAGE = (_flip, _cut, _repeat, _insert, _number)
+
+
+def targets(folder: Path) -> dict[str, Target]:
+    """Every parser by name; files go to `folder`."""
+    clips = [Motion.load(path) for path in sorted(SAMPLES.glob("*.npz"))]
+    short = [clip.joints[:12, 0] if clip.joints.ndim == 4 else clip.joints[:12] for clip in clips[:2]]
+    motions = [Motion(joints, clip.fps, clip.layout) for joints, clip in zip(short, clips, strict=False)]
+    found = {}
+    for suffix in (".npz", ".bvh"):
+        seeds = []
+        for k, motion in enumerate(motions):
+            path = folder / f"seed{k}{suffix}"
+            motion.save(path)
+            seeds.append(path.read_bytes())
+        found[suffix[1:]] = Target(partial(_file, folder / f"input{suffix}", Motion.load), tuple(seeds))
+    texts = {
+        ".npy": (_npy(motions[0].joints),),
+        ".jsonl": tuple(b"\n".join(_messages(motion)) for motion in motions),
+        ".skeleton": (_skeleton(motions[0].joints),),
+        ".json": (_nw_ucla(motions[0].joints), _kinetics(motions[0].joints)),
+    }
+    for suffix, seeds_of in texts.items():
+        found[suffix[1:]] = Target(partial(_file, folder / f"input{suffix}", Motion.load), seeds_of)
+    found["message"] = Target(lambda data: parse_message(data.decode("utf-8", "replace")), _messages(motions[0]))
+    layouts = tuple((SAMPLES.parent / "skeletons" / f"{name}.json").read_bytes() for name in ("core15", "kinect20"))
+    found["layout"] = Target(partial(_file, folder / "layout.json", Layout.read), layouts)
+    features = np.eye(3, 8, dtype=np.float32)
+    write_gestures(folder / "gestures.npz", {"wave": features}, ENCODER)
+    gestures = partial(_file, folder / "input.npz", partial(read_gestures, width=8, encoder=ENCODER))
+    found["gestures"] = Target(gestures, ((folder / "gestures.npz").read_bytes(),))
+    library = Library(8, ENCODER)
+    library.add(features, ["a", "b", "c"], [{}, {"seconds": 1.5}, {}])
+    library.save(folder / "library.safetensors")
+    read = partial(Library.read, width=8, model=ENCODER)
+    kept = (folder / "library.safetensors").read_bytes()
+    found["library"] = Target(partial(_file, folder / "input.safetensors", read), (kept,))
+    found["safetensors"] = Target(partial(safetensors.unpack, where="input"), (kept,))
+    models = SAMPLES.parent / "models"
+    graph = (models / "live" / "step.onnx").read_bytes()
+    found["onnx"] = Target(partial(external_tensors, weights_file="weights.safetensors", where="input"), (graph,))
+    for name in ("live", "default", "zero-shot", "text"):
+        manifest = (models / name / "manifest.json").read_bytes()
+        found[f"manifest of {name}"] = Target(partial(_manifest, models / name, folder / name), (manifest,))
+    return found
+
+
+def _file(path: Path, read: Callable[[Path], object], data: bytes) -> object:
+    path.write_bytes(data)
+    return read(path)
+
+
+def _manifest(model: Path, bundle: Path, data: bytes) -> object:
+    """A bundle's folder with another manifest; the rest of it is linked."""
+    if not bundle.is_dir():
+        bundle.mkdir()
+        for path in model.iterdir():
+            if path.name != "manifest.json":
+                (bundle / path.name).write_bytes(path.read_bytes())
+    (bundle / "manifest.json").write_bytes(data)
+    return Bundle.load(bundle, Manifest)
+
+
+def _npy(array: np.ndarray) -> bytes:
+    made = io.BytesIO()
+    np.save(made, array)
+    return made.getvalue()
+
+
+def _messages(motion: Motion) -> tuple[bytes, ...]:
+    frames = motion.joints[:, 0] if motion.joints.ndim == 4 else motion.joints
+    about = {"person": 1, "layout": motion.layout, "confidence": [1.0] * frames.shape[1]}
+    made = [about | {"t": k / motion.fps, "joints": joints.tolist()} for k, joints in enumerate(frames)]
+    return tuple(json.dumps(message).encode() for message in made)
+
+
+def _skeleton(frames: np.ndarray) -> bytes:
+    """A text of NTU RGB+D with one body of 25 joints."""
+    lines = [str(len(frames))]
+    for joints in frames:
+        lines += ["1", "72057594037931101 0 1 1 1 1 0 0.02 -0.09 2", "25"]
+        for k in range(25):
+            x, y, z = joints[k % len(joints)]
+            lines.append(f"{x:.6f} {y:.6f} {z + 3:.6f} 280.1 180.2 1040.3 460.4 -0.21 0.03 0.97 -0.07 2")
+    return "\n".join(lines).encode()
+
+
+def _nw_ucla(frames: np.ndarray) -> bytes:
+    joints = [[joints[k % len(joints)].tolist() for k in range(20)] for joints in frames]
+    return json.dumps({"file_name": "a01_s01_e00_v01", "skeletons": joints, "label": 1}).encode()
+
+
+def _kinetics(frames: np.ndarray) -> bytes:
+    data = []
+    for t, joints in enumerate(frames):
+        pose = [float(x) for k in range(18) for x in joints[k % len(joints), :2]]
+        data.append({"frame_index": t + 1, "skeleton": [{"pose": pose, "score": [0.9] * 18}]})
+    return json.dumps({"data": data, "label": "waving", "label_index": 3}).encode()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--keep", type=Path, help="folder for the inputs of findings")
+    parser.add_argument("-o", "--out", type=Path)
+    args = parser.parse_args()
+    found = fuzz(args.seconds, args.seed, args.keep)
+    if args.out:
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    for name, count in found["parsers"].items():
+        print(f"{name}: {count['inputs']} inputs, {count['refused']} refused, slowest {count['slowest_s']:.3f} s")
+    print(f"peak of memory {found['peak_mb']:.0f} MB, {len(found['findings'])} findings")
+    for finding in found["findings"]:
+        print(f"{finding['parser']} {finding['input']}: {finding['problem']}")
+    raise SystemExit(bool(found["findings"]))
+
+
+if __name__ == "__main__":
+    main()

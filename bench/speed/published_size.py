@@ -1,0 +1,187 @@
+"""The published size against plain PyTorch: `python -m motionrt.bench.speed.published_size [-o xl.json]`.
+
+Weights are random, which changes no time. 9.8 s of motion, 12 autoregressive steps of 8 evaluations, with
+classifier-free guidance, both on all cores; the runtime's tokens must be torch's within `PARITY`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import os
+import resource
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from ...export.coamd_graphs import family_graphs
+from ...export.int8 import in_8_bits
+from ...runtime.bundles.int8 import INTEGERS, SCALE, rows8
+from ...runtime.bundles.onnx_external import ExternalTensor, external_tensors
+from ...runtime.bundles.schema import IN_INT8, INT8, WEIGHTS, Fields, Graph, generation_tensors
+from ...runtime.errors import MotionError
+from ...runtime.generation.networks import Networks
+from ...runtime.generation.schedule import MAX_TOKENS, Sampling
+from ...training.coamd.pipeline import Family
+from ...training.coamd.sampling import conditions_of, sample
+from ...training.coamd.tasks import Normalisation
+from ...training.models.coamd import SIZES, AutoEncoder, Generator, LengthEstimator, MotionRecognizer
+from .environment import commit, cpu_model, package_version, resident_bytes
+
+SETTINGS = Sampling(steps=12, evaluations=8)
+PARITY = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What the runtime asks of one."""
+
+    graphs: dict[str, Graph]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """Graphs and weights as the runtime takes them, without a bundle's files."""
+
+    path: Path
+    manifest: Manifest
+    files: dict[str, bytes]
+    weights: dict[str, np.ndarray]
+
+    def initializers(self, file: str) -> dict[str, ExternalTensor]:
+        return external_tensors(self.files[file], WEIGHTS, file)
+
+
+def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
+    """Times in seconds, memory in GB.
+
+    Raises:
+        MotionError: the runtime does not make torch's tokens.
+    """
+    torch.manual_seed(0)
+    torch.set_num_threads(os.cpu_count() or 1)
+    family = random_family(size)
+    generator = family.generator
+    text = torch.randn(1, generator.config.text)
+    quality = torch.zeros(1, dtype=torch.long) if generator.config.qualities else None
+    memory = {"weights_gb": sum(p.numel() * p.element_size() for p in generator.parameters()) / 1e9}
+
+    def in_torch(settings: Sampling, network: Generator = generator) -> np.ndarray:
+        return sample(network, text, [MAX_TOKENS], settings, quality_B=quality).float().numpy()
+
+    seconds: dict[str, float] = {}
+    wanted, seconds["torch"] = clocked(lambda: in_torch(replace(SETTINGS, eliminate=False)), 1)
+    eliminated, seconds["torch_eliminated"] = clocked(lambda: in_torch(SETTINGS), 1)
+    with torch.autocast("cpu", torch.bfloat16):
+        half, seconds["torch_eliminated_bf16"] = clocked(lambda: in_torch(SETTINGS, halved(generator)), 1)
+
+    told = conditions_of(generator, text, quality, SETTINGS.cfg)
+    with torch.no_grad():
+        told_GBM = torch.stack([torch.cat(parts, 1) for parts in told]).numpy()
+    made = exported(family, size)
+    tokens: dict[str, np.ndarray] = {}
+    for precision in ("fp32", "int8"):
+        networks = Networks(made, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
+        make = partial(networks.sample, told_GBM, [MAX_TOKENS], SETTINGS)
+        tokens[precision], seconds[f"runtime_{precision}"] = clocked(make, repeats)
+        memory[f"resident_{precision}_gb"] = resident_bytes() / 1e9
+    off = {name: float(np.abs(found - wanted).max()) for name, found in tokens.items()}
+    others = {"torch_eliminated": eliminated, "torch_eliminated_bf16": half}
+    off |= {name: float(np.abs(found - wanted).max()) for name, found in others.items()}
+    if off["fp32"] > PARITY:
+        raise MotionError(f"parity: tokens differ by {off['fp32']:.2g} from torch's, at most {PARITY:g} are allowed")
+    return {
+        "benchmark": "xl",
+        "parameters": sum(p.numel() for p in generator.parameters()),
+        "steps": SETTINGS.steps,
+        "evaluations": SETTINGS.evaluations,
+        "seconds": seconds,
+        "times_faster": {name: seconds["torch"] / taken for name, taken in seconds.items()},
+        "tokens_max_abs": off,
+        "tokens_deviation": float(wanted.std()),
+        "memory": {**memory, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6},
+        "environment": {
+            "cpu": cpu_model(),
+            "threads": os.cpu_count(),
+            **{name: package_version(name) for name in ("torch", "onnxruntime")},
+            "commit": commit(),
+        },
+    }
+
+
+def random_family(size: str) -> Family:
+    """The generator of a size with open gates, beside small other networks, which take no part."""
+    generator = Generator(SIZES[size].generator)
+    for block in (*generator.blocks, *generator.head.blocks):
+        nn.init.normal_(block.get_submodule("modulation").weight, std=0.02)
+    for last in (generator.head.modulation, generator.head.out):
+        nn.init.normal_(last.weight, std=0.02)
+    small, width = SIZES["small"], generator.config.text
+    coordinates = small.autoencoder.coordinates
+    return Family(
+        autoencoder=AutoEncoder(small.autoencoder).eval(),
+        generator=generator.eval().requires_grad_(False),
+        recognizer=MotionRecognizer(small.recognizer).eval(),
+        lengths=LengthEstimator(width, generator.config.qualities).eval(),
+        normalisation=Normalisation(mean=np.zeros(coordinates, np.float32), std=np.ones(coordinates, np.float32)),
+        text=None,  # type: ignore[arg-type]
+    )
+
+
+def exported(family: Family, size: str) -> Made:
+    """The graphs of the sampler, in float32 and in 8 bits."""
+    weights = {f"generator.{name}": tensor.numpy() for name, tensor in family.generator.state_dict().items()}
+    files = family_graphs(family, IN_INT8)
+    used = {name for graph in files.values() for name in external_tensors(graph, WEIGHTS, "graph")}
+    for name in [name for name in used if weights[name].ndim == 2]:
+        weights[name + INTEGERS], weights[name + SCALE] = rows8(weights[name])
+    files |= {f"{name}{INT8}.onnx": in_8_bits(files[f"{name}.onnx"], weights) for name in IN_INT8}
+    model = {"generator": asdict(family.generator.config), "recognizer": asdict(family.recognizer.config)}
+    shapes = generation_tensors(Fields(json.loads(json.dumps({"model": model})), size))
+    graphs = {}
+    for file in files:
+        inputs, outputs = shapes[file.removesuffix(".onnx")]
+        graphs[file.removesuffix(".onnx")] = Graph(file=file, inputs=inputs, outputs=outputs)
+    return Made(Path(size), Manifest(graphs), files, weights)
+
+
+def halved(generator: Generator) -> Generator:
+    """The same with matrices in bfloat16."""
+    half = copy.deepcopy(generator)
+    for module in half.modules():
+        if isinstance(module, nn.Linear):
+            module.to(torch.bfloat16)
+    return half
+
+
+def clocked(call: Callable[[], np.ndarray], repeats: int) -> tuple[np.ndarray, float]:
+    """What a call gives, and the median of its seconds; calls that take less than a second are made once before."""
+    taken = []
+    for _ in range(repeats + (repeats > 1)):
+        started = time.perf_counter()
+        found = call()
+        taken.append(time.perf_counter() - started)
+    return found, float(np.median(taken[repeats > 1 :]))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--size", default="xl", choices=SIZES)
+    parser.add_argument("-o", "--out", type=Path)
+    args = parser.parse_args()
+    text = json.dumps(bench_xl(args.size), indent=1)
+    if args.out is not None:
+        args.out.write_text(text + "\n")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,116 @@
+"""Finished CoAMD runs as one generation bundle: weights once, what the networks know, a model card."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import nn
+
+from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.int8 import INTEGERS, SCALE, rows8
+from ..runtime.bundles.safetensors import pack
+from ..runtime.bundles.schema import IN_INT8, INT8, SCHEMA, WEIGHTS, Fields, GenerationManifest, generation_tensors
+from ..runtime.generation.postprocess import SMPL
+from ..runtime.text_encoder import TextEncoder
+from ..training.coamd.pipeline import NETWORKS, Family
+from ..training.coamd.tasks import QUALITIES
+from ..training.data.motions import RATE_HZ, load_motions
+from .coamd_graphs import family_graphs
+from .int8 import in_8_bits
+from .recognizer import last_metrics, read_json
+
+SAMPLER = {"steps": 12, "evaluations": 8, "cfg": 2.5}  # chosen by FID and R-precision on validation clips
+SMALL = 4096  # weights of fewer numbers stay float32
+
+
+def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
+    """Write the bundle `out` from a folder of the finished runs coamd-ae, coamd-generator and coamd-mar.
+
+    The auto-encoder is stored in 16 bits, since millimetres count, the others' matrices in 8.
+
+    Raises:
+        InputError: a run is missing or not finished, or they do not fit each other; the data they name are gone.
+    """
+    family = Family.load(runs, TextEncoder.load("text"))
+    recipe = read_json(runs / "coamd-generator" / "recipe.json")["recipe"]
+    manifest = {
+        "schema": SCHEMA,
+        "name": out.name,
+        "task": GenerationManifest.task,
+        "license": recipe["licence"],
+        "layout": SMPL.name,
+        "fps": RATE_HZ,
+        "sampler": SAMPLER,
+        "text_sha256": family.text.sha256,
+        "qualities": QUALITIES,
+        "actions": known_actions(Path(recipe["data"])),
+        "model": {name: asdict(getattr(family, name).config) for name in NETWORKS},
+        "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
+    }
+    weights = {"mean": family.normalisation.mean, "std": family.normalisation.std}
+    for name in (*NETWORKS, "lengths"):
+        weights |= stored(name, getattr(family, name), halves=name == "autoencoder")
+    graphs = family_graphs(family)
+    graphs |= {f"{name}{INT8}.onnx": in_8_bits(graphs[f"{name}.onnx"], weights) for name in IN_INT8}
+    tensors = generation_tensors(Fields(json.loads(json.dumps(manifest)), out.name))
+    manifest["graphs"] = {
+        name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
+        for name, (inputs, outputs) in tensors.items()
+    }
+    files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": family_card(manifest).encode()}
+    return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
+
+
+def stored(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]:
+    """A network's weights under `name`, large ones as float16 or as 8-bit rows."""
+    found: dict[str, np.ndarray] = {}
+    for key, tensor in network.state_dict().items():
+        array, key = tensor.cpu().numpy(), f"{name}.{key}"
+        if array.ndim < 2 or array.size < SMALL:
+            found[key] = array
+        elif halves:
+            found[key] = array.astype(np.float16)
+        else:
+            found[key + INTEGERS], found[key + SCALE] = rows8(array)
+    return found
+
+
+def known_actions(data: Path) -> dict[str, dict[str, int]]:
+    """How many clips of an action were trained on, by quality; the most frequent first."""
+    clips = [clip for clip in load_motions(data) if clip.split == "train"]
+    counts = Counter((clip.action, clip.quality) for clip in clips)
+    actions = Counter(clip.action for clip in clips)
+    return {action: {quality: counts[action, quality] for quality in QUALITIES} for action, _ in actions.most_common()}
+
+
+def family_card(manifest: dict[str, Any]) -> str:
+    """Markdown: what the networks make and know, and what they may be used for."""
+    known: dict[str, dict[str, int]] = manifest["actions"]
+    rows = "".join(f"| {action} | {of['mocap']} | {of['kinect']} |\n" for action, of in known.items())
+    return f"""# {manifest["name"]}
+
+CoAMD, small: text to motion, editing, retrieval and recognition by text, on absolute joints in layout
+`{manifest["layout"]}` at {manifest["fps"]:g} frames a second. Four frames are one token of the auto-encoder; the
+generator decides tokens in a few steps, the recogniser puts motion and text into one space and can steer it.
+
+The auto-encoder's weights are stored in 16 bits, the matrices of the other networks in 8.
+
+## What it knows
+Clips in training, by how they were captured. Of an action that only a Kinect saw one can still ask in the quality of
+motion capture. Few clips mean little variety, and one or two hardly an action.
+
+| action | motion capture | Kinect |
+|---|---|---|
+{rows}
+## Licence
+{manifest["license"]}
+
+## Limits
+Short motions of one person, up to 9.8 seconds, without objects and without anybody to touch. English descriptions of
+the actions above; others give what is nearest to them. It must not drive a machine without checks of its own.
+"""

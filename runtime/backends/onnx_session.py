@@ -1,0 +1,88 @@
+"""A bundle's graph as an ONNX Runtime session on the CPU."""
+
+from collections.abc import Collection
+
+import numpy as np
+import onnxruntime as ort
+
+from ..bundles.bundle import Bundle
+from ..bundles.schema import Graph, Shape
+from ..errors import BundleError
+
+_BFLOAT16 = 16  # TensorProto.DataType
+_SEVERITY_ERROR = 3
+
+
+def open_session(bundle: Bundle, name: str, threads: int, integers: Collection[str] = ()) -> ort.InferenceSession:
+    """Make one of a bundle's graphs ready to run.
+
+    The weights are bound from the bundle's own buffer: all its graphs share them, and no file is opened.
+
+    Args:
+        bundle: a verified bundle.
+        name: of the graph.
+        threads: threads of one operator.
+        integers: the graph's inputs and outputs that are int64; the rest are float32.
+    Raises:
+        BundleError: ONNX Runtime refuses the graph, or its inputs and outputs differ from the manifest.
+    """
+    graph = bundle.manifest.graphs[name]
+    where = str(bundle.path / graph.file)
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _SEVERITY_ERROR
+    options.add_session_config_entry("session.load_model_format", "ONNX")
+    initializers = bundle.initializers(graph.file)
+    values = [_value(bundle.weights[key], tensor.onnx_type) for key, tensor in initializers.items()]
+    options.add_external_initializers(list(initializers), values)
+    try:
+        session = ort.InferenceSession(bundle.files[graph.file], options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common base class
+        raise BundleError(f"{where}: ONNX Runtime cannot load it ({one_line(error)})") from error
+    _check(session, graph, integers, where)
+    return session
+
+
+def one_line(error: Exception) -> str:
+    """The message of one of ONNX Runtime's errors, without line breaks and not too long."""
+    return " ".join(str(error).split())[:300]
+
+
+def _value(array: np.ndarray, onnx_type: int) -> ort.OrtValue:
+    if onnx_type == _BFLOAT16:
+        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array, onnx_type)
+    return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def _check(session: ort.InferenceSession, graph: Graph, integers: Collection[str], where: str) -> None:
+    for kind, nodes, expected in (
+        ("input", session.get_inputs(), graph.inputs),
+        ("output", session.get_outputs(), graph.outputs),
+    ):
+        found = {node.name: node for node in nodes}
+        if set(found) != set(expected):
+            raise BundleError(f"{where}: {kind}s {sorted(found)}, the manifest says {sorted(expected)}")
+        for name, shape in expected.items():
+            node, wanted = found[name], "tensor(int64)" if name in integers else "tensor(float)"
+            if node.type != wanted or not _fits(node.shape, shape, exact=kind == "input"):
+                tensor = f"{node.type} {node.shape}"
+                raise BundleError(f"{where}: {kind} {name} is {tensor}, the manifest says {list(shape)}")
+
+
+def _fits(found: list[int | str | None], expected: Shape, exact: bool) -> bool:
+    """Sizes that the manifest names must be open in the graph, and fixed ones the same.
+
+    Graphs need not tell the sizes of their outputs: unless `exact`, those may be open too.
+    """
+    if len(found) != len(expected):
+        return not exact and not found
+    for size, wanted in zip(found, expected, strict=True):
+        is_open = not isinstance(size, int)
+        if isinstance(wanted, str):
+            if not is_open:
+                return False
+        elif size != wanted and (exact or not is_open):
+            return False
+    return True

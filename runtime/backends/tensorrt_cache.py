@@ -1,0 +1,200 @@
+"""TensorRT's engines on disk. A plan is executable code: only this user's own are read, and only where they were built.
+
+A file is 8 bytes, the length of what follows (little-endian); a JSON header of `key`, `size` and `sha256`; the plan.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..bundles.schema import INT8, Graph, Manifest, RecognitionManifest, TextManifest
+from ..bundles.strict_json import load_object
+from ..errors import BundleError, InputError
+
+BUILDER = 1  # of `export/tensorrt_graph.py`: another number where it makes other graphs
+PRECISIONS = ("fp32", "fp16", "bf16")
+MAX_HEADER_BYTES = 64 * 1024
+MAX_PLAN_BYTES = 4 * 1024**3
+_LENGTH = 8
+_OTHERS_MAY_WRITE = 0o022
+
+Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of an input: smallest, usual and largest shape
+
+# The sizes that engines are built for, smallest, usual and largest: of each open dimension of a task's graphs, and of
+# single graphs that differ. Text is not there: its encoder runs in ONNX Runtime beside all backends.
+_RECOGNITION = {"M": (1, 4, 16), "T": (2, 128, 1024)}
+BUCKETS = {
+    "recognition": _RECOGNITION,
+    "zero-shot": _RECOGNITION,
+    "generation": {
+        "B": (1, 1, 4),  # motions
+        "G": (1, 2, 2),  # told a text, nothing, or both
+        "L": (1, 25, 49),  # tokens
+        "Q": (1, 8, 49),  # of these, asked for at once
+        "N": (1, 16, 98),  # of these, of all conditions
+        "S": (1, 8, 64),  # times of a solver
+        "T": (4, 100, 196),  # frames
+    },
+}
+OF_GRAPH = {"motion": {"B": (1, 8, 32)}, "describe": {"L": (1, 24, 256)}}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlanKey:
+    """What an engine was built of, by what and for what; all must be as wanted.
+
+    Attributes:
+        graph, weights: sha256 of the ONNX file and of the weights.
+        tensorrt: its version. gpu: name and compute capability.
+        precision: one of `PRECISIONS`. profiles: of the inputs.
+        builder: how the graph was prepared.
+    """
+
+    graph: str
+    weights: str
+    tensorrt: str
+    gpu: str
+    precision: str
+    profiles: dict[str, Profile]
+    builder: int = BUILDER
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        """As JSON gives them back."""
+        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return found
+
+    @property
+    def path(self) -> Path:
+        """Where its plan is kept."""
+        text = json.dumps(self.fields, sort_keys=True)
+        return cache_folder() / f"{hashlib.sha256(text.encode()).hexdigest()}.plan"
+
+
+def check_precision(precision: str) -> None:
+    """Raises InputError: not one of `PRECISIONS`."""
+    if precision == "int8":
+        raise InputError(
+            "precision 'int8' needs MatMulInteger, which TensorRT does not take: expected fp32, fp16 or bf16"
+        )
+    if precision not in PRECISIONS:
+        raise InputError(f"precision is {precision!r}, TensorRT expects fp32, fp16 or bf16")
+
+
+def engine_graphs(manifest: Manifest) -> list[str]:
+    """Names of the graphs that TensorRT runs; the rest of a model stays in ONNX Runtime."""
+    if isinstance(manifest, TextManifest):
+        return []
+    if isinstance(manifest, RecognitionManifest):
+        return [name for name in manifest.graphs if name in ("step", "clip")]
+    return [name for name in manifest.graphs if not name.endswith(INT8)]
+
+
+def profiles(task: str, name: str, graph: Graph) -> dict[str, Profile]:
+    """Smallest, usual and largest shape of every input of one of a task's graphs.
+
+    Raises:
+        BundleError: it has an open dimension without a bucket.
+    """
+    buckets = {**BUCKETS.get(task, {}), **OF_GRAPH.get(name, {})}
+    found: dict[str, Profile] = {}
+    for tensor, shape in graph.inputs.items():
+        for size in shape:
+            if isinstance(size, str) and size not in buckets:
+                raise BundleError(f"graph {name} of task {task!r}: TensorRT has no sizes for {size!r} of {tensor}")
+        low, usual, high = (tuple(buckets[n][i] if isinstance(n, str) else n for n in shape) for i in range(3))
+        found[tensor] = low, usual, high
+    return found
+
+
+def cache_folder() -> Path:
+    """Where this user's engines are: below $XDG_CACHE_HOME, or ~/.cache."""
+    named = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "motionrt" / "tensorrt"
+
+
+def store_plan(key: PlanKey, plan: bytes) -> Path:
+    """Keep a plan, whole or not at all, where only this user can write. Raises InputError: it cannot be kept there."""
+    header = {"key": key.fields, "size": len(plan), "sha256": hashlib.sha256(plan).hexdigest()}
+    text = json.dumps(header).encode()
+    path = key.path
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _check_owner(path.parent, path.parent.stat())
+        descriptor, work = tempfile.mkstemp(dir=path.parent)  # with mode 0600
+        try:
+            with open(descriptor, "wb") as stream:
+                stream.write(len(text).to_bytes(_LENGTH, "little") + text)
+                stream.write(plan)
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(work, path)
+        except BaseException:
+            with suppress(FileNotFoundError):
+                os.unlink(work)
+            raise
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from error
+    return path
+
+
+def load_plan(key: PlanKey, bundle: Path) -> bytes:
+    """The plan that was built for a key.
+
+    Args:
+        bundle: whose it is, for what to do in errors.
+    Raises:
+        BundleError: there is none, it is damaged, foreign, or somebody else may have changed it.
+    """
+    path = key.path
+    more = "" if key.precision == "fp32" else f" --precision {key.precision}"
+    cure = f"build it here: motionrt export {bundle} --tensorrt{more}"
+    try:
+        _check_owner(path.parent, path.parent.stat())
+        with open(path, "rb", opener=_no_link) as stream:
+            status = os.fstat(stream.fileno())
+            _check_owner(path, status)
+            if status.st_size > MAX_PLAN_BYTES:
+                raise BundleError(f"{path}: {status.st_size} bytes, expected at most {MAX_PLAN_BYTES}")
+            return _checked(stream.read(), key, path)
+    except FileNotFoundError:
+        what = f"{key.precision}, TensorRT {key.tensorrt}, {key.gpu}"
+        raise BundleError(f"{bundle}: has no TensorRT engine yet ({what}); {cure}") from None
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); {cure}") from error
+    except BundleError as error:
+        raise BundleError(f"{error}; {cure}") from None
+
+
+def _checked(data: bytes, key: PlanKey, path: Path) -> bytes:
+    end = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
+    if not _LENGTH < end <= min(len(data), _LENGTH + MAX_HEADER_BYTES):
+        raise BundleError(f"{path}: not a TensorRT engine of motionrt, or cut off")
+    header, plan = load_object(data[_LENGTH:end], str(path)), data[end:]
+    found, wanted = header.get("key"), key.fields
+    if not isinstance(found, dict) or found.keys() != wanted.keys():
+        raise BundleError(f"{path}: its header is not that of a TensorRT engine of this version")
+    for name, value in wanted.items():
+        if found[name] != value:
+            raise BundleError(f"{path}: built for {name} {str(found[name])[:200]!r}, expected {str(value)[:200]!r}")
+    if header.get("size") != len(plan):
+        raise BundleError(f"{path}: {len(plan)} bytes of plan, its header says {header.get('size')!r}")
+    if header.get("sha256") != hashlib.sha256(plan).hexdigest():
+        raise BundleError(f"{path}: the plan does not match the sha256 in its header")
+    return plan
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _check_owner(path: Path, status: os.stat_result) -> None:
+    if status.st_uid != os.geteuid():
+        raise BundleError(f"{path}: belongs to user {status.st_uid}; a plan is code, only your own are run")
+    if status.st_mode & _OTHERS_MAY_WRITE:
+        raise BundleError(f"{path}: others may write to it (mode {status.st_mode & 0o777:o}); a plan is code")

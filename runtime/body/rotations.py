@@ -1,0 +1,305 @@
+"""Joint rotations of a motion: what drives a rig, and what BVH and glTF files hold.
+
+    rotations = solve(motion)
+    rotations.quaternions  # [T, V, 4], relative to the parent; rotations.six_d is [T, V, 6]
+
+Shapes: T time, V joints of the layout, J nodes of a rig: the V joints, then its helpers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .layout import Layout
+from .motion_data import MotionData
+
+Array = NDArray[np.float64]
+
+_T_POSE_M = {  # smpl22, facing +z; the right side is the left one mirrored
+    "pelvis": (0, 0.95, 0),
+    "spine1": (0, 1.06, 0),
+    "spine2": (0, 1.18, 0),
+    "spine3": (0, 1.24, 0),
+    "neck": (0, 1.44, 0),
+    "head": (0, 1.56, 0),
+    "left_hip": (0.09, 0.86, 0),
+    "left_knee": (0.09, 0.47, 0),
+    "left_ankle": (0.09, 0.07, 0),
+    "left_foot": (0.09, 0.02, 0.13),
+    "left_collar": (0.08, 1.38, 0),
+    "left_shoulder": (0.18, 1.38, 0),
+    "left_elbow": (0.44, 1.38, 0),
+    "left_wrist": (0.69, 1.38, 0),
+}
+_SHAPE_ROUNDS = 5
+_KEEP = 1e-6  # weight of staying in line with the parent: decides nothing but the twist that the bones leave open
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rig:
+    """A skeleton at rest: a T-pose that faces +z, y up, in which every rotation is the identity.
+
+    Args:
+        layout: whose joints the first V nodes are, in order.
+        nodes: J names.
+        parents: J indices, -1 for the top. A parent may come after its child: see `order`.
+        offsets: [J, 3] metres from the parent; 0 for `moving` nodes.
+        moving: nodes that have a translation in every frame: the layout's root and what it hangs from.
+    """
+
+    layout: Layout
+    nodes: tuple[str, ...]
+    parents: tuple[int, ...]
+    offsets: Array
+    moving: tuple[int, ...]
+
+    @staticmethod
+    def of(motion: MotionData, *, helpers: bool = False) -> Rig:
+        """The rig of one person, whose bones have their median lengths.
+
+        Where several joints hang from one, such as hips and spine from the pelvis, they lie as they do in the motion
+        on average, since one rotation moves them all. In recordings they also move against each other, by up to a
+        centimetre: with `helpers`, each hangs from a node of its own that lies where the one joint does, such as
+        `pelvis_to_left_hip`, whose rotation allows for that.
+
+        Raises InputError: several people, a 2-D layout, or a missing joint.
+        """
+        joints, layout = _joints(motion), Layout.load(motion.layout)
+        names, parents = list(layout.joints), list(layout.parents)
+        moving, top = [layout.root], parents[layout.root]
+        while top >= 0:
+            moving.insert(0, top)
+            top = parents[top]
+        bones = [-1 if i in moving else parent for i, parent in enumerate(parents)]
+        offsets = _rest(joints, layout, bones)
+        for parent in range(len(layout.joints)) if helpers else ():
+            children = _children(bones, parent)
+            for child in children if len(children) > 1 else ():
+                names.append(f"{names[parent]}_to_{names[child]}")
+                parents.append(parent)
+                parents[child] = len(parents) - 1
+        offsets = np.concatenate([offsets, np.zeros((len(names) - len(offsets), 3))])
+        return Rig(layout=layout, nodes=tuple(names), parents=tuple(parents), offsets=offsets, moving=tuple(moving))
+
+    @property
+    def order(self) -> list[int]:
+        """All nodes, depth first: a parent before its children."""
+        return _depth_first(self.parents)
+
+    def children(self, node: int) -> list[int]:
+        """Indices of the nodes that hang from `node`."""
+        return _children(self.parents, node)
+
+    def aims(self, node: int) -> list[int]:
+        """Indices of the joints whose place `node` decides: its children, a helper's in its stead."""
+        V = len(self.layout.joints)
+        below = [joint for child in self.children(node) for joint in ([child] if child < V else self.children(child))]
+        return [joint for joint in below if joint not in self.moving]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Rotations:
+    """How a rig moves; everything is relative to the parent node.
+
+    Args:
+        rig: the skeleton.
+        translations: [T, J, 3] float64 metres; the rig's offsets but for its `moving` nodes.
+        matrices: [T, J, 3, 3] float64 rotation matrices.
+    """
+
+    rig: Rig
+    translations: Array
+    matrices: Array
+
+    @property
+    def root(self) -> Array:
+        """[T, 3] metres, where the layout's root is in the world."""
+        return self.joints[:, self.rig.layout.root]
+
+    @property
+    def quaternions(self) -> Array:
+        """[T, J, 4] unit quaternions (w, x, y, z), of one sign over time."""
+        return continuous(to_quaternions(self.matrices))
+
+    @property
+    def six_d(self) -> Array:
+        """[T, J, 6]: see `to_six_d`."""
+        return to_six_d(self.matrices)
+
+    @property
+    def joints(self) -> Array:
+        """[T, V, 3] metres, where the layout's joints are in the world (forward kinematics)."""
+        place, turn = np.empty_like(self.translations), np.empty_like(self.matrices)
+        for node in self.rig.order:
+            parent = self.rig.parents[node]
+            if parent < 0:
+                place[:, node], turn[:, node] = self.translations[:, node], self.matrices[:, node]
+            else:
+                place[:, node] = place[:, parent] + _apply(turn[:, parent], self.translations[:, node])
+                turn[:, node] = turn[:, parent] @ self.matrices[:, node]
+        return place[:, : len(self.rig.layout.joints)]
+
+
+def solve(motion: MotionData, rig: Rig | None = None) -> Rotations:
+    """Rotations that bring the joints of `rig`, by default `Rig.of(motion)`, to those of a one-person motion.
+
+    From the root outwards each node is turned so that its children come closest to where they should be (least
+    squares). What that leaves open, the twist of a bone, is inherited from the parent; a node without children is not
+    turned. The bones keep their length, so the joints are matched as far as the motion's own bones do.
+
+    Raises InputError: several people, a 2-D layout, or a missing joint.
+    Source: Kabsch, "A solution for the best rotation to relate two sets of vectors" (1976).
+    """
+    rig = Rig.of(motion) if rig is None else rig
+    if motion.layout != rig.layout.name:
+        raise InputError(f"a motion in layout {motion.layout}, the rig is of layout {rig.layout.name}")
+    joints = _joints(motion)
+    T, J = len(joints), len(rig.nodes)
+    translations = np.tile(rig.offsets, (T, 1, 1))
+    place, turn = np.empty((T, J, 3)), np.empty((T, J, 3, 3))
+    matrices = np.empty((T, J, 3, 3))
+    for node in rig.order:
+        parent = rig.parents[node]
+        above = np.broadcast_to(np.eye(3), (T, 3, 3)) if parent < 0 else turn[:, parent]
+        if node in rig.moving:
+            place[:, node] = joints[:, node]
+            start = 0 if parent < 0 else place[:, parent]
+            translations[:, node] = _apply(_inverse(above), place[:, node] - start)
+        else:
+            place[:, node] = place[:, parent] + _apply(above, rig.offsets[node])
+        aims = rig.aims(node)
+        turn[:, node] = _turn(rig.offsets[aims], joints[:, aims] - place[:, node, None], above)
+        matrices[:, node] = _inverse(above) @ turn[:, node]
+    return Rotations(rig=rig, translations=translations, matrices=matrices)
+
+
+def to_quaternions(matrices: Array) -> Array:
+    """Unit quaternions [..., 4] (w, x, y, z), w >= 0, of rotation matrices [..., 3, 3]."""
+    m = np.moveaxis(matrices.reshape(-1, 9), 1, 0)
+    xx, xy, xz, yx, yy, yz, zx, zy, zz = m
+    products = np.array([  # 4 q qT, whose rows are all multiples of q
+        [1 + xx + yy + zz, zy - yz, xz - zx, yx - xy],
+        [zy - yz, 1 + xx - yy - zz, yx + xy, xz + zx],
+        [xz - zx, yx + xy, 1 - xx + yy - zz, zy + yz],
+        [yx - xy, xz + zx, zy + yz, 1 - xx - yy + zz],
+    ])  # fmt: skip
+    largest = np.argmax(np.einsum("iin->in", products), axis=0)
+    quaternions = products[largest, :, np.arange(m.shape[1])]
+    quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
+    return np.where(quaternions[:, :1] < 0, -quaternions, quaternions).reshape(*matrices.shape[:-2], 4)
+
+
+def continuous(quaternions: Array) -> Array:
+    """Quaternions [T, ..., 4] with the sign that is nearer to the frame before."""
+    flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
+    return np.concatenate([quaternions[:1], quaternions[1:] * np.cumprod(flips, axis=0)])
+
+
+def from_quaternions(quaternions: Array) -> Array:
+    """Rotation matrices [..., 3, 3] of unit quaternions [..., 4] (w, x, y, z)."""
+    w, x, y, z = np.moveaxis(quaternions, -1, 0)
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
+
+
+def to_six_d(matrices: Array) -> Array:
+    """The first two columns of rotation matrices [..., 3, 3], one after the other: [..., 6].
+
+    Source: Zhou et al., "On the continuity of rotation representations in neural networks" (2019).
+    """
+    return np.concatenate([matrices[..., 0], matrices[..., 1]], axis=-1)
+
+
+def from_six_d(six_d: Array) -> Array:
+    """Rotation matrices [..., 3, 3] of `to_six_d`'s [..., 6], which a network may have left not quite orthonormal."""
+    first, second = six_d[..., :3], six_d[..., 3:]
+    x = first / np.linalg.norm(first, axis=-1, keepdims=True)
+    y = second - (x * second).sum(-1, keepdims=True) * x
+    y /= np.linalg.norm(y, axis=-1, keepdims=True)
+    return np.stack([x, y, np.cross(x, y)], axis=-1)
+
+
+def _joints(motion: MotionData) -> Array:
+    """Joints [T, V, 3] of a motion that can have rotations."""
+    if motion.people > 1:
+        raise InputError(f"{motion.people} people, rotations are of one: take motion.person(m)")
+    joints = motion.person(0).joints.astype(np.float64)
+    layout = Layout.load(motion.layout)
+    if layout.dims != 3:
+        raise InputError(f"layout {layout.name} is 2-D, rotations need 3-D joints")
+    missing = np.argwhere(~np.isfinite(joints).all(axis=-1))
+    if len(missing):
+        frame, joint = missing[0]
+        raise InputError(
+            f"{layout.joints[joint]} is missing in frame {frame}, rotations need every joint in every frame"
+        )
+    return joints
+
+
+def _rest(joints: Array, layout: Layout, bones: Sequence[int]) -> Array:
+    """Offsets [V, 3] from the joints that `bones` hang from; 0 where that is -1."""
+    smpl = Layout.load("smpl22")
+    left = {name.replace("left_", "right_"): (-x, y, z) for name, (x, y, z) in _T_POSE_M.items()}
+    pose = layout.map_from(smpl) @ np.array([(left | _T_POSE_M)[name] for name in smpl.joints])
+    offsets = np.zeros((len(bones), 3))
+    ahead = {-1: np.array([0.0, 1.0, 0.0])}  # unit vectors
+    for joint in _depth_first(bones):
+        parent = bones[joint]
+        along = pose[joint] - pose[parent] if parent >= 0 else np.zeros(3)
+        length = np.linalg.norm(along)
+        ahead[joint] = along / length if length > 1e-3 else ahead[parent]  # a finger goes on where the hand points
+        if parent >= 0:
+            offsets[joint] = ahead[joint] * np.median(np.linalg.norm(joints[:, joint] - joints[:, parent], axis=-1))
+    for parent in range(len(bones)):
+        children = _children(bones, parent)
+        if len(children) > 1:
+            offsets[children] = _shape(offsets[children], joints[:, children] - joints[:, parent, None])
+    return offsets
+
+
+def _shape(rest: Array, seen: Array) -> Array:
+    """Vectors [K, 3], as long as those of `rest` and turned about alike, that fit those seen [T, K, 3] as a body."""
+    lengths, shape = np.linalg.norm(rest, axis=-1, keepdims=True), rest
+    for _ in range(_SHAPE_ROUNDS):
+        turn = _turn(shape, seen, np.broadcast_to(np.eye(3), (len(seen), 3, 3)))
+        shape = (seen @ turn).mean(axis=0)  # every vector times turn.T
+        shape *= lengths / np.maximum(np.linalg.norm(shape, axis=-1, keepdims=True), 1e-9)
+    return shape
+
+
+def _turn(rest: Array, seen: Array, inherited: Array) -> Array:
+    """Rotations [T, 3, 3] of `rest` [K, 3] to `seen` [T, K, 3]; as `inherited` [T, 3, 3] where those leave a choice."""
+    covariance = np.einsum("tki,kj->tij", seen, rest)
+    size = (np.linalg.norm(seen, axis=-1) * np.linalg.norm(rest, axis=-1)).sum(-1)
+    u, _, vt = np.linalg.svd(covariance + (_KEEP * size + 1e-12)[:, None, None] * inherited)
+    u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]  # no mirroring
+    return u @ vt
+
+
+def _apply(matrices: Array, vectors: Array) -> Array:
+    return (matrices @ vectors[..., None])[..., 0]
+
+
+def _inverse(rotations: Array) -> Array:
+    return rotations.swapaxes(-1, -2)
+
+
+def _children(parents: Sequence[int], node: int) -> list[int]:
+    return [child for child, parent in enumerate(parents) if parent == node]
+
+
+def _depth_first(parents: Sequence[int]) -> list[int]:
+    order, waiting = [], _children(parents, -1)[::-1]
+    while waiting:
+        order.append(waiting.pop())
+        waiting += _children(parents, order[-1])[::-1]
+    return order

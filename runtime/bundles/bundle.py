@@ -1,0 +1,243 @@
+"""Bundles: a trained model as a folder of a manifest, weights and graphs, verified before anything runs."""
+
+import hashlib
+import json
+import os
+import shutil
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+
+from ..errors import BundleError
+from .int8 import widened
+from .onnx_external import ExternalTensor, external_tensors
+from .safetensors import unpack
+from .schema import MANIFEST, WEIGHTS, FileEntry, Manifest, RecognitionManifest, check_file_name, parse_manifest
+from .strict_json import load_object
+
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MODELS = Path(__file__).parents[1] / "models"
+
+# TensorProto.DataType -> numpy dtype of the safetensors view (BF16 is read as its bit pattern).
+ONNX_DTYPES = {1: "float32", 2: "uint8", 3: "int8", 6: "int32", 7: "int64", 10: "float16", 16: "uint16"}
+
+M = TypeVar("M", bound=Manifest)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bundle(Generic[M]):
+    """A verified bundle.
+
+    Attributes:
+        manifest: that of the bundle's task.
+        files: the bytes of the files that the model is made of (`manifest.needs`).
+        weights: arrays by name, as the graphs take them.
+        manifest_file: the bytes of the manifest.
+        sha256: hash of the manifest, and so of everything that it lists.
+    """
+
+    path: Path
+    manifest: M
+    files: Mapping[str, bytes]
+    weights: Mapping[str, np.ndarray]
+    manifest_file: bytes
+    sha256: str
+
+    @property
+    def graphs(self) -> dict[str, bytes]:
+        """The bytes of every graph file."""
+        return {graph.file: self.files[graph.file] for graph in self.manifest.graphs.values()}
+
+    @property
+    def weights_file(self) -> bytes:
+        return self.files[WEIGHTS]
+
+    @overload
+    @classmethod
+    def load(cls, name: str | Path) -> "Bundle[RecognitionManifest]": ...
+
+    @overload
+    @classmethod
+    def load(cls, name: str | Path, kind: type[M]) -> "Bundle[M]": ...
+
+    @classmethod
+    def load(cls, name: str | Path, kind: type[Manifest] = RecognitionManifest) -> "Bundle[Any]":
+        """Read and verify a bundle.
+
+        Args:
+            name: a bundled model's name, or the path of a bundle's folder.
+            kind: the task's kind of manifest; `Manifest` for any task.
+        Raises:
+            BundleError: unknown name, another task, or anything missing, damaged or not as the manifest says.
+        """
+        path = _find(name, kind.task or None)
+        text = _read(path / MANIFEST, None)
+        manifest = parse_manifest(load_object(text, str(path / MANIFEST)), str(path / MANIFEST))
+        if not isinstance(manifest, kind):
+            raise BundleError(f"{path / MANIFEST}: task {manifest.task!r}, expected {kind.task!r}")
+        files: dict[str, bytes] = {}
+        for file, entry in manifest.files.items():
+            data = _read(path / file, entry)
+            if file in manifest.needs:
+                files[file] = data
+        weights = unpack(files[WEIGHTS], str(path / WEIGHTS))
+        return Bundle(
+            path=path,
+            manifest=manifest,
+            files=files,
+            weights=widened(weights) if manifest.widens else weights,
+            manifest_file=text,
+            sha256=_sha256(text),
+        )
+
+    def initializers(self, file: str) -> dict[str, ExternalTensor]:
+        """The initialisers of a graph file that are weights, by name.
+
+        Raises:
+            BundleError: it is no ONNX graph, holds weights of its own, or refers to others than the bundle's.
+        """
+        where = str(self.path / file)
+        tensors = external_tensors(self.files[file], WEIGHTS, where)
+        _check_initializers(tensors, self.weights, where)
+        return tensors
+
+
+def bundled(task: str | None = None) -> list[str]:
+    """Names of the models inside this installation: all, or those whose manifest names this task."""
+    if not MODELS.is_dir():
+        return []
+    folders = sorted(folder for folder in MODELS.iterdir() if (folder / MANIFEST).is_file())
+    return [folder.name for folder in folders if task is None or _task(folder) == task]
+
+
+def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+    """Write a bundle whole or not at all.
+
+    Args:
+        path: the folder to create; a bundle that is there already is replaced.
+        manifest: every field of manifest.json but `files`, whose hashes and sizes are filled in here.
+        files: plain file name -> content.
+    Returns:
+        `path`.
+    Raises:
+        BundleError: the result would not load, or `path` holds something that is not a bundle.
+    """
+    target = Path(path)
+    for file in files:
+        check_file_name(file, str(target))
+    entries = {name: {"sha256": _sha256(data), "size": len(data)} for name, data in files.items()}
+    text = json.dumps({**manifest, "files": entries}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    _check_replaceable(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        fresh = work / target.name
+        fresh.mkdir()
+        for name, data in {**files, MANIFEST: text.encode()}.items():
+            with open(fresh / name, "wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        bundle = Bundle.load(fresh, Manifest)
+        for file in bundle.graphs:
+            bundle.initializers(file)
+        _replace(fresh, target, work / "replaced")
+    except OSError as error:
+        raise BundleError(f"{target}: cannot be written ({error.strerror or error})") from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+    return target
+
+
+def _task(folder: Path) -> Any:
+    """What the manifest gives as its task, None if it cannot be read."""
+    try:
+        return load_object(_read(folder / MANIFEST, None), str(folder / MANIFEST)).get("task")
+    except BundleError:
+        return None
+
+
+def _find(name: str | Path, task: str | None) -> Path:
+    if isinstance(name, str) and name in bundled():
+        return MODELS / name
+    path = Path(name)
+    if path.is_dir():
+        return path
+    what = f"{name}: not the folder of a bundle" if path.exists() else f"no model named {str(name)!r}"
+    known = ", ".join(bundled(task)) or "none"
+    raise BundleError(f"{what}; bundled models are: {known} (or give the path of a bundle)")
+
+
+def _read(path: Path, entry: FileEntry | None) -> bytes:
+    """The content of one file, which must be as `entry` says (None: the manifest, limited in size)."""
+    limit = MAX_MANIFEST_BYTES if entry is None else entry.size
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise BundleError(f"{path}: not a regular file")
+        if entry is not None and status.st_size != limit:
+            raise BundleError(f"{path}: {status.st_size} bytes, the manifest says {limit}")
+        with open(path, "rb") as stream:
+            data = stream.read(limit + 1)
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: file is missing from the bundle") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    if len(data) > limit or (entry is not None and len(data) < limit):
+        raise BundleError(f"{path}: {len(data)} bytes, expected {'at most ' if entry is None else ''}{limit}")
+    if entry is not None and _sha256(data) != entry.sha256:
+        raise BundleError(f"{path}: content does not match the sha256 in the manifest")
+    return data
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _check_initializers(tensors: Mapping[str, ExternalTensor], weights: Mapping[str, np.ndarray], where: str) -> None:
+    for name, tensor in tensors.items():
+        if name not in weights:
+            raise BundleError(f"{where}: initialiser {name!r} is not in {WEIGHTS}")
+        array = weights[name]
+        wanted = ONNX_DTYPES.get(tensor.onnx_type)
+        if array.dtype.name != wanted or array.shape != tensor.shape:
+            found = f"{array.dtype.name} {list(array.shape)}"
+            expected = f"{wanted} {list(tensor.shape)}"
+            raise BundleError(f"{where}: initialiser {name!r} is {expected}, {WEIGHTS} has {found}")
+
+
+def _check_replaceable(target: Path) -> None:
+    """`target` must be free, an empty folder, or a bundle with nothing else in it."""
+    if not target.exists() and not target.is_symlink():
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise BundleError(f"{target}: exists and is not a bundle's folder; nothing was written")
+    present = {item.name for item in target.iterdir()}
+    if not present:
+        return
+    if MANIFEST not in present:
+        raise BundleError(f"{target}: holds files but no {MANIFEST}; nothing was written")
+    manifest = load_object(_read(target / MANIFEST, None), str(target / MANIFEST))
+    listed = manifest.get("files")
+    foreign = sorted(present - set(listed if isinstance(listed, dict) else {}) - {MANIFEST})
+    if "schema" not in manifest or foreign:
+        what = f"{foreign[0]!r}, which is no part of it" if foreign else "a foreign manifest.json"
+        raise BundleError(f"{target}: not only a bundle, it holds {what}; nothing was written")
+
+
+def _replace(fresh: Path, target: Path, old: Path) -> None:
+    """Rename `fresh` to `target`; what was there is kept at `old` until that has worked."""
+    if not target.exists():
+        os.rename(fresh, target)
+        return
+    os.rename(target, old)
+    try:
+        os.rename(fresh, target)
+    except BaseException:
+        os.rename(old, target)
+        raise

@@ -1,0 +1,546 @@
+"""manifest.json: what a bundle says about itself, as typed values."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, ClassVar
+
+from ..body.frontend import Frontend
+from ..errors import BundleError
+from ..generation.schedule import MAX_TOKENS, Sampling
+
+SCHEMA = 1
+MANIFEST = "manifest.json"
+WEIGHTS = "weights.safetensors"
+IN_INT8, INT8 = ("trunk", "times", "velocity"), ".int8"  # graphs that are there in 8 bits too, under such names
+MATCHER = "matcher."  # what the weights of a matcher begin with
+SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # what a sentence on a label is about
+TOKENIZER = "tokenizer.json"
+MAX_LABELS = 10_000
+MAX_TEXT = 10_000
+MAX_FILE_BYTES = 4 * 1024**3
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
+
+Shape = tuple[int | str, ...]  # a text is a size chosen at run time, e.g. ("M", 15, 3)
+Tensors = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs of a graph
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Thresholds:
+    """How logits become decisions.
+
+    Attributes:
+        temperature: logits are divided by it.
+        smooth_s: time constant of the scores, seconds.
+        on, off: score at which an action starts, and below which it ends.
+        hold_s: how long the score must stay at `on`, seconds.
+    """
+
+    temperature: float
+    smooth_s: float
+    on: float
+    off: float
+    hold_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Graph:
+    """One ONNX file and the tensors it takes and gives."""
+
+    file: str
+    inputs: dict[str, Shape]
+    outputs: dict[str, Shape]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FileEntry:
+    """Hash (64 hex digits) and size (bytes) of one file."""
+
+    sha256: str
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Manifest:
+    """What the manifests of all tasks have in common."""
+
+    task: ClassVar[str] = ""
+    more_files: ClassVar[tuple[str, ...]] = ()  # that a model of this task needs besides weights and graphs
+    widens: ClassVar[bool] = False  # whether weights are stored in fewer bits than the graphs take
+
+    name: str
+    license: str
+    model: dict[str, Any]
+    graphs: dict[str, Graph]
+    metrics: dict[str, Any]
+    files: dict[str, FileEntry]
+
+    @property
+    def non_commercial(self) -> bool:
+        return _NON_COMMERCIAL.search(self.license) is not None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The files that the model is made of."""
+        return (WEIGHTS, *(graph.file for graph in self.graphs.values()), *self.more_files)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecognitionManifest(Manifest):
+    """A recogniser's manifest; `joints`, `state` and `features` are V, S and D of the step graph."""
+
+    task: ClassVar[str] = "recognition"
+
+    layout: str
+    fps: float
+    frontend: Frontend
+    decision: Thresholds
+    labels: tuple[str, ...]
+    none: str | None
+    receptive_field: int
+    delay: int
+    state: int
+    features: int
+    joints: int
+
+    @property
+    def none_index(self) -> int:
+        """Index of the label that means no action, -1 if the model has none."""
+        return -1 if self.none is None else self.labels.index(self.none)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matching:
+    """How features of motion are matched with texts and examples.
+
+    Attributes:
+        labels: those that are seen in training, with a sentence for each of `SLOTS`, or some.
+        background: what is no action, likewise. The smallest of their errors less a label's, times `scale`, less
+            `none`, is the label's logit; that of "none" is 0.
+        prototype_scale, prototype_offset: of a label with examples, `scale * (offset - d)`, d its squared distance.
+        window_s, every_s: how much of a stream is matched, and how often, seconds.
+        encoder_sha256, text_sha256: of the weights that make the features, and of the text encoder.
+    """
+
+    labels: dict[str, dict[str, str]]
+    background: dict[str, dict[str, str]]
+    scale: float
+    none: float
+    prototype_scale: float
+    prototype_offset: float
+    window_s: float
+    every_s: float
+    encoder_sha256: str
+    text_sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ZeroShotManifest(RecognitionManifest):
+    """Manifest of a recogniser that is an encoder of motion, to which all else belongs, and a matcher of its features.
+
+    Attributes:
+        matched: how wide features are when they are matched.
+    """
+
+    task: ClassVar[str] = "zero-shot"
+    widens: ClassVar[bool] = True
+
+    matching: Matching
+    matched: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextManifest(Manifest):
+    """A text encoder's manifest: features of `width` floats, texts of at most `max_tokens` tokens."""
+
+    task: ClassVar[str] = "text"
+    more_files: ClassVar[tuple[str, ...]] = (TOKENIZER,)
+
+    width: int
+    max_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerationManifest(Manifest):
+    """A manifest of CoAMD's networks, which were trained for each other.
+
+    Attributes:
+        joints, qualities: V, and the kinds of capture that a motion is asked in.
+        layout, fps: of the motion that they make.
+        sampler: settings that suit them.
+        text_sha256: of the text encoder that they were trained with.
+        actions: clips of each action in training, by capture quality.
+    """
+
+    task: ClassVar[str] = "generation"
+    widens: ClassVar[bool] = True
+
+    joints: int
+    qualities: tuple[str, ...]
+    layout: str
+    fps: float
+    sampler: Sampling
+    text_sha256: str
+    actions: dict[str, dict[str, int]]
+
+
+def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
+    """Check every field of a manifest.
+
+    Args:
+        raw: the JSON object.
+        where: names the file in errors.
+    Returns:
+        That of its task.
+    Raises:
+        BundleError: names the field, its value and what was expected.
+    """
+    top = Fields(raw, where)
+    if top.get("schema") != SCHEMA or type(raw["schema"]) is not int:
+        raise BundleError(f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}")
+    task = top.text("task")
+    if task not in _PARSERS:
+        raise BundleError(f"{where}: task {task!r}, expected one of {', '.join(_PARSERS)}")
+    common = {
+        "name": top.text("name"),
+        "license": top.text("license"),
+        "model": dict(top.mapping("model")),
+        "graphs": {name: _graph(top.section("graphs").section(name)) for name in top.mapping("graphs")},
+        "metrics": dict(top.mapping("metrics")),
+        "files": {name: _file_entry(name, top.section("files"), where) for name in top.mapping("files")},
+    }
+    manifest = _PARSERS[task](top, common)
+    _check_files(manifest, where)
+    return manifest
+
+
+def _recognition(
+    top: "Fields",
+    common: dict[str, Any],
+    kind: type[RecognitionManifest] = RecognitionManifest,
+    more_graphs: Mapping[str, "Tensors"] = MappingProxyType({}),
+    **more: Any,
+) -> RecognitionManifest:
+    model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
+    fps = top.number("fps", 1, 1000)
+    manifest = kind(
+        **common,
+        **more,
+        layout=top.text("layout"),
+        fps=fps,
+        frontend=Frontend(
+            rate_hz=fps,
+            facing_s=frontend.number("facing_s", 0, 3600),
+            reach_m=frontend.number("reach_m", 0.01, 1000),
+            max_gap_s=frontend.number("max_gap_s", 0.001, 60),
+        ),
+        decision=Thresholds(
+            temperature=decision.number("temperature", 1e-3, 1e3),
+            smooth_s=decision.number("smooth_s", 0, 3600),
+            on=decision.number("on", 0, 1),
+            off=decision.number("off", 0, 1),
+            hold_s=decision.number("hold_s", 0, 60),
+        ),
+        labels=top.texts("labels"),
+        none=None if top.get("none") is None else top.text("none"),
+        receptive_field=model.integer("receptive_field", 1, 1_000_000),
+        delay=model.integer("delay", 0, 1_000_000),
+        state=model.integer("state", 1, 100_000_000),
+        features=model.integer("features", 1, 1_000_000),
+        joints=_joints(common["graphs"], top.where),
+    )
+    _check_labels(manifest, top.where)
+    V, S, D, C = manifest.joints, manifest.state, manifest.features, len(manifest.labels)
+    _check_graphs(manifest, {**graph_tensors(V, S, D, C), **more_graphs}, top.where)
+    return manifest
+
+
+def _zero_shot(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
+    matching, graphs = top.section("matching"), matching_tensors(top)
+    for name in graphs:
+        if name not in common["graphs"]:
+            raise BundleError(f"{top.where}: graphs: {name} is missing")
+    settings = Matching(
+        labels=_sentences(matching, "labels"),
+        background=_sentences(matching, "background"),
+        scale=matching.number("scale", 0, 1e6),
+        none=matching.number("none", -1e6, 1e6),
+        prototype_scale=matching.number("prototype_scale", 0, 1e6),
+        prototype_offset=matching.number("prototype_offset", -1e6, 1e6),
+        window_s=matching.number("window_s", 0.01, 60),
+        every_s=matching.number("every_s", 0.01, 60),
+        encoder_sha256=matching.sha256("encoder_sha256"),
+        text_sha256=matching.sha256("text_sha256"),
+    )
+    matched = top.section("model").section("matcher").integer("feature", 1, 1_000_000)
+    return _recognition(top, common, ZeroShotManifest, graphs, matching=settings, matched=matched)
+
+
+def _sentences(top: "Fields", key: str) -> dict[str, dict[str, str]]:
+    """Labels, at least one, with sentences on them."""
+    table, found = top.section(key), {}
+    for label, about in top.mapping(key).items():
+        sentences = table.section(label)
+        if SLOTS[0] not in table.mapping(label) or not about.keys() <= set(SLOTS):
+            raise BundleError(f"{sentences.where}: expected sentences on {', '.join(SLOTS)}, at least the first")
+        found[label] = {slot: sentences.text(slot) for slot in about}
+    if not found or len(found) > MAX_LABELS or not all(found):
+        raise BundleError(f"{table.where}: expected 1 to {MAX_LABELS} labels")
+    return found
+
+
+def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
+    model = top.section("model")
+    width, max_tokens = model.integer("width", 1, 1_000_000), model.integer("max_tokens", 3, 1_000_000)
+    manifest = TextManifest(**common, width=width, max_tokens=max_tokens)
+    expected = text_tensors(width)
+    if not manifest.graphs:
+        raise BundleError(f"{top.where}: graphs: none, expected {', '.join(expected)}")
+    _check_graphs(manifest, expected, top.where)
+    return manifest
+
+
+def _generation(top: "Fields", common: dict[str, Any]) -> GenerationManifest:
+    actions = top.section("actions")
+    counts = {name: actions.section(name) for name in top.mapping("actions")}
+    expected, sampler = generation_tensors(top), top.section("sampler")
+    manifest = GenerationManifest(
+        **common,
+        joints=_numbers(expected["decode"][1]["joints"])[0],
+        qualities=top.texts("qualities"),
+        layout=top.text("layout"),
+        fps=top.number("fps", 1, 1000),
+        sampler=Sampling(
+            steps=sampler.integer("steps", 1, 1000),
+            evaluations=sampler.integer("evaluations", 1, 1000),
+            cfg=sampler.number("cfg", 0, 100),
+        ),
+        text_sha256=top.sha256("text_sha256"),
+        actions={
+            name: {quality: of.integer(quality, 0, 1_000_000_000) for quality in actions.mapping(name)}
+            for name, of in counts.items()
+        },
+    )
+    for name in expected:
+        if name not in manifest.graphs:
+            raise BundleError(f"{top.where}: graphs: {name} is missing")
+    _check_graphs(manifest, expected, top.where)
+    return manifest
+
+
+_PARSERS: dict[str, Callable[["Fields", dict[str, Any]], Manifest]] = {
+    RecognitionManifest.task: _recognition,
+    ZeroShotManifest.task: _zero_shot,
+    TextManifest.task: _text,
+    GenerationManifest.task: _generation,
+}
+
+
+def _check_labels(manifest: RecognitionManifest, where: str) -> None:
+    if len(set(manifest.labels)) != len(manifest.labels):
+        raise BundleError(f"{where}: labels: a label occurs twice")
+    if manifest.none is not None and manifest.none not in manifest.labels:
+        raise BundleError(f"{where}: none: {manifest.none!r} is not one of the labels")
+    if len(manifest.labels) - (manifest.none is not None) < 1:
+        raise BundleError(f"{where}: labels: no label besides {manifest.none!r}")
+    if manifest.decision.off > manifest.decision.on:
+        raise BundleError(f"{where}: decision: off {manifest.decision.off} is above on {manifest.decision.on}")
+
+
+def _check_files(manifest: Manifest, where: str) -> None:
+    for file in manifest.needs:
+        if file not in manifest.files:
+            raise BundleError(f"{where}: {file!r} is not listed under files")
+
+
+def _joints(graphs: dict[str, Graph], where: str) -> int:
+    """V, the last but one size of the step graph's input `frame`."""
+    shape = graphs["step"].inputs.get("frame", ()) if "step" in graphs else ()
+    if len(shape) != 3 or not isinstance(shape[1], int):
+        raise BundleError(f"{where}: graphs: a step graph with an input frame [M, joints, 3] is needed")
+    return shape[1]
+
+
+def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, Tensors]:
+    """Inputs and outputs of a recogniser's graphs, for V joints, S state, D features and C labels."""
+    M, T = "M", "T"
+    return {
+        "step": (
+            {"frame": (M, V, 3), "state": (M, S)},
+            {"logits": (M, C), "features": (M, D), "state_out": (M, S)},
+        ),
+        "clip": ({"frames": (M, T, V, 3)}, {"logits": (M, T, C), "features": (M, T, D)}),
+    }
+
+
+def matching_tensors(top: "Fields") -> dict[str, Tensors]:
+    """Inputs and outputs of the graphs of a matcher, by the sizes that the manifest's `model` gives.
+
+    K texts, of which some of S sentences are said, 1 or else 0; B features.
+    """
+    matcher = top.section("model").section("matcher")
+    F, W, E, depth = (matcher.integer(key, 1, 1_000_000) for key in ("feature", "text", "width", "depth"))
+    if matcher.get("cross") is not True or matcher.get("tokens") != len(SLOTS):
+        raise BundleError(f"{top.where}: model: matcher: expected a cross network of {len(SLOTS)} tokens")
+    K, S, B = "K", len(SLOTS), "B"
+    told: dict[str, Shape] = {"read": (K, S, 2 * depth * E), "told": (K, (6 * depth + 2) * E)}
+    return {
+        "told": ({"sentences": (K, S, W), "said": (K, S)}, told),
+        "match": ({"z": (B, F), **told}, {"errors": (B, K)}),
+    }
+
+
+def text_tensors(width: int) -> dict[str, Tensors]:
+    """Inputs and outputs of a text encoder's graph, for N texts of L tokens."""
+    N, L = "N", "L"
+    return {"text": ({"ids": (N, L), "mask": (N, L)}, {"tokens": (N, L, width), "pooled": (N, width)})}
+
+
+def generation_tensors(top: "Fields") -> dict[str, Tensors]:
+    """Inputs and outputs of the graphs of CoAMD's networks, by the sizes that the manifest's `model` gives.
+
+    B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames. Those of the sampler are
+    there twice, in float32 and in 8 bits.
+    """
+    model = top.section("model")
+    generator, recognizer = model.section("generator"), model.section("recognizer")
+
+    def size(of: "Fields", key: str) -> int:
+        return of.integer(key, 1, 1_000_000)
+
+    D, W, E, H = (size(generator, key) for key in ("latent", "text", "width", "head_width"))
+    trunk, head = 6 * E * size(generator, "depth"), H * (3 * size(generator, "head_depth") + 2)
+    F, V = size(recognizer, "feature"), len(recognizer.integers("parents"))
+    B, L, Q, G, S, N, T = "B", "L", "Q", "G", "S", "N", "T"
+    found: dict[str, Tensors] = {
+        "condition": ({"text": (B, W), "quality": (B,)}, {"told": (B, trunk), "lengths": (B, MAX_TOKENS + 1)}),
+        "trunk": (
+            {"tokens": (B, L, D), "counts": (B,), "told": (G, B, trunk), "places": (B, Q)},
+            {"z": (G, B, Q, E)},
+        ),
+        "times": ({"times": (S,), "z": (N, E)}, {"told": (S, N, head)}),
+        "velocity": ({"x": (N, D), "told": (G, N, head)}, {"v": (G, N, D)}),
+        "decode": ({"tokens": (B, L, D), "counts": (B,)}, {"joints": (B, T, V, 3)}),
+        "encode": ({"joints": (B, T, V, 3), "frames": (B,)}, {"tokens": (B, L, D)}),
+        "motion": ({"joints": (B, T, V, 3), "frames": (B,)}, {"features": (B, F)}),
+        "describe": ({"words": (B, L, size(recognizer, "text")), "counts": (B,)}, {"features": (B, F)}),
+        "guide": (
+            {"tokens": (B, L, D), "counts": (B,), "target": (B, F)},
+            {"gradient": (B, L, D), "reward": (B,)},
+        ),
+    }
+    return found | {name + INT8: found[name] for name in IN_INT8}
+
+
+def _numbers(shape: Shape) -> list[int]:
+    """The sizes that are known."""
+    return [size for size in shape if isinstance(size, int)]
+
+
+def _check_graphs(manifest: Manifest, expected: dict[str, Tensors], where: str) -> None:
+    for name, graph in manifest.graphs.items():
+        if name not in expected:
+            raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected {' and '.join(expected)}")
+        inputs, outputs = expected[name]
+        for kind, found, wanted in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
+            if found != wanted:
+                raise BundleError(f"{where}: graphs.{name}.{kind}: {_shapes(found)}, expected {_shapes(wanted)}")
+
+
+def _shapes(tensors: dict[str, Shape]) -> str:
+    return ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in tensors.items()) or "nothing"
+
+
+def _graph(fields: "Fields") -> Graph:
+    file = fields.text("file")
+    check_file_name(file, fields.where)
+    return Graph(file=file, inputs=_tensors(fields, "inputs"), outputs=_tensors(fields, "outputs"))
+
+
+def _tensors(fields: "Fields", key: str) -> dict[str, Shape]:
+    tensors = fields.mapping(key)
+    for name, shape in tensors.items():
+        good = isinstance(shape, list) and all(
+            (type(size) is int and size > 0) or (isinstance(size, str) and size != "") for size in shape
+        )
+        if not good:
+            raise BundleError(f"{fields.where}.{key}.{name}: {shape!r}, expected a list of sizes or names of sizes")
+    return {name: tuple(shape) for name, shape in tensors.items()}
+
+
+def _file_entry(name: str, files: "Fields", where: str) -> FileEntry:
+    check_file_name(name, where)
+    entry = files.section(name)
+    return FileEntry(sha256=entry.sha256("sha256"), size=entry.integer("size", 0, MAX_FILE_BYTES))
+
+
+def check_file_name(name: str, where: str) -> None:
+    """A bundle's files lie directly in its folder: no path, no hidden file, not the manifest itself."""
+    if not _FILE_NAME.fullmatch(name) or name.lower() == MANIFEST:
+        raise BundleError(f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'")
+
+
+class Fields:
+    """Typed access to a JSON object; an error names the field by its path."""
+
+    def __init__(self, raw: Mapping[str, Any], where: str) -> None:
+        self._raw = raw
+        self.where = where
+
+    def get(self, key: str) -> Any:
+        if key not in self._raw:
+            raise BundleError(f"{self.where}: {key} is missing")
+        return self._raw[key]
+
+    def text(self, key: str) -> str:
+        value = self.get(key)
+        if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
+            raise self._error(key, f"a text of 1 to {MAX_TEXT} characters")
+        return value
+
+    def sha256(self, key: str) -> str:
+        value = self.text(key)
+        if not _SHA256.fullmatch(value):
+            raise self._error(key, "64 lower-case hex digits")
+        return value
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self.get(key)
+        good = isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value)
+        if not good or not 0 < len(value) <= MAX_LABELS:
+            raise self._error(key, f"a list of 1 to {MAX_LABELS} texts")
+        return tuple(value)
+
+    def number(self, key: str, low: float, high: float) -> float:
+        value = self.get(key)
+        if type(value) not in (int, float) or not low <= value <= high:  # NaN is not
+            raise self._error(key, f"a number from {low} to {high}")
+        return float(value)
+
+    def integer(self, key: str, low: int, high: int) -> int:
+        value = self.get(key)
+        if type(value) is not int or not low <= value <= high:
+            raise self._error(key, f"a whole number from {low} to {high}")
+        return value
+
+    def integers(self, key: str) -> list[int]:
+        value = self.get(key)
+        if not isinstance(value, list) or not value or not all(type(item) is int for item in value):
+            raise self._error(key, "a list of whole numbers")
+        return value
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        value = self.get(key)
+        if not isinstance(value, dict):
+            raise self._error(key, "an object")
+        return value
+
+    def section(self, key: str) -> "Fields":
+        return Fields(self.mapping(key), f"{self.where}: {key}")
+
+    def _error(self, key: str, expected: str) -> BundleError:
+        text = repr(self._raw[key])
+        return BundleError(f"{self.where}: {key}: {text[:80]}, expected {expected}")

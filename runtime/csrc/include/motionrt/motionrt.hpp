@@ -1,0 +1,99 @@
+// The C API of motionrt.h for C++17: what must be freed is, and errors are exceptions.
+//
+//   motionrt::Recognizer recognizer("models/live");
+//   const auto kinect = recognizer.layout("kinect20");
+//   const motionrt_decision now = recognizer.step(t, joints, kinect);
+//   std::puts(recognizer.label(now.label));
+#ifndef MOTIONRT_HPP
+#define MOTIONRT_HPP
+
+#include <motionrt/motionrt.h>
+
+#include <cstdint>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace motionrt {
+inline namespace api {  // part of the names that the linker sees
+
+class Error : public std::runtime_error {
+ public:
+  explicit Error(motionrt_status s) : std::runtime_error(motionrt_error()), status(s) {}
+  const motionrt_status status;
+};
+
+// Every function throws Error where the one of the same name in motionrt.h tells a status, and then changes nothing.
+class Recognizer {
+ public:
+  // The folder of a recogniser's bundle.
+  explicit Recognizer(const std::string& folder, motionrt_precision precision = MOTIONRT_FP32) {
+    motionrt_recognizer* recognizer = nullptr;
+    check(motionrt_load(folder.c_str(), precision, &recognizer));
+    handle_.reset(recognizer);
+  }
+
+  std::int32_t labels() const { return motionrt_labels(handle_.get()); }
+  const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }  // null: there is none
+  const char* license() const { return motionrt_license(handle_.get()); }
+
+  // The number of the model's own layout, of a built-in one, or of one whose weights [model's joints, joint_count]
+  // are given; and its joints.
+  std::int32_t layout() { return layout_of(nullptr); }
+  std::int32_t layout(const std::string& name) { return layout_of(name.c_str()); }
+  std::int32_t add_layout(const std::vector<float>& weights, std::int32_t joint_count) {
+    const auto size = static_cast<std::int32_t>(weights.size());
+    std::int32_t number = -1;
+    check(motionrt_add_layout(handle_.get(), weights.data(), joint_count > 0 ? size / joint_count : 0, joint_count,
+                              &number));
+    return number;
+  }
+  std::int32_t joints(std::int32_t layout) const { return motionrt_joints(handle_.get(), layout); }
+
+  // One person's joints, x y z each, at time t in seconds.
+  motionrt_decision step(double t, const std::vector<float>& joints, std::int32_t layout, std::int64_t person = 0) {
+    return step(t, {{person, joints.data(), nullptr, static_cast<std::int32_t>(joints.size() / 3)}}, layout)[0];
+  }
+  // Several people at once.
+  std::vector<motionrt_decision> step(double t, const std::vector<motionrt_pose>& poses, std::int32_t layout) {
+    std::vector<motionrt_decision> decisions(poses.size());
+    check(motionrt_step(handle_.get(), t, poses.data(), static_cast<std::int32_t>(poses.size()), layout,
+                        decisions.data()));
+    return decisions;
+  }
+
+  std::vector<motionrt_decision> evict(double t) {
+    std::vector<motionrt_decision> decisions(MOTIONRT_MAX_PEOPLE);
+    std::int32_t count = 0;
+    check(motionrt_evict(handle_.get(), t, decisions.data(), &count));
+    decisions.resize(static_cast<std::size_t>(count));
+    return decisions;
+  }
+  std::vector<float> scores(std::int64_t person) {
+    std::vector<float> scores(static_cast<std::size_t>(labels()));
+    check(motionrt_scores(handle_.get(), person, scores.data()));
+    return scores;
+  }
+  void reset(std::int64_t person) { check(motionrt_reset(handle_.get(), person)); }
+  void reset() { check(motionrt_reset_all(handle_.get())); }
+
+ private:
+  struct Free {
+    void operator()(motionrt_recognizer* recognizer) const { motionrt_free(recognizer); }
+  };
+  static void check(motionrt_status status) {
+    if (status != MOTIONRT_OK) throw Error(status);
+  }
+  std::int32_t layout_of(const char* name) {
+    std::int32_t number = -1;
+    check(motionrt_layout(handle_.get(), name, &number));
+    return number;
+  }
+
+  std::unique_ptr<motionrt_recognizer, Free> handle_;
+};
+
+}  // namespace api
+}  // namespace motionrt
+#endif

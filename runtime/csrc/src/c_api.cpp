@@ -1,0 +1,241 @@
+#include "motionrt/motionrt.h"
+
+#include <array>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <utility>
+
+#include "engine.hpp"
+#include "layouts.hpp"
+#include "stream_gcn.hpp"
+
+using namespace motionrt;
+
+namespace {
+
+// Everything around the network, as the bundle and its layout tell.
+Config session_config(const Bundle& bundle, const Layout& layout) {
+  Config config = bundle.session;
+  if (static_cast<int>(layout.joints.size()) != config.joints)
+    throw BundleError(bundle.name + ": its network takes " + std::to_string(config.joints) + " joints, layout " +
+                      layout.name + " has " + std::to_string(layout.joints.size()));
+  config.root = layout.root;
+  config.left = layout.left;
+  config.right = layout.right;
+  config.max_people = MOTIONRT_MAX_PEOPLE;
+  return config;
+}
+
+const Layout& layout_of(const Bundle& bundle) {
+  try {
+    return find_layout(bundle.layout);
+  } catch (const std::invalid_argument& error) {
+    throw BundleError(bundle.name + ": " + error.what());
+  }
+}
+
+std::unique_ptr<Network> network_of(const Bundle& bundle, Precision precision) {
+  return std::make_unique<Streams>(std::make_shared<StreamGCN>(bundle, precision), MOTIONRT_MAX_PEOPLE);
+}
+
+}  // namespace
+
+struct motionrt_recognizer {
+  motionrt_recognizer(const Bundle& bundle, Precision precision)
+      : labels(bundle.labels),
+        license(bundle.license),
+        layout(layout_of(bundle)),
+        engine(session_config(bundle, layout), network_of(bundle, precision)) {}
+
+  mutable std::mutex mutex;
+  const std::vector<std::string> labels;
+  const std::string license;
+  const Layout& layout;  // the model's
+  std::vector<std::string> layouts;  // names by number; "" for one of the caller's own
+  Engine engine;
+  std::array<Observation, MOTIONRT_MAX_PEOPLE> seen;
+  std::array<Outcome, MOTIONRT_MAX_PEOPLE> outcomes;
+};
+
+namespace {
+
+constexpr std::size_t kMaxLayouts = 1000;
+thread_local std::array<char, 512> message;
+
+motionrt_status failed(motionrt_status status, const char* text) {
+  std::strncpy(message.data(), text, message.size() - 1);
+  return status;
+}
+
+// Runs `action`, holding the handle, and turns what it throws into a status.
+template <class Action>
+motionrt_status guarded(std::mutex* mutex, Action action) noexcept {
+  try {
+    std::unique_lock<std::mutex> lock;
+    if (mutex) lock = std::unique_lock<std::mutex>(*mutex);
+    action();
+    return MOTIONRT_OK;
+  } catch (const BundleError& error) {
+    return failed(MOTIONRT_BAD_BUNDLE, error.what());
+  } catch (const std::invalid_argument& error) {
+    return failed(MOTIONRT_INVALID_ARGUMENT, error.what());
+  } catch (const std::bad_alloc&) {
+    return failed(MOTIONRT_OUT_OF_MEMORY, "out of memory");
+  } catch (const std::exception& error) {
+    return failed(MOTIONRT_INTERNAL, error.what());
+  } catch (...) {
+    return failed(MOTIONRT_INTERNAL, "unknown error");
+  }
+}
+
+template <class Action>
+motionrt_status guarded(motionrt_recognizer* recognizer, Action action) noexcept {
+  if (!recognizer) return failed(MOTIONRT_INVALID_ARGUMENT, "recognizer is null, expected what motionrt_load gave");
+  return guarded(&recognizer->mutex, action);
+}
+
+void require_pointer(const void* pointer, const char* name) {
+  require(pointer != nullptr, name, " is null, expected a pointer");
+}
+
+int add_layout(motionrt_recognizer& r, const float* weights, int joints, const std::string& name) {
+  require(r.layouts.size() < kMaxLayouts, "there are ", kMaxLayouts, " layouts already");
+  r.layouts.push_back(name);
+  try {
+    return r.engine.add_layout(weights, joints);
+  } catch (...) {
+    r.layouts.pop_back();
+    throw;
+  }
+}
+
+motionrt_decision decision_of(const Outcome& outcome, double t) {
+  const Decision& d = outcome.decision;
+  return {outcome.person,
+          static_cast<motionrt_tracking>(outcome.status),
+          d.label,
+          d.score,
+          static_cast<motionrt_event>(d.event),
+          d.event_label,
+          d.event == Event::onset ? t - d.event_age_s : 0};
+}
+static_assert(static_cast<int>(Status::lost) == MOTIONRT_LOST && static_cast<int>(Event::offset) == MOTIONRT_OFFSET,
+              "the enumerations of motionrt.h are those of the engine");
+
+}  // namespace
+
+const char* motionrt_version(void) { return MOTIONRT_VERSION; }
+
+const char* motionrt_error(void) { return message.data(); }
+
+motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_recognizer** recognizer) {
+  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+    require_pointer(folder, "folder");
+    require_pointer(recognizer, "recognizer");
+    *recognizer = nullptr;
+    require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", precision,
+            ", expected MOTIONRT_FP32 or MOTIONRT_BF16");
+    const Bundle bundle = read_bundle(folder);
+    *recognizer =
+        new motionrt_recognizer(bundle, precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
+  });
+}
+
+void motionrt_free(motionrt_recognizer* recognizer) { delete recognizer; }
+
+int32_t motionrt_labels(const motionrt_recognizer* recognizer) {
+  return recognizer ? static_cast<int32_t>(recognizer->labels.size()) : 0;
+}
+
+const char* motionrt_label(const motionrt_recognizer* recognizer, int32_t index) {
+  if (index < 0 || index >= motionrt_labels(recognizer)) return nullptr;
+  return recognizer->labels[index].c_str();
+}
+
+const char* motionrt_license(const motionrt_recognizer* recognizer) {
+  return recognizer ? recognizer->license.c_str() : nullptr;
+}
+
+motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* name, int32_t* layout) {
+  return guarded(recognizer, [&] {
+    require_pointer(layout, "layout");
+    motionrt_recognizer& r = *recognizer;
+    const Layout& source = name ? find_layout(name) : r.layout;
+    require(source.dims == 3, "layout ", source.name, " is ", source.dims, "-D, expected a 3-D one in metres");
+    const auto known = std::find(r.layouts.begin(), r.layouts.end(), source.name);
+    *layout = known != r.layouts.end()
+                  ? static_cast<int32_t>(known - r.layouts.begin())
+                  : add_layout(r, map_weights(r.layout, source).data(),
+                               static_cast<int>(source.joints.size()), source.name);
+  });
+}
+
+motionrt_status motionrt_add_layout(motionrt_recognizer* recognizer, const float* weights, int32_t model_joints,
+                                    int32_t joint_count, int32_t* layout) {
+  return guarded(recognizer, [&] {
+    require_pointer(weights, "weights");
+    require_pointer(layout, "layout");
+    const int joints = recognizer->engine.session().config().joints;
+    require(model_joints == joints, "weights has ", model_joints, " rows, expected ", joints);
+    *layout = add_layout(*recognizer, weights, joint_count, "");
+  });
+}
+
+int32_t motionrt_joints(const motionrt_recognizer* recognizer, int32_t layout) {
+  if (!recognizer) return -1;
+  const std::lock_guard<std::mutex> lock(recognizer->mutex);
+  if (layout < 0 || layout >= static_cast<int32_t>(recognizer->layouts.size())) return -1;
+  return recognizer->engine.session().layout_at(layout).source_joints();
+}
+
+motionrt_status motionrt_step(motionrt_recognizer* recognizer, double t, const motionrt_pose* poses, int32_t count,
+                              int32_t layout, motionrt_decision* decisions) {
+  return guarded(recognizer, [&] {
+    motionrt_recognizer& r = *recognizer;
+    require(count >= 0 && count <= MOTIONRT_MAX_PEOPLE, count, " poses, expected 0 to ",
+            static_cast<int>(MOTIONRT_MAX_PEOPLE));
+    if (count > 0) {
+      require_pointer(poses, "poses");
+      require_pointer(decisions, "decisions");
+    }
+    const int joints = r.engine.session().layout_at(layout).source_joints();
+    for (int i = 0; i < count; ++i) {
+      require(poses[i].joints, "joints of person ", poses[i].person, " is null, expected a pointer");
+      require(poses[i].joint_count == joints, "person ", poses[i].person, " has ", poses[i].joint_count,
+              " joints, layout ", layout, " has ", joints);
+      r.seen[i] = {poses[i].person, poses[i].joints, poses[i].confidence};
+    }
+    r.engine.step(t, count, r.seen.data(), layout, r.outcomes.data());
+    for (int i = 0; i < count; ++i) decisions[i] = decision_of(r.outcomes[i], t);
+  });
+}
+
+motionrt_status motionrt_evict(motionrt_recognizer* recognizer, double t, motionrt_decision* decisions,
+                               int32_t* count) {
+  return guarded(recognizer, [&] {
+    require_pointer(decisions, "decisions");
+    require_pointer(count, "count");
+    motionrt_recognizer& r = *recognizer;
+    *count = r.engine.evict(t, r.outcomes.data());
+    for (int i = 0; i < *count; ++i) decisions[i] = decision_of(r.outcomes[i], t);
+  });
+}
+
+motionrt_status motionrt_scores(motionrt_recognizer* recognizer, int64_t person, float* scores) {
+  return guarded(recognizer, [&] {
+    require_pointer(scores, "scores");
+    const float* now = recognizer->engine.scores(person);
+    std::copy(now, now + recognizer->labels.size(), scores);
+  });
+}
+
+motionrt_status motionrt_reset(motionrt_recognizer* recognizer, int64_t person) {
+  return guarded(recognizer, [&] { recognizer->engine.session().reset(person); });
+}
+
+motionrt_status motionrt_reset_all(motionrt_recognizer* recognizer) {
+  return guarded(recognizer, [&] { recognizer->engine.session().reset(); });
+}

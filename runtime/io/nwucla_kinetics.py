@@ -1,0 +1,73 @@
+"""Clips that are one JSON object: NW-UCLA's `all_sqe` and Kinetics-Skeleton (OpenPose).
+
+NW-UCLA   {"file_name": "a01_s01_e00_v01", "skeletons": [T][20][3] metres in the camera frame, "label": 1…10}
+Kinetics  {"data": [{"frame_index": 1…T, "skeleton": [{"pose": [x, y, …], "score": […]}, …]}, …], "label": …}
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..body.motion_data import MAX_PEOPLE, MotionData, numbers
+from ..errors import InputError
+
+FPS = 30.0
+KINETICS_SIZE = np.array(
+    [340, 256], np.float32
+)  # pixels; its videos were brought to this size, its poses are shares of it
+MAX_FRAMES = 100_000
+
+
+def read_clip_json(path: Path, layout: str | None, fps: float | None) -> MotionData:
+    """A clip of NW-UCLA (kinect20) or of Kinetics-Skeleton (openpose18, pixels), told apart by their keys."""
+    try:
+        clip = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise InputError(f"is not whole JSON ({error})") from None
+    rate = FPS if fps is None else fps
+    try:
+        if isinstance(clip, dict) and "skeletons" in clip:
+            return _nw_ucla(clip, layout or "kinect20", rate)
+        if isinstance(clip, dict) and "data" in clip:
+            return _kinetics(clip, layout or "openpose18", rate)
+    except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"is not laid out as its keys promise ({type(error).__name__}: {error})") from None
+    raise InputError("has neither 'skeletons' (NW-UCLA) nor 'data' (Kinetics-Skeleton)")
+
+
+def _nw_ucla(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
+    joints = numbers("skeletons", clip["skeletons"], np.float32)
+    if joints.ndim != 3:
+        raise InputError(f"'skeletons' have shape {list(joints.shape)}, expected [T, 20, 3]")
+    return MotionData(joints, fps, layout, meta={key: clip[key] for key in ("file_name", "label") if key in clip})
+
+
+def _kinetics(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
+    """People in the order in which each frame lists them: the format follows nobody from frame to frame."""
+    data = clip["data"]
+    frames = max((int(frame["frame_index"]) for frame in data), default=0)
+    people = max((len(frame["skeleton"]) for frame in data), default=0)
+    if not 1 <= frames <= MAX_FRAMES:
+        raise InputError(f"has {frames} frames, expected 1 to {MAX_FRAMES}")
+    if not 1 <= people <= MAX_PEOPLE:
+        raise InputError(f"{people} people, expected 1 to {MAX_PEOPLE}")
+    joints = np.full((frames, people, 18, 2), np.nan, np.float32)
+    confidence = np.zeros((frames, people, 18), np.float32)
+    for frame in data:
+        t = int(frame["frame_index"]) - 1
+        if t < 0:
+            raise InputError("has a 'frame_index' below 1")
+        for m, person in enumerate(frame["skeleton"]):
+            score = numbers("score", person["score"], np.float32)
+            with np.errstate(over="ignore"):  # what is no share of a picture is no place in it
+                pose = numbers("pose", person["pose"], np.float32).reshape(18, 2) * KINETICS_SIZE
+            joints[t, m] = np.where(score[:, None] > 0, pose, np.nan)
+            confidence[t, m] = score
+    motion = MotionData(joints, fps, layout, confidence, meta={"label": clip["label"]} if "label" in clip else {})
+    return motion if people > 1 else motion.person(0)

@@ -1,0 +1,175 @@
+"""Sentences as features for the networks: the bundled text encoder."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+from .backends.onnx_session import one_line, open_session
+from .bundles.bundle import Bundle
+from .bundles.schema import TOKENIZER, WEIGHTS, TextManifest
+from .errors import BundleError, InputError
+
+MAX_CHARACTERS = 512  # of a text
+_SHOWN_CHARACTERS = 40
+_OUTPUTS = ["tokens", "pooled"]
+_PROBE = "a"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextFeatures:
+    """Features of N texts, of W floats; L is the length of the longest one in tokens.
+
+    Attributes:
+        tokens: [N, L, W] float32 of every token, those that mark begin and end among them; 0 where `mask` is False.
+        mask: [N, L] bool, where a text has a token.
+        pooled: [N, W] float32 of the whole text.
+    """
+
+    tokens: np.ndarray
+    mask: np.ndarray
+    pooled: np.ndarray
+
+
+class TextEncoder:
+    """A sentence encoder. A text has the same features, bit for bit, whatever it is encoded together with.
+
+    `pooled` is the mean over `tokens`, scaled to length 1: the dot product of two is their cosine similarity.
+
+    Args:
+        bundle: a verified bundle.
+        threads: of ONNX Runtime; None for one, which is nearly as fast on texts as short as these.
+    Attributes:
+        name: of its bundle. width: W. license: of its weights.
+        sha256: of its weights and tokenizer, 64 hex digits: what a model that was trained with it records. It stays
+            when the graph is exported anew or the model card changes.
+    Raises:
+        BundleError: the graph or the tokenizer cannot be used, or they do not fit each other.
+        InputError: `threads` is not a whole number of 1 or more.
+    """
+
+    @classmethod
+    def load(cls, name: str | Path = "text", threads: int | None = None) -> TextEncoder:
+        """Load a bundled encoder by its name, or one from its folder.
+
+        Raises:
+            BundleError: unknown name, or a bundle that is damaged or of another task.
+        """
+        return cls(Bundle.load(name, TextManifest), threads)
+
+    def __init__(self, bundle: Bundle[TextManifest], threads: int | None = None) -> None:
+        if threads is not None and (type(threads) is not int or threads < 1):
+            raise InputError(f"threads is {threads!r}, expected a whole number of 1 or more")
+        manifest = bundle.manifest
+        self.name = manifest.name
+        self.width = manifest.width
+        self.license = manifest.license
+        self.sha256 = _sha256(manifest)
+        self._max_tokens = manifest.max_tokens
+        self._where = str(bundle.path / manifest.graphs["text"].file)
+        self._tokenizer = _tokenizer(bundle)
+        self._session = open_session(bundle, "text", threads or 1, integers=("ids", "mask"))
+        self._run(self._ids(0, _PROBE))  # finds out now what would fail later
+
+    def encode(self, texts: Sequence[str]) -> TextFeatures:
+        """Features of texts, in their order.
+
+        Each text runs alone: about 4 ms for a sentence on one core.
+
+        Raises:
+            InputError: not a sequence of texts; a text that is empty or has more than 512 characters (or more
+                tokens than the encoder knows positions); the message tells which one.
+        """
+        return gather(check_texts(texts), lambda i, text: self._run(self._ids(i, text)), self.width)
+
+    def check(self, text: str) -> None:
+        """Raises InputError for a text that `encode` would refuse; it is not run."""
+        self._ids(0, *check_texts([text]))
+
+    def _ids(self, i: int, text: str) -> np.ndarray:
+        ids = self._tokenizer.encode(text).ids
+        if len(ids) > self._max_tokens:
+            raise InputError(f"{_which(i, text)} has {len(ids)} tokens, at most {self._max_tokens} are allowed")
+        return np.array([ids], np.int64)
+
+    def _run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """[1, L] -> tokens [L, W], pooled [W]."""
+        try:
+            tokens, pooled = self._session.run(_OUTPUTS, {"ids": ids, "mask": np.ones_like(ids)})
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            raise BundleError(f"{self._where}: cannot be run ({one_line(error)})") from error
+        if tokens.shape != (1, ids.shape[1], self.width) or pooled.shape != (1, self.width):
+            found = f"tokens {list(tokens.shape)} and pooled {list(pooled.shape)}"
+            raise BundleError(f"{self._where}: gives {found} for {ids.shape[1]} tokens, width {self.width}")
+        if not np.isfinite(pooled).all():
+            raise BundleError(f"{self._where}: gives features that are not finite")
+        return tokens[0], pooled[0]
+
+
+def check_texts(texts: Sequence[str]) -> list[str]:
+    """The texts as a list.
+
+    Raises:
+        InputError: not a sequence of texts, or one that is empty, too long or no valid Unicode.
+    """
+    if isinstance(texts, str) or not isinstance(texts, Sequence):
+        raise InputError(f"texts is {str(texts)[:_SHOWN_CHARACTERS]!r}, expected a list of texts")
+    for i, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"text {i} is {str(text)[:_SHOWN_CHARACTERS]!r}, expected a string")
+        if not text.strip():
+            raise InputError(f"text {i} is empty")
+        if len(text) > MAX_CHARACTERS:
+            raise InputError(f"{_which(i, text)} has {len(text)} characters, at most {MAX_CHARACTERS} are allowed")
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InputError(f"text {i} is not valid Unicode: it holds half of a surrogate pair")
+    return list(texts)
+
+
+def gather(
+    texts: Sequence[str], encode: Callable[[int, str], tuple[np.ndarray, np.ndarray]], width: int
+) -> TextFeatures:
+    """Features of texts that are encoded one by one, equal ones once.
+
+    Args:
+        encode: index and text -> tokens [L, W], pooled [W].
+        width: W.
+    """
+    done: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for i, text in enumerate(texts):
+        if text not in done:
+            done[text] = encode(i, text)
+    longest = max((len(tokens) for tokens, _ in done.values()), default=0)
+    features = TextFeatures(
+        tokens=np.zeros((len(texts), longest, width), np.float32),
+        mask=np.zeros((len(texts), longest), bool),
+        pooled=np.zeros((len(texts), width), np.float32),
+    )
+    for i, text in enumerate(texts):
+        tokens, pooled = done[text]
+        features.tokens[i, : len(tokens)], features.mask[i, : len(tokens)], features.pooled[i] = tokens, True, pooled
+    return features
+
+
+def _tokenizer(bundle: Bundle[TextManifest]) -> Tokenizer:
+    where = bundle.path / TOKENIZER
+    try:
+        tokenizer = Tokenizer.from_str(bundle.files[TOKENIZER].decode())
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+    except Exception as error:  # the tokenizers package raises plain exceptions
+        raise BundleError(f"{where}: not a tokenizer ({one_line(error)})") from error
+    return tokenizer
+
+
+def _sha256(manifest: TextManifest) -> str:
+    return hashlib.sha256("".join(manifest.files[file].sha256 for file in (WEIGHTS, TOKENIZER)).encode()).hexdigest()
+
+
+def _which(i: int, text: str) -> str:
+    return f"text {i} ({text[:_SHOWN_CHARACTERS]!r}{'...' if len(text) > _SHOWN_CHARACTERS else ''})"

@@ -1,0 +1,53 @@
+"""The fuzzer finds what parsers must not do, and nothing in ours."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from motionrt.bench.fuzz.parsers import parsers as fuzz
+from motionrt.runtime.errors import InputError
+
+
+@pytest.mark.slow
+def test_damaged_input_is_read_or_refused() -> None:
+    found = fuzz.fuzz(10.0, seed=int(time.time()))
+    assert found["findings"] == []
+    for name, count in found["parsers"].items():
+        assert 0.3 * count["inputs"] < count["refused"] < count["inputs"], (
+            f"{name}: the damage is too small or too large"
+        )
+
+
+def raises(error: BaseException) -> Any:
+    def parse(data: bytes) -> None:
+        raise error
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("parse", "problem"),
+    [
+        (raises(ValueError("no")), "ValueError: no"),
+        (raises(InputError("a\nb")), "a message of several lines or none: 'a\\nb'"),
+        (lambda data: time.sleep(0.3), "more than 0 s"),
+    ],
+    ids=["another error", "several lines", "a hang"],
+)
+def test_what_a_parser_must_not_do_is_found(
+    parse: Any, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzz, "HUNG_S", 0.1)
+    monkeypatch.setattr(fuzz, "targets", lambda folder: {"mine": fuzz.Target(parse, (b"12 [3]",))})
+    found = fuzz.fuzz(0.05, keep=tmp_path)["findings"]
+    assert found and {finding["problem"] for finding in found} == {problem}
+    assert (tmp_path / f"mine-{found[0]['input']}").is_file()
+
+
+def test_damage_is_damage_and_the_same_for_the_same_seed() -> None:
+    data = b'{"joints": [[0.5, 1.25, -3]], "t": 17}' * 20
+    made = [[fuzz.damaged(data, np.random.default_rng(seed)) for seed in range(50)] for _ in range(2)]
+    assert made[0] == made[1] and sum(one != data for one in made[0]) > 45 and len(set(made[0])) > 45

@@ -1,0 +1,124 @@
+"""CoAMD's runs become one generation bundle, whose networks say nearly what the runs' say."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.bundles import bundle as bundles
+from motionrt.runtime.bundles.bundle import Bundle
+from motionrt.runtime.bundles.int8 import rows8, wide, widened
+from motionrt.runtime.bundles.schema import GenerationManifest
+from motionrt.runtime.cli import main
+from motionrt.runtime.errors import BundleError, InputError
+from motionrt.runtime.text_encoder import TextEncoder
+from motionrt.training.coamd.pipeline import Family
+
+
+@pytest.fixture(scope="module")
+def runs(coamd_runs: Path) -> Path:
+    return coamd_runs
+
+
+@pytest.fixture(scope="module")
+def bundle(coamd_bundle: Path) -> Path:
+    return coamd_bundle
+
+
+def test_the_bundles_networks_are_those_of_the_runs_but_for_rounding(
+    runs: Path, bundle: Path, samples: list[Motion]
+) -> None:
+    text = TextEncoder.load("text")
+    trained, shipped = (Family.load(source, text) for source in (runs, bundle))
+    clips = [sample.joints.astype(np.float32) for sample in samples]
+    cosine = (trained.motions(clips) * shipped.motions(clips)).sum(1)
+    assert cosine.min() > 0.98
+    for name in ("autoencoder", "generator", "recognizer", "lengths"):
+        network, other = getattr(trained, name), getattr(shipped, name)
+        least = 0.9995 if name == "autoencoder" else 0.99
+        for key, weight in network.state_dict().items():
+            found = other.state_dict()[key]
+            assert (found - weight).abs().max() <= (1 - least) * weight.abs().max() + 1e-12, key
+
+
+def test_the_command_line_exports_a_family(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr("motionrt.export.export_family", lambda *given: seen.append(given))
+    assert main(["export", str(runs), "-o", str(tmp_path / "out")]) == 0
+    assert seen == [(runs, tmp_path / "out")]
+
+
+def test_the_manifest_tells_what_it_was_trained_on(bundle: Path) -> None:
+    manifest = Bundle.load(bundle, GenerationManifest).manifest
+    assert (manifest.layout, manifest.fps) == ("smpl22", 20.0)
+    assert manifest.actions and all(set(of) == {"mocap", "kinect"} for of in manifest.actions.values())
+    counts = [sum(of.values()) for of in manifest.actions.values()]
+    assert counts == sorted(counts, reverse=True) and counts[-1] > 0
+    card = (bundle / "MODEL_CARD.md").read_text()
+    assert all(f"| {action} |" in card for action in manifest.actions)
+
+
+def test_models_lists_the_actions_with_their_clips(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bundles, "MODELS", bundle.parent)
+    assert main(["models"]) == 0
+    row = capsys.readouterr().out.splitlines()[1]
+    actions = Bundle.load(bundle, GenerationManifest).manifest.actions
+    assert row.split()[:8] == ["tiny", "generation", f"{len(actions)}", "actions", "smpl22", "at", "20", "Hz"]
+    assert main(["models", bundle.name]) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert all(" ".join([action, *map(str, of.values())]) in printed for action, of in actions.items())
+    assert main(["models", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["actions"] == actions
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("text_sha256", "0" * 64, "trained with another text encoder than this one"),
+        ("text_sha256", "short", "text_sha256: 'short', expected 64 lower-case hex digits"),
+        ("actions", {"walk": {"mocap": -1}}, "actions: walk: mocap: -1, expected a whole number"),
+        ("model", {}, "model: generator is missing"),
+        ("sampler", {"steps": 0, "evaluations": 8, "cfg": 2}, "sampler: steps: 0, expected a whole number from 1"),
+        ("qualities", [], "qualities: \\[\\], expected a list of 1 to"),
+        ("graphs", {}, "graphs: condition is missing"),
+    ],
+)
+def test_a_manifest_that_does_not_fit_is_refused(
+    bundle: Path, tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    changed = shutil.copytree(bundle, tmp_path / "changed")
+    manifest = json.loads((changed / "manifest.json").read_text())
+    (changed / "manifest.json").write_text(json.dumps(manifest | {key: value}))
+    with pytest.raises(BundleError, match=message):
+        Family.load(changed, TextEncoder.load("text"))
+
+
+def test_a_missing_run_is_named(runs: Path, tmp_path: Path) -> None:
+    part = shutil.copytree(runs, tmp_path / "part")
+    shutil.rmtree(part / "coamd-mar")
+    with pytest.raises(InputError, match="coamd-mar: no recipe.json"):
+        Family.load(part, TextEncoder.load("text"))
+
+
+def test_rows_of_8_bits_are_within_half_a_step() -> None:
+    weight = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
+    weight[2] = 0
+    integers, scale = rows8(weight)
+    assert integers.dtype == np.int8 and scale.shape == (5, 1, 1)
+    found = widened({"w.integers": integers, "w.scale": scale, "scale": np.float16([1.5]), "w.bias": weight[0, 0]})
+    assert set(found) == {"w", "w.integers", "w.scale", "scale", "w.bias"}
+    assert set(wide(found)) == {"w", "scale", "w.bias"}
+    assert (np.abs(found["w"] - weight) <= 0.501 * scale).all()
+    assert found["scale"].dtype == np.float32 and (found["w.bias"] == weight[0, 0]).all()

@@ -1,0 +1,57 @@
+"""Products in 8 bits are those of float32 but for rounding, over integers that the bundle holds."""
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+
+import onnxruntime as ort  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+from torch.export import Dim  # noqa: E402
+
+from motionrt.export.graphs import to_onnx  # noqa: E402
+from motionrt.export.int8 import in_8_bits  # noqa: E402
+from motionrt.runtime.bundles.int8 import rows8, widened  # noqa: E402
+
+
+class Network(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.flat, self.deep, self.last = nn.Linear(24, 96), nn.Linear(96, 40, bias=False), nn.Linear(40, 8)
+
+    def both(self, x_NE: Tensor) -> tuple[Tensor]:
+        return (self.last(self.deep(torch.relu(self.flat(x_NE))[None])[0]),)
+
+
+def run(graph: bytes, weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
+    options = ort.SessionOptions()
+    names = [tensor.name for tensor in onnx.load_from_string(graph).graph.initializer if tensor.external_data]
+    options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(weights[name]) for name in names])
+    session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def test_products_are_of_integers_and_nearly_the_same() -> None:
+    torch.manual_seed(0)
+    network = Network().eval().requires_grad_(False)
+    stored: dict[str, np.ndarray] = {}
+    for name, tensor in network.state_dict().items():
+        if name in ("flat.weight", "deep.weight"):
+            stored[f"{name}.integers"], stored[f"{name}.scale"] = rows8(tensor.numpy())
+        else:
+            stored[name] = tensor.numpy()
+    weights = widened(stored)
+    network.load_state_dict({name: torch.from_numpy(weights[name]) for name in network.state_dict()})
+    graph = to_onnx(network, network.both, {"x": torch.randn(5, 24)}, ("y",), ({0: Dim("N")},))
+    small = in_8_bits(graph, stored)
+
+    nodes = [node.op_type for node in onnx.load_from_string(small).graph.node]
+    assert nodes.count("MatMulInteger") == 2 and nodes.count("Gemm") + nodes.count("MatMul") == 1
+    held = {tensor.name for tensor in onnx.load_from_string(small).graph.initializer}
+    assert {"flat.weight.integers", "flat.weight.scale", "last.weight"} <= held and "flat.weight" not in held
+    x = np.random.default_rng(0).normal(size=(7, 24)).astype(np.float32)
+    wanted, found = run(graph, weights, x), run(small, weights, x)
+    np.testing.assert_allclose(wanted, network.both(torch.from_numpy(x))[0].numpy(), atol=1e-5)
+    assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()

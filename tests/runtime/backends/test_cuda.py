@@ -1,0 +1,203 @@
+"""The CUDA backend: its networks are the bundle's. Without a GPU everything but the capture is tried on the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+from motionrt.runtime.backends.cuda import PEOPLE, CudaBackend, CudaNetworks, Graphed, Graphs, on_device  # noqa: E402
+from motionrt.runtime.backends.onnx import OnnxBackend  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
+from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
+from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
+from motionrt.runtime.generation.networks import Networks  # noqa: E402
+from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU: only there are graphs captured")
+
+
+@pytest.fixture(scope="module")
+def backend() -> CudaBackend:
+    return CudaBackend(Bundle.load("live"), DEVICE)
+
+
+@pytest.fixture(scope="module")
+def reference() -> OnnxBackend:
+    return OnnxBackend(Bundle.load("live"))
+
+
+def walk(frames: int, joints: int, seed: int = 0) -> np.ndarray:
+    draw = np.random.default_rng(seed)
+    return np.cumsum(draw.normal(0, 0.03, (frames, joints, 3)), 0).astype(np.float32)
+
+
+def test_people_who_come_and_go_are_followed_as_by_onnx_runtime(backend: CudaBackend, reference: OnnxBackend) -> None:
+    people, V = 5, backend.streams(1)._network.config.joints
+    ours, theirs = backend.streams(people), reference.streams(people)
+    walks = np.stack([walk(40, V, seed) for seed in range(people)])
+    draw = np.random.default_rng(1)
+    for t in range(40):
+        slots = sorted(draw.choice(people, draw.integers(1, people + 1), replace=False).tolist())
+        if t in (13, 27):
+            for streams in (ours, theirs):
+                streams.begin(slots[0])
+        (logits, features), wanted = (streams.step(slots, walks[slots, t]) for streams in (ours, theirs))
+        np.testing.assert_allclose(logits, wanted[0], atol=1e-3)
+        np.testing.assert_allclose(features, wanted[1], atol=1e-3)
+
+
+def test_a_clip_is_as_by_onnx_runtime(backend: CudaBackend, reference: OnnxBackend) -> None:
+    frames = walk(30, 15)
+    for found, wanted in zip(backend.clip(frames), reference.clip(frames), strict=True):
+        np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_streams_of_nobody_do_not_touch_those_of_people(backend: CudaBackend) -> None:
+    V = 15
+    alone, beside = backend.streams(3), backend.streams(3)
+    for t, frame in enumerate(walk(12, V)):
+        wanted, _ = alone.step([1], frame[None])
+        if t % 2:  # three are stepped as four, of which one is nobody
+            found = beside.step([0, 1, 2], np.stack([frame + 1, frame, frame - 1]))[0][1:2]
+        else:
+            found, _ = beside.step([1], frame[None])
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert PEOPLE[-1] == 16
+
+
+def test_frames_may_be_tensors(backend: CudaBackend) -> None:
+    frame = walk(1, 15)
+    wanted, _ = backend.streams(1).step([0], frame)
+    found, _ = backend.streams(1).step([0], torch.from_numpy(frame).to(DEVICE))
+    np.testing.assert_array_equal(found, wanted)
+
+
+class Exporter:
+    """Speaks DLPack and nothing else."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.__dlpack__, self.__dlpack_device__ = tensor.__dlpack__, tensor.__dlpack_device__
+
+
+def test_arrays_are_taken_by_dlpack() -> None:
+    array, device = walk(2, 3), torch.device(DEVICE)
+    tensor = torch.from_numpy(array).to(device)
+    for given, wanted in ((array, array), (tensor, array), (Exporter(tensor), array), (array[:, ::2], array[:, ::2])):
+        np.testing.assert_array_equal(on_device(given, device).cpu().numpy(), wanted)
+
+
+@gpu
+@pytest.mark.gpu
+def test_arrays_are_taken_by_the_cuda_array_interface() -> None:
+    tensor = torch.from_numpy(walk(2, 3)).cuda()
+    given = type("Interface", (), {"__cuda_array_interface__": tensor.__cuda_array_interface__})()
+    torch.testing.assert_close(on_device(given, tensor.device), tensor)
+
+
+def test_a_graph_reads_what_it_is_given_anew_and_says_why_it_is_none() -> None:
+    first = torch.arange(3.0, device=DEVICE)
+    graphed = Graphed(lambda x: (2 * x,), [first])
+    assert graphed(first + 1)[0].tolist() == [2, 4, 6] and graphed(first)[0].tolist() == [0, 2, 4]
+    assert graphed.reason == (None if DEVICE == "cuda" else "tensors are on cpu")
+
+
+def test_graphs_are_kept_by_key_and_shape_and_not_without_end() -> None:
+    graphs, made = Graphs(), []
+
+    def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        made.append(len(x))
+        return (x + 1,)
+
+    for size in [*range(1, 20), 3]:
+        assert graphs("add", function, [torch.ones(size)])[0].tolist() == [2.0] * size
+    assert len(graphs._kept) == 16
+
+
+@gpu
+@pytest.mark.gpu
+def test_a_step_is_captured(backend: CudaBackend) -> None:
+    assert backend.streams(1)._graphs[1].reason is None
+
+
+def test_weights_of_another_network_are_refused() -> None:
+    bundle = Bundle.load("default", GenerationManifest)
+    with pytest.raises(BundleError, match="not those of a StreamGCN"):
+        CudaBackend(bundle, DEVICE)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def networks() -> CudaNetworks:
+    return CudaNetworks(Bundle.load("default", GenerationManifest), device=DEVICE)
+
+
+@pytest.fixture(scope="module")
+def plain() -> Networks:
+    return Networks(Bundle.load("default", GenerationManifest), 1)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        Sampling(steps=4, evaluations=4, cfg=2.5),
+        Sampling(steps=4, evaluations=3, cfg=1.0, solver="midpoint"),
+        Sampling(steps=4, evaluations=4, cfg=2.5, guidance=Guidance(step=1.0, last=2)),
+        Sampling(steps=4, evaluations=4, cfg=2.5, guidance=Guidance(step=0.5, norm="token", preview=1)),
+    ],
+    ids=["plain", "text alone", "guided at the end", "guided with a preview"],
+)
+def test_tokens_are_those_of_onnx_runtime(networks: CudaNetworks, plain: Networks, settings: Sampling) -> None:
+    found = TextEncoder.load("text").encode(["a person walks forward", "a person waves"])
+    text = found.pooled
+    told, untold = (plain.condition(of, np.array([0, 1]))[0] for of in (text, np.zeros_like(text)))
+    told_GBM = np.stack([told, untold][: 1 if settings.cfg == 1 else 2])
+    np.testing.assert_allclose(networks.condition(text, np.array([0, 1]))[0], told, atol=1e-3)
+    (target,) = plain.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
+    for seed in (0, 1):  # the second replays
+        tokens, wanted = (n.sample(told_GBM, [9, 6], settings, seed=seed, target_BF=target) for n in (networks, plain))
+        np.testing.assert_allclose(tokens, wanted, atol=2e-3)
+    for motion, as_wanted in zip(networks.decode(wanted, [9, 6]), plain.decode(wanted, [9, 6]), strict=True):
+        np.testing.assert_allclose(motion, as_wanted, atol=1e-4)
+
+
+def test_what_is_known_of_an_edit_stays(networks: CudaNetworks, plain: Networks) -> None:
+    draw = np.random.default_rng(0)
+    told, known = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0], draw.normal(0, 1, (1, 8, 64))
+    again = np.arange(8)[None] // 3 == 1
+    settings = Sampling(steps=3, evaluations=2, cfg=1.0)
+    of = {"known_BLD": known.astype(np.float32), "regenerate_BL": again}
+    found, wanted = (n.sample(told[None], [8], settings, **of) for n in (networks, plain))
+    np.testing.assert_allclose(found, wanted, atol=2e-3)
+    np.testing.assert_allclose(found[~again], known[~again].astype(np.float32))
+
+
+def test_half_precision_makes_nearly_the_same_tokens(plain: Networks) -> None:
+    half = CudaNetworks(Bundle.load("default", GenerationManifest), "bf16", DEVICE)
+    told = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0][None]
+    settings = Sampling(steps=3, evaluations=4, cfg=1.0)
+    found, wanted = (n.sample(told, [10], settings) for n in (half, plain))
+    assert 0 < np.abs(found - wanted).mean() < 0.1 * wanted.std()
+
+
+def test_a_precision_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InputError, match="precision is 'int8', expected fp32 or bf16"):
+        CudaNetworks(Bundle.load("default", GenerationManifest), "int8", DEVICE)
+
+
+def test_a_bundle_of_other_shapes_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.load("live")
+    short = {name: array[:1] for name, array in bundle.weights.items()}
+    changed = type("Changed", (), {"manifest": bundle.manifest, "weights": short, "path": tmp_path})()
+    with pytest.raises(BundleError, match="not those of a StreamGCN"):
+        CudaBackend(changed, DEVICE)
+
+
+def test_without_triton_it_goes_on_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("motionrt.runtime.backends.cuda.installed", lambda module: module != "triton")
+    CudaBackend(Bundle.load("live"), DEVICE)
+    assert "PyTorch's own operations are used: triton is not installed" in caplog.text

@@ -1,0 +1,167 @@
+"""The native engine against ONNX Runtime, on real recordings, as a robot would meet them."""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+
+from motionrt.runtime import backends
+from motionrt.runtime._core import StreamGCN, Streams
+from motionrt.runtime.backends.native import NativeBackend
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.bundles.bundle import Bundle, bundled
+from motionrt.runtime.errors import BundleError
+from motionrt.runtime.recognition.decision import Decision
+from motionrt.runtime.recognition.recognizer import Recognizer
+
+TOLERANCE = 1e-4
+
+
+class Moment(NamedTuple):
+    """What is seen at one time: poses [M, V, 3] of M people, or a person who is reset."""
+
+    t: float
+    layout: str
+    people: list[int]
+    joints: np.ndarray
+    reset: int | None = None
+
+
+@pytest.fixture(scope="module")
+def moments(samples: list[Motion]) -> list[Moment]:
+    """A day of four people: each plays all the recordings, starting at another one, with joints missing, frames lost,
+    gaps longer than half a second, absences and resets; more than 1,000 poses."""
+    rng = np.random.default_rng(0)
+    clips = samples
+    timeline: list[Moment] = []
+    for person in range(4):
+        t = 0.1 * person
+        for clip in clips[person:] + clips[:person]:
+            joints = clip.person(0).joints.copy()
+            joints[rng.random(joints.shape[:2]) < 0.03] = np.nan
+            for pose in joints:
+                t += 1 / clip.fps
+                if rng.random() < 0.02:
+                    t += rng.choice([0.2, 0.7])
+                if rng.random() < 0.005:
+                    timeline.append(Moment(t, clip.layout, [], pose[None][:0], reset=person))
+                timeline.append(Moment(t, clip.layout, [person], pose[None]))
+    return sorted(timeline, key=lambda moment: moment.t)
+
+
+def follow(recognizer: Recognizer, moments: list[Moment]) -> Iterator[Decision]:
+    for moment in moments:
+        if moment.reset is not None:
+            recognizer.reset(moment.reset)
+        for person, joints in zip(moment.people, moment.joints, strict=True):
+            yield recognizer.step(joints, moment.t, person, layout=moment.layout)
+        yield from recognizer.evict(moment.t)
+
+
+@pytest.mark.parametrize("name", bundled("recognition"))
+def test_native_decides_as_onnx_does_with_gaps_people_and_resets(name: str, moments: list[Moment]) -> None:
+    native, onnx = (Recognizer.load(name, backend=backend) for backend in ("native", "onnx"))
+    decided = 0
+    for a, b in zip(follow(native, moments), follow(onnx, moments), strict=True):
+        told = [(d.person, d.status, d.label, d.event, d.event_label, d.since) for d in (a, b)]
+        assert told[0] == told[1]
+        np.testing.assert_allclose(a.probs, b.probs, atol=TOLERANCE)
+        decided += 1
+    assert decided > 1000 and native.counters == onnx.counters
+    assert native.counters["lost"] + native.counters["resets"] > 5
+
+
+@pytest.mark.parametrize("name", bundled("recognition"))
+def test_native_logits_and_features_are_those_of_onnx(name: str, moments: list[Moment]) -> None:
+    both = [backends.create(backend, Bundle.load(name)).streams(4) for backend in ("native", "onnx")]
+    frames = 0
+
+    class Pair:
+        capacity = 16
+
+        def begin(self, slot: int) -> None:
+            for streams in both:
+                streams.begin(slot)
+
+        def step(self, slots: np.ndarray, poses: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            nonlocal frames
+            frames += len(slots)
+            (logits, features), (logits_onnx, features_onnx) = (streams.step(slots, poses) for streams in both)
+            np.testing.assert_allclose(logits, logits_onnx, atol=TOLERANCE)
+            np.testing.assert_allclose(features, features_onnx, atol=TOLERANCE)
+            return logits, features
+
+    class PairBackend:
+        name = "pair"
+
+        def streams(self, people: int) -> Pair:
+            return Pair()
+
+    for _ in follow(Recognizer(Bundle.load(name), PairBackend()), moments):  # type: ignore[arg-type]
+        pass
+    assert frames > 1000
+
+
+def test_people_in_one_call_are_decided_as_one_after_the_other(moments: list[Moment]) -> None:
+    together, apart = (Recognizer.load("live", backend="native") for _ in range(2))
+    by_time: dict[tuple[float, str], list[Moment]] = {}
+    for moment in moments:
+        by_time.setdefault((round(moment.t, 1), moment.layout), []).append(moment)
+    crowds = 0
+    for (t, layout), group in by_time.items():
+        latest = {moment.people[0]: moment.joints[0] for moment in group if moment.people}
+        poses = np.array(list(latest.values()))
+        if not latest:
+            continue
+        crowds += len(latest) > 1
+        decisions = together.step_people(poses, t, list(latest), layout=layout)
+        for (person, pose), decision in zip(latest.items(), decisions, strict=True):
+            alone = apart.step(pose, t, person, layout=layout)
+            assert (decision.person, decision.label, decision.event, decision.status) == (
+                (person, alone.label, alone.event, alone.status)
+            )
+            np.testing.assert_array_equal(decision.probs, alone.probs)
+    assert crowds > 50
+
+
+def test_half_precision_weights_take_half_the_memory_and_decide_alike(samples: list[Motion]) -> None:
+    bundle = Bundle.load("live")
+    full, half = (NativeBackend(bundle, precision) for precision in ("fp32", "bf16"))
+    assert half.weight_bytes < 0.6 * full.weight_bytes
+    for clip in samples:
+        a, b = (Recognizer(bundle, backend).recognize(clip) for backend in (full, half))
+        assert a.label == b.label
+        np.testing.assert_allclose(a.probs, b.probs, atol=0.05)
+
+
+def test_a_step_says_what_does_not_fit() -> None:
+    streams = backends.create("native", Bundle.load("live")).streams(2)
+    assert isinstance(streams, Streams)
+    frame = np.zeros((1, 15, 3), np.float32)
+    for slots, frames, message in (
+        ([2], frame, "slots holds a number that is none, expected 0 to 1"),
+        ([-1], frame, "slots holds a number that is none"),
+        ([0, 0], frame.repeat(2, 0), "slots holds a number twice"),
+        ([0], frame[:, :14], r"frames has shape \[1, 14, 3\], expected float32 \[1, 15, 3\]"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            streams.step(slots, frames)
+    with pytest.raises(ValueError, match="slot is 2, expected 0 to 1"):
+        streams.begin(2)
+
+
+def test_a_stream_that_begins_anew_forgets_everything(moments: list[Moment]) -> None:
+    streams = backends.create("native", Bundle.load("live")).streams(2)
+    frames = np.random.default_rng(1).normal(0, 0.3, (150, 1, 15, 3)).astype(np.float32)
+    first = [streams.step([0], frame)[0] for frame in frames]
+    streams.begin(0)
+    np.testing.assert_array_equal(first, [streams.step([0], frame)[0] for frame in frames])
+    np.testing.assert_array_equal(first, [streams.step([1], frame)[0] for frame in frames])
+
+
+def test_weights_that_do_not_fit_the_architecture_are_refused() -> None:
+    bundle = Bundle.load("live")
+    narrow = bundle.manifest_file.replace(b'"kernel": 5', b'"kernel": 3')
+    with pytest.raises(BundleError, match="state"):
+        StreamGCN(narrow, bundle.weights_file, "live")

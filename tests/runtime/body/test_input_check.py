@@ -1,0 +1,99 @@
+"""Coordinates that are not a person's in metres, y up, in the layout's order are told of, in one line and once."""
+
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.cli import main
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.recognition.recognizer import Recognizer
+
+SAMPLES = sorted((Path(__file__).parents[3] / "runtime" / "samples").glob("*.npz"))
+UNITS = [(1e3, "millimetres"), (100, "centimetres")]
+SHUFFLED = np.random.default_rng(0).permutation(22)
+ODD: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
+    ("the body stands along z, y is expected to be up", lambda joints: joints[..., [2, 0, 1]]),
+    ("the body stands along x, y is expected to be up", lambda joints: joints[..., [1, 2, 0]]),
+    ("the body stands along -y, y is expected to be up", lambda joints: joints * np.float32([1, -1, -1])),
+    ("the joints do not look like those of layout smpl22", lambda joints: joints[:, SHUFFLED]),
+]
+
+
+@pytest.fixture(scope="module")
+def walk() -> Motion:
+    return Motion.load(next(path for path in SAMPLES if path.stem == "cmu_walk"))
+
+
+def stream(recognizer: Recognizer, motion: Motion) -> None:
+    for t, joints in zip(motion.times, motion.joints, strict=True):
+        recognizer.step(joints, t, layout=motion.layout)
+
+
+@pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
+def test_nothing_is_said_of_people(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    recognizer, motion = Recognizer.load("live"), Motion.load(path)
+    stream(recognizer, motion)
+    recognizer.recognize(motion)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("problem, change", ODD)
+def test_what_is_odd_is_told_once(
+    problem: str, change: Callable[[np.ndarray], np.ndarray], walk: Motion, caplog: pytest.LogCaptureFixture
+) -> None:
+    recognizer, motion = Recognizer.load("live"), replace(walk, joints=change(walk.joints))
+    stream(recognizer, motion)
+    recognizer.recognize(motion)
+    [record] = caplog.records
+    assert record.levelno == logging.WARNING and problem in record.message
+    recognizer.reset()
+    stream(recognizer, motion)  # as the viewer does with a recording, again and again
+    assert len(caplog.records) == 1
+
+
+def test_each_stream_is_looked_at(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
+    recognizer = Recognizer.load("live")
+    stream(recognizer, walk)
+    recognizer.reset()
+    stream(recognizer, replace(walk, joints=walk.joints[..., [2, 0, 1]]))
+    assert caplog.messages == ["the body stands along z, y is expected to be up"]
+
+
+@pytest.mark.parametrize("scale, unit", UNITS)
+def test_other_units_are_refused(scale: float, unit: str, walk: Motion) -> None:
+    recognizer, motion = Recognizer.load("live"), replace(walk, joints=walk.joints * np.float32(scale))
+    for recognize in (recognizer.recognize, lambda motion: stream(recognizer, motion)):
+        with pytest.raises(InputError, match=f"looks like {unit}, expected metres"):
+            recognize(motion)
+
+
+def test_extreme_numbers_make_no_other_noise(walk: Motion, recwarn: pytest.WarningsRecorder) -> None:
+    for scale in (1e37, 1e-37, 0):
+        joints = walk.joints * np.float32(scale)
+        with suppress(InputError):
+            Recognizer.load("live").recognize(replace(walk, joints=joints))
+    assert [str(one.message) for one in recwarn] == []
+
+
+def test_the_command_line_names_the_file(walk: Motion, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    replace(walk, joints=walk.joints * np.float32(1e3)).save(tmp_path / "mm.npz")
+    assert main(["recognize", str(tmp_path / "mm.npz")]) == 2
+    _, err = capfd.readouterr()
+    assert "mm.npz: the joints are" in err and "looks like millimetres" in err and err.count("\n") == 1
+
+
+def test_poses_with_missing_joints_are_not_judged(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
+    joints = walk.joints[..., [2, 0, 1]].copy()
+    joints[:, 3] = np.nan
+    recognizer = Recognizer.load("live")
+    stream(recognizer, replace(walk, joints=joints))
+    confidence = np.ones(joints.shape[:-1], np.float32)
+    confidence[:, 3] = 0
+    recognizer.recognize(replace(walk, joints=walk.joints[..., [2, 0, 1]], confidence=confidence))
+    assert caplog.messages == []

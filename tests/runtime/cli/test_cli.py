@@ -1,0 +1,610 @@
+"""The command line: what it prints, and with which status it ends."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+from motionrt import Decision, InputError, Motion, Recognizer
+from motionrt.runtime.body import layout as skeleton
+from motionrt.runtime.bundles import bundle as bundles
+from motionrt.runtime.cli import main
+from motionrt.runtime.cli.overlay import Overlay
+from motionrt.runtime.cli.timeline import Timeline
+from motionrt.runtime.io.frame import Frame
+
+from .. import tiny
+
+LEFT, RIGHT = tiny.LABELS[1:]
+LICENCE = "CC BY-NC 4.0 (test)"
+NO_TENSORRT = "backend 'tensorrt' cannot be used here: tensorrt not installed"
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+    @property
+    def objects(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    def run(*arguments: str | Path) -> Result:
+        status = main([str(argument) for argument in arguments])
+        return Result(status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Bundled models: `live`, which is not for commercial use, and `free`."""
+    tiny.tiny_bundle(tmp_path / "models" / "live", name="live", license=LICENCE)
+    tiny.tiny_bundle(tmp_path / "models" / "free", name="free")
+    monkeypatch.setattr(bundles, "MODELS", tmp_path / "models")
+    return tmp_path / "models"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    joints = np.concatenate([tiny.poses(20), tiny.poses(40, "left"), tiny.poses(30), tiny.poses(40, "right")])
+    return save(tmp_path / "clip.npz", joints)
+
+
+def save(path: Path, joints: np.ndarray, layout: str = tiny.LAYOUT) -> Path:
+    Motion(joints, tiny.FPS, layout).save(path)
+    return path
+
+
+def messages(joints: np.ndarray, **fields: Any) -> str:
+    return "".join(
+        json.dumps({"t": t / tiny.FPS, "layout": tiny.LAYOUT, "joints": pose.tolist(), **fields}) + "\n"
+        for t, pose in enumerate(joints)
+    )
+
+
+def start(models: Path, *arguments: str | Path) -> subprocess.Popen[str]:
+    """The command line in a process of its own, with the models of a test; killed after a minute."""
+    code = (
+        "import sys; from pathlib import Path;"
+        "from motionrt.runtime import bundle; from motionrt.runtime.cli import main;"
+        f"bundle.MODELS = Path({str(models)!r}); sys.exit(main())"
+    )
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], text=True, env=environment, **pipes)
+    watchdog = threading.Timer(60, process.kill)
+    watchdog.daemon = True
+    watchdog.start()
+    return process
+
+
+def refused(result: Result, *parts: str) -> None:
+    assert result.status == 2 and result.out == ""
+    assert result.err.count("\n") == 1 and result.err.startswith("motionrt: ")
+    for part in parts:
+        assert part in result.err
+
+
+def test_recognize_prints_a_timeline_and_the_latency(run: Any, models: Path, clip: Path) -> None:
+    result = run("recognize", clip)
+    assert result.status == 0
+    lines = result.out.splitlines()
+    assert lines[0] == str(clip)
+    assert [line[23:45].strip() for line in lines[1:-1]] == ["none", LEFT, "none", RIGHT]
+    assert float(lines[1].split()[0]) == 0 and float(lines[-2].split()[2]) == 6.45
+    assert lines[-1].startswith("130 frames, 0 dropped; latency in ms: p50 ")
+    assert all(name in lines[-1] for name in ("p90", "p99", "max"))
+
+
+def test_recognize_json_is_an_object_a_decision_and_a_summary(run: Any, models: Path, clip: Path) -> None:
+    result = run("recognize", clip, "--json")
+    *decisions, last = result.objects
+    assert result.status == 0 and len(decisions) == 130
+    for k, decision in enumerate(decisions):
+        about = {None: [], "onset": ["event_label", "since"], "offset": ["event_label"]}[decision["event"]]
+        assert list(decision) == ["t", "person", "label", "score", "top", "event", *about, "latency_ms"]
+        assert decision["t"] == pytest.approx(k / tiny.FPS) and decision["person"] == 0
+        assert 0 <= decision["score"] <= 1 and decision["latency_ms"] > 0
+        assert decision["top"][0] == [decision["label"], decision["score"]] and len(decision["top"]) == 3
+    assert [decision["event"] for decision in decisions if decision["event"]] == ["onset", "offset", "onset"]
+    summary = last["summary"]
+    assert list(summary) == ["frames", "dropped", "p50_ms", "p90_ms", "p99_ms", "max_ms"]
+    assert (summary["frames"], summary["dropped"]) == (130, 0)
+    assert 0 < summary["p50_ms"] <= summary["p90_ms"] <= summary["p99_ms"] <= summary["max_ms"]
+
+
+def test_several_sources_are_named_and_start_anew(run: Any, models: Path, clip: Path, tmp_path: Path) -> None:
+    other = save(tmp_path / "other.npz", tiny.poses(10))
+    *decisions, last = run("recognize", clip, other, clip, "--json").objects
+    assert [decision["source"] for decision in decisions] == [str(clip)] * 130 + [str(other)] * 10 + [str(clip)] * 130
+    assert [{**one, "latency_ms": 0} for one in decisions[:130]] == [
+        {**one, "latency_ms": 0} for one in decisions[140:]
+    ]
+    assert last["summary"]["frames"] == 270
+
+
+def test_two_people_are_told_apart(run: Any, models: Path, tmp_path: Path) -> None:
+    both = save(tmp_path / "two.npz", np.stack([tiny.poses(40, "left"), tiny.poses(40, "right")], axis=1))
+    *decisions, last = run("recognize", both, "--json").objects
+    assert [(one["person"], one["label"]) for one in decisions[-2:]] == [(0, LEFT), (1, RIGHT)]
+    assert last["summary"]["frames"] == 40 and len(decisions) == 80
+    assert "person 1  raise right hand" in run("recognize", both).out
+
+
+def test_a_non_commercial_licence_is_stated_once(run: Any, models: Path, clip: Path) -> None:
+    result = run("recognize", clip, clip, "--json")
+    assert result.err == "model 'live' is not for commercial use; its licence: motionrt models\n"
+    assert run("recognize", clip, "--model", "free").err == ""
+    elsewhere = models.rename(models.with_name("mine")) / "live"
+    told = run("recognize", clip, "--model", elsewhere).err
+    assert told == f"model 'live' is not for commercial use; its licence: {elsewhere / 'manifest.json'}\n"
+
+
+def test_the_model_may_be_a_path(run: Any, clip: Path, tmp_path: Path) -> None:
+    assert run("recognize", clip, "--model", tiny.tiny_bundle(tmp_path / "mine")).status == 0
+
+
+def test_the_layout_may_be_a_file_of_your_own(
+    run: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skeleton, "_READ", {})
+    own, clip = tmp_path / "own.json", tmp_path / "clip.npz"
+    np.savez(clip, joints=tiny.poses(20, "left"), fps=tiny.FPS, layout="own")
+    own.write_text((skeleton.FOLDER / f"{tiny.LAYOUT}.json").read_text())
+    refused(run("recognize", clip), "unknown skeleton layout 'own'", "--layout FILE.json")
+    refused(run("recognize", clip, "--layout", tmp_path / "none.json"), "none.json: cannot be read")
+    result = run("recognize", clip, "--layout", own)
+    assert result.status == 0 and "raise left hand" in result.out
+
+
+def test_json_lines_come_in_on_stdin(models: Path) -> None:
+    process = start(models, "recognize", "-", "--json")
+    assert process.stdin and process.stdout
+    for line in messages(tiny.poses(3, "left")).splitlines():
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        assert json.loads(process.stdout.readline())["label"]  # an answer before the next frame
+    out, _ = process.communicate(timeout=60)
+    assert json.loads(out)["summary"]["frames"] == 3 and process.returncode == 0
+
+
+def test_late_frames_are_counted_as_dropped(run: Any, models: Path, tmp_path: Path) -> None:
+    lines = messages(tiny.poses(30)).splitlines(keepends=True)
+    (tmp_path / "late.jsonl").write_text("".join([*lines[:20], lines[5], *lines[20:]]))
+    *decisions, last = run("recognize", tmp_path / "late.jsonl", "--json").objects
+    assert len(decisions) == 30 and last["summary"]["dropped"] == 1 and last["summary"]["frames"] == 31
+
+
+def test_realtime_plays_a_recording_at_its_own_speed(
+    run: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = save(tmp_path / "s.npz", tiny.poses(21))
+    began = time.monotonic()
+    assert run("recognize", source, "--realtime").status == 0
+    assert time.monotonic() - began >= 1.0
+    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits for {seconds} s"))
+    assert run("recognize", source).status == 0
+
+
+def test_ctrl_c_leaves_a_summary(models: Path, clip: Path) -> None:
+    process = start(models, "recognize", clip, "--json", "--realtime")
+    assert process.stdout
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err.count("\n")) == (0, 1), err
+    assert 0 < json.loads(out.splitlines()[-1])["summary"]["frames"] < 130
+
+
+def test_a_reader_that_leaves_is_no_error(models: Path, clip: Path) -> None:
+    process = start(models, "recognize", *[clip] * 20, "--json")
+    assert process.stdout and process.stderr
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait(timeout=60) == 0
+
+
+def bad_source(path: Path, name: str) -> Path | str:
+    """A source that must be refused, made in the folder `path`."""
+    good = tiny.poses(10)
+    file = path / "bad.npz"
+    match name:
+        case "missing":
+            return file
+        case "empty":
+            file.touch()
+        case "truncated":
+            save(file, good)
+            os.truncate(file, file.stat().st_size // 2)
+        case "objects":
+            np.savez(file, joints=np.full((4, 15, 3), None), fps=20.0, layout=tiny.LAYOUT)
+        case "joints":
+            np.savez(file, joints=good[:, :14], fps=20.0, layout=tiny.LAYOUT)
+        case "nan":
+            save(file, good * np.nan)
+        case "one frame":
+            save(file, good[:1])
+        case "10,000 joints":
+            np.savez(file, joints=np.zeros((4, 10_000, 3)), fps=20.0, layout=tiny.LAYOUT)
+        case "unknown layout":
+            np.savez(file, joints=good, fps=20.0, layout="octopus8")
+        case "2-D":
+            save(file, np.zeros((10, 17, 2)), "coco17")
+        case "unknown kind":
+            file = path / "bad.xyz"
+            file.write_text("x")
+        case "unknown scheme":
+            return "gopher://example"
+        case "one line":
+            file = path / "bad.jsonl"
+            file.write_text(messages(good[:1]))
+        case "cut line":
+            file = path / "bad.jsonl"
+            file.write_text(messages(good)[:200])
+        case "10,000 joints in a line":
+            file = path / "bad.jsonl"
+            file.write_text(messages(np.zeros((1, 10_000, 3))))
+        case "lines with nobody":
+            file = path / "bad.jsonl"
+            file.write_text(messages(good * np.nan).replace("NaN", "null"))
+    return file
+
+
+BAD_SOURCES = {
+    "missing": "no such file",
+    "empty": "empty",
+    "truncated": "cut short",
+    "objects": "Python objects",
+    "joints": "[14, 3]",
+    "nan": "finite",
+    "one frame": "at least 2",
+    "10,000 joints": "256",
+    "unknown layout": "octopus8",
+    "2-D": "trained",
+    "unknown kind": "bad.xyz",
+    "unknown scheme": "gopher",
+    "one line": "at least 2",
+    "cut line": "line 1",
+    "10,000 joints in a line": "256",
+    "lines with nobody": "nobody",
+}
+
+
+@pytest.mark.parametrize("name", BAD_SOURCES)
+def test_a_bad_source_is_refused_in_one_line(run: Any, models: Path, tmp_path: Path, name: str) -> None:
+    source = bad_source(tmp_path, name)
+    refused(run("recognize", source, "--json"), str(source), BAD_SOURCES[name])
+
+
+def test_a_line_cut_in_the_middle_ends_the_stream_with_one_line(run: Any, models: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.jsonl").write_text(messages(tiny.poses(10))[:-100])
+    result = run("recognize", tmp_path / "cut.jsonl", "--json")
+    assert result.status == 2 and len(result.out.splitlines()) == 9
+    assert result.err.count("\n") == 1 and "cut.jsonl: line 10" in result.err
+
+
+def test_a_bad_model_is_refused_in_one_line(run: Any, models: Path, clip: Path) -> None:
+    refused(run("recognize", clip, "--model", "liev"), "'liev'", "free, live")
+    weights = models / "live" / "weights.safetensors"
+    damaged = bytearray(weights.read_bytes())
+    damaged[-1] ^= 1
+    weights.write_bytes(damaged)
+    refused(run("recognize", clip), "weights.safetensors", "sha256")
+
+
+def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: Path, tmp_path: Path) -> None:
+    path = tiny.tiny_bundle(tmp_path / "b")
+    data = tiny.step_graph(location="/etc/passwd")
+    raw = json.loads((path / "manifest.json").read_text())
+    raw["files"]["step.onnx"] = {"sha256": bundles._sha256(data), "size": len(data)}
+    (path / "manifest.json").write_text(json.dumps(raw))
+    (path / "step.onnx").write_bytes(data)
+    refused(run("recognize", clip, "--model", path), "step.onnx", "'/etc/passwd'")
+
+
+@pytest.mark.parametrize(
+    "arguments, part",
+    [
+        (["recognize"], "SOURCE"),
+        (["frobnicate"], "frobnicate"),
+        (["recognize", "a.npz", "--frob"], "--frob"),
+        (["recognize", "a.npz", "--threads", "0"], "--threads"),
+        (["recognize", "a.npz", "--threads", "many"], "--threads"),
+        (["recognize", "a.npz", "--backend", "tpu"], "'tpu'"),
+        (["recognize", "a.npz", "b.npz", "--overlay", "o.mp4"], "--overlay"),
+        (["train"], "recipe"),
+        (["train", "live", "epochs"], "'epochs': expected KEY=VALUE"),
+        (["eval"], "benchmark"),
+        (["eval", "live"], "--data"),
+        (["eval", "live", "--data", "no-such-folder"], "no-such-folder: not a folder"),
+        (["eval", "humanml3d-t2m"], "benchmark humanml3d-t2m needs --data DIR, a folder with new_joints/*.npy"),
+        (["eval", "ntu60-xsub", "--data", "."], ".: has no **/*.skeleton; benchmark ntu60-xsub needs a folder with"),
+        (["export", "no-such-run", "-o", "b"], "no-such-run: not a folder"),
+        (["export", "."], "--out"),
+        (["export", ".", "--tensorrt"], NO_TENSORRT),
+        (["export", ".", "-o", "b", "--tensorrt", "--precision", "fp16"], NO_TENSORRT),
+        (["recognize", "a.npz", "--backend", "tensorrt"], NO_TENSORRT),
+    ],
+)
+def test_wrong_usage_is_refused_in_one_line(
+    run: Any, models: Path, arguments: list[str], part: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    refused(run(*arguments), part)
+
+
+def test_debug_shows_the_traceback(run: Any, models: Path) -> None:
+    result = run("recognize", "missing.npz", "--debug")
+    assert result.status == 2 and "Traceback" in result.err and result.err.splitlines()[-1].startswith("motionrt: ")
+
+
+def test_an_unexpected_error_is_one_line_and_status_1(
+    run: Any, models: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RuntimeError("something\nbroke")
+
+    monkeypatch.setattr("motionrt.runtime.recognition.recognizer.Recognizer.step_people", fail)
+    assert run("recognize", clip, "--json") == Result(1, "", "motionrt: RuntimeError: something broke\n")
+
+
+def test_help_lists_the_commands(run: Any) -> None:
+    for arguments in ((), ("--help",), ("-h",)):
+        result = run(*arguments)
+        assert result.status == 0 and result.err == ""
+        for command in ("doctor", "models", "recognize", "train", "eval", "export"):
+            assert command in result.out
+
+
+def test_models_lists_names_and_licences(run: Any, models: Path) -> None:
+    out = run("models").out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["live", "recognition", "3", "labels", "core15", "at", "20", "Hz", "0.0"] in rows
+    assert f"  live: {LICENCE}\n" in out and "  free: " in out
+    assert run("models", "free").out.splitlines()[-3:] == list(tiny.LABELS)
+    refused(run("models", "nobody"), "no model named 'nobody'")
+    (models / "free" / "step.onnx").unlink()
+    assert "free: " in run("models").out and "step.onnx: file is missing" in run("models").out
+    assert [row["name"] for row in json.loads(run("models", "--json").out)] == ["free", "live"]
+
+
+@pytest.fixture
+def torchless(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("motionrt.runtime.backends.installed", lambda module: module != "torch")
+
+
+def test_a_backend_that_cannot_be_used_is_refused(run: Any, models: Path, clip: Path, torchless: None) -> None:
+    refused(run("recognize", clip, "--backend", "cuda"), "backend 'cuda' cannot be used here: torch not installed")
+
+
+def test_doctor_says_what_works(run: Any, models: Path, torchless: None) -> None:
+    result = run("doctor")
+    said = dict(line.split(maxsplit=1) for line in result.out.splitlines() if len(line.split()) > 1)
+    assert result.status == 0
+    assert (said["core"], said["onnx"], said["live"]) == ("ok", "ok", "ok")
+    assert said["cuda"] == "torch not installed"
+    assert json.loads(run("doctor", "--json").out)["backends"]["onnx"] is None
+
+
+def test_doctor_says_why_tensorrt_cannot_be_used(run: Any, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", None)
+    assert "  tensorrt      tensorrt not installed\n" in run("doctor").out
+    monkeypatch.setitem(sys.modules, "torch", None)
+    assert json.loads(run("doctor", "--json").out)["backends"]["tensorrt"] == "tensorrt and torch not installed"
+
+
+def stub(monkeypatch: pytest.MonkeyPatch, name: str, **names: Any) -> None:
+    """Put a module with these names in the place of `motionrt.NAME`."""
+    module = types.ModuleType(f"motionrt.{name}")
+    vars(module).update(names)
+    monkeypatch.setitem(sys.modules, f"motionrt.{name}", module)
+    if "." in name and (parent := name.rpartition(".")[0]):
+        package = types.ModuleType(f"motionrt.{parent}")
+        package.__path__ = []
+        monkeypatch.setitem(sys.modules, f"motionrt.{parent}", package)
+
+
+def test_train_hands_recipe_and_settings_over(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    stub(monkeypatch, "training.recipes", train=lambda *given: seen.append(given))
+    assert run("train", "live", "epochs=3", "data=a=b").status == 0
+    assert seen == [("live", {"epochs": "3", "data": "a=b"})]
+
+
+def test_eval_prints_one_json_object_last(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def evaluate(benchmark: str, model: str, data: Path, backend: str, precision: str) -> dict[str, Any]:
+        said = {"benchmark": benchmark, "model": model, "data": str(data)}
+        return {**said, "backend": backend, "precision": precision, "macro_top1": 0.5}
+
+    stub(monkeypatch, "bench.evaluate", evaluate=evaluate)
+    expected = {"benchmark": "nw-ucla", "model": "m", "data": str(tmp_path), "backend": "auto", "precision": "bf16"}
+    out = run("eval", "nw-ucla", "--model", "m", "--data", tmp_path, "--precision", "bf16", "--json").out
+    assert json.loads(out.splitlines()[-1]) == {**expected, "macro_top1": 0.5}
+    assert "macro_top1: 0.5" in run("eval", "live", "--data", tmp_path).out
+
+
+def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    seen: list[Any] = []
+    stub(
+        monkeypatch,
+        "export",
+        export_family=None,
+        export_zero_shot=None,
+        is_matcher=lambda run: False,
+        export_run=lambda *given: seen.append(given),
+    )
+    assert run("export", tmp_path, "-o", tmp_path / "b").status == 0
+    assert seen == [(tmp_path, tmp_path / "b")]
+
+
+def test_export_builds_engines_of_a_bundle(
+    run: Any, monkeypatch: pytest.MonkeyPatch, models: Path, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+
+    def build(bundle: Any, precision: str) -> list[str]:
+        seen.append((bundle.path.name, precision))
+        return ["a.plan", "b.plan"]
+
+    def export_run(given: Path, out: Path) -> None:
+        tiny.tiny_bundle(out)
+
+    stub(
+        monkeypatch,
+        "export",
+        build_engines=build,
+        export_run=export_run,
+        export_family=None,
+        export_zero_shot=None,
+        is_matcher=lambda given: False,
+    )
+    monkeypatch.setattr("motionrt.runtime.cli.develop.pick", lambda name: name)
+    assert run("export", "free", "--tensorrt", "--precision", "fp16").out == "wrote a.plan\nwrote b.plan\n"
+    assert run("export", tmp_path, "-o", tmp_path / "made", "--tensorrt").status == 0
+    assert seen == [("free", "fp16"), ("made", "fp32")]
+    refused(run("export", "free", "--tensorrt", "--precision", "int8"), "precision 'int8' needs MatMulInteger")
+    refused(run("export", "nobody", "--tensorrt"), "no model named 'nobody'")
+
+
+def without_torch(*arguments: str | Path) -> Result:
+    code = "import sys; sys.modules['torch'] = None; from motionrt.runtime.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize("command, extra", [(["train", "live"], "train"), (["export", ".", "-o", "b"], "export")])
+def test_without_torch_one_line_names_the_extra(command: list[str], extra: str) -> None:
+    refused(without_torch(*command), "torch is not installed", f"pip install '.[{extra}]' in motionrt's checkout")
+
+
+def test_eval_needs_no_torch(tmp_path: Path) -> None:
+    model = tiny.tiny_bundle(tmp_path / "tiny")
+    (tmp_path / "data").mkdir()
+    refused(without_torch("eval", "live", "--model", model, "--data", tmp_path / "data"), str(tmp_path / "data"))
+
+
+def test_the_command_line_starts_without_heavy_imports() -> None:
+    code = (
+        "import sys; from motionrt.runtime.cli import main; main(['--help']);"
+        "print([name for name in ('numpy', 'onnxruntime', 'torch', 'cv2') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
+def segments(labels: str, step_s: float = 0.1) -> list[tuple[str, float, float]]:
+    """The timeline of one letter a decision; a blank is a moment without one."""
+    timeline = Timeline(min_s=0.3, max_gap_s=0.5)
+    found = [timeline.add(k * step_s, label, 0.5) for k, label in enumerate(labels) if label != " "]
+    return [(s.label, round(s.start_s, 3), round(s.end_s, 3)) for s in [*found, timeline.finish()] if s]
+
+
+def test_the_timeline_joins_equal_labels() -> None:
+    assert segments("aaaa") == [("a", 0, 0.3)]
+    assert segments("aaaabbbb") == [("a", 0, 0.4), ("b", 0.4, 0.7)]
+
+
+def test_the_timeline_absorbs_flicker() -> None:
+    assert segments("aaaabbaaaa") == [("a", 0, 0.9)]
+    assert segments("aaaabcbccaa") == [("a", 0, 1.0)]
+    assert segments("aaaabb") == [("a", 0, 0.5)]
+    assert segments("aaaabccccc") == [("a", 0, 0.5), ("c", 0.5, 0.9)]
+
+
+def test_the_timeline_ends_a_segment_at_a_gap() -> None:
+    assert segments("aaaa      aaaa") == [("a", 0, 0.3), ("a", 1.0, 1.3)]
+    assert segments("aaaa    aaaa") == [("a", 0, 1.1)]
+
+
+def film(start_s: float, frames: int) -> list[Frame]:
+    """Frames of two people in a grey video at 25 Hz."""
+    image = np.full((120, 160, 3), 128, np.uint8)
+    pose = tiny.poses(1)[0]
+    pixels = pose[:, :2] * (40, -40) + (80, 90)
+    return [
+        Frame(
+            t=start_s + k / 25,
+            person=person,
+            joints=pose,
+            layout=tiny.LAYOUT,
+            image=image,
+            pixels=(pixels + 20 * person).astype(np.float32),
+        )
+        for k in range(frames)
+        for person in (0, 1)
+    ]
+
+
+def decision(recognizer: Recognizer, frame: Frame) -> Decision:
+    return recognizer.step(frame.joints, frame.t, frame.person)
+
+
+def test_the_overlay_shows_every_image_once_at_its_own_rate(models: Path, tmp_path: Path) -> None:
+    cv2 = pytest.importorskip("cv2", reason="the webcam extra is not installed")
+    recognizer = Recognizer.load("live")
+    with Overlay(tmp_path / "o.mp4") as overlay:
+        for frame in [*film(0, 5), *film(0.4, 5)]:  # nobody is seen for 0.2 s
+            overlay.add(frame, decision(recognizer, frame))
+    video = cv2.VideoCapture(str(tmp_path / "o.mp4"))
+    images = [video.read()[1] for _ in range(15)]
+    assert video.get(cv2.CAP_PROP_FPS) == pytest.approx(25) and not video.read()[0]
+    assert all(image.shape == (120, 160, 3) and image.std() > 5 for image in images)
+    assert [file.name for file in tmp_path.iterdir() if file.name != "models"] == ["o.mp4"]
+
+
+def test_a_failure_leaves_no_overlay(models: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="the webcam extra is not installed")
+    recognizer, frames = Recognizer.load("live"), film(0, 5)
+    with pytest.raises(InputError, match="needs a video source"), Overlay(tmp_path / "o.mp4") as overlay:
+        for frame in [*frames, replace(frames[0], t=9.0, image=None)]:
+            overlay.add(frame, decision(recognizer, frame))
+    assert [file.name for file in tmp_path.iterdir()] == ["models"]
+
+
+def test_people_who_send_themselves_are_recognised_until_they_are_gone(tmp_path: Path) -> None:
+    """Two people by datagrams; one of them raises a hand and falls silent."""
+    arguments = ["recognize", "udp://127.0.0.1:0", "--json", "--model", str(tiny.tiny_bundle(tmp_path / "tiny"))]
+    command = [sys.executable, "-c", "import sys; from motionrt.runtime.cli import main; sys.exit(main())", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
+        assert receiver.stderr is not None and receiver.stdout is not None
+        address = receiver.stderr.readline().strip().removeprefix("listening at udp://").split(":")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+            def send(message: Any) -> None:
+                sender.sendto(json.dumps(message).encode(), (address[0], int(address[1])))
+
+            decisions = []
+            for k in range(45):
+                there = [("left", 1), (None, 2)] if k < 30 else [(None, 2)]
+                poses = {person: tiny.poses(1, raised)[0].tolist() for raised, person in there}
+                about = {"t": k / tiny.FPS, "layout": tiny.LAYOUT}
+                send([{**about, "person": person, "joints": joints} for person, joints in poses.items()])
+                decisions.append(json.loads(receiver.stdout.readline()))
+                while decisions[-1]["person"] != 2:  # wait: of two messages that wait the newer wins
+                    decisions.append(json.loads(receiver.stdout.readline()))
+            send("nonsense")
+            send({"end": True})
+        out, _ = receiver.communicate(timeout=20)
+    assert receiver.returncode == 0
+    events = [(d["person"], d["event"], d["event_label"]) for d in decisions if d["event"]]
+    label = tiny.LABELS[1]
+    assert events == [(1, "onset", label), (1, "offset", label)]
+    summary = json.loads(out.splitlines()[-1])["summary"]
+    assert (summary["frames"], summary["dropped"], summary["malformed"]) == (45, 0, 1)

@@ -1,0 +1,103 @@
+"""generate and edit on the command line: a file or one line that says what is wrong."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.cli import main
+from motionrt.runtime.cli.generate import lines
+
+
+@pytest.fixture
+def run(coamd_bundle: Path, capfd: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: Any) -> tuple[int, str, str]:
+        status = main([str(argument) for argument in (*arguments, "--model", coamd_bundle)])
+        captured = capfd.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+def test_a_motion_is_made_and_a_part_of_it_made_anew(run: Any, tmp_path: Path) -> None:
+    first, second = tmp_path / "walk.npz", tmp_path / "bow.npz"
+    status, out, err = run("generate", "a person walks", "--seconds", 3, "--seed", 2, "-o", first)
+    assert status == 0 and f"wrote {first}: 60 frames, 3.0 s, made in" in out and "not for commercial use" in err
+    walk = Motion.load(first)
+    assert (walk.frames, walk.fps, walk.layout) == (60, 20, "smpl22")
+    assert run("edit", first, "a person bows", "--regenerate", "1:2", "--guidance", 0.5, "-o", second)[0] == 0
+    bow = Motion.load(second)
+    assert np.array_equal(bow.joints[:20], walk.joints[:20]) and np.array_equal(bow.joints[40:], walk.joints[40:])
+    assert (bow.joints[20:40] != walk.joints[20:40]).any((1, 2)).all()
+
+
+def test_a_stream_is_frames_that_the_recogniser_reads(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    status, out, _ = run("generate", "a person walks", "--stream", "--seconds", 1.2, "-o", tmp_path / "walk.bvh")
+    frames = [json.loads(line) for line in out.splitlines()]
+    assert status == 0 and [frame["t"] for frame in frames] == [round(i / 20, 2) for i in range(24)]
+    assert {frame["layout"] for frame in frames} == {"smpl22"}
+    (tmp_path / "walk.jsonl").write_text(out)
+    walk = Motion.load(tmp_path / "walk.jsonl")
+    assert np.abs(Motion.load(tmp_path / "walk.bvh").joints - walk.joints).max() < 0.05
+    assert np.isfinite(walk.joints).all()
+
+
+def test_what_comes_in_while_it_streams_is_the_next_prompt(
+    run: Any, monkeypatch: pytest.MonkeyPatch, generated_texts: list[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("\na person bows\n"))
+    status, out, err = run("generate", "a person walks", "--stream", "--seconds", 2)
+    assert status == 0 and len(out.splitlines()) == 40
+    assert "motionrt: text 0 is empty" in err and generated_texts[-1] == "a person bows"
+
+
+@pytest.fixture
+def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What was asked for in every chunk of a stream."""
+    texts: list[str] = []
+
+    def noted(chunk: Motion) -> Any:
+        texts.append(chunk.meta["text"])
+        return lines(chunk)
+
+    monkeypatch.setattr("motionrt.runtime.cli.generate.lines", noted)
+    return texts
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["generate", "", "-o", "x.npz"], "text is '', expected a description"),
+        (["generate", "a person walks", "--seconds", "nan", "-o", "x.npz"], "seconds is nan, expected a number"),
+        (["generate", "a person walks", "--seconds", "1e9", "-o", "x.npz"], "seconds is 1000000000.0, expected"),
+        (["generate", "a person walks"], "expected -o FILE for the motion, or --stream"),
+        (["generate", "x" * 10_000, "-o", "x.npz"], "10000 characters, at most 512 are allowed"),
+        (["generate", "a person walks", "--seconds", "-1", "-o", "x.npz"], "seconds is -1.0, expected"),
+        (["generate", "a person walks", "--seconds", "0", "--stream"], "seconds is 0.0, expected"),
+        (["generate", "a person walks", "-o", "x.avi"], "x.avi: cannot write .avi, expected .npz, .bvh"),
+        (["generate", "a person walks", "-o", "no/x.npz"], "no/x.npz: cannot be written: there is no folder no"),
+        (["generate", "a person walks", "-o", "x.npz", "--backend", "native"], "native backend runs recognisers only"),
+        (["edit", "no.npz", "a person bows", "--regenerate", "1:2", "-o", "x.npz"], "no.npz"),
+        (["edit", "in.npz", "a person bows", "--regenerate", "2", "-o", "x.npz"], "expected BEGIN:END in seconds"),
+        (["edit", "in.npz", "a person bows", "--regenerate", "a:b", "-o", "x.npz"], "expected BEGIN:END in seconds"),
+        (["edit", "in.npz", "a person bows", "--regenerate", "2:9", "-o", "x.npz"], "which lasts 3.00 s"),
+        (["edit", "in.npz", "a person bows", "--regenerate", "2:1", "-o", "x.npz"], "which lasts 3.00 s"),
+    ],
+)
+def test_what_cannot_be_done_takes_one_line_and_leaves_nothing(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: list[Motion], arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Motion(joints=samples[2].joints[:60], fps=20, layout="smpl22").save("in.npz")
+    status, out, err = run(*arguments)
+    assert status == 2 and out == ""
+    (line,) = [line for line in err.splitlines() if "commercial" not in line]
+    assert message in line
+    assert {path.name for path in tmp_path.iterdir()} == {"in.npz"}

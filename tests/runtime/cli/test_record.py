@@ -1,0 +1,220 @@
+"""`motionrt record`: what it writes, and when it stops."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+
+import motionrt.runtime
+from motionrt import Motion, Recognizer
+from motionrt.runtime.cli import main, record
+from motionrt.runtime.io.source import Source, open_source
+
+SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
+POSE = np.random.default_rng(0).normal(size=(15, 3)).astype(np.float32)
+
+
+class Result(NamedTuple):
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
+    def run(*arguments: Any) -> Result:
+        status = main(["record", *map(str, arguments)])
+        return Result(status, *capfd.readouterr())
+
+    return run
+
+
+def line(t: float, person: int = 0, **changes: Any) -> str:
+    return json.dumps({"t": t, "person": person, "layout": "core15", "joints": (POSE + t).tolist()} | changes)
+
+
+def lines(path: Path, *given: str) -> Path:
+    path.write_text("\n".join(given))
+    return path
+
+
+def recordings(folder: Path) -> list[Motion]:
+    return [Motion.load(path) for path in sorted(folder.iterdir())]
+
+
+def test_a_recording_is_a_file_a_person_with_a_label(run: Any, tmp_path: Path) -> None:
+    source = lines(
+        tmp_path / "two.jsonl",
+        *(line(5 + k / 25, person) for k in range(10) for person in (7, 3) if (k, person) != (4, 3)),
+    )
+    result = run(source, "--label", "Wave, right hand!", "-o", tmp_path / "out")
+    assert result.status == 0 and result.err == ""
+    paths = sorted((tmp_path / "out").iterdir())
+    assert [re.sub(r"\d{8}-\d{6}", "*", path.name) for path in paths] == [
+        "wave-right-hand-*-1.npz",
+        "wave-right-hand-*-2.npz",
+    ]
+    assert all(str(path) in result.out for path in paths) and "10 frames at 25.0 Hz, core15" in result.out
+    first, second = recordings(tmp_path / "out")
+    assert first.meta == {"label": "Wave, right hand!", "source": str(source), "person": 7}
+    assert (first.layout, first.frames) == ("core15", 10) and first.fps == pytest.approx(25)
+    np.testing.assert_allclose(first.times, np.arange(10) / 25, atol=1e-9)
+    np.testing.assert_allclose(first.joints, POSE + (5 + first.times)[:, None, None], atol=1e-5)
+    assert first.confidence is None
+    np.testing.assert_allclose(second.times, [k / 25 for k in range(10) if k != 4], atol=1e-9)
+
+
+def test_confidence_is_kept_and_counts_as_one_where_it_was_not_told(run: Any, tmp_path: Path) -> None:
+    source = lines(tmp_path / "s.jsonl", line(0), line(0.1, confidence=[0.5] * 15))
+    assert run(source, "--label", "x", "-o", tmp_path / "out").status == 0
+    (motion,) = recordings(tmp_path / "out")
+    assert motion.confidence is not None
+    np.testing.assert_array_equal(motion.confidence, [[1] * 15, [0.5] * 15])
+
+
+def test_nothing_is_overwritten(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda *_: "20260101-000000")
+    source = lines(tmp_path / "s.jsonl", line(0), line(0.1))
+    for _ in range(3):
+        assert run(source, "--label", "x", "-o", tmp_path / "out").status == 0
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == [f"x-20260101-000000-{n}.npz" for n in (1, 2, 3)]
+
+
+def test_seconds_end_a_recording(run: Any, tmp_path: Path) -> None:
+    source = lines(tmp_path / "s.jsonl", *(line(3 + k / 10) for k in range(40)))
+    assert run(source, "--label", "x", "-o", tmp_path / "out", "--seconds", "1.05").status == 0
+    (motion,) = recordings(tmp_path / "out")
+    assert motion.frames == 11
+
+
+def test_a_recording_ends_after_ten_minutes(run: Any, tmp_path: Path) -> None:
+    source = lines(tmp_path / "s.jsonl", *(line(k * 200.0) for k in range(5)))
+    result = run(source, "--label", "x", "-o", tmp_path / "out")
+    assert result.status == 0 and "stopped: 10 minutes is as long as one recording lasts" in result.out
+    assert recordings(tmp_path / "out")[0].frames == 3
+
+
+def test_a_recording_has_a_largest_size(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "MAX_BYTES", 10 * POSE.nbytes)
+    source = lines(tmp_path / "s.jsonl", *(line(k / 10) for k in range(40)))
+    result = run(source, "--label", "x", "-o", tmp_path / "out")
+    assert result.status == 0 and "is as much as one recording holds" in result.out
+    assert recordings(tmp_path / "out")[0].frames == 11
+
+
+def test_late_frames_and_strangers_are_left_out_and_told(run: Any, tmp_path: Path) -> None:
+    crowd = [line(t, person) for t in (0, 1) for person in range(18)]
+    source = lines(tmp_path / "s.jsonl", *crowd, line(0.5), line(2))
+    result = run(source, "--label", "x", "-o", tmp_path / "out")
+    assert result.status == 0
+    assert "1 frames or messages left out because they came late" in result.out
+    assert "4 frames or messages left out because they were of more than 16 people" in result.out
+    motions = recordings(tmp_path / "out")
+    assert sorted(motion.frames for motion in motions) == [2] * 15 + [3]
+
+
+def refused(result: Result, part: str) -> None:
+    assert result.status == 2 and result.err.count("\n") == 1
+    assert part in result.err
+
+
+@pytest.mark.parametrize("given", [[], [line(0)]], ids=["nobody", "one frame"])
+def test_an_empty_recording_writes_nothing_and_says_so(run: Any, tmp_path: Path, given: list[str]) -> None:
+    source = lines(tmp_path / "s.jsonl", "\n", *given)
+    refused(run(source, "--label", "x", "-o", tmp_path / "out"), "nothing was recorded")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_what_came_before_a_broken_line_is_kept(run: Any, tmp_path: Path) -> None:
+    source = lines(tmp_path / "s.jsonl", line(0), line(0.1), line(0.2)[:50])
+    refused(run(source, "--label", "x", "-o", tmp_path / "out"), "s.jsonl: line 3 is not a whole JSON message")
+    assert recordings(tmp_path / "out")[0].frames == 2
+
+
+def test_a_folder_that_cannot_be_and_a_label_without_letters_are_refused(run: Any, tmp_path: Path) -> None:
+    source = lines(tmp_path / "s.jsonl", line(0), line(0.1))
+    refused(run(source, "--label", "x", "-o", source), "s.jsonl: not a folder, expected one for the recordings")
+    refused(run(source, "--label", "?!", "-o", tmp_path / "out"), "label '?!' has no letter or digit")
+    refused(run(source, "--label", "x", "-o", tmp_path / "out", "--seconds", "601"), "--seconds")
+    refused(run("udp://0.0.0.0:0", "--label", "x", "-o", tmp_path / "out"), "needs a token")
+
+
+def play(motion: Motion, send: Callable[[dict[str, Any]], object]) -> None:
+    """A clip as messages, each sent when the one before has had time to be taken, and the end."""
+    pause = threading.Event()
+    for t, pose in zip(motion.times, motion.joints, strict=True):
+        send({"t": float(t), "layout": motion.layout, "joints": pose.tolist()})
+        pause.wait(0.004)
+    send({"end": True})
+
+
+def labels(motion: Motion) -> list[str]:
+    recognizer = Recognizer.load("live")
+    return [
+        recognizer.step(pose, float(t), layout=motion.layout).label
+        for t, pose in zip(motion.times, motion.joints, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("name", ["bandai_wave_right_hand", "cmu_walk"])
+def test_what_was_sent_is_recorded_and_gives_the_same_labels(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    sent = Motion.load(SAMPLES / f"{name}.npz")
+
+    def listening(*arguments: Any, **options: Any) -> Source:
+        source = open_source(*arguments, **options)
+        threading.Thread(target=send, args=(source.address,), daemon=True).start()
+        return source
+
+    def send(address: tuple[str, int]) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            play(sent, lambda message: udp.sendto(json.dumps(message | {"token": "s3cret"}).encode(), address))
+
+    monkeypatch.setattr(record, "open_source", listening)
+    result = run("udp://127.0.0.1:0", "--label", "x", "-o", tmp_path, "--token", "s3cret")
+    assert result.status == 0
+    (recorded,) = recordings(tmp_path)
+    dropped = re.search(r"(\d+) frames or messages dropped", result.out)
+    assert recorded.frames == sent.frames - (int(dropped[1]) if dropped else 0)
+    first = np.abs(sent.joints - recorded.joints[0]).max(axis=(1, 2)).argmin()
+    rows = np.abs(recorded.times[:, None] - (sent.times - sent.times[first])).argmin(axis=1)
+    np.testing.assert_allclose(recorded.joints, sent.joints[rows], atol=1e-6)
+    np.testing.assert_allclose(recorded.times, sent.times[rows] - sent.times[first], atol=1e-9)
+    taken = Motion(sent.joints[rows], sent.fps, sent.layout, timestamps=sent.times[rows])
+    assert labels(recorded) == labels(taken)
+    assert len(set(labels(taken))) > 1
+
+
+def test_ctrl_c_ends_a_recording_and_keeps_it(tmp_path: Path) -> None:
+    code = "import sys; from motionrt.runtime.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "record", "udp://127.0.0.1:0", "--label", "x", "-o", str(tmp_path)]
+    environment = {name: value for name, value in os.environ.items() if name != "MOTIONRT_TOKEN"}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        assert process.stdout
+        name = process.stdout.readline().strip()
+        address = ("127.0.0.1", int(name.rpartition(":")[2]))
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
+            for k in range(20):
+                udp.sendto(line(k / 10).encode(), address)
+                threading.Event().wait(0.02)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    (motion,) = recordings(tmp_path)
+    assert motion.frames > 1 and motion.meta["source"] == name
+    np.testing.assert_allclose(motion.joints[-1], POSE + 1.9, atol=1e-6)

@@ -1,0 +1,157 @@
+"""search on the command line: what a folder holds that fits, or one line that says what is wrong."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.cli import main, search
+
+
+@pytest.fixture
+def run(capfd: pytest.CaptureFixture[str]) -> Any:
+    def run(*arguments: Any) -> tuple[int, str, list[str]]:
+        status = main(["search", *map(str, arguments)])
+        captured = capfd.readouterr()
+        return status, captured.out, [line for line in captured.err.splitlines() if "not for commercial" not in line]
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, samples: list[Motion]) -> Path:
+    made = tmp_path / "motions"
+    made.mkdir()
+    for motion, name in zip(samples, ("bow.bvh", "run.npz", "wave.npz", "walk.NPZ"), strict=True):
+        motion.save(made / name)
+    replace(samples[2], meta={"label": "high\nwave", "text": "arm up"}).save(made / "wave.npz")
+    replace(samples[1], meta={"label": "sprint"}).save(made / "run.npz")
+    return made
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files that have been read."""
+    names: list[str] = []
+
+    def reading(path: Path) -> Motion:
+        names.append(Path(path).name)
+        return Motion.load(path)
+
+    monkeypatch.setattr(search, "read", reading)
+    return names
+
+
+def test_what_fits_comes_first(run: Any, folder: Path) -> None:
+    status, out, err = run("someone waves", "--library", folder)
+    assert (status, err) == (0, [])
+    rows = [line.split(maxsplit=5) for line in out.splitlines()]
+    assert [row[0] for row in rows] == ["1", "2", "3", "4"] and rows[0][2:] == ["wave.npz", "5.8", "s", "arm up"]
+    status, out, _ = run("someone runs", "--library", folder, "-k", 1, "--json")
+    (report,) = map(json.loads, out.splitlines())
+    assert (report["query"], report["model"], report["motions"], report["left_out"]) == (
+        "someone runs",
+        "default",
+        4,
+        {},
+    )
+    (hit,) = report["hits"]
+    assert (hit["rank"], hit["file"], hit["text"], hit["seconds"]) == (1, "run.npz", "sprint", pytest.approx(3.3))
+    assert 0.5 < hit["score"] <= 1
+
+
+def test_a_motion_file_finds_its_like(run: Any, folder: Path, samples: list[Motion], tmp_path: Path) -> None:
+    half = Motion(joints=samples[3].joints[:60], fps=20, layout="smpl22")
+    half.save(tmp_path / "some.npz")
+    status, out, _ = run(tmp_path / "some.npz", "--library", folder)
+    assert status == 0 and out.split()[2] == "walk.NPZ"
+
+
+def test_only_what_has_changed_is_read_again(run: Any, folder: Path, opened: list[str], samples: list[Motion]) -> None:
+    (folder / "bad.npz").write_text("no archive")
+    first = run("someone waves", "--library", folder)
+    assert sorted(opened) == ["bad.npz", "bow.bvh", "run.npz", "walk.NPZ", "wave.npz"]
+    opened.clear()
+    assert run("someone waves", "--library", folder) == first and opened == []
+    samples[0].save(folder / "run.npz")
+    samples[0].save(folder / "bad.npz")
+    (folder / "walk.NPZ").unlink()
+    status, out, err = run("someone bows", "--library", folder)
+    assert (status, err) == (0, []) and sorted(opened) == ["bad.npz", "run.npz"]
+    assert sorted(line.split()[2] for line in out.splitlines()) == ["bad.npz", "bow.bvh", "run.npz", "wave.npz"]
+    opened.clear()
+    assert run("someone bows", "--library", folder)[1] == out and opened == []
+
+
+def test_an_index_that_is_of_no_use_is_made_anew(run: Any, folder: Path, opened: list[str], coamd_bundle: Path) -> None:
+    wanted = run("someone waves", "--library", folder)
+    for spoil in (
+        lambda index: index.write_bytes(index.read_bytes()[:-1]),
+        lambda index: index.write_bytes(b""),
+        lambda index: run("someone waves", "--library", folder, "--model", coamd_bundle),
+    ):
+        spoil(folder / search.INDEX)
+        opened.clear()
+        assert run("someone waves", "--library", folder) == wanted and len(opened) == 4
+
+
+def test_a_folder_that_cannot_be_written_is_searched_all_the_same(
+    run: Any, folder: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = run("someone waves", "--library", folder)
+    (folder / search.INDEX).unlink()
+    (folder / search.INDEX).mkdir()  # nobody, root included, can replace a folder by a file
+    opened.clear()
+    for _ in range(2):
+        assert run("someone waves", "--library", folder) == wanted
+    assert len(opened) == 8 and not list(folder.glob("*.part"))
+
+
+def test_each_file_that_is_of_no_use_takes_one_line(run: Any, folder: Path, samples: list[Motion]) -> None:
+    joints = samples[2].joints
+    Motion(joints=joints[:3], fps=20, layout="smpl22").save(folder / "short.npz")
+    Motion(joints=joints[:, :17, :2], fps=20, layout="coco17").save(folder / "flat.npz")
+    (folder / "text.bvh").write_text("HIERARCHY")
+    (folder / "notes.txt").write_text("no motion, and none is expected")
+    (folder / ".hidden.npz").write_text("no motion, and none is expected")
+    (folder / "folder.npz").mkdir()
+    status, out, err = run("someone waves", "--library", folder, "--json")
+    assert status == 0 and len(json.loads(out)["hits"]) == 4
+    wanted = {
+        "flat.npz": "2-D",
+        "folder.npz": "a folder, expected files",
+        "short.npz": "a motion of 3 frames",
+        "text.bvh": "ends too early",
+    }
+    assert list(json.loads(out)["left_out"]) == list(wanted)
+    for line, (file, reason) in zip(err, wanted.items(), strict=True):
+        assert line.startswith(f"motionrt: {folder / file}: ") and reason in line and line.count(str(folder)) == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["", "--library", "motions"], "a search for '', expected a description"),
+        (["x" * 600, "--library", "motions"], "512"),
+        (["no.npz", "--library", "motions"], "no.npz: no such file"),
+        (["motions/notes.json", "--library", "motions"], "notes.json"),
+        (["a person walks", "--library", "nowhere"], "nowhere: not a folder, expected one of motion files"),
+        (["a person walks", "--library", "empty"], "empty: no motion to search, expected files that end in .npz, .npy"),
+        (["a person walks", "--library", "motions", "-k", "0"], "-k"),
+        (["a person walks", "--library", "motions", "--model", "live"], "task 'recognition', expected 'generation'"),
+        (["a person walks", "--library", "motions", "--backend", "native"], "native backend runs recognisers only"),
+        (["a person walks"], "--library"),
+    ],
+)
+def test_what_cannot_be_done_takes_one_line(
+    run: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (folder / "notes.json").write_text("{}")
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "") and len(err) == 1 and message in err[0]
+    assert not list(tmp_path.glob("*/.motionrt*"))

@@ -1,0 +1,149 @@
+"""Motion in chunks: in order whatever the consumer does, steered by prompts, and nothing left behind."""
+
+import gc
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.generation.generator import Generator
+from motionrt.runtime.generation.schedule import Sampling
+from motionrt.runtime.generation.stream import Stream, Window
+
+
+@pytest.fixture(scope="module")
+def generator(coamd_bundle: Path) -> Generator:
+    made = Generator.load(coamd_bundle)
+    made.settings = Sampling(steps=3, evaluations=2)
+    return made
+
+
+def threads() -> int:
+    return sum(thread.name == "motionrt stream" for thread in threading.enumerate())
+
+
+def taken(generator: Generator, count: int, pause: float = 0.0, change: int | None = None) -> np.ndarray:
+    chunks = []
+    with generator.stream("a person walks", seed=3) as stream:
+        for number in range(count):
+            if number == change:
+                stream.prompt = "a person bows"
+            chunks.append(next(stream).joints)
+            time.sleep(pause)
+    return np.concatenate(chunks)
+
+
+def test_chunks_are_a_second_each_and_follow_one_another(generator: Generator) -> None:
+    with generator.stream("a person walks", seconds=7.4, seed=1) as stream:
+        chunks = list(stream)
+    assert [chunk.frames for chunk in chunks] == [20] * 7 + [8]
+    assert [chunk.meta["start"] for chunk in chunks] == [float(k) for k in range(8)]
+    assert {(chunk.layout, chunk.fps, chunk.meta["text"]) for chunk in chunks} == {("smpl22", 20.0, "a person walks")}
+    steps = np.abs(np.diff(np.concatenate([chunk.joints for chunk in chunks]), axis=0)).max((1, 2))
+    seams = steps[np.arange(20, len(steps), 20) - 1]
+    assert seams.max() < 1.5 * np.quantile(steps, 0.99)
+
+
+def test_a_seed_is_a_stream_whatever_the_pauses(generator: Generator) -> None:
+    quick = taken(generator, 7)
+    assert np.array_equal(quick, taken(generator, 7, pause=0.05))
+    steered = taken(generator, 7, change=3)
+    assert np.array_equal(steered, taken(generator, 7, pause=0.05, change=3))
+    assert np.array_equal(steered[:60], quick[:60]) and not np.array_equal(steered[60:80], quick[60:80])
+
+
+def test_a_new_prompt_holds_from_the_next_chunk(generator: Generator) -> None:
+    with generator.stream("a person walks") as stream:
+        next(stream)
+        generator.prompt = "a person bows"
+        assert stream.prompt == generator.prompt == "a person bows"
+        assert next(stream).meta["text"] == "a person bows"
+        with pytest.raises(InputError, match="text 0 is empty"):
+            stream.prompt = "  "
+        with pytest.raises(InputError, match="has 600 characters, at most 512"):
+            generator.prompt = "x" * 600
+        assert next(stream).meta["text"] == "a person bows", "what is refused changes nothing"
+
+
+def test_the_thread_ends_with_its_stream(generator: Generator) -> None:
+    stream = generator.stream("a person walks")
+    next(stream)
+    assert threads() == 1
+    other = generator.stream("a person runs")
+    assert threads() == 1 and list(stream) == [], "a generator has one stream"
+    next(other)
+    other.close()
+    other.close()
+    assert threads() == 0 and list(other) == []
+    for _ in generator.stream("a person walks"):
+        break
+    gc.collect()
+    assert threads() == 0, "left to itself"
+    with pytest.raises(InputError, match="no stream of this generator"):
+        _ = generator.prompt
+
+
+def test_what_goes_wrong_in_the_thread_is_told_where_chunks_are_awaited() -> None:
+    def make(window: Window) -> list[np.ndarray]:
+        if window.number:
+            raise OSError("no more")
+        return [np.zeros((20, 22, 3), np.float32)] * 2
+
+    def finish(joints: np.ndarray, prompt: str, number: int) -> Motion:
+        return Motion(joints=joints, fps=20, layout="smpl22")
+
+    stream = Stream(make, finish, "walk", lambda text: None)
+    assert next(stream).frames == next(stream).frames == 20
+    with pytest.raises(OSError, match="no more"):
+        next(stream)
+    stream.close()
+
+
+def test_what_is_being_computed_when_it_is_closed_never_comes() -> None:
+    begun, go_on = threading.Event(), threading.Event()
+
+    def make(window: Window) -> list[np.ndarray]:
+        begun.set()
+        go_on.wait()
+        return [np.zeros((20, 22, 3), np.float32)]
+
+    stream = Stream(make, lambda joints, prompt, number: Motion(joints, 20, "smpl22"), "walk", lambda text: None)
+    begun.wait()
+    closing = threading.Thread(target=stream.close)
+    closing.start()
+    while not stream._state.closed:
+        time.sleep(0.001)
+    go_on.set()
+    closing.join()
+    assert list(stream) == []
+
+
+def test_while_it_streams_it_can_generate(generator: Generator) -> None:
+    alone = generator.generate("a person bows", seconds=2, seed=5)
+    with generator.stream("a person walks") as stream:
+        next(stream)
+        assert np.array_equal(generator.generate("a person bows", seconds=2, seed=5).joints, alone.joints)
+        assert next(stream).frames == 20
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text": " "}, "expected a description of a motion"),
+        ({"text": "x" * 10_000}, "10000 characters, at most 512"),
+        ({"seconds": 0}, "seconds is 0, expected a number from 0.2 to 86400"),
+        ({"seconds": float("nan")}, "seconds is nan"),
+        ({"quality": "film"}, "quality is 'film'"),
+    ],
+)
+def test_a_stream_that_cannot_be_is_refused_at_once(
+    generator: Generator, changes: dict[str, object], message: str
+) -> None:
+    before = threads()
+    with pytest.raises(InputError, match=message):
+        generator.stream(**({"text": "a person walks"} | changes))  # type: ignore[arg-type]
+    assert threads() == before

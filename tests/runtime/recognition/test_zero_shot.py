@@ -1,0 +1,489 @@
+"""Labels that are texts or examples, on a small network that sees how high the wrists are."""
+
+import gc
+import threading
+import time
+import weakref
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from motionrt import BundleError, Decision, InputError, Motion, Recognizer
+from motionrt.runtime.recognition.matcher import Matcher
+from motionrt.runtime.recognition.zero_shot import MAX_LABELS, ZeroShotRecognizer
+from motionrt.runtime.text_encoder import TextEncoder
+
+from .. import tiny, tiny_zero_shot
+from ..tiny_zero_shot import LEFT, RIGHT, STILL
+
+BOTH = "raise both hands"
+load_text = cache(TextEncoder.load)
+
+
+@pytest.fixture
+def bundle(zero_shot_bundle: Path) -> Path:
+    return zero_shot_bundle
+
+
+@pytest.fixture(autouse=True)
+def one_text_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loaded once for all tests."""
+    monkeypatch.setattr(TextEncoder, "load", classmethod(lambda cls, threads=None: load_text()))
+
+
+@pytest.fixture
+def recognizer(bundle: Path) -> ZeroShotRecognizer:
+    found = Recognizer.load(bundle)
+    assert isinstance(found, ZeroShotRecognizer)
+    found.background = False
+    return found
+
+
+def play(recognizer: Recognizer, joints: np.ndarray, start: float = 0.0, person: int = 0) -> list[Decision]:
+    return [recognizer.step(pose, start + k / tiny.FPS, person) for k, pose in enumerate(joints)]
+
+
+def clip(raised: str | None, frames: int = 40) -> Motion:
+    joints = tiny.poses(frames, "left" if raised == "both" else raised)
+    if raised == "both":
+        joints = np.maximum(joints, tiny.poses(frames, "right"))
+    return Motion(joints, tiny.FPS, tiny.LAYOUT)
+
+
+def events(decisions: list[Decision]) -> list[tuple[str | None, str | None]]:
+    return [(out.event, out.event_label) for out in decisions if out.event]
+
+
+def wait_for(recognizer: ZeroShotRecognizer) -> None:
+    """All that was handed over has been matched; nothing is matched any more."""
+    assert recognizer._thread is not None
+    recognizer._matched.asked.close()
+    recognizer._thread.join()
+
+
+def test_it_begins_with_the_labels_that_it_was_trained_with(recognizer: ZeroShotRecognizer) -> None:
+    assert recognizer.labels == (LEFT, RIGHT, "none") and recognizer.name == "tiny"
+    assert recognizer.recognize(clip("left")).label == LEFT and recognizer.recognize(clip("right")).label == RIGHT
+    out = recognizer.recognize(clip(None))
+    assert out.label == "none" and out.labels == recognizer.labels and out.probs.sum() == pytest.approx(1)
+
+
+def test_logits_are_those_of_the_formula(tmp_path: Path) -> None:
+    """scale (s_none - s) - none of texts, prototype_scale (offset - d) of examples, of both the larger."""
+    background = {text: {"label": text} for text in (STILL, RIGHT)}
+    recognizer = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "tiny", background=background))
+    assert isinstance(recognizer, ZeroShotRecognizer)
+    recognizer.enroll(LEFT, [clip("right"), clip(None)])
+    recognizer.enroll("another", [clip("left")])
+    features = np.array([[0.8, -0.05, 0, 0], [0.1, -0.1, 0.1, -0.2], [-0.1, 0.7, 0, 0]], np.float32)
+    places = np.array([(*tiny_zero_shot.PLACES[text], 0, 0) for text in (LEFT, RIGHT, STILL)])
+    left, right, still = (((features - place) ** 2).mean(1) for place in places)
+    examples = {name: recognizer._examples[name].mean(0) for name in (LEFT, "another")}
+    near, other = (40 * (0.2 - ((features - mean) ** 2).mean(1)) for mean in examples.values())
+    none = np.minimum(still, right)
+    wanted = [np.maximum(40 * (none - left) - 2, near), 40 * (none - right) - 2, other, np.zeros(3)]
+    found = recognizer._matcher.logits(features, recognizer._matched.vocabulary)
+    assert recognizer.labels == (LEFT, RIGHT, "another", "none") and found.dtype == np.float32
+    np.testing.assert_allclose(found, np.stack(wanted, 1), atol=2e-4)
+
+
+def test_an_action_begins_and_ends_in_a_stream(recognizer: ZeroShotRecognizer) -> None:
+    joints = np.concatenate([tiny.poses(20), tiny.poses(40, "left"), tiny.poses(40)])
+    assert events(play(recognizer, joints)) == [("onset", LEFT), ("offset", LEFT)]
+
+
+def test_any_text_can_become_a_label_while_people_are_followed(recognizer: ZeroShotRecognizer) -> None:
+    before = play(recognizer, tiny.poses(40, "left"))
+    assert before[-1].label == LEFT and events(before) == [("onset", LEFT)]
+    recognizer.set_labels([" jump ", RIGHT, "sit"])
+    assert recognizer.labels == ("jump", RIGHT, "sit", "none") and recognizer.counters["frames"] == 40
+    after = play(recognizer, tiny.poses(40, "right"), start=2.0)
+    assert after[0].labels == recognizer.labels and after[0].probs.shape == (4,) and after[0].status == "ok"
+    assert events(after) == [("onset", RIGHT)] and after[-1].label == RIGHT, "the other action has ended silently"
+    assert recognizer.counters == {"frames": 80, "dropped": 0, "resets": 0, "lost": 0}
+    recognizer.set_labels([RIGHT])
+    assert play(recognizer, tiny.poses(4, "right"), start=4.0)[-1].labels == (RIGHT, "none")
+
+
+def test_a_description_is_matched_together_with_its_label(recognizer: ZeroShotRecognizer) -> None:
+    """The place of a text is the sum of the places of its sentences."""
+    recognizer.set_labels(["arm"])
+    plain = recognizer.recognize(clip("left"))
+    recognizer.set_labels(["arm"], {"arm": LEFT})
+    described = recognizer.recognize(clip("left")).probs
+    recognizer.set_labels(["arm"], {"arm": {"hands": LEFT}})
+    np.testing.assert_array_equal(recognizer.recognize(clip("left")).probs, described)
+    recognizer.set_labels([LEFT], {LEFT: {}})
+    assert plain.probs[0] != described[0] and recognizer.recognize(clip("left")).label == LEFT
+
+
+def test_what_is_done_in_its_own_labels_is_known(tmp_path: Path) -> None:
+    labels = {"arm": {"label": "arm", "hands": LEFT}, RIGHT: {"label": RIGHT}}
+    recognizer = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "tiny", labels=labels))
+    known = recognizer.recognize(clip("left")).probs
+    recognizer.set_labels(["arm", RIGHT])
+    np.testing.assert_array_equal(recognizer.recognize(clip("left")).probs, known)
+    recognizer.set_labels(["arm", RIGHT], {"arm": "something else"})
+    assert recognizer.recognize(clip("left")).probs[0] != known[0]
+
+
+def test_beside_the_stream_the_same_is_found(bundle: Path, recognizer: ZeroShotRecognizer) -> None:
+    beside = Recognizer.load(bundle)
+    assert isinstance(beside, ZeroShotRecognizer) and beside.background
+    for person, raised in enumerate(("left", "right", None)):
+        for one in (recognizer, beside):
+            play(one, tiny.poses(33, raised), person=person)
+    wait_for(beside)
+    np.testing.assert_array_equal(beside._matched.logits_PK, recognizer._matched.logits_PK)
+    assert (beside._matched.logits_PK[:2].argmax(1) == [0, 1]).all()
+
+
+def test_without_the_thread_the_same_frames_give_the_same_bits(recognizer: ZeroShotRecognizer) -> None:
+    joints = np.concatenate([tiny.poses(20), tiny.poses(40, "right")])
+    first = play(recognizer, joints)
+    recognizer.reset()
+    for one, other in zip(first, play(recognizer, joints), strict=True):
+        np.testing.assert_array_equal(one.probs, other.probs)
+
+
+def test_the_last_half_second_is_matched_four_times_a_second(
+    recognizer: ZeroShotRecognizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[np.ndarray] = []
+    logits = Matcher.logits
+
+    def seen(self: Matcher, features_BF: np.ndarray, vocabulary: Any) -> np.ndarray:
+        asked.append(features_BF)
+        return logits(self, features_BF, vocabulary)
+
+    monkeypatch.setattr(Matcher, "logits", seen)
+    play(recognizer, np.concatenate([tiny.poses(20), tiny.poses(20, "left")]))
+    assert [features.shape for features in asked] == [(1, tiny.D)] * 8, "40 frames at 20 a second"
+    heights = [float(features[0, 0]) for features in asked]
+    assert heights[2] == heights[3] < heights[4] < heights[5] < heights[6] == heights[7], "ten frames are remembered"
+    asked.clear()
+    poses = np.stack([tiny.poses(5), tiny.poses(5, "left")], 1)
+    for k, pose in enumerate(poses):
+        recognizer.step_people(pose, 10 + k / tiny.FPS, people=[5, 6])
+    assert [features.shape for features in asked] == [(2, tiny.D)], "people are matched together"
+
+
+def test_somebody_who_was_lost_starts_with_none(recognizer: ZeroShotRecognizer) -> None:
+    assert play(recognizer, tiny.poses(40, "left"))[-1].label == LEFT
+    back = recognizer.step(tiny.poses(1, "left")[0], 5.0)
+    assert (back.event, back.event_label) == ("offset", LEFT) and back.label == "none"
+    recognizer.reset(0)
+    assert recognizer.step(tiny.poses(1, "left")[0], 6.0).top(1) == [("none", pytest.approx(1, abs=1e-6))]
+
+
+def test_what_was_asked_of_somebody_else_is_not_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recognizer = Recognizer.load(bundle)
+    assert isinstance(recognizer, ZeroShotRecognizer)
+    matched, go_on, logits = threading.Event(), threading.Event(), Matcher.logits
+
+    def late(self: Matcher, features_BF: np.ndarray, vocabulary: Any) -> np.ndarray:
+        found = logits(self, features_BF, vocabulary)
+        matched.set()
+        go_on.wait(10)
+        return found
+
+    monkeypatch.setattr(Matcher, "logits", late)
+    play(recognizer, tiny.poses(12, "left"))
+    assert matched.wait(10)
+    recognizer.reset()
+    play(recognizer, tiny.poses(1), start=9.0)
+    wait = threading.Thread(target=wait_for, args=(recognizer,))
+    wait.start()
+    go_on.set()
+    wait.join()
+    assert recognizer._matched.logits_PK[0].tolist() == [-30, -30, 0]
+
+
+def test_labels_change_from_another_thread_between_two_frames(bundle: Path) -> None:
+    recognizer = Recognizer.load(bundle)
+    lists = [[LEFT], [LEFT, RIGHT, "jump"], [f"text {k}" for k in range(30)]]
+    stop = threading.Event()
+
+    def change() -> None:
+        k = 0
+        while not stop.is_set():
+            recognizer.set_labels(lists[k % 3])
+            k += 1
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    try:
+        for k in range(400):
+            out = recognizer.step(tiny.poses(1, "left")[0], k / tiny.FPS)
+            assert out.status == "ok" and len(out.probs) == len(out.labels) and out.label in out.labels
+    finally:
+        stop.set()
+        thread.join()
+    assert recognizer.counters == {"frames": 400, "dropped": 0, "resets": 0, "lost": 0}
+
+
+def test_its_thread_ends_with_it(bundle: Path) -> None:
+    recognizer = Recognizer.load(bundle)
+    play(recognizer, tiny.poses(3))
+    thread = recognizer._thread  # type: ignore[attr-defined]
+    assert thread.is_alive() and thread.daemon
+    gone = weakref.ref(recognizer)
+    del recognizer
+    gc.collect()
+    thread.join(10)
+    assert gone() is None and not thread.is_alive()
+
+
+def test_what_the_thread_meets_is_told_by_the_next_frame(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recognizer = Recognizer.load(bundle)
+
+    def fail(*given: Any) -> None:
+        raise BundleError("it cannot be run")
+
+    monkeypatch.setattr(Matcher, "logits", fail)
+    play(recognizer, tiny.poses(6))
+    recognizer._thread.join(10)  # type: ignore[attr-defined]
+    with pytest.raises(BundleError, match="it cannot be run"):
+        recognizer.step(tiny.poses(1)[0])
+
+
+def test_a_gesture_is_learnt_from_examples_beside_texts(recognizer: ZeroShotRecognizer) -> None:
+    assert recognizer.recognize(clip("both")).label != BOTH
+    recognizer.enroll(BOTH, [clip("both"), clip("both", 20), clip("both", 7)])
+    assert recognizer.labels == (LEFT, RIGHT, BOTH, "none")
+    for raised, label in (("both", BOTH), ("left", LEFT), (None, "none")):
+        assert recognizer.recognize(clip(raised)).label == label
+    assert events(play(recognizer, clip("both").joints)) == [("onset", BOTH)]
+    recognizer.set_labels([RIGHT])
+    assert recognizer.labels == (RIGHT, BOTH, "none"), "a gesture stays until it is forgotten"
+    recognizer.set_labels([])
+    assert recognizer.labels == (BOTH, "none") and recognizer.recognize(clip("both")).label == BOTH
+    with pytest.raises(InputError, match="no labels, and nothing is enrolled, expected 1 to 1000"):
+        recognizer.forget(BOTH)
+    recognizer.set_labels([RIGHT, BOTH])
+    recognizer.forget(BOTH)
+    assert recognizer.labels == (RIGHT, BOTH, "none"), "it has a text"
+    with pytest.raises(InputError, match=f"'{BOTH}' is not enrolled, there is nothing"):
+        recognizer.forget(BOTH)
+
+
+def test_gestures_are_kept_in_a_file(bundle: Path, recognizer: ZeroShotRecognizer, tmp_path: Path) -> None:
+    path = tmp_path / "gestures.npz"
+    with pytest.raises(InputError, match="not written, nothing is enrolled"):
+        recognizer.save_gestures(path)
+    recognizer.enroll(BOTH, [clip("both"), clip("both", 9)])
+    recognizer.enroll("ünïcode", [clip("left")])
+    recognizer.save_gestures(path)
+    other = Recognizer.load(bundle)
+    other.enroll("mine", [clip(None)])
+    other.load_gestures(path)
+    assert other.labels == (LEFT, RIGHT, "mine", BOTH, "ünïcode", "none")
+    np.testing.assert_array_equal(
+        other.recognize(clip("both")).probs[[0, 1, 3]].argmax(), recognizer.recognize(clip("both")).probs[:3].argmax()
+    )
+    assert sorted(tmp_path.iterdir()) == [path]
+    with pytest.raises(InputError, match="expected a name that ends in .npz"):
+        recognizer.save_gestures(tmp_path / "gestures.json")
+    with pytest.raises(InputError, match="cannot be written"):
+        recognizer.save_gestures(tmp_path / "nowhere" / "gestures.npz")
+
+
+def test_gestures_of_another_encoder_are_refused(recognizer: ZeroShotRecognizer, tmp_path: Path) -> None:
+    other = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "other", encoder_sha256="f" * 64))
+    other.enroll("mine", [clip("left")])
+    other.save_gestures(tmp_path / "gestures.npz")
+    with pytest.raises(InputError, match=r"gestures.npz: made by another encoder \(sha256 ffff.*, expected eeee"):
+        recognizer.load_gestures(tmp_path / "gestures.npz")
+    assert recognizer.labels == (LEFT, RIGHT, "none")
+
+
+BAD_GESTURES: dict[str, tuple[dict[str, Any], str]] = {
+    "no labels": ({"labels": np.array([], "U1"), "counts": np.array([], int)}, "expected labels with 1 to 10"),
+    "a label twice": ({"labels": np.array(["a", "a"]), "counts": [1, 1]}, "expected labels with 1 to 10"),
+    "labels of numbers": ({"labels": np.array([1])}, "expected labels with 1 to 10"),
+    "eleven examples": ({"counts": [11], "features": np.zeros((11, 4), np.float32)}, "expected labels with 1 to 10"),
+    "no example": ({"counts": [0], "features": np.zeros((0, 4), np.float32)}, "expected labels with 1 to 10"),
+    "too few examples": ({"counts": [2]}, r"features are \[1, 4\], expected finite ones \[2, 4\]"),
+    "another width": ({"features": np.zeros((1, 5), np.float32)}, r"features are \[1, 5\].*\[1, 4\]"),
+    "not finite": ({"features": np.full((1, 4), np.nan, np.float32)}, "expected finite ones"),
+    "Python objects": ({"labels": np.array(["a"], object)}, "holds Python objects"),
+    "another array": ({"more": 1}, "expected counts, encoder, features, labels"),
+    "none": ({"labels": np.array(["none"])}, "stands for no action"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_GESTURES)
+def test_a_file_that_holds_no_gestures_is_refused(recognizer: ZeroShotRecognizer, tmp_path: Path, name: str) -> None:
+    changes, message = BAD_GESTURES[name]
+    good = {"labels": np.array(["a"]), "counts": [1], "features": np.zeros((1, 4), np.float32), "encoder": "e" * 64}
+    np.savez(tmp_path / "g.npz", **(good | changes))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match=message) as refused:
+        recognizer.load_gestures(tmp_path / "g.npz")
+    assert "\n" not in str(refused.value) and recognizer.labels == (LEFT, RIGHT, "none")
+
+
+BAD_LABELS: dict[str, tuple[Any, Any, str]] = {
+    "none at all": ([], None, "no labels, and nothing is enrolled, expected 1 to 1000"),
+    "one twice": (["wave", " wave"], None, "label 'wave' is there twice"),
+    "the reserved one": (["wave", "none"], None, "label 'none' stands for no action and is always there"),
+    "1,001": ([f"text {k}" for k in range(MAX_LABELS + 1)], None, "1001 labels, expected 1 to 1000"),
+    "10,000 characters": (["wave", "x" * 10_000], None, r"text 1 \('xx.*\.\.\.\) has 10000 characters, at most 512"),
+    "a number": (["wave", 3], None, "text 1 is '3', expected a string"),
+    "blank": (["wave", " "], None, "text 1 is empty"),
+    "one text": ("wave", None, "texts is 'wave', expected a list of texts"),
+    "nothing": (None, None, "texts is 'None', expected a list of texts"),
+    "a description of another": (["wave"], {"jump": "up"}, "a description of 'jump', which is none of the labels"),
+    "a description that is none": (["wave"], {"wave": 3}, "text 0 is '3', expected a string"),
+    "descriptions in a list": (["wave"], ["up"], "descriptions are a list, expected a dict"),
+    "a part that nobody has": (
+        ["wave"],
+        {"wave": {"tail": "wags"}},
+        "has 'tail', expected some of motion",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("known", None, "matcher.known: missing, expected [3, 8, 384]"),
+        ("known", np.zeros((2, 8, 384), np.float32), "matcher.known: [2, 8, 384], expected [3, 8, 384]"),
+        ("projection", np.zeros((4, 5), np.float32), "matcher.projection: [4, 5], expected [4, 4]"),
+        ("noises", np.zeros(4, np.float32), "matcher.noises: [4], expected ['any', 4]"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused(bundle: Path, name: str, array: Any, message: str) -> None:
+    good = tiny_zero_shot.load(bundle)
+    others = {key: of for key, of in good.weights.items() if key != f"matcher.{name}"}
+    bad = replace(good, weights=others if array is None else {**others, f"matcher.{name}": array})
+    with pytest.raises(BundleError) as refused:
+        Matcher(bad, load_text())
+    assert message in str(refused.value)
+
+
+@pytest.mark.parametrize("name", BAD_LABELS)
+def test_labels_that_cannot_be_are_refused_in_one_line(recognizer: ZeroShotRecognizer, name: str) -> None:
+    labels, descriptions, message = BAD_LABELS[name]
+    play(recognizer, tiny.poses(30, "left"))
+    with pytest.raises(InputError, match=message) as refused:
+        recognizer.set_labels(labels, descriptions)
+    assert "\n" not in str(refused.value) and recognizer.labels == (LEFT, RIGHT, "none")
+    assert recognizer.step(tiny.poses(1, "left")[0]).label == LEFT
+
+
+BAD_EXAMPLES: dict[str, tuple[Any, str]] = {
+    "none": ([], "examples of 'mine' are 0 motions, expected a list of 1 to 10 motions"),
+    "eleven": ([clip("left")] * 11, "are 11 motions"),
+    "one motion": (clip("left"), "are Motion, expected a list"),
+    "arrays": ([tiny.poses(9)], "are list, expected a list"),
+    "one frame": (
+        [clip("left"), clip("left", 1)],
+        r"example 2 of 'mine': the clip has 1 frame\(s\), expected at least 2",
+    ),
+    "nobody": (
+        [Motion(np.full((9, tiny.V, 3), np.nan), tiny.FPS, tiny.LAYOUT)],
+        "example 1 of 'mine': nobody is visible",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BAD_EXAMPLES)
+def test_examples_that_are_none_are_refused_in_one_line(recognizer: ZeroShotRecognizer, name: str) -> None:
+    motions, message = BAD_EXAMPLES[name]
+    with pytest.raises(InputError, match=message) as refused:
+        recognizer.enroll(" mine ", motions)
+    assert "\n" not in str(refused.value) and recognizer.labels == (LEFT, RIGHT, "none")
+
+
+def test_a_thousand_labels_are_matched(recognizer: ZeroShotRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, texts = TextEncoder.encode, [f"text {k}" for k in range(MAX_LABELS - 1)]
+
+    def quick(self: TextEncoder, asked: Any) -> Any:
+        """Of all but what the bundle knows the same features: what 999 texts take is not what is tested."""
+        return encode(self, [text if text in (LEFT, STILL) else "text" for text in asked])
+
+    monkeypatch.setattr(TextEncoder, "encode", quick)
+    recognizer.set_labels([*texts, LEFT])
+    out = recognizer.recognize(clip("left"))
+    assert len(out.probs) == MAX_LABELS + 1 and out.label == LEFT
+    with pytest.raises(InputError, match="1001 labels"):
+        recognizer.enroll("mine", [clip("left")])
+
+
+def test_a_known_text_is_not_encoded_again(recognizer: ZeroShotRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    encode = TextEncoder.encode
+
+    def counted(self: TextEncoder, texts: Any) -> Any:
+        encoded.extend(texts)
+        return encode(self, texts)
+
+    monkeypatch.setattr(TextEncoder, "encode", counted)
+    recognizer.set_labels(["jump", LEFT])
+    recognizer.set_labels([RIGHT, "jump", "sit"])
+    assert encoded == ["jump", "sit"], "those of the bundle are known from the beginning"
+    monkeypatch.setattr("motionrt.runtime.recognition.matcher.KEPT", 4)
+    recognizer.set_labels(["run", "sit"])
+    recognizer.set_labels(["hop"])
+    recognizer.set_labels(["sit"])
+    assert encoded == ["jump", "sit", "run", "hop"]
+    recognizer.set_labels(["jump"])
+    assert encoded[4:] == ["jump"], "it was asked for least lately"
+
+
+def test_models_of_fixed_labels_say_so(tmp_path: Path) -> None:
+    fixed = Recognizer.load(tiny.tiny_bundle(tmp_path / "fixed"))
+    for action in (
+        lambda: fixed.set_labels(["wave"]),
+        lambda: fixed.enroll("wave", [clip("left")]),
+        lambda: fixed.forget("wave"),
+        lambda: fixed.save_gestures(tmp_path / "g.npz"),
+        lambda: fixed.load_gestures(tmp_path / "g.npz"),
+    ):
+        with pytest.raises(InputError, match="labels of model 'tiny' are fixed, those of model 'zero-shot'"):
+            action()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_sha256": "0" * 64}, "trained with another text encoder than 'text'"),
+        ({"text_sha256": "short"}, "matching: text_sha256: 'short', expected 64 lower-case hex digits"),
+        ({"every_s": 0}, "matching: every_s: 0, expected a number from 0.01 to 60"),
+        ({"background": []}, r"matching: background: \[\], expected an object"),
+        ({"background": {}}, "matching: background: expected 1 to 10000 labels"),
+        ({"labels": {"wave": {"head": "nods"}}}, "matching: labels: wave: expected sentences on label, .*the first"),
+        ({"labels": {"wave": {"label": "wave", "tail": "wags"}}}, "matching: labels: wave: expected sentences on"),
+        ({"labels": {"wave": {"label": 3}}}, "matching: labels: wave: label: 3, expected a text"),
+        ({"scale": "much"}, "matching: scale: 'much', expected a number"),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(BundleError, match=message):
+        Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "b", **changes))
+
+
+def test_a_frame_waits_for_no_change_of_labels(bundle: Path) -> None:
+    """What takes long is done before the lock is taken: all of it but the exchange."""
+    recognizer = Recognizer.load(bundle)
+    assert isinstance(recognizer, ZeroShotRecognizer)
+    held: list[float] = []
+
+    class Timed:
+        def __enter__(self) -> None:
+            lock.acquire()
+            self.began = time.thread_time()
+
+        def __exit__(self, *error: object) -> None:
+            held.append(1e3 * (time.thread_time() - self.began))
+            lock.release()
+
+    lock = recognizer._matched.lock
+    recognizer._matched.lock = Timed()  # type: ignore[assignment]
+    for k in range(5):
+        recognizer.set_labels([f"text {k} {i}" for i in range(8)])
+    assert len(held) == 5 and sorted(held)[2] < 1.0

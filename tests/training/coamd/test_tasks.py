@@ -1,0 +1,504 @@
+"""CoAMD's training: what the networks are shown, their losses, and every recipe from beginning to end."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+from motionrt.runtime.body.motion import Motion  # noqa: E402
+from motionrt.runtime.errors import InputError  # noqa: E402
+from motionrt.runtime.generation.postprocess import placed  # noqa: E402
+from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E402
+from motionrt.training.coamd.pipeline import Family  # noqa: E402
+from motionrt.training.coamd.recipes import RECIPES  # noqa: E402
+from motionrt.training.coamd.tasks import Motions, Normalisation, Shown, Tokens, Views, padded  # noqa: E402
+from motionrt.training.coamd.tasks import tasks as coamd  # noqa: E402
+from motionrt.training.data.motions import Balanced, MotionClip, load_motions  # noqa: E402
+from motionrt.training.data.texts import Texts  # noqa: E402
+from motionrt.training.models.clip_text import ClipText  # noqa: E402
+from motionrt.training.models.coamd import (  # noqa: E402
+    SIZES,
+    AutoEncoder,
+    AutoEncoderConfig,
+    Generator,
+    GeneratorConfig,
+    MotionRecognizer,
+    MotionRecognizerConfig,
+)
+from motionrt.training.models.coamd.views import SMPL22  # noqa: E402
+from motionrt.training.recipes import train  # noqa: E402
+
+from ..clip_folder import write_motions  # noqa: E402
+
+CPU = torch.device("cpu")
+NAMES = ("coamd-ae", "coamd-mar", "coamd-generator", "coamd-evaluator")
+SHORT = {"steps": "4", "batch": "4", "precision": "no", "checkpoint_every": "2", "validate_every": "4", "subset": "64"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
+    return write_motions(tmp_path_factory.mktemp("motions"), samples)
+
+
+@pytest.fixture(scope="module")
+def clips(folder: Path) -> list[MotionClip]:
+    return load_motions(folder)
+
+
+@pytest.fixture(scope="module")
+def motions(clips: list[MotionClip]) -> Motions:
+    return Motions(clips=Balanced(clips=clips, seed=0), normalisation=Normalisation.of(clips))
+
+
+@pytest.fixture(scope="module")
+def texts(clips: list[MotionClip]) -> Texts:
+    captions = {text for clip in clips for text in (*clip.captions, clip.action)}
+    from motionrt.training.data.captions import mirrored
+
+    return Texts(sorted(captions | {mirrored(text) for text in captions}), TextEncoder.load("text"))
+
+
+def test_normalised_joints_have_mean_zero_and_deviation_one(clips: list[MotionClip]) -> None:
+    normalisation = Normalisation.of(clips)
+    x = np.concatenate([normalisation(clip.joints) for clip in clips])
+    assert np.abs(x.mean(0)).max() < 1e-3 and np.abs(x.std(0) - 1).max() < 1e-3
+    back = normalisation.back(normalisation(clips[0].joints))
+    assert np.abs(back - clips[0].joints).max() < 1e-5
+
+
+def test_a_batch_is_the_same_whenever_it_is_drawn(motions: Motions) -> None:
+    one, again, other = motions.batch(3, 8), motions.batch(3, 8), motions.batch(4, 8)
+    for a, b in zip(one, again, strict=True):
+        assert np.array_equal(a.x, b.x) and (a.caption, a.seed) == (b.caption, b.seed)
+    assert any(a.caption != b.caption for a, b in zip(one, other, strict=True))
+    assert {sample.quality for step in range(4) for sample in motions.batch(step, 8)} == {0, 1}
+    assert all(len(sample.x) % 4 == 0 for sample in one)
+
+
+def test_a_window_keeps_its_place_in_the_motion(motions: Motions, clips: list[MotionClip]) -> None:
+    window = replace(motions, frames=16)
+    run = next(clip for clip in clips if clip.action == "run")
+    ways = []
+    for seed in range(20):
+        shown = window.show(run, np.random.default_rng(seed))
+        assert len(shown.x) == 16
+        ways.append(float(np.hypot(*window.normalisation.back(shown.x)[0, 0, [0, 2]])))
+    assert max(ways) > 1, "somewhere on the way, not always at the origin"
+
+
+class Identity(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.none = nn.Parameter(torch.zeros(()))  # tells where it lies
+
+    def forward(self, x: Tensor, lengths: Tensor, noise: None = None) -> Tensor:
+        return x + self.off * (torch.arange(x.shape[1]) >= lengths[:, None])[:, :, None] + self.error
+
+    off, error = 0.0, 0.0
+
+
+def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: Motions) -> None:
+    views, samples, model = Views.plain(SMPL22), motions.batch(0, 4), Identity()
+    loss = partial(coamd.reconstruction_loss, views, 0.0)
+    assert loss(model, samples, CPU) == 0
+    model.off = 100.0
+    assert loss(model, samples, CPU) == 0, "padding does not count"
+    model.off, model.error = 0.0, 0.5
+    assert float(loss(model, samples, CPU)) == pytest.approx(0.5 * 0.5**2), "joints; bones and motion are the same"
+
+
+def test_reconstruction_is_measured_in_millimetres_from_the_pelvis(motions: Motions) -> None:
+    samples, model = motions.batch(0, 4), Identity()
+    assert coamd.reconstruction_mm(model, samples, motions.normalisation) < 1e-3
+    shift = torch.zeros(66)
+    shift[3::3] = torch.from_numpy(0.01 / motions.normalisation.std)[3::3]  # all joints but the pelvis, 10 mm along x
+    model.error = shift
+    assert coamd.reconstruction_mm(model, samples, motions.normalisation) == pytest.approx(10 * 21 / 22, rel=1e-3)
+
+
+def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: Motions) -> None:
+    model = AutoEncoder(AutoEncoderConfig(width=12, latent=6))
+    shown = [sample.x for sample in motions.batch(0, 64)]
+    coamd.like_scale(model, shown)
+    x = torch.from_numpy(np.concatenate(shown))
+    made = x @ model.scales.unmix
+    torch.testing.assert_close(made.std(0), torch.ones(66), atol=0.2, rtol=0)
+    torch.testing.assert_close(made @ model.scales.mix, x, atol=1e-4, rtol=1e-4)
+    _, *views = zip(*(Views.alike(model)(torch.from_numpy(clip)[None]) for clip in shown), strict=True)
+    for view, scale in zip(views, (model.scales.bone, model.scales.motion), strict=True):
+        moving = scale > 2e-3
+        torch.testing.assert_close(
+            torch.cat(view, 1)[0].std(0)[moving], torch.ones(int(moving.sum())), atol=0.2, rtol=0
+        )
+
+
+def test_tokens_are_standardised(motions: Motions) -> None:
+    torch.manual_seed(0)
+    model = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
+    shown = [sample.x for sample in motions.batch(0, 16)]
+    coamd.standardise(model, shown)
+    x, lengths = padded(shown)
+    tokens = model.encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    torch.testing.assert_close(tokens.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
+    torch.testing.assert_close(tokens.std(0), torch.ones(6), atol=1e-3, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def flow(texts: Texts) -> Callable[..., Tensor]:
+    torch.manual_seed(0)
+    autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
+    return partial(coamd.flow_loss, Tokens(autoencoder), texts)
+
+
+def generator(**changes: Any) -> Generator:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"latent": 6, "text": 384, "width": 16, "depth": 1, "heads": 2, "head_width": 12}
+    return Generator(GeneratorConfig(**settings, head_depth=1, qualities=2, **changes)).eval()
+
+
+def test_a_motion_is_encoded_once_while_there_is_room(motions: Motions, monkeypatch: pytest.MonkeyPatch) -> None:
+    autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
+    encode, asked = autoencoder.encode, []
+    monkeypatch.setattr(autoencoder, "encode", lambda x, lengths: asked.append(len(x)) or encode(x, lengths))
+    samples = motions.batch(0, 6)
+    wanted = encode(*padded([sample.x for sample in samples]))
+    roomy, full = Tokens(autoencoder), Tokens(autoencoder, most=0)
+    for tokens in (roomy, roomy, full, full):
+        found, counts = tokens(samples, CPU)
+        assert counts.tolist() == [len(sample.x) // 4 for sample in samples]
+        for row, expected, count in zip(found, wanted, counts, strict=True):
+            torch.testing.assert_close(row[:count], expected[:count])
+            assert not row[count:].any()
+    different = len({sample.name for sample in samples})
+    assert asked == [different, different, different], "with room not a second time"
+
+
+def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..., Tensor], motions: Motions) -> None:
+    model, samples = generator(), motions.batch(0, 16)
+    found = flow(16, model, samples, CPU).item()
+    x, lengths = padded([sample.x for sample in samples])
+    tokens = flow.args[0].autoencoder.encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    assert found == pytest.approx(1 + tokens.pow(2).mean().item(), rel=0.15), "noise and token, squared"
+    assert found == flow(16, model, samples, CPU).item(), "the same samples have the same noise"
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert found == flow(16, model, samples, CPU).item(), "tokens are exact in mixed precision too"
+    twin = generator(objective="ddpm")
+    assert flow(16, twin, samples, CPU).item() == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
+
+
+def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Motions) -> None:
+    model, samples = generator(), motions.batch(0, 1) * 4
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    before = float(flow(4, model, samples, CPU))
+    for step in range(150):
+        again = [replace(sample, seed=4 * step + k) for k, sample in enumerate(samples)]
+        optimizer.zero_grad()
+        flow(4, model, again, CPU).backward()
+        optimizer.step()
+    assert float(flow(4, model, samples, CPU)) < 0.7 * before
+    assert model.mask.grad is not None and model.mask.grad.any(), "what stands for a masked token is learnt"
+
+
+def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: Motions) -> None:
+    one = motions.batch(0, 1)[0]
+    frames = {"bow": 20, "run": 88, "walk": 196}
+
+    class Fixed:
+        def batch(self, step: int, size: int) -> list[Shown]:
+            named = [list(frames)[(step + k) % 3] for k in range(size)]
+            return [replace(one, caption=name, x=np.zeros((frames[name], 66), np.float32)) for name in named]
+
+    estimator = coamd.length_estimator(generator(), texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
+    said = estimator(torch.from_numpy(texts.pooled(list(frames))), torch.full((3,), one.quality)).argmax(1)
+    assert said.tolist() == [5, 22, 49]
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> MotionRecognizer:
+    torch.manual_seed(0)
+    settings: dict[str, Any] = {"patch": 4, "width": 16, "depth": 1, "heads": 2, "hidden": 16, "feature": 384}
+    config = MotionRecognizerConfig(**settings, words="features", text=384, timestep=False)
+    return MotionRecognizer(config).eval()
+
+
+def test_released_the_recogniser_is_trained_on_labels_alone(
+    recognizer: MotionRecognizer, motions: Motions, texts: Texts
+) -> None:
+    samples = motions.batch(0, 8)
+    for loss, told in (("released", False), ("full", True)):
+        recognizer.zero_grad()
+        coamd.recogniser_loss(texts, loss, 1.0, recognizer, samples, CPU).backward()
+        heard = any(p.grad is not None and p.grad.any() for p in recognizer.text.parameters())
+        assert heard == told, "descriptions teach the text tower, labels do not"
+
+
+@pytest.fixture(scope="module")
+def loss_of(recognizer: MotionRecognizer, texts: Texts) -> Callable[[str, list[Shown]], float]:
+    return lambda loss, samples: coamd.recogniser_loss(texts, loss, 1.0, recognizer, samples, CPU).item()
+
+
+def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], motions: Motions) -> None:
+    one = motions.batch(0, 1)[0]
+    same = [replace(one, x=one.x + 0.1 * k) for k in range(4)]
+    assert loss_of("released", same) == pytest.approx(0, abs=1e-6)
+    others = [sample for sample in motions.batch(1, 16) if sample.action != one.action][:2]
+    assert loss_of("released", [one, *others]) > 0.1
+
+
+def test_one_description_is_no_negative_but_another_style_or_action_is(
+    loss_of: Callable[..., float], motions: Motions
+) -> None:
+    one = motions.batch(0, 1)[0]
+    action = next(sample.action for sample in motions.batch(1, 16) if sample.action != one.action)
+    again = replace(one, x=one.x + 0.1)
+    near, styled, other = (
+        loss_of("full", [one, pair]) for pair in (again, replace(again, style="giant"), replace(again, action=action))
+    )
+    assert styled > near + 0.1 and other > near + 0.1
+
+
+class Knows(MotionRecognizer):
+    """Has read the labels: the first coordinate of a motion is the number of its action."""
+
+    def __init__(self, names: Tensor):
+        nn.Module.__init__(self)
+        self.names = nn.Parameter(names)
+
+    def forward(self, x: Tensor, lengths: Tensor, words: Tensor, valid: Tensor | None = None) -> Any:
+        fused = self.names[x[:, 0, 0].long()]
+        return coamd_features(fused), words[:, 0]
+
+
+def coamd_features(fused: Tensor) -> Any:
+    from motionrt.training.models.coamd import MotionFeatures
+
+    return MotionFeatures(fused, fused, fused, fused)
+
+
+def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: Motions) -> None:
+    labels = sorted({sample.action for sample in motions.batch(0, 64)})
+    names = torch.from_numpy(texts.pooled(labels))
+    shown = [
+        Shown(x=np.full((4, 66), k % len(labels), np.float32), name=str(k), caption=labels[k % len(labels)],
+              action=labels[k % len(labels)], style=None, quality=0, seed=0)
+        for k in range(32)
+    ]  # fmt: skip
+    found = coamd.found(Knows(names), texts, shown)
+    assert found["label_top1"] == 100
+    assert coamd.found(Knows(names.roll(1, 0)), texts, shown)["label_top1"] == 0
+
+
+# recipes
+
+
+@pytest.fixture(scope="module")
+def autoencoder_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("runs") / "coamd-ae"
+    return train("coamd-ae", {**SHORT, "data": str(folder), "run": str(run)})
+
+
+def test_a_size_brings_its_own_loop_and_settings_replace_it() -> None:
+    small = RECIPES["coamd-generator"]()
+    xl = small.sized("xl")
+    assert (xl.loop.lr, xl.loop.ema, xl.loop.weight_decay) == (2e-4, 0.9999, 1e-5) and xl.size == "xl"
+    assert xl.sized("small") == small
+
+
+def start(recipe: str, folder: Path, autoencoder: Path, run: Path, **changes: str) -> Path:
+    others = {"autoencoder": str(autoencoder)} if recipe == "coamd-generator" else {}
+    return train(recipe, {**SHORT, "data": str(folder), "run": str(run), **others, **changes})
+
+
+@pytest.mark.parametrize("recipe", NAMES)
+def test_every_recipe_runs_and_resumes_to_the_same_loss(
+    recipe: str, folder: Path, autoencoder_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = start(recipe, folder, autoencoder_run, tmp_path / "whole")
+    batch = Motions.batch
+
+    def breaks(self: Motions, step: int, size: int) -> list[Shown]:
+        if step == 3:
+            raise KeyboardInterrupt
+        return batch(self, step, size)
+
+    monkeypatch.setattr(Motions, "batch", breaks)
+    with pytest.raises(KeyboardInterrupt):
+        start(recipe, folder, autoencoder_run, tmp_path / "cut")
+    monkeypatch.undo()
+    resumed = start(recipe, folder, autoencoder_run, tmp_path / "cut", workers="1")
+    figures = [json.loads((run / "metrics.jsonl").read_text().splitlines()[-1]) for run in (whole, resumed)]
+    assert figures[0] == pytest.approx(figures[1], rel=1e-4) and figures[0]["step"] == 4
+    one, other = (load_file(run / "model.safetensors") for run in (whole, resumed))
+    for name, value in one.items():
+        torch.testing.assert_close(value, other[name], atol=1e-6, rtol=1e-4, msg=name)
+    about = json.loads((whole / "recipe.json").read_text())
+    assert about["recipe"]["name"] == recipe and about["clips"] == 64 and len(about["mean"]) == 66
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "message"),
+    [
+        ("coamd-ae", {"size": "huge"}, "size=huge: expected small or xl"),
+        ("coamd-mar", {"loss": "half"}, "loss=half: expected full or released"),
+        ("coamd-generator", {"objective": "vae"}, "objective=vae: expected flow or ddpm"),
+        ("coamd-generator", {"repeats": "0"}, "repeats: expected a number above 0"),
+        (
+            "coamd-generator",
+            {"autoencoder": "nowhere"},
+            "nowhere: no recipe.json, expected the folder of a finished run",
+        ),
+        ("coamd-generator", {"subset": "8"}, "trained on other clips than these"),
+        ("coamd-mar", {"size": "xl"}, "size=xl needs clip=FOLDER"),
+        ("coamd-ae", {"data": "nowhere"}, "nowhere: no clip set here"),
+    ],
+)
+def test_bad_settings_are_refused_in_one_line(
+    folder: Path, autoencoder_run: Path, tmp_path: Path, recipe: str, settings: dict[str, str], message: str
+) -> None:
+    with pytest.raises(InputError, match=message) as refused:
+        start(recipe, **{"folder": folder, "autoencoder": autoencoder_run, "run": tmp_path / "run"} | settings)
+    assert "\n" not in str(refused.value) and not (tmp_path / "run").exists()
+
+
+class Clip(ClipText):
+    """Of the published width, but it has learnt nothing and knows no words."""
+
+    def __init__(self) -> None:
+        self.width, self.sha256 = 512, "0"
+
+    def ids(self, texts: Any) -> np.ndarray:
+        ids = np.zeros((len(texts), 77), np.int64)
+        ids[:, 5] = 49407
+        return ids
+
+    def encode(self, texts: Any) -> TextFeatures:
+        random = np.random.default_rng(sum(map(len, texts)))
+        tokens = random.normal(size=(len(texts), 3, 512)).astype(np.float32)
+        return TextFeatures(tokens=tokens, mask=np.ones((len(texts), 3), bool), pooled=tokens.mean(1))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", ["coamd-ae", "coamd-mar", "coamd-generator"])
+def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions) -> None:
+    size, samples = SIZES["xl"], motions.batch(0, 1)
+    texts = Texts([text for sample in samples for text in (sample.caption, sample.action)], Clip())
+    autoencoder = AutoEncoder(size.autoencoder)
+    model, loss = {
+        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, Views.plain(SMPL22), 0.25)),
+        "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recogniser_loss, texts, "full", 0.8)),
+        "coamd-generator": lambda: (Generator(size.generator), partial(coamd.flow_loss, Tokens(autoencoder), texts, 1)),
+    }[recipe]()
+    value = loss(model, samples, CPU)
+    value.backward()
+    assert torch.isfinite(value)
+    assert any(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+# the networks together
+
+
+@pytest.fixture(scope="module")
+def family_runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Networks that have hardly been trained."""
+    runs = tmp_path_factory.mktemp("family")
+    for recipe in ("coamd-ae", "coamd-mar", "coamd-generator"):
+        start(recipe, folder, runs / "coamd-ae", runs / recipe)
+    return runs
+
+
+@pytest.fixture(scope="module")
+def family(family_runs: Path) -> Family:
+    return Family.load(family_runs, TextEncoder.load("text"))
+
+
+def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(family: Family) -> None:
+    few = Sampling(steps=3, evaluations=2)
+    captions = ["a person bows", "a person runs forward"]
+    one, again = (family.generate(captions, [42, 80], few, seed=1) for _ in range(2))
+    assert [motion.shape for motion in one] == [(40, 22, 3), (80, 22, 3)]
+    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    (alone,) = family.generate(captions[1:], [80], few, seed=1, samples=[1])
+    assert np.abs(alone - one[1]).max() < 1e-3
+    (estimated,) = family.generate(captions[:1], None, few)
+    assert 16 <= len(estimated) <= 196 and len(estimated) % 4 == 0
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(step=0.5, last=1)])
+def test_an_edit_leaves_all_other_frames_as_they_were(family: Family, samples: list[Motion], guidance: Any) -> None:
+    joints, place = samples[2].joints[:90].astype(np.float32), np.arange(90)
+    settings = Sampling(steps=3, evaluations=2, guidance=guidance)
+    for wanted in (place >= 45, place < 45, (place >= 22) & (place < 67), (place < 22) | (place >= 67)):
+        found = family.edit(joints, "a person bows", wanted, settings)
+        assert np.array_equal(found[~wanted], joints[~wanted])
+        assert (found[wanted] != joints[wanted]).any((1, 2)).all()
+        for seam in np.flatnonzero(np.diff(wanted.astype(int))):
+            step = np.abs(found[seam + 1] - found[seam]).max()
+            inside = np.abs(np.diff(found[wanted], axis=0)).max()
+            assert step < 2 * inside, "no jump where old and new meet"
+
+
+def test_the_recognisers_space_holds_motions_texts_and_labels(family: Family, samples: list[Motion]) -> None:
+    clips = [sample.joints.astype(np.float32) for sample in samples]
+    motions, texts, labels = family.motions(clips), family.texts(["a person bows"]), family.labels(["bow", "run"])
+    assert motions.shape == (4, 384) and texts.shape == (1, 384) and labels.shape == (2, 384)
+    for features in (motions, texts, labels):
+        assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-5
+    assert np.abs(family.motions(clips[:1]) - motions[:1]).max() < 1e-5, "whatever else is in the batch"
+
+
+@pytest.mark.parametrize(
+    ("run", "key", "message"),
+    [
+        ("coamd-generator", "autoencoder_sha256", "coamd-generator: trained on tokens of another auto-encoder"),
+        ("coamd-generator", "text_sha256", "coamd-generator: trained with another text encoder"),
+        ("coamd-mar", "text_sha256", "coamd-mar: trained with another text encoder"),
+        ("coamd-mar", "mean", "coamd-mar: trained on other motions"),
+    ],
+)
+def test_runs_that_do_not_fit_each_other_are_refused(
+    family_runs: Path, tmp_path: Path, run: str, key: str, message: str
+) -> None:
+    runs = shutil.copytree(family_runs, tmp_path / "runs")
+    about = json.loads((runs / run / "recipe.json").read_text())
+    (runs / run / "recipe.json").write_text(json.dumps(about | {key: "another"}))
+    with pytest.raises(InputError, match=message):
+        Family.load(runs, TextEncoder.load("text"))
+
+
+def test_a_folder_without_runs_or_a_bundle_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="file is missing from the bundle"):
+        Family.load(tmp_path, TextEncoder.load("text"))
+
+
+def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(family: Family, samples: list[Motion]) -> None:
+    from motionrt.training.data.augment import turn
+
+    joints = samples[2].joints[:60].astype(np.float32)
+    elsewhere = turn(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
+    known, back = placed(elsewhere)
+    assert np.abs(back(known) - elsewhere).max() < 1e-4
+    assert np.abs(known - placed(joints)[0]).max() < 1e-4
+    assert np.abs(family.motions([elsewhere]) - family.motions([joints])).max() < 1e-3
+    wanted = np.arange(60) >= 30
+    settings = Sampling(steps=2, evaluations=1)
+    one, other = (family.edit(motion, "a person bows", wanted, settings) for motion in (joints, elsewhere))
+    assert np.abs(turn(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3]) - other).max() < 1e-2
+
+
+@pytest.mark.parametrize("frames", [0, 3, 197, 10**9])
+def test_lengths_that_the_networks_do_not_know_are_refused(family: Family, frames: int) -> None:
+    with pytest.raises(InputError, match=f"a motion of {frames} frames, expected 4 to 196"):
+        family.generate(["a person bows"], [frames])

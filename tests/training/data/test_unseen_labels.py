@@ -1,0 +1,80 @@
+"""Splits for zero-shot: as many classes as their names say, on one side each."""
+
+import pytest
+
+from motionrt.runtime.bundles.schema import SLOTS
+from motionrt.runtime.errors import InputError
+from motionrt.training.data.unseen_labels import BACKGROUND, alike, descriptions, part_sentences, sentences, splits
+from motionrt.training.data.vocabulary import MIRRORED, labels
+
+COUNTS = {"ntu60": 60, "ntu120": 120, "pku-mmd": 51}
+PROTOCOLS = {
+    "ntu60": {"synse-55-5", "synse-48-12", "purls-40-20", "purls-30-30", "smie-55-5-a", "smie-55-5-b", "smie-55-5-c"},
+    "ntu120": {
+        *("synse-110-10", "synse-96-24", "purls-80-40", "purls-60-60"),
+        *("smie-110-10-a", "smie-110-10-b", "smie-110-10-c"),
+    },
+    "pku-mmd": {"smie-46-5-a", "smie-46-5-b", "smie-46-5-c"},
+}
+
+
+@pytest.mark.parametrize("dataset", COUNTS)
+def test_published_splits_are_what_their_names_say(dataset: str) -> None:
+    found = splits(dataset)
+    assert set(found) == PROTOCOLS[dataset]
+    for name, split in found.items():
+        seen, unseen = map(int, name.split("-")[1:3])
+        assert (len(split.seen), len(split.unseen)) == (seen, unseen)
+        assert sorted(split.seen + split.unseen) == list(range(COUNTS[dataset]))
+
+
+def test_known_unseen_classes() -> None:
+    assert splits("ntu60")["synse-55-5"].unseen == (10, 11, 19, 26, 56)
+    assert splits("ntu120")["smie-110-10-b"].unseen == (5, 12, 14, 15, 17, 42, 67, 82, 100, 119)
+    assert sum(splits("ntu60")["purls-30-30"].unseen) == 819 and sum(splits("ntu120")["purls-60-60"].unseen) == 3480
+
+
+def test_each_of_our_labels_is_unseen_once() -> None:
+    ours = splits()
+    assert len(ours) >= 3
+    unseen = [k for split in ours.values() for k in split.unseen]
+    assert sorted(unseen) == list(range(len(labels())))
+    assert {len(split.unseen) for split in ours.values()} == {len(labels()) // 5}
+    assert all(sorted(split.seen + split.unseen) == sorted(unseen) for split in ours.values())
+
+
+def test_labels_that_are_alike_are_unseen_together() -> None:
+    names = labels()
+    pairs = [*alike(), *(list(pair) for pair in MIRRORED.items())]
+    for split in splits().values():
+        unseen = {names[k] for k in split.unseen}
+        for group in pairs:
+            assert set(group) <= set(names)
+            assert unseen.isdisjoint(group) or unseen.issuperset(group), (split.name, group)
+
+
+def test_labels_that_share_their_main_word_are_unseen_together() -> None:
+    names = labels()
+    for word in ("wave", "kick", "throw", "tennis", "swing", "pick up", "raise", "turn", "draw"):
+        sharing = {name for name in names if word in name}
+        assert sum(not sharing.isdisjoint(names[k] for k in split.unseen) for split in splits().values()) == 1, word
+
+
+def test_every_label_is_described_in_words_of_its_own() -> None:
+    said = descriptions()
+    assert set(said) == {*labels(), BACKGROUND} and len(set(said.values())) == len(said)
+    assert all(30 < len(text) < 200 and text == text.strip(" .") for text in said.values())
+
+
+def test_what_is_said_of_a_label_has_a_sentence_on_everything() -> None:
+    for label in (*labels(), BACKGROUND):
+        said = sentences(label)
+        assert tuple(said) == SLOTS and said["label"] == label and said["motion"] == descriptions()[label]
+        assert len(set(said.values())) == len(SLOTS) and said["feet"] == part_sentences(label)["feet"]
+    with pytest.raises(InputError, match="no sentences on 'somersault'"):
+        part_sentences("somersault")
+
+
+def test_another_data_set_is_refused() -> None:
+    with pytest.raises(InputError, match="'ntu61', expected one of ntu60, ntu120, pku-mmd, vocabulary"):
+        splits("ntu61")

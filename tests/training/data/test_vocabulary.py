@@ -1,0 +1,121 @@
+"""Which clips are trained on, which are measured, and what they are called."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from motionrt.training.data import vocabulary
+from motionrt.training.data.clips import Clip, clip_sets
+
+
+def bandai(content: str = "bow", take: int = 1, set_: int = 2, style: str = "normal") -> dict[str, Any]:
+    return {"content": content, "take": take, "set": set_, "style": style}
+
+
+def kinect(ds: str, subject: int, view: int = 1, action: str = "wave") -> dict[str, Any]:
+    return {"ds": ds, "action": action, "subject": subject, "view": view}
+
+
+def test_there_are_forty_labels_and_none_is_not_one_of_them() -> None:
+    labels = vocabulary.labels()
+    assert len(labels) == len(set(labels)) == 40
+    assert list(labels) == sorted(labels)
+    assert vocabulary.NONE not in labels
+
+
+def test_mirrored_labels_are_labels_and_mirror_back() -> None:
+    for name, other in vocabulary.MIRRORED.items():
+        assert name != other and vocabulary.MIRRORED[other] == name
+        assert {name, other} <= set(vocabulary.labels())
+    sided = {name for name in vocabulary.labels() if "left" in name or "right" in name}
+    assert sided == set(vocabulary.MIRRORED), "a label that names a side must change when a clip is mirrored"
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (bandai("walk-back"), "walk"),
+        (bandai("dance-short"), None),
+        (kinect("utkinect", 1, action="clap hands"), "clap"),
+        (kinect("msr-action3d", 1, action="jogging"), "run"),
+        (kinect("nw-ucla", 1, action="an action that came later"), None),
+        ({"trial": "01_02", "desc": "playground - climb"}, None),
+    ],
+)
+def test_a_record_has_the_label_of_its_set(record: dict[str, Any], name: str | None) -> None:
+    assert vocabulary.label(record) == name
+
+
+@pytest.mark.parametrize(
+    ("record", "unknown", "usable"),
+    [
+        (bandai("dance-short"), True, True),
+        (bandai("bow"), False, True),
+        ({"id": "a", "label": "crawl", "desc": "a person crawls"}, True, True),
+        ({"id": "b", "label": "walk", "desc": "a person walks"}, False, True),
+        ({"id": "c", "desc": "Run/Jog"}, False, False),
+        ({"id": "f", "desc": "run/jog"}, False, True),
+        ({"id": "d", "desc": None}, False, False),
+        ({"id": "e"}, False, False),
+    ],
+)
+def test_only_what_surely_has_no_label_is_unknown(record: dict[str, Any], unknown: bool, usable: bool) -> None:
+    assert vocabulary.unknown(record) is unknown
+    assert vocabulary.usable(record) is usable
+
+
+@pytest.mark.parametrize(
+    ("record", "held_out", "in_validation"),
+    [
+        (bandai(take=7), False, False),
+        (bandai(take=8), True, True),
+        (bandai(take=24), True, True),
+        (bandai(set_=1, style="old"), True, True),
+        (bandai(set_=2, style="old"), False, False),
+        (bandai(set_=1, style="active"), False, False),
+        (kinect("nw-ucla", 2, view=1), True, True),
+        (kinect("nw-ucla", 9, view=2), True, True),
+        (kinect("nw-ucla", 2, view=3), True, False),  # the same person, seen by the camera of the test view
+        (kinect("nw-ucla", 1, view=1), False, False),
+        (kinect("msr-action3d", 3), True, True),
+        (kinect("msr-action3d", 2), False, False),
+        (kinect("utkinect", 8), True, True),
+        (kinect("florence3d", 3), False, False),
+        (kinect("a set without a fold", 2), False, False),
+    ],
+)
+def test_folds_are_those_of_the_vocabulary(record: dict[str, Any], held_out: bool, in_validation: bool) -> None:
+    assert vocabulary.held_out(record) is held_out
+    assert vocabulary.in_validation(record) is in_validation
+
+
+def test_the_small_folder_has_clips_of_every_kind(clips: list[Clip]) -> None:
+    """What the other tests rely on."""
+    kinds = Counter(
+        (vocabulary.held_out(c.record), vocabulary.in_validation(c.record), c.label is not None) for c in clips
+    )
+    labelled = {(True, True, True), (True, False, True), (False, False, True)}
+    assert set(kinds) == labelled | {(True, True, False), (True, False, False), (False, False, False)}
+    assert {clip.source for clip in clips} == {
+        "bandai",
+        "nw-ucla",
+        "msr-action3d",
+        "utkinect",
+        "florence3d",
+        "other",
+    }
+
+
+def test_the_real_folds(shared: Path) -> None:
+    records = [record for clip_set in clip_sets(shared) for record in clip_set.clips]
+    validation = [r for r in records if vocabulary.in_validation(r)]
+    assert all(vocabulary.held_out(r) for r in validation)
+    labelled = Counter(vocabulary.source(r) for r in validation if vocabulary.label(r))
+    assert labelled == {"bandai": 325, "nw-ucla": 194, "msr-action3d": 114, "florence3d": 42, "utkinect": 40}
+    assert labelled.total() == 715
+    trained = [r for r in records if not vocabulary.held_out(r)]
+    assert {vocabulary.label(r) for r in trained} - {None} == set(vocabulary.labels())
+    people = {(r["ds"], r["subject"]) for r in validation if "ds" in r}
+    assert not people & {(r["ds"], r["subject"]) for r in trained if "ds" in r}

@@ -1,0 +1,380 @@
+"""The helper's texts, losses and gradients by hand; runs with it leave the plain recogniser and the same graphs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="torch is not installed")
+pytest.importorskip("accelerate", reason="accelerate is not installed")
+
+from safetensors.torch import load_file  # noqa: E402
+from torch import Tensor  # noqa: E402
+
+from motionrt.runtime.body.layout import Layout  # noqa: E402
+from motionrt.runtime.body.motion import Motion  # noqa: E402
+from motionrt.runtime.errors import InputError  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
+from motionrt.training.data import vocabulary  # noqa: E402
+from motionrt.training.data.unseen_labels import part_sentences  # noqa: E402
+from motionrt.training.loop import LoopConfig  # noqa: E402
+from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
+from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
+from motionrt.training.recipes import live, train  # noqa: E402
+from motionrt.training.recognition.cocodiff import (  # noqa: E402
+    STEPS,
+    ActionTexts,
+    CoCoDiffConfig,
+    Denoiser,
+    Helped,
+    Helper,
+    Whitening,
+    contrast,
+    ddim,
+    helped,
+    noised,
+    rows_of,
+    signal_left,
+    tapped,
+)
+from motionrt.training.recognition.ctr_gcn import view_clips  # noqa: E402
+from motionrt.training.recognition.tasks import ClipTask  # noqa: E402
+from motionrt.training.settings import override  # noqa: E402
+
+LABELS = ("wave", "bow", "none")
+STREAM = StreamGCNConfig(parents=Layout.load("core15").parents, classes=3, fps=20.0, channels=(8, 12))
+CLIP = CTRGCNConfig(parents=NWUCLA_PARENTS, classes=3, people=2, channels=(8, 16))
+SILENT = CoCoDiffConfig(diffusion=0, generated=0, coarse=0, real=0, width=16, depth=1)
+TINY = {"steps": "4", "batch": "4", "channels": "8,8", "precision": "no", "checkpoint_every": "2"}
+HELPED = {"cocodiff": "true", "width": "16", "depth": "1"}
+
+
+@pytest.fixture(scope="module")
+def texts() -> ActionTexts:
+    return ActionTexts.of(LABELS, TextEncoder.load("text"))
+
+
+@pytest.fixture
+def start(data: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Start, or resume, a tiny run."""
+
+    def start(recipe: str, run: str, **changes: str) -> Path:
+        return train(recipe, {**TINY, "data": str(data), "run": str(tmp_path / run), **changes})
+
+    return start
+
+
+@pytest.fixture
+def x(samples: list[Motion]) -> Tensor:
+    """The first 40 frames of two recordings, root-centred, [2, T, V, 3]."""
+    core15 = Layout.load("core15")
+    joints = [np.einsum("vw,twc->tvc", core15.map_from(Layout.load(m.layout)), m.joints[:40]) for m in samples[:2]]
+    return torch.from_numpy(np.stack([j - j[:, :1] for j in joints]).astype(np.float32))
+
+
+def helper_of(texts: ActionTexts, **weights: Any) -> Helper:
+    torch.manual_seed(0)
+    return Helper(12, texts, replace(SILENT, **weights))
+
+
+# ---- texts
+
+
+def test_every_action_has_six_sentences_of_its_own(shared: Path) -> None:
+    names = {*vocabulary.labels(), *(clip.label or "" for clip in view_clips(shared, 1, 2, 3))}
+    told = {name: list(part_sentences(name).values()) for name in names}
+    assert len(names) == 45
+    assert all(len(set(parts)) == 6 and all(text.endswith(".") for text in parts) for parts in told.values())
+    assert len({tuple(parts) for parts in told.values()}) == len(told)
+    left, right = (told[f"raise {side} hand"] for side in ("left", "right"))
+    swapped = {"left": "right", "right": "left"}
+    assert [" ".join(swapped.get(word, word) for word in text.split()) for text in left] == right
+
+
+def test_classes_are_told_by_their_own_sentences_and_none_is_told_nothing(texts: ActionTexts) -> None:
+    encode = TextEncoder.load("text").encode
+    assert texts.known_K.tolist() == [True, True, False]
+    np.testing.assert_array_equal(texts.parts_KPW[1].numpy(), encode(list(part_sentences("bow").values())).pooled)
+    np.testing.assert_array_equal(texts.names_KW[:2].numpy(), encode(["wave", "bow"]).pooled)
+    assert texts.parts_KPW.shape == (3, 6, 384) and not texts.parts_KPW[2].any()
+
+
+def test_a_sets_own_name_has_the_sentences_of_its_label() -> None:
+    assert part_sentences("bend") == part_sentences("bow") and part_sentences("jogging") == part_sentences("run")
+    assert part_sentences("walk around") != part_sentences("walk"), "where it has none of its own"
+
+
+def test_a_label_without_sentences_is_refused() -> None:
+    with pytest.raises(InputError, match="no sentences on 'somersault'"):
+        ActionTexts.of(("wave", "somersault"), TextEncoder.load("text"))
+
+
+# ---- parts
+
+
+@pytest.mark.parametrize("tokens", [1, 4, 7])
+def test_rows_are_cut_in_equal_stretches(tokens: int) -> None:
+    features = torch.randn(2, 23, 5, generator=torch.Generator().manual_seed(0))
+    segments = torch.full((2, 23), -1)
+    segments[0, :9], segments[0, 11:23], segments[1, 4:7] = 0, 1, 3  # row 2 has no frame
+    found = rows_of(features, segments, 4, tokens)
+    for row, part in ((0, features[0, :9]), (1, features[0, 11:23]), (3, features[1, 4:7])):
+        wanted = torch.nn.functional.adaptive_avg_pool1d(part.T, tokens).T
+        torch.testing.assert_close(found[row], wanted)
+    assert not found[2].any()
+    assert torch.equal(rows_of(features, None, 2, 100), features), "no more tokens than frames"
+
+
+def test_the_signal_goes_from_all_to_none_along_a_cosine() -> None:
+    left = signal_left(torch.arange(STEPS + 1))
+    assert left[0] == 1 and left[-1] < 1e-6 and (left.diff() < 0).all()
+    assert float(left[50]) == pytest.approx(0.4939, abs=1e-3), "Nichol and Dhariwal's figure 5 at half the steps"
+
+
+def test_ddim_finds_what_a_perfect_denoiser_knows() -> None:
+    known, noise, t = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.tensor([20, 37, 60])
+    asked = []
+
+    def denoise(x: Tensor, at: Tensor) -> Tensor:
+        torch.testing.assert_close(x, noised(known, noise, at), atol=1e-4, rtol=1e-4)
+        asked.append(at.tolist())
+        return known
+
+    torch.testing.assert_close(ddim(denoise, noised(known, noise, t), t, 4), known)
+    assert asked == [[20, 37, 60], [15, 28, 45], [10, 18, 30], [5, 9, 15]]
+
+
+def test_rows_of_a_class_are_each_others_positives() -> None:
+    text = torch.eye(3)[[0, 0, 1]]
+    class_R = torch.tensor([0, 0, 1])
+    at_best = contrast(text, text, class_R)
+    e = np.exp(10.0)
+    wanted = (2 * np.log(2 * e + 1) + np.log(e + 2) - 3 * 10) / 3
+    assert float(at_best) == pytest.approx(wanted, abs=1e-5)
+    assert contrast(text[[2, 2, 0]], text, class_R) > at_best + 5
+
+
+def test_whitened_features_have_mean_0_and_deviation_1_and_go_back() -> None:
+    whiten, x = Whitening(4), 3 * torch.randn(50, 6, 4) + torch.tensor([0, 1, -5, 20.0])
+    whiten.update(x)
+    white = whiten(x)
+    torch.testing.assert_close(white.mean((0, 1)), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(white.std((0, 1)), torch.ones(4), atol=1e-2, rtol=0)
+    torch.testing.assert_close(whiten.back(white), x)
+    for _ in range(300):
+        whiten.update(x + 1)
+    assert float((whiten(x + 1)).mean().abs()) < 0.05, "follows"
+
+
+def test_the_denoiser_learns_what_the_sentences_tell(texts: ActionTexts) -> None:
+    """Two classes with one feature each: from noise alone only the sentences can say which it was."""
+    torch.manual_seed(0)
+    denoise = Denoiser(6, 384, CoCoDiffConfig(width=32, depth=1))
+    known, class_R, t = torch.randn(2, 1, 6).expand(2, 3, 6)[[0, 1] * 8], torch.tensor([0, 1] * 8), torch.tensor(STEPS)
+    assert not denoise(known, t.expand(16), texts.parts_KPW[class_R]).any(), "begins with the mean"
+    optimizer = torch.optim.Adam(denoise.parameters(), 3e-3)
+    for _ in range(150):
+        found = denoise(torch.randn_like(known), t.expand(16), texts.parts_KPW[class_R])
+        loss = (found - known).pow(2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert float(loss.detach()) < 0.1 * float(known.pow(2).mean())
+
+
+# ---- the helper's loss
+
+
+@pytest.mark.parametrize("through", [False, True])
+def test_what_is_generated_teaches_the_head_and_only_if_told_the_recogniser(texts: ActionTexts, through: bool) -> None:
+    helper, head = helper_of(texts, generated=1.0, through=through), torch.nn.Linear(12, 3)
+    torch.nn.init.normal_(helper.denoise.out.weight)
+    features = torch.randn(4, 8, 12, requires_grad=True)
+    loss = helper(features, torch.tensor([0, 1, 0, 1]), head, np.random.default_rng(0))
+    loss.backward()
+    assert head.weight.grad is not None and head.weight.grad.any()
+    assert helper.denoise.embed.weight.grad.any()
+    assert (features.grad is not None and bool(features.grad.any())) == through
+
+
+def test_names_hold_real_features_and_the_diffusion_leaves_them_alone(texts: ActionTexts) -> None:
+    class_R, features = torch.tensor([0, 1]), torch.randn(2, 8, 12, requires_grad=True)
+    real = helper_of(texts, real=1.0)(features, class_R, torch.nn.Identity(), np.random.default_rng(0))
+    assert torch.autograd.grad(real, features)[0].any()
+    diffusion = helper_of(texts, diffusion=1.0)(features, class_R, torch.nn.Identity(), np.random.default_rng(0))
+    assert float(diffusion.detach()) == pytest.approx(0.5, abs=0.01), "of white features, when it says their mean"
+    with pytest.raises(RuntimeError, match="not have been used"):
+        torch.autograd.grad(diffusion, features)
+
+
+def test_rows_without_text_or_frames_do_not_count(texts: ActionTexts) -> None:
+    features = torch.randn(4, 8, 12)
+    features[3] = 0
+
+    def loss(rows: list[int], classes: list[int]) -> float:
+        helper = helper_of(texts, real=1.0)
+        found = helper(features[rows], torch.tensor(classes), torch.nn.Identity(), np.random.default_rng(0))
+        return float(found.detach())
+
+    assert loss([0, 1, 2, 3], [0, 1, 2, 1]) == pytest.approx(loss([0, 1], [0, 1]))
+    assert loss([0, 3], [2, 0]) == 0
+
+
+# ---- a recogniser with a helper
+
+
+def test_a_recogniser_begins_and_answers_as_it_would_alone(x: Tensor) -> None:
+    torch.manual_seed(5)
+    plain = StreamGCN(STREAM).eval()
+    after = torch.rand(1)
+    torch.manual_seed(5)
+    model = helped(STREAM, LABELS, CoCoDiffConfig(), LoopConfig(steps=10)).eval()
+    assert torch.equal(after, torch.rand(1)), "chance goes on as it would have"
+    for wanted, found in zip(plain(x), model(x), strict=True):
+        assert torch.equal(wanted, found)
+    assert [name.removeprefix("recogniser.") for name in model.state_dict() if name.startswith("recogniser")] == list(
+        plain.state_dict()
+    )
+
+
+def test_features_of_both_kinds_of_recogniser_lead_to_what_it_says(x: Tensor) -> None:
+    torch.manual_seed(0)
+    stream, clip = StreamGCN(STREAM).eval(), CTRGCN(CLIP).eval()
+    (logits, *_), features = tapped(stream, x)
+    torch.testing.assert_close(stream.head(features), logits)
+    logits, features = tapped(clip, torch.randn(3, 3, 52, 20, 2))
+    assert features.shape == (3, 26, 16)
+    torch.testing.assert_close(clip.fc(features.mean(1)), logits)
+    assert not clip.get_submodule("l2")._forward_hooks
+
+
+def test_the_losses_come_in_over_the_first_steps(texts: ActionTexts, x: Tensor) -> None:
+    model = helped(STREAM, LABELS, replace(SILENT, real=1.0, ramp=0.4), LoopConfig(steps=10)).eval()
+    classes = torch.tensor([0, 1])
+    losses = [float(model(x, classes)[1].detach()) for _ in range(6)]
+    full = losses[-1]
+    np.testing.assert_allclose([loss / full for loss in losses], [0.25, 0.5, 0.75, 1, 1, 1], rtol=1e-4)
+
+
+# ---- runs
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("cocodiff", "maybe", "cocodiff=maybe: expected true or false"),
+        ("coarse", "-1", "coarse: expected a number of 0 or more"),
+        ("depth", "0", "depth: expected a number above 0"),
+        ("width", "12", "width=12: expected a multiple of twice the 4 heads"),
+    ],
+)
+@pytest.mark.parametrize("recipe", ["nwucla-stream", "nwucla-ctrgcn"])
+def test_a_setting_that_no_run_can_have_is_refused(
+    start: Callable[..., Path], tmp_path: Path, recipe: str, key: str, value: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        start(recipe, "run", **{key: value})
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_switch_is_off_unless_told() -> None:
+    assert not live().cocodiff and not override(live(), {"cocodiff": "false"}).cocodiff
+    assert override(live(), {"cocodiff": "True", "through": "true", "tokens": "4"}).helper == CoCoDiffConfig(
+        through=True, tokens=4
+    )
+
+
+@pytest.mark.parametrize("recipe", ["live", "nwucla-stream", "nwucla-ctrgcn"])
+def test_a_run_with_it_leaves_another_recogniser_and_nothing_of_the_helper(
+    start: Callable[..., Path], recipe: str
+) -> None:
+    plain, found = (start(recipe, name, **more) for name, more in (("plain", {}), ("helped", HELPED)))
+    weights, others = (load_file(run / "model.safetensors") for run in (plain, found))
+    assert {name: w.shape for name, w in weights.items()} == {name: w.shape for name, w in others.items()}
+    assert any(not torch.equal(weights[name], others[name]) for name in weights)
+    abouts = [json.loads((run / "recipe.json").read_text()) for run in (plain, found)]
+    assert abouts[0]["model"] == abouts[1]["model"] and [a["recipe"]["cocodiff"] for a in abouts] == [False, True]
+
+
+@pytest.mark.parametrize("recipe", ["nwucla-stream", "nwucla-ctrgcn"])
+def test_with_all_losses_left_out_a_run_is_the_plain_one(start: Callable[..., Path], recipe: str) -> None:
+    weights = dict.fromkeys(("diffusion", "generated", "coarse", "real"), "0")
+    plain, found = (start(recipe, name, **more) for name, more in (("plain", {}), ("silent", HELPED | weights)))
+    wanted, found_weights = (load_file(run / "model.safetensors") for run in (plain, found))
+    for name, value in wanted.items():
+        assert torch.equal(found_weights[name], value), name
+
+
+def test_a_run_resumes_to_the_weights_it_would_have_had(
+    start: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = load_file(start("nwucla-stream", "whole", **HELPED) / "model.safetensors")
+    batch = ClipTask.batch
+
+    def interrupted(task: ClipTask, step: int, size: int) -> Any:
+        if step == 3:
+            raise KeyboardInterrupt
+        return batch(task, step, size)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClipTask, "batch", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            start("nwucla-stream", "cut", **HELPED)
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    resumed = load_file(start("nwucla-stream", "cut", **HELPED) / "model.safetensors")
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, atol=1e-7, rtol=1e-6, msg=name)
+
+
+def test_a_run_from_before_the_switch_is_continued_and_with_it_is_another(start: Callable[..., Path]) -> None:
+    run = start("nwucla-stream", "run")
+    about = json.loads((run / "recipe.json").read_text())
+    for key in ("cocodiff", "helper", "unseen"):
+        about["recipe"].pop(key, None)
+    (run / "recipe.json").write_text(json.dumps(about))
+    assert start("nwucla-stream", "run") == run
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        start("nwucla-stream", "run", **HELPED)
+
+
+def test_the_exported_graphs_are_the_same_byte_for_byte(start: Callable[..., Path], tmp_path: Path) -> None:
+    pytest.importorskip("onnxscript", reason="onnxscript is not installed")
+    from motionrt.export import export_run
+
+    bundles = [
+        export_run(start("nwucla-stream", name, channels="8,16", **more), tmp_path / name / "bundle")
+        for name, more in (("plain", {}), ("helped", HELPED))
+    ]
+    for name in ("step.onnx", "clip.onnx"):
+        plain, found = ((bundle.path / name).read_bytes() for bundle in bundles)
+        assert plain == found
+    assert not np.array_equal(*(bundle.weights["head.weight"] for bundle in bundles))
+    assert bundles[0].weights.keys() == bundles[1].weights.keys()
+
+
+def test_a_batch_of_real_clips_teaches_both(shared: Path) -> None:
+    """The loss of the helper falls on one batch of NW-UCLA that is shown again and again."""
+    recipe = override(
+        replace(live(), name="nwucla-stream"),
+        {"data": str(shared), "cocodiff": "true", "width": "32", "channels": "8,16", "batch": "16", "steps": "40"},
+    )
+    job = recipe.job(Path("unused"))
+    assert isinstance(job.model, Helped) and job.loss is not None
+    samples = job.task.batch(0, 16)
+    torch.manual_seed(0)
+    optimizer = torch.optim.Adam(job.model.parameters(), 3e-3)
+    losses = []
+    for _ in range(40):
+        loss = job.loss(job.model, samples, torch.device("cpu"))
+        losses.append(float(loss.detach()))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    top = max(losses[:10])  # the helper's part comes in over six steps
+    assert np.mean(losses[-5:]) < 0.8 * top
+    assert all(torch.isfinite(p).all() for p in chain(job.model.parameters(), job.model.buffers()))

@@ -1,0 +1,43 @@
+"""Guidance: tokens are moved along the gradient of how well the recogniser finds the description in their motion.
+
+The reward of a motion is 0.7 cos(fused, text) + 0.1 (cos(joint, text) + cos(bone, text) + cos(motion, text)).
+Source: CoAMD, released code. Shapes: B batch, L tokens, D channels of a token, F width of the common space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cosine_similarity
+
+from ...kernels.guided_step import masked_step
+from ...runtime.generation.schedule import STRIDE, Guidance
+from ..models.coamd import AutoEncoder, MotionRecognizer
+
+WEIGHTS = (0.7, 0.1, 0.1, 0.1)  # of the fused, joint, bone and motion features
+Reward = Callable[[Tensor, Tensor], Tensor]  # tokens [B, L, D], their number [B] -> [B]
+
+
+def reward_of(
+    autoencoder: AutoEncoder, recognizer: MotionRecognizer, text_BF: Tensor, lengths: str = "frames"
+) -> Reward:
+    """How well each motion fits its description, whose features come from `recognizer.describe`."""
+
+    def reward(tokens_BLD: Tensor, counts_B: Tensor) -> Tensor:
+        frames = STRIDE * counts_B
+        x_BTC = autoencoder.decode(tokens_BLD, frames)
+        features = recognizer.encode(x_BTC, frames if lengths == "frames" else counts_B)
+        parts = [w * cosine_similarity(f, text_BF) for w, f in zip(WEIGHTS, features, strict=True)]
+        return torch.stack(parts).sum(0)
+
+    return reward
+
+
+def guided(reward: Reward, tokens_BLD: Tensor, counts_B: Tensor, sampled_BL: Tensor, guidance: Guidance) -> Tensor:
+    """The tokens after one move of those that were sampled."""
+    with torch.enable_grad():
+        leaf = tokens_BLD.detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(reward(leaf, counts_B).sum(), leaf)
+    return masked_step(tokens_BLD, gradient, sampled_BL, step=guidance.step, norm=guidance.norm)

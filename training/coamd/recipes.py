@@ -1,0 +1,268 @@
+"""CoAMD's recipes: auto-encoder, recogniser, generator and the evaluator that scores them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from ...runtime.errors import InputError
+from ...runtime.text_encoder import TextEncoder
+from ..data.captions import mirrored
+from ..data.motions import LONGEST, Balanced, MotionClip, cut, load_motions, windows
+from ..data.texts import Encoder, Texts
+from ..loop import LoopConfig
+from ..models.clip_text import ClipText
+from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
+from ..runs import read_network, weights_sha256
+from ..settings import Job, check_loop
+from . import tasks as coamd
+from .evaluator import Evaluator, full, small
+from .tasks import Motions, Normalisation, Shown, Views
+
+LICENCE = (
+    "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
+    "mocap.cs.cmu.edu and others, and Kinect data sets for research use"
+)
+LENGTH_STEPS = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoamdRecipe:
+    """Everything that makes a run of one of CoAMD's networks; stored as recipe.json in the run's folder."""
+
+    name: str
+    loop: LoopConfig
+    licence: str = LICENCE
+    size: str = "small"
+    data: str = "../shared/data"
+    autoencoder: str = "runs/coamd-ae"  # generator: the run whose tokens it makes
+    repeats: int = 4  # generator: times and noises of a token
+    objective: str = "flow"  # generator: or "ddpm"
+    clip: str | None = None  # xl: folder of CLIP ViT-B/32, whose text features it is made for
+    same_caption: float = 1.0  # recogniser, evaluator: captions with a higher cosine are no negatives; published: 0.8
+    loss: str = "full"  # recogniser: or "released", which trains on labels alone
+    subset: int | None = None  # train on this many clips only
+    threads: int | None = None
+
+    def sized(self, size: str) -> CoamdRecipe:
+        """The recipe of another size. Raises InputError: there is none."""
+        if size not in SIZES:
+            raise InputError(f"size={size}: expected {' or '.join(SIZES)}")
+        return replace(self, size=size, loop=(LOOPS if size == "small" else PUBLISHED)[self.name])
+
+    def check(self) -> None:
+        """Refuse settings that no run can have. Raises InputError."""
+        check_loop(self.loop, repeats=self.repeats, threads=self.threads, subset=self.subset)
+        for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released"))):
+            if getattr(self, key) not in allowed:
+                raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
+
+    def job(self, run: Path) -> Job:
+        """The network and what it is shown. Raises InputError where data or the auto-encoder's run is missing."""
+        clips = load_motions(Path(self.data))
+        train = [clip for clip in clips if clip.split == "train"]
+        if self.subset is not None:
+            train = train[:: max(1, len(train) // self.subset)][: self.subset]
+        if not train:
+            raise InputError(f"{self.data}: no clip that recipe {self.name} trains on")
+        held_out = [clip for clip in clips if clip.split == "validation"]
+        if not held_out:
+            raise InputError(f"{self.data}: no clip to validate recipe {self.name} with")
+        return JOBS[self.name](self, run, Data.of(train, held_out))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Data:
+    """Clips to train on and to validate with."""
+
+    train: Sequence[MotionClip]
+    held_out: Sequence[MotionClip]
+    normalisation: Normalisation
+
+    @classmethod
+    def of(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> Data:
+        stretches = [cut(clip, window) for clip in train for window in windows(clip)]
+        return cls(train=train, held_out=held_out, normalisation=Normalisation.of(stretches))
+
+    def motions(self, seed: int, frames: int | None = None) -> Motions:
+        return Motions(clips=Balanced(clips=self.train, seed=seed), normalisation=self.normalisation, frames=frames)
+
+    def some(self) -> list[np.ndarray]:
+        """Motions [T, C] to measure deviations in."""
+        return [sample.x for sample in self.motions(1).batch(0, 512)]
+
+    def checked(self, count: int) -> list[Shown]:
+        """Evenly chosen clips to validate with."""
+        chosen = self.held_out[:: max(1, len(self.held_out) // count)]
+        show = self.motions(0).show
+        return [show(cut(clip, slice(0, LONGEST)), np.random.default_rng(i)) for i, clip in enumerate(chosen)]
+
+    def texts(self, folder: Path, encoder: Encoder) -> Texts:
+        """Features of every caption, left and right exchanged too, and of every action's name."""
+        clips = (*self.train, *self.held_out)
+        said = {text for clip in clips for text in (*clip.captions, clip.action)}
+        return Texts(sorted(said | {mirrored(text) for text in said}), encoder, folder)
+
+    def about(self, config: Any, **others: Any) -> dict[str, Any]:
+        """What is written of a run."""
+        mean, std = self.normalisation.mean.tolist(), self.normalisation.std.tolist()
+        return {"model": asdict(config), "mean": mean, "std": std, "clips": len(self.train), **others}
+
+
+def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    config = SIZES[recipe.size].autoencoder
+    checked, model = data.checked(64), AutoEncoder(config)
+    views, noise = Views.plain(config.parents), 0.0
+    if recipe.size == "small":
+        coamd.like_scale(model, data.some())
+        views, noise = Views.alike(model), coamd.TOKEN_NOISE
+
+    def finish(model: nn.Module) -> None:
+        assert isinstance(model, AutoEncoder)
+        coamd.standardise(model, data.some())
+
+    return Job(
+        model=model,
+        task=data.motions(recipe.loop.seed, coamd.WINDOW),
+        about=data.about(config),
+        validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalisation)},
+        loss=partial(coamd.reconstruction_loss, views, noise),
+        finish=finish,
+    )
+
+
+def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    config, encoder = SIZES[recipe.size].recognizer, text_encoder(recipe)
+    texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    model = MotionRecognizer(config)
+    if recipe.size == "small":
+        coamd.like_scale(model, data.some())
+    if isinstance(encoder, ClipText):  # the text tower begins with its embeddings, and keeps them
+        model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
+        model.text.places.data.copy_(encoder.network.positional_embedding)
+    if recipe.loss == "released":
+        model.text.requires_grad_(False)  # learns nothing
+    return Job(
+        model=model,
+        task=data.motions(recipe.loop.seed),
+        about=data.about(config, text_sha256=encoder.sha256),
+        validate=lambda model: coamd.found(model, texts, checked),
+        loss=partial(coamd.recogniser_loss, texts, recipe.loss, recipe.same_caption),
+    )
+
+
+def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
+    autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalisation)
+    texts, checked = data.texts(run.parent, encoder), data.checked(128)
+    loss = partial(coamd.flow_loss, coamd.Tokens(autoencoder), texts, recipe.repeats)
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
+
+    model = Generator(config)
+    if config.latent != autoencoder.config.latent:
+        tokens = f"tokens of {autoencoder.config.latent} channels"
+        raise InputError(f"{recipe.autoencoder}: {tokens}, a generator of size {recipe.size} makes {config.latent}")
+    if recipe.size == "small":
+        spread = texts.pooled([caption for clip in data.train for caption in clip.captions])
+        model.text_mean.copy_(torch.from_numpy(spread.mean(0)))
+        model.text_std.copy_(torch.from_numpy(spread.std(0) + 1e-4))
+
+    def finish(model: nn.Module) -> None:
+        assert isinstance(model, Generator)
+        steps = min(recipe.loop.steps, LENGTH_STEPS)
+        estimator = coamd.length_estimator(model, texts, data.motions(recipe.loop.seed), steps)
+        save_file(estimator.state_dict(), run / "length.safetensors")
+
+    return Job(
+        model=model,
+        task=data.motions(recipe.loop.seed),
+        about=data.about(config, text_sha256=encoder.sha256, autoencoder_sha256=sha256),
+        validate=validate,
+        loss=loss,
+        finish=finish,
+    )
+
+
+def evaluator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+    encoder = text_encoder(recipe)
+    config = replace((small if recipe.size == "small" else full)(encoder.width), same_caption=recipe.same_caption)
+    texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    model = Evaluator(config)
+    model.set_normalisation(data.normalisation.mean, data.normalisation.std)
+    loss = partial(coamd.evaluator_loss, texts)
+
+    @torch.no_grad()
+    def validate(model: nn.Module) -> dict[str, float]:
+        return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
+
+    return Job(
+        model=model,
+        task=data.motions(recipe.loop.seed),
+        about=data.about(config, text_sha256=encoder.sha256),
+        validate=validate,
+        loss=loss,
+    )
+
+
+JOBS: dict[str, Callable[[CoamdRecipe, Path, Data], Job]] = {
+    "coamd-ae": autoencoder_job,
+    "coamd-mar": recognizer_job,
+    "coamd-generator": generator_job,
+    "coamd-evaluator": evaluator_job,
+}
+LOOPS = {
+    "coamd-ae": LoopConfig(steps=12000, lr=1e-3, weight_decay=0.0, warmup=0.05, ema=0.995, precision="no"),
+    "coamd-mar": LoopConfig(steps=3000, batch=64, lr=1e-3, weight_decay=0.01, ema=0.995),
+    "coamd-generator": LoopConfig(steps=20000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
+    "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, ema=0.99),
+}
+# of `xl`: batch, rate, decay and average as published, steps about as many on HumanML3D; the schedule is the loop's own
+PUBLISHED = {
+    "coamd-ae": LoopConfig(
+        steps=350_000, batch=256, lr=2e-4, weight_decay=0.0, beta2=0.99, warmup=0.003, precision="no"
+    ),
+    "coamd-mar": LoopConfig(steps=300_000, lr=1e-4, weight_decay=0.01, beta2=0.99, warmup=0.01),
+    "coamd-generator": LoopConfig(
+        steps=190_000, batch=64, lr=2e-4, weight_decay=1e-5, beta2=0.99, warmup=0.01, ema=0.9999
+    ),
+    "coamd-evaluator": LoopConfig(steps=200_000, lr=1e-4, weight_decay=0.0, warmup=0.01),
+}
+RECIPES: dict[str, Callable[[], CoamdRecipe]] = {
+    name: partial(CoamdRecipe, name=name, loop=loop) for name, loop in LOOPS.items()
+}
+
+
+def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
+    """The bundled one, which `small` is made for, or CLIP.
+
+    Raises:
+        InputError: `xl` without CLIP.
+    """
+    if recipe.size == "small":
+        return TextEncoder.load("text")
+    if recipe.clip is None:
+        raise InputError(f"size={recipe.size} needs clip=FOLDER, with the weights and the vocabulary of CLIP ViT-B/32")
+    return ClipText.load(Path(recipe.clip))
+
+
+def load_autoencoder(run: Path, normalisation: Normalisation | None = None) -> tuple[AutoEncoder, str]:
+    """The auto-encoder of a finished run, and the SHA-256 of its weights.
+
+    Raises:
+        InputError: no such run, a damaged one, or one whose motions were normalised in another way.
+    """
+    model, about = read_network(run, AutoEncoder, AutoEncoderConfig)
+    if normalisation is not None and not np.allclose(about.get("mean", 0), normalisation.mean, atol=1e-4):
+        raise InputError(f"{run}: trained on other clips than these; its mean joints differ")
+    return model, weights_sha256(run)

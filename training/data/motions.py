@@ -1,0 +1,285 @@
+"""What a generator is trained on: captioned clips at 20 frames a second in layout smpl22. Needs no torch.
+
+Shapes: T time, V = 22 joints. Metres, y up.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+from numpy.random import Generator
+
+from ...runtime.generation.postprocess import SMPL, canonical
+from ...runtime.io.dataset import ClipSet
+from . import augment, captions, vocabulary
+from .clips import clip_sets, resample
+from .lift import levelling, lift, plausible
+
+RATE_HZ = 20.0
+SHORTEST = 16  # frames; the networks see a quarter of them
+LONGEST = 196
+UNIT = 4  # lengths are multiples of it
+
+# Frames a second at which people of these sets walk, sit down and stand up as fast as everybody: their records say 30.
+TRUE_RATE_HZ = {"nw-ucla": 12.0, "florence3d": 12.0}
+
+# Splits. Of the mocap collections by recording, "pairs" of Bandai by content and style, Kinect's by subject.
+PAIRS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (  # closed under exchange of left and right
+    (("raise-up-both-hands",), ("exhausted",)),
+    (("wave-left-hand", "wave-right-hand"), ("masculine",)),
+    (("wave-both-hands",), ("feminine",)),
+    (("walk-turn-left", "walk-turn-right"), ("elderly",)),
+    (("run", "dash"), ("elderly", "old")),
+    (("walk",), ("active",)),
+    (("walk-left", "walk-right"), ("happy",)),
+    (("walk-back",), ("giant",)),
+    (("bow",), ("proud",)),
+    (("bye", "byebye", "guide"), ("tired",)),
+)
+ALIKE = ("bye", "byebye", "guide")  # contents of Bandai's first set that are nearly one movement in each style
+FEW = 12  # contents of Bandai with fewer clips are only trained on
+VALIDATION_SUBJECTS = {"nw-ucla": 2, "msr-action3d": 3, "utkinect": 2, "florence3d": 2}
+TEST_SUBJECTS = {"nw-ucla": 9, "msr-action3d": 6, "utkinect": 8, "florence3d": 8}
+TEST_RECORDINGS = (  # HumanML3D tests windows of the first five
+    "01_05", "05_01", "131_07", "135_05", "135_06",
+    "05_19", "06_10", "07_08", "09_11", "12_01", "49_02", "deepmimic_long_walk2",
+)  # fmt: skip
+VALIDATION_RECORDINGS = (
+    "01_13", "02_02", "02_08", "05_05", "05_16", "06_15", "07_10", "11_01", "131_06", "39_xx", "cmu8_test_running",
+)  # fmt: skip
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MotionClip:
+    """One captioned motion: joints [T, 22, 3] at 20 frames a second, `canonical`."""
+
+    joints: np.ndarray
+    captions: tuple[str, ...]
+    action: str
+    style: str | None
+    quality: str  # "mocap" or "kinect"
+    split: str  # "train", "validation", "test" or "pairs"
+    source: str
+    name: str
+
+
+def load_motions(data: Path) -> list[MotionClip]:
+    """The clips of every set in a folder, but for those under 16 frames, without an action, or where tracking failed.
+
+    A log message counts what is left out.
+
+    Raises:
+        InputError: the folder holds no clip set, or one is damaged.
+    """
+    clips, left_out = [], Counter[str]()
+    for clip_set in clip_sets(data):
+        for record, joints, split in zip(clip_set.clips, _motions(clip_set), splits(clip_set.clips), strict=True):
+            action = captions.action(clip_set.name, record)
+            if reason := _unusable(record, joints, action):
+                left_out[f"{clip_set.name}: {reason}"] += 1
+                continue
+            assert action is not None
+            clips.append(
+                MotionClip(
+                    joints=canonical(joints),
+                    captions=captions.captions(clip_set.name, record),
+                    action=action,
+                    style=record.get("style"),
+                    quality="kinect" if "ds" in record else "mocap",
+                    split=split,
+                    source=clip_set.name,
+                    name=_name(record),
+                )
+            )
+    log.info("%d motions of %s; left out %s", len(clips), data, dict(left_out))
+    return clips
+
+
+def mirror(clip: MotionClip) -> MotionClip:
+    """Left and right exchanged, in words too; twice gives the clip back."""
+    name = clip.name.removesuffix(" mirrored")
+    return replace(
+        clip,
+        joints=augment.mirror(clip.joints, SMPL),
+        captions=tuple(map(captions.mirrored, clip.captions)),
+        action=captions.mirrored(clip.action),
+        name=name if name != clip.name else f"{name} mirrored",
+    )
+
+
+def windows(clip: MotionClip, longest: int = LONGEST, shortest: int = 40) -> list[slice]:
+    """Windows of at most `longest` frames that hold every frame of a clip, one after another.
+
+    What is left at the end becomes a window of at least `shortest` frames, which so may begin in the one before; a rest
+    of fewer than four frames falls away, as in HumanML3D.
+    """
+    T = len(clip.joints)
+    first = [slice(begin, begin + longest) for begin in range(0, T - longest + 1, longest)]
+    rest = T - len(first) * longest
+    if first and rest < UNIT:
+        return first
+    return [*first, slice(max(0, min(T - rest, T - shortest)), T)]
+
+
+def cut(clip: MotionClip, window: slice) -> MotionClip:
+    """A window of a clip as a clip of its own, `canonical` again."""
+    begin, end, _ = window.indices(len(clip.joints))
+    if (begin, end) == (0, len(clip.joints)):
+        return clip
+    return replace(clip, joints=canonical(clip.joints[begin:end]), name=f"{clip.name} {begin}:{end}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balanced:
+    """Endless reproducible draws of clips to train on: cut to a length, and mirrored or not.
+
+    Within a capture quality an action comes with a weight of the square root of its windows' number, within an action
+    a style likewise, and its windows are equally likely; clips of quality "mocap" are `mocap` of all draws.
+    """
+
+    clips: Sequence[MotionClip]
+    seed: int
+    mocap: float = 0.7
+    longest: int = LONGEST
+    weights: np.ndarray = field(init=False)  # [N], the chance of every clip
+
+    def __post_init__(self) -> None:
+        amount = np.array([len(windows(clip)) for clip in self.clips], float)
+        weights = np.zeros(len(self.clips))
+        for quality, chosen in _groups(range(len(self.clips)), lambda i: self.clips[i].quality):
+            share = {"mocap": self.mocap, "kinect": 1 - self.mocap}[quality]
+            actions = _groups(chosen, lambda i: self.clips[i].action)
+            for _, of_action in actions:
+                for _, of_style in _groups(of_action, lambda i: self.clips[i].style):
+                    n = amount[of_style]
+                    weights[of_style] = np.sqrt(n.sum()) * n / n.sum()
+                weights[of_action] *= np.sqrt(amount[of_action].sum()) / weights[of_action].sum()
+            weights[chosen] *= share / weights[chosen].sum()
+        object.__setattr__(self, "weights", weights / weights.sum())
+
+    def batch(self, step: int, size: int) -> list[MotionClip]:
+        """Clips of 4 n <= `longest` frames; the same for the same seed, step and size, and each whatever the size."""
+        return [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(size)]
+
+    def sample(self, rng: Generator) -> MotionClip:
+        clip = self.clips[int(rng.choice(len(self.clips), p=self.weights))]
+        length = min(len(clip.joints), self.longest) // UNIT * UNIT
+        if rng.random() < 1 / 3 and length > SHORTEST:  # as HumanML3D's loaders, so that lengths differ
+            length -= UNIT
+        begin = int(rng.integers(len(clip.joints) - length + 1))
+        clip = cut(clip, slice(begin, begin + length))
+        return mirror(clip) if rng.random() < 0.5 else clip
+
+
+def splits(records: Sequence[dict[str, Any]]) -> list[str]:
+    """The split of every record of a clip set, decided by whole recordings, takes or subjects.
+
+    Bandai's takes of a content and style follow each other in one recording and differ least from their neighbours:
+    the first 8 % are for validation, the last 8 % for testing. Its first set, with one take of each, gives the styles
+    that come first by a hash.
+    """
+    found = ["train"] * len(records)
+    takes: dict[tuple[str, str | None], list[int]] = defaultdict(list)
+    size = Counter(record["content"] for record in records if "content" in record)
+    for i, record in enumerate(records):
+        if "ds" in record:
+            subjects = {"validation": VALIDATION_SUBJECTS, "test": TEST_SUBJECTS}
+            named = [split for split, held in subjects.items() if held.get(record["ds"]) == record["subject"]]
+            found[i] = named[0] if named else "train"
+        elif "content" not in record:
+            found[i] = _of_recording(record)
+        elif any(record["content"] in contents and record["style"] in styles for contents, styles in PAIRS):
+            found[i] = "pairs"
+        elif record["set"] == 1 and size[record["content"]] >= FEW:
+            takes[ALIKE[0] if record["content"] in ALIKE else record["content"], None].append(i)
+        elif record["set"] != 1:
+            takes[record["content"], record["style"]].append(i)
+    for (content, style), members in takes.items():
+        if style is None:
+            groups = _groups(members, lambda i: records[i]["style"])
+            groups.sort(key=lambda group, content=content: crc32(f"{content} {group[0]}".encode()))  # type: ignore[misc]
+        else:
+            groups = sorted(_groups(members, lambda i: records[i]["take"]))
+        held = round(0.08 * len(groups))
+        for split, part in (("validation", groups[:held]), ("test", groups[len(groups) - held :])):
+            for i in (i for _, group in part for i in group):
+                found[i] = split
+    return found
+
+
+def recording(record: dict[str, Any]) -> str:
+    """The recording a mocap clip was cut from: CMU's trial, or, where that is not known, the action of CMU's eight."""
+    named = vocabulary.recording(record)
+    return named.rstrip("0123456789").rstrip("_") if named.startswith("cmu8_") else named
+
+
+def _of_recording(record: dict[str, Any]) -> str:
+    name = recording(record)
+    return "test" if name in TEST_RECORDINGS else "validation" if name in VALIDATION_RECORDINGS else "train"
+
+
+def _unusable(record: dict[str, Any], joints: np.ndarray, action: str | None) -> str | None:
+    if action is None:
+        return "without an action"
+    if len(joints) < SHORTEST:
+        return f"under {SHORTEST} frames"
+    return "tracking failed" if "ds" in record and not plausible(joints, RATE_HZ) else None
+
+
+def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
+    """Joints [T, 22, 3] at 20 frames a second of every clip in order, those of sensors levelled and lifted."""
+    level: dict[tuple[Any, ...], np.ndarray] = {}
+    if clip_set.layout.name == "kinect20":
+        for sensor, members in _groups(range(len(clip_set)), lambda i: _sensor(clip_set.clips[i])):
+            level[sensor] = levelling([clip_set[i].joints for i in members])
+    for motion, record in zip(clip_set, clip_set.clips, strict=True):
+        if level:
+            fps = TRUE_RATE_HZ.get(_sensor(record)[0], motion.fps)
+            held = _held(motion.joints, int(np.ceil((SHORTEST - 1) * fps / RATE_HZ)) + 1)
+            yield lift(held @ level[_sensor(record)].T, fps, RATE_HZ)
+        else:
+            joints = SMPL.map_from(clip_set.layout) @ motion.joints
+            frames = round((len(joints) - 1) * RATE_HZ / motion.fps) + 1
+            yield joints if motion.fps == RATE_HZ else resample(joints, frames)
+
+
+def _held(joints: np.ndarray, frames: int) -> np.ndarray:
+    """At least so many frames, the first and the last pose held: many a sensor's clip is cut to half a second."""
+    lacking = max(0, frames - len(joints))
+    return np.pad(joints, ((lacking // 2, lacking - lacking // 2), (0, 0), (0, 0)), "edge")
+
+
+def _sensor(record: dict[str, Any]) -> tuple[Any, ...]:
+    return record.get("ds"), record.get("view")
+
+
+def _name(record: dict[str, Any]) -> str:
+    if "ds" in record:
+        parts = (
+            record["ds"],
+            record["action"],
+            f"s{record['subject']}",
+            f"r{record.get('rep')}",
+            f"v{record.get('view')}",
+        )
+        return " ".join(parts)
+    if "trial" in record:
+        return f"cmu {record['trial']} {record['kind']} {record['f0']}:{record['f1']}"
+    return str(record["id"])
+
+
+def _groups(members: Any, key: Any) -> list[tuple[Any, list[int]]]:
+    """Members by key, in the order in which keys are met."""
+    found: dict[Any, list[int]] = {}
+    for i in members:
+        found.setdefault(key(i), []).append(i)
+    return list(found.items())

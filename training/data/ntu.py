@@ -1,0 +1,118 @@
+"""NTU RGB+D 60 and 120 as test sets: classes, splits, and clips in layout smpl22. Needs no torch.
+
+Source of the splits: Shahroudy et al., CVPR 2016, section 3.2; Liu et al., TPAMI 2019, section 3.3.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ...runtime.body.layout import Layout
+from ...runtime.body.motion import Motion
+from ...runtime.errors import InputError
+from ...runtime.generation.postprocess import canonical
+
+ACTIONS: tuple[str, ...] = tuple(json.loads(Path(__file__).with_name("ntu120.json").read_text())["actions"])
+TRAINING_SUBJECTS = frozenset(
+    (1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38)
+    + (45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93)
+    + (94, 95, 97, 98, 100, 103)
+)
+MISSING_LISTS = ("NTU_RGBD120_samples_with_missing_skeletons.txt", "NTU_RGBD_samples_with_missing_skeletons.txt")
+NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One recording, told by its file's name SsssCcccPpppRrrrAaaa."""
+
+    path: Path
+    setup: int
+    camera: int
+    subject: int
+    action: int  # from 1
+
+    @property
+    def label(self) -> str:
+        return ACTIONS[self.action - 1]
+
+
+TESTED = {
+    "ntu60-xsub": lambda s: s.action <= 60 and s.subject not in TRAINING_SUBJECTS,
+    "ntu60-xview": lambda s: s.action <= 60 and s.camera == 1,
+    "ntu120-xsub": lambda s: s.subject not in TRAINING_SUBJECTS,
+    "ntu120-xset": lambda s: s.setup % 2 == 1,
+}
+
+
+def labels(split: str) -> tuple[str, ...]:
+    return ACTIONS[:60] if split.startswith("ntu60") else ACTIONS
+
+
+def samples(root: Path, split: str) -> tuple[list[Sample], int]:
+    """The test samples of a split under a folder, and how many are left out as the data set's lists of missing
+    skeletons ask; those lists are looked for in the folder.
+
+    Raises:
+        InputError: no sample of the split in the folder.
+    """
+    missing: set[str] = set()
+    for name in MISSING_LISTS:
+        if (root / name).is_file():
+            missing |= {
+                "".join(found) for found in re.findall(r"(S\d{3}C\d{3}P\d{3}R\d{3}A\d{3})", (root / name).read_text())
+            }
+    tested = [s for path in sorted(root.rglob("*.skeleton")) if (s := sample(path)) and TESTED[split](s)]
+    kept = [s for s in tested if s.path.stem not in missing]
+    if not kept:
+        raise InputError(f"{root}: no test sample of {split} among its files SsssCcccPpppRrrrAaaa.skeleton")
+    return kept, len(tested) - len(kept)
+
+
+def sample(path: Path) -> Sample | None:
+    """What a file's name tells; None of a file that is named otherwise."""
+    found = NAME.fullmatch(path.stem)
+    if not found or not 1 <= int(found[5]) <= len(ACTIONS):
+        return None
+    setup, camera, subject, _, action = map(int, found.groups())
+    return Sample(path=path, setup=setup, camera=camera, subject=subject, action=action)
+
+
+def clips(chosen: Sequence[Sample], rate_hz: float = 20.0) -> tuple[list[np.ndarray], list[Sample], int]:
+    """Joints [T, 22, 3] at `rate_hz`, canonical, of who moves most, with their samples; and how many have nobody.
+
+    Kinect's joints are lifted to smpl22 as those that generators are trained on (`training.lift`).
+    """
+    from .lift import KINECT, lift
+
+    found, kept = [], []
+    for one in chosen:
+        joints = seen(one.path)
+        if joints is not None:
+            kept.append(one)
+            found.append(canonical(lift(mapped(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
+    return found, kept, len(chosen) - len(kept)
+
+
+def seen(path: Path) -> np.ndarray | None:
+    """Joints [T, 25, 3] of who moves most, from the first frame that shows them to the last; None without anybody."""
+    try:
+        person = Motion.load(path).person(0).joints
+    except InputError as error:
+        if "no body" in str(error):
+            return None
+        raise
+    frames = np.flatnonzero(np.isfinite(person).all((1, 2)))
+    return person[frames[0] : frames[-1] + 1] if len(frames) > 1 else None
+
+
+def mapped(joints: np.ndarray, source: Layout, layout: Layout) -> np.ndarray:
+    """Joints of another layout; NaN only where a joint that is needed is NaN."""
+    weights = layout.map_from(source)
+    return np.stack([np.tensordot(joints[:, row > 0], row[row > 0], (1, 0)) for row in weights], axis=1)

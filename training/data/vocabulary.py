@@ -1,0 +1,98 @@
+"""The labels of `live` and the validation folds, as data: `vocabulary.json`."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from zlib import crc32
+
+NONE = "none"
+MIRRORED = {
+    "raise left hand": "raise right hand",
+    "raise right hand": "raise left hand",
+    "turn left": "turn right",
+    "turn right": "turn left",
+}
+SOURCES = ("nw-ucla", "msr-action3d", "utkinect", "florence3d", "bandai")
+UNMAPPED_SETS = frozenset(  # data sets whose labels are not mapped to the vocabulary yet
+    "cmumore22 gestures20 hdm22 irds25 irigesture_mp33 jhmdb15 kindergator20 lafan22w robotmix22 styles22 utdmhad20"
+    " yoga_mp33".split()
+)
+ELSEWHERE = {"walk": "walk", "run": "run", "run/jog": "run"}
+SHIPPED = ("12_01",)  # recordings from elsewhere that the package ships as samples
+VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set
+KNOWN_ELSEWHERE = ("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal")  # too near to labels to be unknown
+
+
+@cache
+def _vocabulary() -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath("vocabulary.json").read_text())
+
+
+def labels() -> tuple[str, ...]:
+    """The forty actions, sorted."""
+    table = _vocabulary()
+    return tuple(sorted({name for key in ("kinect20", "bandai22") for name in table[key].values() if name}))
+
+
+def source(record: dict[str, Any]) -> str:
+    """The collection that a clip's record comes from: nw-ucla, msr-action3d, utkinect, florence3d, bandai or other."""
+    return record.get("ds") or ("bandai" if "content" in record else "other")
+
+
+def label(record: dict[str, Any]) -> str | None:
+    """The label of a clip's record, None where the vocabulary has none for it."""
+    table = _vocabulary()
+    if "ds" in record:
+        return table["kinect20"].get(record["action"])
+    return table["bandai22"].get(record.get("content"))
+
+
+def unknown(record: dict[str, Any]) -> bool:
+    """Whether a clip shows an action that no label names, so that `none` is the right answer."""
+    if source(record) != "other":
+        return label(record) is None
+    words = f"{record.get('label') or ''} {record.get('desc') or ''}".lower()
+    return bool(words.strip()) and not any(word in words for word in KNOWN_ELSEWHERE)
+
+
+def taught(record: dict[str, Any]) -> str | None:
+    """The label a clip is trained with: its own or, in motion from elsewhere, that it plainly has.
+
+    Without walks and runs from elsewhere, motion from elsewhere would always be `none`.
+    """
+    said = record.get("label") or record.get("desc")
+    return label(record) or (ELSEWHERE.get(said) if said and source(record) == "other" else None)
+
+
+def usable(record: dict[str, Any]) -> bool:
+    """Whether a clip teaches something: it has a label, or is surely none of them."""
+    return taught(record) is not None or unknown(record)
+
+
+def recording(record: dict[str, Any]) -> str:
+    """The recording that a clip of no known source was cut from; several clips can come from one."""
+    return str(record.get("cmu_trial") or record.get("trial") or record.get("id"))
+
+
+def held_out(record: dict[str, Any]) -> bool:
+    """Whether a clip must not be trained on: a validation clip, or another one of a validation subject."""
+    if source(record) == "bandai":
+        return record["take"] % 8 == 0 or (record["set"] == 1 and record["style"] in VALIDATION_STYLES)
+    if source(record) == "other":  # the vocabulary has no fold for them: a fixed quarter of the recordings, and samples
+        return crc32(recording(record).encode()) % 4 == 0 or recording(record) in SHIPPED
+    fold = _vocabulary()["validation"].get(source(record))
+    return fold is not None and record["subject"] in fold["subjects"]
+
+
+def trainable(record: dict[str, Any]) -> bool:
+    """Whether a clip teaches something and may be trained on."""
+    return not held_out(record) and usable(record)
+
+
+def in_validation(record: dict[str, Any]) -> bool:
+    """Whether a clip belongs to its set's validation fold."""
+    fold = _vocabulary()["validation"].get(source(record))
+    return fold is not None and held_out(record) and ("views" not in fold or record["view"] in fold["views"])

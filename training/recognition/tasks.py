@@ -1,0 +1,188 @@
+"""What a recogniser is trained on: endless reproducible samples of streams and clips. Needs no torch.
+
+Shapes: N batch, T time, V joints.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.random import Generator
+
+from ...runtime.body.frontend import Frontend, prepare
+from ...runtime.body.layout import Layout
+from ..data import augment, streams, vocabulary
+from ..data.clips import Clip, phases
+from ..data.streams import UNLABELLED, Segment, Stream
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """Frames [T, V, 3] as the network sees them; per frame its class (-1: none is asked for), weight and segment
+    (-1: outside); per segment its class."""
+
+    frames: np.ndarray
+    targets: np.ndarray
+    weights: np.ndarray
+    segments: np.ndarray
+    classes: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveTask:
+    """Streams of `seconds` joined from augmented clips, rest and unknown actions; all labels are equally likely."""
+
+    clips: Sequence[Clip]
+    layout: Layout
+    frontend: Frontend
+    labels: tuple[str, ...]  # `none` is the last
+    seed: int
+    seconds: float = 5.0
+    longest_s: float = 4.5
+    by_label: dict[str | None, dict[str, list[Clip]]] = field(init=False)
+    rests: list[tuple[np.ndarray, float]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        by_label: dict[str | None, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+        for clip in self.clips:
+            by_label[clip.label][clip.source].append(clip)
+        object.__setattr__(self, "by_label", by_label)
+        object.__setattr__(self, "rests", streams.rest_windows(self.clips, self.layout))
+
+    def batch(self, step: int, size: int) -> list[Sample]:
+        return [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(size)]
+
+    def sample(self, rng: Generator) -> Sample:
+        T = round(self.seconds * self.frontend.rate_hz)
+        stream = self.stream(rng, T)
+        frames = prepare(stream.joints[:T], self.frontend, self.layout)
+        frames = augment.turn(frames, rng.normal(0, 0.2), np.zeros(2))
+        segments = stream.segments[:T].copy()
+        for i, target in enumerate(stream.classes):  # a segment that is cut off before it shows its action names none
+            shown = (stream.segments == i) & (stream.targets == target)
+            if shown[:T].sum() < min(0.7 * shown.sum(), 2 * self.frontend.rate_hz):
+                segments[segments == i] = -1
+        return Sample(
+            frames=frames,
+            targets=stream.targets[:T],
+            weights=self.weights(stream)[:T],
+            segments=segments,
+            classes=stream.classes,
+        )
+
+    def stream(self, rng: Generator, frames: int) -> Stream:
+        """A random stream of at least so many frames."""
+        parts: list[Segment] = []
+        while sum(len(part.joints) for part in parts) < frames:
+            if self.rests and rng.random() < 0.3:
+                parts.append(self.rest(rng))
+            parts.append(self.action(rng))
+        return streams.compose(parts, self.layout, len(self.labels) - 1, self.frontend.rate_hz, rng)
+
+    def rest(self, rng: Generator) -> Segment:
+        joints, fps = self.rests[rng.integers(len(self.rests))]
+        rate = self.frontend.rate_hz
+        joints = streams.rest(joints, fps, rng.uniform(0.4, 2.0), rate)
+        joints = augment.augment(joints, rate, rate, self.layout, rng)
+        return Segment(joints=joints, target=len(self.labels) - 1, actions=())
+
+    def action(self, rng: Generator) -> Segment:
+        known = [label for label in self.labels if label in self.by_label]
+        label = None if None in self.by_label and rng.random() < 0.15 else known[rng.integers(len(known))]
+        clips = self.by_label[label]
+        source = sorted(clips)[rng.integers(len(clips))]
+        clip = clips[source][rng.integers(len(clips[source]))]
+        joints, rate = clip.joints, self.frontend.rate_hz
+        longest = round(rng.uniform(0.6, 1) * self.longest_s * clip.fps)
+        if len(joints) > longest and not (label or "").startswith("turn"):
+            begin = rng.integers(len(joints) - longest + 1)
+            joints = joints[begin : begin + longest]
+        if rng.random() < 0.5:
+            joints = augment.mirror(joints, self.layout)
+            label = vocabulary.MIRRORED.get(label, label) if label else None
+        name = label or vocabulary.NONE
+        names = phases(joints, clip.fps, name, self.layout)
+        performed = augment.augment(joints, clip.fps, rate, self.layout, rng)
+        return streams.segment(performed, len(joints), name, names, self.labels)
+
+    def weights(self, stream: Stream) -> np.ndarray:
+        """An action's first frames hardly tell it: their weight rises to one over its first half, at most a second."""
+        weights = np.where(stream.targets == UNLABELLED, 0, 0.7).astype(np.float32)
+        for _, begin, end in stream.actions:
+            rise = max(1, min((end - begin) / 2, self.frontend.rate_hz))
+            weights[begin:end] = np.clip(np.arange(1, end - begin + 1) / rise, 0.3, 1)
+        return weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipTask:
+    """One augmented clip a sample; an epoch shows every clip once, clips of like length in a batch."""
+
+    clips: Sequence[Clip]
+    layout: Layout
+    frontend: Frontend
+    labels: tuple[str, ...]
+    seed: int
+    longest_s: float = 3.2
+
+    def batch(self, step: int, size: int) -> list[Sample]:
+        batches = len(self.clips) // size
+        rng = np.random.default_rng((self.seed, step // batches))
+        order = rng.permutation(len(self.clips))[: batches * size]
+        chunk = size * 8
+        by_length = [
+            i
+            for begin in range(0, len(order), chunk)
+            for i in sorted(order[begin : begin + chunk], key=lambda i: len(self.clips[i].joints))
+        ]
+        begin = size * rng.permutation(batches)[step % batches]
+        return [
+            self.sample(self.clips[i], np.random.default_rng((self.seed, step, k)))
+            for k, i in enumerate(by_length[begin : begin + size])
+        ]
+
+    def sample(self, clip: Clip, rng: Generator) -> Sample:
+        joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
+        joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
+        longest = round(self.longest_s * self.frontend.rate_hz)
+        if len(joints) > longest:
+            begin = rng.integers(len(joints) - longest + 1)
+            joints = joints[begin : begin + longest]
+        frames = prepare(joints, self.frontend, self.layout)
+        T, target = len(frames), self.labels.index(clip.label or "")
+        return Sample(
+            frames=augment.turn(frames, rng.normal(0, 0.3), np.zeros(2)),
+            targets=np.full(T, target),
+            weights=np.linspace(0, 1, T + 1, dtype=np.float32)[1:],
+            segments=np.zeros(T, int),
+            classes=(target,),
+        )
+
+
+def pad(frames: np.ndarray, length: int) -> np.ndarray:
+    """Frames [T, V, 3] lengthened by playing them back and forth; the added ones serve batch-norm, not the loss."""
+    if len(frames) == 1:
+        return np.repeat(frames, length, 0)
+    last = len(frames) - 1
+    return frames[last - np.abs(np.arange(length) % (2 * last) - last)]
+
+
+def collate(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+    """Arrays of one batch: frames [N, T, V, 3], targets, weights, segments [N, T] and classes [segments in all]."""
+    T = max(len(sample.frames) for sample in samples)
+
+    def padded(values: np.ndarray, fill: float) -> np.ndarray:
+        return np.pad(values, (0, T - len(values)), constant_values=fill)
+
+    first = np.cumsum([0, *(len(sample.classes) for sample in samples)])
+    segments = [np.where(s.segments >= 0, s.segments + f, -1) for s, f in zip(samples, first[:-1], strict=True)]
+    return {
+        "frames": np.stack([pad(sample.frames, T) for sample in samples]),
+        "targets": np.stack([padded(sample.targets, UNLABELLED) for sample in samples]),
+        "weights": np.stack([padded(sample.weights, 0) for sample in samples]),
+        "segments": np.stack([padded(segment, -1) for segment in segments]),
+        "classes": np.array([c for sample in samples for c in sample.classes]),
+    }
