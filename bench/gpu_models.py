@@ -14,19 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels.dispatch import auto_is
-from ..runtime.backends.cuda import CudaBackend, Graphed
+from ..runtime.backends.cuda import CudaBackend, CudaGraph
 from ..runtime.backends.onnx import OnnxBackend
 from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import MotionError
 from ..runtime.generation.generator import GUIDED
 from ..runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from ..training.coamd.cuda_graph_sampler import Loop, drawn
-from ..training.coamd.exported import Networks
+from ..training.coamd.exported import ExportedCoamd
 from ..training.coamd.guidance import reward_of
 from ..training.coamd.sampling import sample
 from ..training.models.coamd import AutoEncoder, MotionRecognizer
 from ..training.models.coamd.sizes import SIZES
-from .speed.published_size import halved, random_family
+from .speed.published_size import halved, random_pipeline
 
 GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED))
 STEPS = 2000
@@ -100,7 +100,7 @@ def coamd_xl(device: torch.device) -> dict[str, Any]:
     told = told_of(networks, text)
     reward = reward_of(networks.autoencoder, networks.recognizer, target)
 
-    def plain(networks: Networks) -> Tensor:
+    def plain(networks: ExportedCoamd) -> Tensor:
         return sample(networks.generator, text, [MAX_TOKENS], GUIDED_XL, reward=reward)
 
     wanted = plain(networks)
@@ -132,12 +132,12 @@ def coamd_xl(device: torch.device) -> dict[str, Any]:
     }
 
 
-def xl() -> Networks:
+def xl() -> ExportedCoamd:
     """CoAMD-XL with random weights, all gates open."""
     torch.manual_seed(0)
-    family = random_family("xl")
+    pipeline = random_pipeline("xl")
     large = SIZES["xl"]
-    networks = Networks(family)
+    networks = ExportedCoamd(pipeline)
     networks.autoencoder = AutoEncoder(large.autoencoder)
     networks.recognizer = MotionRecognizer(large.recognizer)
     for module in networks.recognizer.modules():
@@ -147,7 +147,7 @@ def xl() -> Networks:
 
 
 @torch.no_grad()
-def told_of(networks: Networks, text: Tensor) -> Tensor:
+def told_of(networks: ExportedCoamd, text: Tensor) -> Tensor:
     """What the trunk is told of a text and of none, [2, 1, M]."""
     generator = networks.generator
     texts = (text, torch.zeros_like(text))
@@ -155,14 +155,14 @@ def told_of(networks: Networks, text: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def captured(networks: Networks, loop: Loop, told: Tensor, target: Tensor, given: list[Tensor]) -> Graphed:
+def captured(networks: ExportedCoamd, loop: Loop, told: Tensor, target: Tensor, given: list[Tensor]) -> CudaGraph:
     """From noise to a motion as one CUDA graph."""
 
     def made(*given: Tensor) -> tuple[Tensor, ...]:
         tokens = loop(networks, *given)
         return tokens, networks.autoencoder.decode(tokens, STRIDE * given[2])
 
-    return Graphed(made, [told, target, *given])
+    return CudaGraph(made, [told, target, *given])
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Trained networks to bundles that run without torch."""
 
-from .coamd import export_family
+from .coamd import export_coamd
 from .recognizer import export_run
 from .tensorrt import build_engines
 from .zero_shot import export_zero_shot, is_matcher
 
-__all__ = ["build_engines", "export_family", "export_run", "export_zero_shot", "is_matcher"]
+__all__ = ["build_engines", "export_coamd", "export_run", "export_zero_shot", "is_matcher"]

@@ -12,23 +12,31 @@ import numpy as np
 from torch import nn
 
 from ..runtime.bundles.bundle import Bundle, write_bundle
-from ..runtime.bundles.int8 import INTEGERS, SCALE, rows8
+from ..runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ..runtime.bundles.safetensors import pack
-from ..runtime.bundles.schema import IN_INT8, INT8, SCHEMA, WEIGHTS, Fields, GenerationManifest, generation_tensors
+from ..runtime.bundles.schema import (
+    INT8_GRAPHS,
+    INT8_SUFFIX,
+    SCHEMA,
+    WEIGHTS,
+    Fields,
+    GenerationManifest,
+    generation_tensors,
+)
 from ..runtime.generation.postprocess import SMPL
 from ..runtime.text_encoder import TextEncoder
-from ..training.coamd.pipeline import NETWORKS, Family
+from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import QUALITIES
 from ..training.data.motions import RATE_HZ, load_motions
-from .coamd_graphs import family_graphs
-from .int8 import in_8_bits
+from .coamd_graphs import onnx_graphs
+from .int8 import to_int8
 from .recognizer import last_metrics, read_json
 
 SAMPLER = {"steps": 12, "evaluations": 8, "cfg": 2.5}  # chosen by FID and R-precision on validation clips
 SMALL = 4096  # weights of fewer numbers stay float32
 
 
-def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
+def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     """Write the bundle `out` from a folder of the finished runs coamd-ae, coamd-generator and coamd-mar.
 
     The auto-encoder is stored in 16 bits, since millimetres count, the others' matrices in 8.
@@ -36,7 +44,7 @@ def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     Raises:
         InputError: a run is missing or not finished, or they do not fit each other; the data they name are gone.
     """
-    family = Family.load(runs, TextEncoder.load("text"))
+    pipeline = CoamdPipeline.load(runs, TextEncoder.load("text"))
     recipe = read_json(runs / "coamd-generator" / "recipe.json")["recipe"]
     manifest = {
         "schema": SCHEMA,
@@ -46,23 +54,23 @@ def export_family(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "layout": SMPL.name,
         "fps": RATE_HZ,
         "sampler": SAMPLER,
-        "text_sha256": family.text.sha256,
+        "text_sha256": pipeline.text.sha256,
         "qualities": QUALITIES,
         "actions": known_actions(Path(recipe["data"])),
-        "model": {name: asdict(getattr(family, name).config) for name in NETWORKS},
+        "model": {name: asdict(getattr(pipeline, name).config) for name in NETWORKS},
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
     }
-    weights = {"mean": family.normalisation.mean, "std": family.normalisation.std}
+    weights = {"mean": pipeline.normalisation.mean, "std": pipeline.normalisation.std}
     for name in (*NETWORKS, "lengths"):
-        weights |= stored(name, getattr(family, name), halves=name == "autoencoder")
-    graphs = family_graphs(family)
-    graphs |= {f"{name}{INT8}.onnx": in_8_bits(graphs[f"{name}.onnx"], weights) for name in IN_INT8}
+        weights |= stored(name, getattr(pipeline, name), halves=name == "autoencoder")
+    graphs = onnx_graphs(pipeline)
+    graphs |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(graphs[f"{name}.onnx"], weights) for name in INT8_GRAPHS}
     tensors = generation_tensors(Fields(json.loads(json.dumps(manifest)), out.name))
     manifest["graphs"] = {
         name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
         for name, (inputs, outputs) in tensors.items()
     }
-    files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": family_card(manifest).encode()}
+    files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": coamd_card(manifest).encode()}
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
 
 
@@ -76,7 +84,7 @@ def stored(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]
         elif halves:
             found[key] = array.astype(np.float16)
         else:
-            found[key + INTEGERS], found[key + SCALE] = rows8(array)
+            found[key + INTEGERS], found[key + SCALE] = quantize_rows(array)
     return found
 
 
@@ -88,7 +96,7 @@ def known_actions(data: Path) -> dict[str, dict[str, int]]:
     return {action: {quality: counts[action, quality] for quality in QUALITIES} for action, _ in actions.most_common()}
 
 
-def family_card(manifest: dict[str, Any]) -> str:
+def coamd_card(manifest: dict[str, Any]) -> str:
     """Markdown: what the networks make and know, and what they may be used for."""
     known: dict[str, dict[str, int]] = manifest["actions"]
     rows = "".join(f"| {action} | {of['mocap']} | {of['kinect']} |\n" for action, of in known.items())

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..runtime.generation.schedule import STRIDE
-from ..training.coamd.exported import Networks
-from ..training.coamd.pipeline import Family
+from ..training.coamd.exported import ExportedCoamd
+from ..training.coamd.pipeline import CoamdPipeline
 from .gradient import with_gradient
 from .graphs import to_onnx
 
@@ -32,10 +32,10 @@ OUTPUTS = {
 }
 
 
-def family_graphs(family: Family, names: Collection[str] = tuple(OUTPUTS)) -> dict[str, bytes]:
+def onnx_graphs(pipeline: CoamdPipeline, names: Collection[str] = tuple(OUTPUTS)) -> dict[str, bytes]:
     """File name -> ONNX graph; of those named, or all."""
-    networks = Networks(family).eval().requires_grad_(False)
-    generator, recognizer = family.generator.config, family.recognizer.config
+    networks = ExportedCoamd(pipeline).eval().requires_grad_(False)
+    generator, recognizer = pipeline.generator.config, pipeline.recognizer.config
     B, L, G, Q, S, N, T = Dim("B"), Dim("L"), Dim("G"), Dim("Q"), Dim("S"), Dim("N"), STRIDE * Dim("L")
     # examples of the inputs; no size is 1 or that of another, or the exporter would take them for the same
     counts, quality = torch.tensor([7, 5, 6]), torch.tensor([0, 1, 1])

@@ -12,7 +12,7 @@ from ..runtime.bundles.int8 import INTEGERS, SCALE
 from ..runtime.bundles.schema import WEIGHTS
 
 
-def in_8_bits(graph: bytes, stored: Mapping[str, np.ndarray]) -> bytes:
+def to_int8(graph: bytes, stored: Mapping[str, np.ndarray]) -> bytes:
     """The same graph; products with a matrix that is stored in 8 bits are computed so.
 
     What a matrix is multiplied with is brought to 8 bits when it is there, with one scale for all of it, so a result

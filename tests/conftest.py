@@ -106,6 +106,6 @@ def coamd_runs(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 def coamd_bundle(coamd_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same as a bundle."""
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
-    from motionrt.export import export_family
+    from motionrt.export import export_coamd
 
-    return export_family(coamd_runs, tmp_path_factory.mktemp("bundle") / "tiny").path
+    return export_coamd(coamd_runs, tmp_path_factory.mktemp("bundle") / "tiny").path

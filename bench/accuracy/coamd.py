@@ -26,7 +26,7 @@ from ...runtime.generation.schedule import Guidance, Sampling
 from ...runtime.progress import progress
 from ...runtime.text_encoder import TextEncoder
 from ...training.coamd.evaluator import TrainedEvaluator
-from ...training.coamd.pipeline import Family
+from ...training.coamd.pipeline import CoamdPipeline
 from ...training.data.motions import load_motions
 from . import motion as benchmarks
 from . import protocols
@@ -59,10 +59,10 @@ def evaluate(benchmark: str, model: str, data: Path | None, settings: Sampling |
     """
     needs = benchmarks.check(benchmark, data).needs
     text = TextEncoder.load("text")
-    family = Family.load(model, text)
+    pipeline = CoamdPipeline.load(model, text)
     evaluator = evaluator_of(model, text) if "evaluator" in needs else None
     judges = Judges(evaluator=evaluator, encode=lambda texts: text.encode(texts).pooled)
-    return {"model": str(model)} | benchmarks.run(benchmark, data, model_of(family, settings), judges)
+    return {"model": str(model)} | benchmarks.run(benchmark, data, model_of(pipeline, settings), judges)
 
 
 def evaluator_of(model: str, text: TextEncoder) -> TrainedEvaluator:
@@ -71,7 +71,7 @@ def evaluator_of(model: str, text: TextEncoder) -> TrainedEvaluator:
     return TrainedEvaluator.load(own if own.is_dir() else EVALUATOR, text)
 
 
-def model_of(family: Family, settings: Sampling | None = None) -> Model:
+def model_of(pipeline: CoamdPipeline, settings: Sampling | None = None) -> Model:
     """What the benchmarks ask of the networks."""
 
     def generate(texts: Sequence[str], lengths: Sequence[int], seed: int, quality: str = "mocap") -> list[np.ndarray]:
@@ -80,7 +80,7 @@ def model_of(family: Family, settings: Sampling | None = None) -> Model:
         for begin in range(0, len(texts), BATCH):
             part = [int(i) for i in order[begin : begin + BATCH]]
             captions, frames = [texts[i] for i in part], [lengths[i] for i in part]
-            found = family.generate(captions, frames, settings, seed=seed, samples=part, quality=quality)
+            found = pipeline.generate(captions, frames, settings, seed=seed, samples=part, quality=quality)
             made |= dict(zip(part, found, strict=True))
         return [made[i] for i in range(len(texts))]
 
@@ -88,28 +88,28 @@ def model_of(family: Family, settings: Sampling | None = None) -> Model:
         clips: Sequence[np.ndarray], texts: Sequence[str], masks: Sequence[np.ndarray], seed: int
     ) -> list[np.ndarray]:
         jobs = zip(clips, texts, masks, strict=True)
-        return [family.edit(clip, text, mask, settings, seed=seed) for clip, text, mask in jobs]
+        return [pipeline.edit(clip, text, mask, settings, seed=seed) for clip, text, mask in jobs]
 
     def classify(clips: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
         names = list(labels)
-        return [names[i] for i in (family.motions(clips) @ family.labels(names).T).argmax(1)]
+        return [names[i] for i in (pipeline.motions(clips) @ pipeline.labels(names).T).argmax(1)]
 
     return Model(
         generate=generate,
         generate_kinect=partial(generate, quality="kinect"),
         edit=edit,
-        reconstruct=family.reconstruct,
+        reconstruct=pipeline.reconstruct,
         classify=classify,
-        retriever=family,
+        retriever=pipeline,
     )
 
 
 def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
     """What guidance changes on the test split and the pairs kept out, over step sizes and schedules."""
     text = TextEncoder.load("text")
-    family = Family.load(model, text)
+    pipeline = CoamdPipeline.load(model, text)
     evaluator, real, measuring = judged(model, data, text, generations)
-    unguided = model_of(family).generate
+    unguided = model_of(pipeline).generate
     assert unguided is not None
     made: dict[int, Sequence[np.ndarray]] = {}
 
@@ -121,8 +121,8 @@ def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
     rows = []
     for last in SCHEDULES:
         for step in STEPS:
-            guided = replace(family.sampler, guidance=Guidance(step=step, last=last, norm="token"))
-            after = model_of(family, guided).generate
+            guided = replace(pipeline.sampler, guidance=Guidance(step=step, last=last, norm="token"))
+            after = model_of(pipeline, guided).generate
             assert after is not None
             found = protocols.guidance(evaluator, real, before, after, measuring)
             rows.append({"step": step, "last": last, **{k: found[k] for k in ("before", "after", "difference")}})
@@ -182,8 +182,8 @@ def strip(model: str, data: Path, path: Path, settings: Sampling | None = None, 
     """Draw generated motion for ten prompts beside real motion of the same action."""
     from matplotlib.figure import Figure
 
-    family = Family.load(model, TextEncoder.load("text"))
-    made = family.generate(list(PROMPTS), [frames] * len(PROMPTS), settings)
+    pipeline = CoamdPipeline.load(model, TextEncoder.load("text"))
+    made = pipeline.generate(list(PROMPTS), [frames] * len(PROMPTS), settings)
     clips = [clip for clip in load_motions(data) if clip.split != "train"]
     figure = Figure(figsize=(16, 2.2 * len(PROMPTS)), layout="constrained")
     for row, ((prompt, action), motion) in enumerate(zip(PROMPTS.items(), made, strict=True)):

@@ -71,12 +71,12 @@ def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | No
         MotionError: the runtime does not make the motion that the networks make in torch.
     """
     generator = Generator.load(model, threads)
-    family = _family(model, threads) if find_spec("torch") else None
+    pipeline = _load_pipeline(model, threads) if find_spec("torch") else None
     with Bar() as bar:
         bar.stage("parity")
-        compared = None if family is None else parity(generator, family)
+        compared = None if pipeline is None else parity(generator, pipeline)
         with one_core() if threads == 1 else nullcontext() as core:
-            measured = measure(generator, family if effort.slow else None, effort, bar)
+            measured = measure(generator, pipeline if effort.slow else None, effort, bar)
             grown = None if plot is None else growth(generator, bar)
     report = {
         "benchmark": "generate",
@@ -88,7 +88,7 @@ def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | No
         "real_time_factor": 1e3 * SECONDS / measured["contenders"]["unguided"]["p50_ms"],
         "evaluations": evaluations(generator.settings),
         "parity_max_m": compared,
-        "left_out": {} if family is not None else {"parity": "torch is not installed"},
+        "left_out": {} if pipeline is not None else {"parity": "torch is not installed"},
         **measured,
         "environment": {**environment(generator.bundle), "threads": threads, "pinned_to_core": core},
     }
@@ -100,7 +100,7 @@ def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | No
     return report
 
 
-def parity(generator: Generator, family: Any) -> float:
+def parity(generator: Generator, pipeline: Any) -> float:
     """The largest distance of a coordinate from torch's, metres, over texts and lengths, with guidance and without.
 
     Raises:
@@ -111,7 +111,7 @@ def parity(generator: Generator, family: Any) -> float:
         for settings in contenders(generator.settings).values():
             with using(generator, settings):
                 found = generator.generate(text, STRIDE * tokens / generator.fps, seed=seed)
-            (wanted,) = family.generate([text], [STRIDE * tokens], settings, seed=seed)
+            (wanted,) = pipeline.generate([text], [STRIDE * tokens], settings, seed=seed)
             largest = max(largest, float(np.abs(found.joints - wanted).max()))
     if largest > PARITY_M:
         raise MotionError(f"parity: joints differ by {largest:.2g} m from torch's, at most {PARITY_M:g} are allowed")
@@ -131,15 +131,15 @@ def contenders(settings: Sampling) -> dict[str, Sampling]:
     }
 
 
-def measure(generator: Generator, family: Any, effort: Effort, bar: Bar) -> dict[str, Any]:
-    """All that is timed in one configuration; with `family`, in torch too."""
+def measure(generator: Generator, pipeline: Any, effort: Effort, bar: Bar) -> dict[str, Any]:
+    """All that is timed in one configuration; with `pipeline`, in torch too."""
     calls = {name: _ours(generator, settings) for name, settings in contenders(generator.settings).items()}
     eight = Generator(generator.bundle, generator._text, generator._networks.threads, "int8")
     calls["int8"] = _ours(eight, eight.settings)
-    if family is not None:
+    if pipeline is not None:
         whole = contenders(generator.settings)["unguided_without_elimination"]
-        calls["torch"] = lambda i: family.generate([TEXT], [STRIDE * MAX_TOKENS], whole, seed=i)
-        calls["torch_eliminated"] = lambda i: family.generate([TEXT], [STRIDE * MAX_TOKENS], seed=i)
+        calls["torch"] = lambda i: pipeline.generate([TEXT], [STRIDE * MAX_TOKENS], whole, seed=i)
+        calls["torch_eliminated"] = lambda i: pipeline.generate([TEXT], [STRIDE * MAX_TOKENS], seed=i)
     bar.stage("contenders", effort.rounds * len(calls))
     turns = in_turns(calls, effort.rounds, effort.round_s, bar.advance)
     compared = {name: percentiles(latencies) for name, latencies in turns.items()}
@@ -251,11 +251,11 @@ def _first_chunk(generator: Generator, i: int, bar: Bar) -> float:
     return took
 
 
-def _family(model: str, threads: int) -> Any:
+def _load_pipeline(model: str, threads: int) -> Any:
     import torch
 
     from ...runtime.text_encoder import TextEncoder
-    from ...training.coamd.pipeline import Family
+    from ...training.coamd.pipeline import CoamdPipeline
 
     torch.set_num_threads(threads)
-    return Family.load(model, TextEncoder.load("text")).to(torch.device("cpu"))
+    return CoamdPipeline.load(model, TextEncoder.load("text")).to(torch.device("cpu"))

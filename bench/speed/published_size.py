@@ -22,15 +22,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...export.coamd_graphs import family_graphs
-from ...export.int8 import in_8_bits
-from ...runtime.bundles.int8 import INTEGERS, SCALE, rows8
+from ...export.coamd_graphs import onnx_graphs
+from ...export.int8 import to_int8
+from ...runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ...runtime.bundles.onnx_external import ExternalTensor, external_tensors
-from ...runtime.bundles.schema import IN_INT8, INT8, WEIGHTS, Fields, Graph, generation_tensors
+from ...runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, WEIGHTS, Fields, Graph, generation_tensors
 from ...runtime.errors import MotionError
 from ...runtime.generation.networks import Networks
 from ...runtime.generation.schedule import MAX_TOKENS, Sampling
-from ...training.coamd.pipeline import Family
+from ...training.coamd.pipeline import CoamdPipeline
 from ...training.coamd.sampling import conditions_of, sample
 from ...training.coamd.tasks import Normalisation
 from ...training.models.coamd import SIZES, AutoEncoder, Generator, LengthEstimator, MotionRecognizer
@@ -68,8 +68,8 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     """
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
-    family = random_family(size)
-    generator = family.generator
+    pipeline = random_pipeline(size)
+    generator = pipeline.generator
     text = torch.randn(1, generator.config.text)
     quality = torch.zeros(1, dtype=torch.long) if generator.config.qualities else None
     memory = {"weights_gb": sum(p.numel() * p.element_size() for p in generator.parameters()) / 1e9}
@@ -86,7 +86,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     told = conditions_of(generator, text, quality, SETTINGS.cfg)
     with torch.no_grad():
         told_GBM = torch.stack([torch.cat(parts, 1) for parts in told]).numpy()
-    made = exported(family, size)
+    made = exported(pipeline, size)
     tokens: dict[str, np.ndarray] = {}
     for precision in ("fp32", "int8"):
         networks = Networks(made, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     }
 
 
-def random_family(size: str) -> Family:
+def random_pipeline(size: str) -> CoamdPipeline:
     """The generator of a size with open gates, beside small other networks, which take no part."""
     generator = Generator(SIZES[size].generator)
     for block in (*generator.blocks, *generator.head.blocks):
@@ -126,7 +126,7 @@ def random_family(size: str) -> Family:
         nn.init.normal_(last.weight, std=0.02)
     small, width = SIZES["small"], generator.config.text
     coordinates = small.autoencoder.coordinates
-    return Family(
+    return CoamdPipeline(
         autoencoder=AutoEncoder(small.autoencoder).eval(),
         generator=generator.eval().requires_grad_(False),
         recognizer=MotionRecognizer(small.recognizer).eval(),
@@ -136,15 +136,15 @@ def random_family(size: str) -> Family:
     )
 
 
-def exported(family: Family, size: str) -> Made:
+def exported(pipeline: CoamdPipeline, size: str) -> Made:
     """The graphs of the sampler, in float32 and in 8 bits."""
-    weights = {f"generator.{name}": tensor.numpy() for name, tensor in family.generator.state_dict().items()}
-    files = family_graphs(family, IN_INT8)
+    weights = {f"generator.{name}": tensor.numpy() for name, tensor in pipeline.generator.state_dict().items()}
+    files = onnx_graphs(pipeline, INT8_GRAPHS)
     used = {name for graph in files.values() for name in external_tensors(graph, WEIGHTS, "graph")}
     for name in [name for name in used if weights[name].ndim == 2]:
-        weights[name + INTEGERS], weights[name + SCALE] = rows8(weights[name])
-    files |= {f"{name}{INT8}.onnx": in_8_bits(files[f"{name}.onnx"], weights) for name in IN_INT8}
-    model = {"generator": asdict(family.generator.config), "recognizer": asdict(family.recognizer.config)}
+        weights[name + INTEGERS], weights[name + SCALE] = quantize_rows(weights[name])
+    files |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(files[f"{name}.onnx"], weights) for name in INT8_GRAPHS}
+    model = {"generator": asdict(pipeline.generator.config), "recognizer": asdict(pipeline.recognizer.config)}
     shapes = generation_tensors(Fields(json.loads(json.dumps({"model": model})), size))
     graphs = {}
     for file in files:

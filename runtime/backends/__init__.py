@@ -87,7 +87,7 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
     return OnnxBackend(bundle, threads)
 
 
-def opener(
+def session_opener(
     name: str, bundle: Bundle[Any], threads: int = 1, precision: str = "fp32", integers: Collection[str] = ()
 ) -> Callable[[str], Session]:
     """What makes a generation bundle's graphs ready to run, by their names, with the backend `name` (or "auto").

@@ -34,7 +34,7 @@ GRAPHS = 16  # that are kept of a kind
 WARM_UP = 3  # calls before a capture: kernels are compiled and tuned, libraries choose theirs
 
 
-class Graphed:
+class CudaGraph:
     """A function of tensors, captured with copies of `given`; what it gives stays in the same memory.
 
     Attributes:
@@ -51,7 +51,7 @@ class Graphed:
         for own, new in zip(self.given, given, strict=True):
             own.copy_(new, non_blocking=True)
         if self._graph is None:
-            with fp32_is_fp32():
+            with without_tf32():
                 return self._function(*self.given)
         self._graph.replay()
         return self._found
@@ -60,13 +60,13 @@ class Graphed:
         """Captures the function, or says why not."""
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside), fp32_is_fp32():
+        with torch.cuda.stream(aside), without_tf32():
             for _ in range(WARM_UP):
                 self._function(*self.given)
         torch.cuda.current_stream().wait_stream(aside)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph), fp32_is_fp32():
+            with torch.cuda.graph(graph), without_tf32():
                 self._found = self._function(*self.given)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
@@ -76,18 +76,18 @@ class Graphed:
         return None
 
 
-class Graphs:
+class CudaGraphCache:
     """Functions captured by what tells them apart; the least recently used are dropped."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, Graphed] = OrderedDict()
+        self._kept: OrderedDict[Hashable, CudaGraph] = OrderedDict()
 
     def __call__(
         self, key: Hashable, function: Callable[..., tuple[Tensor, ...]], given: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
         whole = (key, *((tensor.dtype, tensor.shape) for tensor in given))
         if whole not in self._kept:
-            self._kept[whole] = Graphed(function, given)
+            self._kept[whole] = CudaGraph(function, given)
             if len(self._kept) > GRAPHS:
                 self._kept.popitem(last=False)
         self._kept.move_to_end(whole)
@@ -125,8 +125,8 @@ class CudaBackend:
     @torch.inference_mode()
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """frames [T, V, 3] -> logits [T, C], features [T, D]."""
-        with fp32_is_fp32():
-            logits, features, _ = self._network(on_device(frames, self._network.pool.device)[None])
+        with without_tf32():
+            logits, features, _ = self._network(to_device(frames, self._network.pool.device)[None])
         return logits[0].cpu().numpy(), features[0].cpu().numpy()
 
 
@@ -138,7 +138,7 @@ class CudaStreams:
         self._network = network
         self._device = network.pool.device
         self._rings = network.new_rings(people + PEOPLE[-1])  # the last are nobody's
-        self._graphs: dict[int, Graphed] = {}
+        self._graphs: dict[int, CudaGraph] = {}
         self._graph(1)
 
     @torch.inference_mode()
@@ -153,20 +153,20 @@ class CudaStreams:
         graph, M = self._graph(len(slots)), len(slots)
         own_frames, own_slots = graph.given
         nobody = range(self.capacity, self.capacity + len(own_slots) - M)
-        own_frames[:M].copy_(on_device(frames, self._device))
+        own_frames[:M].copy_(to_device(frames, self._device))
         found = graph(own_frames, torch.tensor([*slots, *nobody]))
         logits, features = (part[:M].cpu().numpy() for part in found)
         return logits, features
 
     @torch.inference_mode()
-    def _graph(self, people: int) -> Graphed:
+    def _graph(self, people: int) -> CudaGraph:
         """That of as many people or a few more."""
         M = next(size for size in PEOPLE if size >= people)
         if M not in self._graphs:
             frames = torch.zeros(M, self._network.config.joints, 3, device=self._device)
             nobody = torch.arange(self.capacity, self.capacity + M, device=self._device)
             step = self._network.step_in_rings
-            self._graphs[M] = Graphed(lambda frames, slots: step(frames, self._rings, slots), [frames, nobody])
+            self._graphs[M] = CudaGraph(lambda frames, slots: step(frames, self._rings, slots), [frames, nobody])
         return self._graphs[M]
 
 
@@ -183,26 +183,26 @@ class CudaNetworks(Networks):
     """
 
     def __init__(self, bundle: Bundle[GenerationManifest], precision: str = "fp32", device: str = "cuda") -> None:
-        from ...training.coamd.exported import Networks as Trained
-        from ...training.coamd.pipeline import Family
+        from ...training.coamd.exported import ExportedCoamd
+        from ...training.coamd.pipeline import CoamdPipeline
 
         if precision not in PRECISIONS:
             raise InputError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
         self.bundle, self.precision, self.threads = bundle, precision, 1
         self._device = torch.device(device)
-        family = Family.of_bundle(bundle, TextEncoder.load("text"))
-        self._networks: Any = Trained(family).eval().requires_grad_(False).to(self._device)
+        pipeline = CoamdPipeline.from_bundle(bundle, TextEncoder.load("text"))
+        self._networks: Any = ExportedCoamd(pipeline).eval().requires_grad_(False).to(self._device)
         if precision == "bf16":
             self._networks.generator.halve()
         self._networks.generator.head.stack()
-        self._graphs = Graphs()
+        self._graphs = CudaGraphCache()
         _tell_of_kernels()
 
     @torch.no_grad()
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
         """What the method of this name gives; see `training.networks`."""
         method = getattr(self._networks, graph)
-        given = [on_device(array, self._device) for array in inputs]
+        given = [to_device(array, self._device) for array in inputs]
         with self._rounded():
             return [found.float().cpu().numpy() for found in self._graphs(graph, method, given)]
 
@@ -226,7 +226,7 @@ class CudaNetworks(Networks):
             self.mask, counts, settings, seed=seed, samples=samples, known_BLD=known_BLD, regenerate_BL=regenerate_BL
         )
         target = np.zeros((len(counts), 1), np.float32) if target_BF is None else target_BF
-        given = [on_device(array, self._device) for array in (told_GBM, target, *arrays)]
+        given = [to_device(array, self._device) for array in (told_GBM, target, *arrays)]
 
         def sampled(*given: Tensor) -> tuple[Tensor, ...]:
             return (loop(self._networks, *given),)
@@ -240,7 +240,7 @@ class CudaNetworks(Networks):
         return torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)
 
 
-def fp32_is_fp32() -> AbstractContextManager[None]:
+def without_tf32() -> AbstractContextManager[None]:
     """Inside, convolutions do not round to TF32, which cuDNN does unless told; products do if PyTorch was told to."""
     return cudnn.flags(enabled=True, allow_tf32=False)
 
@@ -250,14 +250,14 @@ def _tell_of_kernels() -> None:
         log.warning("no kernels, PyTorch's own operations are used: triton is not installed")
 
 
-def on_device(array: Any, device: torch.device) -> Tensor:
+def to_device(array: Any, device: torch.device) -> Tensor:
     """An array of numpy, or anything on a GPU that speaks DLPack or has a CUDA array interface."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
     return _tensor(array).to(device)
 
 
-def on_host(array: Any) -> np.ndarray:
+def to_host(array: Any) -> np.ndarray:
     """What is on a GPU, as an array of numpy."""
     found: np.ndarray = _tensor(array).cpu().numpy()
     return found

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundles.schema import INT8, Graph, Manifest, RecognitionManifest, TextManifest
+from ..bundles.schema import INT8_SUFFIX, Graph, Manifest, RecognitionManifest, TextManifest
 from ..bundles.strict_json import load_object
 from ..errors import BundleError, InputError
 
@@ -92,7 +92,7 @@ def engine_graphs(manifest: Manifest) -> list[str]:
         return []
     if isinstance(manifest, RecognitionManifest):
         return [name for name in manifest.graphs if name in ("step", "clip")]
-    return [name for name in manifest.graphs if not name.endswith(INT8)]
+    return [name for name in manifest.graphs if not name.endswith(INT8_SUFFIX)]
 
 
 def profiles(task: str, name: str, graph: Graph) -> dict[str, Profile]:

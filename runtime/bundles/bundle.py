@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 
 from ..errors import BundleError
-from .int8 import widened
+from .int8 import dequantize
 from .onnx_external import ExternalTensor, external_tensors
 from .safetensors import unpack
 from .schema import MANIFEST, WEIGHTS, FileEntry, Manifest, RecognitionManifest, check_file_name, parse_manifest
@@ -90,7 +90,7 @@ class Bundle(Generic[M]):
             path=path,
             manifest=manifest,
             files=files,
-            weights=widened(weights) if manifest.widens else weights,
+            weights=dequantize(weights) if manifest.quantized else weights,
             manifest_file=text,
             sha256=_sha256(text),
         )

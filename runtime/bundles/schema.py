@@ -13,7 +13,8 @@ from ..generation.schedule import MAX_TOKENS, Sampling
 SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-IN_INT8, INT8 = ("trunk", "times", "velocity"), ".int8"  # graphs that are there in 8 bits too, under such names
+INT8_GRAPHS = ("trunk", "times", "velocity")  # graphs that also exist in 8 bits, named with INT8_SUFFIX
+INT8_SUFFIX = ".int8"
 MATCHER = "matcher."  # what the weights of a matcher begin with
 SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # what a sentence on a label is about
 TOKENIZER = "tokenizer.json"
@@ -69,7 +70,7 @@ class Manifest:
 
     task: ClassVar[str] = ""
     more_files: ClassVar[tuple[str, ...]] = ()  # that a model of this task needs besides weights and graphs
-    widens: ClassVar[bool] = False  # whether weights are stored in fewer bits than the graphs take
+    quantized: ClassVar[bool] = False  # weights are stored in fewer bits than the graphs take
 
     name: str
     license: str
@@ -146,7 +147,7 @@ class ZeroShotManifest(RecognitionManifest):
     """
 
     task: ClassVar[str] = "zero-shot"
-    widens: ClassVar[bool] = True
+    quantized: ClassVar[bool] = True
 
     matching: Matching
     matched: int
@@ -176,7 +177,7 @@ class GenerationManifest(Manifest):
     """
 
     task: ClassVar[str] = "generation"
-    widens: ClassVar[bool] = True
+    quantized: ClassVar[bool] = True
 
     joints: int
     qualities: tuple[str, ...]
@@ -432,7 +433,7 @@ def generation_tensors(top: "Fields") -> dict[str, Tensors]:
             {"gradient": (B, L, D), "reward": (B,)},
         ),
     }
-    return found | {name + INT8: found[name] for name in IN_INT8}
+    return found | {name + INT8_SUFFIX: found[name] for name in INT8_GRAPHS}
 
 
 def _numbers(shape: Shape) -> list[int]:

@@ -73,9 +73,9 @@ def export_bundle(run: Path, out: Path) -> None:
     if not run.is_dir():
         raise InputError(f"{run}: not a folder, expected a training run, or CoAMD's runs")
     with _needs("export"):
-        from ...export import export_family, export_run, export_zero_shot, is_matcher
+        from ...export import export_coamd, export_run, export_zero_shot, is_matcher
     if (run / "coamd-generator").is_dir():
-        export_family(run, out)
+        export_coamd(run, out)
     else:
         (export_zero_shot if is_matcher(run) else export_run)(run, out)
     typer.echo(f"wrote {out}")

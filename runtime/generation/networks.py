@@ -15,7 +15,7 @@ from .. import backends
 from ..backends.onnx_session import one_line
 from ..backends.protocols import Session
 from ..bundles.bundle import Bundle
-from ..bundles.schema import IN_INT8, INT8, GenerationManifest
+from ..bundles.schema import INT8_GRAPHS, INT8_SUFFIX, GenerationManifest
 from ..errors import BundleError
 from .schedule import STRIDE, Guidance, Sampling, begun, noise_of
 from .solvers import SOLVERS, times_of
@@ -59,7 +59,7 @@ class Networks:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
-        self._open = backends.opener(backend, bundle, threads, precision, _INTEGERS)
+        self._open = backends.session_opener(backend, bundle, threads, precision, _INTEGERS)
         self._sessions: dict[str, Session] = {}
 
     @cached_property
@@ -73,8 +73,8 @@ class Networks:
         Raises:
             BundleError: the backend cannot load or run it.
         """
-        if self.precision == "int8" and graph in IN_INT8:
-            graph += INT8
+        if self.precision == "int8" and graph in INT8_GRAPHS:
+            graph += INT8_SUFFIX
         if graph not in self._sessions:
             self._sessions[graph] = self._open(graph)
         about = self.bundle.manifest.graphs[graph]
@@ -134,7 +134,7 @@ class Networks:
             if step.guidance is not None:
                 assert target_BF is not None, "guidance needs a target"
                 gradient, _ = self.run("guide", tokens, counts_B, target_BF)
-                tokens += moved(gradient, masked, step.guidance)
+                tokens += guidance_step(gradient, masked, step.guidance)
         return tokens
 
     def _trunk(
@@ -164,8 +164,8 @@ class Networks:
         return found
 
 
-def moved(gradient_BLD: np.ndarray, sampled_BL: np.ndarray, guidance: Guidance) -> np.ndarray:
-    """How far tokens move along a gradient, as in `training.guidance.guided`."""
+def guidance_step(gradient_BLD: np.ndarray, sampled_BL: np.ndarray, guidance: Guidance) -> np.ndarray:
+    """Step of the tokens along a gradient; the same as `training.coamd.guidance.guided`."""
     own = gradient_BLD * sampled_BL[:, :, None]
     counted = gradient_BLD if guidance.norm == "all" else own
     length_B = np.sqrt((counted**2).sum((1, 2))) + 1e-8

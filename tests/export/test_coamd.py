@@ -15,12 +15,12 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.bundles.bundle import Bundle
-from motionrt.runtime.bundles.int8 import rows8, wide, widened
+from motionrt.runtime.bundles.int8 import dequantize, network_weights, quantize_rows
 from motionrt.runtime.bundles.schema import GenerationManifest
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.text_encoder import TextEncoder
-from motionrt.training.coamd.pipeline import Family
+from motionrt.training.coamd.pipeline import CoamdPipeline
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def test_the_bundles_networks_are_those_of_the_runs_but_for_rounding(
     runs: Path, bundle: Path, samples: list[Motion]
 ) -> None:
     text = TextEncoder.load("text")
-    trained, shipped = (Family.load(source, text) for source in (runs, bundle))
+    trained, shipped = (CoamdPipeline.load(source, text) for source in (runs, bundle))
     clips = [sample.joints.astype(np.float32) for sample in samples]
     cosine = (trained.motions(clips) * shipped.motions(clips)).sum(1)
     assert cosine.min() > 0.98
@@ -49,11 +49,11 @@ def test_the_bundles_networks_are_those_of_the_runs_but_for_rounding(
             assert (found - weight).abs().max() <= (1 - least) * weight.abs().max() + 1e-12, key
 
 
-def test_the_command_line_exports_a_family(
+def test_the_command_line_exports_coamd(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("motionrt.export.export_family", lambda *given: seen.append(given))
+    monkeypatch.setattr("motionrt.export.export_coamd", lambda *given: seen.append(given))
     assert main(["export", str(runs), "-o", str(tmp_path / "out")]) == 0
     assert seen == [(runs, tmp_path / "out")]
 
@@ -102,23 +102,23 @@ def test_a_manifest_that_does_not_fit_is_refused(
     manifest = json.loads((changed / "manifest.json").read_text())
     (changed / "manifest.json").write_text(json.dumps(manifest | {key: value}))
     with pytest.raises(BundleError, match=message):
-        Family.load(changed, TextEncoder.load("text"))
+        CoamdPipeline.load(changed, TextEncoder.load("text"))
 
 
 def test_a_missing_run_is_named(runs: Path, tmp_path: Path) -> None:
     part = shutil.copytree(runs, tmp_path / "part")
     shutil.rmtree(part / "coamd-mar")
     with pytest.raises(InputError, match="coamd-mar: no recipe.json"):
-        Family.load(part, TextEncoder.load("text"))
+        CoamdPipeline.load(part, TextEncoder.load("text"))
 
 
 def test_rows_of_8_bits_are_within_half_a_step() -> None:
     weight = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
     weight[2] = 0
-    integers, scale = rows8(weight)
+    integers, scale = quantize_rows(weight)
     assert integers.dtype == np.int8 and scale.shape == (5, 1, 1)
-    found = widened({"w.integers": integers, "w.scale": scale, "scale": np.float16([1.5]), "w.bias": weight[0, 0]})
+    found = dequantize({"w.integers": integers, "w.scale": scale, "scale": np.float16([1.5]), "w.bias": weight[0, 0]})
     assert set(found) == {"w", "w.integers", "w.scale", "scale", "w.bias"}
-    assert set(wide(found)) == {"w", "scale", "w.bias"}
+    assert set(network_weights(found)) == {"w", "scale", "w.bias"}
     assert (np.abs(found["w"] - weight) <= 0.501 * scale).all()
     assert found["scale"].dtype == np.float32 and (found["w.bias"] == weight[0, 0]).all()

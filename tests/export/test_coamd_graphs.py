@@ -9,19 +9,19 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
-from motionrt.export.coamd_graphs import OUTPUTS, Networks  # noqa: E402
+from motionrt.export.coamd_graphs import OUTPUTS, ExportedCoamd  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
-from motionrt.runtime.bundles.schema import INT8, GenerationManifest  # noqa: E402
+from motionrt.runtime.bundles.schema import INT8_SUFFIX, GenerationManifest  # noqa: E402
 from motionrt.runtime.generation import networks as coamd  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
-from motionrt.training.coamd.pipeline import Family  # noqa: E402
+from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 
 D, W, F, E, H = 8, 384, 384, 16, 24  # of the tiny bundle: latent, text, feature, trunk, head
 
 
 @pytest.fixture(scope="module")
-def networks(coamd_bundle: Path) -> Networks:
-    return Networks(Family.load(coamd_bundle, TextEncoder.load("text"))).eval().requires_grad_(False)
+def networks(coamd_bundle: Path) -> ExportedCoamd:
+    return ExportedCoamd(CoamdPipeline.load(coamd_bundle, TextEncoder.load("text"))).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
@@ -52,14 +52,14 @@ CASES = {  # of one motion and of several
 
 def test_every_graph_has_a_case(graphs: coamd.Networks) -> None:
     about = graphs.bundle.manifest.graphs
-    assert set(OUTPUTS) == {*CASES, "guide"} == {name.removesuffix(INT8) for name in about}
-    assert all(tuple(about[name].outputs) == OUTPUTS[name.removesuffix(INT8)] for name in about)
+    assert set(OUTPUTS) == {*CASES, "guide"} == {name.removesuffix(INT8_SUFFIX) for name in about}
+    assert all(tuple(about[name].outputs) == OUTPUTS[name.removesuffix(INT8_SUFFIX)] for name in about)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", CASES)
 def test_a_graph_gives_what_the_network_gives(
-    networks: Networks, graphs: coamd.Networks, name: str, count: int
+    networks: ExportedCoamd, graphs: coamd.Networks, name: str, count: int
 ) -> None:
     torch.manual_seed(count)
     inputs = CASES[name](count)
@@ -71,7 +71,7 @@ def test_a_graph_gives_what_the_network_gives(
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 49), (2, 11)])
-def test_the_gradient_is_autograds(networks: Networks, graphs: coamd.Networks, count: int, length: int) -> None:
+def test_the_gradient_is_autograds(networks: ExportedCoamd, graphs: coamd.Networks, count: int, length: int) -> None:
     torch.manual_seed(length)
     tokens, counts = torch.randn(count, length, D), length - 2 * torch.arange(count)
     target = torch.randn(count, F)
@@ -86,7 +86,7 @@ def test_the_gradient_is_autograds(networks: Networks, graphs: coamd.Networks, c
 
 @torch.no_grad()
 def test_what_is_computed_apart_is_the_trunk_and_the_head_as_a_whole(
-    networks: Networks, graphs: coamd.Networks
+    networks: ExportedCoamd, graphs: coamd.Networks
 ) -> None:
     generator = networks.generator
     text, quality, tokens = torch.randn(1, W), torch.tensor([1]), torch.randn(1, 8, D)

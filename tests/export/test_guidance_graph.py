@@ -12,7 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from motionrt.runtime.generation.generator import Generator, Wish  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.coamd.guidance import reward_of  # noqa: E402
-from motionrt.training.coamd.pipeline import Family  # noqa: E402
+from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 
 PROMPTS = ("a person waves with the right hand", "somebody bows slowly", "a man runs forward and turns left")
 ALONE = """
@@ -31,14 +31,14 @@ np.savez(sys.argv[2], gradient=gradient, reward=reward)
 
 
 def test_the_gradient_that_ships_is_autograds_without_torch(tmp_path: Path) -> None:
-    generator, family = Generator.load("default"), Family.load("default", TextEncoder.load("text"))
+    generator, pipeline = Generator.load("default"), CoamdPipeline.load("default", TextEncoder.load("text"))
     counts = [49, 30, 12]
     told = np.concatenate([generator._both(Wish(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)
     tokens = generator._networks.sample(told, counts, generator.settings)
-    target = family._described(PROMPTS)
+    target = pipeline._described(PROMPTS)
     leaf = torch.from_numpy(tokens).requires_grad_()
     with torch.enable_grad():
-        reward = reward_of(family.autoencoder, family.recognizer, target)(leaf, torch.tensor(counts))
+        reward = reward_of(pipeline.autoencoder, pipeline.recognizer, target)(leaf, torch.tensor(counts))
         (wanted,) = torch.autograd.grad(reward.sum(), leaf)
     given, made = tmp_path / "given.npz", tmp_path / "made.npz"
     np.savez(given, tokens=tokens, counts=np.array(counts), target=target.numpy())

@@ -12,8 +12,8 @@ from torch import Tensor, nn  # noqa: E402
 from torch.export import Dim  # noqa: E402
 
 from motionrt.export.graphs import to_onnx  # noqa: E402
-from motionrt.export.int8 import in_8_bits  # noqa: E402
-from motionrt.runtime.bundles.int8 import rows8, widened  # noqa: E402
+from motionrt.export.int8 import to_int8  # noqa: E402
+from motionrt.runtime.bundles.int8 import dequantize, quantize_rows  # noqa: E402
 
 
 class Network(nn.Module):
@@ -39,13 +39,13 @@ def test_products_are_of_integers_and_nearly_the_same() -> None:
     stored: dict[str, np.ndarray] = {}
     for name, tensor in network.state_dict().items():
         if name in ("flat.weight", "deep.weight"):
-            stored[f"{name}.integers"], stored[f"{name}.scale"] = rows8(tensor.numpy())
+            stored[f"{name}.integers"], stored[f"{name}.scale"] = quantize_rows(tensor.numpy())
         else:
             stored[name] = tensor.numpy()
-    weights = widened(stored)
+    weights = dequantize(stored)
     network.load_state_dict({name: torch.from_numpy(weights[name]) for name in network.state_dict()})
     graph = to_onnx(network, network.both, {"x": torch.randn(5, 24)}, ("y",), ({0: Dim("N")},))
-    small = in_8_bits(graph, stored)
+    small = to_int8(graph, stored)
 
     nodes = [node.op_type for node in onnx.load_from_string(small).graph.node]
     assert nodes.count("MatMulInteger") == 2 and nodes.count("Gemm") + nodes.count("MatMul") == 1

@@ -22,7 +22,7 @@ from ...kernels.guided_step import cosine_gradient, guided_step, masked_step
 from ...runtime.generation.schedule import STRIDE, Guidance, Sampling, begun, noise_of
 from ...runtime.generation.solvers import STAGES
 from ..models.coamd.generator import FlowHead
-from .exported import Networks
+from .exported import ExportedCoamd
 from .guidance import WEIGHTS
 
 
@@ -42,7 +42,7 @@ class Loop:
     solver: str
     cfg: float
 
-    def __call__(self, networks: Networks, told_GBM: Tensor, target_BF: Tensor, *drawn: Tensor) -> Tensor:
+    def __call__(self, networks: ExportedCoamd, told_GBM: Tensor, target_BF: Tensor, *drawn: Tensor) -> Tensor:
         """Tokens [B, L, D] of descriptions.
 
         Args:
@@ -91,7 +91,9 @@ def _times(times: tuple[float, ...], device: torch.device) -> Tensor:
     return torch.tensor(times, device=device)
 
 
-def gradient_of(networks: Networks, tokens_BLD: Tensor, counts_B: Tensor, target_BF: Tensor, lengths: str) -> Tensor:
+def gradient_of(
+    networks: ExportedCoamd, tokens_BLD: Tensor, counts_B: Tensor, target_BF: Tensor, lengths: str
+) -> Tensor:
     """That of `guidance.reward_of`, [B, L, D], the cosines' by hand."""
     frames_B = STRIDE * counts_B
     with torch.enable_grad():

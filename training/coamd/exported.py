@@ -12,21 +12,21 @@ from torch import Tensor, nn
 
 from ...runtime.generation.schedule import STRIDE
 from .guidance import reward_of
-from .pipeline import Family
+from .pipeline import CoamdPipeline
 
 
-class Networks(nn.Module):
-    """The family under the names that its weights have in a bundle; its methods are those of the bundle's graphs."""
+class ExportedCoamd(nn.Module):
+    """The networks under the names that its weights have in a bundle; its methods are those of the bundle's graphs."""
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, family: Family):
+    def __init__(self, pipeline: CoamdPipeline):
         super().__init__()
-        self.autoencoder, self.generator = family.autoencoder, family.generator
-        self.recognizer, self.lengths = family.recognizer, family.lengths
+        self.autoencoder, self.generator = pipeline.autoencoder, pipeline.generator
+        self.recognizer, self.lengths = pipeline.recognizer, pipeline.lengths
         for name in ("mean", "std"):
-            self.register_buffer(name, torch.from_numpy(getattr(family.normalisation, name)))
+            self.register_buffer(name, torch.from_numpy(getattr(pipeline.normalisation, name)))
 
     def condition(self, text_BW: Tensor, quality_B: Tensor) -> tuple[Tensor, Tensor]:
         told = self.generator.modulations(self.generator.condition(text_BW, quality_B))

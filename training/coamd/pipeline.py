@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ...runtime.bundles.bundle import Bundle
-from ...runtime.bundles.int8 import wide
+from ...runtime.bundles.int8 import network_weights
 from ...runtime.bundles.schema import GenerationManifest
 from ...runtime.errors import BundleError, InputError
 from ...runtime.generation import rng as noise
@@ -48,7 +48,7 @@ CLASSES: dict[str, tuple[Any, Any]] = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Family:
+class CoamdPipeline:
     """Networks that were trained on the same motions, and the encoder of their descriptions."""
 
     autoencoder: AutoEncoder
@@ -60,7 +60,7 @@ class Family:
     sampler: Sampling = Sampling()  # settings where none are given
 
     @classmethod
-    def load(cls, source: str | Path, text: Encoder) -> Family:
+    def load(cls, source: str | Path, text: Encoder) -> CoamdPipeline:
         """A generation bundle by its name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
 
         Raises:
@@ -68,14 +68,14 @@ class Family:
         """
         runs = Path(source)
         made = (
-            cls._of_runs(runs, text)
+            cls._from_runs(runs, text)
             if (runs / NETWORKS["generator"]).is_dir()
-            else cls.of_bundle(Bundle.load(source, GenerationManifest), text)
+            else cls.from_bundle(Bundle.load(source, GenerationManifest), text)
         )
         return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
-    def _of_runs(cls, runs: Path, text: Encoder) -> Family:
+    def _from_runs(cls, runs: Path, text: Encoder) -> CoamdPipeline:
         read = {name: read_network(runs / NETWORKS[name], *CLASSES[name]) for name in NETWORKS}
         about = {name: written for name, (_, written) in read.items()}
         for name in ("generator", "recognizer"):
@@ -94,11 +94,11 @@ class Family:
         return cls(**networks, lengths=lengths.eval(), normalisation=normalisation, text=text)
 
     @classmethod
-    def of_bundle(cls, bundle: Bundle[GenerationManifest], text: Encoder) -> Family:
+    def from_bundle(cls, bundle: Bundle[GenerationManifest], text: Encoder) -> CoamdPipeline:
         """Raises BundleError: its weights are not those of its networks, or it was trained with another encoder."""
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
-        weights = {name: torch.from_numpy(array) for name, array in wide(bundle.weights).items()}
+        weights = {name: torch.from_numpy(array) for name, array in network_weights(bundle.weights).items()}
         networks: dict[str, Any] = {}
         try:
             for name, (kind, configuration) in CLASSES.items():
@@ -246,7 +246,7 @@ class Family:
         x_BTC = self.autoencoder.decode(tokens_BLD, lengths_B).cpu().numpy()
         return [self.normalisation.back(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
 
-    def to(self, device: torch.device) -> Family:
+    def to(self, device: torch.device) -> CoamdPipeline:
         """The same on another device."""
         return replace(self, **{name: getattr(self, name).to(device) for name in (*NETWORKS, "lengths")})
 

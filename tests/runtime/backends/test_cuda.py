@@ -7,7 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.runtime.backends.cuda import PEOPLE, CudaBackend, CudaNetworks, Graphed, Graphs, on_device  # noqa: E402
+from motionrt.runtime.backends.cuda import PEOPLE, CudaBackend, CudaGraph, CudaGraphCache, CudaNetworks, to_device  # noqa: E402
 from motionrt.runtime.backends.onnx import OnnxBackend  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
@@ -87,7 +87,7 @@ def test_arrays_are_taken_by_dlpack() -> None:
     array, device = walk(2, 3), torch.device(DEVICE)
     tensor = torch.from_numpy(array).to(device)
     for given, wanted in ((array, array), (tensor, array), (Exporter(tensor), array), (array[:, ::2], array[:, ::2])):
-        np.testing.assert_array_equal(on_device(given, device).cpu().numpy(), wanted)
+        np.testing.assert_array_equal(to_device(given, device).cpu().numpy(), wanted)
 
 
 @gpu
@@ -95,18 +95,18 @@ def test_arrays_are_taken_by_dlpack() -> None:
 def test_arrays_are_taken_by_the_cuda_array_interface() -> None:
     tensor = torch.from_numpy(walk(2, 3)).cuda()
     given = type("Interface", (), {"__cuda_array_interface__": tensor.__cuda_array_interface__})()
-    torch.testing.assert_close(on_device(given, tensor.device), tensor)
+    torch.testing.assert_close(to_device(given, tensor.device), tensor)
 
 
 def test_a_graph_reads_what_it_is_given_anew_and_says_why_it_is_none() -> None:
     first = torch.arange(3.0, device=DEVICE)
-    graphed = Graphed(lambda x: (2 * x,), [first])
+    graphed = CudaGraph(lambda x: (2 * x,), [first])
     assert graphed(first + 1)[0].tolist() == [2, 4, 6] and graphed(first)[0].tolist() == [0, 2, 4]
     assert graphed.reason == (None if DEVICE == "cuda" else "tensors are on cpu")
 
 
 def test_graphs_are_kept_by_key_and_shape_and_not_without_end() -> None:
-    graphs, made = Graphs(), []
+    graphs, made = CudaGraphCache(), []
 
     def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         made.append(len(x))

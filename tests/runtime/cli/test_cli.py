@@ -444,7 +444,7 @@ def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPa
     stub(
         monkeypatch,
         "export",
-        export_family=None,
+        export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda run: False,
         export_run=lambda *given: seen.append(given),
@@ -470,7 +470,7 @@ def test_export_builds_engines_of_a_bundle(
         "export",
         build_engines=build,
         export_run=export_run,
-        export_family=None,
+        export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda given: False,
     )

@@ -25,35 +25,35 @@ def generator(coamd_bundle: Path) -> Generator:
 
 
 @pytest.fixture(scope="module")
-def family(coamd_bundle: Path) -> Any:
+def pipeline(coamd_bundle: Path) -> Any:
     """The same in torch."""
     from motionrt.runtime.text_encoder import TextEncoder
-    from motionrt.training.coamd.pipeline import Family
+    from motionrt.training.coamd.pipeline import CoamdPipeline
 
-    return Family.load(coamd_bundle, TextEncoder.load("text"))
+    return CoamdPipeline.load(coamd_bundle, TextEncoder.load("text"))
 
 
 @pytest.mark.parametrize("cfg", [0, 1, 3.5])
 @pytest.mark.parametrize("guidance", [None, Guidance(step=0.5, norm="token", last=2, preview=1)])
-def test_it_is_the_torch_samplers_motion(generator: Generator, family: Any, cfg: float, guidance: Any) -> None:
+def test_it_is_the_torch_samplers_motion(generator: Generator, pipeline: Any, cfg: float, guidance: Any) -> None:
     settings = replace(FEW, cfg=cfg, guidance=guidance)
     generator.settings = settings
     found = generator.generate("a person bows", seconds=4.2, seed=3)
     generator.settings = FEW
-    (wanted,) = family.generate(["a person bows"], [84], settings, seed=3)
+    (wanted,) = pipeline.generate(["a person bows"], [84], settings, seed=3)
     assert found.frames == 84 and (found.layout, found.fps) == ("smpl22", 20.0)
     assert np.abs(found.joints - wanted).max() < 1e-3
 
 
-def test_without_seconds_it_is_as_long_as_the_torch_samplers(generator: Generator, family: Any) -> None:
+def test_without_seconds_it_is_as_long_as_the_torch_samplers(generator: Generator, pipeline: Any) -> None:
     lengths = [generator.generate("a person runs", seed=seed).frames for seed in range(4)]
-    assert lengths == [len(family.generate(["a person runs"], None, FEW, seed=seed)[0]) for seed in range(4)]
+    assert lengths == [len(pipeline.generate(["a person runs"], None, FEW, seed=seed)[0]) for seed in range(4)]
     assert all(16 <= frames <= 196 for frames in lengths)
 
 
 @pytest.mark.parametrize("part", [slice(45, None), slice(0, 40), slice(22, 67), "ends"])
 def test_an_edit_is_the_torch_samplers_and_keeps_all_other_frames(
-    generator: Generator, family: Any, samples: list[Motion], part: Any
+    generator: Generator, pipeline: Any, samples: list[Motion], part: Any
 ) -> None:
     joints = samples[2].joints[:90].astype(np.float32)
     wanted = (np.arange(90) < 22) | (np.arange(90) >= 67)
@@ -62,7 +62,7 @@ def test_an_edit_is_the_torch_samplers_and_keeps_all_other_frames(
     motion = Motion(joints=joints, fps=20, layout="smpl22")
     found = generator.edit(motion, "a person bows", wanted if part == "ends" else part, seed=1)
     assert np.array_equal(found.joints[~wanted], joints[~wanted])
-    assert np.abs(found.joints - family.edit(joints, "a person bows", wanted, FEW, seed=1)).max() < 1e-3
+    assert np.abs(found.joints - pipeline.edit(joints, "a person bows", wanted, FEW, seed=1)).max() < 1e-3
 
 
 @pytest.mark.parametrize("mode", ["suffix", "prefix", "between", "around"])

@@ -39,22 +39,22 @@ def clip(joints: np.ndarray, **changes: Any) -> Motion:
     return Motion(**({"joints": joints, "fps": 20, "layout": "smpl22"} | changes))
 
 
-def family_of(model: str | Path) -> Any:
+def load_pipeline(model: str | Path) -> Any:
     from motionrt.runtime.text_encoder import TextEncoder
-    from motionrt.training.coamd.pipeline import Family
+    from motionrt.training.coamd.pipeline import CoamdPipeline
 
-    return Family.load(model, TextEncoder.load("text"))
+    return CoamdPipeline.load(model, TextEncoder.load("text"))
 
 
 def test_features_are_those_of_the_torch_networks(tiny: Retriever, coamd_bundle: Path, samples: list[Motion]) -> None:
     rng = np.random.default_rng(0)
     clips = [motion.joints[:T] for motion, T in zip(samples, (4, 38, 85, 66), strict=True)]
     clips += [np.concatenate([samples[0].joints] * 3)[:T] + rng.normal(0, 0.1, 3) for T in (196, 199, 300, 43)]
-    family = family_of(coamd_bundle)
+    pipeline = load_pipeline(coamd_bundle)
     found = tiny.motion_features([clip(joints) for joints in clips])
     assert found.dtype == np.float32 and np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
-    assert np.abs(found - family.motions(clips)).max() < 1e-4
-    assert np.abs(tiny.text_features(TEXTS) - family.texts(TEXTS)).max() < 1e-4
+    assert np.abs(found - pipeline.motions(clips)).max() < 1e-4
+    assert np.abs(tiny.text_features(TEXTS) - pipeline.texts(TEXTS)).max() < 1e-4
 
 
 def test_recall_on_real_clips_is_that_of_the_torch_networks(default: Retriever, shared: Path, tmp_path: Path) -> None:
@@ -76,7 +76,8 @@ def test_recall_on_real_clips_is_that_of_the_torch_networks(default: Retriever, 
             return default.text_features(texts)
 
     here, there = (
-        protocols.retrieval(model, real, measuring=Measuring())["model"] for model in (Runtime(), family_of("default"))
+        protocols.retrieval(model, real, measuring=Measuring())["model"]
+        for model in (Runtime(), load_pipeline("default"))
     )
     for direction, kinds in there.items():
         for kind, figures in kinds.items():

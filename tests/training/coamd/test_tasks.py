@@ -22,7 +22,7 @@ from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.generation.postprocess import placed  # noqa: E402
 from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E402
-from motionrt.training.coamd.pipeline import Family  # noqa: E402
+from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 from motionrt.training.coamd.recipes import RECIPES  # noqa: E402
 from motionrt.training.coamd.tasks import Motions, Normalisation, Shown, Tokens, Views, padded  # noqa: E402
 from motionrt.training.coamd.tasks import tasks as coamd  # noqa: E402
@@ -411,37 +411,39 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions)
 
 
 @pytest.fixture(scope="module")
-def family_runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def finished_runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Networks that have hardly been trained."""
-    runs = tmp_path_factory.mktemp("family")
+    runs = tmp_path_factory.mktemp("pipeline")
     for recipe in ("coamd-ae", "coamd-mar", "coamd-generator"):
         start(recipe, folder, runs / "coamd-ae", runs / recipe)
     return runs
 
 
 @pytest.fixture(scope="module")
-def family(family_runs: Path) -> Family:
-    return Family.load(family_runs, TextEncoder.load("text"))
+def pipeline(finished_runs: Path) -> CoamdPipeline:
+    return CoamdPipeline.load(finished_runs, TextEncoder.load("text"))
 
 
-def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(family: Family) -> None:
+def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(pipeline: CoamdPipeline) -> None:
     few = Sampling(steps=3, evaluations=2)
     captions = ["a person bows", "a person runs forward"]
-    one, again = (family.generate(captions, [42, 80], few, seed=1) for _ in range(2))
+    one, again = (pipeline.generate(captions, [42, 80], few, seed=1) for _ in range(2))
     assert [motion.shape for motion in one] == [(40, 22, 3), (80, 22, 3)]
     assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
-    (alone,) = family.generate(captions[1:], [80], few, seed=1, samples=[1])
+    (alone,) = pipeline.generate(captions[1:], [80], few, seed=1, samples=[1])
     assert np.abs(alone - one[1]).max() < 1e-3
-    (estimated,) = family.generate(captions[:1], None, few)
+    (estimated,) = pipeline.generate(captions[:1], None, few)
     assert 16 <= len(estimated) <= 196 and len(estimated) % 4 == 0
 
 
 @pytest.mark.parametrize("guidance", [None, Guidance(step=0.5, last=1)])
-def test_an_edit_leaves_all_other_frames_as_they_were(family: Family, samples: list[Motion], guidance: Any) -> None:
+def test_an_edit_leaves_all_other_frames_as_they_were(
+    pipeline: CoamdPipeline, samples: list[Motion], guidance: Any
+) -> None:
     joints, place = samples[2].joints[:90].astype(np.float32), np.arange(90)
     settings = Sampling(steps=3, evaluations=2, guidance=guidance)
     for wanted in (place >= 45, place < 45, (place >= 22) & (place < 67), (place < 22) | (place >= 67)):
-        found = family.edit(joints, "a person bows", wanted, settings)
+        found = pipeline.edit(joints, "a person bows", wanted, settings)
         assert np.array_equal(found[~wanted], joints[~wanted])
         assert (found[wanted] != joints[wanted]).any((1, 2)).all()
         for seam in np.flatnonzero(np.diff(wanted.astype(int))):
@@ -450,13 +452,13 @@ def test_an_edit_leaves_all_other_frames_as_they_were(family: Family, samples: l
             assert step < 2 * inside, "no jump where old and new meet"
 
 
-def test_the_recognisers_space_holds_motions_texts_and_labels(family: Family, samples: list[Motion]) -> None:
+def test_the_recognisers_space_holds_motions_texts_and_labels(pipeline: CoamdPipeline, samples: list[Motion]) -> None:
     clips = [sample.joints.astype(np.float32) for sample in samples]
-    motions, texts, labels = family.motions(clips), family.texts(["a person bows"]), family.labels(["bow", "run"])
+    motions, texts, labels = pipeline.motions(clips), pipeline.texts(["a person bows"]), pipeline.labels(["bow", "run"])
     assert motions.shape == (4, 384) and texts.shape == (1, 384) and labels.shape == (2, 384)
     for features in (motions, texts, labels):
         assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-5
-    assert np.abs(family.motions(clips[:1]) - motions[:1]).max() < 1e-5, "whatever else is in the batch"
+    assert np.abs(pipeline.motions(clips[:1]) - motions[:1]).max() < 1e-5, "whatever else is in the batch"
 
 
 @pytest.mark.parametrize(
@@ -469,21 +471,23 @@ def test_the_recognisers_space_holds_motions_texts_and_labels(family: Family, sa
     ],
 )
 def test_runs_that_do_not_fit_each_other_are_refused(
-    family_runs: Path, tmp_path: Path, run: str, key: str, message: str
+    finished_runs: Path, tmp_path: Path, run: str, key: str, message: str
 ) -> None:
-    runs = shutil.copytree(family_runs, tmp_path / "runs")
+    runs = shutil.copytree(finished_runs, tmp_path / "runs")
     about = json.loads((runs / run / "recipe.json").read_text())
     (runs / run / "recipe.json").write_text(json.dumps(about | {key: "another"}))
     with pytest.raises(InputError, match=message):
-        Family.load(runs, TextEncoder.load("text"))
+        CoamdPipeline.load(runs, TextEncoder.load("text"))
 
 
 def test_a_folder_without_runs_or_a_bundle_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file is missing from the bundle"):
-        Family.load(tmp_path, TextEncoder.load("text"))
+        CoamdPipeline.load(tmp_path, TextEncoder.load("text"))
 
 
-def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(family: Family, samples: list[Motion]) -> None:
+def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(
+    pipeline: CoamdPipeline, samples: list[Motion]
+) -> None:
     from motionrt.training.data.augment import turn
 
     joints = samples[2].joints[:60].astype(np.float32)
@@ -491,14 +495,14 @@ def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(family: Famil
     known, back = placed(elsewhere)
     assert np.abs(back(known) - elsewhere).max() < 1e-4
     assert np.abs(known - placed(joints)[0]).max() < 1e-4
-    assert np.abs(family.motions([elsewhere]) - family.motions([joints])).max() < 1e-3
+    assert np.abs(pipeline.motions([elsewhere]) - pipeline.motions([joints])).max() < 1e-3
     wanted = np.arange(60) >= 30
     settings = Sampling(steps=2, evaluations=1)
-    one, other = (family.edit(motion, "a person bows", wanted, settings) for motion in (joints, elsewhere))
+    one, other = (pipeline.edit(motion, "a person bows", wanted, settings) for motion in (joints, elsewhere))
     assert np.abs(turn(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3]) - other).max() < 1e-2
 
 
 @pytest.mark.parametrize("frames", [0, 3, 197, 10**9])
-def test_lengths_that_the_networks_do_not_know_are_refused(family: Family, frames: int) -> None:
+def test_lengths_that_the_networks_do_not_know_are_refused(pipeline: CoamdPipeline, frames: int) -> None:
     with pytest.raises(InputError, match=f"a motion of {frames} frames, expected 4 to 196"):
-        family.generate(["a person bows"], [frames])
+        pipeline.generate(["a person bows"], [frames])
