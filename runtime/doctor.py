@@ -9,7 +9,7 @@ from typing import Any
 from . import backends
 from .bundles.bundle import Bundle, bundled
 from .bundles.schema import Manifest
-from .errors import MotionError, how_to_install
+from .errors import MotionError, install_hint
 from .extras import installed
 
 # Optional feature -> modules it needs; the feature's name is the extra that installs them.
@@ -65,4 +65,4 @@ def _problem(action: Any, *arguments: Any) -> str | None:
 
 def _missing(extra: str, modules: tuple[str, ...]) -> str | None:
     missing = [module for module in modules if not installed(module)]
-    return f"{', '.join(missing)} not installed: {how_to_install(extra)}" if missing else None
+    return f"{', '.join(missing)} not installed: {install_hint(extra)}" if missing else None

@@ -21,6 +21,6 @@ class MissingExtra(InputError):
     """A feature whose optional packages are not installed; the message names the extra."""
 
 
-def how_to_install(extra: str) -> str:
+def install_hint(extra: str) -> str:
     """How the packages of an extra are installed; motionrt is on no registry, so from its checkout."""
     return f"pip install '.[{extra}]' in motionrt's checkout"

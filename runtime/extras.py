@@ -4,7 +4,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
-from .errors import MissingExtra, how_to_install
+from .errors import MissingExtra, install_hint
 
 
 def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
@@ -12,7 +12,7 @@ def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise MissingExtra(f"{what} needs {module} ({error}): {how_to_install(extra)}") from None
+        raise MissingExtra(f"{what} needs {module} ({error}): {install_hint(extra)}") from None
 
 
 def installed(module: str) -> bool:

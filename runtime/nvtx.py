@@ -1,4 +1,4 @@
-"""Named ranges for a profiler: decode, map, step, decide; shown by Nsight Systems where the `nvtx` package is there."""
+"""Named ranges for Nsight Systems: decode, map, step, decide. Without the `nvtx` package they cost nothing."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 
 def push_pop() -> tuple[Callable[[str], Any], Callable[[], Any]] | tuple[None, None]:
-    """What begins and ends a range, for the engine; nothing without `nvtx`."""
+    """Functions that open and close a range, for the engine; None without the `nvtx` package."""
     nvtx = _nvtx()
     return (nvtx.push_range, nvtx.pop_range) if nvtx else (None, None)
 
 
-def named(name: str) -> AbstractContextManager[Any]:
+def annotate(name: str) -> AbstractContextManager[Any]:
     """A range around a block."""
     nvtx = _nvtx()
     return nvtx.annotate(name) if nvtx else nullcontext()

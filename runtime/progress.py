@@ -13,40 +13,40 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, t
 Item = TypeVar("Item")
 
 
-def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
-    """The items, one by one, with a bar that goes when they are through; none where nobody sees it."""
+def progress(items: Sequence[Item], title: str) -> Iterable[Item]:
+    """The items, with a progress bar that disappears at the end; no bar if standard error is not a terminal."""
     console = Console(stderr=True)
-    return track(items, what, console=console, transient=True, disable=not console.is_terminal)
+    return track(items, title, console=console, transient=True, disable=not console.is_terminal)
 
 
 @contextmanager
-def working(what: str) -> Iterator[None]:
-    """Says what is being done for as long as it takes; not where nobody sees it."""
+def spinner(title: str) -> Iterator[None]:
+    """Show a spinner during a block; nothing if standard error is not a terminal."""
     console = Console(stderr=True)
-    with console.status(what) if console.is_terminal else nullcontext():
+    with console.status(title) if console.is_terminal else nullcontext():
         yield
 
 
-class Bar:
-    """One stage after the other; drawn only when told: no thread of its own disturbs what is being measured."""
+class ProgressBar:
+    """A bar for one stage after another. It redraws only on a call: no background thread disturbs a measurement."""
 
     def __init__(self) -> None:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True, auto_refresh=False)
         self._task = self._progress.add_task("", total=1)
 
-    def __enter__(self) -> Bar:
+    def __enter__(self) -> ProgressBar:
         self._progress.start()
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, where: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
 
-    def stage(self, what: str, total: int = 1) -> None:
-        """Begin something that `advance` will be called `total` times for."""
-        self._progress.reset(self._task, description=what, total=total)
+    def stage(self, title: str, total: int = 1) -> None:
+        """Start a stage of `total` calls of `advance`."""
+        self._progress.reset(self._task, description=title, total=total)
         self._progress.refresh()
 
     def advance(self) -> None:

@@ -23,7 +23,7 @@ from ...runtime.body.motion import Motion
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.onnx_external import external_tensors
 from ...runtime.bundles.schema import WEIGHTS
-from ...runtime.progress import Bar, progress
+from ...runtime.progress import ProgressBar, progress
 from ...runtime.recognition.recognizer import MIN_CLIP_FRAMES, Recognizer
 from ...training.data import vocabulary
 from ...training.data.clips import clip_sets, fingerprint
@@ -57,7 +57,7 @@ def costs() -> dict[str, dict[str, Any]]:
         "onnx_window": window(again, frames, bundle.manifest.model["receptive_field"]),
         **{f"ctr_gcn_{streams}": ctr_gcn(streams) for streams in (1, 2, 4)},
     }
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar.stage("latency", ROUNDS * len(calls))
         return {name: percentiles(of) for name, of in in_turns(calls, ROUNDS, ROUND_S, bar.advance).items()}
 

@@ -21,7 +21,7 @@ from ...runtime.errors import MotionError
 from ...runtime.generation import rng as noise
 from ...runtime.generation.generator import GUIDED, Generator, Wish
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling, steps_of
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from .environment import environment, one_core
 from .timing import Call, in_turns, percentiles, timed
 
@@ -72,7 +72,7 @@ def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | No
     """
     generator = Generator.load(model, threads)
     pipeline = _load_pipeline(model, threads) if find_spec("torch") else None
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar.stage("parity")
         compared = None if pipeline is None else parity(generator, pipeline)
         with one_core() if threads == 1 else nullcontext() as core:
@@ -131,7 +131,7 @@ def contenders(settings: Sampling) -> dict[str, Sampling]:
     }
 
 
-def measure(generator: Generator, pipeline: Any, effort: Effort, bar: Bar) -> dict[str, Any]:
+def measure(generator: Generator, pipeline: Any, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
     """All that is timed in one configuration; with `pipeline`, in torch too."""
     calls = {name: _ours(generator, settings) for name, settings in contenders(generator.settings).items()}
     eight = Generator(generator.bundle, generator._text, generator._networks.threads, "int8")
@@ -173,7 +173,7 @@ def evaluations(settings: Sampling, tokens: int = MAX_TOKENS) -> dict[str, int]:
     }
 
 
-def growth(generator: Generator, bar: Bar) -> dict[str, Any]:
+def growth(generator: Generator, bar: ProgressBar) -> dict[str, Any]:
     """Medians in ms over the length of a motion, the head's evaluations, and motions made together."""
     settings = generator.settings
     bar.stage("growth", len(LENGTHS) + len(EVALUATIONS) + len(BATCHES))
@@ -241,7 +241,7 @@ def _ours(generator: Generator, settings: Sampling, seconds: float = SECONDS) ->
     return call
 
 
-def _first_chunk(generator: Generator, i: int, bar: Bar) -> float:
+def _first_chunk(generator: Generator, i: int, bar: ProgressBar) -> float:
     """Milliseconds from asking to the first second of motion."""
     started = time.perf_counter()
     with generator.stream(TEXT, seed=i) as chunks:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ...runtime.errors import InputError, MissingExtra, how_to_install
+from ...runtime.errors import InputError, MissingExtra, install_hint
 
 ENDINGS = (".png", ".svg")
 Panel = Callable[[Any, dict[str, Any]], None]
@@ -18,7 +18,7 @@ def check_plot(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise MissingExtra(f"matplotlib is not installed: {how_to_install('train')}") from None
+        raise MissingExtra(f"matplotlib is not installed: {install_hint('train')}") from None
     if path.suffix not in ENDINGS:
         raise InputError(f"{path}: ends in {path.suffix!r}, expected {' or '.join(ENDINGS)}")
     if not path.absolute().parent.is_dir():

@@ -22,7 +22,7 @@ from ...runtime import backends
 from ...runtime.backends.protocols import Backend
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import MotionError
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
 from . import baselines as contenders
 from .environment import environment, one_core
@@ -124,7 +124,7 @@ def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: 
     """
     bundle = Bundle.load(model)
     backend, reference = backends.create("auto", bundle), backends.create("onnx", bundle)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar.stage("parity")
         recordings = samples() + ([] if data is None else some_clips(data, effort.clips))
         compared = parity(bundle, backend, reference, recordings, effort.parity_frames)
@@ -153,7 +153,7 @@ def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: 
     return report
 
 
-def measure(bundle: Bundle, backend: Backend, reference: Backend, effort: Effort, bar: Bar) -> dict[str, Any]:
+def measure(bundle: Bundle, backend: Backend, reference: Backend, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
     """All that is timed in this process."""
     poses = contenders.sensor_poses(samples())
     feed = contenders.one_by_one(Recognizer(bundle, backend), poses)
@@ -229,7 +229,7 @@ def enter(
     return calls, left_out
 
 
-def cold_starts(bundle: Bundle, processes: int, bar: Bar) -> dict[str, Any]:
+def cold_starts(bundle: Bundle, processes: int, bar: ProgressBar) -> dict[str, Any]:
     """From the start of a process to its first decision, ms; files are in the page cache, nothing else is."""
     package = __name__.split(".")[0]
     parent = str(Path(sys.modules[package].__path__[0]).absolute().parent)

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...runtime.errors import MotionError
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
 from ...runtime.serve.client import Client
 from .environment import environment
@@ -160,7 +160,7 @@ def bench_replicas(model: str, clients: int, rate_hz: float, seconds: float) -> 
     """A JSON object: how soon a second replica came, and what clients met when one was killed."""
     recognizer, others = Recognizer.load(model), replicas()
     room = round(ROOM * clients)
-    with Server(model, room, "--replicas", f"{LEAST}-{MOST}") as server, Bar() as bar:
+    with Server(model, room, "--replicas", f"{LEAST}-{MOST}") as server, ProgressBar() as bar:
         bar.stage("replicas", 3)
         with ExitStack() as stack:
             for _ in range(room):

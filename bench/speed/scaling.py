@@ -22,7 +22,7 @@ from ...runtime.body.layout import Layout, layouts
 from ...runtime.bundles.bundle import Bundle, write_bundle
 from ...runtime.bundles.schema import MANIFEST, WEIGHTS
 from ...runtime.errors import LayoutError, MotionError
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
 from .baselines import all_at_once, config, network_step, one_by_one
 from .parity import TOLERANCE
@@ -35,7 +35,7 @@ ROUNDS, ROUND_S, STEPS = 12, 0.03, 20
 Key = TypeVar("Key")
 
 
-def growth(bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar: Bar) -> dict[str, Any]:
+def growth(bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar: ProgressBar) -> dict[str, Any]:
     """Median latencies, ms, along four axes; `left_out` says why one is missing."""
     report: dict[str, Any] = {"model": bundle.manifest.name, "backend": backend.name, "left_out": {}}
     bar.stage("history", ROUNDS * len(HISTORY))
@@ -54,7 +54,7 @@ def growth(bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar
     return report
 
 
-def by_history(bundle: Bundle, backend: Backend, reference: Backend, bar: Bar) -> list[dict[str, Any]]:
+def by_history(bundle: Bundle, backend: Backend, reference: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
     """A step after so many frames, and the clip graph re-run over them."""
     frames = walk(max(HISTORY) + STEPS, bundle.manifest.joints)
     streams, slots = backend.streams(1), [0]
@@ -72,7 +72,7 @@ def by_history(bundle: Bundle, backend: Backend, reference: Backend, bar: Bar) -
     ]
 
 
-def by_people(bundle: Bundle, backend: Backend, bar: Bar) -> list[dict[str, Any]]:
+def by_people(bundle: Bundle, backend: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
     """So many people in one call of `Recognizer.step_people`, and one by one; in the network's own layout."""
     layout = Layout.load(bundle.manifest.layout)
     poses = [(pose, layout.name) for pose in standing(layout, layout)]
@@ -84,7 +84,7 @@ def by_people(bundle: Bundle, backend: Backend, bar: Bar) -> list[dict[str, Any]
     return [{"people": n, "ms": found[n, "together"], "one_by_one_ms": found[n, "apart"]} for n in PEOPLE]
 
 
-def by_sensor(bundle: Bundle, backend: Backend, bar: Bar) -> list[dict[str, Any]]:
+def by_sensor(bundle: Bundle, backend: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
     """`Recognizer.step` with joints of every 3-D layout that the model's can be made from."""
     target, calls = Layout.load(bundle.manifest.layout), {}
     for source in map(Layout.load, layouts()):
@@ -98,7 +98,7 @@ def by_sensor(bundle: Bundle, backend: Backend, bar: Bar) -> list[dict[str, Any]
     return sorted(rows, key=lambda row: row["joints"])
 
 
-def by_network(like: Bundle, backend_name: str, bar: Bar) -> list[dict[str, Any]]:
+def by_network(like: Bundle, backend_name: str, bar: ProgressBar) -> list[dict[str, Any]]:
     """A network step of the same architecture on other skeletons, with random weights.
 
     Raises:
@@ -127,7 +127,7 @@ def by_network(like: Bundle, backend_name: str, bar: Bar) -> list[dict[str, Any]
     ]
 
 
-def medians(calls: Mapping[Key, Call], bar: Bar) -> dict[Key, float]:
+def medians(calls: Mapping[Key, Call], bar: ProgressBar) -> dict[Key, float]:
     """Median latency of each, measured in turns."""
     latencies = in_turns({str(key): call for key, call in calls.items()}, ROUNDS, ROUND_S, bar.advance)
     return {key: float(np.median(latencies[str(key)])) for key in calls}

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.body.motion import Motion
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.retrieval.index import Library
 from ...runtime.retrieval.retriever import Retriever
 from .environment import environment
@@ -53,7 +53,7 @@ def bench_search(model: str = "default", sizes: Sequence[int] = SIZES, calls: in
     directions = retriever.motion_features(windows(motions))
     queries: dict[str, list[Any]] = {"text": list(TEXTS), "motion": motions}
     rows = []
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar.stage("search", len(sizes) * len(queries))
         for size in sizes:
             retriever.library = filled(directions, size, retriever.library.model)

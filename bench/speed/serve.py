@@ -26,7 +26,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from ...runtime.io.jsonl import parse_message
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment
 from .server_process import Process
@@ -181,7 +181,7 @@ def bench_serve(
 ) -> dict[str, Any]:
     """A JSON object: replies at the given load, and with `overload` times the server's capacity besides."""
     recognizer = Recognizer.load(model)
-    with Server(model, (1 + FLOODERS) * clients) as server, Bar() as bar:
+    with Server(model, (1 + FLOODERS) * clients) as server, ProgressBar() as bar:
         bar.stage("serve", 4)
         asyncio.run(play(server.url, clients, rate_hz, WARM_UP_S))
         bar.advance()

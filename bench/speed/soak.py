@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.recognition.decision import Decision
 from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment, one_core, resident_bytes
@@ -42,7 +42,7 @@ def soak(model: str, frames: int = FRAMES) -> dict[str, Any]:
     recognizer, tenth = Recognizer.load(model), frames // 10
     latencies, said = np.ones(frames), Counter[str]()  # filled, so that it does not count as growth
     steps = every_step(recognizer, said)
-    with Bar() as bar, one_core() as core:
+    with ProgressBar() as bar, one_core() as core:
         bar.stage("soak", 10)
         for _ in islice(steps, min(WARM_UP, tenth)):
             pass

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError, MotionError
-from ...runtime.progress import Bar
+from ...runtime.progress import ProgressBar
 from ...runtime.recognition.matcher import Vocabulary
 from ...runtime.recognition.recognizer import Recognizer
-from ...runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_of
+from ...runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_bundle
 from .baselines import one_by_one, sensor_poses
 from .environment import environment
 from .timing import Call, paced, percentiles, timed
@@ -75,7 +75,7 @@ def bench_zero_shot(model: str, effort: Effort) -> dict[str, Any]:
     recognizer = Recognizer.load(model)
     if not isinstance(recognizer, ZeroShotRecognizer):
         raise InputError(f"the labels of model {recognizer.name!r} are fixed, expected a zero-shot model")
-    with Bar() as bar:
+    with ProgressBar() as bar:
         bar.stage("parity")
         off = parity(recognizer)
         bar.stage("streams", 3)
@@ -102,7 +102,7 @@ def parity(recognizer: ZeroShotRecognizer) -> float:
     """
     ends = []
     for background in (False, True):
-        fresh = recognizer.another()
+        fresh = recognizer.clone()
         fresh.background = background
         for person, motion in enumerate(samples()):
             for joints in motion.person(0).joints:
@@ -117,7 +117,7 @@ def parity(recognizer: ZeroShotRecognizer) -> float:
     return off
 
 
-def measure_streams(recognizer: ZeroShotRecognizer, effort: Effort, bar: Bar) -> dict[str, Any]:
+def measure_streams(recognizer: ZeroShotRecognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
     """Steps at a camera's pace: of the encoder alone, with matching beside it, and with labels that change, too.
 
     What a step waits for others of this process is its time less what it ran and what it waited for a core.
@@ -126,7 +126,7 @@ def measure_streams(recognizer: ZeroShotRecognizer, effort: Effort, bar: Bar) ->
         MotionError: frames were lost.
     """
     poses, frames = sensor_poses(samples()), round(effort.paced_s * CAMERA_HZ)
-    plain = Recognizer(encoder_of(recognizer.bundle), recognizer._backend)
+    plain = Recognizer(encoder_bundle(recognizer.bundle), recognizer._backend)
     found: dict[str, Any] = {}
     for name, stepped in (("encoder", plain), ("matching", recognizer), ("changing", recognizer)):
         stepped.reset()
@@ -158,7 +158,7 @@ def measure_streams(recognizer: ZeroShotRecognizer, effort: Effort, bar: Bar) ->
     return {"streams": found}
 
 
-def measure_labels(recognizer: ZeroShotRecognizer, effort: Effort, bar: Bar) -> dict[str, Any]:
+def measure_labels(recognizer: ZeroShotRecognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
     """What matching one person takes by the number of labels, and what changing them takes."""
     matching = {}
     feature_BF = recognizer._feature(samples()[0])[None]

@@ -1,4 +1,4 @@
-"""Whether joints can be a person's in metres, with y up, in the order of their layout.
+"""Plausibility checks of incoming joints: meters, y up, joints in the order of their layout.
 
 Shapes: T poses, V joints.
 """
@@ -15,65 +15,66 @@ from numpy.typing import NDArray
 from ..errors import InputError, LayoutError
 from .layout import Layout
 
-POSES = 30  # that are looked at: a second of a camera
-# What is between any two joints of a person, on average: 0.3 to 0.7 m.
+POSES = 30  # checked per stream: one second of a camera
+# Mean distance between any two joints of a person: 0.3 to 0.7 m.
 MAX_SPREAD_M = 5.0
 MAX_SPREAD_CM = 150.0
-# Mean bone by mean distance of any two joints: 0.2 to 0.6 of people, about 1 of joints in a random order.
+# Mean bone length over mean joint distance: 0.2 to 0.6 for people, about 1 for joints in random order.
 MAX_BONE = 0.8
-# Cosine of shoulders over ankles, and over hips, with an axis: only who lies exactly along it comes as near to x or z.
-ALONG = 0.85
+# Cosine of ankles-to-shoulders, and of hips-to-shoulders, with an axis: only a person lying exactly along x or z
+# reaches it there.
+MIN_COSINE = 0.85
 AXES = ("x", "z", "-x", "-y", "-z")
 
 log = logging.getLogger(__name__)
 Poses = NDArray[np.float32]
 
 
-class Watch:
-    """Looks at the first whole poses of every layout, and logs what is odd about them, once."""
+class InputMonitor:
+    """Checks the first complete poses of every layout of a stream, and logs each problem once."""
 
     def __init__(self) -> None:
         self._first: dict[str, list[Poses]] = {}
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def restart(self) -> None:
-        """What comes is of another stream."""
+        """Check the next frames again: a new stream starts."""
         self._first.clear()
 
-    def see(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
-        """One frame of a stream, [M, V, 3], of M people. Raises InputError as `doubt`."""
+    def check_frame(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
+        """Check one frame [M, V, 3] of a stream. Raises InputError as `diagnose`."""
         first = self._first.setdefault(layout.name, [])
         if len(first) < POSES:
-            first.extend(_whole(joints, confidence))
+            first.extend(_complete(joints, confidence))
             if len(first) >= POSES:
-                self._tell(np.array(first[:POSES]), layout)
+                self._log(np.array(first[:POSES]), layout)
 
-    def see_clip(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
-        """A whole clip [T, V, 3]. Raises InputError as `doubt`."""
-        whole = _whole(joints, confidence)
-        if len(whole):
-            self._tell(whole[np.linspace(0, len(whole) - 1, min(POSES, len(whole))).astype(int)], layout)
+    def check_clip(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
+        """Check a clip [T, V, 3]. Raises InputError as `diagnose`."""
+        complete = _complete(joints, confidence)
+        if len(complete):
+            self._log(complete[np.linspace(0, len(complete) - 1, min(POSES, len(complete))).astype(int)], layout)
 
-    def _tell(self, poses_TV3: Poses, layout: Layout) -> None:
-        with np.errstate(over="ignore", invalid="ignore"):  # of numbers near the largest there are
-            told = doubt(poses_TV3, layout)
-        if told is not None and told not in self._told:
-            self._told.add(told)
-            log.warning(told)
+    def _log(self, poses_TV3: Poses, layout: Layout) -> None:
+        with np.errstate(over="ignore", invalid="ignore"):  # from values near the largest float
+            problem = diagnose(poses_TV3, layout)
+        if problem is not None and problem not in self._logged:
+            self._logged.add(problem)
+            log.warning(problem)
 
 
-def doubt(poses_TV3: Poses, layout: Layout) -> str | None:
-    """What about these poses a recogniser would make nonsense of; None: nothing.
+def diagnose(poses_TV3: Poses, layout: Layout) -> str | None:
+    """Describe a problem that would make a recognizer's output meaningless; None if there is none.
 
     Raises:
-        InputError: they are not in metres.
+        InputError: the joints are not in meters.
     """
     left, right = np.triu_indices(len(layout.joints), 1)
     spread_T = np.maximum(_distances(poses_TV3, left, right), 1e-6)
     spread = _median(spread_T)
     if spread > MAX_SPREAD_M:
-        unit = "centimetres" if spread < MAX_SPREAD_CM else "millimetres"
-        raise InputError(f"the joints are {spread:.0f} apart on average, which looks like {unit}, expected metres")
+        unit = "centimeters" if spread < MAX_SPREAD_CM else "millimeters"
+        raise InputError(f"the joints are {spread:.0f} apart on average, which looks like {unit}, expected meters")
     bones = np.array(layout.edges)
     if _median(_distances(poses_TV3, bones[:, 0], bones[:, 1]) / spread_T) > MAX_BONE:
         return f"the joints do not look like those of layout {layout.name} in its order"
@@ -82,8 +83,8 @@ def doubt(poses_TV3: Poses, layout: Layout) -> str | None:
 
 
 def _upright(poses_TV3: Poses, layout: Layout) -> str | None:
-    """The axis that the body stands along, if it is not y."""
-    weights = _middles(layout)
+    """The axis the body stands along, if it is not y."""
+    weights = _midpoint_weights(layout)
     if weights is None:
         return None
     shoulders, hips, ankles = np.einsum("kv,tvc->ktc", weights, poses_TV3)
@@ -93,12 +94,12 @@ def _upright(poses_TV3: Poses, layout: Layout) -> str | None:
     ]
     x, y, z = np.sign(cosines[0]) * np.min(np.abs(cosines), axis=0)
     found = zip(AXES, (x, z, -x, -y, -z), strict=True)
-    return next((axis for axis, cosine in found if cosine > ALONG), None)
+    return next((axis for axis, cosine in found if cosine > MIN_COSINE), None)
 
 
 @cache
-def _middles(layout: Layout) -> Poses | None:
-    """Weights [3, V] of the middles of shoulders, hips and ankles; None: it lacks them."""
+def _midpoint_weights(layout: Layout) -> Poses | None:
+    """Weights [3, V] of the midpoints of shoulders, hips and ankles; None if the layout lacks them."""
     core = Layout.load("core15")
     try:
         rows = core.map_from(layout)
@@ -110,8 +111,8 @@ def _middles(layout: Layout) -> Poses | None:
     )
 
 
-def _whole(joints_TV3: Poses, confidence_TV: Poses | None) -> Poses:
-    """The poses of which every joint was seen."""
+def _complete(joints_TV3: Poses, confidence_TV: Poses | None) -> Poses:
+    """The poses without a missing joint."""
     seen = np.isfinite(joints_TV3).all(axis=(1, 2))
     if confidence_TV is not None:
         seen &= (confidence_TV > 0).all(axis=1)
@@ -119,7 +120,7 @@ def _whole(joints_TV3: Poses, confidence_TV: Poses | None) -> Poses:
 
 
 def _median(values_T: NDArray[np.floating[Any]]) -> float:
-    """`np.median` would load, at its first call, what takes longer than hundreds of frames."""
+    """Without `np.median`, whose first call imports more than hundreds of frames take."""
     return float(np.sort(values_T)[len(values_T) // 2])
 
 

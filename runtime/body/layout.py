@@ -44,7 +44,7 @@ class Layout:
     root: int
     dims: int
     aliases: tuple[tuple[str, ...], ...]
-    neighbours: Mapping[str, tuple[tuple[str, ...], ...]]
+    neighbors: Mapping[str, tuple[tuple[str, ...], ...]]
 
     @staticmethod
     def load(name: str) -> Layout:
@@ -139,7 +139,7 @@ class Layout:
             return np.eye(len(source.joints), dtype=np.float32)[source.joints.index(joint)]
         if joint in asked:
             return None
-        for group in self.neighbours.get(joint, ()):
+        for group in self.neighbors.get(joint, ()):
             rows = [self._row(name, source, (*asked, joint)) for name in group]
             found = [row for row in rows if row is not None]
             if len(found) == len(group):
@@ -195,7 +195,7 @@ def _layout(name: str, data: Any) -> Layout:
         root=place[data["root"]],
         dims=data["dims"],
         aliases=tuple(tuple(joint.get("aliases", ())) for joint in data["joints"]),
-        neighbours={one["name"]: tuple(map(tuple, one.get("neighbours", ()))) for one in data["joints"]},
+        neighbors={one["name"]: tuple(map(tuple, one.get("neighbours", ()))) for one in data["joints"]},
     )
 
 

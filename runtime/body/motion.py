@@ -9,7 +9,7 @@ from ..io.files import read, write
 from .motion_data import MotionData
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Motion(MotionData):
     __doc__ = MotionData.__doc__
 
@@ -18,10 +18,10 @@ class Motion(MotionData):
         cls, path: str | Path, layout: str | None = None, fps: float | None = None, *, scale: float | None = None
     ) -> Motion:
         """Reads a motion file; arguments and errors are those of `runtime.io.read`."""
-        return cls.of(read(path, layout, fps, scale=scale))
+        return cls.from_data(read(path, layout, fps, scale=scale))
 
     @classmethod
-    def of(cls, data: MotionData) -> Motion:
+    def from_data(cls, data: MotionData) -> Motion:
         """The same arrays as a `Motion`."""
         return cls(**{field.name: getattr(data, field.name) for field in fields(data)})
 

@@ -45,7 +45,7 @@ class MotionData:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        joints = numbers("joints", self.joints, np.float32)
+        joints = as_array("joints", self.joints, np.float32)
         if joints.ndim not in (3, 4):
             raise InputError(f"joints have shape {list(joints.shape)}, expected [T, V, 3] or [T, M, V, 3]")
         if joints.shape[0] == 0:
@@ -104,13 +104,13 @@ class MotionData:
     def _check(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
         if getattr(self, name) is None:
             return
-        array = numbers(name, getattr(self, name), dtype)
+        array = as_array(name, getattr(self, name), dtype)
         if array.shape != shape:
             raise InputError(f"{name} has shape {list(array.shape)}, expected {list(shape)} like the joints")
         object.__setattr__(self, name, array)
 
 
-def numbers(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
+def as_array(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
     """`value`, of anything that is an array or lists, or of a GPU's, as an array of `dtype`.
 
     Raises InputError where it does not hold real numbers.

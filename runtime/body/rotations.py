@@ -59,7 +59,7 @@ class Rig:
     moving: tuple[int, ...]
 
     @staticmethod
-    def of(motion: MotionData, *, helpers: bool = False) -> Rig:
+    def from_motion(motion: MotionData, *, helpers: bool = False) -> Rig:
         """The rig of one person, whose bones have their median lengths.
 
         Where several joints hang from one, such as hips and spine from the pelvis, they lie as they do in the motion
@@ -146,7 +146,7 @@ class Rotations:
 
 
 def solve(motion: MotionData, rig: Rig | None = None) -> Rotations:
-    """Rotations that bring the joints of `rig`, by default `Rig.of(motion)`, to those of a one-person motion.
+    """Rotations that bring the joints of `rig`, by default `Rig.from_motion(motion)`, to those of a one-person motion.
 
     From the root outwards each node is turned so that its children come closest to where they should be (least
     squares). What that leaves open, the twist of a bone, is inherited from the parent; a node without children is not
@@ -155,7 +155,7 @@ def solve(motion: MotionData, rig: Rig | None = None) -> Rotations:
     Raises InputError: several people, a 2-D layout, or a missing joint.
     Source: Kabsch, "A solution for the best rotation to relate two sets of vectors" (1976).
     """
-    rig = Rig.of(motion) if rig is None else rig
+    rig = Rig.from_motion(motion) if rig is None else rig
     if motion.layout != rig.layout.name:
         raise InputError(f"a motion in layout {motion.layout}, the rig is of layout {rig.layout.name}")
     joints = _joints(motion)

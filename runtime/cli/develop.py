@@ -12,7 +12,7 @@ from ..backends import pick
 from ..backends.tensorrt_cache import check_precision
 from ..bundles.bundle import Bundle
 from ..bundles.schema import Manifest
-from ..errors import InputError, MissingExtra, how_to_install
+from ..errors import InputError, MissingExtra, install_hint
 
 _PACKAGE = __name__.split(".")[0]
 
@@ -163,7 +163,7 @@ def _needs(extra: str) -> Iterator[None]:
         module = error.name or str(error)
         if module.split(".")[0] == _PACKAGE:
             raise InputError(f"this installation has no {module}") from error
-        raise MissingExtra(f"{module} is not installed: {how_to_install(extra)}") from error
+        raise MissingExtra(f"{module} is not installed: {install_hint(extra)}") from error
 
 
 def _settings(overrides: Sequence[str]) -> dict[str, str]:

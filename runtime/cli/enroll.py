@@ -7,7 +7,7 @@ import typer
 from ..body.motion import Motion
 from ..errors import InputError
 from ..io.files import READERS
-from ..recognition.gestures import MOST_EXAMPLES
+from ..recognition.gestures import MAX_EXAMPLES
 from ..recognition.recognizer import Recognizer
 from .license import state_licence
 
@@ -17,8 +17,8 @@ def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | No
     if folder.is_dir():
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS)
         paths = [path for path in paths if not (out.exists() and path.samefile(out))]
-    if not 1 <= len(paths) <= MOST_EXAMPLES:
-        raise InputError(f"{folder}: holds {len(paths)} recordings, expected 1 to {MOST_EXAMPLES}")
+    if not 1 <= len(paths) <= MAX_EXAMPLES:
+        raise InputError(f"{folder}: holds {len(paths)} recordings, expected 1 to {MAX_EXAMPLES}")
     motions = [Motion.load(path, layout) for path in paths]
     recognizer = Recognizer.load(model)
     if out.exists():

@@ -17,7 +17,7 @@ from ..errors import InputError
 from ..generation.generator import Generator
 from ..generation.stream import Stream
 from ..io.files import check_target
-from ..progress import working
+from ..progress import spinner
 from .license import state_licence
 
 
@@ -35,7 +35,7 @@ class Options:
     backend: str
 
     def load(self) -> Generator:
-        with working("loading"):
+        with spinner("loading"):
             generator = Generator.load(self.model, self.threads, self.precision, self.backend)
         state_licence(generator.bundle)
         return generator
@@ -61,7 +61,7 @@ def run_generate(text: str, seconds: float | None, out: Path | None, stream: boo
             print(f"wrote {out}: {len(joints)} frames", file=sys.stderr)
         return
     started = time.perf_counter()
-    with working("making the motion"):
+    with spinner("making the motion"):
         motion = generator.generate(text, seconds, **options.asked)
     write(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
@@ -72,7 +72,7 @@ def run_edit(path: Path, text: str, regenerate: str, out: Path, options: Options
     generator = options.load()
     frames = span(regenerate, motion)
     started = time.perf_counter()
-    with working("making frames anew"):
+    with spinner("making frames anew"):
         edited = generator.edit(motion, text, frames, **options.asked)
     write(edited, out, time.perf_counter() - started)
 

@@ -45,12 +45,12 @@ def write_bvh(motion: MotionData, file: BinaryIO) -> None:
     """One person, y up, in metres, which Blender takes as they are; joints have the layout's names.
 
     Rotations are in the order Z, X, Y. Only the root has positions, the rest is a fixed skeleton, since not every
-    program reads more; that is what the helpers of `Rig.of` are for. (The layout bandai has two roots.) Timestamps are
-    not kept.
+    program reads more; that is what the helpers of `Rig.from_motion` are for. (The layout bandai has two roots.)
+    Timestamps are not kept.
 
     Raises InputError: several people, a 2-D layout, or a missing joint.
     """
-    rotations = solve(motion, Rig.of(motion, helpers=True))
+    rotations = solve(motion, Rig.from_motion(motion, helpers=True))
     rig = rotations.rig
     angles = _euler_zxy(rotations.matrices)  # [T, J, 3] degrees
     columns = []

@@ -20,7 +20,7 @@ FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3
 
 
 def write_glb(motion: MotionData, file: BinaryIO) -> None:
-    """One person in metres, y up: nodes named as the layout's joints, the helpers of `Rig.of`, and a body of bones.
+    """One person in meters, y up: nodes named after the joints, the helpers of `Rig.from_motion`, and a body of bones.
 
     Bones are octahedra, the left ones orange, the right ones blue. The animation has a key for every frame at the
     motion's rate; timestamps are not kept. A `licence` in `meta` becomes the file's copyright.
@@ -28,7 +28,7 @@ def write_glb(motion: MotionData, file: BinaryIO) -> None:
     Raises InputError: several people, a 2-D layout, or a missing joint.
     """
     gltf = require("pygltflib", "files", "writing .glb")
-    rotations = solve(motion, Rig.of(motion, helpers=True))
+    rotations = solve(motion, Rig.from_motion(motion, helpers=True))
     rig, quaternions = rotations.rig, np.roll(rotations.quaternions, -1, axis=-1)  # glTF has (x, y, z, w)
     rest = _rest(rig)
     unbind = np.tile(np.eye(4), (len(rest), 1, 1))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
-from .. import nvtx as ranges
+from .. import nvtx
 from ..body.motion_data import MAX_PEOPLE, MotionData, check_joints
 from ..errors import InputError
 from .frame import Frame
@@ -36,7 +36,7 @@ def parse_message(text: str, layout: str | None = None) -> Frame:
 def parse_json(text: str | bytes) -> Any:
     """Raises InputError where `text` is not whole JSON."""
     try:
-        with ranges.named("decode"):
+        with nvtx.annotate("decode"):
             return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"is not a whole JSON message ({error})") from None

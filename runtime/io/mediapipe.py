@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MissingExtra, how_to_install
+from ..errors import MissingExtra, install_hint
 from ..extras import require
 from .pose import Person
 
@@ -26,7 +26,7 @@ class MediaPipe:
     def __init__(self) -> None:
         mediapipe = require("mediapipe")
         if not hasattr(mediapipe, "solutions"):
-            raise MissingExtra(f"this mediapipe carries no pose model, expected 0.10.21: {how_to_install('webcam')}")
+            raise MissingExtra(f"this mediapipe carries no pose model, expected 0.10.21: {install_hint('webcam')}")
         with _quiet():
             self._pose: Any = mediapipe.solutions.pose.Pose(model_complexity=1)
             self._pose.process(np.zeros((64, 64, 3), np.uint8))

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..body.motion_data import MAX_PEOPLE, MotionData, numbers
+from ..body.motion_data import MAX_PEOPLE, MotionData, as_array
 from ..errors import InputError
 
 FPS = 30.0
@@ -42,7 +42,7 @@ def read_clip_json(path: Path, layout: str | None, fps: float | None) -> MotionD
 
 
 def _nw_ucla(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
-    joints = numbers("skeletons", clip["skeletons"], np.float32)
+    joints = as_array("skeletons", clip["skeletons"], np.float32)
     if joints.ndim != 3:
         raise InputError(f"'skeletons' have shape {list(joints.shape)}, expected [T, 20, 3]")
     return MotionData(joints, fps, layout, meta={key: clip[key] for key in ("file_name", "label") if key in clip})
@@ -64,9 +64,9 @@ def _kinetics(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
         if t < 0:
             raise InputError("has a 'frame_index' below 1")
         for m, person in enumerate(frame["skeleton"]):
-            score = numbers("score", person["score"], np.float32)
+            score = as_array("score", person["score"], np.float32)
             with np.errstate(over="ignore"):  # what is no share of a picture is no place in it
-                pose = numbers("pose", person["pose"], np.float32).reshape(18, 2) * KINETICS_SIZE
+                pose = as_array("pose", person["pose"], np.float32).reshape(18, 2) * KINETICS_SIZE
             joints[t, m] = np.where(score[:, None] > 0, pose, np.nan)
             confidence[t, m] = score
     motion = MotionData(joints, fps, layout, confidence, meta={"label": clip["label"]} if "label" in clip else {})

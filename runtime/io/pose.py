@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import nvtx as ranges
+from .. import nvtx
 from .frame import Frame, Tick
 from .tracker import Tracker
 
@@ -51,7 +51,7 @@ def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: P
         if image is None:
             yield t, None
             continue
-        with ranges.named("decode"):
+        with nvtx.annotate("decode"):
             people = estimator.estimate(image, t)
         ids = tracker.assign(t, [one.pixels for one in people], [one.confidence for one in people])
         yield (

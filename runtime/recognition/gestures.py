@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..io.arrays import load_arrays
 from ..io.files import check_file, replacing
 
-MOST_EXAMPLES = 10  # of a label
+MAX_EXAMPLES = 10  # of a label
 _ARRAYS = {"labels", "counts", "features", "encoder"}
 
 
@@ -61,8 +61,8 @@ def read_gestures(path: str | Path, width: int, encoder: str) -> dict[str, np.nd
         labels, counts, features = (arrays[name] for name in ("labels", "counts", "features"))
         good = labels.ndim == counts.ndim == 1 and len(labels) == len(counts) == len(set(labels.tolist())) > 0
         good &= labels.dtype.kind == "U" and counts.dtype.kind in "iu" and features.dtype == np.float32
-        if not good or counts.min() < 1 or counts.max() > MOST_EXAMPLES:
-            raise InputError(f"expected labels with 1 to {MOST_EXAMPLES} examples each")
+        if not good or counts.min() < 1 or counts.max() > MAX_EXAMPLES:
+            raise InputError(f"expected labels with 1 to {MAX_EXAMPLES} examples each")
         if features.shape != (counts.sum(), width) or not np.isfinite(features).all():
             raise InputError(f"features are {list(features.shape)}, expected finite ones [{counts.sum()}, {width}]")
     except InputError as error:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import backends
-from .. import nvtx as ranges
+from .. import backends, nvtx
 from .._core import Config, Engine, Outcome
 from ..backends.protocols import Backend, Streams
-from ..body.input_check import Watch
+from ..body.input_check import InputMonitor
 from ..body.layout import Layout
 from ..body.motion import Motion
-from ..body.motion_data import MAX_PEOPLE, check_joints, numbers
+from ..body.motion_data import MAX_PEOPLE, as_array, check_joints
 from ..bundles.bundle import Bundle
 from ..bundles.schema import ZeroShotManifest
 from ..errors import BundleError, InputError, LayoutError
@@ -58,11 +57,11 @@ class Recognizer:
         self.backend = backend.name
         self._backend = backend
         self._layout = Layout.load(manifest.layout)
-        self._engine = Engine(_config(bundle, self._layout), streams or backend.streams(MAX_PEOPLE), *ranges.push_pop())
+        self._engine = Engine(_config(bundle, self._layout), streams or backend.streams(MAX_PEOPLE), *nvtx.push_pop())
         self._sources: dict[str, tuple[Layout, int]] = {}  # layout name -> (layout, its number in the engine)
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
         self._tracker: Tracker | None = None
-        self._watch = Watch()
+        self._monitor = InputMonitor()
 
     @classmethod
     def load(cls, name: str | Path, backend: str = "auto", threads: int = 1, precision: str = "fp32") -> Recognizer:
@@ -88,7 +87,7 @@ class Recognizer:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.name!r}, {self.backend}, {self.layout}, {len(self.labels)} labels)"
 
-    def another(self) -> Recognizer:
+    def clone(self) -> Recognizer:
         """One more recogniser with the same labels, which shares the network and follows people of its own."""
         return Recognizer(self.bundle, self._backend)
 
@@ -125,7 +124,7 @@ class Recognizer:
         source, number = self._source(layout or self.layout)
         pose = _check_pose(joints, source)
         seen = None if confidence is None else _check_confidence(confidence, (len(source.joints),), source)[None]
-        self._watch.see(pose[None], seen, source)
+        self._monitor.check_frame(pose[None], seen, source)
         return self._step(started, timestamp, [_check_person(person)], pose[None], seen, number)[0]
 
     def step_people(
@@ -150,7 +149,7 @@ class Recognizer:
         """
         started = time.perf_counter()
         source, number = self._source(layout or self.layout)
-        poses = numbers("joints", joints, np.float32)
+        poses = as_array("joints", joints, np.float32)
         if poses.ndim != 3 or len(poses) > MAX_PEOPLE:
             raise InputError(
                 f"joints have shape {list(poses.shape)}, expected [M, V, 3] of at most {MAX_PEOPLE} people"
@@ -163,7 +162,7 @@ class Recognizer:
             ids = [_check_person(person) for person in people]
             if len(ids) != len(poses):
                 raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
-        self._watch.see(poses, seen, source)
+        self._monitor.check_frame(poses, seen, source)
         return self._step(started, timestamp, ids, poses, seen, number)
 
     def evict(self, timestamp: float) -> list[Decision]:
@@ -202,7 +201,7 @@ class Recognizer:
         """
         started = time.perf_counter()
         apart = Recognizer(self.bundle, self._backend)
-        apart._watch = self._watch
+        apart._monitor = self._monitor
         result = apart._longest(motion, lambda: apart._engine.session.clip(0))
         return clip_decision(started, result.label, result.probs, self.labels)
 
@@ -261,7 +260,7 @@ class Recognizer:
         if person is None:
             self._clocks.clear()
             self._tracker = None
-            self._watch.restart()
+            self._monitor.restart()
         else:
             self._clocks.pop(person, None)
 
@@ -277,7 +276,7 @@ class Recognizer:
         motion = _most_visible(motion)
         source, number = self._source(motion.layout)
         check_joints(motion.joints.shape[1:], source.name)
-        self._watch.see_clip(motion.joints, motion.confidence, source)
+        self._monitor.check_clip(motion.joints, motion.confidence, source)
         frames, longest, result = 0, 0, None
         for index, timestamp in enumerate(motion.times):
             confidence = None if motion.confidence is None else motion.confidence[index, None]
@@ -379,7 +378,7 @@ def _config(bundle: Bundle, layout: Layout) -> Config:
 
 def _check_pose(joints: ArrayLike, layout: Layout) -> np.ndarray:
     """joints as float32 [V, 3] of `layout`."""
-    pose = numbers("joints", joints, np.float32)
+    pose = as_array("joints", joints, np.float32)
     if pose.ndim != 2:
         raise InputError(f"joints have shape {list(pose.shape)}, expected [V, 3]: one frame of one person")
     check_joints(pose.shape, layout.name)
@@ -387,7 +386,7 @@ def _check_pose(joints: ArrayLike, layout: Layout) -> np.ndarray:
 
 
 def _check_confidence(confidence: ArrayLike, shape: tuple[int, ...], layout: Layout) -> np.ndarray:
-    array = numbers("confidence", confidence, np.float32)
+    array = as_array("confidence", confidence, np.float32)
     if array.shape != shape:
         raise LayoutError(f"confidence has shape {list(array.shape)}, expected {list(shape)} for layout {layout.name}")
     return array

@@ -30,7 +30,7 @@ from ..errors import InputError
 from ..io.latest_queue import Newest
 from ..text_encoder import TextEncoder, check_texts
 from .decision import Decision, Descriptions, clip_decision
-from .gestures import MOST_EXAMPLES, read_gestures, write_gestures
+from .gestures import MAX_EXAMPLES, read_gestures, write_gestures
 from .matcher import NO_MATCH, NONE, Matcher, Text, Vocabulary
 from .recognizer import Recognizer
 
@@ -56,26 +56,26 @@ class ZeroShotRecognizer(Recognizer):
         cls, bundle: Bundle[Any], backend: str = "auto", threads: int = 1, precision: str = "fp32"
     ) -> ZeroShotRecognizer:
         """That of a verified bundle; else as `load`."""
-        encoder = backends.create(backend, encoder_of(bundle), threads, precision)
+        encoder = backends.create(backend, encoder_bundle(bundle), threads, precision)
         return cls(bundle, encoder, Matcher(bundle, TextEncoder.load(threads=threads), threads))
 
-    def another(self) -> ZeroShotRecognizer:
+    def clone(self) -> ZeroShotRecognizer:
         other = ZeroShotRecognizer(self.bundle, self._backend, self._matcher)
         with self._changing:
             other._take(self._texts, self._examples)
         return other
 
     def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
-        texts = texts_of(labels, descriptions, self.bundle.manifest.matching.labels)
+        texts = resolve_labels(labels, descriptions, self.bundle.manifest.matching.labels)
         with self._changing:
             self._take(texts, self._examples)
 
     def enroll(self, label: str, motions: Sequence[Motion]) -> None:
-        (label,) = texts_of([label])
+        (label,) = resolve_labels([label])
         good = isinstance(motions, Sequence) and all(isinstance(motion, Motion) for motion in motions)
-        if not good or not 1 <= len(motions) <= MOST_EXAMPLES:
+        if not good or not 1 <= len(motions) <= MAX_EXAMPLES:
             count = f"{len(motions)} motions" if good else type(motions).__name__
-            raise InputError(f"examples of {label!r} are {count}, expected a list of 1 to {MOST_EXAMPLES} motions")
+            raise InputError(f"examples of {label!r} are {count}, expected a list of 1 to {MAX_EXAMPLES} motions")
         features = []
         for i, motion in enumerate(motions, 1):
             try:
@@ -98,7 +98,7 @@ class ZeroShotRecognizer(Recognizer):
     def load_gestures(self, path: str | Path) -> None:
         F = self.bundle.manifest.features
         found = read_gestures(path, F, self._matcher.settings.encoder_sha256)
-        texts_of(list(found))
+        resolve_labels(list(found))
         with self._changing:
             self._take(self._texts, {**self._examples, **found})
 
@@ -149,7 +149,7 @@ class ZeroShotRecognizer(Recognizer):
         """Mean of the encoder's features over a clip, [F]."""
         streams = MeanStreams(self._backend.streams(MAX_PEOPLE))
         apart = Recognizer(self.bundle, self._backend, streams)
-        apart._watch = self._watch
+        apart._monitor = self._monitor
         return apart._longest(motion, streams.mean)
 
 
@@ -253,7 +253,7 @@ class MeanStreams:
         return logits, features
 
 
-def texts_of(
+def resolve_labels(
     labels: Sequence[str], descriptions: Descriptions | None = None, known: Mapping[str, Text] = MappingProxyType({})
 ) -> dict[str, Text]:
     """Labels, without spaces around them, with what is said of them.
@@ -290,7 +290,7 @@ def _described(label: str, description: str | Text) -> Text:
     return dict(zip(description, check_texts(list(description.values())), strict=True))
 
 
-def encoder_of(bundle: Bundle[ZeroShotManifest]) -> Bundle[RecognitionManifest]:
+def encoder_bundle(bundle: Bundle[ZeroShotManifest]) -> Bundle[RecognitionManifest]:
     """The encoder as a recogniser's bundle."""
     weights = {name: array for name, array in bundle.weights.items() if not name.startswith(MATCHER)}
     raw = json.loads(bundle.manifest_file)

@@ -150,7 +150,7 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
     async def recognize(socket: WebSocket) -> None:
         async with service.admitted(socket) as connection:
             if connection is not None:
-                await Recognition(connection, service.recognizer.another(), service.labelling).run()
+                await Recognition(connection, service.recognizer.clone(), service.labelling).run()
 
     @app.websocket("/generate")
     async def generate(socket: WebSocket) -> None:

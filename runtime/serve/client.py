@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ..body.motion import Motion
-from ..body.motion_data import numbers
+from ..body.motion_data import as_array
 from ..errors import InputError, MotionError
 from ..extras import require
 
@@ -76,14 +76,14 @@ class Client:
         Raises:
             InputError: the server refuses the frame, or the client. MotionError: it cannot be reached, or has gone.
         """
-        pose = numbers("joints", joints, np.float32).astype(float)
+        pose = as_array("joints", joints, np.float32).astype(float)
         message: dict[str, Any] = {
             "t": float(t),
             "person": person,
             "joints": np.where(np.isfinite(pose), pose.round(5), None).tolist(),  # type: ignore[call-overload]
         }
         if confidence is not None:
-            message["confidence"] = numbers("confidence", confidence, np.float32).tolist()
+            message["confidence"] = as_array("confidence", confidence, np.float32).tolist()
         if layout is not None:
             message["layout"] = layout
         reply = self._ask(message)

@@ -13,7 +13,7 @@ import numpy as np
 from ..errors import InputError
 from ..recognition.decision import Decision
 from ..recognition.matcher import NONE
-from ..recognition.zero_shot import ZeroShotRecognizer, texts_of
+from ..recognition.zero_shot import ZeroShotRecognizer, resolve_labels
 from .forms import note_html, submits, told
 from .player import Player, Seen
 from .stage import Colour, Pose, Stage
@@ -94,7 +94,7 @@ class Live:
         self.record.disabled = True
         try:
             with told(self.gesture_note):
-                texts_of([label])
+                resolve_labels([label])
                 self.gesture_note.content = note_html("recording …")
                 time.sleep(RECORD_S)
                 motion = self.player.recent(person, RECORD_S)

@@ -25,7 +25,7 @@ from motionrt.runtime.cli import main  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.recognition.matcher import Matcher as Exported  # noqa: E402
 from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
-from motionrt.runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_of  # noqa: E402
+from motionrt.runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_bundle  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.unseen_labels import sentences  # noqa: E402
 from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroShotConfig  # noqa: E402
@@ -127,7 +127,7 @@ def test_matrices_are_stored_in_16_bits(bundle: Bundle[ZeroShotManifest], run: P
 
 
 def test_the_encoder_is_that_of_its_own_bundle(bundle: Bundle[ZeroShotManifest], samples: list[Motion]) -> None:
-    live, encoder = Bundle.load("live"), encoder_of(bundle)
+    live, encoder = Bundle.load("live"), encoder_bundle(bundle)
     assert encoder.weights.keys() == live.weights.keys() and encoder.graphs == live.graphs
     frames = np.random.default_rng(0).normal(0, 0.3, (30, 15, 3)).astype(np.float32)
     for backend in ("native", "onnx"):

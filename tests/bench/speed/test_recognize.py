@@ -31,7 +31,7 @@ from motionrt.runtime import backends
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import InputError, MotionError
-from motionrt.runtime.progress import Bar
+from motionrt.runtime.progress import ProgressBar
 from motionrt.runtime.recognition.recognizer import Recognizer
 
 SMALL = replace(
@@ -304,7 +304,7 @@ def test_growth_is_measured_and_drawn(bundle: Path, tmp_path: Path, monkeypatch:
     for name, value in settings.items():
         monkeypatch.setattr(growth, name, value)
     loaded = Bundle.load(bundle)
-    with Bar() as bar:
+    with ProgressBar() as bar:
         backend = backends.create("auto", loaded)
         found = growth.growth(loaded, backend, backends.create("onnx", loaded), slow=True, bar=bar)
     assert [row["frames"] for row in found["history"]] == [2, 5]
@@ -326,7 +326,7 @@ def test_networks_that_break_parity_are_not_timed(bundle: Path, monkeypatch: pyt
     monkeypatch.setattr(
         backends, "create", lambda name, b: create("onnx", b) if name == "onnx" else Wrong(create("onnx", b), name)
     )
-    with Bar() as bar, pytest.raises(MotionError, match="parity: logits of wrong on core15"):
+    with ProgressBar() as bar, pytest.raises(MotionError, match="parity: logits of wrong on core15"):
         growth.by_network(loaded, "a little off", bar)
 
 

@@ -15,7 +15,7 @@ from motionrt.runtime.backends.onnx_session import open_session
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.bundles.schema import GenerationManifest, ZeroShotManifest
 from motionrt.runtime.errors import BundleError, InputError
-from motionrt.runtime.recognition.zero_shot import encoder_of
+from motionrt.runtime.recognition.zero_shot import encoder_bundle
 
 from .. import tiny
 
@@ -116,7 +116,7 @@ def test_an_engine_is_looked_for_by_all_that_it_depends_on(gpu: None) -> None:
 @pytest.mark.parametrize("graph", ["step", "clip"])
 def test_the_encoder_of_a_zero_shot_bundle_finds_the_engines_built_of_that(gpu: None, graph: str) -> None:
     whole = Bundle.load("zero-shot", ZeroShotManifest)
-    built, wanted = (tensorrt.plan_key(b.manifest, graph, "fp32") for b in (whole, encoder_of(whole)))
+    built, wanted = (tensorrt.plan_key(b.manifest, graph, "fp32") for b in (whole, encoder_bundle(whole)))
     assert built == wanted
 
 

@@ -15,7 +15,7 @@ from motionrt.runtime.errors import InputError
 from motionrt.runtime.recognition.recognizer import Recognizer
 
 SAMPLES = sorted((Path(__file__).parents[3] / "runtime" / "samples").glob("*.npz"))
-UNITS = [(1e3, "millimetres"), (100, "centimetres")]
+UNITS = [(1e3, "millimeters"), (100, "centimeters")]
 SHUFFLED = np.random.default_rng(0).permutation(22)
 ODD: list[tuple[str, Callable[[np.ndarray], np.ndarray]]] = [
     ("the body stands along z, y is expected to be up", lambda joints: joints[..., [2, 0, 1]]),
@@ -69,7 +69,7 @@ def test_each_stream_is_looked_at(walk: Motion, caplog: pytest.LogCaptureFixture
 def test_other_units_are_refused(scale: float, unit: str, walk: Motion) -> None:
     recognizer, motion = Recognizer.load("live"), replace(walk, joints=walk.joints * np.float32(scale))
     for recognize in (recognizer.recognize, lambda motion: stream(recognizer, motion)):
-        with pytest.raises(InputError, match=f"looks like {unit}, expected metres"):
+        with pytest.raises(InputError, match=f"looks like {unit}, expected meters"):
             recognize(motion)
 
 
@@ -85,7 +85,7 @@ def test_the_command_line_names_the_file(walk: Motion, tmp_path: Path, capfd: py
     replace(walk, joints=walk.joints * np.float32(1e3)).save(tmp_path / "mm.npz")
     assert main(["recognize", str(tmp_path / "mm.npz")]) == 2
     _, err = capfd.readouterr()
-    assert "mm.npz: the joints are" in err and "looks like millimetres" in err and err.count("\n") == 1
+    assert "mm.npz: the joints are" in err and "looks like millimeters" in err and err.count("\n") == 1
 
 
 def test_poses_with_missing_joints_are_not_judged(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:

@@ -179,7 +179,7 @@ def test_shared_joints_are_taken_as_they_are(pair):
             assert weights[i, source.joints.index(joint)] == 1
 
 
-def test_missing_joints_are_means_of_neighbours():
+def test_missing_joints_are_means_of_neighbors():
     coco, smpl = Layout.load("coco17"), Layout.load("smpl22")
     from_coco = dict(zip(smpl.joints, smpl.map_from(coco), strict=True))
 
@@ -206,7 +206,7 @@ def test_mapping_that_cannot_be_made_says_what_is_missing():
         root=0,
         dims=3,
         aliases=((),) * 3,
-        neighbours={},
+        neighbors={},
     )
     with pytest.raises(LayoutError, match="core15 cannot be made from legless, which lacks left_shoulder"):
         core.map_from(legless)

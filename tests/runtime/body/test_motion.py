@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.body.motion import Motion
-from motionrt.runtime.body.motion_data import MAX_PEOPLE, numbers
+from motionrt.runtime.body.motion_data import MAX_PEOPLE, as_array
 from motionrt.runtime.errors import InputError, LayoutError
 
 
@@ -112,9 +112,9 @@ class OnGpu:
 
 def test_joints_on_a_gpu_that_is_not_there_are_refused():
     with pytest.raises(InputError, match="joints is on a GPU and cannot be read from there: "):
-        numbers("joints", OnGpu(), np.float32)
+        as_array("joints", OnGpu(), np.float32)
 
 
 def test_joints_may_be_a_tensor():
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    np.testing.assert_array_equal(numbers("joints", torch.ones(2, 3), np.float32), np.ones((2, 3)))
+    np.testing.assert_array_equal(as_array("joints", torch.ones(2, 3), np.float32), np.ones((2, 3)))

@@ -36,7 +36,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 def test_samples_are_matched_within_a_millimetre(samples):
     for clip in samples:
-        rotations = solve(clip, Rig.of(clip, helpers=True))
+        rotations = solve(clip, Rig.from_motion(clip, helpers=True))
         assert error_mm(clip, rotations).mean() <= 1
         np.testing.assert_allclose(rotations.root, clip.joints[:, 0], atol=1e-6)
 
@@ -45,7 +45,7 @@ def test_samples_are_matched_within_a_millimetre(samples):
 def test_mocap_is_matched_within_a_millimetre(shared, name):
     clips = ClipSet.load(shared / name)
     chosen = [clips[i] for i in range(0, len(clips), len(clips) // 8)]
-    errors = [error_mm(clip, solve(clip, Rig.of(clip, helpers=True))).mean() for clip in chosen]
+    errors = [error_mm(clip, solve(clip, Rig.from_motion(clip, helpers=True))).mean() for clip in chosen]
     assert np.mean(errors) <= 1
 
 
@@ -55,14 +55,16 @@ def test_without_helpers_there_is_one_rotation_a_joint(samples):
         assert rotations.quaternions.shape == (clip.frames, 22, 4)
         assert rotations.six_d.shape == (clip.frames, 22, 6)
         assert error_mm(clip, rotations).mean() <= 10  # hips and spine move against each other
-        assert error_mm(clip, rotations).mean() >= error_mm(clip, solve(clip, Rig.of(clip, helpers=True))).mean()
+        assert (
+            error_mm(clip, rotations).mean() >= error_mm(clip, solve(clip, Rig.from_motion(clip, helpers=True))).mean()
+        )
 
 
 @pytest.mark.parametrize("name", SOLID)
 def test_every_layout_can_be_solved(samples, name):
     clip = as_layout(samples[-1], name)
     layout = Layout.load(name)
-    rotations = solve(clip, Rig.of(clip, helpers=True))
+    rotations = solve(clip, Rig.from_motion(clip, helpers=True))
     assert error_mm(clip, rotations).mean() <= 2  # mediapipe33 hangs its shoulders from the nose
     np.testing.assert_allclose(rotations.joints[:, layout.root], clip.joints[:, layout.root], atol=1e-6)
     assert rotations.rig.nodes[: len(layout.joints)] == layout.joints
@@ -70,7 +72,7 @@ def test_every_layout_can_be_solved(samples, name):
 
 @pytest.mark.parametrize("helpers", [False, True])
 def test_known_rotations_are_found_again(samples, helpers):
-    rig = Rig.of(samples[0], helpers=helpers)
+    rig = Rig.from_motion(samples[0], helpers=helpers)
     rng = np.random.default_rng(0)
     truth = Rotations(
         rig=rig,
@@ -88,7 +90,7 @@ def test_turning_the_person_turns_only_the_root(samples):
     clip = samples[0]
     turn = module.from_quaternions(np.array([np.cos(0.6), 0, np.sin(0.6), 0]))  # about y
     turned = replace(clip, joints=clip.joints @ turn.T)
-    rig = Rig.of(clip)
+    rig = Rig.from_motion(clip)
     before, after = solve(clip, rig), solve(turned, rig)
     np.testing.assert_allclose(after.matrices[:, 0], turn @ before.matrices[:, 0], atol=1e-4)
     np.testing.assert_allclose(after.matrices[:, 1:], before.matrices[:, 1:], atol=1e-3)
@@ -96,7 +98,7 @@ def test_turning_the_person_turns_only_the_root(samples):
 
 def test_the_rest_pose_is_a_t_pose_with_the_clips_bones(samples):
     clip = samples[0]
-    rig = Rig.of(clip)
+    rig = Rig.from_motion(clip)
     rest = dict(zip(rig.nodes, rig.offsets, strict=True))
     x, y, z = np.eye(3)
     for side, out in (("left", x), ("right", -x)):
@@ -129,7 +131,7 @@ def test_bones_of_no_length_are_not_turned():
 def test_whatever_the_joints_the_matrices_are_rotations(seed, name, T):
     joints = np.random.default_rng(seed).normal(size=(T, len(Layout.load(name).joints), 3))
     motion = Motion(joints, 20, name)
-    matrices = solve(motion, Rig.of(motion, helpers=True)).matrices
+    matrices = solve(motion, Rig.from_motion(motion, helpers=True)).matrices
     np.testing.assert_allclose(
         matrices @ matrices.swapaxes(-1, -2), np.broadcast_to(np.eye(3), matrices.shape), atol=1e-9
     )
@@ -175,6 +177,6 @@ def test_what_has_no_rotations_is_refused(samples):
     with pytest.raises(InputError, match="layout coco17 is 2-D"):
         solve(Motion(np.ones((2, 17, 2)), 20, "coco17"))
     with pytest.raises(InputError, match="a motion in layout core15, the rig is of layout smpl22"):
-        solve(as_layout(clip, "core15"), Rig.of(clip))
+        solve(as_layout(clip, "core15"), Rig.from_motion(clip))
     crowd_of_one = solve(replace(clip, joints=clip.joints[:, None], confidence=None))
     np.testing.assert_array_equal(crowd_of_one.joints, solve(clip).joints)

@@ -41,7 +41,7 @@ def test_decisions_are_those_of_a_recogniser_offline(url: str, live: Recognizer,
             tell(client, message)
             replies.append(hear(client))
             assert replies[-1]["frame"] == number and replies[-1]["latency_ms"] > 0
-    assert [without_latency(reply) for reply in replies] == offline(live.another(), messages)
+    assert [without_latency(reply) for reply in replies] == offline(live.clone(), messages)
     assert {reply["event"] for reply in replies} >= {None, "onset"}
 
 
@@ -55,14 +55,14 @@ def test_a_client_whose_clock_is_set_back_starts_anew(url: str, live: Recognizer
             replies.append(hear(client))
     assert replies[40] == {"frame": 40, "dropped": True, "why": "late"}
     assert (replies[41]["event"], replies[41]["event_label"]) == ("offset", "wave")
-    assert [without_latency(reply) for reply in replies[42:]] == offline(live.another(), again[1:])[1:]
+    assert [without_latency(reply) for reply in replies[42:]] == offline(live.clone(), again[1:])[1:]
 
 
 def test_frames_may_leave_out_layout_and_person(url: str, live: Recognizer) -> None:
     message = {"t": 0, "joints": np.random.default_rng(0).normal(size=(15, 3)).round(3).tolist()}
     with talk(url) as client:
         tell(client, message)
-        assert [without_latency(hear(client))] == offline(live.another(), [message])
+        assert [without_latency(hear(client))] == offline(live.clone(), [message])
 
 
 def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, motion: Motion) -> None:
@@ -101,7 +101,7 @@ def test_the_newest_frame_of_a_person_wins_and_the_others_are_told_to_be_dropped
     assert all(replies[number] == {"frame": number, "dropped": True, "why": "overtaken"} for number in dropped)
     decided = sorted(replies.keys() - dropped)
     assert dropped and decided
-    assert [without_latency(replies[i]) for i in decided] == offline(live.another(), [messages[i] for i in decided])
+    assert [without_latency(replies[i]) for i in decided] == offline(live.clone(), [messages[i] for i in decided])
     assert counted(url, 'dropped_total{why="overtaken"}') == before + len(dropped)
 
 
@@ -140,7 +140,7 @@ def test_the_last_decision_on_somebody_who_has_gone_is_told(url: str, motion: Mo
 
 def test_reset_forgets(url: str, live: Recognizer, motion: Motion) -> None:
     messages = [frame(motion, i) for i in range(40)]
-    expected = offline(live.another(), messages)
+    expected = offline(live.clone(), messages)
     with talk(url) as client:
         for message in ({"reset": 0}, {"reset": None}):
             replies = []
@@ -168,7 +168,7 @@ def test_clients_do_not_disturb_each_other(url: str, live: Recognizer, samples: 
             for client, messages, heard in zip((a, b, c), talks, replies, strict=True):
                 tell(client, messages[i])
                 heard.append(without_latency(hear(client)))
-    assert replies == [offline(live.another(), messages) for messages in talks]
+    assert replies == [offline(live.clone(), messages) for messages in talks]
 
 
 def test_every_client_chooses_its_own_labels(serve, samples: list[Motion]) -> None:
@@ -195,7 +195,7 @@ def test_frames_are_decided_on_while_labels_are_made_ready(serve, motion: Motion
 def test_the_client_says_what_the_recogniser_says(url: str, live: Recognizer, motion: Motion) -> None:
     joints = motion.joints.copy()
     joints[3:6, 4] = np.nan
-    recognizer = live.another()
+    recognizer = live.clone()
     with Client(url) as client:
         for t, pose in zip(motion.times, joints, strict=True):
             said = client.step(pose, t, confidence=np.ones(len(pose)), layout=motion.layout)
@@ -274,4 +274,4 @@ def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(serve, live:
             pass
         while counted(server.url, "clients") > 1:
             pass
-    assert replies == offline(live.another(), messages)
+    assert replies == offline(live.clone(), messages)
