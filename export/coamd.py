@@ -12,17 +12,10 @@ import numpy as np
 from torch import nn
 
 from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.fields import Fields
 from ..runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ..runtime.bundles.safetensors import pack
-from ..runtime.bundles.schema import (
-    INT8_GRAPHS,
-    INT8_SUFFIX,
-    SCHEMA,
-    WEIGHTS,
-    Fields,
-    GenerationManifest,
-    generation_tensors,
-)
+from ..runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, SCHEMA, WEIGHTS, GenerationManifest, generation_tensors
 from ..runtime.generation.postprocess import SMPL
 from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.fields import Fields
 from ..runtime.bundles.safetensors import pack
-from ..runtime.bundles.schema import MATCHER, SLOTS, WEIGHTS, Fields, ZeroShotManifest, matching_tensors
+from ..runtime.bundles.schema import MATCHER, SLOTS, WEIGHTS, ZeroShotManifest, matching_tensors
 from ..runtime.errors import InputError
 from ..runtime.recognition.matcher import Matcher as Exported
 from ..runtime.recognition.matcher import Text

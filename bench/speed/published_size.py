@@ -24,9 +24,10 @@ from torch import nn
 
 from ...export.coamd_graphs import onnx_graphs
 from ...export.int8 import to_int8
+from ...runtime.bundles.fields import Fields
 from ...runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ...runtime.bundles.onnx_external import ExternalTensor, external_tensors
-from ...runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, WEIGHTS, Fields, Graph, generation_tensors
+from ...runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, WEIGHTS, Graph, generation_tensors
 from ...runtime.errors import MotionError
 from ...runtime.generation.networks import Networks
 from ...runtime.generation.schedule import MAX_TOKENS, Sampling

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from ..body.frontend import Frontend
 from ..errors import BundleError
 from ..generation.schedule import MAX_TOKENS, Sampling
+from .fields import MAX_LABELS, Fields
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -18,11 +19,8 @@ INT8_SUFFIX = ".int8"
 MATCHER = "matcher."  # what the weights of a matcher begin with
 SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # what a sentence on a label is about
 TOKENIZER = "tokenizer.json"
-MAX_LABELS = 10_000
-MAX_TEXT = 10_000
 MAX_FILE_BYTES = 4 * 1024**3
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
 
 Shape = tuple[int | str, ...]  # a text is a size chosen at run time, e.g. ("M", 15, 3)
@@ -219,10 +217,10 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
 
 
 def _recognition(
-    top: "Fields",
+    top: Fields,
     common: dict[str, Any],
     kind: type[RecognitionManifest] = RecognitionManifest,
-    more_graphs: Mapping[str, "Tensors"] = MappingProxyType({}),
+    more_graphs: Mapping[str, Tensors] = MappingProxyType({}),
     **more: Any,
 ) -> RecognitionManifest:
     model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
@@ -259,7 +257,7 @@ def _recognition(
     return manifest
 
 
-def _zero_shot(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
+def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
     matching, graphs = top.section("matching"), matching_tensors(top)
     for name in graphs:
         if name not in common["graphs"]:
@@ -280,7 +278,7 @@ def _zero_shot(top: "Fields", common: dict[str, Any]) -> RecognitionManifest:
     return _recognition(top, common, ZeroShotManifest, graphs, matching=settings, matched=matched)
 
 
-def _sentences(top: "Fields", key: str) -> dict[str, dict[str, str]]:
+def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
     """Labels, at least one, with sentences on them."""
     table, found = top.section(key), {}
     for label, about in top.mapping(key).items():
@@ -293,7 +291,7 @@ def _sentences(top: "Fields", key: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
+def _text(top: Fields, common: dict[str, Any]) -> TextManifest:
     model = top.section("model")
     width, max_tokens = model.integer("width", 1, 1_000_000), model.integer("max_tokens", 3, 1_000_000)
     manifest = TextManifest(**common, width=width, max_tokens=max_tokens)
@@ -304,7 +302,7 @@ def _text(top: "Fields", common: dict[str, Any]) -> TextManifest:
     return manifest
 
 
-def _generation(top: "Fields", common: dict[str, Any]) -> GenerationManifest:
+def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
     actions = top.section("actions")
     counts = {name: actions.section(name) for name in top.mapping("actions")}
     expected, sampler = generation_tensors(top), top.section("sampler")
@@ -332,7 +330,7 @@ def _generation(top: "Fields", common: dict[str, Any]) -> GenerationManifest:
     return manifest
 
 
-_PARSERS: dict[str, Callable[["Fields", dict[str, Any]], Manifest]] = {
+_PARSERS: dict[str, Callable[[Fields, dict[str, Any]], Manifest]] = {
     RecognitionManifest.task: _recognition,
     ZeroShotManifest.task: _zero_shot,
     TextManifest.task: _text,
@@ -377,7 +375,7 @@ def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, Tensors]:
     }
 
 
-def matching_tensors(top: "Fields") -> dict[str, Tensors]:
+def matching_tensors(top: Fields) -> dict[str, Tensors]:
     """Inputs and outputs of the graphs of a matcher, by the sizes that the manifest's `model` gives.
 
     K texts, of which some of S sentences are said, 1 or else 0; B features.
@@ -400,7 +398,7 @@ def text_tensors(width: int) -> dict[str, Tensors]:
     return {"text": ({"ids": (N, L), "mask": (N, L)}, {"tokens": (N, L, width), "pooled": (N, width)})}
 
 
-def generation_tensors(top: "Fields") -> dict[str, Tensors]:
+def generation_tensors(top: Fields) -> dict[str, Tensors]:
     """Inputs and outputs of the graphs of CoAMD's networks, by the sizes that the manifest's `model` gives.
 
     B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames. Those of the sampler are
@@ -409,7 +407,7 @@ def generation_tensors(top: "Fields") -> dict[str, Tensors]:
     model = top.section("model")
     generator, recognizer = model.section("generator"), model.section("recognizer")
 
-    def size(of: "Fields", key: str) -> int:
+    def size(of: Fields, key: str) -> int:
         return of.integer(key, 1, 1_000_000)
 
     D, W, E, H = (size(generator, key) for key in ("latent", "text", "width", "head_width"))
@@ -455,13 +453,13 @@ def _shapes(tensors: dict[str, Shape]) -> str:
     return ", ".join(f"{name} [{', '.join(map(str, shape))}]" for name, shape in tensors.items()) or "nothing"
 
 
-def _graph(fields: "Fields") -> Graph:
+def _graph(fields: Fields) -> Graph:
     file = fields.text("file")
     check_file_name(file, fields.where)
     return Graph(file=file, inputs=_tensors(fields, "inputs"), outputs=_tensors(fields, "outputs"))
 
 
-def _tensors(fields: "Fields", key: str) -> dict[str, Shape]:
+def _tensors(fields: Fields, key: str) -> dict[str, Shape]:
     tensors = fields.mapping(key)
     for name, shape in tensors.items():
         good = isinstance(shape, list) and all(
@@ -472,7 +470,7 @@ def _tensors(fields: "Fields", key: str) -> dict[str, Shape]:
     return {name: tuple(shape) for name, shape in tensors.items()}
 
 
-def _file_entry(name: str, files: "Fields", where: str) -> FileEntry:
+def _file_entry(name: str, files: Fields, where: str) -> FileEntry:
     check_file_name(name, where)
     entry = files.section(name)
     return FileEntry(sha256=entry.sha256("sha256"), size=entry.integer("size", 0, MAX_FILE_BYTES))
@@ -482,66 +480,3 @@ def check_file_name(name: str, where: str) -> None:
     """A bundle's files lie directly in its folder: no path, no hidden file, not the manifest itself."""
     if not _FILE_NAME.fullmatch(name) or name.lower() == MANIFEST:
         raise BundleError(f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'")
-
-
-class Fields:
-    """Typed access to a JSON object; an error names the field by its path."""
-
-    def __init__(self, raw: Mapping[str, Any], where: str) -> None:
-        self._raw = raw
-        self.where = where
-
-    def get(self, key: str) -> Any:
-        if key not in self._raw:
-            raise BundleError(f"{self.where}: {key} is missing")
-        return self._raw[key]
-
-    def text(self, key: str) -> str:
-        value = self.get(key)
-        if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
-            raise self._error(key, f"a text of 1 to {MAX_TEXT} characters")
-        return value
-
-    def sha256(self, key: str) -> str:
-        value = self.text(key)
-        if not _SHA256.fullmatch(value):
-            raise self._error(key, "64 lower-case hex digits")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self.get(key)
-        good = isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value)
-        if not good or not 0 < len(value) <= MAX_LABELS:
-            raise self._error(key, f"a list of 1 to {MAX_LABELS} texts")
-        return tuple(value)
-
-    def number(self, key: str, low: float, high: float) -> float:
-        value = self.get(key)
-        if type(value) not in (int, float) or not low <= value <= high:  # NaN is not
-            raise self._error(key, f"a number from {low} to {high}")
-        return float(value)
-
-    def integer(self, key: str, low: int, high: int) -> int:
-        value = self.get(key)
-        if type(value) is not int or not low <= value <= high:
-            raise self._error(key, f"a whole number from {low} to {high}")
-        return value
-
-    def integers(self, key: str) -> list[int]:
-        value = self.get(key)
-        if not isinstance(value, list) or not value or not all(type(item) is int for item in value):
-            raise self._error(key, "a list of whole numbers")
-        return value
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        value = self.get(key)
-        if not isinstance(value, dict):
-            raise self._error(key, "an object")
-        return value
-
-    def section(self, key: str) -> "Fields":
-        return Fields(self.mapping(key), f"{self.where}: {key}")
-
-    def _error(self, key: str, expected: str) -> BundleError:
-        text = repr(self._raw[key])
-        return BundleError(f"{self.where}: {key}: {text[:80]}, expected {expected}")

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from motionrt.runtime.bundles.bundle import Bundle, write_bundle
+from motionrt.runtime.bundles.fields import Fields
 from motionrt.runtime.bundles.safetensors import pack
-from motionrt.runtime.bundles.schema import MATCHER, SLOTS, Fields, ZeroShotManifest, matching_tensors
+from motionrt.runtime.bundles.schema import MATCHER, SLOTS, ZeroShotManifest, matching_tensors
 from motionrt.runtime.text_encoder import TextEncoder
 
 from . import tiny
