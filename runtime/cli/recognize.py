@@ -110,7 +110,7 @@ class _Job:
         """Tell every decision, a recording's first with its second moment: one frame alone is an error."""
         decisions = 0
         held: list[tuple[Frame, Decision]] = []
-        for t, people in source.moments():
+        for t, people in source.snapshots():
             decided = [told for told in self._step(source.name, people) if told[1].status not in ("dropped", "missing")]
             decisions += len(decided)
             self.summary.latencies_ms.extend(decision.latency_ms for _, decision in decided)

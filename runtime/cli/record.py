@@ -76,7 +76,7 @@ def _follow(source: Source, recording: Recording, seconds: float | None, console
     limit = MAX_SECONDS if seconds is None else seconds
     start: float | None = None
     with Live(console=console, transient=True, refresh_per_second=10) as live:
-        for t, people in source.moments():
+        for t, people in source.snapshots():
             start = t if start is None else start
             if t - start >= limit:
                 break
@@ -110,7 +110,7 @@ def _warnings(source: Source, recording: Recording) -> Iterator[str]:
     left_out = {
         "dropped because newer ones came first": source.dropped,
         "left out because they came late": recording.late,
-        f"left out because they were of more than {MAX_PEOPLE} people": recording.strangers,
+        f"left out because they were of more than {MAX_PEOPLE} people": recording.over_limit,
         "malformed": source.malformed,
         "rejected": source.rejected,
     }

@@ -61,7 +61,7 @@ def write_bvh(motion: MotionData, file: BinaryIO) -> None:
     np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")
 
 
-def metres_per_unit(motion: MotionData) -> float:
+def meters_per_unit(motion: MotionData) -> float:
     """The scale of a BVH that was given none: BVH names no unit, so the skeleton's height must tell.
 
     Up to 3 units tall it is in metres. Taller, it is in centimetres, or in CMU's own unit where it is a CMU

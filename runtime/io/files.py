@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
@@ -15,11 +14,12 @@ from ..body.motion_data import MotionData
 from ..errors import InputError
 from ..extras import require
 from .arrays import read_npy, read_npz, write_npz
-from .bvh import metres_per_unit, read_bvh, write_bvh
+from .atomic_write import atomic_write
+from .bvh import meters_per_unit, read_bvh, write_bvh
 from .glb import write_glb
 from .jsonl import read_jsonl
 from .ntu import read_ntu
-from .nwucla_kinetics import read_clip_json
+from .nwucla_kinetics import read_nwucla_kinetics
 from .preview import write_gif, write_mp4
 
 Reader = Callable[[Path, str | None, float | None], MotionData]
@@ -31,7 +31,7 @@ READERS: dict[str, Reader] = {
     ".jsonl": read_jsonl,
     ".bvh": read_bvh,
     ".skeleton": read_ntu,
-    ".json": read_clip_json,
+    ".json": read_nwucla_kinetics,
 }
 WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # and the optional packages that they need
     ".npz": (write_npz, ()),
@@ -50,7 +50,7 @@ def read(
     Args:
         path: .npz, .npy, .jsonl, .bvh, .skeleton (NTU RGB+D) or .json (NW-UCLA, Kinetics-Skeleton).
         layout, fps: for files that do not say; they win over what a file says.
-        scale: metres per unit of the file. Default 1; for BVH see `bvh.metres_per_unit`.
+        scale: metres per unit of the file. Default 1; for BVH see `bvh.meters_per_unit`.
 
     Raises:
         InputError: one line that names the file, what is wrong and what was expected.
@@ -66,7 +66,7 @@ def read(
             if not np.isfinite(motion.joints).any():
                 raise InputError("no joint is finite in any frame")
             if scale is None and path.suffix.lower() == ".bvh":
-                scale = metres_per_unit(motion)
+                scale = meters_per_unit(motion)
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
     except UnicodeDecodeError:
@@ -91,7 +91,7 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> No
     check_target(path)
     writer, _ = WRITERS[path.suffix.lower()]
     try:
-        with replacing(path, overwrite) as file:
+        with atomic_write(path, overwrite) as file:
             writer(motion, file)
     except FileExistsError:
         raise
@@ -113,21 +113,6 @@ def check_target(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: no permission to write into {path.parent}")
     for module in WRITERS[path.suffix.lower()][1]:
         require(module, "files", f"writing {path.suffix}")
-
-
-@contextmanager
-def replacing(path: Path, overwrite: bool) -> Iterator[BinaryIO]:
-    """A file beside `path` that takes its place when all went well, and is removed when not."""
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        with temporary.open("w+b") as file:
-            yield file
-        if overwrite:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)  # fails where there is a file already
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def check_file(path: Path) -> None:

@@ -31,7 +31,7 @@ class Frame:
     pixels: NDArray[np.float32] | None = None
 
 
-Moment = tuple[float, list[Frame]]  # seconds, everybody seen then
-Tick = tuple[float, list[Frame] | None]  # a moment, or None for the people where nothing has come in for a while
+Snapshot = tuple[float, list[Frame]]  # seconds, the people visible at that time
+SourceUpdate = tuple[float, list[Frame] | None]  # a snapshot, or None instead of people: a heartbeat without data
 
-SILENCE_S = 0.1  # after this long without news, a live source says so
+HEARTBEAT_S = 0.1  # a live source without data yields a heartbeat this often

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MAX_LINE = 1 << 20  # characters
 MAX_SECONDS = 1e12
 MAX_PERSON = 1 << 31
-TOP = 5  # labels that are told of a decision
+TOP_K = 5  # labels that are told of a decision
 DEFAULT_FPS = 30.0  # of a clip of one frame, whose rate nothing tells
 
 
@@ -54,13 +54,13 @@ def parse_frame(message: Any, layout: str | None = None) -> Frame:
     name = message.get("layout", layout)
     if not isinstance(name, str):
         raise InputError("has no 'layout'")
-    joints = array_of("joints", message.get("joints"))
+    joints = parse_array("joints", message.get("joints"))
     if joints.ndim != 2:
         raise InputError(f"'joints' have shape {list(joints.shape)}, expected [V, 3]")
     check_joints(joints.shape, name)
     confidence = None
     if message.get("confidence") is not None:
-        confidence = array_of("confidence", message["confidence"])
+        confidence = parse_array("confidence", message["confidence"])
         if confidence.shape != joints.shape[:1]:
             raise InputError(f"'confidence' has shape {list(confidence.shape)}, expected [{len(joints)}]")
     return Frame(t=float(t), person=person, joints=joints, layout=name, confidence=confidence)
@@ -114,7 +114,7 @@ def decision_message(t: float, decision: Decision) -> dict[str, Any]:
         "person": decision.person,
         "label": decision.label,
         "score": round(decision.score, 4),
-        "top": [[label, round(score, 4)] for label, score in decision.top(TOP)],
+        "top": [[label, round(score, 4)] for label, score in decision.top(TOP_K)],
         "event": decision.event,
     }
     if decision.event is not None:
@@ -124,7 +124,7 @@ def decision_message(t: float, decision: Decision) -> dict[str, Any]:
     return message | {"latency_ms": round(decision.latency_ms, 4)}
 
 
-def array_of(name: str, value: Any) -> np.ndarray:
+def parse_array(name: str, value: Any) -> np.ndarray:
     """Nested lists of numbers as float32; null becomes NaN. Raises InputError."""
     if not isinstance(value, list):
         raise InputError(f"has no list {name!r}")

@@ -1,4 +1,4 @@
-"""`Newest`: a queue of depth one, newest wins."""
+"""`LatestQueue`: a queue of depth one, newest wins."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Newest(Generic[T]):
+class LatestQueue(Generic[T]):
     """The newest value of every key, kept until the consumer takes it; whoever puts a value in never waits.
 
     Attributes:

@@ -8,8 +8,6 @@ to ws.
 
 from __future__ import annotations
 
-import hmac
-import ipaddress
 import logging
 import re
 import socket
@@ -17,15 +15,15 @@ import threading
 import time
 from collections.abc import Iterator
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
 from ..extras import require
-from .frame import SILENCE_S, Frame, Tick
+from ..net_security import bind, is_local_origin, tokens_match
+from .frame import HEARTBEAT_S, Frame, SourceUpdate
 from .jsonl import parse_frame, parse_json
-from .latest_queue import Newest
-from .video import without_credentials
+from .latest_queue import LatestQueue
+from .video import redact_credentials
 
 SCHEMES = ("udp", "ws")
 ADDRESS = re.compile(
@@ -57,21 +55,21 @@ class Inbox:
     def __init__(self, name: str, *, layout: str | None = None, token: str | None = None) -> None:
         self.malformed = self.rejected = 0
         self._name, self._layout, self._token = name, layout, token
-        self._newest: Newest[Frame] = Newest()
+        self._queue: LatestQueue[Frame] = LatestQueue()
         self._seen: dict[int, float] = {}  # person -> time of the newest message, s
         self._lock = threading.Lock()
 
     @property
     def dropped(self) -> int:
-        return self._newest.dropped
+        return self._queue.dropped
 
     @property
     def closed(self) -> bool:
-        return self._newest.closed
+        return self._queue.closed
 
-    def __iter__(self) -> Iterator[Tick]:
+    def __iter__(self) -> Iterator[SourceUpdate]:
         last: tuple[float, float] | None = None  # time of the last moment, clock when it was taken
-        while (frames := self._newest.take(SILENCE_S)) is not None:
+        while (frames := self._queue.take(HEARTBEAT_S)) is not None:
             if frames:
                 frames.sort(key=lambda frame: frame.t)
                 last = frames[-1].t, time.monotonic()
@@ -101,7 +99,7 @@ class Inbox:
 
     def is_token(self, token: str) -> bool:
         """Whether it is the right one, in a time that does not tell how much of it is; True if none is needed."""
-        return self._token is None or same_token(token, self._token)
+        return self._token is None or tokens_match(token, self._token)
 
     def reject(self) -> None:
         with self._lock:
@@ -117,7 +115,7 @@ class Inbox:
 
     def close(self, error: Exception | None = None) -> None:
         """Ends the stream; what waits can still be taken."""
-        self._newest.close(error)
+        self._queue.close(error)
 
     def _is_authorised(self, message: Any) -> bool:
         token = message.get("token", "") if isinstance(message, dict) else ""
@@ -128,7 +126,7 @@ class Inbox:
             for frame in frames:
                 self._make_room(frame)
                 self._seen[frame.person] = frame.t
-            self._newest.put({frame.person: frame for frame in frames})
+            self._queue.put({frame.person: frame for frame in frames})
 
     def _make_room(self, frame: Frame) -> None:
         if frame.person in self._seen or len(self._seen) < MAX_PEOPLE:
@@ -239,7 +237,7 @@ class WebSocketListener:
             response = connection.respond(401, "expected the header Authorization: Bearer TOKEN\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
-        if not all(is_local_page(origin) for origin in request.headers.get_all("Origin")):
+        if not all(is_local_origin(origin) for origin in request.headers.get_all("Origin")):
             self._inbox.reject()
             return connection.respond(403, "web pages from elsewhere may not connect\n")
         return None
@@ -273,66 +271,8 @@ def _parse(url: str) -> tuple[str, str, int]:
     parts = ADDRESS.fullmatch(url)
     if parts is None or int(parts["port"]) > 65_535:
         scheme = url.partition("://")[0].lower()
-        raise InputError(
-            f"{without_credentials(url)}: expected {scheme}://HOST:PORT, such as {scheme}://127.0.0.1:9000"
-        )
+        raise InputError(f"{redact_credentials(url)}: expected {scheme}://HOST:PORT, such as {scheme}://127.0.0.1:9000")
     return parts["scheme"].lower(), parts["host"] or parts["ipv6"], int(parts["port"])
-
-
-def bind(url: str, scheme: str, host: str, port: int, *, has_token: bool, option: str = "--token") -> socket.socket:
-    """A socket bound to an address; one beyond this machine needs a token, which `option` gives.
-
-    Raises:
-        InputError: the address cannot be bound, or needs a token; the message names it `url`.
-    """
-    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
-    try:
-        found = socket.getaddrinfo(host, port, type=kind)
-    except (OSError, UnicodeError) as error:
-        raise InputError(f"{url}: {host} is not an address of this machine ({error})") from None
-    family, *_, place = min(found, key=lambda one: one[0] != socket.AF_INET)  # IPv4 first, as senders do
-    if not has_token and not is_loopback(str(place[0])):
-        raise InputError(f"{url}: listening beyond this machine needs a token ({option} or MOTIONRT_TOKEN)")
-    try:
-        if kind == socket.SOCK_STREAM:
-            return socket.create_server(place, family=family)
-        bound = socket.socket(family, kind)
-        try:
-            bound.bind(place)
-        except OSError:
-            bound.close()
-            raise
-        return bound
-    except OSError as error:
-        raise InputError(f"{url}: cannot listen there: {error.strerror}") from None
-
-
-def is_loopback(host: str | None) -> bool:
-    """Whether a host's name or address is one of this machine to itself."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
-
-
-def is_local_page(origin: str) -> bool:
-    try:
-        return is_loopback(urlsplit(origin).hostname)
-    except ValueError:
-        return False
-
-
-def same_token(given: str, wanted: str) -> bool:
-    """Whether they are the same, in a time that does not tell how much of them is."""
-    return hmac.compare_digest(_bytes(given), _bytes(wanted))
-
-
-def _bytes(token: str) -> bytes:
-    """UTF-8; headers come with what is not ASCII escaped as surrogates, and JSON may hold any surrogate."""
-    try:
-        return token.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return token.encode("utf-8", "surrogatepass")
 
 
 def _quiet_logger() -> logging.Logger:

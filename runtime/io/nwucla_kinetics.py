@@ -22,7 +22,7 @@ KINETICS_SIZE = np.array(
 MAX_FRAMES = 100_000
 
 
-def read_clip_json(path: Path, layout: str | None, fps: float | None) -> MotionData:
+def read_nwucla_kinetics(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """A clip of NW-UCLA (kinect20) or of Kinetics-Skeleton (openpose18, pixels), told apart by their keys."""
     try:
         clip = json.loads(path.read_text(encoding="utf-8"))

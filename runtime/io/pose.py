@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import nvtx
-from .frame import Frame, Tick
+from .frame import Frame, SourceUpdate
 from .tracker import Tracker
 
 
@@ -44,7 +44,7 @@ class PoseEstimator(Protocol):
         """Frees the models."""
 
 
-def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: PoseEstimator) -> Iterator[Tick]:
+def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: PoseEstimator) -> Iterator[SourceUpdate]:
     """Everybody in every image (t, RGB) of a video; an image is None where a camera has been silent for a while."""
     tracker = Tracker()
     for t, image in images:

@@ -22,11 +22,11 @@ class Recording:
     Attributes:
         bytes: of the joints kept.
         late: frames left out because they came no later than the person's frame before.
-        strangers: frames left out of people beyond the first `MAX_PEOPLE`.
+        over_limit: frames left out of people beyond the first `MAX_PEOPLE`.
     """
 
     def __init__(self) -> None:
-        self.bytes = self.late = self.strangers = 0
+        self.bytes = self.late = self.over_limit = 0
         self._tracks: dict[tuple[int, str], _Track] = {}  # (person, layout)
         self._start: float | None = None
 
@@ -39,7 +39,7 @@ class Recording:
         t, key = frame.t - self._start, (frame.person, frame.layout)
         if key not in self._tracks:
             if len(self._tracks) == MAX_PEOPLE:
-                self.strangers += 1
+                self.over_limit += 1
                 return
             self._tracks[key] = _Track()
         track = self._tracks[key]

@@ -15,12 +15,12 @@ from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..errors import InputError
 from .estimators import load_estimator
 from .files import check_file, read
-from .frame import Frame, Moment, Tick
+from .frame import Frame, Snapshot, SourceUpdate
 from .jsonl import stream_jsonl
 from .net import SCHEMES as NET_SCHEMES
 from .net import listen
 from .pose import PoseEstimator, watch
-from .video import SUFFIXES, Camera, VideoFile, without_credentials
+from .video import VIDEO_SUFFIXES, Camera, VideoFile, redact_credentials
 
 CAMERA_SCHEMES = ("rtsp", "rtsps")
 
@@ -43,7 +43,7 @@ class Source:
     def __init__(
         self,
         name: str,
-        ticks: Iterator[Tick],
+        ticks: Iterator[SourceUpdate],
         *,
         owns: tuple[Closeable, ...] = (),
         realtime: bool = False,
@@ -52,8 +52,8 @@ class Source:
         self.name, self.address = name, address
         self.frames_in = 0
         self._ticks, self._owns, self._realtime = ticks, owns, realtime
-        self._moments = self._play()
-        self._frames = (frame for _, people in self._moments for frame in people)
+        self._snapshots = self._play()
+        self._frames = (frame for _, people in self._snapshots for frame in people)
         self._closed = False
 
     @property
@@ -68,13 +68,13 @@ class Source:
     def rejected(self) -> int:
         return self._count("rejected")
 
-    def moments(self) -> Iterator[Moment]:
+    def snapshots(self) -> Iterator[Snapshot]:
         """(t, everybody seen at t seconds), for each moment, those with nobody in sight included.
 
-        While a camera or a sender is silent, there is such an empty moment every `SILENCE_S` seconds, which
+        While a camera or a sender is silent, there is such an empty moment every `HEARTBEAT_S` seconds, which
         `frames_in` does not count. After a silence, t may be a little less than the clock had promised.
         """
-        return self._moments
+        return self._snapshots
 
     def __iter__(self) -> Iterator[Frame]:
         return self._frames
@@ -98,7 +98,7 @@ class Source:
     def _count(self, name: str) -> int:
         return sum(getattr(part, name, 0) for part in self._owns)
 
-    def _play(self) -> Iterator[Moment]:
+    def _play(self) -> Iterator[Snapshot]:
         lead: float | None = None  # clock time less source time, of the first moment
         try:
             for t, people in self._ticks:
@@ -144,16 +144,16 @@ def open_source(
     if is_camera_number or scheme in CAMERA_SCHEMES:
         estimator = load_estimator(pose)
         camera = Camera(int(name) if is_camera_number else name)
-        return Source(without_credentials(name), watch(camera, estimator), owns=(camera, estimator))
+        return Source(redact_credentials(name), watch(camera, estimator), owns=(camera, estimator))
     if scheme in NET_SCHEMES:
         inbox, listener = listen(name, layout=layout, token=token)
         return Source(listener.name, iter(inbox), owns=(inbox, listener), address=listener.address)
     if scheme:
         raise InputError(
-            f"{without_credentials(name)}: {scheme}:// is unknown, "
+            f"{redact_credentials(name)}: {scheme}:// is unknown, "
             "expected a file, a camera number, -, rtsp://, udp:// or ws://"
         )
-    if path.suffix.lower() in SUFFIXES:
+    if path.suffix.lower() in VIDEO_SUFFIXES:
         video = VideoFile(path)
         estimator = load_estimator(pose)
         return Source(name, watch(video, estimator), owns=(video, estimator), realtime=realtime)
@@ -166,12 +166,12 @@ def open_source(
     return Source(name, _of_clip(read(path, layout, fps, scale=scale)), realtime=realtime)
 
 
-def _singly(frames: Iterator[Frame]) -> Iterator[Tick]:
+def _singly(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:
     """A moment a frame, handed out at once: a live stream does not tell whether more of the moment will come."""
     return ((frame.t, [frame]) for frame in frames)
 
 
-def _grouped(frames: Iterator[Frame]) -> Iterator[Tick]:
+def _grouped(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:
     """Consecutive frames of several people with one time as one moment."""
     moment: list[Frame] = []
     try:
@@ -192,7 +192,7 @@ def _is_crowded(moment: list[Frame], frame: Frame) -> bool:
     return len(moment) == MAX_PEOPLE or any(frame.person == other.person for other in moment)
 
 
-def _of_clip(motion: MotionData) -> Iterator[Tick]:
+def _of_clip(motion: MotionData) -> Iterator[SourceUpdate]:
     """Everybody in sight in each frame of a clip."""
     joints = motion.joints if motion.joints.ndim == 4 else motion.joints[:, None]  # [T, M, V, D]
     confidence = None if motion.confidence is None else motion.confidence.reshape(joints.shape[:-1])

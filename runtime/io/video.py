@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..extras import require
 from .files import check_file
-from .frame import SILENCE_S
-from .latest_queue import Newest
+from .frame import HEARTBEAT_S
+from .latest_queue import LatestQueue
 
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 DEFAULT_FPS = 30.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to open a stream again
 TIMEOUT_MS = 5000  # to open a stream, and to wait for an image of it
@@ -61,7 +61,7 @@ class Camera:
 
     A thread reads the camera into a queue of one: an image that nobody took before the next one came is
     dropped and counted, so that a slow consumer never holds the camera up. While nothing comes, the image is
-    None, every `SILENCE_S` seconds.
+    None, every `HEARTBEAT_S` seconds.
 
     Args:
         source: camera number or address (rtsp://…), or a function that opens an object with OpenCV's `read()` and
@@ -81,8 +81,8 @@ class Camera:
         self.reopened = 0
         self._open = source if callable(source) else partial(_open, source)
         self._pauses_s = (() if callable(source) else PAUSES_S) if pauses_s is None else tuple(pauses_s)
-        self._name = without_credentials(source) if isinstance(source, str) else "the camera"
-        self._newest: Newest[tuple[float, NDArray[np.uint8]]] = Newest()
+        self._name = redact_credentials(source) if isinstance(source, str) else "the camera"
+        self._queue: LatestQueue[tuple[float, NDArray[np.uint8]]] = LatestQueue()
         self._stop = threading.Event()
         self._start = time.monotonic()
         self._capture = self._open()
@@ -91,15 +91,15 @@ class Camera:
 
     @property
     def dropped(self) -> int:
-        return self._newest.dropped
+        return self._queue.dropped
 
     def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8] | None]]:
-        while (images := self._newest.take(SILENCE_S)) is not None:
+        while (images := self._queue.take(HEARTBEAT_S)) is not None:
             yield images[0] if images else (time.monotonic() - self._start, None)
 
     def close(self) -> None:
         self._stop.set()
-        self._newest.close()
+        self._queue.close()
         self._thread.join(timeout=5)
 
     def _follow(self) -> None:
@@ -109,7 +109,7 @@ class Camera:
         except Exception as problem:  # the consumer is told, else it would wait for ever
             error = problem
         self._release()
-        self._newest.close(error)
+        self._queue.close(error)
 
     def _read_images(self) -> None:
         failed = 0  # attempts to open it again since the last image
@@ -117,7 +117,7 @@ class Camera:
             image = None if self._capture is None else _read(self._capture)
             if image is not None:
                 failed = 0
-                self._newest.put({0: (time.monotonic() - self._start, image)})
+                self._queue.put({0: (time.monotonic() - self._start, image)})
             elif failed < len(self._pauses_s):
                 if not failed:
                     logger.warning("%s: broke off, it is opened again", self._name)
@@ -141,7 +141,7 @@ class Camera:
         self._capture = None
 
 
-def without_credentials(source: str) -> str:
+def redact_credentials(source: str) -> str:
     """An address to show: with neither `user:password@` nor the value of a password or token in it."""
     if "://" not in source:
         return source
@@ -160,7 +160,7 @@ def _open(source: str | int) -> Any:
         capture = cv2.VideoCapture(source)
     if not capture.isOpened():
         capture.release()
-        what = f"camera {source}" if isinstance(source, int) else without_credentials(source)
+        what = f"camera {source}" if isinstance(source, int) else redact_credentials(source)
         within = f" within {TIMEOUT_MS / 1000:g} s" if "://" in what else ""
         raise InputError(f"{what}: cannot be opened as video{within}")
     return capture

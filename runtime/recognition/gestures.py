@@ -12,7 +12,8 @@ import numpy as np
 
 from ..errors import InputError
 from ..io.arrays import load_arrays
-from ..io.files import check_file, replacing
+from ..io.atomic_write import atomic_write
+from ..io.files import check_file
 
 MAX_EXAMPLES = 10  # of a label
 _ARRAYS = {"labels", "counts", "features", "encoder"}
@@ -35,7 +36,7 @@ def write_gestures(path: str | Path, examples: Mapping[str, np.ndarray], encoder
     counts = [len(features) for features in examples.values()]
     features = np.concatenate(list(examples.values()))
     try:
-        with replacing(path, overwrite=True) as file:
+        with atomic_write(path, overwrite=True) as file:
             np.savez(file, labels=np.array(list(examples)), counts=counts, features=features, encoder=encoder)
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None

@@ -27,7 +27,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.safetensors import pack
 from ..bundles.schema import MANIFEST, MATCHER, SLOTS, WEIGHTS, RecognitionManifest, ZeroShotManifest, parse_manifest
 from ..errors import InputError
-from ..io.latest_queue import Newest
+from ..io.latest_queue import LatestQueue
 from ..text_encoder import TextEncoder, check_texts
 from .decision import Decision, Descriptions, clip_decision
 from .gestures import MAX_EXAMPLES, read_gestures, write_gestures
@@ -176,7 +176,7 @@ class MatchedStreams:
         self.capacity = P
         self.lock = threading.Lock()
         self.background = True
-        self.asked: Newest[Asked] = Newest()
+        self.asked: LatestQueue[Asked] = LatestQueue()
         self.error: Exception | None = None
         self.vocabulary: Vocabulary
         self._streams, self._matcher = streams, matcher

@@ -17,7 +17,8 @@ import numpy as np
 from ..bundles.safetensors import pack, unpack
 from ..bundles.strict_json import load_object
 from ..errors import BundleError, InputError
-from ..io.files import check_file, replacing
+from ..io.atomic_write import atomic_write
+from ..io.files import check_file
 
 _LEAST_ROWS = 64
 _TENSORS = ("features", "about", "sha256")
@@ -103,7 +104,7 @@ class Library:
         features, record = self.features, json.dumps(about, allow_nan=False).encode()
         arrays = features, np.frombuffer(record, np.uint8), np.frombuffer(_digest(features, record), np.uint8)
         try:
-            with replacing(Path(path), overwrite=True) as file:
+            with atomic_write(Path(path), overwrite=True) as file:
                 file.write(pack(dict(zip(_TENSORS, arrays, strict=True))))
         except OSError as error:
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None

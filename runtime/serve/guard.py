@@ -11,7 +11,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..io.net import is_loopback, same_token
+from ..net_security import is_loopback, tokens_match
 from .limits import BURST_S, Buckets
 from .metrics import Metrics
 from .settings import Settings
@@ -96,7 +96,7 @@ class Guard:
             return True
         given = [value[7:] for value in headers.getlist("authorization") if value[:7].lower() == "bearer "]
         given += [_decoded(one) for one in scope.get("subprotocols", ()) if one.startswith(BEARER)]
-        return len(given) == 1 and same_token(given[0], self._settings.token)
+        return len(given) == 1 and tokens_match(given[0], self._settings.token)
 
 
 def _hostname(url: str) -> str | None:

@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
-from ..io.net import bind
+from ..net_security import bind
 from .app import create_app
 from .settings import Settings
 

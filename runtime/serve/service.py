@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse
 
 from ..body.motion import Motion
 from ..generation.generator import Generator
-from ..io.jsonl import TOP, array_of
+from ..io.jsonl import TOP_K, parse_array
 from ..recognition.recognizer import Recognizer
 from .connection import Connection
 from .generation import rounded
@@ -85,10 +85,10 @@ class Service:
             places.leave()
 
     def recognize(self, clip: Clip) -> dict[str, Any]:
-        joints = array_of("joints", clip.joints)
+        joints = parse_array("joints", clip.joints)
         decision = self.recognizer.recognize(Motion(joints, clip.fps, clip.layout))
         self.metrics.clips.inc()
-        top = [(label, round(score, 4)) for label, score in decision.top(TOP)]
+        top = [(label, round(score, 4)) for label, score in decision.top(TOP_K)]
         told = {"label": decision.label, "score": round(decision.score, 4), "top": top}
         return told | {"latency_ms": round(decision.latency_ms, 4)}
 

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError
 from ..extras import require
 from ..generation.generator import Generator
-from ..io.net import is_local_page, is_loopback
+from ..net_security import is_local_origin, is_loopback
 from .generation_panel import Made
 from .live import COLOURS, Live
 from .player import Player
@@ -88,7 +88,7 @@ def _keep_out_strangers(server: Any) -> None:
 
     async def admit(client: Any) -> None:
         connection = connections._live_connections[client.client_id]
-        if not all(is_local_page(origin) for origin in connection.request.headers.get_all("Origin")):
+        if not all(is_local_origin(origin) for origin in connection.request.headers.get_all("Origin")):
             await connection.close(1008, "web pages from elsewhere may not connect")
 
     connections.on_client_connect(admit)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from ..body.motion import Motion
 from ..errors import InputError
 from ..io.frame import Frame
-from ..io.latest_queue import Newest
+from ..io.latest_queue import LatestQueue
 from ..io.recording import Recording
 from ..io.source import Source
 from ..recognition.decision import Decision
@@ -74,7 +74,7 @@ class Player:
         loop: bool = False,
     ) -> None:
         self.recognizer = recognizer
-        self.seen: Newest[Seen] = Newest()
+        self.seen: LatestQueue[Seen] = LatestQueue()
         self._sources, self._open, self._loop = sources, open_named, loop
         self._source = open_named(sources[0])
         self.name = self._source.name
@@ -159,7 +159,7 @@ class Player:
             with self._stepping:
                 self.recognizer.reset()
                 self._recent.clear()
-            for t, people in source.moments():
+            for t, people in source.snapshots():
                 if self._closed:
                     return
                 self._step(t, people)

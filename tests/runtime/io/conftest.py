@@ -4,7 +4,6 @@ import pytest
 
 import motionrt.runtime
 from motionrt.runtime.body.motion import Motion
-from motionrt.runtime.io.files import read
 
 SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
 
@@ -12,4 +11,4 @@ SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
 @pytest.fixture(scope="session")
 def wave() -> Motion:
     """A real clip: smpl22, one person, 20 frames a second."""
-    return read(SAMPLES / "bandai_wave_right_hand.npz")
+    return Motion.load(SAMPLES / "bandai_wave_right_hand.npz")

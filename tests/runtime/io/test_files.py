@@ -62,7 +62,7 @@ def test_a_full_disk_is_one_line(tmp_path, short, ending, monkeypatch):
         with open("/dev/full", "w+b") as file:
             yield file
 
-    monkeypatch.setattr(files, "replacing", full)
+    monkeypatch.setattr(files, "atomic_write", full)
     path = tmp_path / f"clip{ending}"
     with pytest.raises(InputError) as caught:
         short.save(path)

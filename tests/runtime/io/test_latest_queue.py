@@ -2,11 +2,11 @@ import threading
 
 import pytest
 
-from motionrt.runtime.io.latest_queue import Newest
+from motionrt.runtime.io.latest_queue import LatestQueue
 
 
 def test_the_newest_value_of_every_key_is_kept_and_the_others_are_counted():
-    queue = Newest()
+    queue = LatestQueue()
     queue.put({"a": 1, "b": 2})
     queue.put({"a": 3})
     assert (sorted(queue.take(1)), queue.dropped) == ([2, 3], 1)
@@ -15,20 +15,20 @@ def test_the_newest_value_of_every_key_is_kept_and_the_others_are_counted():
 
 
 def test_nothing_comes_within_the_time_out():
-    assert Newest().take(0.01) == []
+    assert LatestQueue().take(0.01) == []
 
 
 def test_a_value_wakes_the_consumer():
-    queue = Newest()
+    queue = LatestQueue()
     threading.Timer(0.02, queue.put, [{0: 1}]).start()
     assert queue.take(60) == [1]
 
 
 def test_closing_wakes_the_consumer_and_leaves_it_what_waits():
-    queue = Newest()
+    queue = LatestQueue()
     threading.Timer(0.02, queue.close).start()
     assert queue.take(60) is None
-    queue = Newest()
+    queue = LatestQueue()
     queue.put({0: 1})
     queue.close()
     queue.put({0: 2})
@@ -36,7 +36,7 @@ def test_closing_wakes_the_consumer_and_leaves_it_what_waits():
 
 
 def test_the_error_that_it_was_closed_with_is_raised_once_nothing_waits():
-    queue = Newest()
+    queue = LatestQueue()
     queue.put({0: 1})
     queue.close(ValueError("broken"))
     queue.close()

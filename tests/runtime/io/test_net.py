@@ -61,7 +61,7 @@ def stream(request):
 
 def seen(source):
     """The next moment with anybody in it, as (t, ids)."""
-    t, people = next((t, people) for t, people in source.moments() if people)
+    t, people = next((t, people) for t, people in source.snapshots() if people)
     return t, [frame.person for frame in people]
 
 
@@ -112,11 +112,11 @@ def test_a_slow_consumer_sees_the_newest_of_every_person_and_the_others_are_coun
 def test_a_silent_sender_lets_time_pass_with_nobody_in_sight(stream):
     source, send = stream
     send(message(5.0))
-    moments = source.moments()
+    moments = source.snapshots()
     assert [len(people) for _, people in (next(moments),)] == [1]
     (first, nobody), (second, still_nobody) = next(moments), next(moments)
     assert nobody == still_nobody == []
-    assert first > 5.09 and second > first + 0.09  # SILENCE_S, but for the timer
+    assert first > 5.09 and second > first + 0.09  # HEARTBEAT_S, but for the timer
     assert source.frames_in == 1
     send(message(5.3))
     assert seen(source) == (5.3, [0])
@@ -182,7 +182,7 @@ def test_end_ends_the_stream_once_what_waits_is_taken(stream):
     send(message(0.5))
     send({"end": True})
     assert [frame.t for frame in source] == [0.5]
-    assert list(source.moments()) == [] and source.malformed == 0
+    assert list(source.snapshots()) == [] and source.malformed == 0
 
 
 def test_closing_wakes_a_consumer_that_waits(stream):

@@ -62,7 +62,7 @@ def test_moments_hold_everybody_seen_then_and_come_also_where_nobody_is(tmp_path
     joints[1, 1] = joints[2] = np.nan
     Motion(joints, 20, "core15").save(tmp_path / "two.npz")
     with open_source(tmp_path / "two.npz") as source:
-        moments = [(round(t * 20), [frame.person for frame in people]) for t, people in source.moments()]
+        moments = [(round(t * 20), [frame.person for frame in people]) for t, people in source.snapshots()]
     assert moments == [(0, [0, 1]), (1, [0]), (2, []), (3, [0, 1])]
     assert source.frames_in == 4
 
@@ -71,14 +71,14 @@ def test_moments_and_frames_are_two_ways_through_one_stream(tmp_path):
     (tmp_path / "live.jsonl").write_text("\n".join(line(t, person) for t in range(3) for person in range(2)))
     with open_source(tmp_path / "live.jsonl") as source:
         assert next(source).person == 0
-        assert [t for t, _ in source.moments()] == [1, 2]
+        assert [t for t, _ in source.snapshots()] == [1, 2]
 
 
 def test_json_lines_of_one_time_in_a_file_are_one_moment(tmp_path):
     lines = [line(0), line(0, 1), line(0.1), line(0.1), line(0.2, 1), line(0.2), line(0), line(0.3)[:50]]
     (tmp_path / "live.jsonl").write_text("\n".join(lines))
     with open_source(tmp_path / "live.jsonl") as source:
-        moments = source.moments()
+        moments = source.snapshots()
         seen = [(t, [frame.person for frame in people]) for t, people in (next(moments) for _ in range(5))]
         assert seen == [(0, [0, 1]), (0.1, [0]), (0.1, [0]), (0.2, [1, 0]), (0, [0])]
         with pytest.raises(InputError, match=r"live\.jsonl: line 8 is not a whole JSON message"):
@@ -89,14 +89,14 @@ def test_json_lines_of_one_time_in_a_file_are_one_moment(tmp_path):
 def test_a_crowd_of_one_time_is_split_into_moments_of_sixteen(tmp_path):
     (tmp_path / "crowd.jsonl").write_text("\n".join(line(0, person) for person in range(20)))
     with open_source(tmp_path / "crowd.jsonl") as source:
-        assert [len(people) for _, people in source.moments()] == [16, 4]
+        assert [len(people) for _, people in source.snapshots()] == [16, 4]
 
 
 def test_a_line_on_stdin_is_handed_out_before_the_next_comes(monkeypatch):
     read_end, write_end = os.pipe()
     with os.fdopen(read_end) as stdin, os.fdopen(write_end, "w") as pipe:
         monkeypatch.setattr(sys, "stdin", stdin)
-        moments = open_source("-").moments()
+        moments = open_source("-").snapshots()
         for person in range(2):
             print(line(0, person), file=pipe, flush=True)
             assert [frame.person for frame in next(moments)[1]] == [person]

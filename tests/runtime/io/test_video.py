@@ -8,7 +8,7 @@ import pytest
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.source import open_source
-from motionrt.runtime.io.video import Camera, VideoFile, without_credentials
+from motionrt.runtime.io.video import Camera, VideoFile, redact_credentials
 
 
 class FakeCapture:
@@ -153,7 +153,7 @@ def test_closing_ends_the_pause_before_another_attempt():
     ],
 )
 def test_addresses_are_shown_without_passwords(address, shown):
-    assert without_credentials(address) == shown
+    assert redact_credentials(address) == shown
 
 
 class FakeCV2:

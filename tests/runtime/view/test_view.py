@@ -14,7 +14,7 @@ import motionrt.runtime
 from motionrt import Generator, InputError, Motion, Recognizer
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.cli import main
-from motionrt.runtime.io.latest_queue import Newest
+from motionrt.runtime.io.latest_queue import LatestQueue
 from motionrt.runtime.io.source import open_source
 from motionrt.runtime.view import Page, Player
 from motionrt.runtime.view.live import parse_labels
@@ -35,7 +35,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return found
 
 
-def taken(seen: Newest[Seen]) -> list[Seen]:
+def taken(seen: LatestQueue[Seen]) -> list[Seen]:
     """All that comes, until the end."""
     found = []
     while (some := seen.take(10)) is not None:

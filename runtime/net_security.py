@@ -1,0 +1,73 @@
+"""Access checks shared by everything that listens on the network: bind addresses, web origins and tokens."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+from .errors import InputError
+
+
+def bind(url: str, scheme: str, host: str, port: int, *, has_token: bool, option: str = "--token") -> socket.socket:
+    """Bind a socket; an address that other machines can reach requires a token.
+
+    Args:
+        url: the address as it appears in error messages.
+        scheme: `udp` for datagrams, anything else for TCP.
+        has_token: whether clients must present a token.
+        option: command-line option that sets the token, for the error message.
+
+    Raises:
+        InputError: the address cannot be bound, or requires a token.
+    """
+    kind = socket.SOCK_DGRAM if scheme == "udp" else socket.SOCK_STREAM
+    try:
+        candidates = socket.getaddrinfo(host, port, type=kind)
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"{url}: {host} is not an address of this machine ({error})") from None
+    family, *_, address = min(candidates, key=lambda candidate: candidate[0] != socket.AF_INET)  # IPv4 first
+    if not has_token and not is_loopback(str(address[0])):
+        raise InputError(f"{url}: listening beyond this machine needs a token ({option} or MOTIONRT_TOKEN)")
+    try:
+        if kind == socket.SOCK_STREAM:
+            return socket.create_server(address, family=family)
+        bound = socket.socket(family, kind)
+        try:
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+        return bound
+    except OSError as error:
+        raise InputError(f"{url}: cannot listen there: {error.strerror}") from None
+
+
+def is_loopback(host: str | None) -> bool:
+    """Whether a host name or IP address is a loopback address."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def is_local_origin(origin: str) -> bool:
+    """Whether a web page (value of the header `Origin`) was served from a loopback address."""
+    try:
+        return is_loopback(urlsplit(origin).hostname)
+    except ValueError:
+        return False
+
+
+def tokens_match(received: str, expected: str) -> bool:
+    """Compare two tokens in constant time."""
+    return hmac.compare_digest(_bytes(received), _bytes(expected))
+
+
+def _bytes(token: str) -> bytes:
+    """Encode as UTF-8; headers escape non-ASCII bytes as surrogates, and JSON may contain any surrogate."""
+    try:
+        return token.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        return token.encode("utf-8", "surrogatepass")
