@@ -9,7 +9,7 @@ import typer
 from ..errors import InputError
 from ..extras import require
 from ..generation.generator import Generator
-from ..view import Page, Player
+from ..view import Page, SourcePlayer
 from .license import state_licence
 from .recognize import Options, load, open_named
 
@@ -27,7 +27,7 @@ def run_view(
     recognizer, maker = load(options), Generator.load(generator)
     names = list(sources) or [str(path) for path in sorted(SAMPLES.glob("*.npz"))]
     loop = loop and all(Path(name).is_file() for name in names)
-    player = Player(recognizer, names, lambda name: open_named(name, options, realtime=True), loop)
+    player = SourcePlayer(recognizer, names, lambda name: open_named(name, options, realtime=True), loop)
     page = Page(player, maker, host, port)
     for model in (recognizer, maker):
         state_licence(model.bundle)

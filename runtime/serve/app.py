@@ -17,21 +17,21 @@ from ..bundles.schema import ZeroShotManifest
 from ..errors import InputError
 from ..generation.generator import Generator
 from ..recognition.recognizer import Recognizer
-from .generation import Generation
+from .generation import GenerationSession
 from .guard import Guard
-from .recognition import Recognition
+from .recognition import RecognitionSession
 from .schemas import (
     LAYOUTS_3D,
     PROBLEMS,
     REFUSALS,
     Clip,
     ClipDecision,
-    MadeMotion,
+    ClipPrompt,
+    GeneratedMotion,
     Model,
     Skeleton,
-    State,
-    WholePrompt,
-    one_line,
+    Status,
+    first_error,
 )
 from .service import Service
 from .settings import Settings
@@ -98,17 +98,17 @@ def _add_page(app: FastAPI, service: Service) -> None:
         return HTMLResponse(PAGE.read_text(encoding="utf-8"), headers=PAGE_HEADERS)
 
     @app.get("/healthz")
-    async def healthz() -> State:
+    async def healthz() -> Status:
         """Whether the server runs."""
-        return State(status="ok")
+        return Status(status="ok")
 
-    @app.get("/readyz", responses={503: {"model": State, "description": "The server is ending."}})
-    async def readyz(response: Response) -> State:
+    @app.get("/readyz", responses={503: {"model": Status, "description": "The server is ending."}})
+    async def readyz(response: Response) -> Status:
         """Whether it takes clients."""
         if service.closing.is_set():
             response.status_code = 503
-            return State(status="ending")
-        return State(status="ready")
+            return Status(status="ending")
+        return Status(status="ready")
 
 
 def _http(service: Service, needs_token: bool) -> APIRouter:
@@ -136,8 +136,8 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         """What is done in a clip."""
         return await service.compute(service.clips, partial(service.recognize, clip))
 
-    @router.post("/generate", response_model=MadeMotion, responses=PROBLEMS)
-    async def generate(prompt: WholePrompt) -> Response:
+    @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS)
+    async def generate(prompt: ClipPrompt) -> Response:
         """A motion that fits a description."""
         made = await service.compute(service.generations, partial(service.generate, prompt))
         return Response(made, media_type="application/json")
@@ -150,13 +150,13 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
     async def recognize(socket: WebSocket) -> None:
         async with service.admitted(socket) as connection:
             if connection is not None:
-                await Recognition(connection, service.recognizer.clone(), service.labelling).run()
+                await RecognitionSession(connection, service.recognizer.clone(), service.labelling).run()
 
     @app.websocket("/generate")
     async def generate(socket: WebSocket) -> None:
         async with service.admitted(socket) as connection:
             if connection is not None:
-                await Generation(connection, service.generator, service.generations, service.threads).run()
+                await GenerationSession(connection, service.generator, service.generations, service.threads).run()
 
 
 def _models(service: Service) -> list[Model]:
@@ -178,5 +178,5 @@ def _model(of: Recognizer | Generator, labels: list[str], any_labels: bool) -> M
 
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
-    detail = one_line(error.errors()) if isinstance(error, RequestValidationError) else " ".join(str(error).split())
+    detail = first_error(error.errors()) if isinstance(error, RequestValidationError) else " ".join(str(error).split())
     return JSONResponse({"detail": detail}, 422)

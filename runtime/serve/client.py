@@ -20,10 +20,10 @@ from ..body.motion_data import as_array
 from ..errors import InputError, MotionError
 from ..extras import require
 
-SENT_MOST = 3  # times that one message is sent, where the connection is lost over it
-PAUSES_S = (0.05, 1.0)  # first and longest between two attempts to connect again
-COME_BACK = (429, 500, 502, 503, 504)  # statuses of a server that may let one in later
-FINAL = (1002, 1003, 1007, 1008, 1009)  # codes of a close that is about what was sent
+MAX_ATTEMPTS = 3  # times that one message is sent, where the connection is lost over it
+RETRY_DELAYS_S = (0.05, 1.0)  # first and longest between two attempts to connect again
+RETRYABLE_STATUSES = (429, 500, 502, 503, 504)  # statuses of a server that may let one in later
+PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009)  # codes of a close that is about what was sent
 
 
 class Client:
@@ -46,7 +46,7 @@ class Client:
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
-        self.left: deque[dict[str, Any]] = deque(maxlen=100)
+        self.departed: deque[dict[str, Any]] = deque(maxlen=100)
         self._url = re.sub("^http", "ws", url.rstrip("/"))
         self._token, self._timeout_s = token, timeout_s
         self._socket: _Socket | None = None
@@ -131,10 +131,10 @@ class Client:
     def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._socket is None:
             self._connect()
-        for _ in range(SENT_MOST - 1):
+        for _ in range(MAX_ATTEMPTS - 1):
             try:
                 return self._exchange(message)
-            except _Lost:
+            except _ConnectionLost:
                 self._connect_again()
         return self._exchange(message)
 
@@ -152,11 +152,11 @@ class Client:
 
     def _connect_again(self) -> None:
         """Raises what the last attempt did when time is up."""
-        end_s, (pause_s, longest_s) = time.monotonic() + self._timeout_s, PAUSES_S
+        end_s, (pause_s, longest_s) = time.monotonic() + self._timeout_s, RETRY_DELAYS_S
         while True:
             try:
                 return self._connect()
-            except _Lost:
+            except _ConnectionLost:
                 if time.monotonic() > end_s:
                     raise
             time.sleep(pause_s * random.uniform(0.5, 1.5))  # not all clients at once
@@ -170,12 +170,12 @@ class Client:
             reply = self._socket.receive(self._timeout_s)
             if "frame" not in reply:
                 self._known.discard(reply["person"])
-                self.left.append(reply)
+                self.departed.append(reply)
             elif reply["frame"] == number:
                 return reply
 
 
-class _Lost(MotionError):
+class _ConnectionLost(MotionError):
     """A connection that is lost, or was not to be had; another one may be."""
 
 
@@ -232,12 +232,12 @@ class _Socket:
             connecting = client.connect(url, additional_headers=headers, compression=None, max_size=None)
             self._socket = self._open.enter_context(connecting)
         except self._errors.InvalidStatus as error:
-            kind = _Lost if error.response.status_code in COME_BACK else InputError
+            kind = _ConnectionLost if error.response.status_code in RETRYABLE_STATUSES else InputError
             raise kind(f"{url}: {_detail(error.response.body)}") from None
         except self._errors.InvalidURI as error:
             raise InputError(f"{url}: {error}") from None
         except (OSError, self._errors.InvalidHandshake) as error:
-            raise _Lost(f"{url}: cannot be reached ({error})") from None
+            raise _ConnectionLost(f"{url}: cannot be reached ({error})") from None
         self._url = url
 
     def send(self, message: dict[str, Any]) -> None:
@@ -262,8 +262,8 @@ class _Socket:
 
     def _closed(self, error: Any) -> MotionError:
         reason = error.rcvd.reason if error.rcvd is not None else "the connection is lost"
-        is_final = error.rcvd is not None and error.rcvd.code in FINAL
-        return (MotionError if is_final else _Lost)(f"{self._url}: closed ({reason or error})")
+        is_final = error.rcvd is not None and error.rcvd.code in PERMANENT_CLOSE_CODES
+        return (MotionError if is_final else _ConnectionLost)(f"{self._url}: closed ({reason or error})")
 
 
 def _detail(body: bytes | None) -> str:

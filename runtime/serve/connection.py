@@ -22,11 +22,11 @@ CLOSE_S = 1.0  # for a close to leave
 IN_A_ROW = 4  # messages that are taken before others have their turn
 
 
-class Left(Exception):
+class ClientGone(Exception):
     """The client has gone."""
 
 
-class Leave(Exception):
+class CloseConnection(Exception):
     """The client has to go: (code, reason) of the close."""
 
 
@@ -55,7 +55,7 @@ class Connection:
         """The next message that is a JSON object; what is none is answered.
 
         Raises:
-            Left: the client has gone. Leave: it sends too much.
+            ClientGone: the client has gone. CloseConnection: it sends too much.
         """
         while True:
             event = await self._socket.receive()
@@ -63,17 +63,17 @@ class Connection:
             if event["type"] == "websocket.disconnect":
                 if event.get("code") == TOO_BIG:
                     self.metrics.refused.labels("size").inc()
-                raise Left
+                raise ClientGone
             number, self._count = self._count, self._count + 1
             if not self._bucket.take():
                 self.metrics.refused.labels("flood").inc()
-                raise Leave(POLICY, f"more than {self._settings.messages_per_s:g} messages a second")
+                raise CloseConnection(POLICY, f"more than {self._settings.messages_per_s:g} messages a second")
             if self._count % IN_A_ROW == 0:
                 await asyncio.sleep(0)
             text = event.get("text") or event.get("bytes") or b""
             if len(text) > self._settings.message_bytes:  # where it is not uvicorn that looks
                 self.metrics.refused.labels("size").inc()
-                raise Leave(TOO_BIG, f"a message longer than {self._settings.message_bytes} bytes")
+                raise CloseConnection(TOO_BIG, f"a message longer than {self._settings.message_bytes} bytes")
             try:
                 content = parse_json(text)
                 if isinstance(content, dict):
@@ -83,30 +83,30 @@ class Connection:
                 await self.refuse(number, error)
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Raises Left or, where the client leaves it unread for too long, Leave."""
+        """Raises ClientGone or, where the client leaves it unread for too long, CloseConnection."""
         try:
-            async with asyncio.timeout(self._settings.patience_s):
+            async with asyncio.timeout(self._settings.send_timeout_s):
                 await self._socket.send_text(json.dumps(message, allow_nan=False))
         except TimeoutError:
             self.metrics.refused.labels("slow").inc()
-            raise Leave(POLICY, f"nothing was read for {self._settings.patience_s:g} s") from None
+            raise CloseConnection(POLICY, f"nothing was read for {self._settings.send_timeout_s:g} s") from None
         except (WebSocketDisconnect, RuntimeError):  # it left meanwhile
-            raise Left from None
+            raise ClientGone from None
 
     async def refuse(self, number: int, error: InputError) -> None:
         self.metrics.errors.inc()
         await self.send({"frame": number, "error": " ".join(str(error).split())})
 
     async def converse(self, *parts: Coroutine[Any, Any, None]) -> None:
-        """Runs all parts of a conversation until one of them raises Left or Leave; closes the socket."""
+        """Run all parts until one raises ClientGone or CloseConnection, then close the socket."""
         code, reason = FAILED, "the server failed"
         try:
             async with asyncio.TaskGroup() as group:
                 for part in parts:
                     group.create_task(part)
-        except* Left:
+        except* ClientGone:
             pass
-        except* Leave as leaves:
+        except* CloseConnection as leaves:
             code, reason = leaves.exceptions[0].args
         finally:
             await self._close(code, reason)

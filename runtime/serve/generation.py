@@ -13,19 +13,19 @@ from ..body.motion import Motion
 from ..errors import InputError
 from ..generation.generator import Generator
 from ..generation.stream import Stream
-from .connection import GOING_AWAY, Connection, Leave
-from .limits import Places
-from .schemas import Prompt, one_line
+from .connection import GOING_AWAY, CloseConnection, Connection
+from .limits import Slots
+from .schemas import Prompt, first_error
 
 AHEAD_S = 1.0  # a chunk leaves this long before it is due
 BUSY = "somebody else's motion is being made, come back later"
 
 
-class Generation:
+class GenerationSession:
     """A conversation with somebody who asks for motion; one stream at a time, which further prompts steer."""
 
-    def __init__(self, connection: Connection, generator: Generator, places: Places, threads: Executor) -> None:
-        self._connection, self._generator, self._places, self._threads = connection, generator, places, threads
+    def __init__(self, connection: Connection, generator: Generator, slots: Slots, threads: Executor) -> None:
+        self._connection, self._generator, self._slots, self._threads = connection, generator, slots, threads
         self._stream: Stream | None = None
         self._begun, self._stopped = asyncio.Event(), asyncio.Event()
 
@@ -51,12 +51,12 @@ class Generation:
         if self._stream is not None:
             self._stream.prompt = asked.prompt
             return
-        if not self._places.take():
+        if not self._slots.acquire():
             raise InputError(BUSY)
         try:
             self._stream = self._generator.stream(asked.prompt, asked.seconds, asked.seed, guidance=asked.guidance)
         except InputError:
-            self._places.leave()
+            self._slots.release()
             raise
         self._stopped.clear()
         self._begun.set()
@@ -95,11 +95,11 @@ class Generation:
         if self._stream is not None:
             await asyncio.get_running_loop().run_in_executor(self._threads, self._stream.close)
             self._stream = None
-            self._places.leave()
+            self._slots.release()
 
     async def _end(self) -> None:
         await self._connection.closing.wait()
-        raise Leave(GOING_AWAY, "the server is ending")
+        raise CloseConnection(GOING_AWAY, "the server is ending")
 
 
 def chunk_message(chunk: Motion) -> dict[str, Any]:
@@ -121,4 +121,4 @@ def _prompt(content: dict[str, Any]) -> Prompt:
     try:
         return Prompt.model_validate(content)
     except ValidationError as error:
-        raise InputError(one_line(error.errors())) from None
+        raise InputError(first_error(error.errors())) from None

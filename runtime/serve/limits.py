@@ -7,24 +7,24 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 BURST_S = 2.0  # so much time's worth may come at once, after a silence
-MOST_ADDRESSES = 4096  # that are remembered; who has been away for longest is forgotten first
+MAX_ADDRESSES = 4096  # that are remembered; who has been away for longest is forgotten first
 
 
-class Places:
-    """`count` at once, for one event loop. `taken`: how many are."""
+class Slots:
+    """A counting semaphore that never waits, for one event loop; `in_use` of `count` are taken."""
 
     def __init__(self, count: int) -> None:
-        self.count, self.taken = count, 0
+        self.count, self.in_use = count, 0
 
-    def take(self) -> bool:
-        """Whether there was a place left."""
-        if self.taken == self.count:
+    def acquire(self) -> bool:
+        """Take a slot; False if there is none left."""
+        if self.in_use == self.count:
             return False
-        self.taken += 1
+        self.in_use += 1
         return True
 
-    def leave(self) -> None:
-        self.taken -= 1
+    def release(self) -> None:
+        self.in_use -= 1
 
 
 class Bucket:
@@ -56,6 +56,6 @@ class Buckets:
         """Whether this address may have one more now."""
         bucket = self._buckets.pop(address, None) or Bucket(*self._settings)
         self._buckets[address] = bucket
-        if len(self._buckets) > MOST_ADDRESSES:
+        if len(self._buckets) > MAX_ADDRESSES:
             self._buckets.popitem(last=False)
         return bucket.take()

@@ -11,9 +11,9 @@ from ..errors import InputError
 from ..io.frame import Frame
 from ..io.jsonl import MAX_PERSON, decision_message, parse_frame
 from ..recognition.recognizer import Recognizer
-from .connection import GOING_AWAY, Connection, Leave, Message
+from .connection import GOING_AWAY, CloseConnection, Connection, Message
 
-MOST_LABELS = 100  # that a client may ask for
+MAX_LABELS = 100  # that a client may ask for
 
 
 class Waiting(NamedTuple):
@@ -24,7 +24,7 @@ class Waiting(NamedTuple):
     frame: Frame
 
 
-class Recognition:
+class RecognitionSession:
     """A conversation with somebody who sends frames; messages are answered by their number.
 
     Of every person the newest frame waits to be decided on; what it overtakes is told to be dropped. Frames are
@@ -73,7 +73,7 @@ class Recognition:
             self._news.clear()
             await self._decide_all()
             if self._connection.closing.is_set():
-                raise Leave(GOING_AWAY, "the server is ending")
+                raise CloseConnection(GOING_AWAY, "the server is ending")
 
     async def _decide_all(self) -> None:
         while self._waiting:
@@ -104,8 +104,8 @@ class Recognition:
         await self._connection.send({"frame": number, "dropped": True, "why": why})
 
     def _ask_for(self, number: int, labels: Any) -> None:
-        if not isinstance(labels, list) or len(labels) > MOST_LABELS:
-            raise InputError(f"'labels' are no list of at most {MOST_LABELS} texts")
+        if not isinstance(labels, list) or len(labels) > MAX_LABELS:
+            raise InputError(f"'labels' are no list of at most {MAX_LABELS} texts")
         try:
             self._labels.put_nowait((number, labels))
         except asyncio.QueueFull:

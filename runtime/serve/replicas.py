@@ -19,7 +19,7 @@ import ray
 from ray import serve as ray_serve
 
 from ..errors import InputError
-from .server import MORE_CONNECTIONS, listen, steadied
+from .server import MORE_CONNECTIONS, listen, tune_process
 from .service import Service
 from .settings import Settings
 
@@ -43,7 +43,7 @@ def application(settings: Settings, least: int = 1, most: int = 1) -> ray_serve.
     def app() -> FastAPI:
         from .app import create_app
 
-        return steadied(lambda: create_app(settings, ray_serve.get_replica_context().replica_tag))
+        return tune_process(lambda: create_app(settings, ray_serve.get_replica_context().replica_tag))
 
     scale: dict[str, Any] = {"num_replicas": least}
     if least < most:
@@ -65,13 +65,13 @@ def application(settings: Settings, least: int = 1, most: int = 1) -> ray_serve.
     return deployment(ray_serve.ingress(app)()).bind()
 
 
-def serve(settings: Settings, host: str, port: int, least: int, most: int, tell: Callable[[str], None]) -> None:
+def serve(settings: Settings, host: str, port: int, least: int, most: int, on_ready: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C, in the Ray cluster that RAY_ADDRESS names, else in one that it starts here.
 
     Where Ray Serve runs in that cluster already, it goes on to listen where it does.
 
     Args:
-        settings, least, most: see `application`. host, port, tell: see `server.serve`.
+        settings, least, most: see `application`. host, port, on_ready: see `server.serve`.
     Raises:
         InputError: see `server.serve`; or this machine has fewer processor cores than there are to be replicas.
         BundleError: see `create_app`.
@@ -88,7 +88,7 @@ def serve(settings: Settings, host: str, port: int, least: int, most: int, tell:
     try:
         ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
         ray_serve.run(application(settings, least, most), name=NAME)
-        tell(url)
+        on_ready(url)
         ended = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: ended.set())

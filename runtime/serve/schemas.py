@@ -16,8 +16,8 @@ from ..generation.generator import LONGEST_S
 from ..recognition.recognizer import MIN_CLIP_FRAMES
 from ..text_encoder import MAX_CHARACTERS
 
-SHORTEST_S = 0.2
-MOST_FRAMES = 1800  # of a clip
+MIN_SECONDS = 0.2
+MAX_CLIP_FRAMES = 1800  # of a clip
 _SHOWN_CHARACTERS = 200  # of an error
 
 LAYOUTS_3D = [name for name in layouts() if Layout.load(name).dims == 3]
@@ -40,7 +40,7 @@ class Clip(Body):
     fps: float = Field(gt=0, le=1000, description="Frames a second.")
     joints: list[Pose] = Field(
         min_length=MIN_CLIP_FRAMES,
-        max_length=MOST_FRAMES,
+        max_length=MAX_CLIP_FRAMES,
         description="[T][V][3] metres, y up; null where a joint was not seen.",
     )
 
@@ -49,15 +49,15 @@ class Prompt(Body):
     """What motion is wanted."""
 
     prompt: str = Field(min_length=1, max_length=MAX_CHARACTERS, pattern=r"\S", examples=["a person walks and waves"])
-    seconds: float | None = Field(None, ge=SHORTEST_S, description="How long; null: as such motions are, or endless.")
+    seconds: float | None = Field(None, ge=MIN_SECONDS, description="How long; null: as such motions are, or endless.")
     seed: int = Field(0, ge=0, lt=2**63, description="Another seed, another motion.")
     guidance: float = Field(0.0, ge=0, le=1000, description="Step along the recogniser's gradient, 1 is a good one.")
 
 
-class WholePrompt(Prompt):
+class ClipPrompt(Prompt):
     """What motion is wanted in one piece."""
 
-    seconds: float | None = Field(None, ge=SHORTEST_S, le=LONGEST_S, description="null: as such motions are.")
+    seconds: float | None = Field(None, ge=MIN_SECONDS, le=LONGEST_S, description="null: as such motions are.")
 
 
 class ClipDecision(BaseModel):
@@ -69,7 +69,7 @@ class ClipDecision(BaseModel):
     latency_ms: float
 
 
-class MadeMotion(BaseModel):
+class GeneratedMotion(BaseModel):
     """A motion that was made; it can be posted to /recognize."""
 
     layout: str
@@ -96,7 +96,7 @@ class Skeleton(BaseModel):
     parents: list[int] = Field(description="Of every joint the one that it hangs from, -1: none.")
 
 
-class State(BaseModel):
+class Status(BaseModel):
     status: str
 
 
@@ -119,7 +119,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def one_line(errors: Sequence[Mapping[str, Any]]) -> str:
+def first_error(errors: Sequence[Mapping[str, Any]]) -> str:
     """The first of pydantic's errors, without what was sent."""
     first = errors[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")

@@ -29,9 +29,9 @@ from .settings import Settings
 DRAIN_S, GRACE_S = 2.0, 2  # for clients' replies; then for HTTP requests that are being answered
 MORE_CONNECTIONS = 32  # than WebSockets: HTTP
 REQUEST_S = 10.0  # in which a request has to come in
-MOST_PARTS = 1000  # of a WebSocket's message
-MOST_UNREAD = 1 << 20  # bytes of pongs
-NO_ASCII = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+MAX_FRAGMENTS = 1000  # of a WebSocket's message
+MAX_UNSENT_BYTES = 1 << 20  # bytes of pongs
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 OPTIONS = (  # of the listening socket, which those of clients inherit
     (socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15),  # bytes unread: what waits longer is old, and others wait for it
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),  # else a reply waits for the ACK of the one before
@@ -46,18 +46,18 @@ SWITCH_S = 0.0005  # for which a thread may keep others waiting that want to com
 T = TypeVar("T")
 
 
-def serve(settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
+def serve(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
     """Serves until SIGTERM or Ctrl-C; then clients have their replies and are told to go, within 5 s.
 
     Args:
         host, port: where to listen; port 0 takes a free one.
-        tell: is handed the address once clients may come.
+        on_ready: is handed the address once clients may come.
     Raises:
         InputError: the address cannot be bound, or is not a loopback one while `settings` have no token.
         BundleError: see `create_app`.
     """
-    server = steadied(lambda: Server(settings, host, port, tell))
-    logging.getLogger("uvicorn.error").addFilter(is_told)
+    server = tune_process(lambda: Server(settings, host, port, on_ready))
+    logging.getLogger("uvicorn.error").addFilter(should_log)
     before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn sends it once more at the end
     try:
         with suppress(KeyboardInterrupt):
@@ -74,7 +74,7 @@ def listen(settings: Settings, host: str, port: int) -> tuple[socket.socket, str
     return bound, f"http://{name}:{bound.getsockname()[1]}"
 
 
-def steadied(load: Callable[[], T]) -> T:
+def tune_process(load: Callable[[], T]) -> T:
     """What `load` returns, in a process made ready to serve with it for long and without pauses."""
     with suppress(OSError, AttributeError):  # another C library; glibc gives each thread a heap, which does not shrink
         ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
@@ -85,7 +85,7 @@ def steadied(load: Callable[[], T]) -> T:
     return loaded
 
 
-def is_told(record: logging.LogRecord) -> bool:
+def should_log(record: logging.LogRecord) -> bool:
     """Whether uvicorn may tell of it: not of what is no HTTP or no UTF-8, which a client may send without end."""
     error = record.exc_info[1] if record.exc_info else None
     is_clients = isinstance(error, LocalProtocolError) or record.getMessage().startswith("Invalid UTF-8")
@@ -99,11 +99,11 @@ class Server(uvicorn.Server):
         url: with the port that was bound.
     """
 
-    def __init__(self, settings: Settings, host: str, port: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
         self._listening, self.url = listen(settings, host, port)
         for level, option, value in OPTIONS:
             self._listening.setsockopt(level, option, value)
-        self._tell = tell
+        self._on_ready = on_ready
         app = create_app(settings)
         self._service = app.state.service
         super().__init__(
@@ -129,7 +129,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        self._tell(self.url)
+        self._on_ready(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -174,17 +174,17 @@ class _Protocol(WebSocketsSansIOProtocol):
         if all(text.isascii() for text in (event.path, *chain(*event.headers.raw_items()))):
             super().handle_connect(event)
         else:
-            self.transport.write(NO_ASCII)
+            self.transport.write(BAD_REQUEST)
             self.transport.close()
 
     def handle_ping(self) -> None:
         super().handle_ping()
-        if self.transport.get_write_buffer_size() > MOST_UNREAD:
+        if self.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             self.transport.abort()
 
     def handle_cont(self, event: Frame) -> None:
         super().handle_cont(event)
-        if len(self.frames) > MOST_PARTS:
+        if len(self.frames) > MAX_FRAGMENTS:
             self.transport.abort()
 
     def send_receive_event_to_app(self) -> None:

@@ -21,7 +21,7 @@ class Settings:
         requests_per_s: HTTP requests and new WebSockets of one address; two seconds' worth may come at once.
         messages_per_s: of one WebSocket, likewise; it is closed where more come.
         message_bytes: of one message. body_bytes: of one HTTP request.
-        patience_s: for how long a client may leave what it is sent unread.
+        send_timeout_s: for how long a client may leave what it is sent unread.
     Raises:
         InputError: a token that cannot stand in a header.
     """
@@ -36,7 +36,7 @@ class Settings:
     messages_per_s: float = 1000.0
     message_bytes: int = 1 << 16
     body_bytes: int = 1 << 22  # more would keep everybody waiting while it is parsed
-    patience_s: float = 5.0
+    send_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
         if self.token is not None and re.fullmatch(r"[!-~]+", self.token) is None:

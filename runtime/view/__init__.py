@@ -1,6 +1,6 @@
 """A page in the browser: live skeletons and what they do, beside motion that is made from text."""
 
 from .page import Page
-from .player import Player
+from .source_player import SourcePlayer
 
-__all__ = ["Page", "Player"]
+__all__ = ["Page", "SourcePlayer"]

@@ -10,14 +10,14 @@ from typing import Any
 from ..errors import InputError
 
 
-def submits(form: Any, button: Any, act: Callable[[], None]) -> None:
+def bind_submit(form: Any, button: Any, act: Callable[[], None]) -> None:
     """What a form is for: done when its button is pressed, and on Enter in a line of text."""
     form.on_submit(lambda _: act())
     button.on_click(lambda _: form.submit())
 
 
 @contextmanager
-def told(note: Any) -> Iterator[None]:
+def show_errors(note: Any) -> Iterator[None]:
     """What the user can mend is told in the page, in one line."""
     try:
         yield
@@ -27,5 +27,5 @@ def told(note: Any) -> Iterator[None]:
 
 def note_html(text: str, wrong: bool = False) -> str:
     """One line beneath an input."""
-    colour = "var(--mantine-color-red-7)" if wrong else "var(--mantine-color-dimmed)"
-    return f'<div style="padding:.15em .9em .4em;font-size:.8em;color:{colour}">{escape(text)}</div>' if text else ""
+    color = "var(--mantine-color-red-7)" if wrong else "var(--mantine-color-dimmed)"
+    return f'<div style="padding:.15em .9em .4em;font-size:.8em;color:{color}">{escape(text)}</div>' if text else ""

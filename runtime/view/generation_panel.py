@@ -1,4 +1,4 @@
-"""`Made`: motion that is made from text, edited and downloaded, in a panel and in the scene."""
+"""`GenerationPanel`: motion that is made from text, edited and downloaded, in a panel and in the scene."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import numpy as np
 
 from ..errors import InputError
 from ..generation.generator import Generator
-from .forms import note_html, submits, told
-from .motion_player import Maker
-from .stage import Pose, Stage
+from .forms import bind_submit, note_html, show_errors
+from .motion_player import MotionPlayer
+from .skeleton_scene import Pose, SkeletonScene
 
 DOWNLOADS = ("BVH", "GLB", "NPZ")
-MADE, ANEW = (124, 92, 196), (214, 78, 118)  # what is made from text, and what an edit has made anew
+GENERATED, EDITED = (124, 92, 196), (214, 78, 118)  # what is made from text, and what an edit has made anew
 
 
-class Made:
+class GenerationPanel:
     """What a generator makes.
 
     Args:
@@ -28,14 +28,14 @@ class Made:
         stage: to draw the motion on.
     """
 
-    def __init__(self, server: Any, generator: Generator, stage: Stage) -> None:
+    def __init__(self, server: Any, generator: Generator, stage: SkeletonScene) -> None:
         self._server, self._stage = server, stage
         self._layout = generator.layout
         self._add_forms(server.gui)
-        self.maker = Maker(generator, self._show, self._failed)
+        self.player = MotionPlayer(generator, self._show, self._failed)
 
     def close(self) -> None:
-        self.maker.close()
+        self.player.close()
 
     def _add_forms(self, gui: Any) -> None:
         with gui.add_form("Prompt") as form:
@@ -43,14 +43,14 @@ class Made:
             go = gui.add_button("Stream", hint="While it streams: changes its course.")
             stop = gui.add_button("Stop", color="gray")
             self._prompt_note = gui.add_html("")
-        submits(form, go, lambda: self.prompt(prompt.value))
+        bind_submit(form, go, lambda: self.prompt(prompt.value))
         stop.on_click(lambda _: self.stop())
         with gui.add_form("Edit") as form:
             edit = gui.add_text("text", "a person bows")
             self._range = gui.add_multi_slider("seconds", 0.0, 10.0, 0.05, (2.0, 4.0), min_range=0.2)
             again = gui.add_button("Make this part anew")
             self._edit_note = gui.add_html("")
-        submits(form, again, lambda: self.edit(edit.value, *self._range.value))
+        bind_submit(form, again, lambda: self.edit(edit.value, *self._range.value))
         with gui.add_folder("Download"):
             kind = gui.add_button_group("motion", DOWNLOADS)
             self._download_note = gui.add_html("")
@@ -58,14 +58,14 @@ class Made:
 
     def prompt(self, text: str) -> None:
         """Stream motion that fits a text, or change the course of what streams."""
-        with told(self._prompt_note):
-            self.maker.prompt(text)
+        with show_errors(self._prompt_note):
+            self.player.prompt(text)
             self._prompt_note.content = note_html(f"streams: {text}")
 
     def stop(self) -> None:
         """Stop the stream; what was made last plays again and again."""
-        self.maker.stop()
-        motion = self.maker.motion
+        self.player.stop()
+        motion = self.player.motion
         if motion is not None:
             if self._range.value[1] > motion.seconds:
                 self._range.value = (motion.seconds / 3, 2 * motion.seconds / 3)
@@ -73,15 +73,15 @@ class Made:
             self._prompt_note.content = note_html(f"the last {motion.seconds:.1f} s, in a loop")
 
     def edit(self, text: str, begin_s: float, end_s: float) -> None:
-        """Make a part of the last motion anew, which is then drawn in another colour."""
+        """Make a part of the last motion anew, which is then drawn in another color."""
         self.stop()
-        with told(self._edit_note):
+        with show_errors(self._edit_note):
             self._edit_note.content = note_html("…")
-            self.maker.edit(text, begin_s, end_s)
+            self.player.edit(text, begin_s, end_s)
             self._edit_note.content = note_html(f"{begin_s:.1f} to {end_s:.1f} s: {text}")
 
     def _show(self, joints: np.ndarray, anew: bool) -> None:
-        pose = Pose(joints=joints, layout=self._layout, colour=ANEW if anew else MADE)
+        pose = Pose(joints=joints, layout=self._layout, color=EDITED if anew else GENERATED)
         with self._server.atomic():
             self._stage.show(time.monotonic(), {0: pose})
 
@@ -89,14 +89,14 @@ class Made:
         self._prompt_note.content = note_html(problem, wrong=True)
 
     def _download(self, client: Any, kind: str) -> None:
-        with told(self._download_note):
+        with show_errors(self._download_note):
             self._download_note.content = ""
             name = f"motion.{kind.lower()}"
             client.send_file_download(name, self.download(name), save_immediately=True)
 
     def download(self, name: str) -> bytes:
         """The last motion as a file. Raises InputError, MissingExtra: there is none, or as `Motion.save`."""
-        motion = self.maker.motion
+        motion = self.player.motion
         if motion is None:
             raise InputError("there is no motion to download, expected one from a prompt")
         with tempfile.TemporaryDirectory() as folder:

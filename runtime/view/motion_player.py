@@ -1,4 +1,4 @@
-"""`Maker`: motion from text, made and played on a thread of its own."""
+"""`MotionPlayer`: motion from text, made and played on a thread of its own."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from ..generation.generator import Generator
 from ..generation.schedule import MAX_TOKENS, STRIDE
 from ..generation.stream import Stream
 
-LONGEST = STRIDE * MAX_TOKENS  # frames that are kept, as many as can be edited
+MAX_FRAMES = STRIDE * MAX_TOKENS  # frames that are kept, as many as can be edited
 
 logger = logging.getLogger(__name__)
 Show = Callable[[np.ndarray, bool], None]  # joints [V, 3], and whether they were made anew by an edit
 
 
-class Maker:
+class MotionPlayer:
     """Streams motion, and plays what there is of it again and again once the stream has been stopped.
 
     Args:
@@ -30,7 +30,7 @@ class Maker:
         show: is given every frame when it is due.
         failed: is told what went wrong with a stream, which ends then.
     Attributes:
-        motion: the last `LONGEST` frames that were made; None at the beginning.
+        motion: the last `MAX_FRAMES` frames that were made; None at the beginning.
     """
 
     def __init__(self, generator: Generator, show: Show, failed: Callable[[str], None]) -> None:
@@ -107,7 +107,7 @@ class Maker:
                     if self._stream is not stream:
                         return
                     before = [] if self.motion is None else [self.motion.joints]
-                    self.motion = replace(chunk, joints=np.concatenate([*before, chunk.joints])[-LONGEST:])
+                    self.motion = replace(chunk, joints=np.concatenate([*before, chunk.joints])[-MAX_FRAMES:])
                 self._play(chunk)
         except Exception as error:  # the next prompt begins another
             logger.exception("the stream has stopped")

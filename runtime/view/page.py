@@ -13,10 +13,10 @@ from ..errors import InputError
 from ..extras import require
 from ..generation.generator import Generator
 from ..net_security import is_local_origin, is_loopback
-from .generation_panel import Made
-from .live import COLOURS, Live
-from .player import Player
-from .stage import Stage
+from .generation_panel import GenerationPanel
+from .recognition_panel import COLORS, RecognitionPanel
+from .skeleton_scene import SkeletonScene
+from .source_player import SourcePlayer
 
 APART_M = 1.7  # the middles of the two stages
 PANEL = 320  # pixels wide
@@ -36,7 +36,7 @@ class Page:
         InputError: another host, or one that cannot be listened at.
     """
 
-    def __init__(self, player: Player, generator: Generator, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(self, player: SourcePlayer, generator: Generator, host: str = "127.0.0.1", port: int = 8080) -> None:
         viser = require("viser", "viewer", "the viewer")
         _check_host(host)
         with _quiet():
@@ -47,23 +47,25 @@ class Page:
         self._set_up()
         gui.main_panel.dock_right()
         gui.main_panel.set_width(PANEL)
-        self.made = Made(self.server, generator, Stage(scene, "/made", APART_M / 2, "from text"))
+        generated = SkeletonScene(scene, "/generated", APART_M / 2, "from text")
+        self.generation = GenerationPanel(self.server, generator, generated)
         panel = gui.add_panel()
         panel.dock_left()
         panel.set_width(PANEL)
         with panel.add_tab("Recognised"):
-            self.live = Live(self.server, player, Stage(scene, "/live", -APART_M / 2, "live"))
+            live = SkeletonScene(scene, "/live", -APART_M / 2, "live")
+            self.recognition = RecognitionPanel(self.server, player, live)
 
     def close(self) -> None:
         """Stops everything, the player too."""
-        self.live.close()
-        self.made.close()
+        self.recognition.close()
+        self.generation.close()
         with _quiet():
             self.server.stop()
 
     def _set_up(self) -> None:
         server = self.server
-        server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=COLOURS[0])
+        server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=COLORS[0])
         server.scene.set_up_direction("+y")
         camera = server.initial_camera
         camera.position, camera.look_at, camera.fov = (0.0, 1.5, 5.8), (0.0, 0.85, 0.0), np.radians(35)

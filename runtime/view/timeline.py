@@ -10,7 +10,7 @@ from zlib import crc32
 from ..recognition.decision import Decision
 from ..recognition.matcher import NONE
 from .forms import note_html
-from .player import HISTORY_S, Told
+from .source_player import HISTORY_S, HistoryEntry
 
 GAP_S = 0.5  # without a decision ends a stretch
 _SCALE = (
@@ -19,14 +19,14 @@ _SCALE = (
 _MIN_NAMED_S = 1.5  # a stretch this long is wide enough for its label
 
 
-def people_html(now: Mapping[int, Decision], history: Mapping[int, Sequence[Told]], clock: float) -> str:
+def people_html(now: Mapping[int, Decision], history: Mapping[int, Sequence[HistoryEntry]], clock: float) -> str:
     """A block for everybody of whom there is something to tell; `clock` is that of the history, now."""
     blocks = [_person(person, now.get(person), told, clock, len(history) > 1) for person, told in history.items()]
     scale = f"<span>{HISTORY_S:g} s ago</span><span>now</span>"
     return "".join(blocks) + f'<div style="{_SCALE}">{scale}</div>' if blocks else note_html("nobody is in sight")
 
 
-def _person(person: int, now: Decision | None, told: Sequence[Told], clock: float, named: bool) -> str:
+def _person(person: int, now: Decision | None, told: Sequence[HistoryEntry], clock: float, named: bool) -> str:
     who = f'<span style="opacity:.55">person {person}</span> ' if named else ""
     if now is None:
         head, score, others = "out of sight", "", ""
@@ -44,7 +44,7 @@ def _person(person: int, now: Decision | None, told: Sequence[Told], clock: floa
     )
 
 
-def _stretches(told: Sequence[Told], clock: float) -> list[str]:
+def _stretches(told: Sequence[HistoryEntry], clock: float) -> list[str]:
     """The runs of one label, each where it was in the last `HISTORY_S` seconds."""
     blocks = []
     for label, run in groupby(_runs(told), lambda one: (one[0], one[1].label)):
@@ -55,13 +55,13 @@ def _stretches(told: Sequence[Told], clock: float) -> list[str]:
         shown = name if end - begin >= _MIN_NAMED_S and label[1] != NONE else ""
         blocks.append(
             f'<div title="{name}" style="position:absolute;left:{100 * left:.2f}%;width:{100 * width + 0.2:.2f}%;'
-            f"height:100%;background:{_colour(label[1])};color:#222;font-size:.7em;line-height:2.1em;padding-left:.3em;"
+            f"height:100%;background:{_color(label[1])};color:#222;font-size:.7em;line-height:2.1em;padding-left:.3em;"
             f'box-sizing:border-box;overflow:hidden;white-space:nowrap">{shown}</div>'
         )
     return blocks
 
 
-def _runs(told: Sequence[Told]) -> list[tuple[int, Told]]:
+def _runs(told: Sequence[HistoryEntry]) -> list[tuple[int, HistoryEntry]]:
     """Decisions with the number of the gaps before them."""
     gaps, numbered = 0, []
     for before, one in zip([told[0], *told], told, strict=False):
@@ -70,5 +70,5 @@ def _runs(told: Sequence[Told]) -> list[tuple[int, Told]]:
     return numbered
 
 
-def _colour(label: str) -> str:
+def _color(label: str) -> str:
     return "transparent" if label in ("", NONE) else f"hsl({crc32(label.encode()) % 360} 62% 72%)"

@@ -14,7 +14,7 @@ from motionrt import Motion, Recognizer
 from motionrt.runtime.cli import main
 from motionrt.runtime.io.net import Inbox
 from motionrt.runtime.io.source import open_source
-from motionrt.runtime.view import Player
+from motionrt.runtime.view import SourcePlayer
 
 ROOT = Path(motionrt.__path__[0])
 WAVE = ROOT / "runtime" / "samples" / "bandai_wave_right_hand.npz"
@@ -26,7 +26,7 @@ def messages(motion: Motion, later_s: float, person: int = 0, first: int = 0) ->
         yield json.dumps({"t": later_s + t, "person": person, "layout": motion.layout, "joints": joints})
 
 
-def told(decisions: list[dict[str, Any]]) -> list[tuple[str, float, str | None]]:
+def outcomes(decisions: list[dict[str, Any]]) -> list[tuple[str, float, str | None]]:
     return [(one["label"], one["score"], one["event"]) for one in decisions]
 
 
@@ -45,7 +45,7 @@ def test_after_a_clock_was_set_back_labels_are_those_of_a_new_stream(
         found.append([json.loads(line) for line in capfd.readouterr().out.splitlines()])
     (*twice, summary), (*once, _) = found
     assert summary["summary"]["frames"] == 2 * motion.frames and summary["summary"]["dropped"] == 1
-    assert told(twice[motion.frames :]) == told(once) and {"onset", "offset"} <= {one["event"] for one in once}
+    assert outcomes(twice[motion.frames :]) == outcomes(once) and {"onset", "offset"} <= {one["event"] for one in once}
 
 
 def test_whoever_is_tracked_by_place_is_followed_on() -> None:
@@ -71,11 +71,11 @@ def test_a_newcomer_finds_a_place_among_senders_of_another_time() -> None:
 def test_what_the_viewer_keeps_of_somebody_is_of_one_clock(tmp_path: Path) -> None:
     motion = Motion.load(WAVE)
     (tmp_path / "twice.jsonl").write_text("\n".join([*messages(motion, HOUR_S), *messages(motion, 0)]))
-    player = Player(Recognizer.load("live"), [str(tmp_path / "twice.jsonl")], open_source)
+    player = SourcePlayer(Recognizer.load("live"), [str(tmp_path / "twice.jsonl")], open_source)
     player.start()
-    while player.seen.take(10) is not None:
+    while player.observations.take(10) is not None:
         pass
-    recent = player.recent(0, 3.0)
+    recent = player.recent_motion(0, 3.0)
     player.close()
     np.testing.assert_allclose(recent.joints, motion.joints[-recent.frames :], atol=1e-5)
     assert recent.seconds == pytest.approx(3.0, abs=0.1)

@@ -10,7 +10,7 @@ import pytest
 
 from motionrt import Motion, Recognizer
 
-from .talk import Response, ask, frame, hear, talk, tell
+from .messages import Response, connect, frame_message, receive, request, send
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_a_clip_is_recognised_as_offline(url: str, live: Recognizer, clip: dict)
     clip["joints"][5][3] = [None, 0, 0]
     joints = np.array(clip["joints"], np.float32)
     expected = live.recognize(Motion(joints, clip["fps"], clip["layout"]))
-    found = ask(f"{url}/recognize", clip)
+    found = request(f"{url}/recognize", clip)
     assert found.status == 200
     top = [[label, round(score, 4)] for label, score in expected.top(5)]
     told = {"label": expected.label, "score": round(expected.score, 4), "top": top, "latency_ms": 0}
@@ -53,54 +53,54 @@ def test_a_clip_is_recognised_as_offline(url: str, live: Recognizer, clip: dict)
     ],
 )
 def test_a_clip_that_is_not_as_it_should_be(url: str, clip: dict, changes: dict, why: str) -> None:
-    refused = ask(f"{url}/recognize", clip | changes)
+    refused = request(f"{url}/recognize", clip | changes)
     assert refused.status == 422 and why in problem(refused) and len(refused.body) < 300
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"fps": NaN}', b"null"])
 def test_a_body_that_is_no_json(url: str, body: bytes) -> None:
-    refused = ask(f"{url}/recognize", body)
+    refused = request(f"{url}/recognize", body)
     assert refused.status in (400, 422) and problem(refused)
 
 
 def test_a_body_too_long_is_refused(serve) -> None:
     server = serve(body_bytes=1000)
     for body in (b" " * 1001, iter([b" " * 600] * 2)):  # of a length that is told, and in pieces
-        refused = ask(f"{server.url}/recognize", body)
+        refused = request(f"{server.url}/recognize", body)
         assert refused.status == 413 and problem(refused)
-    assert ask(f"{server.url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 200
+    assert request(f"{server.url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 200
 
 
 def test_what_may_go_wrong_is_documented(url: str) -> None:
-    documented = ask(f"{url}/openapi.json").json["paths"]["/recognize"]["post"]["responses"]
+    documented = request(f"{url}/openapi.json").json["paths"]["/recognize"]["post"]["responses"]
     assert {"200", "400", "401", "403", "413", "422", "429", "503"} == documented.keys()
 
 
 def test_health_and_readiness(url: str) -> None:
-    assert ask(f"{url}/healthz").json == {"status": "ok"}
-    assert ask(f"{url}/readyz").json == {"status": "ready"}
+    assert request(f"{url}/healthz").json == {"status": "ok"}
+    assert request(f"{url}/readyz").json == {"status": "ready"}
 
 
 def test_models_and_layouts_are_told(url: str, live: Recognizer) -> None:
-    recognizer, generator = ask(f"{url}/models").json
+    recognizer, generator = request(f"{url}/models").json
     assert (recognizer["name"], recognizer["labels"]) == ("live", list(live.labels))
     assert (recognizer["layout"], recognizer["fps"], recognizer["any_labels"]) == ("core15", 20, False)
     assert generator["name"] == "default" and "walk" in generator["labels"]
     assert "non-commercial" in recognizer["license"] and "non-commercial" in generator["license"]
-    layouts = ask(f"{url}/layouts").json
+    layouts = request(f"{url}/layouts").json
     assert "coco17" not in layouts and len(layouts["smpl22"]["joints"]) == 22
     assert layouts["smpl22"]["parents"][0] == -1
 
 
 def test_metrics_count(serve, motion: Motion) -> None:
     server = serve()
-    with talk(server.url) as client:
-        tell(client, "{")
-        hear(client)
+    with connect(server.url) as client:
+        send(client, "{")
+        receive(client)
         for i in range(3):
-            tell(client, frame(motion, i))
-            hear(client)
-        found = ask(f"{server.url}/metrics")
+            send(client, frame_message(motion, i))
+            receive(client)
+        found = request(f"{server.url}/metrics")
     assert found.headers["Content-Type"].startswith("text/plain")
     lines = found.body.decode().splitlines()
     for line in ("clients 1.0", "frames_total 3.0", "errors_total 1.0", "latency_seconds_count 3.0"):
@@ -110,7 +110,7 @@ def test_metrics_count(serve, motion: Motion) -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere(url: str) -> None:
-    page = ask(url)
+    page = request(url)
     assert page.status == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert b"src=" not in page.body and b"http:" not in page.body and b"https:" not in page.body
 
@@ -118,9 +118,9 @@ def test_the_page_needs_nothing_from_elsewhere(url: str) -> None:
 def test_the_token_is_part_of_the_openapi_where_there_is_one(url: str) -> None:
     from .conftest import running
 
-    assert "security" not in ask(f"{url}/openapi.json").json["paths"]["/models"]["get"]
+    assert "security" not in request(f"{url}/openapi.json").json["paths"]["/models"]["get"]
     with running(token="s3cret") as server:
-        api = ask(f"{server.url}/openapi.json", headers={"Authorization": "Bearer s3cret"}).json
+        api = request(f"{server.url}/openapi.json", headers={"Authorization": "Bearer s3cret"}).json
     assert api["paths"]["/models"]["get"]["security"] == [{"HTTPBearer": []}]
     assert "security" not in api["paths"]["/healthz"]["get"]
 

@@ -10,7 +10,7 @@ from websockets.sync.client import ClientConnection
 from motionrt import Generator, InputError, Motion
 from motionrt.runtime.serve.client import Client
 
-from .talk import ask, hear, talk, tell
+from .messages import connect, receive, request, send
 
 
 def chunk_of(reply: dict) -> np.ndarray:
@@ -23,13 +23,13 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 def begin(client: ClientConnection, **asked: object) -> dict:
     """The first chunk."""
-    tell(client, asked)
-    return hear(client)
+    send(client, asked)
+    return receive(client)
 
 
 def wait_until_free(url: str) -> None:
     """The stream of a client who has just left is about to end."""
-    while ask(f"{url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 503:
+    while request(f"{url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 503:
         pass
 
 
@@ -41,16 +41,16 @@ def free(url: str) -> None:
 def test_a_stream_is_that_of_the_generator(url: str, generator: Generator) -> None:
     with generator.stream("a person walks", 2.4, seed=3, guidance=1.0) as chunks:
         expected = list(chunks)
-    with talk(url, "generate") as client:
+    with connect(url, "generate") as client:
         reply = begin(client, prompt="a person walks", seconds=2.4, seed=3, guidance=1.0)
         for k, chunk in enumerate(expected):
-            reply = hear(client) if k else reply
+            reply = receive(client) if k else reply
             assert same(chunk_of(reply), chunk.joints)
             assert (reply["t"], reply["fps"], reply["layout"]) == (chunk.meta["start"], 20, "smpl22")
             assert reply["prompt"] == "a person walks"
-        assert hear(client) == {"end": True}
-        tell(client, {"prompt": "a person bows", "seconds": 0.2})  # and another
-        assert hear(client)["prompt"] == "a person bows" and hear(client) == {"end": True}
+        assert receive(client) == {"end": True}
+        send(client, {"prompt": "a person bows", "seconds": 0.2})  # and another
+        assert receive(client)["prompt"] == "a person bows" and receive(client) == {"end": True}
 
 
 def test_another_prompt_changes_course(url: str, generator: Generator) -> None:
@@ -70,22 +70,22 @@ def test_another_prompt_changes_course(url: str, generator: Generator) -> None:
 
 
 def test_stop_ends_a_stream_without_end(url: str) -> None:
-    with talk(url, "generate") as client:
+    with connect(url, "generate") as client:
         assert begin(client, prompt="a person walks")["t"] == 0
-        tell(client, {"stop": True})
-        while (reply := hear(client)) != {"end": True}:
+        send(client, {"stop": True})
+        while (reply := receive(client)) != {"end": True}:
             assert "joints" in reply
-        tell(client, {"prompt": "a person walks"})
-        assert hear(client)["t"] == 0
+        send(client, {"prompt": "a person walks"})
+        assert receive(client)["t"] == 0
 
 
 def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
-    with talk(url, "generate") as other:
-        with talk(url, "generate") as client:
+    with connect(url, "generate") as other:
+        with connect(url, "generate") as client:
             begin(client, prompt="a person walks")
-            tell(other, {"prompt": "a person bows"})
-            assert hear(other) == {"frame": 0, "error": "somebody else's motion is being made, come back later"}
-            busy = ask(f"{url}/generate", {"prompt": "a person bows"})
+            send(other, {"prompt": "a person bows"})
+            assert receive(other) == {"frame": 0, "error": "somebody else's motion is being made, come back later"}
+            busy = request(f"{url}/generate", {"prompt": "a person bows"})
             assert busy.status == 503 and busy.headers["Retry-After"] == "1"
         wait_until_free(url)
         assert begin(other, prompt="a person bows", seconds=1)["prompt"] == "a person bows"
@@ -107,9 +107,9 @@ def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
     ],
 )
 def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, message: object, why: str) -> None:
-    with talk(url, "generate") as client:
-        tell(client, message)
-        reply = hear(client)
+    with connect(url, "generate") as client:
+        send(client, message)
+        reply = receive(client)
         assert reply["frame"] == 0 and why in reply["error"] and "\n" not in reply["error"]
         assert len(begin(client, prompt="a person walks", seconds=0.2)["joints"]) == 4
 
@@ -125,12 +125,12 @@ def test_a_bad_prompt_does_not_end_the_stream(url: str) -> None:
 
 def test_a_motion_in_one_piece_is_that_of_the_generator(url: str, generator: Generator) -> None:
     asked = {"prompt": "a person waves", "seconds": 2, "seed": 5, "guidance": 1.0}
-    made = ask(f"{url}/generate", asked)
+    made = request(f"{url}/generate", asked)
     assert made.status == 200 and made.headers["Content-Type"] == "application/json"
     motion = generator.generate("a person waves", 2, seed=5, guidance=1.0)
     assert same(chunk_of(made.json), motion.joints)
     assert (made.json["layout"], made.json["fps"]) == ("smpl22", 20)
-    label = ask(f"{url}/recognize", made.json).json["label"]
+    label = request(f"{url}/recognize", made.json).json["label"]
     assert label in ("wave", "raise right hand", "raise left hand", "none")
 
 
@@ -138,9 +138,9 @@ def test_the_server_ends_a_stream_when_it_ends() -> None:
     from .conftest import running
 
     with running() as server:
-        client = talk(server.url, "generate").__enter__()
-        tell(client, {"prompt": "a person walks"})
-        assert "joints" in hear(client)
+        client = connect(server.url, "generate").__enter__()
+        send(client, {"prompt": "a person walks"})
+        assert "joints" in receive(client)
     with pytest.raises(ConnectionClosed) as caught:
         while True:
             json.loads(client.recv(timeout=30))

@@ -7,10 +7,10 @@ from websockets.exceptions import InvalidStatus
 
 from motionrt import InputError, Motion
 from motionrt.runtime.serve.client import Client
-from motionrt.runtime.serve.limits import MOST_ADDRESSES, Bucket, Buckets, Places
+from motionrt.runtime.serve.limits import MAX_ADDRESSES, Bucket, Buckets, Slots
 from motionrt.runtime.serve.settings import Settings
 
-from .talk import ask, frame, hear, talk, tell
+from .messages import connect, frame_message, receive, request, send
 
 TOKEN = "s3cret/+="
 PRIVATE = ("/metrics", "/models", "/layouts", "/openapi.json", "/recognize", "/generate", "/nothing")
@@ -31,7 +31,7 @@ def protocol(token: str) -> str:
 def status_of_socket(url: str, **settings) -> int:
     """101 where it is let in."""
     try:
-        with talk(url, **settings):
+        with connect(url, **settings):
             return 101
     except InvalidStatus as error:
         assert error.response.headers["Content-Type"] == "application/json"
@@ -40,30 +40,30 @@ def status_of_socket(url: str, **settings) -> int:
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
 def test_what_tells_nothing_needs_no_token(guarded: str, path: str) -> None:
-    assert ask(guarded + path).status == 200
+    assert request(guarded + path).status == 200
 
 
 @pytest.mark.parametrize("path", PRIVATE)
 @pytest.mark.parametrize("given", [None, "Bearer guess", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}"])
 def test_all_else_needs_the_token(guarded: str, path: str, given: str | None) -> None:
     headers = {"Authorization": given} if given else {}
-    refused = ask(guarded + path, headers=headers)
+    refused = request(guarded + path, headers=headers)
     assert refused.status == 401 and refused.headers["WWW-Authenticate"] == "Bearer"
     assert refused.json == {"detail": "expected the header Authorization: Bearer TOKEN"}
 
 
 def test_the_token_lets_in(guarded: str, motion: Motion) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
-    assert ask(f"{guarded}/models", headers=headers).status == 200
+    assert request(f"{guarded}/models", headers=headers).status == 200
     assert status_of_socket(guarded, additional_headers=headers) == 101
-    assert ask(f"{guarded}/models?token={TOKEN}").status == 401
+    assert request(f"{guarded}/models?token={TOKEN}").status == 401
 
 
 def test_a_page_gives_the_token_as_a_protocol(guarded: str, motion: Motion) -> None:
-    with talk(guarded, subprotocols=["motionrt", protocol(TOKEN)], origin=guarded) as client:
+    with connect(guarded, subprotocols=["motionrt", protocol(TOKEN)], origin=guarded) as client:
         assert client.subprotocol == "motionrt"
-        tell(client, frame(motion, 0))
-        assert "label" in hear(client)
+        send(client, frame_message(motion, 0))
+        assert "label" in receive(client)
     for wrong in (["motionrt"], ["motionrt", protocol("guess")], ["bearer.!"], ["bearer." + "_" * 9], [protocol("")]):
         assert status_of_socket(guarded, subprotocols=wrong) == 401
     assert status_of_socket(guarded, subprotocols=[protocol(TOKEN), protocol("guess")]) == 401
@@ -92,7 +92,7 @@ def test_a_token_that_cannot_stand_in_a_header_is_refused(token: str) -> None:
 def test_pages_from_elsewhere_may_not_connect(url: str, guarded: str, page: str) -> None:
     for server in (url, guarded):
         assert status_of_socket(server, origin=page) == 403
-        assert ask(f"{server}/generate", {"prompt": "walk"}, {"Origin": page}).status == 403
+        assert request(f"{server}/generate", {"prompt": "walk"}, {"Origin": page}).status == 403
 
 
 def test_the_servers_own_page_and_those_named_may(url: str, guarded: str) -> None:
@@ -103,20 +103,20 @@ def test_the_servers_own_page_and_those_named_may(url: str, guarded: str) -> Non
 
 def test_a_name_given_to_the_address_by_somebody_else_is_refused(url: str, guarded: str) -> None:
     rebound = {"Host": "evil.example:8765", "Origin": "http://evil.example:8765"}
-    assert ask(f"{url}/models", headers=rebound).status == 403
-    assert ask(f"{url}/", headers={"Host": "["}).status in (400, 403)
-    assert ask(f"{url}/models", headers={"Host": "localhost:8765"}).status == 200
-    assert ask(f"{guarded}/healthz", headers={"Host": "robot.example"}).status == 200
+    assert request(f"{url}/models", headers=rebound).status == 403
+    assert request(f"{url}/", headers={"Host": "["}).status in (400, 403)
+    assert request(f"{url}/models", headers={"Host": "localhost:8765"}).status == 200
+    assert request(f"{guarded}/healthz", headers={"Host": "robot.example"}).status == 200
 
 
 def test_too_many_requests_are_refused_but_for_probes(serve) -> None:
     server = serve(requests_per_s=1.0)
-    statuses = [ask(f"{server.url}/models").status for _ in range(6)]
+    statuses = [request(f"{server.url}/models").status for _ in range(6)]
     assert statuses[:2] == [200, 200] and 429 in statuses
-    refused = ask(f"{server.url}/models")
+    refused = request(f"{server.url}/models")
     assert refused.headers["Retry-After"] == "1" and "more than 1 requests a second" in refused.json["detail"]
     assert status_of_socket(server.url) == 429
-    assert {ask(f"{server.url}/healthz").status for _ in range(6)} == {200}
+    assert {request(f"{server.url}/healthz").status for _ in range(6)} == {200}
 
 
 def test_a_bucket_fills_with_time() -> None:
@@ -132,13 +132,13 @@ def test_a_bucket_fills_with_time() -> None:
 def test_addresses_have_buckets_of_their_own_and_are_forgotten_in_the_end() -> None:
     buckets = Buckets(rate=0, burst=1)
     assert [buckets.take(address) for address in "aba"] == [True, True, False]
-    for k in range(MOST_ADDRESSES):
+    for k in range(MAX_ADDRESSES):
         buckets.take(str(k))
     assert buckets.take("a")
 
 
 def test_places_are_given_back() -> None:
-    places = Places(1)
-    assert [places.take(), places.take()] == [True, False]
-    places.leave()
-    assert places.take()
+    slots = Slots(1)
+    assert [slots.acquire(), slots.acquire()] == [True, False]
+    slots.release()
+    assert slots.acquire()

@@ -11,7 +11,7 @@ from motionrt import InputError, Motion, MotionError, Recognizer
 from motionrt.runtime.io.jsonl import decision_message, parse_frame
 from motionrt.runtime.serve.client import Client
 
-from .talk import ask, frame, hear, hear_all, talk, tell, tell_at_once
+from .messages import connect, frame_message, receive, receive_replies, request, send, send_batch
 
 
 def offline(recognizer: Recognizer, messages: list[dict]) -> list[dict]:
@@ -29,30 +29,30 @@ def without_latency(reply: dict) -> dict:
 
 
 def counted(url: str, name: str) -> float:
-    lines = ask(f"{url}/metrics").body.decode().splitlines()
+    lines = request(f"{url}/metrics").body.decode().splitlines()
     return next(float(line.split()[-1]) for line in lines if line.startswith(f"motionrt_{name} "))
 
 
 def test_decisions_are_those_of_a_recogniser_offline(url: str, live: Recognizer, samples: list[Motion]) -> None:
-    messages = [frame(motion, i, person=person) for i in range(60) for person, motion in enumerate(samples[:3])]
+    messages = [frame_message(motion, i, person=person) for i in range(60) for person, motion in enumerate(samples[:3])]
     replies = []
-    with talk(url) as client:
+    with connect(url) as client:
         for number, message in enumerate(messages):
-            tell(client, message)
-            replies.append(hear(client))
+            send(client, message)
+            replies.append(receive(client))
             assert replies[-1]["frame"] == number and replies[-1]["latency_ms"] > 0
     assert [without_latency(reply) for reply in replies] == offline(live.clone(), messages)
     assert {reply["event"] for reply in replies} >= {None, "onset"}
 
 
 def test_a_client_whose_clock_is_set_back_starts_anew(url: str, live: Recognizer, motion: Motion) -> None:
-    later = [frame(motion, i, t=3600 + float(motion.times[i])) for i in range(40)]
-    again = [frame(motion, i) for i in range(40)]
+    later = [frame_message(motion, i, t=3600 + float(motion.times[i])) for i in range(40)]
+    again = [frame_message(motion, i) for i in range(40)]
     replies = []
-    with talk(url) as client:
+    with connect(url) as client:
         for message in [*later, *again]:
-            tell(client, message)
-            replies.append(hear(client))
+            send(client, message)
+            replies.append(receive(client))
     assert replies[40] == {"frame": 40, "dropped": True, "why": "late"}
     assert (replies[41]["event"], replies[41]["event_label"]) == ("offset", "wave")
     assert [without_latency(reply) for reply in replies[42:]] == offline(live.clone(), again[1:])[1:]
@@ -60,9 +60,9 @@ def test_a_client_whose_clock_is_set_back_starts_anew(url: str, live: Recognizer
 
 def test_frames_may_leave_out_layout_and_person(url: str, live: Recognizer) -> None:
     message = {"t": 0, "joints": np.random.default_rng(0).normal(size=(15, 3)).round(3).tolist()}
-    with talk(url) as client:
-        tell(client, message)
-        assert [without_latency(hear(client))] == offline(live.clone(), [message])
+    with connect(url) as client:
+        send(client, message)
+        assert [without_latency(receive(client))] == offline(live.clone(), [message])
 
 
 def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, motion: Motion) -> None:
@@ -70,33 +70,33 @@ def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, motion: Mo
         "{": "is not a whole JSON message",
         "[1]": "is a JSON list, expected an object",
         json.dumps({"t": 0}): "has no list 'joints'",
-        json.dumps(frame(motion, 0, layout="smpl23")): "unknown skeleton layout 'smpl23'",
-        json.dumps(frame(motion, 0, layout="coco17")): "expected [17, 2]",
-        json.dumps(frame(motion, 0, t="now")): "'t' is 'now', expected seconds",
+        json.dumps(frame_message(motion, 0, layout="smpl23")): "unknown skeleton layout 'smpl23'",
+        json.dumps(frame_message(motion, 0, layout="coco17")): "expected [17, 2]",
+        json.dumps(frame_message(motion, 0, t="now")): "'t' is 'now', expected seconds",
         json.dumps({"reset": 10**30}): "expected a person's number, or null for everybody",
         json.dumps({"reset": "all"}): "'reset' is 'all', expected a person's number",
         json.dumps({"labels": ["wave"]}): "labels of model 'live' are fixed",
         json.dumps({"labels": "wave"}): "'labels' are no list of at most 100 texts",
     }
-    with talk(url) as client:
+    with connect(url) as client:
         for number, (message, why) in enumerate(bad.items()):
-            tell(client, message)
-            reply = hear(client)
+            send(client, message)
+            reply = receive(client)
             assert reply["frame"] == number and why in reply["error"] and "\n" not in reply["error"]
-        tell(client, b"\xff", json.dumps(frame(motion, 0)).encode())
-        assert "error" in hear(client)
-        assert "label" in hear(client)
+        send(client, b"\xff", json.dumps(frame_message(motion, 0)).encode())
+        assert "error" in receive(client)
+        assert "label" in receive(client)
 
 
 def test_the_newest_frame_of_a_person_wins_and_the_others_are_told_to_be_dropped(
     url: str, live: Recognizer, motion: Motion
 ) -> None:
     before = counted(url, 'dropped_total{why="overtaken"}')
-    messages = [frame(motion, i) for i in range(60)]
-    with talk(url) as client:
+    messages = [frame_message(motion, i) for i in range(60)]
+    with connect(url) as client:
         for begin in range(0, 60, 10):
-            tell_at_once(client, messages[begin : begin + 10])
-        replies = hear_all(client, 60)
+            send_batch(client, messages[begin : begin + 10])
+        replies = receive_replies(client, 60)
     dropped = {number for number, reply in replies.items() if "dropped" in reply}
     assert all(replies[number] == {"frame": number, "dropped": True, "why": "overtaken"} for number in dropped)
     decided = sorted(replies.keys() - dropped)
@@ -106,28 +106,28 @@ def test_the_newest_frame_of_a_person_wins_and_the_others_are_told_to_be_dropped
 
 
 def test_nobody_overtakes_somebody_else(url: str, motion: Motion) -> None:
-    with talk(url) as client:
-        tell_at_once(client, [frame(motion, 0, person=person) for person in range(16)])
-        replies = hear_all(client, 16)
+    with connect(url) as client:
+        send_batch(client, [frame_message(motion, 0, person=person) for person in range(16)])
+        replies = receive_replies(client, 16)
     assert [replies[person]["person"] for person in range(16)] == list(range(16))
 
 
 def test_a_late_frame_is_dropped(url: str, motion: Motion) -> None:
-    with talk(url) as client:
-        tell(client, frame(motion, 0, t=1.0))
-        assert hear(client)["t"] == 1.0
-        tell(client, frame(motion, 0, t=0.5))
-        assert hear(client) == {"frame": 1, "dropped": True, "why": "late"}
+    with connect(url) as client:
+        send(client, frame_message(motion, 0, t=1.0))
+        assert receive(client)["t"] == 1.0
+        send(client, frame_message(motion, 0, t=0.5))
+        assert receive(client) == {"frame": 1, "dropped": True, "why": "late"}
 
 
 def test_a_person_too_many_is_refused_and_the_others_go_on(url: str, motion: Motion) -> None:
-    with talk(url) as client:
+    with connect(url) as client:
         for person in range(17):
-            tell(client, frame(motion, 0, person=person))
-            reply = hear(client)
+            send(client, frame_message(motion, 0, person=person))
+            reply = receive(client)
         assert "16" in reply["error"]
-        tell(client, frame(motion, 1, person=3))
-        assert hear(client)["person"] == 3
+        send(client, frame_message(motion, 1, person=3))
+        assert receive(client)["person"] == 3
 
 
 def test_the_last_decision_on_somebody_who_has_gone_is_told(url: str, motion: Motion) -> None:
@@ -135,61 +135,62 @@ def test_the_last_decision_on_somebody_who_has_gone_is_told(url: str, motion: Mo
         client.step(motion.joints[0], 0.0, person=7, layout=motion.layout)
         client.step(motion.joints[0], 1.0, person=8, layout=motion.layout)
         client.reset()
-        assert [gone["person"] for gone in client.left] == [7]
+        assert [gone["person"] for gone in client.departed] == [7]
 
 
 def test_reset_forgets(url: str, live: Recognizer, motion: Motion) -> None:
-    messages = [frame(motion, i) for i in range(40)]
+    messages = [frame_message(motion, i) for i in range(40)]
     expected = offline(live.clone(), messages)
-    with talk(url) as client:
+    with connect(url) as client:
         for message in ({"reset": 0}, {"reset": None}):
             replies = []
             for one in messages:
-                tell(client, one)
-                replies.append(without_latency(hear(client)))
+                send(client, one)
+                replies.append(without_latency(receive(client)))
             assert replies == expected
-            tell(client, message)
-            assert hear(client)["reset"] == message["reset"]
+            send(client, message)
+            assert receive(client)["reset"] == message["reset"]
 
 
 def test_frames_that_came_before_a_reset_are_answered(url: str, motion: Motion) -> None:
-    messages = [frame(motion, 0, person=1), frame(motion, 0, person=2), {"reset": None}, frame(motion, 1, person=1)]
-    with talk(url) as client:
-        tell_at_once(client, messages)
-        replies = hear_all(client, 4)
+    first, second, third = (frame_message(motion, i, person=person) for i, person in ((0, 1), (0, 2), (1, 1)))
+    messages = [first, second, {"reset": None}, third]
+    with connect(url) as client:
+        send_batch(client, messages)
+        replies = receive_replies(client, 4)
     assert ["label" in replies[number] for number in range(4)] == [True, True, False, True]
 
 
 def test_clients_do_not_disturb_each_other(url: str, live: Recognizer, samples: list[Motion]) -> None:
-    talks = [[frame(motion, i) for i in range(40)] for motion in samples[:3]]
+    talks = [[frame_message(motion, i) for i in range(40)] for motion in samples[:3]]
     replies: list[list[dict]] = [[] for _ in talks]
-    with talk(url) as a, talk(url) as b, talk(url) as c:
+    with connect(url) as a, connect(url) as b, connect(url) as c:
         for i in range(40):
             for client, messages, heard in zip((a, b, c), talks, replies, strict=True):
-                tell(client, messages[i])
-                heard.append(without_latency(hear(client)))
+                send(client, messages[i])
+                heard.append(without_latency(receive(client)))
     assert replies == [offline(live.clone(), messages) for messages in talks]
 
 
 def test_every_client_chooses_its_own_labels(serve, samples: list[Motion]) -> None:
     server = serve(model="zero-shot", labels=("bow", "walk"))
     bow = samples[0]
-    with talk(server.url) as client, talk(server.url) as other:
-        tell(client, {"labels": ["jump", "wave"]})
-        assert hear(client) == {"frame": 0, "labels": ["jump", "wave", "none"]}
+    with connect(server.url) as client, connect(server.url) as other:
+        send(client, {"labels": ["jump", "wave"]})
+        assert receive(client) == {"frame": 0, "labels": ["jump", "wave", "none"]}
         for socket_, known in ((client, {"jump", "wave", "none"}), (other, {"bow", "walk", "none"})):
-            tell(socket_, frame(bow, 0))
-            assert {label for label, _ in hear(socket_)["top"]} == known
-        tell(client, {"labels": ["jump", "jump"]}, {"labels": [1]})
-        assert "is there twice" in hear(client)["error"]
-        assert "expected a string" in hear(client)["error"]
+            send(socket_, frame_message(bow, 0))
+            assert {label for label, _ in receive(socket_)["top"]} == known
+        send(client, {"labels": ["jump", "jump"]}, {"labels": [1]})
+        assert "is there twice" in receive(client)["error"]
+        assert "expected a string" in receive(client)["error"]
 
 
 def test_frames_are_decided_on_while_labels_are_made_ready(serve, motion: Motion) -> None:
     server = serve(model="zero-shot")
-    with talk(server.url) as client:
-        tell_at_once(client, [{"labels": [f"somebody does trick {k}" for k in range(50)]}, frame(motion, 0)])
-        assert [hear(client)["frame"] for _ in range(2)] == [1, 0]
+    with connect(server.url) as client:
+        send_batch(client, [{"labels": [f"somebody does trick {k}" for k in range(50)]}, frame_message(motion, 0)])
+        assert [receive(client)["frame"] for _ in range(2)] == [1, 0]
 
 
 def test_the_client_says_what_the_recogniser_says(url: str, live: Recognizer, motion: Motion) -> None:
@@ -216,29 +217,29 @@ def test_the_client_says_that_nobody_is_there() -> None:
 
 def test_a_flood_ends_the_connection(serve, motion: Motion) -> None:
     server = serve(messages_per_s=20.0)
-    with talk(server.url) as client:
+    with connect(server.url) as client:
         with pytest.raises(ConnectionClosed) as caught:
-            tell_at_once(client, [{"reset": None}] * 60)
-            hear_all(client, 60)
+            send_batch(client, [{"reset": None}] * 60)
+            receive_replies(client, 60)
         assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1008, "more than 20 messages a second")
     assert counted(server.url, 'refused_total{why="flood"}') == 1
 
 
 def test_a_message_too_long_ends_the_connection(url: str) -> None:
     before = counted(url, 'refused_total{why="size"}')
-    with talk(url) as client:
+    with connect(url) as client:
         with pytest.raises(ConnectionClosed) as caught:
-            tell(client, " " * ((1 << 16) + 1))
-            hear(client)
+            send(client, " " * ((1 << 16) + 1))
+            receive(client)
         assert caught.value.rcvd.code == 1009
     assert counted(url, 'refused_total{why="size"}') == before + 1
 
 
 def test_clients_beyond_the_limit_are_told_to_come_back(serve, motion: Motion) -> None:
     server = serve(clients=2)
-    with talk(server.url):
-        with talk(server.url):
-            with pytest.raises(InvalidStatus) as caught, talk(server.url):
+    with connect(server.url):
+        with connect(server.url):
+            with pytest.raises(InvalidStatus) as caught, connect(server.url):
                 pass
             assert caught.value.response.status_code == 503
             assert json.loads(caught.value.response.body)["detail"] == "2 clients are connected, come back later"
@@ -247,29 +248,29 @@ def test_clients_beyond_the_limit_are_told_to_come_back(serve, motion: Motion) -
             assert counted(server.url, "clients") == 2
         while counted(server.url, "clients") == 2:
             pass
-        with talk(server.url) as client:
-            tell(client, frame(motion, 0))
-            assert "label" in hear(client)
+        with connect(server.url) as client:
+            send(client, frame_message(motion, 0))
+            assert "label" in receive(client)
 
 
 def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(serve, live: Recognizer, motion: Motion) -> None:
-    server = serve(patience_s=0.3, messages_per_s=1e6)
+    server = serve(send_timeout_s=0.3, messages_per_s=1e6)
     host, port = server.url.removeprefix("http://").split(":")
     small = socket.socket()
     small.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
     small.connect((host, int(port)))
-    messages = [frame(motion, i) for i in range(40)]
+    messages = [frame_message(motion, i) for i in range(40)]
     replies = []
-    with talk(server.url) as client, talk(server.url, sock=small, max_queue=1, close_timeout=0) as slow:
+    with connect(server.url) as client, connect(server.url, sock=small, max_queue=1, close_timeout=0) as slow:
         small.settimeout(0.05)
         for i in range(1000):
             try:
-                tell_at_once(slow, [frame(motion, 0, t=float(i), person=person) for person in range(16)])
+                send_batch(slow, [frame_message(motion, 0, t=float(i), person=person) for person in range(16)])
             except OSError:  # the server does not read any more, either
                 break
         for message in messages:
-            tell(client, message)
-            replies.append(without_latency(hear(client)))
+            send(client, message)
+            replies.append(without_latency(receive(client)))
         while not counted(server.url, 'refused_total{why="slow"}'):
             pass
         while counted(server.url, "clients") > 1:

@@ -10,7 +10,7 @@ from motionrt import Motion, Recognizer
 from motionrt.bench.speed.replicas import play_and_kill, replicas, summary
 from motionrt.runtime.cli import main
 
-from .talk import ask, frame, hear, talk, tell
+from .messages import connect, frame_message, receive, request, send
 from .test_server import failure, process
 
 pytest.importorskip("ray.serve", reason="ray is not installed")
@@ -30,32 +30,32 @@ def url() -> Iterator[str]:
 
 
 def test_it_answers_as_one_server_does(url: str, motion: Motion, live: Recognizer) -> None:
-    assert ask(f"{url}/readyz").json == {"status": "ready"}
-    assert ask(f"{url}/models").json[0]["name"] == "live"
-    assert ask(f"{url}/recognize", {"fps": 30}).status == 422
+    assert request(f"{url}/readyz").json == {"status": "ready"}
+    assert request(f"{url}/models").json[0]["name"] == "live"
+    assert request(f"{url}/recognize", {"fps": 30}).status == 422
     live.reset()
-    with talk(url) as client:
+    with connect(url) as client:
         for i in range(30):
-            tell(client, frame(motion, i))
+            send(client, frame_message(motion, i))
             decision = live.step(motion.joints[i].round(4), float(motion.times[i]), layout=motion.layout)
-            said = hear(client)
+            said = receive(client)
             assert (said["frame"], said["label"]) == (i, decision.label)
             assert said["score"] == pytest.approx(decision.score, abs=1e-3)
 
 
 def test_its_limits_hold(url: str) -> None:
-    with talk(url) as client:
-        tell(client, " " * ((1 << 16) + 1))
+    with connect(url) as client:
+        send(client, " " * ((1 << 16) + 1))
         with pytest.raises(ConnectionClosed) as caught:
-            hear(client)
+            receive(client)
         assert caught.value.rcvd.code == 1009
-    with pytest.raises(InvalidStatus) as refused, talk(url, additional_headers={"Origin": "https://example.org"}):
+    with pytest.raises(InvalidStatus) as refused, connect(url, additional_headers={"Origin": "https://example.org"}):
         pass
     assert refused.value.response.status_code == 403
 
 
 def test_metrics_tell_of_which_replica_they_are(url: str) -> None:
-    lines = ask(f"{url}/metrics").body.decode().splitlines()
+    lines = request(f"{url}/metrics").body.decode().splitlines()
     assert all('replica="' in line for line in lines if not line.startswith("#"))
 
 

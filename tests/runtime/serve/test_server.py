@@ -19,7 +19,7 @@ from motionrt.runtime.errors import MotionError
 from motionrt.runtime.serve import server
 from motionrt.runtime.serve.client import Client
 
-from .talk import ask, frame, hear, talk, tell
+from .messages import connect, frame_message, receive, request, send
 
 
 @contextmanager
@@ -49,31 +49,31 @@ def failure(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_it_ends_when_it_is_told_to_and_tells_its_clients(motion: Motion, number: int) -> None:
     with process() as (running, url):
-        with talk(url) as client, talk(url, "generate") as other:
-            tell(client, frame(motion, 0))
-            assert "label" in hear(client)
-            tell(other, {"prompt": "a person walks"})
-            assert "joints" in hear(other)
+        with connect(url) as client, connect(url, "generate") as other:
+            send(client, frame_message(motion, 0))
+            assert "label" in receive(client)
+            send(other, {"prompt": "a person walks"})
+            assert "joints" in receive(other)
             running.send_signal(number)
             for one in (client, other):
                 with pytest.raises(ConnectionClosed) as caught:
                     while True:
-                        hear(one)
+                        receive(one)
                 assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is ending")
         assert running.wait(timeout=30) == 0
         assert running.stderr is not None and running.stderr.read() == ""
         with pytest.raises(OSError, match="refused"):
-            ask(f"{url}/healthz")
+            request(f"{url}/healthz")
 
 
 def test_a_request_that_is_being_answered_is_answered_to_its_end() -> None:
     with process() as (running, url):
         made = []
         asking = threading.Thread(
-            target=lambda: made.append(ask(f"{url}/generate", {"prompt": "a person walks", "seconds": 60}))
+            target=lambda: made.append(request(f"{url}/generate", {"prompt": "a person walks", "seconds": 60}))
         )
         asking.start()
-        while "motionrt_generating 1.0" not in ask(f"{url}/metrics").body.decode():
+        while "motionrt_generating 1.0" not in request(f"{url}/metrics").body.decode():
             pass
         running.terminate()
         asking.join(30)
@@ -82,18 +82,18 @@ def test_a_request_that_is_being_answered_is_answered_to_its_end() -> None:
 
 
 def test_frames_that_have_come_in_are_answered_before_it_ends(motion: Motion) -> None:
-    with process() as (running, url), talk(url) as client:
-        tell(client, frame(motion, 0))
-        hear(client)
+    with process() as (running, url), connect(url) as client:
+        send(client, frame_message(motion, 0))
+        receive(client)
         numbers = []
         stop = threading.Timer(0.2, running.terminate)
         stop.start()
         sent = 1
         with pytest.raises(ConnectionClosed) as caught:
             while True:
-                tell(client, frame(motion, 0, t=float(sent)))
+                send(client, frame_message(motion, 0, t=float(sent)))
                 sent += 1
-                numbers.append(hear(client)["frame"])
+                numbers.append(receive(client)["frame"])
         assert caught.value.rcvd.code == 1001
         assert numbers == list(range(1, len(numbers) + 1)) and sent - len(numbers) <= 2
 
@@ -105,17 +105,17 @@ def test_beyond_this_machine_it_demands_a_token(capfd, tmp_path: Path, monkeypat
     (tmp_path / "token").write_text("s3cret\nand a remark\n")
     with process("--host", "0.0.0.0", "--token-file", str(tmp_path / "token")) as (_, url):
         here = url.replace("0.0.0.0", "127.0.0.1")
-        assert ask(f"{here}/models").status == 401
-        assert ask(f"{here}/models", headers={"Authorization": "Bearer s3cret"}).status == 200
+        assert request(f"{here}/models").status == 401
+        assert request(f"{here}/models", headers={"Authorization": "Bearer s3cret"}).status == 200
 
 
 def test_the_token_may_come_from_the_environment_and_is_never_shown() -> None:
     with process(MOTIONRT_TOKEN="s3cret") as (running, url):
-        assert ask(f"{url}/models").status == 401
+        assert request(f"{url}/models").status == 401
         for token in ("guess", "s3cret"):
             headers = {"Authorization": f"Bearer {token}"}
-            assert ask(f"{url}/models?token={token}", headers=headers).status == (401 if token == "guess" else 200)
-            with suppress(InvalidStatus), talk(url, additional_headers=headers):
+            assert request(f"{url}/models?token={token}", headers=headers).status == (401 if token == "guess" else 200)
+            with suppress(InvalidStatus), connect(url, additional_headers=headers):
                 pass
         running.terminate()
         _, err = running.communicate(timeout=30)
@@ -153,7 +153,7 @@ def test_who_fills_the_memory_beside_messages_has_to_go(url: str, frames: bytes)
 def test_a_header_that_is_no_ascii_is_refused(url: str) -> None:
     with raw_socket(url, "Sec-WebSocket-Version: \xff13") as client:
         assert client.recv(12) == b"HTTP/1.1 400"
-    with talk(url):  # and others are let in
+    with connect(url):  # and others are let in
         pass
 
 
@@ -170,7 +170,7 @@ def test_connections_that_ask_for_nothing_do_not_keep_others_out(serve, monkeypa
             with suppress(ConnectionError):
                 while one.recv(1000):
                     pass
-        assert ask(f"{url}/readyz").status == 200
+        assert request(f"{url}/readyz").status == 200
 
 
 def test_what_cannot_be_served_is_one_line(capfd, tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_what_is_missing_names_the_extra(capfd, monkeypatch: pytest.MonkeyPatch)
 
 def test_labels_may_be_chosen_when_it_starts() -> None:
     with process("--model", "zero-shot", "--labels", "wave,jump") as (_, url):
-        recognizer, _ = ask(f"{url}/models").json
+        recognizer, _ = request(f"{url}/models").json
         assert (recognizer["labels"], recognizer["any_labels"]) == (["wave", "jump", "none"], True)
 
 

@@ -33,9 +33,11 @@ pytestmark = pytest.mark.slow
 def served() -> Iterator[Any]:
     """A page that plays a wave again and again."""
     pytest.importorskip("viser", reason="viser is not installed")
-    from motionrt.runtime.view import Page, Player
+    from motionrt.runtime.view import Page, SourcePlayer
 
-    player = Player(Recognizer.load("zero-shot"), [WAVE], lambda name: open_source(name, realtime=True), loop=True)
+    player = SourcePlayer(
+        Recognizer.load("zero-shot"), [WAVE], lambda name: open_source(name, realtime=True), loop=True
+    )
     page = Page(player, Generator.load(), port=0)
     yield page
     page.close()
@@ -54,7 +56,7 @@ def browser(served: Any) -> Iterator[Any]:
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.goto(served.url)
         tab.get_by_role("button", name="Recognise these").wait_for(timeout=40_000)
-        wait_for(lambda: served.live.now and in_place(served))
+        wait_for(lambda: served.recognition.now and in_place(served))
         yield tab
         tab.context.browser.close()
     assert problems == []
@@ -119,7 +121,7 @@ def test_typed_labels_change_the_decision(served: Any, browser: Any) -> None:
     browser.get_by_role("button", name="Recognise these").click()
     browser.get_by_text("2 labels are recognised").wait_for()
     browser.locator(".motionrt-label", has_text="waving a hand").wait_for()
-    assert served.live.now[0].decision.labels == ("waving a hand", "kicking a ball", "none")
+    assert served.recognition.now[0].decision.labels == ("waving a hand", "kicking a ball", "none")
     labels.fill("wave, wave")
     browser.get_by_role("button", name="Recognise these").click()
     browser.get_by_text("label 'wave' is there twice").wait_for()
@@ -129,14 +131,14 @@ def test_a_prompt_makes_motion_that_is_edited_and_downloaded(served: Any, browse
     text = browser.locator("form", has_text="Prompt").get_by_role("textbox")
     text.fill("a person waves with both hands")
     text.press("Enter")
-    wait_for(lambda: served.made.maker.motion and served.made.maker.motion.frames >= 80)  # 4 s
-    assert served.made.maker.motion.meta["text"] == "a person waves with both hands"
-    wait_for(lambda: changes(browser, body(served, browser, "made")) > 0.02)
+    wait_for(lambda: served.generation.player.motion and served.generation.player.motion.frames >= 80)  # 4 s
+    assert served.generation.player.motion.meta["text"] == "a person waves with both hands"
+    wait_for(lambda: changes(browser, body(served, browser, "generated")) > 0.02)
     browser.get_by_role("button", name="Stop").click()
     browser.get_by_text("in a loop").wait_for()
-    before = served.made.maker.motion
+    before = served.generation.player.motion
     browser.get_by_role("button", name="Make this part anew").click()
-    edited = wait_for(lambda: served.made.maker.motion is not before and served.made.maker.motion)
+    edited = wait_for(lambda: served.generation.player.motion is not before and served.generation.player.motion)
     assert edited.frames == before.frames and not np.array_equal(edited.joints, before.joints)
     with browser.expect_download() as download:
         browser.get_by_role("button", name="BVH").click()

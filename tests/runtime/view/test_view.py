@@ -16,11 +16,11 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.cli import main
 from motionrt.runtime.io.latest_queue import LatestQueue
 from motionrt.runtime.io.source import open_source
-from motionrt.runtime.view import Page, Player
-from motionrt.runtime.view.live import parse_labels
-from motionrt.runtime.view.motion_player import LONGEST, Maker
-from motionrt.runtime.view.player import Seen, Told
-from motionrt.runtime.view.stage import RADIUS_M, Pose, Stage
+from motionrt.runtime.view import Page, SourcePlayer
+from motionrt.runtime.view.motion_player import MAX_FRAMES, MotionPlayer
+from motionrt.runtime.view.recognition_panel import parse_labels
+from motionrt.runtime.view.skeleton_scene import RADIUS_M, Pose, SkeletonScene
+from motionrt.runtime.view.source_player import HistoryEntry, Observation
 from motionrt.runtime.view.timeline import people_html
 
 SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
@@ -35,7 +35,7 @@ def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
     return found
 
 
-def taken(seen: LatestQueue[Seen]) -> list[Seen]:
+def taken(seen: LatestQueue[Observation]) -> list[Observation]:
     """All that comes, until the end."""
     found = []
     while (some := seen.take(10)) is not None:
@@ -44,12 +44,12 @@ def taken(seen: LatestQueue[Seen]) -> list[Seen]:
 
 
 @pytest.fixture
-def play() -> Iterator[Callable[..., Player]]:
+def play() -> Iterator[Callable[..., SourcePlayer]]:
     """A player that has been started; files play as fast as they can, unless `realtime`."""
     players = []
 
-    def play(*sources: str, model: str = "live", realtime: bool = False, loop: bool = False) -> Player:
-        player = Player(Recognizer.load(model), sources, lambda name: open_source(name, realtime=realtime), loop)
+    def play(*sources: str, model: str = "live", realtime: bool = False, loop: bool = False) -> SourcePlayer:
+        player = SourcePlayer(Recognizer.load(model), sources, lambda name: open_source(name, realtime=realtime), loop)
         players.append(player)
         player.start()
         return player
@@ -71,7 +71,7 @@ def page(generator: Generator) -> Iterator[Callable[..., Page]]:
 
     def page(*sources: str, model: str = "zero-shot") -> Page:
         names = sources or (WAVE,)
-        player = Player(Recognizer.load(model), names, lambda name: open_source(name, realtime=True), loop=True)
+        player = SourcePlayer(Recognizer.load(model), names, lambda name: open_source(name, realtime=True), loop=True)
         pages.append(Page(player, generator, port=0))
         return pages[-1]
 
@@ -85,7 +85,7 @@ def page(generator: Generator) -> Iterator[Callable[..., Page]]:
 
 def test_a_player_decides_what_the_recogniser_decides_on_the_file(play: Any) -> None:
     player = play(WAVE, WALK)
-    taken(player.seen)
+    taken(player.observations)
     expected = []
     for path in (WAVE, WALK):
         recognizer, motion = Recognizer.load("live"), Motion.load(path)
@@ -101,16 +101,16 @@ def test_a_player_decides_what_the_recogniser_decides_on_the_file(play: Any) -> 
 def test_whoever_looks_too_rarely_sees_the_newest_and_holds_nobody_up(play: Any) -> None:
     player = play(WAVE)
     frames = Motion.load(WAVE).frames
-    wait_for(lambda: player.seen.closed)
-    [one] = player.seen.take(0)
+    wait_for(lambda: player.observations.closed)
+    [one] = player.observations.take(0)
     np.testing.assert_array_equal(one.frame.joints, Motion.load(WAVE).joints[-1])
-    assert player.seen.dropped == frames - 1
+    assert player.observations.dropped == frames - 1
     assert len(player.latencies_ms()) == frames
 
 
 def test_a_loop_begins_again_with_nobody_known(play: Any) -> None:
     player = play(WAVE, WALK, loop=True)
-    sources = [player.seen.take(10)[0].source for _ in range(200)]
+    sources = [player.observations.take(10)[0].source for _ in range(200)]
     assert sources == sorted(sources) and sources[-1] > 2
 
 
@@ -119,21 +119,21 @@ def test_a_source_that_breaks_is_told_of_to_who_looks(play: Any, tmp_path: Path)
     bad.write_text('{"t": 0, "layout": "coco17", "joints": ' + str([[0, 0]] * 17) + "}\n")
     player = play(str(bad))
     with pytest.raises(InputError, match="bad.jsonl: layout 'coco17' is 2-D"):
-        taken(player.seen)
+        taken(player.observations)
     empty = tmp_path / "empty.jsonl"
     empty.write_text("\n")
     with pytest.raises(InputError, match="empty.jsonl: no frames"):
-        taken(play(str(empty), loop=True).seen)
+        taken(play(str(empty), loop=True).observations)
 
 
 def test_the_last_seconds_of_a_person_are_a_motion(play: Any) -> None:
     player = play(WAVE)
-    taken(player.seen)
-    motion, whole = player.recent(0, 3.0), Motion.load(WAVE)
+    taken(player.observations)
+    motion, whole = player.recent_motion(0, 3.0), Motion.load(WAVE)
     assert motion.frames == 61 and motion.layout == whole.layout and motion.fps == pytest.approx(whole.fps)
     np.testing.assert_array_equal(motion.joints, whole.joints[-61:])
     with pytest.raises(InputError, match=r"person 3 was in sight for 0.0 s, expected at least 0.5 s"):
-        player.recent(3, 3.0)
+        player.recent_motion(3, 3.0)
 
 
 def test_a_gesture_that_is_enrolled_is_recognised(play: Any) -> None:
@@ -155,9 +155,9 @@ def test_a_player_ends_when_it_is_closed(play: Any, source: str) -> None:
 
 
 @pytest.fixture
-def maker(generator: Generator) -> Iterator[tuple[Maker, list[tuple[np.ndarray, bool]]]]:
+def maker(generator: Generator) -> Iterator[tuple[MotionPlayer, list[tuple[np.ndarray, bool]]]]:
     shown: list[tuple[np.ndarray, bool]] = []
-    maker = Maker(generator, lambda joints, anew: shown.append((joints, anew)), pytest.fail)
+    maker = MotionPlayer(generator, lambda joints, anew: shown.append((joints, anew)), pytest.fail)
     yield maker, shown
     maker.close()
 
@@ -189,7 +189,7 @@ def test_another_prompt_steers_the_stream(maker: Any) -> None:
     wait_for(lambda: maker.motion is not None)
     maker.prompt("a person bows")
     wait_for(lambda: maker.motion.meta["text"] == "a person bows")
-    assert 20 < maker.motion.frames <= LONGEST
+    assert 20 < maker.motion.frames <= MAX_FRAMES
 
 
 def test_what_cannot_be_made_is_one_line(maker: Any) -> None:
@@ -215,9 +215,9 @@ def test_labels_stand_between_commas_and_lines() -> None:
 
 def test_labels_of_the_page_are_those_of_the_decisions(page: Any) -> None:
     shown = page()
-    shown.live.set_labels("waving a hand, running")
-    seen = wait_for(lambda: shown.live.now.get(0) and shown.live.now[0].decision.label == "waving a hand")
-    assert seen and shown.live.now[0].decision.labels == ("waving a hand", "running", "none")
+    shown.recognition.set_labels("waving a hand, running")
+    seen = wait_for(lambda: shown.recognition.now.get(0) and shown.recognition.now[0].decision.label == "waving a hand")
+    assert seen and shown.recognition.now[0].decision.labels == ("waving a hand", "running", "none")
 
 
 @pytest.mark.parametrize(
@@ -225,13 +225,13 @@ def test_labels_of_the_page_are_those_of_the_decisions(page: Any) -> None:
 )
 def test_what_is_wrong_with_labels_is_told_in_the_page(page: Any, text: str, problem: str) -> None:
     shown = page()
-    shown.live.set_labels(text)
-    assert problem in shown.live.labels_note.content and "red" in shown.live.labels_note.content
-    assert "wave" in shown.live.player.recognizer.labels
+    shown.recognition.set_labels(text)
+    assert problem in shown.recognition.labels_note.content and "red" in shown.recognition.labels_note.content
+    assert "wave" in shown.recognition.player.recognizer.labels
 
 
 def test_what_is_recorded_in_the_page_becomes_a_label(page: Any) -> None:
-    live = page().live
+    live = page().recognition
     live.enroll(" ", 0)
     assert "is empty" in live.gesture_note.content
     live.enroll("greet", 0)
@@ -240,24 +240,24 @@ def test_what_is_recorded_in_the_page_becomes_a_label(page: Any) -> None:
 
 def test_labels_that_are_fixed_cannot_be_typed(page: Any) -> None:
     shown = page(model="live")
-    assert "those of model live are fixed" in shown.live.labels_note.content
-    assert shown.live.record.disabled
+    assert "those of model live are fixed" in shown.recognition.labels_note.content
+    assert shown.recognition.record.disabled
 
 
 def test_downloads_are_read_again(page: Any, tmp_path: Path) -> None:
-    made = page().made
+    panel = page().generation
     with pytest.raises(InputError, match="there is no motion to download"):
-        made.download("motion.bvh")
-    made.prompt("a person waves")
-    wait_for(lambda: made.maker.motion is not None)
-    made.stop()
+        panel.download("motion.bvh")
+    panel.prompt("a person waves")
+    wait_for(lambda: panel.player.motion is not None)
+    panel.stop()
     for name in ("motion.bvh", "motion.npz"):
-        (tmp_path / name).write_bytes(made.download(name))
+        (tmp_path / name).write_bytes(panel.download(name))
         again = Motion.load(tmp_path / name)
         assert (again.fps, again.layout) == (20, "smpl22")
-        np.testing.assert_allclose(again.joints, made.maker.motion.joints, atol=2e-3)
+        np.testing.assert_allclose(again.joints, panel.player.motion.joints, atol=2e-3)
     pytest.importorskip("pygltflib", reason="pygltflib is not installed")
-    assert made.download("motion.glb").startswith(b"glTF")
+    assert panel.download("motion.glb").startswith(b"glTF")
 
 
 @pytest.mark.parametrize("origin, welcome", {"http://evil.example": False, "http://127.0.0.1:8080": True}.items())
@@ -278,21 +278,21 @@ def test_pages_from_elsewhere_are_turned_away(page: Any, origin: str, welcome: b
 
 
 @pytest.fixture
-def stage() -> Iterator[Stage]:
+def stage() -> Iterator[SkeletonScene]:
     viser = pytest.importorskip("viser", reason="viser is not installed")
     server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    yield Stage(server.scene, "/stage", 0.0, "")
+    yield SkeletonScene(server.scene, "/stage", 0.0, "")
     server.stop()
 
 
-def body(stage: Stage, person: int) -> Any:
+def body(stage: SkeletonScene, person: int) -> Any:
     return stage._scene.get_handle_by_name(f"/stage/{person}")
 
 
-def test_bodies_stand_on_a_floor_that_goes_along(stage: Stage) -> None:
+def test_bodies_stand_on_a_floor_that_goes_along(stage: SkeletonScene) -> None:
     motion = Motion.load(WALK)
     for t, joints in zip(motion.times, motion.joints, strict=True):
-        stage.show(t, {0: Pose(joints=joints + (5, 3, 5), layout=motion.layout, colour=(1, 2, 3))})
+        stage.show(t, {0: Pose(joints=joints + (5, 3, 5), layout=motion.layout, color=(1, 2, 3))})
         vertices = body(stage, 0).vertices
         assert np.abs(vertices[:, (0, 2)]).max() < 1.5 * RADIUS_M
         assert -0.05 < vertices[:, 1].min() < 0.15
@@ -301,21 +301,21 @@ def test_bodies_stand_on_a_floor_that_goes_along(stage: Stage) -> None:
     assert not body(stage, 0).visible
 
 
-def test_bones_without_an_end_are_not_drawn(stage: Stage) -> None:
+def test_bones_without_an_end_are_not_drawn(stage: SkeletonScene) -> None:
     motion = Motion.load(WALK)
     joints = motion.joints[0].copy()
     layout = Layout.load(motion.layout)
     joints[layout.joints.index("left_wrist")] = np.nan
-    stage.show(0.0, {0: Pose(joints=joints, layout=motion.layout, colour=(1, 2, 3))})
+    stage.show(0.0, {0: Pose(joints=joints, layout=motion.layout, color=(1, 2, 3))})
     bones = body(stage, 0).vertices.reshape(-1, 6, 3)
     flat = np.ptp(bones, axis=1).max(axis=1) == 0
     assert [layout.joints[layout.edges[bone][0]] for bone in np.flatnonzero(flat)] == ["left_wrist"]
-    stage.show(0.1, {0: Pose(joints=np.full_like(joints, np.nan), layout=motion.layout, colour=(1, 2, 3))})
+    stage.show(0.1, {0: Pose(joints=np.full_like(joints, np.nan), layout=motion.layout, color=(1, 2, 3))})
     assert not body(stage, 0).visible
 
 
 def test_a_timeline_has_a_stretch_a_label_and_no_markup_of_its_labels() -> None:
-    told = [Told(t / 10, label, 0.9) for t, label in enumerate(["<b>wave</b>"] * 30 + ["run"] * 30)]
+    told = [HistoryEntry(t / 10, label, 0.9) for t, label in enumerate(["<b>wave</b>"] * 30 + ["run"] * 30)]
     later = [told_._replace(clock=told_.clock + 9) for told_ in told[30:]]
     html = people_html({}, {0: told + later}, clock=15.0)
     assert html.count('title="run"') == 2 and html.count("title=") == 3

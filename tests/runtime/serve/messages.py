@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from websockets.sync.client import ClientConnection, connect
+from websockets.sync import client
+from websockets.sync.client import ClientConnection
 
 from motionrt import Motion
 
@@ -22,7 +23,7 @@ class Response(NamedTuple):
         return json.loads(self.body)
 
 
-def ask(url: str, value: Any = None, headers: dict[str, str] | None = None) -> Response:
+def request(url: str, value: Any = None, headers: dict[str, str] | None = None) -> Response:
     """A GET, or a POST of JSON, bytes or pieces of them."""
     data = json.dumps(value).encode() if isinstance(value, dict) else value
     told = ({"Content-Type": "application/json"} if data is not None else {}) | (headers or {})
@@ -33,22 +34,22 @@ def ask(url: str, value: Any = None, headers: dict[str, str] | None = None) -> R
         return Response(error.code, error.headers, error.read())
 
 
-def talk(url: str, path: str = "recognize", **settings: Any) -> ClientConnection:
-    return connect(f"{url.replace('http', 'ws')}/{path}", compression=None, **settings)
+def connect(url: str, path: str = "recognize", **settings: Any) -> ClientConnection:
+    return client.connect(f"{url.replace('http', 'ws')}/{path}", compression=None, **settings)
 
 
-def frame(motion: Motion, i: int, **changes: Any) -> dict[str, Any]:
+def frame_message(motion: Motion, i: int, **changes: Any) -> dict[str, Any]:
     joints = motion.joints[i].astype(float).round(4)
     lists = np.where(np.isfinite(joints), joints, None).tolist()
     return {"t": float(motion.times[i]), "layout": motion.layout, "joints": lists} | changes
 
 
-def tell(socket: ClientConnection, *messages: Any) -> None:
+def send(socket: ClientConnection, *messages: Any) -> None:
     for message in messages:
         socket.send(message if isinstance(message, str | bytes) else json.dumps(message))
 
 
-def tell_at_once(socket: ClientConnection, messages: Sequence[Any]) -> None:
+def send_batch(socket: ClientConnection, messages: Sequence[Any]) -> None:
     """So that the server has them all before it can answer the first."""
     with socket.protocol_mutex:
         for message in messages:
@@ -56,16 +57,16 @@ def tell_at_once(socket: ClientConnection, messages: Sequence[Any]) -> None:
         socket.socket.sendall(b"".join(socket.protocol.data_to_send()))
 
 
-def hear(socket: ClientConnection) -> dict[str, Any]:
+def receive(socket: ClientConnection) -> dict[str, Any]:
     reply: dict[str, Any] = json.loads(socket.recv(timeout=30))
     return reply
 
 
-def hear_all(socket: ClientConnection, count: int) -> dict[int, dict[str, Any]]:
+def receive_replies(socket: ClientConnection, count: int) -> dict[int, dict[str, Any]]:
     """So many replies, by the number of the message that they answer; a second one to a message is an error."""
     replies: dict[int, dict[str, Any]] = {}
     while len(replies) < count:
-        reply = hear(socket)
+        reply = receive(socket)
         if "frame" in reply:
             assert reply["frame"] not in replies
             replies[reply["frame"]] = reply

@@ -16,7 +16,7 @@ from ..body.layout import Layout
 from ..io.glb import FACES, octahedra
 
 Array = NDArray[np.float64]
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 RADIUS_M, TILE_M = 0.75, 0.25  # of the floor
 PLATE, LINE = (236, 238, 241), (196, 201, 208)
@@ -32,11 +32,11 @@ class Pose:
 
     joints: NDArray[np.float32]
     layout: str
-    colour: Colour
+    color: Color
     text: str = ""
 
 
-class Stage:
+class SkeletonScene:
     """A round floor at a place of the scene, with those who stand on it.
 
     Args:
@@ -77,7 +77,7 @@ class Stage:
             figure = self._figures.get(person)
             if figure is None or figure.layout.name != pose.layout:
                 figure = self._figures[person] = Figure(self._scene, f"{self._name}/{person}", Layout.load(pose.layout))
-            figure.show(pose.joints - self._origin, pose.colour, pose.text)
+            figure.show(pose.joints - self._origin, pose.color, pose.text)
 
     def _follow(self, clock: float, seen: list[NDArray[np.float32]]) -> None:
         """Moves the floor under the middle of everybody, at the height of the lowest joint of late."""
@@ -107,17 +107,17 @@ class Figure:
         self._head = scene.add_icosphere(f"{name}/head", _HEAD_M)
         self._text = scene.add_label(f"{name}/text", "", anchor="bottom-center", font_screen_scale=1.15)
 
-    def show(self, joints: Array, colour: Colour, text: str) -> None:
+    def show(self, joints: Array, color: Color, text: str) -> None:
         """Draws [V, 3]; bones without an end are left out."""
         seen = np.asarray(np.isfinite(joints).all(-1))
         somewhere = joints[seen][0]
         whole = seen[self._starts] & seen[self._ends]
         starts, ends = (np.where(whole[:, None], joints[of], somewhere) for of in (self._starts, self._ends))
         self._body.vertices = octahedra(starts, ends).reshape(-1, 3).astype(np.float32)
-        self._body.color, self._body.visible = colour, True
+        self._body.color, self._body.visible = color, True
         self._head.visible = self._head_joint is not None and bool(seen[self._head_joint])
         if self._head.visible:
-            self._head.position, self._head.color = joints[self._head_joint], colour
+            self._head.position, self._head.color = joints[self._head_joint], color
         middle, top = joints[seen].mean(0), joints[seen][:, 1].max()
         self._text.position = (middle[0], top + _ABOVE_M, middle[2])
         self._text.text, self._text.visible = text, bool(text)

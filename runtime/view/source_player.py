@@ -1,4 +1,4 @@
-"""`Player`: sources through a recogniser, on a thread of their own."""
+"""`SourcePlayer`: sources through a recogniser, on a thread of their own."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from ..recognition.recognizer import Recognizer
 
 HISTORY_S = 20.0  # of decisions that are kept
 LATENCIES = 300  # frames
-SHORTEST_S = 0.5  # of a gesture
+MIN_GESTURE_S = 0.5  # of a gesture
 _CLOSE_S = 2.0
 _SET_BACK_S = 0.5  # earlier than the frame before that the recogniser took
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Observation:
     """One person at one moment.
 
     Attributes:
@@ -43,7 +43,7 @@ class Seen:
     source: int
 
 
-class Told(NamedTuple):
+class HistoryEntry(NamedTuple):
     """A decision in the history of a person: when, in seconds of `time.monotonic`, what and with what score."""
 
     clock: float
@@ -51,7 +51,7 @@ class Told(NamedTuple):
     score: float
 
 
-class Player:
+class SourcePlayer:
     """Steps a recogniser through one source after the other. Whoever looks never holds it up.
 
     Args:
@@ -60,7 +60,7 @@ class Player:
         open_named: opens one.
         loop: whether they begin again after the last.
     Attributes:
-        seen: of every person the newest `Seen` that has not been taken; closed, maybe with an error, at the end.
+        seen: of every person the newest `Observation` that has not been taken; closed, maybe with an error, at the end.
         name: of the source that plays.
     Raises:
         InputError, MissingExtra: the first source cannot be opened.
@@ -74,7 +74,7 @@ class Player:
         loop: bool = False,
     ) -> None:
         self.recognizer = recognizer
-        self.seen: LatestQueue[Seen] = LatestQueue()
+        self.observations: LatestQueue[Observation] = LatestQueue()
         self._sources, self._open, self._loop = sources, open_named, loop
         self._source = open_named(sources[0])
         self.name = self._source.name
@@ -82,7 +82,7 @@ class Player:
         self._closed = False
         self._stepping = threading.Lock()
         self._recent: deque[Frame] = deque()
-        self._told: dict[int, deque[Told]] = {}
+        self._history: dict[int, deque[HistoryEntry]] = {}
         self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
         self._thread = threading.Thread(target=self._play, name="motionrt player", daemon=True)
 
@@ -97,7 +97,7 @@ class Player:
     def close(self) -> None:
         """Stops, and frees the source."""
         self._closed = True
-        self.seen.close()
+        self.observations.close()
         started = self._thread.ident is not None
         if self._source.address or not started:  # a listener may be waiting for its first message
             self._source.close()
@@ -109,12 +109,12 @@ class Player:
         with self._stepping:
             return list(self._latencies_ms)
 
-    def history(self) -> dict[int, list[Told]]:
+    def history(self) -> dict[int, list[HistoryEntry]]:
         """Decisions of the last `HISTORY_S` seconds, by person."""
         with self._stepping:
-            return {person: list(told) for person, told in sorted(self._told.items())}
+            return {person: list(told) for person, told in sorted(self._history.items())}
 
-    def recent(self, person: int, seconds: float) -> Motion:
+    def recent_motion(self, person: int, seconds: float) -> Motion:
         """What was last seen of a person in this source.
 
         Args:
@@ -129,9 +129,9 @@ class Player:
             if frames[-1].t - frame.t <= seconds:
                 recording.add(frame)
         motion = next(recording.motions("", self.name), None)
-        if motion is None or motion.seconds < SHORTEST_S:
+        if motion is None or motion.seconds < MIN_GESTURE_S:
             raise InputError(f"person {person} was in sight for {motion.seconds if motion else 0:.1f} s, "
-                             f"expected at least {SHORTEST_S} s")  # fmt: skip
+                             f"expected at least {MIN_GESTURE_S} s")  # fmt: skip
         return motion
 
     def enroll(self, label: str, motion: Motion) -> None:
@@ -148,7 +148,7 @@ class Player:
                 self._play_one(name)
         except Exception as problem:  # else who waits for `seen` would wait for ever
             error = problem
-        self.seen.close(error)
+        self.observations.close(error)
 
     def _play_one(self, name: str) -> None:
         source = self._source = self._open(name) if self._opened else self._source
@@ -176,7 +176,9 @@ class Player:
                 raise type(error)(f"{self.name}: {error}") from error
             self.recognizer.evict(t)
             self._remember(clock, t, decided)
-        self.seen.put({frame.person: Seen(frame, decision, clock, self._opened) for frame, decision in decided})
+        self.observations.put(
+            {frame.person: Observation(frame, decision, clock, self._opened) for frame, decision in decided}
+        )
 
     def _remember(self, clock: float, t: float, decided: Iterable[tuple[Frame, Decision]]) -> None:
         for frame, decision in decided:
@@ -185,12 +187,12 @@ class Player:
                     self._recent.clear()
                 self._recent.append(replace(frame, image=None, pixels=None))  # images are large
                 self._latencies_ms.append(decision.latency_ms)
-                told = Told(clock, decision.label, decision.score)
-                self._told.setdefault(frame.person, deque()).append(told)
+                told = HistoryEntry(clock, decision.label, decision.score)
+                self._history.setdefault(frame.person, deque()).append(told)
         while self._recent and t - self._recent[0].t > HISTORY_S:
             self._recent.popleft()
-        for person, history in list(self._told.items()):
+        for person, history in list(self._history.items()):
             while history and clock - history[0].clock > HISTORY_S:
                 history.popleft()
             if not history:
-                del self._told[person]
+                del self._history[person]

@@ -1,4 +1,4 @@
-"""`Live`: who is seen and what they do, in a panel and in the scene."""
+"""`RecognitionPanel`: who is seen and what they do, in a panel and in the scene."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..errors import InputError
 from ..recognition.decision import Decision
 from ..recognition.matcher import NONE
 from ..recognition.zero_shot import ZeroShotRecognizer, resolve_labels
-from .forms import note_html, submits, told
-from .player import Player, Seen
-from .stage import Colour, Pose, Stage
+from .forms import bind_submit, note_html, show_errors
+from .skeleton_scene import Color, Pose, SkeletonScene
+from .source_player import Observation, SourcePlayer
 from .timeline import GAP_S, people_html
 
 RECORD_S = 3.0  # of a gesture
-COLOURS: tuple[Colour, ...] = ((45, 116, 191), (217, 119, 20), (58, 145, 86), (186, 65, 98), (36, 148, 158))
+COLORS: tuple[Color, ...] = ((45, 116, 191), (217, 119, 20), (58, 145, 86), (186, 65, 98), (36, 148, 158))
 _DRAW_S, _CHARTS_S = 1 / 40, 0.25  # at most so often
 
 logger = logging.getLogger(__name__)
 
 
-class Live:
+class RecognitionPanel:
     """What a player sees.
 
     Args:
@@ -38,9 +38,9 @@ class Live:
         labels_note, gesture_note, record: of the page: what has come of labels and of gestures, and the button for one.
     """
 
-    def __init__(self, server: Any, player: Player, stage: Stage) -> None:
+    def __init__(self, server: Any, player: SourcePlayer, stage: SkeletonScene) -> None:
         self._server, self.player, self._stage = server, player, stage
-        self.now: dict[int, Seen] = {}
+        self.now: dict[int, Observation] = {}
         self._add_charts()
         self._add_forms()
         self._painter = threading.Thread(target=self._paint, name="motionrt painter", daemon=True)
@@ -57,7 +57,7 @@ class Live:
         self._people = gui.add_html("")
         self._latency = gui.add_uplot(
             (np.zeros(1), np.ones(1)),
-            ({}, {"label": "ms", "stroke": f"rgb{COLOURS[0]}", "width": 1}),
+            ({}, {"label": "ms", "stroke": f"rgb{COLORS[0]}", "width": 1}),
             scales={"x": {"time": False}, "y": {"distr": 3}},  # logarithmic
             title="latency of a frame, ms",
             legend={"show": False},
@@ -74,17 +74,17 @@ class Live:
             labels = gui.add_text("labels", known, multiline=True, disabled=fixed)
             button = gui.add_button("Recognise these", disabled=fixed)
             self.labels_note = gui.add_html(note_html(f"those of model {recognizer.name} are fixed" if fixed else ""))
-        submits(form, button, lambda: self.set_labels(labels.value))
+        bind_submit(form, button, lambda: self.set_labels(labels.value))
         with gui.add_form("Gesture") as form:
             name = gui.add_text("name", "", disabled=fixed)
             person = gui.add_number("person", 0, min=0, step=1, disabled=fixed)
             self.record = gui.add_button(f"Record {RECORD_S:g} s and enroll", disabled=fixed)
             self.gesture_note = gui.add_html("")
-        submits(form, self.record, lambda: self.enroll(name.value, person.value))
+        bind_submit(form, self.record, lambda: self.enroll(name.value, person.value))
 
     def set_labels(self, text: str) -> None:
         """Recognise what a text with commas between says; the page tells what is wrong with it."""
-        with told(self.labels_note):
+        with show_errors(self.labels_note):
             labels = parse_labels(text)
             self.player.recognizer.set_labels(labels)
             self.labels_note.content = note_html(f"{len(labels)} labels are recognised")
@@ -93,11 +93,11 @@ class Live:
         """Record somebody for `RECORD_S` seconds as an example of a label; the page tells what has come of it."""
         self.record.disabled = True
         try:
-            with told(self.gesture_note):
+            with show_errors(self.gesture_note):
                 resolve_labels([label])
                 self.gesture_note.content = note_html("recording …")
                 time.sleep(RECORD_S)
-                motion = self.player.recent(person, RECORD_S)
+                motion = self.player.recent_motion(person, RECORD_S)
                 self.player.enroll(label, motion)
                 self.gesture_note.content = note_html(f"{label.strip()!r} is recognised by {motion.seconds:.1f} s")
         finally:
@@ -108,7 +108,7 @@ class Live:
         charts_due, error = 0.0, ""
         while True:
             try:
-                seen = self.player.seen.take(_CHARTS_S)
+                seen = self.player.observations.take(_CHARTS_S)
             except Exception as problem:
                 seen, error = None, str(problem)
                 if not isinstance(problem, InputError):
@@ -123,7 +123,7 @@ class Live:
                 return
             time.sleep(_DRAW_S)  # more than that nobody sees
 
-    def _draw(self, seen: list[Seen]) -> None:
+    def _draw(self, seen: list[Observation]) -> None:
         clock = time.monotonic()
         for one in seen:
             if any(one.source != other.source for other in self.now.values()):
@@ -135,7 +135,7 @@ class Live:
             person: Pose(
                 joints=one.frame.joints,
                 layout=one.frame.layout,
-                colour=COLOURS[person % len(COLOURS)],
+                color=COLORS[person % len(COLORS)],
                 text=f"{one.decision.label} {one.decision.score:.2f}",
             )
             for person, one in self.now.items()
