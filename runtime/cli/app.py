@@ -65,8 +65,21 @@ app.add_typer(bench, name="bench", no_args_is_help=True)
 Out = Annotated[Path | None, typer.Option("--out", "-o", help="Write the JSON object to this file, too.")]
 
 
+def _print_version(value: bool) -> None:
+    if value:
+        from ... import __version__
+
+        typer.echo(f"motionrt {__version__}")
+        raise typer.Exit()
+
+
 @app.callback(invoke_without_command=True)
-def motionrt(context: typer.Context) -> None:
+def motionrt(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from ..errors import MissingExtra, install_hint
 from ..extras import require
-from .pose import Person
+from .pose_model import Person
 
 TO_Y_UP = np.array([1, -1, -1], np.float32)  # its x is right in the image, its y down, its z inwards
 
 
 class MediaPipe:
-    """A `PoseEstimator` of mediapipe33 joints in metres about the middle of the hips."""
+    """A `PoseModel`: mediapipe33 joints in meters relative to the midpoint of the hips."""
 
     layout = "mediapipe33"
 

@@ -1,72 +1,134 @@
-"""Skeletons from images: the `PoseEstimator` protocol.
+"""`PoseEstimator`: skeletons from a webcam, a video file or a video stream.
 
-Shapes: M people, V joints, H x W pixels.
+Shapes: H x W pixels, V joints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from contextlib import closing
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .. import nvtx
+from ..errors import InputError
 from .frame import Frame, SourceUpdate
+from .pose_model import Person, PoseModel
 from .tracker import Tracker
+from .video import open_video
 
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Person:
-    """What an estimator found of one person.
+class PoseEstimator:
+    """Finds people in images and keeps their ids from one image to the next.
+
+        with PoseEstimator.load("mediapipe") as estimator:
+            for frame in estimator.frames(0):  # a webcam; or "clip.mp4", "rtsp://…"
+                print(frame.t, frame.person, frame.joints)
 
     Args:
-        joints: [V, 3] float32 metres, y up, right-handed; the origin may move with the person.
-        pixels: [V, 2] float32, x to the right and y down.
-        confidence: [V] float32 in 0..1.
+        model: the network: any object with
+
+            - `layout`, the name of its skeleton layout;
+            - `estimate(image, t)`, which returns (joints [V, 3] in meters, pixels [V, 2], confidence [V]) of each
+              person in `image` [H, W, 3] uint8 RGB, taken at `t` seconds;
+            - `close()`.
     """
 
-    joints: NDArray[np.float32]
-    pixels: NDArray[np.float32]
-    confidence: NDArray[np.float32]
+    def __init__(self, model: PoseModel) -> None:
+        self.model = model
 
+    @classmethod
+    def load(cls, name: str) -> PoseEstimator:
+        """Load an estimator by name.
 
-class PoseEstimator(Protocol):
-    """Finds people in images, which come in order of time."""
+        Args:
+            name: `mediapipe` (one person, works offline) or `rtmlib` (several people, downloads its models).
 
-    layout: str
+        Raises:
+            InputError: the name is unknown, or the models cannot be downloaded.
+            MissingExtra: its packages are not installed.
+        """
+        if name == "mediapipe":
+            from .mediapipe import MediaPipe
+
+            return cls(MediaPipe())
+        if name == "rtmlib":
+            from .rtm import RTMW3D
+
+            return cls(RTMW3D())
+        raise InputError(f"unknown pose estimator {name!r}, expected mediapipe or rtmlib")
+
+    @property
+    def layout(self) -> str:
+        """Name of the skeleton layout of its joints."""
+        return self.model.layout
 
     def estimate(self, image: NDArray[np.uint8], t: float) -> list[Person]:
-        """People in `image` [H, W, 3] uint8 RGB, taken at `t` seconds."""
+        """Find the people in one image.
+
+        Args:
+            image: [H, W, 3] uint8 RGB.
+            t: seconds; images arrive in chronological order.
+        """
+        with nvtx.annotate("decode"):
+            return [Person(*person) for person in self.model.estimate(image, t)]
+
+    def frames(self, video: int | str | Path) -> Iterator[Frame]:
+        """Iterate over the people in a video, image by image.
+
+        Args:
+            video: webcam number, path of a video file, or address of a stream (rtsp://…). If a webcam or a stream
+                delivers images faster than they are processed, only the newest is used.
+
+        Yields:
+            One person in one image: `t`, `person` (the id), `joints`, `confidence`, `image`, `pixels`.
+
+        Raises:
+            InputError: the video cannot be opened.
+            MissingExtra: OpenCV is not installed.
+        """
+        with closing(open_video(video)) as images:
+            for _, people in self.track(images):
+                yield from people or ()
+
+    def track(self, images: Iterable[tuple[float, NDArray[np.uint8] | None]]) -> Iterator[SourceUpdate]:
+        """Find the people in a sequence of images and assign ids to them.
+
+        Args:
+            images: (seconds, [H, W, 3] uint8 RGB); None instead of an image is passed on as a heartbeat.
+        """
+        tracker = Tracker()
+        for t, image in images:
+            if image is None:
+                yield t, None
+                continue
+            people = self.estimate(image, t)
+            ids = tracker.assign(t, [person.pixels for person in people], [person.confidence for person in people])
+            yield (
+                t,
+                [
+                    Frame(
+                        t=t,
+                        person=id_,
+                        joints=person.joints,
+                        layout=self.layout,
+                        confidence=person.confidence,
+                        image=image,
+                        pixels=person.pixels,
+                    )
+                    for id_, person in zip(ids, people, strict=True)
+                    if id_ >= 0
+                ],
+            )
 
     def close(self) -> None:
-        """Frees the models."""
+        """Free the network."""
+        self.model.close()
 
+    def __enter__(self) -> PoseEstimator:
+        return self
 
-def watch(images: Iterable[tuple[float, NDArray[np.uint8] | None]], estimator: PoseEstimator) -> Iterator[SourceUpdate]:
-    """Everybody in every image (t, RGB) of a video; an image is None where a camera has been silent for a while."""
-    tracker = Tracker()
-    for t, image in images:
-        if image is None:
-            yield t, None
-            continue
-        with nvtx.annotate("decode"):
-            people = estimator.estimate(image, t)
-        ids = tracker.assign(t, [one.pixels for one in people], [one.confidence for one in people])
-        yield (
-            t,
-            [
-                Frame(
-                    t=t,
-                    person=person,
-                    joints=found.joints,
-                    layout=estimator.layout,
-                    confidence=found.confidence,
-                    image=image,
-                    pixels=found.pixels,
-                )
-                for person, found in zip(ids, people, strict=True)
-                if person >= 0
-            ],
-        )
+    def __exit__(self, *error: object) -> None:
+        self.close()

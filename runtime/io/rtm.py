@@ -19,7 +19,7 @@ from ..body.layout import Layout
 from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
 from ..extras import require
-from .pose import Person
+from .pose_model import Person
 
 BONES_M = {  # of an adult of 1.7 m
     ("shoulder", "elbow"): 0.28,
@@ -30,8 +30,8 @@ BONES_M = {  # of an adult of 1.7 m
 }
 
 
-class RTM:
-    """A `PoseEstimator` of core15 joints in metres about the hips, for several people."""
+class RTMW3D:
+    """A `PoseModel`: core15 joints of several people, in meters relative to the hips."""
 
     layout = "core15"
 

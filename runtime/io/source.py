@@ -13,16 +13,14 @@ import numpy as np
 
 from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..errors import InputError
-from .estimators import load_estimator
 from .files import check_file, read
 from .frame import Frame, Snapshot, SourceUpdate
 from .jsonl import stream_jsonl
 from .net import SCHEMES as NET_SCHEMES
 from .net import listen
-from .pose import PoseEstimator, watch
-from .video import VIDEO_SUFFIXES, Camera, VideoFile, redact_credentials
-
-CAMERA_SCHEMES = ("rtsp", "rtsps")
+from .pose import PoseEstimator
+from .pose_model import PoseModel
+from .video import VIDEO_SUFFIXES, is_camera, open_video, redact_credentials
 
 
 class Closeable(Protocol):
@@ -120,7 +118,7 @@ def open_source(
     fps: float | None = None,
     scale: float | None = None,
     realtime: bool = False,
-    pose: str | PoseEstimator = "mediapipe",
+    pose: str | PoseModel = "mediapipe",
     token: str | None = None,
 ) -> Source:
     """Opens a source of skeletons.
@@ -140,11 +138,10 @@ def open_source(
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)
-    is_camera_number = name.isdecimal() and len(name) < 4
-    if is_camera_number or scheme in CAMERA_SCHEMES:
-        estimator = load_estimator(pose)
-        camera = Camera(int(name) if is_camera_number else name)
-        return Source(redact_credentials(name), watch(camera, estimator), owns=(camera, estimator))
+    if is_camera(source):
+        estimator = _estimator(pose)
+        camera = open_video(source)
+        return Source(redact_credentials(name), estimator.track(camera), owns=(camera, estimator))
     if scheme in NET_SCHEMES:
         inbox, listener = listen(name, layout=layout, token=token)
         return Source(listener.name, iter(inbox), owns=(inbox, listener), address=listener.address)
@@ -154,9 +151,9 @@ def open_source(
             "expected a file, a camera number, -, rtsp://, udp:// or ws://"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        video = VideoFile(path)
-        estimator = load_estimator(pose)
-        return Source(name, watch(video, estimator), owns=(video, estimator), realtime=realtime)
+        video = open_video(path)
+        estimator = _estimator(pose)
+        return Source(name, estimator.track(video), owns=(video, estimator), realtime=realtime)
     if name == "-":
         return Source("stdin", _singly(stream_jsonl(sys.stdin, layout)), realtime=realtime)
     if path.suffix.lower() == ".jsonl":
@@ -164,6 +161,10 @@ def open_source(
         file = path.open(encoding="utf-8", errors="replace")
         return Source(name, _grouped(stream_jsonl(file, layout)), owns=(file,), realtime=realtime)
     return Source(name, _of_clip(read(path, layout, fps, scale=scale)), realtime=realtime)
+
+
+def _estimator(pose: str | PoseModel) -> PoseEstimator:
+    return PoseEstimator.load(pose) if isinstance(pose, str) else PoseEstimator(pose)
 
 
 def _singly(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:

@@ -24,11 +24,27 @@ from .frame import HEARTBEAT_S
 from .latest_queue import LatestQueue
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+CAMERA_SCHEMES = ("rtsp", "rtsps")
 DEFAULT_FPS = 30.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to open a stream again
 TIMEOUT_MS = 5000  # to open a stream, and to wait for an image of it
 logger = logging.getLogger(__name__)
 SECRET = re.compile(r"((?:pass|pwd|token|secret|key)[^=&/?]*=)[^&/?#]*", re.IGNORECASE)
+
+
+def open_video(source: int | str | Path) -> VideoFile | Camera:
+    """Open a webcam (a number), a stream (rtsp://…) or a video file. Raises InputError."""
+    if not is_camera(source):
+        return VideoFile(Path(source))  # type: ignore[arg-type]  # every number is a camera
+    name = str(source)
+    return Camera(int(name) if name.isdecimal() else name)
+
+
+def is_camera(source: int | str | Path) -> bool:
+    """Whether `source` is the number of a webcam or the address of a video stream."""
+    name = str(source)
+    scheme = name.partition("://")[0].lower() if "://" in name else ""
+    return isinstance(source, int) or (name.isdecimal() and len(name) < 4) or scheme in CAMERA_SCHEMES
 
 
 class VideoFile:

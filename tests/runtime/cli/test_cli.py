@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
+import motionrt
 from motionrt import Decision, InputError, Motion, Recognizer
 from motionrt.runtime.body import layout as skeleton
 from motionrt.runtime.bundles import bundle as bundles
@@ -82,7 +83,7 @@ def start(models: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     """The command line in a process of its own, with the models of a test; killed after a minute."""
     code = (
         "import sys; from pathlib import Path;"
-        "from motionrt.runtime import bundle; from motionrt.runtime.cli import main;"
+        "from motionrt.runtime.bundles import bundle; from motionrt.runtime.cli import main;"
         f"bundle.MODELS = Path({str(models)!r}); sys.exit(main())"
     )
     pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
@@ -498,6 +499,10 @@ def test_eval_needs_no_torch(tmp_path: Path) -> None:
     model = tiny.tiny_bundle(tmp_path / "tiny")
     (tmp_path / "data").mkdir()
     refused(without_torch("eval", "live", "--model", model, "--data", tmp_path / "data"), str(tmp_path / "data"))
+
+
+def test_version(run: Any) -> None:
+    assert run("--version") == (0, f"motionrt {motionrt.__version__}\n", "")
 
 
 def test_the_command_line_starts_without_heavy_imports() -> None:

@@ -1,4 +1,6 @@
+import subprocess
 import sys
+from itertools import islice
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,8 +8,8 @@ import pytest
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError, MissingExtra
-from motionrt.runtime.io.estimators import load_estimator
-from motionrt.runtime.io.pose import Person, watch
+from motionrt.runtime.io.pose import PoseEstimator
+from motionrt.runtime.io.pose_model import Person
 
 IMAGE = np.zeros((480, 640, 3), np.uint8)
 
@@ -17,7 +19,7 @@ def person(x, y=200.0, size=100.0):
     return Person(joints=np.zeros((2, 3), np.float32), pixels=pixels, confidence=np.ones(2, np.float32))
 
 
-def test_watch_gives_frames_with_image_and_pixels():
+def test_frames_carry_their_image_and_pixels():
     class Walker:
         layout = "core15"
 
@@ -27,17 +29,17 @@ def test_watch_gives_frames_with_image_and_pixels():
         def close(self):
             pass
 
-    ticks = list(watch(((t, IMAGE) for t in (0.0, 0.1, 0.2)), Walker()))
-    assert [(t, [frame.person for frame in people]) for t, people in ticks] == [
+    updates = list(PoseEstimator(Walker()).track((t, IMAGE) for t in (0.0, 0.1, 0.2)))
+    assert [(t, [frame.person for frame in people]) for t, people in updates] == [
         (0.0, [0]),
         (0.1, [0]),
         (0.2, []),
     ]
-    frame = ticks[1][1][0]
+    frame = updates[1][1][0]
     assert frame.image is IMAGE and frame.layout == "core15" and frame.pixels.shape == (2, 2)
 
 
-def test_watch_follows_people_and_leaves_out_who_is_one_too_many():
+def test_people_are_tracked_up_to_the_limit():
     class Crowd:
         layout = "core15"
 
@@ -48,10 +50,43 @@ def test_watch_follows_people_and_leaves_out_who_is_one_too_many():
         def close(self):
             pass
 
-    (_, first), silence, (_, second) = watch([(0.0, IMAGE), (0.05, None), (0.1, IMAGE)], Crowd())
+    (_, first), heartbeat, (_, second) = PoseEstimator(Crowd()).track([(0.0, IMAGE), (0.05, None), (0.1, IMAGE)])
     assert [frame.person for frame in first] == list(range(16))
-    assert silence == (0.05, None)
+    assert heartbeat == (0.05, None)
     assert [frame.person for frame in second] == list(range(16))[::-1]
+
+
+class Video(list):
+    closed = False
+
+    def close(self):
+        self.closed = True
+
+
+def test_the_people_of_a_video_one_by_one(monkeypatch):
+    class Pair:
+        layout = "core15"
+
+        def estimate(self, image, t):
+            return [tuple(person(100)), tuple(person(400))] if t else []
+
+    video = Video([(0.0, IMAGE), (0.1, None), (0.2, IMAGE), (0.3, IMAGE)])
+    monkeypatch.setattr("motionrt.runtime.io.pose.open_video", {"clip.mp4": video}.__getitem__)
+    frames = PoseEstimator(Pair()).frames("clip.mp4")
+    assert [(frame.t, frame.person) for frame in islice(frames, 3)] == [(0.2, 0), (0.2, 1), (0.3, 0)]
+    assert not video.closed
+    frames.close()
+    assert video.closed
+
+
+def test_an_unknown_estimator_is_named():
+    with pytest.raises(InputError, match="unknown pose estimator 'openpose', expected mediapipe or rtmlib"):
+        PoseEstimator.load("openpose")
+
+
+def test_video_packages_are_imported_on_use_only():
+    code = "import sys, motionrt.runtime.io.pose; sys.exit(bool({'cv2', 'mediapipe', 'rtmlib'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
 class FakeWholebody3d:
@@ -74,7 +109,7 @@ def test_rtmlib(monkeypatch, wave, capsys):
     monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody3d=FakeWholebody3d))
     body = Layout.load("coco17").map_from(Layout.load("smpl22")) @ wave.joints[40]
     FakeWholebody3d.crop = body * [130, -130, -1] + [144, 300, 0]  # pixels, pixels, metres into the scene
-    estimator = load_estimator("rtmlib")
+    estimator = PoseEstimator.load("rtmlib")
     assert capsys.readouterr().out == ""
     people = estimator.estimate(IMAGE, 0.0)
     assert (estimator.layout, len(people)) == ("core15", 2)
@@ -86,14 +121,14 @@ def test_rtmlib(monkeypatch, wave, capsys):
     assert scale == pytest.approx(1, abs=0.2)  # the actor is smaller than the adult it assumes
     np.testing.assert_allclose(people[0].joints, expected * [scale, scale, 1], atol=1e-4)
     assert people[0].confidence == pytest.approx(0.8)
-    estimator._model.boxes = []
+    estimator.model._model.boxes = []
     assert estimator.estimate(IMAGE, 0.1) == []
 
 
 def test_rtmlib_missing(monkeypatch):
     monkeypatch.setitem(sys.modules, "rtmlib", None)
     with pytest.raises(MissingExtra, match=r"needs rtmlib .*: pip install '\.\[io\]'"):
-        load_estimator("rtmlib")
+        PoseEstimator.load("rtmlib")
 
 
 def test_rtmlib_that_cannot_fetch_its_models(monkeypatch):
@@ -102,10 +137,10 @@ def test_rtmlib_that_cannot_fetch_its_models(monkeypatch):
 
     monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody3d=fail))
     with pytest.raises(InputError, match="rtmlib cannot fetch its pose models: .*Connection refused"):
-        load_estimator("rtmlib")
+        PoseEstimator.load("rtmlib")
 
 
 def test_mediapipe_without_its_model(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
     with pytest.raises(MissingExtra, match=r"carries no pose model.*: pip install"):
-        load_estimator("mediapipe")
+        PoseEstimator.load("mediapipe")
