@@ -18,9 +18,9 @@ from ..runtime.backends.cuda import CudaBackend, CudaGraph
 from ..runtime.backends.onnx import OnnxBackend
 from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import MotionError
-from ..runtime.generation.generator import GUIDED
+from ..runtime.generation.generator import GUIDED_STEPS
 from ..runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
-from ..training.coamd.cuda_graph_sampler import Loop, drawn
+from ..training.coamd.cuda_graph_sampler import SamplingLoop, draw_inputs
 from ..training.coamd.exported import ExportedCoamd
 from ..training.coamd.guidance import reward_of
 from ..training.coamd.sampling import sample
@@ -28,7 +28,7 @@ from ..training.models.coamd import AutoEncoder, MotionRecognizer
 from ..training.models.coamd.sizes import SIZES
 from .speed.published_size import halved, random_pipeline
 
-GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED))
+GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED_STEPS))
 STEPS = 2000
 LOGITS = 1e-3  # that a step may be off from ONNX Runtime
 TOKENS = 1e-2  # that tokens in fp32 may be off from the plain sampler's, of their deviation
@@ -95,7 +95,7 @@ def coamd_xl(device: torch.device) -> dict[str, Any]:
     networks = xl().to(device)
     draw = torch.Generator().manual_seed(0)
     text, target = (torch.randn(1, 512, generator=draw).to(device) for _ in range(2))
-    loop, arrays = drawn(networks.generator.mask.cpu().numpy(), [MAX_TOKENS], GUIDED_XL)
+    loop, arrays = draw_inputs(networks.generator.mask.cpu().numpy(), [MAX_TOKENS], GUIDED_XL)
     given = [torch.from_numpy(array).to(device) for array in arrays]
     told = told_of(networks, text)
     reward = reward_of(networks.autoencoder, networks.recognizer, target)
@@ -115,7 +115,7 @@ def coamd_xl(device: torch.device) -> dict[str, Any]:
     half.generator = halved(half.generator)
     with torch.autocast("cuda", torch.bfloat16):
         times["plain_bf16"] = clocked(lambda: plain(half), (), 3)
-    networks.generator.halve()
+    networks.generator.to_bf16()
     networks.generator.head.stack()
     with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
         for name, impl in (("bf16", "auto"), ("bf16_without_kernels", "reference")):
@@ -155,7 +155,9 @@ def told_of(networks: ExportedCoamd, text: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def captured(networks: ExportedCoamd, loop: Loop, told: Tensor, target: Tensor, given: list[Tensor]) -> CudaGraph:
+def captured(
+    networks: ExportedCoamd, loop: SamplingLoop, told: Tensor, target: Tensor, given: list[Tensor]
+) -> CudaGraph:
     """From noise to a motion as one CUDA graph."""
 
     def made(*given: Tensor) -> tuple[Tensor, ...]:

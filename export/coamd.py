@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from ..runtime.body.canonical import SMPL
 from ..runtime.bundles.bundle import Bundle, write_bundle
 from ..runtime.bundles.fields import Fields
 from ..runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, SCHEMA, WEIGHTS, GenerationManifest, generation_tensors
-from ..runtime.generation.postprocess import SMPL
 from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import QUALITIES
@@ -53,7 +53,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "model": {name: asdict(getattr(pipeline, name).config) for name in NETWORKS},
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
     }
-    weights = {"mean": pipeline.normalisation.mean, "std": pipeline.normalisation.std}
+    weights = {"mean": pipeline.normalization.mean, "std": pipeline.normalization.std}
     for name in (*NETWORKS, "lengths"):
         weights |= stored(name, getattr(pipeline, name), halves=name == "autoencoder")
     graphs = onnx_graphs(pipeline)

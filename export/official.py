@@ -26,8 +26,8 @@ from ..training.models.coamd import (
     SIZES,
     AutoEncoder,
     AutoEncoderConfig,
-    Generator,
     GeneratorConfig,
+    MotionGenerator,
     MotionRecognizer,
     MotionRecognizerConfig,
     Size,
@@ -40,7 +40,7 @@ from ..training.models.tdsm import CrossDiT, CrossDiTConfig
 
 Names = dict[str, str]  # ours -> the official one
 Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig | CrossDiTConfig | CTRGCNConfig
-Network = AutoEncoder | Generator | MotionRecognizer | CrossDiT | CTRGCN
+Network = AutoEncoder | MotionGenerator | MotionRecognizer | CrossDiT | CTRGCN
 STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # where in the file the weights are
 RECIPES = {  # that train such a network
     "ae": "coamd-ae",
@@ -56,7 +56,7 @@ UNSCALED: dict[str, Callable[[int], Tensor]] = {  # buffers that the official ne
 }
 MODELS: dict[str, Any] = {
     "ae": AutoEncoder,
-    "coamd": Generator,
+    "coamd": MotionGenerator,
     "mar": MotionRecognizer,
     "tdsm": CrossDiT,
     "ctrgcn": CTRGCN,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...runtime.generation.generator import CHUNK, FIRST, HORIZON, Generator
+from ...runtime.generation.generator import CHUNK_TOKENS, FIRST_WINDOW_CHUNKS, WINDOW_CHUNKS, Generator
 from ...runtime.generation.schedule import STRIDE
 from ...runtime.progress import progress
 from ...runtime.recognition.recognizer import Recognizer
@@ -27,7 +27,7 @@ PAIRS = 100
 ENOUGH = 100
 BEFORE_S, AFTER_S = 4, 2  # chunks before the prompt changes, and those in which the new action must be seen
 SMOOTH_S = 20  # of streams whose prompt stays
-FRAMES = CHUNK * STRIDE  # of a chunk
+FRAMES = CHUNK_TOKENS * STRIDE  # of a chunk
 
 
 def evaluate(benchmark: str, model: str) -> dict[str, Any]:
@@ -93,7 +93,7 @@ def streaming(generator: Generator, recognizer: Recognizer, prompts: dict[str, l
     for i, same in enumerate(progress(list(prompts.values()), "streams")):
         with generator.stream(same[0], SMOOTH_S, seed=i) as stream:
             jump = jumps(np.concatenate([chunk.joints for chunk in stream]))
-        ends = np.arange(FIRST, SMOOTH_S, HORIZON) * FRAMES
+        ends = np.arange(FIRST_WINDOW_CHUNKS, SMOOTH_S, WINDOW_CHUNKS) * FRAMES
         seams.append(jump[ends - 1])
         inside.append(np.delete(jump, [*(ends - 2), *(ends - 1), *ends]))
     found = [row["seen_s"] for row in rows if row["seen_s"] is not None]

@@ -38,7 +38,7 @@ from ...runtime.bundles.schema import Manifest
 from ...runtime.errors import MotionError
 from ...runtime.io.jsonl import parse_message
 from ...runtime.recognition.gestures import read_gestures, write_gestures
-from ...runtime.retrieval.index import Library
+from ...runtime.retrieval.index import MotionIndex
 
 SLOW_S, HUNG_S = 1.0, 20.0
 MOST_MB = 512
@@ -234,10 +234,10 @@ def targets(folder: Path) -> dict[str, Target]:
     write_gestures(folder / "gestures.npz", {"wave": features}, ENCODER)
     gestures = partial(_file, folder / "input.npz", partial(read_gestures, width=8, encoder=ENCODER))
     found["gestures"] = Target(gestures, ((folder / "gestures.npz").read_bytes(),))
-    library = Library(8, ENCODER)
+    library = MotionIndex(8, ENCODER)
     library.add(features, ["a", "b", "c"], [{}, {"seconds": 1.5}, {}])
     library.save(folder / "library.safetensors")
-    read = partial(Library.read, width=8, model=ENCODER)
+    read = partial(MotionIndex.read, width=8, model=ENCODER)
     kept = (folder / "library.safetensors").read_bytes()
     found["library"] = Target(partial(_file, folder / "input.safetensors", read), (kept,))
     found["safetensors"] = Target(partial(safetensors.unpack, where="input"), (kept,))

@@ -19,8 +19,8 @@ import numpy as np
 
 from ...runtime.errors import MotionError
 from ...runtime.generation import rng as noise
-from ...runtime.generation.generator import GUIDED, Generator, Wish
-from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling, steps_of
+from ...runtime.generation.generator import GUIDED_STEPS, Generator, Request
+from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling, decode_schedule
 from ...runtime.progress import ProgressBar
 from .environment import environment, one_core
 from .timing import Call, in_turns, percentiles, timed
@@ -121,7 +121,7 @@ def parity(generator: Generator, pipeline: Any) -> float:
 def contenders(settings: Sampling) -> dict[str, Sampling]:
     """Settings that are compared: guided not at all, at the steps that ship, at all; and nothing eliminated."""
     whole = replace(settings, eliminate=False)
-    shipped, every = (Guidance(step=STEP, last=last, norm="token") for last in (GUIDED, None))
+    shipped, every = (Guidance(step=STEP, last=last, norm="token") for last in (GUIDED_STEPS, None))
     return {
         "unguided": settings,
         "guided": replace(settings, guidance=shipped),
@@ -162,7 +162,7 @@ def measure(generator: Generator, pipeline: Any, effort: Effort, bar: ProgressBa
 
 def evaluations(settings: Sampling, tokens: int = MAX_TOKENS) -> dict[str, int]:
     """What a motion of so many tokens takes: steps in which something is decided, calls and rows of the head."""
-    steps = list(steps_of(np.ones((1, tokens), bool), [noise.order(0, 0, tokens)], settings))
+    steps = list(decode_schedule(np.ones((1, tokens), bool), [noise.order(0, 0, tokens)], settings))
     both = 1 if settings.cfg in (0, 1) else 2
     calls = [(evaluations, int(rows.sum())) for step in steps for rows, evaluations in step.parts]
     return {
@@ -191,7 +191,7 @@ def growth(generator: Generator, bar: ProgressBar) -> dict[str, Any]:
         {"evaluations": count, "ms": median(_ours(generator, replace(settings, evaluations=count)))}
         for count in EVALUATIONS
     ]
-    told = generator._both(Wish(TEXT, 0, settings, generator.qualities[0]))
+    told = generator._conditions(Request(TEXT, 0, settings, generator.qualities[0]))
     batches = []
     for size in BATCHES:
 

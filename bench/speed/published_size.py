@@ -32,9 +32,9 @@ from ...runtime.errors import MotionError
 from ...runtime.generation.networks import Networks
 from ...runtime.generation.schedule import MAX_TOKENS, Sampling
 from ...training.coamd.pipeline import CoamdPipeline
-from ...training.coamd.sampling import conditions_of, sample
-from ...training.coamd.tasks import Normalisation
-from ...training.models.coamd import SIZES, AutoEncoder, Generator, LengthEstimator, MotionRecognizer
+from ...training.coamd.sampling import condition_modulations, sample
+from ...training.coamd.tasks import Normalization
+from ...training.models.coamd import SIZES, AutoEncoder, LengthEstimator, MotionGenerator, MotionRecognizer
 from .environment import commit, cpu_model, package_version, resident_bytes
 
 SETTINGS = Sampling(steps=12, evaluations=8)
@@ -75,7 +75,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     quality = torch.zeros(1, dtype=torch.long) if generator.config.qualities else None
     memory = {"weights_gb": sum(p.numel() * p.element_size() for p in generator.parameters()) / 1e9}
 
-    def in_torch(settings: Sampling, network: Generator = generator) -> np.ndarray:
+    def in_torch(settings: Sampling, network: MotionGenerator = generator) -> np.ndarray:
         return sample(network, text, [MAX_TOKENS], settings, quality_B=quality).float().numpy()
 
     seconds: dict[str, float] = {}
@@ -84,7 +84,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     with torch.autocast("cpu", torch.bfloat16):
         half, seconds["torch_eliminated_bf16"] = clocked(lambda: in_torch(SETTINGS, halved(generator)), 1)
 
-    told = conditions_of(generator, text, quality, SETTINGS.cfg)
+    told = condition_modulations(generator, text, quality, SETTINGS.cfg)
     with torch.no_grad():
         told_GBM = torch.stack([torch.cat(parts, 1) for parts in told]).numpy()
     made = exported(pipeline, size)
@@ -120,7 +120,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
 
 def random_pipeline(size: str) -> CoamdPipeline:
     """The generator of a size with open gates, beside small other networks, which take no part."""
-    generator = Generator(SIZES[size].generator)
+    generator = MotionGenerator(SIZES[size].generator)
     for block in (*generator.blocks, *generator.head.blocks):
         nn.init.normal_(block.get_submodule("modulation").weight, std=0.02)
     for last in (generator.head.modulation, generator.head.out):
@@ -132,7 +132,7 @@ def random_pipeline(size: str) -> CoamdPipeline:
         generator=generator.eval().requires_grad_(False),
         recognizer=MotionRecognizer(small.recognizer).eval(),
         lengths=LengthEstimator(width, generator.config.qualities).eval(),
-        normalisation=Normalisation(mean=np.zeros(coordinates, np.float32), std=np.ones(coordinates, np.float32)),
+        normalization=Normalization(mean=np.zeros(coordinates, np.float32), std=np.ones(coordinates, np.float32)),
         text=None,  # type: ignore[arg-type]
     )
 
@@ -154,7 +154,7 @@ def exported(pipeline: CoamdPipeline, size: str) -> Made:
     return Made(Path(size), Manifest(graphs), files, weights)
 
 
-def halved(generator: Generator) -> Generator:
+def halved(generator: MotionGenerator) -> MotionGenerator:
     """The same with matrices in bfloat16."""
     half = copy.deepcopy(generator)
     for module in half.modules():

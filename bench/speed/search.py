@@ -19,7 +19,7 @@ import numpy as np
 
 from ...runtime.body.motion import Motion
 from ...runtime.progress import ProgressBar
-from ...runtime.retrieval.index import Library
+from ...runtime.retrieval.index import MotionIndex
 from ...runtime.retrieval.retriever import Retriever
 from .environment import environment
 from .roofline import read_bandwidth
@@ -86,7 +86,7 @@ def measured(retriever: Retriever, queries: Sequence[str | Motion], calls: int) 
     return found
 
 
-def floor(library: Library) -> dict[str, Any]:
+def floor(library: MotionIndex) -> dict[str, Any]:
     """Reading every direction once, at the rate at which one thread reads as many bytes."""
     size = library.features.nbytes
     rate = read_bandwidth(size, PEAK_S)
@@ -102,12 +102,12 @@ def windows(motions: Sequence[Motion], frames: int = 40, hop: int = 4) -> list[M
     ]
 
 
-def filled(directions_NF: np.ndarray, size: int, model: str) -> Library:
+def filled(directions_NF: np.ndarray, size: int, model: str) -> MotionIndex:
     """A library of so many entries, each near one of the directions."""
     rng, F = np.random.default_rng(0), directions_NF.shape[1]
     chosen = directions_NF[np.fromiter(islice(cycle(range(len(directions_NF))), size), int)]
     near = chosen + rng.standard_normal((size, F), np.float32) * np.float32(NOISE / np.sqrt(F))
-    library = Library(F, model)
+    library = MotionIndex(F, model)
     numbers = range(size)
     library.add(near / np.linalg.norm(near, axis=1, keepdims=True), [f"motion {i}" for i in numbers], [{}] * size)
     return library

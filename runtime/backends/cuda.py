@@ -193,7 +193,7 @@ class CudaNetworks(Networks):
         pipeline = CoamdPipeline.from_bundle(bundle, TextEncoder.load("text"))
         self._networks: Any = ExportedCoamd(pipeline).eval().requires_grad_(False).to(self._device)
         if precision == "bf16":
-            self._networks.generator.halve()
+            self._networks.generator.to_bf16()
         self._networks.generator.head.stack()
         self._graphs = CudaGraphCache()
         _tell_of_kernels()
@@ -220,9 +220,9 @@ class CudaNetworks(Networks):
         regenerate_BL: np.ndarray | None = None,
     ) -> np.ndarray:
         """Tokens [B, L, D], zeros beyond their counts; arguments as of `Networks.sample`."""
-        from ...training.coamd.cuda_graph_sampler import drawn
+        from ...training.coamd.cuda_graph_sampler import draw_inputs
 
-        loop, arrays = drawn(
+        loop, arrays = draw_inputs(
             self.mask, counts, settings, seed=seed, samples=samples, known_BLD=known_BLD, regenerate_BL=regenerate_BL
         )
         target = np.zeros((len(counts), 1), np.float32) if target_BF is None else target_BF

@@ -13,7 +13,7 @@ from ..body.motion import Motion
 from ..errors import InputError
 from ..io.files import READERS
 from ..progress import progress
-from ..retrieval.index import Library
+from ..retrieval.index import MotionIndex
 from ..retrieval.retriever import Retriever
 from .license import state_licence
 
@@ -58,9 +58,9 @@ def fill(retriever: Retriever, folder: Path) -> dict[str, str]:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
     library, index = retriever.library, folder / INDEX
     try:
-        old = Library.read(index, library.width, library.model)
+        old = MotionIndex.read(index, library.width, library.model)
     except InputError:  # there is none yet, or it is of no use
-        old = Library(library.width, library.model)
+        old = MotionIndex(library.width, library.model)
     same = [i for i, meta in enumerate(old.metas) if stamps.get(meta["file"]) == meta["stamp"]]
     library.add(old.features[same], [old.texts[i] for i in same], [old.metas[i] for i in same])
     skipped = {file: note for file, note in old.notes.items() if stamps.get(file) == note["stamp"]}

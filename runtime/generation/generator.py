@@ -12,6 +12,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..body.canonical import to_canonical_with_inverse
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
@@ -19,23 +20,23 @@ from ..errors import BundleError, InputError
 from ..text_encoder import TextEncoder
 from . import rng as noise
 from .networks import open_networks
-from .postprocess import blended, extended, placed, planted, rigid, settled, smooth_as
+from .postprocess import crossfade, extrapolate, fix_bone_lengths, plant_feet, postprocess, smooth_for_quality
 from .schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
 
-LONGEST_S = 60.0  # of one generation
-OVERLAP = 5  # tokens of a window that the one before has made
-CHUNK = 5  # tokens of a chunk of a stream: a second
-FIRST, HORIZON = 2, 3  # chunks of its first window, and of those that follow
-GUIDED = 3  # of the last autoregressive steps; to guide more of them costs time and quality
-_PROMPTS = 64  # that are kept
+MAX_SECONDS = 60.0  # of one generation
+OVERLAP_TOKENS = 5  # tokens of a window that the one before has made
+CHUNK_TOKENS = 5  # tokens of a chunk of a stream: a second
+FIRST_WINDOW_CHUNKS, WINDOW_CHUNKS = 2, 3  # chunks of its first window, and of those that follow
+GUIDED_STEPS = 3  # of the last autoregressive steps; to guide more of them costs time and quality
+_MAX_PROMPTS = 64  # that are kept
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-_SHORTEST = 4  # tokens of a motion whose length is not told
+_MIN_TOKENS = 4  # tokens of a motion whose length is not told
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class Request:
     """What is asked of a generator, checked.
 
     Attributes:
@@ -135,9 +136,9 @@ class Generator:
         Raises:
             InputError: any of these is not as said.
         """
-        wish = self._checked(text, seed, cfg, guidance, quality)
+        request = self._checked(text, seed, cfg, guidance, quality)
         with self._busy:
-            windows = list(self._windows(wish, self._count(wish, seconds)))
+            windows = list(self._windows(request, self._count(request, seconds)))
         return self._motion(np.concatenate(windows), text=text, seed=seed)
 
     def stream(
@@ -167,20 +168,20 @@ class Generator:
             running.close()
 
         def make(window: Window) -> list[np.ndarray]:
-            chunks = FIRST if window.past is None else HORIZON
-            count = int(min(CHUNK * chunks, total - CHUNK * window.number))
+            chunks = FIRST_WINDOW_CHUNKS if window.past is None else WINDOW_CHUNKS
+            count = int(min(CHUNK_TOKENS * chunks, total - CHUNK_TOKENS * window.number))
             if count <= 0:
                 return []
-            wish = replace(first, text=window.prompt)
+            request = replace(first, text=window.prompt)
             with self._busy:
                 if window.past is None:
-                    joints = self._first(wish, count)
+                    joints = self._first(request, count)
                 else:
-                    joints = self._next(window.past, wish, count, window.number)
-            return np.split(joints, range(STRIDE * CHUNK, len(joints), STRIDE * CHUNK))
+                    joints = self._next(window.past, request, count, window.number)
+            return np.split(joints, range(STRIDE * CHUNK_TOKENS, len(joints), STRIDE * CHUNK_TOKENS))
 
         def finish(joints: np.ndarray, prompt: str, number: int) -> Motion:
-            start = number * CHUNK * STRIDE / self.fps
+            start = number * CHUNK_TOKENS * STRIDE / self.fps
             return self._motion(joints, text=prompt, seed=seed, start=start)
 
         made = Stream(make, finish, text, self._text.check)
@@ -230,14 +231,14 @@ class Generator:
         Raises:
             InputError: any of these is not as said.
         """
-        wish = self._checked(text, seed, cfg, guidance, quality)
+        request = self._checked(text, seed, cfg, guidance, quality)
         joints = self._joints(motion)
         wanted = frames_of(regenerate, len(joints))
         with self._busy:
-            found = self._again(joints, wanted, wish)
+            found = self._regenerate(joints, wanted, request)
         return self._motion(found, text=text, seed=seed)
 
-    def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Wish:
+    def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Request:
         """Raises InputError: any of these is not as `generate` says."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"text is {text!r}, expected a description of a motion")
@@ -251,62 +252,62 @@ class Generator:
             settings = replace(settings, cfg=check_number("cfg", cfg, 0, 100))
         step = check_number("guidance", guidance, 0, 1000)
         if step:
-            settings = replace(settings, guidance=Guidance(step=step, last=GUIDED, norm="token"))
-        return Wish(text, int(seed), settings, quality)
+            settings = replace(settings, guidance=Guidance(step=step, last=GUIDED_STEPS, norm="token"))
+        return Request(text, int(seed), settings, quality)
 
-    def _count(self, wish: Wish, seconds: float | None) -> int:
+    def _count(self, request: Request, seconds: float | None) -> int:
         """How many tokens a motion takes."""
         if seconds is not None:
-            length = check_number("seconds", seconds, STRIDE / self.fps, LONGEST_S)
+            length = check_number("seconds", seconds, STRIDE / self.fps, MAX_SECONDS)
             return max(1, round(length * self.fps / STRIDE))
-        _, lengths = self._condition(wish.text, wish.quality)
+        _, lengths = self._condition(request.text, request.quality)
         chances = np.exp(lengths - lengths.max())
-        below = np.cumsum(chances / chances.sum()) < noise.uniform(wish.seed, 0)
-        return min(max(int(below.sum()), _SHORTEST), MAX_TOKENS)
+        below = np.cumsum(chances / chances.sum()) < noise.uniform(request.seed, 0)
+        return min(max(int(below.sum()), _MIN_TOKENS), MAX_TOKENS)
 
-    def _windows(self, wish: Wish, count: int) -> Iterator[np.ndarray]:
+    def _windows(self, request: Request, count: int) -> Iterator[np.ndarray]:
         """Joints of as many tokens, a window after the other; each takes up the last second of the one before."""
-        made = self._first(wish, min(count, MAX_TOKENS))
+        made = self._first(request, min(count, MAX_TOKENS))
         yield made
         left, number = count - MAX_TOKENS, 1
         while left > 0:
-            size = min(left, MAX_TOKENS - OVERLAP)
-            made = self._next(made, wish, size, number)
+            size = min(left, MAX_TOKENS - OVERLAP_TOKENS)
+            made = self._next(made, request, size, number)
             yield made
             left, number = left - size, number + 1
 
-    def _first(self, wish: Wish, count: int) -> np.ndarray:
+    def _first(self, request: Request, count: int) -> np.ndarray:
         tokens = self._networks.sample(
-            self._both(wish), [count], wish.settings, seed=wish.seed, target_BF=self._target(wish)
+            self._conditions(request), [count], request.settings, seed=request.seed, target_BF=self._target(request)
         )
-        return settled(smooth_as(self._networks.decode(tokens, [count])[0], wish.quality))
+        return postprocess(smooth_for_quality(self._networks.decode(tokens, [count])[0], request.quality))
 
-    def _next(self, before: np.ndarray, wish: Wish, count: int, number: int) -> np.ndarray:
+    def _next(self, before: np.ndarray, request: Request, count: int, number: int) -> np.ndarray:
         """So many tokens more, [4 count, V, 3], after the end of what is there."""
-        kept = before[-STRIDE * OVERLAP :]
+        kept = before[-STRIDE * OVERLAP_TOKENS :]
         wanted = np.arange(len(kept) + STRIDE * count) >= len(kept)
-        again = self._again(kept, wanted, wish, number)
-        return planted(again[len(kept) - 1 :])[1:]
+        again = self._regenerate(kept, wanted, request, number)
+        return plant_feet(again[len(kept) - 1 :])[1:]
 
-    def _again(self, joints: np.ndarray, wanted: np.ndarray, wish: Wish, number: int = 0) -> np.ndarray:
+    def _regenerate(self, joints: np.ndarray, wanted: np.ndarray, request: Request, number: int = 0) -> np.ndarray:
         """Joints with the wanted frames, or frames beyond the last, made anew; `number` chooses the noise."""
         T = len(wanted)
         whole = -(-T // STRIDE) * STRIDE
-        known, back = placed(joints)
-        held = extended(known, whole)
+        known, back = to_canonical_with_inverse(joints)
+        held = extrapolate(known, whole)
         again: np.ndarray = np.pad(wanted, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
         tokens = self._networks.sample(
-            self._both(wish),
+            self._conditions(request),
             [len(again)],
-            wish.settings,
-            seed=wish.seed,
+            request.settings,
+            seed=request.seed,
             samples=[number],
-            target_BF=self._target(wish),
+            target_BF=self._target(request),
             known_BLD=self._networks.encode(held[None], [whole]),
             regenerate_BL=again[None],
         )
-        made = smooth_as(self._networks.decode(tokens, [len(again)])[0][:T], wish.quality)
-        return blended(extended(joints, T), back(rigid(made, known)), wanted)
+        made = smooth_for_quality(self._networks.decode(tokens, [len(again)])[0][:T], request.quality)
+        return crossfade(extrapolate(joints, T), back(fix_bone_lengths(made, known)), wanted)
 
     def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
         """What the trunk is told, [M], and logits of the number of tokens, [50]; "" is no text."""
@@ -317,25 +318,25 @@ class Generator:
             told, lengths = self._networks.condition(pooled, np.array([self.qualities.index(quality)]))
             return told[0], lengths[0]
 
-        return remembered(self._told, (text, quality), make)
+        return cached(self._told, (text, quality), make)
 
-    def _both(self, wish: Wish) -> np.ndarray:
+    def _conditions(self, request: Request) -> np.ndarray:
         """[G, 1, M]: told the text, or nothing, or both."""
-        told, untold = (self._condition(text, wish.quality)[0] for text in (wish.text, ""))
-        chosen = [told] if wish.settings.cfg == 1 else [untold] if wish.settings.cfg == 0 else [told, untold]
+        told, untold = (self._condition(text, request.quality)[0] for text in (request.text, ""))
+        chosen = [told] if request.settings.cfg == 1 else [untold] if request.settings.cfg == 0 else [told, untold]
         return np.stack(chosen)[:, None]
 
-    def _target(self, wish: Wish) -> np.ndarray | None:
+    def _target(self, request: Request) -> np.ndarray | None:
         """[1, F], where guidance leads to; None without guidance."""
-        if wish.settings.guidance is None:
+        if request.settings.guidance is None:
             return None
 
         def make() -> np.ndarray:
-            found = self._text.encode([wish.text])
+            found = self._text.encode([request.text])
             (features,) = self._networks.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
             return features
 
-        return remembered(self._targets, wish.text, make)
+        return cached(self._targets, request.text, make)
 
     def _joints(self, motion: Motion) -> np.ndarray:
         if motion.layout != self.layout or motion.people != 1:
@@ -378,10 +379,10 @@ def check_number(name: str, value: float, low: float, high: float) -> float:
     return float(value)
 
 
-def remembered(known: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
+def cached(known: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
     """What is known of a key, made where it is not; the oldest is forgotten."""
     if key not in known:
         known[key] = make()
-        if len(known) > _PROMPTS:
+        if len(known) > _MAX_PROMPTS:
             del known[next(iter(known))]
     return known[key]

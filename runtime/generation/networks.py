@@ -17,8 +17,8 @@ from ..backends.protocols import Session
 from ..bundles.bundle import Bundle
 from ..bundles.schema import INT8_GRAPHS, INT8_SUFFIX, GenerationManifest
 from ..errors import BundleError
-from .schedule import STRIDE, Guidance, Sampling, begun, noise_of
-from .solvers import SOLVERS, times_of
+from .schedule import STRIDE, Guidance, Sampling, draw_noise, initial_tokens
+from .solvers import SOLVERS, evaluation_times
 
 _INTEGERS = ("counts", "places", "quality", "frames")
 
@@ -122,14 +122,14 @@ class Networks:
         """
         samples = range(len(counts)) if samples is None else samples
         counts_B = np.array(counts, np.int64)
-        tokens, steps = begun(self.mask, counts, settings, seed, samples, known_BLD, regenerate_BL)
+        tokens, steps = initial_tokens(self.mask, counts, settings, seed, samples, known_BLD, regenerate_BL)
         for step in steps:
             masked = step.masked
             tokens[masked] = self.mask
             asked = np.logical_or.reduce([rows for rows, _ in step.parts])
             z_GBLE = self._trunk(tokens, counts_B, told_GBM, asked)
             for rows, evaluations in step.parts:
-                drawn = noise_of(seed, samples, step.number, rows, tokens.shape[2])
+                drawn = draw_noise(seed, samples, step.number, rows, tokens.shape[2])
                 tokens[rows] = self._solve(z_GBLE[:, rows], drawn, settings, evaluations)
             if step.guidance is not None:
                 assert target_BF is not None, "guidance needs a target"
@@ -151,7 +151,7 @@ class Networks:
     def _solve(self, z_GNE: np.ndarray, noise_ND: np.ndarray, settings: Sampling, evaluations: int) -> np.ndarray:
         """Tokens [N, D]. What the head is told at all times is computed at once."""
         solver = SOLVERS[settings.solver] if isinstance(settings.solver, str) else settings.solver
-        times = sorted(set(times_of(solver, evaluations)))
+        times = sorted(set(evaluation_times(solver, evaluations)))
         G, N, E = z_GNE.shape
         (told,) = self.run("times", np.array(times, np.float32), z_GNE.reshape(G * N, E))
         at_time = {t: told[s].reshape(G, N, -1) for s, t in enumerate(times)}

@@ -1,48 +1,35 @@
-"""Where a motion stands and which way it faces. The networks know motions from one place only: see `canonical`.
+"""Postprocessing of a decoder's output: constant bone lengths, planted feet, smoothing, and crossfades at seams.
 
-Shapes: T frames, V joints, metres, y up.
+Shapes: T frames, V joints, meters, y up.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from ..body.layout import Layout
+from ..body.canonical import FEET, SMPL
 
-SMPL = Layout.load("smpl22")
-FEET = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
-_ROUNDS = 10  # of projection
-_PASSES = 3  # of planting: what is smoothed away of a correction is corrected by the next
-_LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.05  # a foot stands below this height, give or take, and this slow a frame
-_SMOOTH = np.exp(-0.5 * np.arange(-4, 5) ** 2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()  # of frames
-_CUTOFF = 0.2  # cycles a frame; chosen where what is made jerks as much as what a Kinect saw, on validation clips
-BLEND = 8  # frames on the new side of a seam, over which it leans towards what was there
+CROSSFADE_FRAMES = 8  # new frames beside a seam that lean toward the old motion
+_PROJECTIONS = 10
+_PLANT_PASSES = 3  # a pass corrects the part of the slide that smoothing left in the one before
+_LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.05  # a standing foot is below this height, +- soft, and this slow per frame
+_KERNEL = np.exp(-0.5 * np.arange(-4, 5) ** 2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()  # over frames
+_CUTOFF = 0.2  # cycles per frame; chosen on validation clips so that outputs have the jitter of Kinect recordings
 
 
-def heading(joints: np.ndarray, layout: Layout) -> np.ndarray:
-    """Direction [T] to a person's left in the ground plane, radians, continuous over time; it turns as they turn."""
-    left, right = layout.facing
-    across = joints[:, list(left)].sum(1) - joints[:, list(right)].sum(1)
-    return np.unwrap(np.arctan2(across[:, 2], across[:, 0]))
+def postprocess(joints: np.ndarray) -> np.ndarray:
+    """Give a decoder's output [T, 22, 3] a rigid skeleton and feet that do not slide."""
+    return plant_feet(fix_bone_lengths(joints, joints))
 
 
-def turned(joints: np.ndarray, yaw: float) -> np.ndarray:
-    """Joints [T, V, 3] turned about the vertical through the origin; a heading of `yaw` becomes 0."""
-    cos, sin = np.cos(yaw), np.sin(yaw)
-    x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]
-    return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1).astype(np.float32)
+def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
+    """Move joints [T, 22, 3] as little as possible so that bones have their median lengths in `reference`.
 
-
-def rigid(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Joints [T, 22, 3] moved as little as makes every bone as long as in the middle one of `like`.
-
-    Source: projection of distances in turn, Mueller et al., "Position based dynamics" (2007).
+    Source: Gauss-Seidel projection of distance constraints, Mueller et al., "Position based dynamics" (2007).
     """
-    lengths = {(i, j): np.median(np.linalg.norm(like[:, i] - like[:, j], axis=1)) for i, j in SMPL.edges}
+    lengths = {(i, j): np.median(np.linalg.norm(reference[:, i] - reference[:, j], axis=1)) for i, j in SMPL.edges}
     found = np.ascontiguousarray(joints.transpose(1, 2, 0), np.float64)  # [V, 3, T]
-    for _ in range(_ROUNDS):
+    for _ in range(_PROJECTIONS):
         for (i, j), length in lengths.items():
             bone = found[i] - found[j]
             off = bone * (0.5 - 0.5 * length / (np.sqrt((bone**2).sum(0)) + 1e-9))
@@ -51,35 +38,38 @@ def rigid(joints: np.ndarray, like: np.ndarray) -> np.ndarray:
     return found.transpose(2, 0, 1).astype(np.float32)
 
 
-def planted(joints: np.ndarray) -> np.ndarray:
-    """Joints [T, 22, 3] carried along so that the foot they stand on stays where it is.
+def plant_feet(joints: np.ndarray) -> np.ndarray:
+    """Translate each frame of [T, 22, 3] in the ground plane so that the standing foot, low and slow, does not slide.
 
-    The person moves as a whole: by what the standing foot, low and slow, would have slid. In the air nothing changes.
+    Frames in the air do not change.
     """
     found = joints.copy()
-    for _ in range(_PASSES):
+    for _ in range(_PLANT_PASSES):
         feet = found[:, FEET]
-        slid = np.diff(feet[..., [0, 2]], axis=0)  # [T - 1, 2, 2]
+        slide = np.diff(feet[..., [0, 2]], axis=0)  # [T - 1, 2, 2]
         height = np.maximum(feet[1:, :, 1], feet[:-1, :, 1])
         low = 1 / (1 + np.exp(np.clip((height - _LOW_M) / _SOFT_M, -30, 30)))
-        bears = low * np.exp(-np.linalg.norm(slid, axis=-1) / _SLOW_M) + 1e-9
-        bears /= bears.sum(1, keepdims=True)
-        back = -(bears[..., None] * slid).sum(1) * low.max(1, keepdims=True)
-        padded = np.pad(back, ((4, 4), (0, 0)), "edge")
-        smooth = np.stack([np.convolve(axis, _SMOOTH, "valid") for axis in padded.T], 1)
+        contact = low * np.exp(-np.linalg.norm(slide, axis=-1) / _SLOW_M) + 1e-9
+        contact /= contact.sum(1, keepdims=True)
+        correction = -(contact[..., None] * slide).sum(1) * low.max(1, keepdims=True)
+        padded = np.pad(correction, ((4, 4), (0, 0)), "edge")
+        smooth = np.stack([np.convolve(axis, _KERNEL, "valid") for axis in padded.T], 1)
         found[1:, :, [0, 2]] += np.cumsum(smooth, 0)[:, None].astype(np.float32)
     return found
 
 
-def smooth_as(joints: np.ndarray, quality: str) -> np.ndarray:
-    """What a decoder made, [T, 22, 3], as smooth as its quality: what a Kinect saw was smoothed before it was learnt.
+def smooth_for_quality(joints: np.ndarray, quality: str) -> np.ndarray:
+    """Smooth a decoder's output of "kinect" quality, as Kinect recordings were smoothed before training."""
+    return whittaker_smooth(joints) if quality == "kinect" else joints
 
-    The x that minimises |x - joints|^2 + l |D x|^2, D the second difference: at `_CUTOFF` half the amplitude passes.
+
+def whittaker_smooth(joints: np.ndarray) -> np.ndarray:
+    """Smooth joints [T, V, 3]: argmin_x |x - joints|^2 + l |D x|^2, D the second difference.
+
+    At `_CUTOFF` half of the amplitude passes.
 
     Source: Whittaker, "On a new method of graduation" (1923).
     """
-    if quality != "kinect":
-        return joints
     T = len(joints)
     second = np.diff(np.eye(T), 2, axis=0)
     stiffness = (2 * np.sin(np.pi * _CUTOFF)) ** -4
@@ -87,40 +77,21 @@ def smooth_as(joints: np.ndarray, quality: str) -> np.ndarray:
     return smooth.reshape(joints.shape).astype(np.float32)
 
 
-def settled(joints: np.ndarray) -> np.ndarray:
-    """What a decoder made, [T, 22, 3], with a rigid skeleton and feet that do not slide."""
-    return planted(rigid(joints, joints))
-
-
-def canonical(joints: np.ndarray) -> np.ndarray:
-    """Joints [T, 22, 3] turned to face +z at frame 0, pelvis over the origin there, the lowest foot ever on y = 0."""
-    found = turned(joints - joints[:1, :1] * np.array([1, 0, 1], np.float32), heading(joints[:1], SMPL)[0])
-    found[..., 1] -= found[:, FEET, 1].min()
-    return found
-
-
-def placed(joints: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """A motion [T, 22, 3] as the networks know motions, `canonical`, and what brings such a one back to its place."""
-    known, yaw = canonical(joints), heading(joints[:1], SMPL)[0]
-    offset = joints[0, 0] - turned(known[:1], -yaw)[0, 0]
-    return known, lambda made: turned(made, -yaw) + offset
-
-
-def extended(joints: np.ndarray, frames: int) -> np.ndarray:
-    """Joints [T, V, 3] carried on to so many frames: each joint goes on as it came, mirrored in where it was last."""
+def extrapolate(joints: np.ndarray, frames: int) -> np.ndarray:
+    """Extend joints [T, V, 3] to a number of frames by odd reflection about the last one."""
     found: np.ndarray = np.pad(joints, ((0, frames - len(joints)), (0, 0), (0, 0)), "reflect", reflect_type="odd")
     return found
 
 
-def blended(old_TV3: np.ndarray, new_TV3: np.ndarray, regenerate_T: np.ndarray) -> np.ndarray:
-    """New frames where they are wanted, each stretch bent so that it meets the old frames on both sides."""
+def crossfade(old_TV3: np.ndarray, new_TV3: np.ndarray, regenerate_T: np.ndarray) -> np.ndarray:
+    """Replace the frames to regenerate by new ones, each stretch bent to meet the old frames at both ends."""
     found = np.where(regenerate_T[:, None, None], new_TV3, old_TV3).astype(np.float32)
     edges = np.flatnonzero(np.diff(regenerate_T.astype(int), prepend=0, append=0))
-    for begin, end in edges.reshape(-1, 2):
-        size = min(BLEND, end - begin)
+    for start, end in edges.reshape(-1, 2):
+        size = min(CROSSFADE_FRAMES, end - start)
         weight = (0.5 + 0.5 * np.cos(np.pi * (np.arange(size) + 1) / (size + 1)))[:, None, None]
-        if begin > 0:
-            found[begin : begin + size] += weight * (old_TV3[begin - 1] - new_TV3[begin - 1])
+        if start > 0:
+            found[start : start + size] += weight * (old_TV3[start - 1] - new_TV3[start - 1])
         if end < len(old_TV3):
             found[end - size : end] += weight[::-1] * (old_TV3[end] - new_TV3[end])
     return found

@@ -111,7 +111,7 @@ def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
+class DecodeStep:
     """An autoregressive step in which something is sampled.
 
     Attributes:
@@ -127,7 +127,9 @@ class Step:
     guidance: Guidance | None
 
 
-def steps_of(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], settings: Sampling) -> Iterator[Step]:
+def decode_schedule(
+    regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], settings: Sampling
+) -> Iterator[DecodeStep]:
     """The steps of a sampler, for tokens as in `masks`; those that cannot influence the result are left out."""
     plan = masks(regenerate_BL, orders, settings.steps)
     for k, masked in enumerate(plan):
@@ -145,10 +147,10 @@ def steps_of(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], settings: 
         parts = [(rows, evaluations) for rows, evaluations in parts if rows.any()]
         if not parts:
             continue
-        yield Step(number=k, masked=masked, parts=parts, guidance=guidance)
+        yield DecodeStep(number=k, masked=masked, parts=parts, guidance=guidance)
 
 
-def begun(
+def initial_tokens(
     mask_D: np.ndarray,
     counts: Sequence[int],
     settings: Sampling,
@@ -156,17 +158,17 @@ def begun(
     samples: Sequence[int],
     known_BLD: np.ndarray | None = None,
     regenerate_BL: np.ndarray | None = None,
-) -> tuple[np.ndarray, Iterator[Step]]:
+) -> tuple[np.ndarray, Iterator[DecodeStep]]:
     """Tokens [B, L, D] to begin with, masked or known, zeros beyond their counts; and the steps of a sampler."""
     L = max(counts)
     inside_BL = np.arange(L) < np.array(counts)[:, None]
     wanted_BL = inside_BL if regenerate_BL is None else inside_BL & regenerate_BL
     orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
     tokens = np.broadcast_to(mask_D, (len(counts), L, len(mask_D))) if known_BLD is None else known_BLD
-    return (tokens * inside_BL[:, :, None]).astype(np.float32), steps_of(wanted_BL, orders, settings)
+    return (tokens * inside_BL[:, :, None]).astype(np.float32), decode_schedule(wanted_BL, orders, settings)
 
 
-def noise_of(
+def draw_noise(
     seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, draw: int = 0
 ) -> np.ndarray:
     """The noise of some tokens, [rows, D], in their order in the batch."""

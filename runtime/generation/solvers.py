@@ -19,13 +19,13 @@ class Stage(NamedTuple):
     Attributes:
         time: of the evaluation.
         step, carry: as above.
-        again: x goes on from where the stage before began, not from where it ended.
+        from_step_start: x goes on from where the stage before began, not from where it ended.
     """
 
     time: float
     step: float
     carry: float = 0.0
-    again: bool = False
+    from_step_start: bool = False
 
 
 def euler_stages(evaluations: int) -> list[Stage]:
@@ -33,11 +33,11 @@ def euler_stages(evaluations: int) -> list[Stage]:
 
 
 def heun_stages(evaluations: int) -> list[Stage]:
-    return _by_two(evaluations, lambda t, h: (Stage(t, h), Stage(t + h, h / 2, carry=1, again=True)))
+    return _by_two(evaluations, lambda t, h: (Stage(t, h), Stage(t + h, h / 2, carry=1, from_step_start=True)))
 
 
 def midpoint_stages(evaluations: int) -> list[Stage]:
-    return _by_two(evaluations, lambda t, h: (Stage(t, h / 2), Stage(t + h / 2, h, again=True)))
+    return _by_two(evaluations, lambda t, h: (Stage(t, h / 2), Stage(t + h / 2, h, from_step_start=True)))
 
 
 def _by_two(evaluations: int, pair: Callable[[float, float], tuple[Stage, Stage]]) -> list[Stage]:
@@ -47,12 +47,12 @@ def _by_two(evaluations: int, pair: Callable[[float, float], tuple[Stage, Stage]
     return stages + [Stage((steps - 1) / steps, 1 / steps)] * (evaluations % 2)
 
 
-def through(stages: Sequence[Stage], velocity: Velocity, x: Any) -> Any:
+def integrate(stages: Sequence[Stage], velocity: Velocity, x: Any) -> Any:
     """x after all stages."""
     begin = before = x
     for stage in stages:
         v = velocity(x, stage.time)
-        begin = begin if stage.again else x
+        begin = begin if stage.from_step_start else x
         x = begin + stage.step * (v + stage.carry * before if stage.carry else v)
         before = v
     return x
@@ -60,17 +60,17 @@ def through(stages: Sequence[Stage], velocity: Velocity, x: Any) -> Any:
 
 def euler(velocity: Velocity, x: Any, evaluations: int) -> Any:
     """As many steps as evaluations."""
-    return through(euler_stages(evaluations), velocity, x)
+    return integrate(euler_stages(evaluations), velocity, x)
 
 
 def heun(velocity: Velocity, x: Any, evaluations: int) -> Any:
     """Second order, two evaluations a step: the mean of both ends' velocities."""
-    return through(heun_stages(evaluations), velocity, x)
+    return integrate(heun_stages(evaluations), velocity, x)
 
 
 def midpoint(velocity: Velocity, x: Any, evaluations: int) -> Any:
     """Second order, two evaluations a step: the velocity half-way."""
-    return through(midpoint_stages(evaluations), velocity, x)
+    return integrate(midpoint_stages(evaluations), velocity, x)
 
 
 STAGES: dict[str, Callable[[int], list[Stage]]] = {
@@ -81,7 +81,7 @@ STAGES: dict[str, Callable[[int], list[Stage]]] = {
 SOLVERS: dict[str, Solver] = {"euler": euler, "heun": heun, "midpoint": midpoint}
 
 
-def times_of(solver: Solver, evaluations: int) -> list[float]:
+def evaluation_times(solver: Solver, evaluations: int) -> list[float]:
     """The times that a solver asks for, in its order."""
     asked: list[float] = []
 

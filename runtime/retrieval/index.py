@@ -41,7 +41,7 @@ class Hit:
     meta: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Library:
+class MotionIndex:
     """Entries in the order in which they were added.
 
     Args:
@@ -110,7 +110,7 @@ class Library:
             raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
     @classmethod
-    def read(cls, path: str | Path, width: int, model: str) -> Library:
+    def read(cls, path: str | Path, width: int, model: str) -> MotionIndex:
         """Read what `save` wrote.
 
         Raises:

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from ..body.canonical import SMPL, to_canonical
 from ..body.layout import Layout
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
 from ..bundles.schema import WEIGHTS, GenerationManifest
 from ..errors import BundleError, InputError, LayoutError
 from ..generation.networks import open_networks
-from ..generation.postprocess import SMPL, canonical
 from ..generation.schedule import MAX_TOKENS, STRIDE
 from ..text_encoder import TextEncoder
-from .index import Hit, Library
+from .index import Hit, MotionIndex
 
 FRAMES = STRIDE * MAX_TOKENS  # that the recogniser was trained on
 _LONGEST_S = 24 * 3600.0  # of a motion, of which only the beginning is seen
@@ -60,7 +60,7 @@ class Retriever:
         self._rate_hz = manifest.fps
         width = manifest.graphs["motion"].outputs["features"][-1]
         assert isinstance(width, int)
-        self.library = Library(width, manifest.files[WEIGHTS].sha256)
+        self.library = MotionIndex(width, manifest.files[WEIGHTS].sha256)
         self._networks = open_networks(bundle, threads, backend=backend)
         self._text = text
 
@@ -88,7 +88,7 @@ class Retriever:
         """
         made = cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
         if library is not None:
-            made.library = Library.read(library, made.library.width, made.library.model)
+            made.library = MotionIndex.read(library, made.library.width, made.library.model)
         return made
 
     def __len__(self) -> int:
@@ -181,7 +181,7 @@ class Retriever:
             raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} misses joints")
         share = (at - before)[:, None, None].astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
-            known = canonical(weights[:, needed] @ (joints[before] * (1 - share) + joints[after] * share))
+            known = to_canonical(weights[:, needed] @ (joints[before] * (1 - share) + joints[after] * share))
             far = np.abs(known).max()
         if not far <= _FAR_M:
             raise InputError(f"a joint is {far:.3g} m from where the motion begins, expected metres")

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..body.layout import Layout, layouts
 from ..body.motion_data import MAX_JOINTS
-from ..generation.generator import LONGEST_S
+from ..generation.generator import MAX_SECONDS
 from ..recognition.recognizer import MIN_CLIP_FRAMES
 from ..text_encoder import MAX_CHARACTERS
 
@@ -57,7 +57,7 @@ class Prompt(Body):
 class ClipPrompt(Prompt):
     """What motion is wanted in one piece."""
 
-    seconds: float | None = Field(None, ge=MIN_SECONDS, le=LONGEST_S, description="null: as such motions are.")
+    seconds: float | None = Field(None, ge=MIN_SECONDS, le=MAX_SECONDS, description="null: as such motions are.")
 
 
 class ClipDecision(BaseModel):

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.runtime.generation.generator import Generator, Wish  # noqa: E402
+from motionrt.runtime.generation.generator import Generator, Request  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.coamd.guidance import reward_of  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
@@ -33,7 +33,7 @@ np.savez(sys.argv[2], gradient=gradient, reward=reward)
 def test_the_gradient_that_ships_is_autograds_without_torch(tmp_path: Path) -> None:
     generator, pipeline = Generator.load("default"), CoamdPipeline.load("default", TextEncoder.load("text"))
     counts = [49, 30, 12]
-    told = np.concatenate([generator._both(Wish(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)
+    told = np.concatenate([generator._conditions(Request(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)
     tokens = generator._networks.sample(told, counts, generator.settings)
     target = pipeline._described(PROMPTS)
     leaf = torch.from_numpy(tokens).requires_grad_()

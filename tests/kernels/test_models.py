@@ -6,7 +6,7 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.kernels.dispatch import auto_is
-from motionrt.training.models.coamd import Generator, GeneratorConfig
+from motionrt.training.models.coamd import GeneratorConfig, MotionGenerator
 from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig
@@ -66,7 +66,7 @@ def test_tdsms_noise(cross: bool, device: torch.device) -> None:
 def test_a_flow_heads_velocity(device: torch.device) -> None:
     torch.manual_seed(0)
     config = GeneratorConfig(latent=6, text=8, width=16, depth=1, heads=2, head_width=24, head_depth=3)
-    head = Generator(config).head.to(device).eval()
+    head = MotionGenerator(config).head.to(device).eval()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     x_ND, z_GNE = torch.randn(5, 6, device=device), torch.randn(2, 5, 16, device=device)

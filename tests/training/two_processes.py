@@ -14,9 +14,9 @@ from torch import nn
 
 from motionrt.runtime.errors import InputError
 from motionrt.training import loop
+from motionrt.training.coamd import recipes as coamd_recipes
+from motionrt.training.coamd import tasks as coamd
 from motionrt.training.coamd.evaluator import EvaluatorConfig
-from motionrt.training.coamd.tasks import recipes as coamd_recipes
-from motionrt.training.coamd.tasks import tasks as coamd
 from motionrt.training.models.coamd import SIZES, AutoEncoderConfig, GeneratorConfig, MotionRecognizerConfig, Size
 from motionrt.training.recipes import train
 

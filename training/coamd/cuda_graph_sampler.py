@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ...kernels.guided_step import cosine_gradient, guided_step, masked_step
-from ...runtime.generation.schedule import STRIDE, Guidance, Sampling, begun, noise_of
+from ...runtime.generation.schedule import STRIDE, Guidance, Sampling, draw_noise, initial_tokens
 from ...runtime.generation.solvers import STAGES
 from ..models.coamd.generator import FlowHead
 from .exported import ExportedCoamd
@@ -35,8 +35,8 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
-    """All that is the same for every seed. Made by `drawn`, together with what is not."""
+class SamplingLoop:
+    """All that is the same for every seed. Made by `draw_inputs`, together with what is not."""
 
     steps: tuple[Step, ...]
     solver: str
@@ -48,7 +48,7 @@ class Loop:
         Args:
             told_GBM: what the trunk is told of them and, with G = 2, of no description besides.
             target_BF: them in the recogniser's space; not read without guidance.
-            drawn: as by `drawn`.
+            drawn: as by `draw_inputs`.
         """
         generator, G = networks.generator, len(told_GBM)
         counts_B, tokens_BLD, *rest = drawn
@@ -76,7 +76,7 @@ class Loop:
         begin, before = x_ND, None
         for stage in stages:
             v_GND = head.velocity(x_ND, [part[times.index(stage.time)] for part in told])
-            begin = begin if stage.again else x_ND
+            begin = begin if stage.from_step_start else x_ND
             earlier = before if stage.carry else None
             untold = v_GND[1] if len(v_GND) == 2 else None
             x_ND, before = guided_step(
@@ -104,7 +104,7 @@ def gradient_of(
     return torch.autograd.grad(features, leaf, toward)[0]
 
 
-def drawn(
+def draw_inputs(
     mask_D: np.ndarray,
     counts: Sequence[int],
     settings: Sampling,
@@ -113,7 +113,7 @@ def drawn(
     samples: Sequence[int] | None = None,
     known_BLD: np.ndarray | None = None,
     regenerate_BL: np.ndarray | None = None,
-) -> tuple[Loop, list[np.ndarray]]:
+) -> tuple[SamplingLoop, list[np.ndarray]]:
     """The loop for some numbers of tokens, and what is drawn for it; arguments as of `sampling.sample`.
 
     Returns:
@@ -121,13 +121,13 @@ def drawn(
         masked, [B, L], and for each part of it the places in B L, [N], and noise, [N, D].
     """
     samples = range(len(counts)) if samples is None else samples
-    tokens, planned = begun(mask_D, counts, settings, seed, samples, known_BLD, regenerate_BL)
+    tokens, planned = initial_tokens(mask_D, counts, settings, seed, samples, known_BLD, regenerate_BL)
     found: list[np.ndarray] = [np.array(counts, np.int64), tokens]
     steps = []
     for step in planned:
         found.append(step.masked)
         for rows, _ in step.parts:
-            found += [np.flatnonzero(rows), noise_of(seed, samples, step.number, rows, len(mask_D))]
+            found += [np.flatnonzero(rows), draw_noise(seed, samples, step.number, rows, len(mask_D))]
         steps.append(Step(tuple((int(rows.sum()), n) for rows, n in step.parts), step.guidance))
     assert isinstance(settings.solver, str)
-    return Loop(tuple(steps), settings.solver, settings.cfg), found
+    return SamplingLoop(tuple(steps), settings.solver, settings.cfg), found

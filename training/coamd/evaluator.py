@@ -73,7 +73,7 @@ class Evaluator(nn.Module):
         self.motion = RecurrentHead(config.channels, config.motion_hidden, config.width, config.dropout)
         self.text = RecurrentHead(config.text_width, config.text_hidden, config.width, config.dropout)
 
-    def set_normalisation(self, mean: np.ndarray, std: np.ndarray) -> None:
+    def set_normalization(self, mean: np.ndarray, std: np.ndarray) -> None:
         """Take over mean and std [V * 3] of the training clips, in metres."""
         for name, values in (("mean", mean), ("std", std)):
             buffer = getattr(self, name)
@@ -82,7 +82,7 @@ class Evaluator(nn.Module):
                 raise InputError(f"{name}: has {len(values)} numbers, expected {len(buffer)}")
             buffer.copy_(torch.from_numpy(values))
 
-    def normalised(self, joints_TV3: np.ndarray) -> Tensor:
+    def normalized(self, joints_TV3: np.ndarray) -> Tensor:
         """Joints [T, V, 3] in metres -> [T, V * 3], mean 0 and deviation 1."""
         flat = torch.from_numpy(np.ascontiguousarray(joints_TV3, np.float32)).flatten(1).to(self.mean)
         return (flat - self.mean) / self.std
@@ -252,7 +252,7 @@ class TrainedEvaluator:
         embedded = np.empty((len(clips), self.network.config.width), np.float32)
         for begin in range(0, len(order), self.batch):
             part = order[begin : begin + self.batch]
-            frames = [self.network.normalised(clips[i]) for i in part]
+            frames = [self.network.normalized(clips[i]) for i in part]
             x = nn.utils.rnn.pad_sequence(frames, batch_first=True)
             lengths = torch.tensor([len(f) for f in frames], device=device)
             embedded[part] = self.network.embed_motion(x, lengths).cpu().numpy()

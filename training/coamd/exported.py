@@ -26,11 +26,11 @@ class ExportedCoamd(nn.Module):
         self.autoencoder, self.generator = pipeline.autoencoder, pipeline.generator
         self.recognizer, self.lengths = pipeline.recognizer, pipeline.lengths
         for name in ("mean", "std"):
-            self.register_buffer(name, torch.from_numpy(getattr(pipeline.normalisation, name)))
+            self.register_buffer(name, torch.from_numpy(getattr(pipeline.normalization, name)))
 
     def condition(self, text_BW: Tensor, quality_B: Tensor) -> tuple[Tensor, Tensor]:
         told = self.generator.modulations(self.generator.condition(text_BW, quality_B))
-        return torch.cat(told, 1), self.lengths(self.generator.standardised(text_BW), quality_B)
+        return torch.cat(told, 1), self.lengths(self.generator.standardized(text_BW), quality_B)
 
     def trunk(self, tokens_BLD: Tensor, counts_B: Tensor, told_GBM: Tensor, places_BQ: Tensor) -> tuple[Tensor]:
         (B, L, _), G = tokens_BLD.shape, told_GBM.shape[0]
@@ -52,10 +52,10 @@ class ExportedCoamd(nn.Module):
         return ((x_BTC * self.std + self.mean).unflatten(2, (-1, 3)),)
 
     def encode(self, joints_BTV3: Tensor, frames_B: Tensor) -> tuple[Tensor]:
-        return (self.autoencoder.encode(self.normalised(joints_BTV3), frames_B),)
+        return (self.autoencoder.encode(self.normalized(joints_BTV3), frames_B),)
 
     def motion(self, joints_BTV3: Tensor, frames_B: Tensor) -> tuple[Tensor]:
-        return (self.recognizer.encode(self.normalised(joints_BTV3), frames_B).fused,)
+        return (self.recognizer.encode(self.normalized(joints_BTV3), frames_B).fused,)
 
     def describe(self, words_BLW: Tensor, counts_B: Tensor) -> tuple[Tensor]:
         valid_BL = torch.arange(words_BLW.shape[1], device=counts_B.device) < counts_B[:, None]
@@ -64,5 +64,5 @@ class ExportedCoamd(nn.Module):
     def reward(self, tokens_BLD: Tensor, counts_B: Tensor, target_BF: Tensor) -> Tensor:
         return reward_of(self.autoencoder, self.recognizer, target_BF)(tokens_BLD, counts_B)
 
-    def normalised(self, joints_BTV3: Tensor) -> Tensor:
+    def normalized(self, joints_BTV3: Tensor) -> Tensor:
         return (joints_BTV3.flatten(2) - self.mean) / self.std

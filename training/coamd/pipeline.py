@@ -16,33 +16,34 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from ...runtime.body.canonical import to_canonical, to_canonical_with_inverse
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.int8 import network_weights
 from ...runtime.bundles.schema import GenerationManifest
 from ...runtime.errors import BundleError, InputError
 from ...runtime.generation import rng as noise
-from ...runtime.generation.postprocess import blended, canonical, extended, placed, rigid, settled, smooth_as
+from ...runtime.generation.postprocess import crossfade, extrapolate, fix_bone_lengths, postprocess, smooth_for_quality
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Sampling
 from ..data.motions import LONGEST
 from ..data.texts import Encoder, Texts
 from ..models.coamd import (
     AutoEncoder,
     AutoEncoderConfig,
-    Generator,
     GeneratorConfig,
     LengthEstimator,
+    MotionGenerator,
     MotionRecognizer,
     MotionRecognizerConfig,
 )
 from ..runs import read_network, read_weights, weights_sha256
 from .guidance import Reward, reward_of
 from .sampling import sample
-from .tasks import QUALITIES, Normalisation, padded, read
+from .tasks import QUALITIES, Normalization, padded, text_inputs
 
 NETWORKS = {"autoencoder": "coamd-ae", "generator": "coamd-generator", "recognizer": "coamd-mar"}  # and their runs
 CLASSES: dict[str, tuple[Any, Any]] = {
     "autoencoder": (AutoEncoder, AutoEncoderConfig),
-    "generator": (Generator, GeneratorConfig),
+    "generator": (MotionGenerator, GeneratorConfig),
     "recognizer": (MotionRecognizer, MotionRecognizerConfig),
 }
 
@@ -52,10 +53,10 @@ class CoamdPipeline:
     """Networks that were trained on the same motions, and the encoder of their descriptions."""
 
     autoencoder: AutoEncoder
-    generator: Generator
+    generator: MotionGenerator
     recognizer: MotionRecognizer
     lengths: LengthEstimator
-    normalisation: Normalisation
+    normalization: Normalization
     text: Encoder
     sampler: Sampling = Sampling()  # settings where none are given
 
@@ -90,8 +91,8 @@ class CoamdPipeline:
         lengths.load_state_dict(read_weights(runs / NETWORKS["generator"], "length.safetensors"))
         mean, std = (np.array(about["autoencoder"][name], np.float32) for name in ("mean", "std"))
         networks: dict[str, Any] = {name: network for name, (network, _) in read.items()}
-        normalisation = Normalisation(mean=mean, std=std)
-        return cls(**networks, lengths=lengths.eval(), normalisation=normalisation, text=text)
+        normalization = Normalization(mean=mean, std=std)
+        return cls(**networks, lengths=lengths.eval(), normalization=normalization, text=text)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle[GenerationManifest], text: Encoder) -> CoamdPipeline:
@@ -109,11 +110,11 @@ class CoamdPipeline:
                 own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
                 network.load_state_dict({key.removeprefix(f"{name}."): weight for key, weight in own.items()})
                 network.eval().requires_grad_(False)
-            normalisation = Normalisation(mean=weights["mean"].numpy(), std=weights["std"].numpy())
+            normalization = Normalization(mean=weights["mean"].numpy(), std=weights["std"].numpy())
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{bundle.path}: its weights are not those of its networks: {reason}") from None
-        return cls(**networks, normalisation=normalisation, text=text, sampler=bundle.manifest.sampler)
+        return cls(**networks, normalization=normalization, text=text, sampler=bundle.manifest.sampler)
 
     @property
     def device(self) -> torch.device:
@@ -136,7 +137,7 @@ class CoamdPipeline:
         pooled = torch.from_numpy(self.text.encode(captions).pooled).to(self.device)
         quality_B = self._quality(quality, len(captions))
         if frames is None:
-            chances = self.lengths(self.generator.standardised(pooled), quality_B).softmax(1).cumsum(1).cpu().numpy()
+            chances = self.lengths(self.generator.standardized(pooled), quality_B).softmax(1).cumsum(1).cpu().numpy()
             drawn = [int((row < noise.uniform(seed, s)).sum()) for row, s in zip(chances, samples, strict=True)]
             frames = [STRIDE * min(max(count, 4), MAX_TOKENS) for count in drawn]
         check_frames(frames)
@@ -151,7 +152,7 @@ class CoamdPipeline:
             quality_B=quality_B,
             reward=self.reward(captions, settings),
         )
-        return [settled(smooth_as(motion, quality)) for motion in self._decoded(tokens, counts)]
+        return [postprocess(smooth_for_quality(motion, quality)) for motion in self._decoded(tokens, counts)]
 
     @torch.no_grad()
     def edit(
@@ -173,10 +174,10 @@ class CoamdPipeline:
         T = len(joints)
         check_frames([T])
         whole = -(-T // STRIDE) * STRIDE
-        known, back = placed(joints)
-        held = extended(known, whole)
+        known, back = to_canonical_with_inverse(joints)
+        held = extrapolate(known, whole)
         wanted: np.ndarray = np.pad(regenerate_T, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
-        x_BTC, lengths_B = padded([self.normalisation(held)], self.device)
+        x_BTC, lengths_B = padded([self.normalization(held)], self.device)
         tokens = sample(
             self.generator,
             torch.from_numpy(self.text.encode([caption]).pooled).to(self.device),
@@ -188,15 +189,15 @@ class CoamdPipeline:
             known_BLD=self.autoencoder.encode(x_BTC, lengths_B),
             regenerate_BL=wanted[None],
         )
-        made = smooth_as(self._decoded(tokens, [len(wanted)])[0][:T], quality)
-        return blended(joints, back(rigid(made, known)), regenerate_T)
+        made = smooth_for_quality(self._decoded(tokens, [len(wanted)])[0][:T], quality)
+        return crossfade(joints, back(fix_bone_lengths(made, known)), regenerate_T)
 
     @torch.no_grad()
     def reconstruct(self, clips: Sequence[np.ndarray], batch: int = 64) -> list[np.ndarray]:
-        """Motions [T, V, 3], as the networks know them (`canonical`), to tokens and back; T a multiple of 4."""
+        """Motions [T, V, 3], as the networks know them (`to_canonical`), to tokens and back; T a multiple of 4."""
         found: list[np.ndarray] = []
         for begin in range(0, len(clips), batch):
-            x_BTC, lengths_B = padded([self.normalisation(clip) for clip in clips[begin : begin + batch]], self.device)
+            x_BTC, lengths_B = padded([self.normalization(clip) for clip in clips[begin : begin + batch]], self.device)
             tokens = self.autoencoder.encode(x_BTC, lengths_B)
             found += self._decoded(tokens, (lengths_B // STRIDE).tolist())
         return found
@@ -215,7 +216,7 @@ class CoamdPipeline:
         for begin in range(0, len(clips), batch):
             part = [clip[: min(len(clip) // STRIDE * STRIDE, LONGEST)] for clip in clips[begin : begin + batch]]
             check_frames([len(clip) for clip in part])
-            part = [self.normalisation(canonical(clip)) for clip in part]
+            part = [self.normalization(to_canonical(clip)) for clip in part]
             x_BTC, lengths_B = padded(part, self.device)
             found.append(normalize(self.recognizer.encode(x_BTC, lengths_B).fused, dim=1).cpu().numpy())
         return np.concatenate(found)
@@ -234,7 +235,7 @@ class CoamdPipeline:
 
     def _described(self, captions: Sequence[str]) -> Tensor:
         with torch.no_grad():
-            return self.recognizer.describe(*read(Texts(captions, self.text), captions, self.device))
+            return self.recognizer.describe(*text_inputs(Texts(captions, self.text), captions, self.device))
 
     def _quality(self, quality: str, count: int) -> Tensor | None:
         if not self.generator.config.qualities:
@@ -244,7 +245,7 @@ class CoamdPipeline:
     def _decoded(self, tokens_BLD: Tensor, counts: Sequence[int]) -> list[np.ndarray]:
         lengths_B = STRIDE * torch.tensor(list(counts), device=self.device)
         x_BTC = self.autoencoder.decode(tokens_BLD, lengths_B).cpu().numpy()
-        return [self.normalisation.back(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
+        return [self.normalization.back(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
 
     def to(self, device: torch.device) -> CoamdPipeline:
         """The same on another device."""

@@ -20,12 +20,12 @@ from ..data.motions import LONGEST, Balanced, MotionClip, cut, load_motions, win
 from ..data.texts import Encoder, Texts
 from ..loop import LoopConfig
 from ..models.clip_text import ClipText
-from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, Generator, MotionRecognizer
+from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, MotionGenerator, MotionRecognizer
 from ..runs import read_network, weights_sha256
 from ..settings import Job, check_loop
 from . import tasks as coamd
 from .evaluator import Evaluator, full, small
-from .tasks import Motions, Normalisation, Shown, Views
+from .tasks import MotionTask, Normalization, TrainingSample, ViewScales
 
 LICENCE = (
     "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
@@ -85,21 +85,21 @@ class Data:
 
     train: Sequence[MotionClip]
     held_out: Sequence[MotionClip]
-    normalisation: Normalisation
+    normalization: Normalization
 
     @classmethod
     def of(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> Data:
         stretches = [cut(clip, window) for clip in train for window in windows(clip)]
-        return cls(train=train, held_out=held_out, normalisation=Normalisation.of(stretches))
+        return cls(train=train, held_out=held_out, normalization=Normalization.of(stretches))
 
-    def motions(self, seed: int, frames: int | None = None) -> Motions:
-        return Motions(clips=Balanced(clips=self.train, seed=seed), normalisation=self.normalisation, frames=frames)
+    def motions(self, seed: int, frames: int | None = None) -> MotionTask:
+        return MotionTask(clips=Balanced(clips=self.train, seed=seed), normalization=self.normalization, frames=frames)
 
     def some(self) -> list[np.ndarray]:
         """Motions [T, C] to measure deviations in."""
         return [sample.x for sample in self.motions(1).batch(0, 512)]
 
-    def checked(self, count: int) -> list[Shown]:
+    def checked(self, count: int) -> list[TrainingSample]:
         """Evenly chosen clips to validate with."""
         chosen = self.held_out[:: max(1, len(self.held_out) // count)]
         show = self.motions(0).show
@@ -113,27 +113,27 @@ class Data:
 
     def about(self, config: Any, **others: Any) -> dict[str, Any]:
         """What is written of a run."""
-        mean, std = self.normalisation.mean.tolist(), self.normalisation.std.tolist()
+        mean, std = self.normalization.mean.tolist(), self.normalization.std.tolist()
         return {"model": asdict(config), "mean": mean, "std": std, "clips": len(self.train), **others}
 
 
 def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config = SIZES[recipe.size].autoencoder
     checked, model = data.checked(64), AutoEncoder(config)
-    views, noise = Views.plain(config.parents), 0.0
+    views, noise = ViewScales.plain(config.parents), 0.0
     if recipe.size == "small":
-        coamd.like_scale(model, data.some())
-        views, noise = Views.alike(model), coamd.TOKEN_NOISE
+        coamd.fit_view_scales(model, data.some())
+        views, noise = ViewScales.fitted(model), coamd.TOKEN_NOISE
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, AutoEncoder)
-        coamd.standardise(model, data.some())
+        coamd.fit_token_scale(model, data.some())
 
     return Job(
         model=model,
         task=data.motions(recipe.loop.seed, coamd.WINDOW),
         about=data.about(config),
-        validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalisation)},
+        validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalization)},
         loss=partial(coamd.reconstruction_loss, views, noise),
         finish=finish,
     )
@@ -144,7 +144,7 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     texts, checked = data.texts(run.parent, encoder), data.checked(320)
     model = MotionRecognizer(config)
     if recipe.size == "small":
-        coamd.like_scale(model, data.some())
+        coamd.fit_view_scales(model, data.some())
     if isinstance(encoder, ClipText):  # the text tower begins with its embeddings, and keeps them
         model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
         model.text.places.data.copy_(encoder.network.positional_embedding)
@@ -154,22 +154,22 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
         model=model,
         task=data.motions(recipe.loop.seed),
         about=data.about(config, text_sha256=encoder.sha256),
-        validate=lambda model: coamd.found(model, texts, checked),
-        loss=partial(coamd.recogniser_loss, texts, recipe.loss, recipe.same_caption),
+        validate=lambda model: coamd.retrieval_accuracy(model, texts, checked),
+        loss=partial(coamd.recognizer_loss, texts, recipe.loss, recipe.same_caption),
     )
 
 
 def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
-    autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalisation)
+    autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalization)
     texts, checked = data.texts(run.parent, encoder), data.checked(128)
-    loss = partial(coamd.flow_loss, coamd.Tokens(autoencoder), texts, recipe.repeats)
+    loss = partial(coamd.flow_loss, coamd.TokenCache(autoencoder), texts, recipe.repeats)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
         return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
 
-    model = Generator(config)
+    model = MotionGenerator(config)
     if config.latent != autoencoder.config.latent:
         tokens = f"tokens of {autoencoder.config.latent} channels"
         raise InputError(f"{recipe.autoencoder}: {tokens}, a generator of size {recipe.size} makes {config.latent}")
@@ -179,7 +179,7 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
         model.text_std.copy_(torch.from_numpy(spread.std(0) + 1e-4))
 
     def finish(model: nn.Module) -> None:
-        assert isinstance(model, Generator)
+        assert isinstance(model, MotionGenerator)
         steps = min(recipe.loop.steps, LENGTH_STEPS)
         estimator = coamd.length_estimator(model, texts, data.motions(recipe.loop.seed), steps)
         save_file(estimator.state_dict(), run / "length.safetensors")
@@ -199,7 +199,7 @@ def evaluator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     config = replace((small if recipe.size == "small" else full)(encoder.width), same_caption=recipe.same_caption)
     texts, checked = data.texts(run.parent, encoder), data.checked(320)
     model = Evaluator(config)
-    model.set_normalisation(data.normalisation.mean, data.normalisation.std)
+    model.set_normalization(data.normalization.mean, data.normalization.std)
     loss = partial(coamd.evaluator_loss, texts)
 
     @torch.no_grad()
@@ -256,13 +256,13 @@ def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
     return ClipText.load(Path(recipe.clip))
 
 
-def load_autoencoder(run: Path, normalisation: Normalisation | None = None) -> tuple[AutoEncoder, str]:
+def load_autoencoder(run: Path, normalization: Normalization | None = None) -> tuple[AutoEncoder, str]:
     """The auto-encoder of a finished run, and the SHA-256 of its weights.
 
     Raises:
         InputError: no such run, a damaged one, or one whose motions were normalised in another way.
     """
     model, about = read_network(run, AutoEncoder, AutoEncoderConfig)
-    if normalisation is not None and not np.allclose(about.get("mean", 0), normalisation.mean, atol=1e-4):
+    if normalization is not None and not np.allclose(about.get("mean", 0), normalization.mean, atol=1e-4):
         raise InputError(f"{run}: trained on other clips than these; its mean joints differ")
     return model, weights_sha256(run)

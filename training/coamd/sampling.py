@@ -17,16 +17,16 @@ import torch
 from torch import Tensor
 
 from ...runtime.generation import rng as noise
-from ...runtime.generation.schedule import Sampling, noise_of, steps_of
+from ...runtime.generation.schedule import Sampling, decode_schedule, draw_noise
 from ...runtime.generation.solvers import SOLVERS
-from ..models.coamd import Generator
+from ..models.coamd import MotionGenerator
 from .guidance import Reward, guided
 from .solvers import ddpm, dopri5
 
 
 @torch.no_grad()
 def sample(
-    generator: Generator,
+    generator: MotionGenerator,
     text_BW: Tensor,
     counts: Sequence[int],
     settings: Sampling | None = None,
@@ -67,8 +67,8 @@ def sample(
 
     tokens = generator.mask.expand(B, L, -1) if known_BLD is None else known_BLD
     tokens = (tokens * valid_BL[:, :, None]).contiguous()
-    conditions = conditions_of(generator, text_BW, quality_B, settings.cfg)
-    for step in steps_of(wanted, orders, settings):
+    conditions = condition_modulations(generator, text_BW, quality_B, settings.cfg)
+    for step in decode_schedule(wanted, orders, settings):
         masked_BL = torch.from_numpy(step.masked).to(device)
         tokens[masked_BL] = generator.mask
         z = [generator.trunk(tokens, told, valid_BL) for told in conditions]
@@ -82,7 +82,9 @@ def sample(
     return tokens
 
 
-def conditions_of(generator: Generator, text_BW: Tensor, quality_B: Tensor | None, cfg: float) -> list[list[Tensor]]:
+def condition_modulations(
+    generator: MotionGenerator, text_BW: Tensor, quality_B: Tensor | None, cfg: float
+) -> list[list[Tensor]]:
     """What the trunk must be told: the text, its absence, or each in turn."""
     texts = (text_BW, torch.zeros_like(text_BW))
     told, untold = (generator.modulations(generator.condition(text, quality_B)) for text in texts)
@@ -93,11 +95,11 @@ def drawn(
     seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, device: torch.device, draw: int = 0
 ) -> Tensor:
     """The noise of some tokens, [rows, D], in their order in the batch."""
-    return torch.from_numpy(noise_of(seed, samples, step, rows_BL, width, draw)).to(device)
+    return torch.from_numpy(draw_noise(seed, samples, step, rows_BL, width, draw)).to(device)
 
 
 def solve(
-    generator: Generator, z: list[Tensor], draw: Callable[..., Tensor], settings: Sampling, evaluations: int
+    generator: MotionGenerator, z: list[Tensor], draw: Callable[..., Tensor], settings: Sampling, evaluations: int
 ) -> Tensor:
     """Tokens [rows, D] whose places' outputs of the trunk are z, [rows, E] for every condition."""
 

@@ -21,7 +21,7 @@ from ..data.motions import Balanced, MotionClip
 from ..data.texts import Texts
 from ..distributed import averaged, gathered
 from ..models.clip_text import ClipText
-from ..models.coamd import AutoEncoder, Generator, LengthEstimator, MotionRecognizer
+from ..models.coamd import AutoEncoder, LengthEstimator, MotionGenerator, MotionRecognizer
 from ..models.coamd.views import views
 from .evaluator import info_nce
 from .solvers import ddpm_schedule
@@ -34,14 +34,14 @@ REPLACED, HIDDEN = 0.1, 0.88  # of the masked tokens: by noise; of the others, b
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Normalisation:
+class Normalization:
     """Mean and deviation [C] of every coordinate, metres."""
 
     mean: np.ndarray
     std: np.ndarray
 
     @classmethod
-    def of(cls, clips: Sequence[MotionClip]) -> Normalisation:
+    def of(cls, clips: Sequence[MotionClip]) -> Normalization:
         frames = np.concatenate([clip.joints.reshape(len(clip.joints), -1) for clip in clips]).astype(np.float64)
         return cls(mean=frames.mean(0).astype(np.float32), std=frames.std(0).astype(np.float32))
 
@@ -55,7 +55,7 @@ class Normalisation:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Shown:
+class TrainingSample:
     """A motion [T, C], normalised, T a multiple of 4, and what it is called."""
 
     x: np.ndarray
@@ -68,7 +68,7 @@ class Shown:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Motions:
+class MotionTask:
     """Random stretches of clips, each with one of its captions; the same for the same step and place in the batch.
 
     Attributes:
@@ -76,20 +76,20 @@ class Motions:
     """
 
     clips: Balanced
-    normalisation: Normalisation
+    normalization: Normalization
     frames: int | None = None
 
-    def batch(self, step: int, size: int) -> list[Shown]:
+    def batch(self, step: int, size: int) -> list[TrainingSample]:
         drawn = self.clips.batch(step, size)
         return [self.show(clip, np.random.default_rng((self.clips.seed, step, k, 1))) for k, clip in enumerate(drawn)]
 
-    def show(self, clip: MotionClip, rng: np.random.Generator) -> Shown:
+    def show(self, clip: MotionClip, rng: np.random.Generator) -> TrainingSample:
         joints, begin = clip.joints[: len(clip.joints) // STRIDE * STRIDE], 0
         if self.frames is not None and len(joints) > self.frames:
             begin = int(rng.integers(len(joints) - self.frames + 1))
             joints = joints[begin : begin + self.frames]
-        return Shown(
-            x=self.normalisation(joints),
+        return TrainingSample(
+            x=self.normalization(joints),
             name=f"{clip.source} {clip.name} {begin}",
             caption=clip.captions[rng.integers(len(clip.captions))],
             action=clip.action,
@@ -106,39 +106,39 @@ def padded(motions: Sequence[np.ndarray], device: torch.device | None = None) ->
     return nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), lengths
 
 
-def inside(lengths_B: Tensor, size: int) -> Tensor:
+def valid_mask(lengths_B: Tensor, size: int) -> Tensor:
     """Which of `size` places lie within a length, [B, size]."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
 
 
-def numbers(names: Sequence[object], device: torch.device) -> Tensor:
+def name_ids(names: Sequence[object], device: torch.device) -> Tensor:
     """A number for each name, [B], the same in every process."""
     return torch.tensor([crc32(repr(name).encode()) for name in names], device=device)
 
 
-def descriptions_of(samples: Sequence[Shown], device: torch.device) -> Tensor:
+def description_ids(samples: Sequence[TrainingSample], device: torch.device) -> Tensor:
     """A number for what each shows, [B]: the same for the same action in the same style."""
-    return numbers([(sample.action, sample.style) for sample in samples], device)
+    return name_ids([(sample.action, sample.style) for sample in samples], device)
 
 
 # the auto-encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Views:
+class ViewScales:
     """Joints, bones and motion, each divided by a scale [C]: what a reconstruction is judged by."""
 
     parents: tuple[int, ...]
     scales: tuple[Tensor, Tensor, Tensor]
 
     @classmethod
-    def plain(cls, parents: tuple[int, ...]) -> Views:
+    def plain(cls, parents: tuple[int, ...]) -> ViewScales:
         """As published: all by 1. Bones and motion are small then, and count little."""
         one = torch.ones(3 * len(parents))
         return cls(parents=parents, scales=(one, one, one))
 
     @classmethod
-    def alike(cls, model: AutoEncoder) -> Views:
+    def fitted(cls, model: AutoEncoder) -> ViewScales:
         """Each by its deviation: what makes a pose counts as much as where it is."""
         joint, *_ = cls.plain(model.config.parents).scales
         return cls(parents=model.config.parents, scales=(joint, model.scales.bone, model.scales.motion))
@@ -150,13 +150,13 @@ class Views:
 
 
 def reconstruction_loss(
-    judged: Views, most: float, model: nn.Module, samples: Sequence[Shown], device: torch.device
+    judged: ViewScales, most: float, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device
 ) -> Tensor:
     """Smooth L1 of joints, bones and motion, with noise of 0 to `most` deviations on the tokens of each sample."""
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     noise_B = most * torch.rand(len(samples), device=device) if most else None
     made = model(x_BTC, lengths_B, noise_B).float()
-    weight = inside(lengths_B, x_BTC.shape[1])[:, :, None].float()
+    weight = valid_mask(lengths_B, x_BTC.shape[1])[:, :, None].float()
     moved = weight.clone()
     moved[:, 0] = 0
     total = x_BTC.new_zeros(())
@@ -167,30 +167,30 @@ def reconstruction_loss(
 
 
 @torch.no_grad()
-def reconstruction_mm(model: nn.Module, samples: Sequence[Shown], normalisation: Normalisation) -> float:
+def reconstruction_mm(model: nn.Module, samples: Sequence[TrainingSample], normalization: Normalization) -> float:
     """Mean distance of a joint from where it was, both relative to the pelvis, millimetres."""
     device = next(model.parameters()).device
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     made = model.eval()(x_BTC, lengths_B).cpu().numpy()
     errors = []
     for sample, row in zip(samples, made, strict=True):
-        there, again = normalisation.back(sample.x), normalisation.back(row[: len(sample.x)])
+        there, again = normalization.back(sample.x), normalization.back(row[: len(sample.x)])
         errors.append(np.linalg.norm((again - again[:, :1]) - (there - there[:, :1]), axis=2).mean(1))
     return 1e3 * float(np.concatenate(errors).mean())
 
 
-def like_scale(model: AutoEncoder | MotionRecognizer, motions: Sequence[np.ndarray]) -> None:
+def fit_view_scales(model: AutoEncoder | MotionRecognizer, motions: Sequence[np.ndarray]) -> None:
     """Fit the scales of a new model to motions [T, C]."""
     shown = [views(torch.from_numpy(x)[None], model.config.parents) for x in motions]
     model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*shown, strict=True)))
 
 
 @torch.no_grad()
-def standardise(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
+def fit_token_scale(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
     """Choose the shift and scale that give the tokens of motions [T, C] mean 0 and deviation 1."""
     x_BTC, lengths_B = padded(motions, model.shift.device)
     z_BLD = model.eval().encode(x_BTC, lengths_B) * model.scale + model.shift
-    tokens_ND = z_BLD[inside(lengths_B // STRIDE, z_BLD.shape[1])]
+    tokens_ND = z_BLD[valid_mask(lengths_B // STRIDE, z_BLD.shape[1])]
     model.shift.copy_(tokens_ND.mean(0))
     model.scale.copy_(tokens_ND.std(0) + 1e-6)
 
@@ -198,7 +198,7 @@ def standardise(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
 # the generator
 
 
-class Tokens:
+class TokenCache:
     """Tokens of motions by a trained auto-encoder, each encoded once.
 
     Args:
@@ -210,7 +210,7 @@ class Tokens:
         self.known: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def __call__(self, samples: Sequence[Shown], device: torch.device) -> tuple[Tensor, Tensor]:
+    def __call__(self, samples: Sequence[TrainingSample], device: torch.device) -> tuple[Tensor, Tensor]:
         """[B, L, D], zeros beyond their numbers [B]."""
         made = {sample.name: sample.x for sample in samples if sample.name not in self.known}
         fresh: dict[str, Tensor] = {}
@@ -229,20 +229,22 @@ class Tokens:
 
 
 def flow_loss(
-    tokens: Tokens,
+    tokens: TokenCache,
     texts: Texts,
     repeats: int,
     model: nn.Module,
-    samples: Sequence[Shown],
+    samples: Sequence[TrainingSample],
     device: torch.device,
 ) -> Tensor:
     """Squared error of the head on masked tokens, each with `repeats` times and noises."""
     generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
-    assert isinstance(generator, Generator)
+    assert isinstance(generator, MotionGenerator)
     steps = None if generator.config.objective == "flow" else len(ddpm_schedule())
     tokens_BLD, counts_B = tokens(samples, device)
-    (_, L, D), valid_BL = tokens_BLD.shape, inside(counts_B, tokens_BLD.shape[1])
-    drawn = [Drawn.of(s.seed, n, L, D, repeats, steps) for s, n in zip(samples, counts_B.tolist(), strict=True)]
+    (_, L, D), valid_BL = tokens_BLD.shape, valid_mask(counts_B, tokens_BLD.shape[1])
+    drawn = [
+        NoiseDraw.for_sample(s.seed, n, L, D, repeats, steps) for s, n in zip(samples, counts_B.tolist(), strict=True)
+    ]
 
     def on(arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)
@@ -272,7 +274,7 @@ def flow_loss(
     return error_ND.sum() / (averaged(wanted_BL.sum()) * repeats * D)
 
 
-class Drawn(NamedTuple):
+class NoiseDraw(NamedTuple):
     """What is random about a sample of `flow_loss`, whatever else is in the batch: R repeats, n masked tokens.
 
     Attributes:
@@ -289,7 +291,7 @@ class Drawn(NamedTuple):
     t: np.ndarray
 
     @classmethod
-    def of(cls, seed: int, count: int, length: int, width: int, repeats: int, steps: int | None) -> Drawn:
+    def for_sample(cls, seed: int, count: int, length: int, width: int, repeats: int, steps: int | None) -> NoiseDraw:
         """For a motion of `count` tokens, padded to `length`."""
         draw = np.random.default_rng(seed)
         told = draw.random() >= NO_TEXT
@@ -306,7 +308,7 @@ class Drawn(NamedTuple):
 
 
 def length_estimator(
-    generator: Generator, texts: Texts, motions: Motions, steps: int, batch: int = 64
+    generator: MotionGenerator, texts: Texts, motions: MotionTask, steps: int, batch: int = 64
 ) -> LengthEstimator:
     """A network trained to tell how many tokens a description takes, from what the generator is told of it."""
     torch.manual_seed(0)
@@ -316,7 +318,7 @@ def length_estimator(
         samples = motions.batch(step, batch)
         pooled = torch.from_numpy(texts.pooled([sample.caption for sample in samples])).to(generator.text_mean.device)
         quality_B = torch.tensor([sample.quality for sample in samples])
-        logits = estimator(generator.standardised(pooled).cpu(), quality_B)
+        logits = estimator(generator.standardized(pooled).cpu(), quality_B)
         counts = torch.tensor([len(sample.x) // STRIDE for sample in samples])
         optimizer.zero_grad()
         cross_entropy(logits, counts).backward()
@@ -327,8 +329,13 @@ def length_estimator(
 # the recogniser
 
 
-def recogniser_loss(
-    texts: Texts, loss: str, same_caption: float, model: nn.Module, samples: Sequence[Shown], device: torch.device
+def recognizer_loss(
+    texts: Texts,
+    loss: str,
+    same_caption: float,
+    model: nn.Module,
+    samples: Sequence[TrainingSample],
+    device: torch.device,
 ) -> Tensor:
     """Descriptions by the text tower, and half of labels by the frozen text encoder; `released`: labels alone.
 
@@ -337,13 +344,13 @@ def recogniser_loss(
     """
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
-    features, described = model(x_BTC, lengths_B, *read(texts, captions, device))
+    features, described = model(x_BTC, lengths_B, *text_inputs(texts, captions, device))
     features, described = [gathered(feature.float()) for feature in features], gathered(described.float())
     units = [normalize(feature, dim=1) for feature in features]
     frozen, labels = (
         normalize(gathered(torch.from_numpy(texts.pooled(t)).to(device)), dim=1) for t in (captions, actions)
     )
-    action_B, descriptions = gathered(numbers(actions, device)), gathered(descriptions_of(samples, device))
+    action_B, descriptions = gathered(name_ids(actions, device)), gathered(description_ids(samples, device))
     same = action_B[:, None] == action_B
 
     def told_apart(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -361,7 +368,7 @@ def recogniser_loss(
     return fused + near + streams + recognised / 2
 
 
-def read(texts: Texts, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
+def text_inputs(texts: Texts, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """What the text tower is given: CLIP's ids [B, 77], or features of words [B, L, W] and where they are, [B, L]."""
     if isinstance(texts.encoder, ClipText):
         return torch.from_numpy(texts.encoder.ids(captions)).to(device), None
@@ -370,7 +377,9 @@ def read(texts: Texts, captions: Sequence[str], device: torch.device) -> tuple[T
 
 
 @torch.no_grad()
-def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int = 32) -> dict[str, float]:
+def retrieval_accuracy(
+    model: nn.Module, texts: Texts, samples: Sequence[TrainingSample], batch: int = 32
+) -> dict[str, float]:
     """Percent of descriptions that find a motion of their action first, in batches, and of motions that find their
     label; nothing without samples.
     """
@@ -384,7 +393,7 @@ def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int =
         part = samples[begin : begin + batch]
         x_BTC, lengths_B = padded([sample.x for sample in part], device)
         captions = [sample.caption for sample in part]
-        features, described = model(x_BTC, lengths_B, *read(texts, captions, device))
+        features, described = model(x_BTC, lengths_B, *text_inputs(texts, captions, device))
         nearest = (normalize(described) @ normalize(features.fused).T).argmax(1)
         first += [part[i].action == sample.action for i, sample in zip(nearest.tolist(), part, strict=True)]
         said = (normalize(features.fused) @ names.T).argmax(1).tolist()
@@ -395,12 +404,12 @@ def found(model: nn.Module, texts: Texts, samples: Sequence[Shown], batch: int =
 # the evaluator
 
 
-def evaluator_loss(texts: Texts, model: nn.Module, samples: Sequence[Shown], device: torch.device) -> Tensor:
+def evaluator_loss(texts: Texts, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device) -> Tensor:
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions = [sample.caption for sample in samples]
     words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
     pooled = torch.from_numpy(texts.pooled(captions)).to(device)
     batch = {"motion": x_BTC, "lengths": lengths_B, "tokens": words, "mask": mask, "pooled": pooled}
-    batch["group"] = descriptions_of(samples, device)
+    batch["group"] = description_ids(samples, device)
     loss: Tensor = model(batch)
     return loss

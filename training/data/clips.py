@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from ...runtime.body.canonical import heading
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
-from ...runtime.generation.postprocess import heading
 from ...runtime.io.dataset import ClipSet
 from . import vocabulary
 

@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.random import Generator
 
-from ...runtime.generation.postprocess import SMPL, canonical
+from ...runtime.body.canonical import SMPL, to_canonical
 from ...runtime.io.dataset import ClipSet
 from . import augment, captions, vocabulary
 from .clips import clip_sets, resample
@@ -60,7 +60,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MotionClip:
-    """One captioned motion: joints [T, 22, 3] at 20 frames a second, `canonical`."""
+    """One captioned motion: joints [T, 22, 3] at 20 frames a second, in the canonical frame."""
 
     joints: np.ndarray
     captions: tuple[str, ...]
@@ -90,7 +90,7 @@ def load_motions(data: Path) -> list[MotionClip]:
             assert action is not None
             clips.append(
                 MotionClip(
-                    joints=canonical(joints),
+                    joints=to_canonical(joints),
                     captions=captions.captions(clip_set.name, record),
                     action=action,
                     style=record.get("style"),
@@ -131,11 +131,11 @@ def windows(clip: MotionClip, longest: int = LONGEST, shortest: int = 40) -> lis
 
 
 def cut(clip: MotionClip, window: slice) -> MotionClip:
-    """A window of a clip as a clip of its own, `canonical` again."""
+    """A window of a clip as a new clip, in its own canonical frame."""
     begin, end, _ = window.indices(len(clip.joints))
     if (begin, end) == (0, len(clip.joints)):
         return clip
-    return replace(clip, joints=canonical(clip.joints[begin:end]), name=f"{clip.name} {begin}:{end}")
+    return replace(clip, joints=to_canonical(clip.joints[begin:end]), name=f"{clip.name} {begin}:{end}")
 
 
 @dataclass(frozen=True, kw_only=True)

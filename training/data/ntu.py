@@ -13,10 +13,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ...runtime.body.canonical import to_canonical
 from ...runtime.body.layout import Layout
 from ...runtime.body.motion import Motion
 from ...runtime.errors import InputError
-from ...runtime.generation.postprocess import canonical
 
 ACTIONS: tuple[str, ...] = tuple(json.loads(Path(__file__).with_name("ntu120.json").read_text())["actions"])
 TRAINING_SUBJECTS = frozenset(
@@ -96,7 +96,7 @@ def clips(chosen: Sequence[Sample], rate_hz: float = 20.0) -> tuple[list[np.ndar
         joints = seen(one.path)
         if joints is not None:
             kept.append(one)
-            found.append(canonical(lift(mapped(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
+            found.append(to_canonical(lift(mapped(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
     return found, kept, len(chosen) - len(kept)
 
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ...runtime.body.canonical import heading
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
-from ...runtime.generation.postprocess import heading
 from ..data.clips import resample
 
 FEET = ("left_foot", "right_foot")

@@ -11,7 +11,7 @@ import pytest
 
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import BundleError, InputError
-from motionrt.runtime.generation.generator import OVERLAP, Generator, frames_of
+from motionrt.runtime.generation.generator import OVERLAP_TOKENS, Generator, frames_of
 from motionrt.runtime.generation.schedule import Guidance, Sampling
 
 FEW = Sampling(steps=4, evaluations=4)
@@ -99,7 +99,7 @@ def test_a_long_motion_goes_on_where_a_window_ends(generator: Generator) -> None
     long = generator.generate("a person walks", seconds=21)
     assert long.frames == 420
     steps = np.abs(np.diff(long.joints, axis=0)).max((1, 2))
-    for seam in (196, 196 + 4 * (49 - OVERLAP)):
+    for seam in (196, 196 + 4 * (49 - OVERLAP_TOKENS)):
         assert steps[seam - 1] < 2 * np.quantile(steps, 0.99)
     assert np.array_equal(long.joints, generator.generate("a person walks", seconds=21).joints), "same seed, same bits"
     assert not np.array_equal(long.joints[:196], generator.generate("a person walks", seconds=21, seed=1).joints[:196])

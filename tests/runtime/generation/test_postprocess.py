@@ -2,26 +2,16 @@
 
 import numpy as np
 
+from motionrt.runtime.body.canonical import FEET, SMPL, heading, rotate_y, to_canonical, to_canonical_with_inverse
 from motionrt.runtime.body.motion import Motion
-from motionrt.runtime.generation.postprocess import (
-    FEET,
-    SMPL,
-    blended,
-    canonical,
-    heading,
-    placed,
-    planted,
-    rigid,
-    smooth_as,
-    turned,
-)
+from motionrt.runtime.generation.postprocess import crossfade, fix_bone_lengths, plant_feet, smooth_for_quality
 
 
 def test_a_motion_comes_back_to_its_place(samples: list[Motion]) -> None:
-    joints = turned(samples[2].joints[:60], -2.0) + np.float32([5, 1, -3])
-    known, back = placed(joints)
+    joints = rotate_y(samples[2].joints[:60], -2.0) + np.float32([5, 1, -3])
+    known, back = to_canonical_with_inverse(joints)
     assert np.abs(back(known) - joints).max() < 1e-4
-    assert np.abs(known - canonical(samples[2].joints[:60])).max() < 1e-4, "known from one place only"
+    assert np.abs(known - to_canonical(samples[2].joints[:60])).max() < 1e-4, "known from one place only"
     assert abs(heading(known[:1], SMPL)[0]) < 1e-4 and abs(known[:, FEET, 1].min()) < 1e-6
 
 
@@ -29,30 +19,32 @@ def test_rigid_bones_are_as_long_as_those_they_are_to_be_like(samples: list[Moti
     rng = np.random.default_rng(0)
     own = samples[2].joints
     joints = own[:60] + rng.normal(0, 0.005, (60, 22, 3)).astype(np.float32)
-    found = rigid(joints, own)
+    found = fix_bone_lengths(joints, own)
     child, parent = np.array(SMPL.edges).T
     lengths, wanted = (np.linalg.norm(x[:, child] - x[:, parent], axis=-1) for x in (found, own))
     assert np.abs(lengths / np.median(wanted, 0) - 1).max() < 0.02
     assert np.abs(found - joints).max() < 0.03, "joints move little"
-    assert np.abs(rigid(own, own) - own).max() < 2e-3
+    assert np.abs(fix_bone_lengths(own, own) - own).max() < 2e-3
 
 
 def test_a_sliding_foot_is_planted_and_a_real_run_stays_as_it_is(samples: list[Motion]) -> None:
     run = samples[1].joints
-    assert np.abs(planted(run)[-1, 0] - run[-1, 0]).max() < 0.15 * np.abs(run[-1, 0] - run[0, 0]).max()
+    assert np.abs(plant_feet(run)[-1, 0] - run[-1, 0]).max() < 0.15 * np.abs(run[-1, 0] - run[0, 0]).max()
     slides = samples[2].joints[:60] + np.linspace(0, 2, 60)[:, None, None] * np.array([1, 0, 0])
     slides = slides.astype(np.float32)
-    speeds = [np.abs(np.diff(x[:, FEET][..., [0, 2]], axis=0)).max(2).min(1).mean() for x in (slides, planted(slides))]
+    speeds = [
+        np.abs(np.diff(x[:, FEET][..., [0, 2]], axis=0)).max(2).min(1).mean() for x in (slides, plant_feet(slides))
+    ]
     assert speeds[1] < 0.5 * speeds[0]
-    assert np.array_equal(planted(slides)[..., 1], slides[..., 1]), "heights stay"
+    assert np.array_equal(plant_feet(slides)[..., 1], slides[..., 1]), "heights stay"
     flies = slides + np.float32([0, 1, 0])
-    assert np.abs(planted(flies) - flies).max() < 1e-4, "nobody stands in the air"
+    assert np.abs(plant_feet(flies) - flies).max() < 1e-4, "nobody stands in the air"
 
 
 def test_new_frames_meet_the_old_ones() -> None:
     old, new = np.zeros((40, 22, 3), np.float32), np.ones((40, 22, 3), np.float32)
     wanted = (np.arange(40) >= 10) & (np.arange(40) < 30)
-    found = blended(old, new, wanted)
+    found = crossfade(old, new, wanted)
     assert np.array_equal(found[~wanted], old[~wanted])
     assert np.abs(np.diff(found, axis=0)).max() < 0.2
     assert np.array_equal(found[18:22], new[18:22]), "eight frames beside a seam, no more"
@@ -62,6 +54,6 @@ def test_what_is_made_as_a_kinect_sees_is_smooth_and_the_rest_stays(samples: lis
     still = samples[2].joints[:1].repeat(60, 0)
     shaken = still + (0.01 * (-1) ** np.arange(60)[:, None, None]).astype(np.float32)  # 10 times a second
     slow = still + (0.2 * np.sin(2 * np.pi * np.arange(60) / 40))[:, None, None].astype(np.float32)  # twice in 4 s
-    assert smooth_as(shaken, "mocap") is shaken
-    assert np.abs(smooth_as(shaken, "kinect") - still)[5:-5].max() < 0.002
-    assert np.abs(smooth_as(slow, "kinect") - slow)[5:-5].max() < 0.002
+    assert smooth_for_quality(shaken, "mocap") is shaken
+    assert np.abs(smooth_for_quality(shaken, "kinect") - still)[5:-5].max() < 0.002
+    assert np.abs(smooth_for_quality(slow, "kinect") - slow)[5:-5].max() < 0.002

@@ -12,7 +12,7 @@ import pytest
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import BundleError, InputError, LayoutError
-from motionrt.runtime.retrieval.index import Library
+from motionrt.runtime.retrieval.index import MotionIndex
 from motionrt.runtime.retrieval.retriever import Retriever
 
 TEXTS = ["a person bows", "someone runs", "a person waves with the right hand", "walks"]
@@ -196,7 +196,7 @@ def test_what_cannot_be_searched_is_refused(tiny: Retriever, query: Any, k: Any,
 
 
 def test_of_equal_entries_the_first_added_comes_first() -> None:
-    library = Library(2, "model")
+    library = MotionIndex(2, "model")
     for number in range(200):
         library.add(np.float32([[1, 0] if number % 3 else [0, 1]]), [str(number)], [{}])
     hits = library.nearest(np.float32([1, 0]), 5)
@@ -221,19 +221,19 @@ def test_a_library_comes_back_as_it_was_saved_and_grows(
 
 
 def test_an_empty_library_is_one(tmp_path: Path) -> None:
-    Library(3, "model").save(tmp_path / "none")
-    assert len(Library.read(tmp_path / "none", 3, "model")) == 0
+    MotionIndex(3, "model").save(tmp_path / "none")
+    assert len(MotionIndex.read(tmp_path / "none", 3, "model")) == 0
 
 
 def test_a_library_that_is_not_of_this_model_or_damaged_is_refused(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
-    library = Library(4, "a" * 64)
+    library = MotionIndex(4, "a" * 64)
     library.add(np.eye(4, dtype=np.float32), list("wxyz"), [{}] * 4)
     library.save(good)
 
     def refused(message: str | None, width: int = 4, model: str = "a" * 64) -> None:
         with pytest.raises(InputError, match=message) as caught:
-            Library.read(bad, width, model)
+            MotionIndex.read(bad, width, model)
         assert str(caught.value).startswith(f"{bad}: ") and "\n" not in str(caught.value)
 
     refused("no such file")

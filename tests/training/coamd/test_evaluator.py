@@ -162,7 +162,7 @@ def test_it_trains_under_autocast_and_every_parameter_gets_a_gradient() -> None:
 
 def test_the_loop_can_average_it_with_its_normalisation() -> None:
     network = tiny()
-    network.set_normalisation(np.arange(9), np.arange(1, 10))
+    network.set_normalization(np.arange(9), np.arange(1, 10))
     average = Average(network, 0.9)
     average.update(network)
     assert average.model.mean.tolist() == list(range(9)) and average.model.std.tolist() == list(range(1, 10))
@@ -170,11 +170,11 @@ def test_the_loop_can_average_it_with_its_normalisation() -> None:
 
 def test_joints_are_normalised_by_the_stored_mean_and_deviation() -> None:
     network = tiny()
-    network.set_normalisation(np.arange(9), np.full(9, 2.0))
+    network.set_normalization(np.arange(9), np.full(9, 2.0))
     joints = np.zeros((5, 3, 3), np.float32)
-    assert network.normalised(joints)[0].tolist() == [-i / 2 for i in range(9)]
+    assert network.normalized(joints)[0].tolist() == [-i / 2 for i in range(9)]
     with pytest.raises(InputError, match="mean: has 66 numbers, expected 9"):
-        network.set_normalisation(np.zeros(66), np.ones(66))
+        network.set_normalization(np.zeros(66), np.ones(66))
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def write_run(run: Path, network: Evaluator, **about: str) -> None:
 
 def test_a_run_is_read_back(tmp_path: Path) -> None:
     network = tiny()
-    network.set_normalisation(np.arange(9), np.full(9, 2.0))
+    network.set_normalization(np.arange(9), np.full(9, 2.0))
     write_run(tmp_path / "run", network, text_sha256=Encoder.sha256)
     clip = np.random.default_rng(0).normal(size=(12, 3, 3)).astype(np.float32)
     read = TrainedEvaluator.load(tmp_path / "run", Encoder())

@@ -19,8 +19,8 @@ from motionrt.training.coamd.sampling import sample  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     AutoEncoder,
     AutoEncoderConfig,
-    Generator,
     GeneratorConfig,
+    MotionGenerator,
     MotionRecognizer,
     MotionRecognizerConfig,
 )
@@ -39,13 +39,13 @@ def opened(model: nn.Module) -> Any:
 
 
 @pytest.fixture(scope="module")
-def generator() -> Generator:
+def generator() -> MotionGenerator:
     config = GeneratorConfig(latent=D, text=W, width=16, depth=2, heads=2, head_width=12, head_depth=2, qualities=2)
-    return opened(Generator(config))
+    return opened(MotionGenerator(config))
 
 
 @pytest.fixture(scope="module")
-def run(generator: Generator) -> Callable[..., Tensor]:
+def run(generator: MotionGenerator) -> Callable[..., Tensor]:
     text = torch.randn(len(COUNTS), W, generator=torch.Generator().manual_seed(1))
 
     def run(settings: Sampling = PLAIN, **changes: Any) -> Tensor:
@@ -119,7 +119,7 @@ def test_samples_that_are_masked_again_have_no_influence(run: Callable[..., Tens
     torch.testing.assert_close(run(Sampling(steps=steps)), whole, atol=1e-4, rtol=0)
 
 
-def test_a_sample_does_not_depend_on_its_batch_mates(run: Callable[..., Tensor], generator: Generator) -> None:
+def test_a_sample_does_not_depend_on_its_batch_mates(run: Callable[..., Tensor], generator: MotionGenerator) -> None:
     whole = run()
     text = torch.randn(len(COUNTS), W, generator=torch.Generator().manual_seed(1))
     for b, count in enumerate(COUNTS):
@@ -150,8 +150,8 @@ def test_a_quality_is_a_condition(run: Callable[..., Tensor]) -> None:
     assert not torch.equal(run(), run(quality_B=torch.tensor([1, 0, 1])))
 
 
-def test_the_ddpm_twin_heeds_its_temperature_and_a_flow_refuses_one(generator: Generator) -> None:
-    twin = opened(Generator(replace(generator.config, objective="ddpm", qualities=0)))
+def test_the_ddpm_twin_heeds_its_temperature_and_a_flow_refuses_one(generator: MotionGenerator) -> None:
+    twin = opened(MotionGenerator(replace(generator.config, objective="ddpm", qualities=0)))
     text = torch.randn(1, W)
     cold, warm = (sample(twin, text, [6], Sampling(steps=3, temperature=t)) for t in (0.5, 1.0))
     assert not torch.equal(cold, warm) and torch.isfinite(cold).all()

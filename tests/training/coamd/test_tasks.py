@@ -17,15 +17,15 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from safetensors.torch import load_file  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
+from motionrt.runtime.body.canonical import to_canonical_with_inverse  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.runtime.generation.postprocess import placed  # noqa: E402
 from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E402
+from motionrt.training.coamd import tasks as coamd  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 from motionrt.training.coamd.recipes import RECIPES  # noqa: E402
-from motionrt.training.coamd.tasks import Motions, Normalisation, Shown, Tokens, Views, padded  # noqa: E402
-from motionrt.training.coamd.tasks import tasks as coamd  # noqa: E402
+from motionrt.training.coamd.tasks import MotionTask, Normalization, TokenCache, TrainingSample, ViewScales, padded  # noqa: E402
 from motionrt.training.data.motions import Balanced, MotionClip, load_motions  # noqa: E402
 from motionrt.training.data.texts import Texts  # noqa: E402
 from motionrt.training.models.clip_text import ClipText  # noqa: E402
@@ -33,8 +33,8 @@ from motionrt.training.models.coamd import (  # noqa: E402
     SIZES,
     AutoEncoder,
     AutoEncoderConfig,
-    Generator,
     GeneratorConfig,
+    MotionGenerator,
     MotionRecognizer,
     MotionRecognizerConfig,
 )
@@ -59,8 +59,8 @@ def clips(folder: Path) -> list[MotionClip]:
 
 
 @pytest.fixture(scope="module")
-def motions(clips: list[MotionClip]) -> Motions:
-    return Motions(clips=Balanced(clips=clips, seed=0), normalisation=Normalisation.of(clips))
+def motions(clips: list[MotionClip]) -> MotionTask:
+    return MotionTask(clips=Balanced(clips=clips, seed=0), normalization=Normalization.of(clips))
 
 
 @pytest.fixture(scope="module")
@@ -72,14 +72,14 @@ def texts(clips: list[MotionClip]) -> Texts:
 
 
 def test_normalised_joints_have_mean_zero_and_deviation_one(clips: list[MotionClip]) -> None:
-    normalisation = Normalisation.of(clips)
-    x = np.concatenate([normalisation(clip.joints) for clip in clips])
+    normalization = Normalization.of(clips)
+    x = np.concatenate([normalization(clip.joints) for clip in clips])
     assert np.abs(x.mean(0)).max() < 1e-3 and np.abs(x.std(0) - 1).max() < 1e-3
-    back = normalisation.back(normalisation(clips[0].joints))
+    back = normalization.back(normalization(clips[0].joints))
     assert np.abs(back - clips[0].joints).max() < 1e-5
 
 
-def test_a_batch_is_the_same_whenever_it_is_drawn(motions: Motions) -> None:
+def test_a_batch_is_the_same_whenever_it_is_drawn(motions: MotionTask) -> None:
     one, again, other = motions.batch(3, 8), motions.batch(3, 8), motions.batch(4, 8)
     for a, b in zip(one, again, strict=True):
         assert np.array_equal(a.x, b.x) and (a.caption, a.seed) == (b.caption, b.seed)
@@ -88,14 +88,14 @@ def test_a_batch_is_the_same_whenever_it_is_drawn(motions: Motions) -> None:
     assert all(len(sample.x) % 4 == 0 for sample in one)
 
 
-def test_a_window_keeps_its_place_in_the_motion(motions: Motions, clips: list[MotionClip]) -> None:
+def test_a_window_keeps_its_place_in_the_motion(motions: MotionTask, clips: list[MotionClip]) -> None:
     window = replace(motions, frames=16)
     run = next(clip for clip in clips if clip.action == "run")
     ways = []
     for seed in range(20):
         shown = window.show(run, np.random.default_rng(seed))
         assert len(shown.x) == 16
-        ways.append(float(np.hypot(*window.normalisation.back(shown.x)[0, 0, [0, 2]])))
+        ways.append(float(np.hypot(*window.normalization.back(shown.x)[0, 0, [0, 2]])))
     assert max(ways) > 1, "somewhere on the way, not always at the origin"
 
 
@@ -110,8 +110,8 @@ class Identity(nn.Module):
     off, error = 0.0, 0.0
 
 
-def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: Motions) -> None:
-    views, samples, model = Views.plain(SMPL22), motions.batch(0, 4), Identity()
+def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: MotionTask) -> None:
+    views, samples, model = ViewScales.plain(SMPL22), motions.batch(0, 4), Identity()
     loss = partial(coamd.reconstruction_loss, views, 0.0)
     assert loss(model, samples, CPU) == 0
     model.off = 100.0
@@ -120,24 +120,24 @@ def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padd
     assert float(loss(model, samples, CPU)) == pytest.approx(0.5 * 0.5**2), "joints; bones and motion are the same"
 
 
-def test_reconstruction_is_measured_in_millimetres_from_the_pelvis(motions: Motions) -> None:
+def test_reconstruction_is_measured_in_millimetres_from_the_pelvis(motions: MotionTask) -> None:
     samples, model = motions.batch(0, 4), Identity()
-    assert coamd.reconstruction_mm(model, samples, motions.normalisation) < 1e-3
+    assert coamd.reconstruction_mm(model, samples, motions.normalization) < 1e-3
     shift = torch.zeros(66)
-    shift[3::3] = torch.from_numpy(0.01 / motions.normalisation.std)[3::3]  # all joints but the pelvis, 10 mm along x
+    shift[3::3] = torch.from_numpy(0.01 / motions.normalization.std)[3::3]  # all joints but the pelvis, 10 mm along x
     model.error = shift
-    assert coamd.reconstruction_mm(model, samples, motions.normalisation) == pytest.approx(10 * 21 / 22, rel=1e-3)
+    assert coamd.reconstruction_mm(model, samples, motions.normalization) == pytest.approx(10 * 21 / 22, rel=1e-3)
 
 
-def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: Motions) -> None:
+def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: MotionTask) -> None:
     model = AutoEncoder(AutoEncoderConfig(width=12, latent=6))
     shown = [sample.x for sample in motions.batch(0, 64)]
-    coamd.like_scale(model, shown)
+    coamd.fit_view_scales(model, shown)
     x = torch.from_numpy(np.concatenate(shown))
     made = x @ model.scales.unmix
     torch.testing.assert_close(made.std(0), torch.ones(66), atol=0.2, rtol=0)
     torch.testing.assert_close(made @ model.scales.mix, x, atol=1e-4, rtol=1e-4)
-    _, *views = zip(*(Views.alike(model)(torch.from_numpy(clip)[None]) for clip in shown), strict=True)
+    _, *views = zip(*(ViewScales.fitted(model)(torch.from_numpy(clip)[None]) for clip in shown), strict=True)
     for view, scale in zip(views, (model.scales.bone, model.scales.motion), strict=True):
         moving = scale > 2e-3
         torch.testing.assert_close(
@@ -145,13 +145,13 @@ def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: Motions
         )
 
 
-def test_tokens_are_standardised(motions: Motions) -> None:
+def test_tokens_are_standardised(motions: MotionTask) -> None:
     torch.manual_seed(0)
     model = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
     shown = [sample.x for sample in motions.batch(0, 16)]
-    coamd.standardise(model, shown)
+    coamd.fit_token_scale(model, shown)
     x, lengths = padded(shown)
-    tokens = model.encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    tokens = model.encode(x, lengths)[coamd.valid_mask(lengths // 4, x.shape[1] // 4)]
     torch.testing.assert_close(tokens.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(tokens.std(0), torch.ones(6), atol=1e-3, rtol=0)
 
@@ -160,22 +160,22 @@ def test_tokens_are_standardised(motions: Motions) -> None:
 def flow(texts: Texts) -> Callable[..., Tensor]:
     torch.manual_seed(0)
     autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
-    return partial(coamd.flow_loss, Tokens(autoencoder), texts)
+    return partial(coamd.flow_loss, TokenCache(autoencoder), texts)
 
 
-def generator(**changes: Any) -> Generator:
+def generator(**changes: Any) -> MotionGenerator:
     torch.manual_seed(0)
     settings: dict[str, Any] = {"latent": 6, "text": 384, "width": 16, "depth": 1, "heads": 2, "head_width": 12}
-    return Generator(GeneratorConfig(**settings, head_depth=1, qualities=2, **changes)).eval()
+    return MotionGenerator(GeneratorConfig(**settings, head_depth=1, qualities=2, **changes)).eval()
 
 
-def test_a_motion_is_encoded_once_while_there_is_room(motions: Motions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motion_is_encoded_once_while_there_is_room(motions: MotionTask, monkeypatch: pytest.MonkeyPatch) -> None:
     autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
     encode, asked = autoencoder.encode, []
     monkeypatch.setattr(autoencoder, "encode", lambda x, lengths: asked.append(len(x)) or encode(x, lengths))
     samples = motions.batch(0, 6)
     wanted = encode(*padded([sample.x for sample in samples]))
-    roomy, full = Tokens(autoencoder), Tokens(autoencoder, most=0)
+    roomy, full = TokenCache(autoencoder), TokenCache(autoencoder, most=0)
     for tokens in (roomy, roomy, full, full):
         found, counts = tokens(samples, CPU)
         assert counts.tolist() == [len(sample.x) // 4 for sample in samples]
@@ -186,11 +186,13 @@ def test_a_motion_is_encoded_once_while_there_is_room(motions: Motions, monkeypa
     assert asked == [different, different, different], "with room not a second time"
 
 
-def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..., Tensor], motions: Motions) -> None:
+def test_a_generator_that_predicts_nothing_loses_what_there_is(
+    flow: Callable[..., Tensor], motions: MotionTask
+) -> None:
     model, samples = generator(), motions.batch(0, 16)
     found = flow(16, model, samples, CPU).item()
     x, lengths = padded([sample.x for sample in samples])
-    tokens = flow.args[0].autoencoder.encode(x, lengths)[coamd.inside(lengths // 4, x.shape[1] // 4)]
+    tokens = flow.args[0].autoencoder.encode(x, lengths)[coamd.valid_mask(lengths // 4, x.shape[1] // 4)]
     assert found == pytest.approx(1 + tokens.pow(2).mean().item(), rel=0.15), "noise and token, squared"
     assert found == flow(16, model, samples, CPU).item(), "the same samples have the same noise"
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -199,7 +201,7 @@ def test_a_generator_that_predicts_nothing_loses_what_there_is(flow: Callable[..
     assert flow(16, twin, samples, CPU).item() == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
 
 
-def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Motions) -> None:
+def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: MotionTask) -> None:
     model, samples = generator(), motions.batch(0, 1) * 4
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     before = float(flow(4, model, samples, CPU))
@@ -212,12 +214,12 @@ def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Mot
     assert model.mask.grad is not None and model.mask.grad.any(), "what stands for a masked token is learnt"
 
 
-def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: Motions) -> None:
+def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: MotionTask) -> None:
     one = motions.batch(0, 1)[0]
     frames = {"bow": 20, "run": 88, "walk": 196}
 
     class Fixed:
-        def batch(self, step: int, size: int) -> list[Shown]:
+        def batch(self, step: int, size: int) -> list[TrainingSample]:
             named = [list(frames)[(step + k) % 3] for k in range(size)]
             return [replace(one, caption=name, x=np.zeros((frames[name], 66), np.float32)) for name in named]
 
@@ -235,22 +237,22 @@ def recognizer() -> MotionRecognizer:
 
 
 def test_released_the_recogniser_is_trained_on_labels_alone(
-    recognizer: MotionRecognizer, motions: Motions, texts: Texts
+    recognizer: MotionRecognizer, motions: MotionTask, texts: Texts
 ) -> None:
     samples = motions.batch(0, 8)
     for loss, told in (("released", False), ("full", True)):
         recognizer.zero_grad()
-        coamd.recogniser_loss(texts, loss, 1.0, recognizer, samples, CPU).backward()
+        coamd.recognizer_loss(texts, loss, 1.0, recognizer, samples, CPU).backward()
         heard = any(p.grad is not None and p.grad.any() for p in recognizer.text.parameters())
         assert heard == told, "descriptions teach the text tower, labels do not"
 
 
 @pytest.fixture(scope="module")
-def loss_of(recognizer: MotionRecognizer, texts: Texts) -> Callable[[str, list[Shown]], float]:
-    return lambda loss, samples: coamd.recogniser_loss(texts, loss, 1.0, recognizer, samples, CPU).item()
+def loss_of(recognizer: MotionRecognizer, texts: Texts) -> Callable[[str, list[TrainingSample]], float]:
+    return lambda loss, samples: coamd.recognizer_loss(texts, loss, 1.0, recognizer, samples, CPU).item()
 
 
-def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], motions: Motions) -> None:
+def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], motions: MotionTask) -> None:
     one = motions.batch(0, 1)[0]
     same = [replace(one, x=one.x + 0.1 * k) for k in range(4)]
     assert loss_of("released", same) == pytest.approx(0, abs=1e-6)
@@ -259,7 +261,7 @@ def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], mot
 
 
 def test_one_description_is_no_negative_but_another_style_or_action_is(
-    loss_of: Callable[..., float], motions: Motions
+    loss_of: Callable[..., float], motions: MotionTask
 ) -> None:
     one = motions.batch(0, 1)[0]
     action = next(sample.action for sample in motions.batch(1, 16) if sample.action != one.action)
@@ -288,17 +290,17 @@ def coamd_features(fused: Tensor) -> Any:
     return MotionFeatures(fused, fused, fused, fused)
 
 
-def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: Motions) -> None:
+def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: MotionTask) -> None:
     labels = sorted({sample.action for sample in motions.batch(0, 64)})
     names = torch.from_numpy(texts.pooled(labels))
     shown = [
-        Shown(x=np.full((4, 66), k % len(labels), np.float32), name=str(k), caption=labels[k % len(labels)],
+        TrainingSample(x=np.full((4, 66), k % len(labels), np.float32), name=str(k), caption=labels[k % len(labels)],
               action=labels[k % len(labels)], style=None, quality=0, seed=0)
         for k in range(32)
     ]  # fmt: skip
-    found = coamd.found(Knows(names), texts, shown)
+    found = coamd.retrieval_accuracy(Knows(names), texts, shown)
     assert found["label_top1"] == 100
-    assert coamd.found(Knows(names.roll(1, 0)), texts, shown)["label_top1"] == 0
+    assert coamd.retrieval_accuracy(Knows(names.roll(1, 0)), texts, shown)["label_top1"] == 0
 
 
 # recipes
@@ -327,14 +329,14 @@ def test_every_recipe_runs_and_resumes_to_the_same_loss(
     recipe: str, folder: Path, autoencoder_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = start(recipe, folder, autoencoder_run, tmp_path / "whole")
-    batch = Motions.batch
+    batch = MotionTask.batch
 
-    def breaks(self: Motions, step: int, size: int) -> list[Shown]:
+    def breaks(self: MotionTask, step: int, size: int) -> list[TrainingSample]:
         if step == 3:
             raise KeyboardInterrupt
         return batch(self, step, size)
 
-    monkeypatch.setattr(Motions, "batch", breaks)
+    monkeypatch.setattr(MotionTask, "batch", breaks)
     with pytest.raises(KeyboardInterrupt):
         start(recipe, folder, autoencoder_run, tmp_path / "cut")
     monkeypatch.undo()
@@ -392,14 +394,17 @@ class Clip(ClipText):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", ["coamd-ae", "coamd-mar", "coamd-generator"])
-def test_the_published_size_takes_a_training_step(recipe: str, motions: Motions) -> None:
+def test_the_published_size_takes_a_training_step(recipe: str, motions: MotionTask) -> None:
     size, samples = SIZES["xl"], motions.batch(0, 1)
     texts = Texts([text for sample in samples for text in (sample.caption, sample.action)], Clip())
     autoencoder = AutoEncoder(size.autoencoder)
     model, loss = {
-        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, Views.plain(SMPL22), 0.25)),
-        "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recogniser_loss, texts, "full", 0.8)),
-        "coamd-generator": lambda: (Generator(size.generator), partial(coamd.flow_loss, Tokens(autoencoder), texts, 1)),
+        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, ViewScales.plain(SMPL22), 0.25)),
+        "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recognizer_loss, texts, "full", 0.8)),
+        "coamd-generator": lambda: (
+            MotionGenerator(size.generator),
+            partial(coamd.flow_loss, TokenCache(autoencoder), texts, 1),
+        ),
     }[recipe]()
     value = loss(model, samples, CPU)
     value.backward()
@@ -492,9 +497,9 @@ def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(
 
     joints = samples[2].joints[:60].astype(np.float32)
     elsewhere = turn(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
-    known, back = placed(elsewhere)
+    known, back = to_canonical_with_inverse(elsewhere)
     assert np.abs(back(known) - elsewhere).max() < 1e-4
-    assert np.abs(known - placed(joints)[0]).max() < 1e-4
+    assert np.abs(known - to_canonical_with_inverse(joints)[0]).max() < 1e-4
     assert np.abs(pipeline.motions([elsewhere]) - pipeline.motions([joints])).max() < 1e-3
     wanted = np.arange(60) >= 30
     settings = Sampling(steps=2, evaluations=1)

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.canonical import SMPL, heading, to_canonical
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.generation.postprocess import SMPL, canonical, heading
 from motionrt.runtime.io.dataset import ClipSet
 from motionrt.training.data.lift import levelling, lift, smoothed
 from motionrt.training.data.motions import (
@@ -43,7 +43,7 @@ def clip(frames: int, name: str = "a", action: str = "walk", **about: object) ->
 
 def in_kinect(joints: np.ndarray) -> np.ndarray:
     """Joints of smpl22 as a camera sees them that looks along +z at a person who faces it."""
-    seen = KINECT.map_from(SMPL) @ canonical(joints)
+    seen = KINECT.map_from(SMPL) @ to_canonical(joints)
     return seen * np.array([-1, 1, -1]) + np.array([0, 0.4, 3])
 
 
@@ -123,12 +123,12 @@ def test_a_folder_without_clip_sets_is_refused(tmp_path: Path) -> None:
 
 
 def test_canonical_undoes_a_turn_and_a_shift(samples: list[Motion]) -> None:
-    joints = canonical(samples[0].joints)
+    joints = to_canonical(samples[0].joints)
     turned = joints @ np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]], np.float32) + np.array(
         [3, 1, -2], np.float32
     )
-    assert np.allclose(canonical(turned), joints, atol=1e-4)
-    assert np.allclose(canonical(joints), joints, atol=1e-5)
+    assert np.allclose(to_canonical(turned), joints, atol=1e-4)
+    assert np.allclose(to_canonical(joints), joints, atol=1e-5)
 
 
 def test_mirror_swaps_sides_in_joints_and_words() -> None:
@@ -178,14 +178,14 @@ def kinect_lengths(folder: Path) -> list[tuple[dict, int]]:
 
 def test_lifting_gives_back_what_the_camera_saw(samples: list[Motion]) -> None:
     """A tilted camera, noise and outliers; the walk comes back within the differences of anatomy."""
-    walk = canonical(samples[0].joints)
+    walk = to_canonical(samples[0].joints)
     rng = np.random.default_rng(0)
     seen = in_kinect(samples[0].joints) + rng.normal(0, 0.01, (len(walk), 20, 3))
     seen[[5, 17], [11, 7]] += 3.0  # hands out of reach
     seen[10, 5] += 0.6  # an elbow that jumps
     tilt = np.array([[1, 0, 0], [0, 0.97, 0.2431], [0, -0.2431, 0.97]])
     seen = seen @ tilt.T
-    lifted = canonical(lift(seen @ levelling([seen]).T, 20, 20))
+    lifted = to_canonical(lift(seen @ levelling([seen]).T, 20, 20))
     away = np.linalg.norm(lifted - lifted[:, :1] - walk + walk[:, :1], axis=2).mean(0)
     named = dict(zip(SMPL.joints, away, strict=True))
     assert len(lifted) == len(walk) and max(named.values()) < 0.13, named
@@ -215,7 +215,7 @@ def test_the_hand_that_waves_is_the_hand_that_waves(samples: list[Motion], side:
     seen = in_kinect(still)
     seen[:, KINECT.joints.index(f"{side}_wrist"), 1] += 0.2 * np.sin(np.arange(40) / 3)
     seen[:, KINECT.joints.index(f"{side}_hand"), 1] += 0.2 * np.sin(np.arange(40) / 3)
-    lifted = canonical(lift(seen, 20, 20))
+    lifted = to_canonical(lift(seen, 20, 20))
     moved = {s: np.ptp(lifted[:, SMPL.joints.index(f"{s}_wrist"), 1]) for s in ("left", "right")}
     other = {"left": "right", "right": "left"}[side]
     assert moved[side] > 0.1 > 0.05 > moved[other]
@@ -223,9 +223,9 @@ def test_the_hand_that_waves_is_the_hand_that_waves(samples: list[Motion], side:
 
 def test_who_walks_away_from_the_camera_does_not_walk_backwards(samples: list[Motion]) -> None:
     """Kinect takes a back for a front: its left and right are exchanged there."""
-    walk = canonical(samples[3].joints)
+    walk = to_canonical(samples[3].joints)
     away = (KINECT.map_from(SMPL) @ walk)[:, list(KINECT.mirror)] + np.array([0, 0, 2.5])
-    lifted = canonical(lift(away, 20, 20))
+    lifted = to_canonical(lift(away, 20, 20))
     assert walk[-1, 0, 2] > 0.5 and lifted[-1, 0, 2] > 0.5
 
 

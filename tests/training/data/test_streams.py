@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.canonical import heading
 from motionrt.runtime.body.layout import Layout
-from motionrt.runtime.generation.postprocess import heading
 from motionrt.training.data import streams
 from motionrt.training.data.clips import Clip
 from motionrt.training.data.streams import UNLABELLED, Segment, Stream

@@ -10,15 +10,15 @@ from motionrt.training.models.coamd import (  # noqa: E402
     SIZES,
     AutoEncoder,
     AutoEncoderConfig,
-    Generator,
     GeneratorConfig,
     LengthEstimator,
+    MotionGenerator,
     MotionRecognizer,
     MotionRecognizerConfig,
 )
 from motionrt.training.models.coamd.autoencoder import Conv, twice  # noqa: E402
 from motionrt.training.models.coamd.layers import positions  # noqa: E402
-from motionrt.training.models.coamd.recognizer import through  # noqa: E402
+from motionrt.training.models.coamd.recognizer import run_layers  # noqa: E402
 from motionrt.training.models.coamd.views import KIT21, KIT21_REFERENCE, SMPL22, bones, motion  # noqa: E402
 
 
@@ -36,7 +36,7 @@ def test_the_published_sizes_have_the_published_parameters(xl: torch.device) -> 
     with xl:
         assert parameters(AutoEncoder(size.autoencoder)) == 19_035_202
         assert parameters(AutoEncoder(AutoEncoderConfig(parents=KIT21))) == 19_016_767
-        generator = Generator(size.generator)
+        generator = MotionGenerator(size.generator)
         assert parameters(generator.head) == 270_875_648
         assert parameters(generator) == 385_265_152
         assert parameters(MotionRecognizer(size.recognizer)) == 95_757_312
@@ -45,7 +45,7 @@ def test_the_published_sizes_have_the_published_parameters(xl: torch.device) -> 
 @pytest.mark.parametrize(("depth", "millions"), [(1, 290.8), (8, 423.0)])
 def test_a_trunk_block_has_as_many_as_published(xl: torch.device, depth: int, millions: float) -> None:
     with xl:
-        generator = Generator(GeneratorConfig(depth=depth))
+        generator = MotionGenerator(GeneratorConfig(depth=depth))
     assert round(parameters(generator) / 1e6, 1) == millions
     assert parameters(generator.blocks[0]) == 18_889_728
 
@@ -53,7 +53,7 @@ def test_a_trunk_block_has_as_many_as_published(xl: torch.device, depth: int, mi
 def test_what_is_bundled_is_small(xl: torch.device) -> None:
     size = SIZES["small"]
     with xl:
-        networks = AutoEncoder(size.autoencoder), Generator(size.generator), MotionRecognizer(size.recognizer)
+        networks = AutoEncoder(size.autoencoder), MotionGenerator(size.generator), MotionRecognizer(size.recognizer)
     assert sum(parameters(network) for network in networks) < 10e6
 
 
@@ -177,7 +177,7 @@ def test_towers_side_by_side_are_pytorchs_encoders() -> None:
     mine = MotionRecognizer(MotionRecognizerConfig(width=16, depth=2, heads=4, hidden=24, feature=16)).eval()
     towers = [mine.joint, mine.bone]
     x, valid = torch.randn(2, 2, 6, 16), torch.tensor([[True] * 6, [True] * 4 + [False] * 2])
-    found, first = through(towers, x, valid), through(towers, x, valid, first=True)
+    found, first = run_layers(towers, x, valid), run_layers(towers, x, valid, first=True)
     assert first.shape == (2, 2, 1, 16)
     for s, tower in enumerate(towers):
         layer = nn.TransformerEncoderLayer(16, 4, 24, activation="gelu", batch_first=True)
@@ -195,15 +195,15 @@ def test_clips_ids_are_read_at_the_end_of_the_text() -> None:
     tower = MotionRecognizer(config).text.eval()
     ids = torch.zeros(2, 77, dtype=torch.long)
     ids[0, 5], ids[1, 9] = 49407, 49407
-    read = through([tower], (tower.tokens(ids) + tower.places)[None], None)[0]
+    read = run_layers([tower], (tower.tokens(ids) + tower.places)[None], None)[0]
     torch.testing.assert_close(tower(ids)[1], tower.out(tower.norm(read[1, 9])))
 
 
-def small(**changes: object) -> Generator:
+def small(**changes: object) -> MotionGenerator:
     torch.manual_seed(0)
     settings: dict[str, object] = {"latent": 6, "text": 10, "width": 16, "depth": 2, "heads": 2}
     config = GeneratorConfig(**(settings | {"head_width": 12, "head_depth": 2} | changes))  # type: ignore[arg-type]
-    return Generator(config).eval()
+    return MotionGenerator(config).eval()
 
 
 @torch.no_grad()

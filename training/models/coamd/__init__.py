@@ -8,7 +8,7 @@ Source: Kuang et al., "CoAMD" (arXiv 2604.17090) and its released code; the gene
 """
 
 from .autoencoder import AutoEncoder, AutoEncoderConfig
-from .generator import Generator, GeneratorConfig
+from .generator import GeneratorConfig, MotionGenerator
 from .length import LengthEstimator
 from .recognizer import MotionFeatures, MotionRecognizer, MotionRecognizerConfig
 from .sizes import SIZES, Size
@@ -17,10 +17,10 @@ __all__ = [
     "SIZES",
     "AutoEncoder",
     "AutoEncoderConfig",
-    "Generator",
     "GeneratorConfig",
     "LengthEstimator",
     "MotionFeatures",
+    "MotionGenerator",
     "MotionRecognizer",
     "MotionRecognizerConfig",
     "Size",

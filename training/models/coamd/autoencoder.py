@@ -42,7 +42,7 @@ class Conv(nn.Conv1d):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity, without normalisation."""
+    """Two convolutions beside the identity, without normalization."""
 
     def __init__(self, width: int, dilation: int, dropout: float):
         super().__init__()

@@ -16,7 +16,7 @@ from .layers import attention, layer_norm, positions, sinusoids
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GeneratorConfig:
-    """Architecture of a Generator.
+    """Architecture of a MotionGenerator.
 
     Attributes:
         latent: D, channels of a token. text: W, width of the text features.
@@ -90,7 +90,7 @@ class HeadBlock(nn.Module):
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
-        """Of the normalisation and of both layers, each with its bias."""
+        """Of the normalization and of both layers, each with its bias."""
         return tuple(
             module.get_parameter(kind) for module in (self.norm, self.fc1, self.fc2) for kind in ("weight", "bias")
         )
@@ -144,7 +144,7 @@ class FlowHead(nn.Module):
         return self.out(layer_norm(h) * (1 + scale) + shift)
 
 
-class Generator(nn.Module):
+class MotionGenerator(nn.Module):
     """Trunk and head; 385,265,152 parameters at the published size and depth 6."""
 
     text_mean: Tensor
@@ -181,7 +181,7 @@ class Generator(nn.Module):
         if self.quality is not None:
             nn.init.normal_(self.quality.weight, std=0.02)
 
-    def halve(self) -> None:
+    def to_bf16(self) -> None:
         """Keep matrices, and all that the head is made of, in bfloat16; to be called under autocast from then on."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -190,13 +190,13 @@ class Generator(nn.Module):
 
     def condition(self, text_BW: Tensor, quality_B: Tensor | None = None) -> Tensor:
         """What every block is told, [B, E]. Zeros for text are no text."""
-        c_BE = self.text(self.standardised(text_BW))
+        c_BE = self.text(self.standardized(text_BW))
         if self.quality is None:
             return c_BE
         assert quality_B is not None, "a generator with qualities must be told one"
         return c_BE + self.quality(quality_B)
 
-    def standardised(self, text_BW: Tensor) -> Tensor:
+    def standardized(self, text_BW: Tensor) -> Tensor:
         """Text features of like spread; no text stays zeros."""
         told_B1 = (text_BW != 0).any(1, keepdim=True)
         return torch.where(told_B1, (text_BW - self.text_mean) / self.text_std, 0)

@@ -20,7 +20,7 @@ def attention(
 
 
 def layer_norm(x: Tensor) -> Tensor:
-    """Layer normalisation without weights, eps 1e-6."""
+    """Layer normalization without weights, eps 1e-6."""
     return functional.layer_norm(x, x.shape[-1:], eps=1e-6)
 
 

@@ -61,7 +61,7 @@ class SelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A transformer layer, normalised after each half; names and numbers of PyTorch's TransformerEncoderLayer."""
+    """A transformer layer, normalized after each half; names and numbers of PyTorch's TransformerEncoderLayer."""
 
     def __init__(self, config: MotionRecognizerConfig):
         super().__init__()
@@ -117,39 +117,41 @@ class TextTower(Tower):
         """Ids [B, 77], or features [B, L, W] and which of them are words -> [B, feature]."""
         if self.words != "clip":
             assert valid_BL is not None
-            return read_off([self], words[None], valid_BL)[0]
+            return pool_query([self], words[None], valid_BL)[0]
         x_BLE, at = self.tokens(words) + self.places, words.argmax(1)  # the end of the text has the largest id
-        x_BLE = through([self], x_BLE[None], None)[0]
+        x_BLE = run_layers([self], x_BLE[None], None)[0]
         return self.out(self.norm(x_BLE[torch.arange(len(at), device=at.device), at]))
 
 
 # Towers of one shape, S of them, are computed side by side: [S, B, L, E].
 
 
-def each(kind: str, modules: Iterable[nn.Module]) -> Tensor:
+def stack_params(kind: str, modules: Iterable[nn.Module]) -> Tensor:
     """A parameter of several modules: [S, ...]."""
     return torch.stack([module.get_parameter(kind) for module in modules])
 
 
 def project(x_SBLE: Tensor, weight_SFE: Tensor, bias_SF: Tensor) -> Tensor:
-    """[S, B, L, F], by a matrix of its own for each."""
+    """[S, B, L, F], one matrix per module."""
     x_SNE = x_SBLE.flatten(1, 2)
     return torch.baddbmm(bias_SF[:, None], x_SNE, weight_SFE.mT).unflatten(1, x_SBLE.shape[1:3])
 
 
 def linear(x_SBLE: Tensor, modules: Sequence[nn.Module]) -> Tensor:
-    return project(x_SBLE, each("weight", modules), each("bias", modules))
+    return project(x_SBLE, stack_params("weight", modules), stack_params("bias", modules))
 
 
-def normalised(x_SBLE: Tensor, norms: Sequence[nn.Module]) -> Tensor:
-    weight, bias = (each(kind, norms)[:, None, None] for kind in ("weight", "bias"))
+def normalized(x_SBLE: Tensor, norms: Sequence[nn.Module]) -> Tensor:
+    weight, bias = (stack_params(kind, norms)[:, None, None] for kind in ("weight", "bias"))
     return layer_norm(x_SBLE, x_SBLE.shape[-1:]) * weight + bias
 
 
 def attended(x_SBLE: Tensor, valid_BL: Tensor | None, of_SBQE: Tensor, layers: Sequence[EncoderLayer]) -> Tensor:
     """What the positions in question draw from all."""
     S, B, _, E = x_SBLE.shape
-    weight, bias = (each(f"in_proj_{kind}", [layer.self_attn for layer in layers]) for kind in ("weight", "bias"))
+    weight, bias = (
+        stack_params(f"in_proj_{kind}", [layer.self_attn for layer in layers]) for kind in ("weight", "bias")
+    )
     q = project(of_SBQE, weight[:, :E], bias[:, :E])
     k, v = project(x_SBLE, weight[:, E:], bias[:, E:]).chunk(2, 3)
     dropout = layers[0].dropout.p if layers[0].training else 0.0
@@ -159,27 +161,27 @@ def attended(x_SBLE: Tensor, valid_BL: Tensor | None, of_SBQE: Tensor, layers: S
     return linear(found, [layer.self_attn.out_proj for layer in layers])
 
 
-def through(towers: Sequence[Tower], x_SBLE: Tensor, valid_BL: Tensor | None, first: bool = False) -> Tensor:
+def run_layers(towers: Sequence[Tower], x_SBLE: Tensor, valid_BL: Tensor | None, first: bool = False) -> Tensor:
     """All positions after the last layer or, [S, B, 1, E], the first alone."""
     for k in range(len(towers[0].layers)):
         layers: Any = [tower.layers[k] for tower in towers]
         dropout = layers[0].dropout
         of = x_SBLE[:, :, :1] if first and k == len(towers[0].layers) - 1 else x_SBLE
-        of = normalised(of + dropout(attended(x_SBLE, valid_BL, of, layers)), [layer.norm1 for layer in layers])
+        of = normalized(of + dropout(attended(x_SBLE, valid_BL, of, layers)), [layer.norm1 for layer in layers])
         hidden = dropout(gelu(linear(of, [layer.linear1 for layer in layers])))
         again = dropout(linear(hidden, [layer.linear2 for layer in layers]))
-        x_SBLE = normalised(of + again, [layer.norm2 for layer in layers])
+        x_SBLE = normalized(of + again, [layer.norm2 for layer in layers])
     return x_SBLE
 
 
-def read_off(towers: Sequence[MotionEncoder | TextTower], x_SBLC: Tensor, valid_BL: Tensor) -> Tensor:
+def pool_query(towers: Sequence[MotionEncoder | TextTower], x_SBLC: Tensor, valid_BL: Tensor) -> Tensor:
     """What the queries of towers draw from what they are asked of, [S, B, feature]."""
     x_SBLE = linear(x_SBLC, [tower.embed for tower in towers])
     S, B, L, E = x_SBLE.shape
-    query = each("query", towers)[:, None].expand(S, B, 1, E)
+    query = stack_params("query", towers)[:, None].expand(S, B, 1, E)
     x_SBLE = towers[0].dropout(torch.cat([query, x_SBLE], 2) + positions(L + 1, E, x_SBLE.device))
-    x_SBLE = through(towers, x_SBLE, pad(valid_BL, (1, 0), value=True), first=True)
-    x_SBLE = normalised(x_SBLE, [tower.norm for tower in towers])
+    x_SBLE = run_layers(towers, x_SBLE, pad(valid_BL, (1, 0), value=True), first=True)
+    x_SBLE = normalized(x_SBLE, [tower.norm for tower in towers])
     return linear(x_SBLE, [tower.out for tower in towers])[:, :, 0]
 
 
@@ -207,7 +209,7 @@ class MotionRecognizer(nn.Module):
         views = self.scales.views(x_BTC * inside_BT1, self.config.parents)
         patch = self.config.patch
         x_SBLC = torch.stack(views).mul(inside_BT1).unflatten(2, (-1, patch)).flatten(3)
-        joint, bone, moved = read_off((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])
+        joint, bone, moved = pool_query((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])
         fused = self.fusion(self.fusion_norm(torch.cat([joint, bone, moved], 1)))
         return MotionFeatures(fused, joint, bone, moved)
 

@@ -1,6 +1,6 @@
 """The three views that both networks have of a motion: joints, bones and frame-to-frame motion.
 
-All are taken from normalised coordinates, so bones and motion are stretched by the normalisation; published weights
+All are taken from normalised coordinates, so bones and motion are stretched by the normalization; published weights
 expect that. A parent that is the joint itself makes a bone of length 0.
 """
 
