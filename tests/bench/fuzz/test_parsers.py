@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.bench.fuzz.parsers import parsers as fuzz
+from motionrt.bench.fuzz import parsers as fuzz
 from motionrt.runtime.errors import InputError
 
 

@@ -6,7 +6,7 @@ import pytest
 for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
-from motionrt.bench.fuzz.parsers import server as fuzz_server  # noqa: E402
+from motionrt.bench.fuzz import server as fuzz_server  # noqa: E402
 
 
 @pytest.mark.slow

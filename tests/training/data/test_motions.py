@@ -10,6 +10,7 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.dataset import ClipSet
+from motionrt.training.data.clips import clip_sets
 from motionrt.training.data.lift import levelling, lift, smoothed
 from motionrt.training.data.motions import (
     PAIRS,
@@ -330,7 +331,7 @@ def test_draws_follow_the_weights() -> None:
 
 def test_all_real_sets_load(real: list[MotionClip], shared: Path) -> None:
     clips = Counter(c.source for c in real)
-    there = {path.stem: len(ClipSet.load(path)) for path in shared.glob("*.npz")}
+    there = {clip_set.name: len(clip_set) for clip_set in clip_sets(shared)}
     assert set(clips) == set(there)
     assert all(clips[name] >= 0.9 * there[name] for name in there)
     assert len({c.name for c in real}) == len(real)
