@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +14,13 @@ from ..runtime.bundles.bundle import Bundle, write_bundle
 from ..runtime.bundles.fields import Fields
 from ..runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ..runtime.bundles.safetensors import pack
-from ..runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, SCHEMA, WEIGHTS, GenerationManifest, generation_tensors
+from ..runtime.bundles.schema import SCHEMA, WEIGHTS, GenerationManifest, coamd_sizes
+from ..runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, manifest_graphs
 from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import QUALITIES
 from ..training.data.motions import RATE_HZ, load_motions
-from .coamd_graphs import onnx_graphs
+from .coamd_graphs import TASK, onnx_graphs
 from .int8 import to_int8
 from .recognizer import last_metrics, read_json
 
@@ -42,7 +41,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     manifest = {
         "schema": SCHEMA,
         "name": out.name,
-        "task": GenerationManifest.task,
+        "task": TASK,
         "license": recipe["licence"],
         "layout": SMPL.name,
         "fps": RATE_HZ,
@@ -50,7 +49,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "text_sha256": pipeline.text.sha256,
         "qualities": QUALITIES,
         "actions": known_actions(Path(recipe["data"])),
-        "model": {name: asdict(getattr(pipeline, name).config) for name in NETWORKS},
+        "model": pipeline.model,
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
     }
     weights = {"mean": pipeline.normalization.mean, "std": pipeline.normalization.std}
@@ -58,11 +57,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         weights |= stored(name, getattr(pipeline, name), halves=name == "autoencoder")
     graphs = onnx_graphs(pipeline)
     graphs |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(graphs[f"{name}.onnx"], weights) for name in INT8_GRAPHS}
-    tensors = generation_tensors(Fields(json.loads(json.dumps(manifest)), out.name))
-    manifest["graphs"] = {
-        name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
-        for name, (inputs, outputs) in tensors.items()
-    }
+    manifest["graphs"] = manifest_graphs(TASK, coamd_sizes(Fields(pipeline.model, out.name)))
     files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": coamd_card(manifest).encode()}
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,10 @@ import onnx
 import onnxscript.optimizer
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
 from ..runtime.bundles.schema import WEIGHTS
+from ..runtime.bundles.signatures import SIGNATURES, OpenSize
 
 INLINE = 64  # elements of a constant that may stay inside a graph
 
@@ -58,6 +61,52 @@ def to_onnx(
     strip_debug_text(model)
     bind_weights(model, dict(network.state_dict()) if weights is None else weights)
     return simplified(model).SerializeToString()
+
+
+def export_graph(
+    network: nn.Module,
+    method: Callable[..., tuple[Tensor, ...]],
+    task: str,
+    name: str,
+    sizes: Mapping[str, int],
+    *,
+    weights: dict[str, Tensor] | None = None,
+    largest: Mapping[str, int] = MappingProxyType({}),
+) -> bytes:
+    """`to_onnx` with the inputs, outputs and open sizes of one of a task's graphs.
+
+    Args:
+        sizes: of the model, see `signatures`.
+        largest: limits of open sizes.
+    """
+    signature = SIGNATURES[task].graphs[name]
+    open_sizes = SIGNATURES[task].open_sizes(name)
+    axes = {size: _dimension(size, open_sizes, largest) for size in open_sizes}
+    dynamic = [
+        {axis: axes[size] for axis, size in enumerate(spec.shape) if size in axes} for spec in signature.inputs.values()
+    ]
+    inputs = example_inputs(task, name, sizes)
+    return to_onnx(network, method, inputs, tuple(signature.outputs), dynamic, weights)
+
+
+def example_inputs(task: str, name: str, sizes: Mapping[str, int]) -> dict[str, Tensor]:
+    """Inputs to trace one of a task's graphs with."""
+    signature, open_sizes = SIGNATURES[task].graphs[name], SIGNATURES[task].open_sizes(name)
+    known = {**sizes, **{size: about.example for size, about in open_sizes.items()}}
+    inputs = {}
+    for tensor, spec in signature.inputs.items():
+        shape = [known[size] if isinstance(size, str) else size for size in spec.shape]
+        inputs[tensor] = torch.ones(shape, dtype=torch.int64) if spec.dtype == "int64" else torch.randn(shape)
+    return inputs
+
+
+def _dimension(name: str, open_sizes: Mapping[str, OpenSize], largest: Mapping[str, int]) -> Any:
+    about = open_sizes[name]
+    if about.multiple is not None:
+        factor, base = about.multiple
+        return factor * _dimension(base, open_sizes, largest)
+    smallest = about.engine[0] if about.engine is not None and about.engine[0] > 1 else None
+    return Dim(name, min=smallest, max=largest.get(name))
 
 
 def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:

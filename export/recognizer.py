@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,19 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
-from torch.export import Dim
 
 from ..runtime.backends import create
 from ..runtime.bundles.bundle import Bundle, write_bundle
-from ..runtime.bundles.schema import SCHEMA, WEIGHTS, Thresholds, graph_tensors
+from ..runtime.bundles.schema import SCHEMA, WEIGHTS, RecognitionManifest, Thresholds
+from ..runtime.bundles.signatures import manifest_graphs
 from ..runtime.errors import InputError
 from ..training.data import vocabulary
 from ..training.data.clips import SET_ASIDE
 from ..training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from .card import model_card
-from .graphs import to_onnx
+from .graphs import export_graph
 
+TASK = RecognitionManifest.task
 PICTURE, NOTES = "confusion.png", "notes.md"  # of a run, that go with the model
 TOLERANCE = 1e-4  # of ONNX Runtime against torch, on logits
 THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
@@ -49,7 +51,7 @@ def export_run(run: Path, out: Path) -> Bundle:
     manifest = {
         "schema": SCHEMA,
         "name": out.name,
-        "task": "recognition",
+        "task": TASK,
         "license": recipe["licence"],
         "layout": recipe["layout"],
         "fps": network.config.fps,
@@ -64,7 +66,7 @@ def export_run(run: Path, out: Path) -> Bundle:
             "state": network.state_size,
             "features": network.config.channels[-1],
         },
-        "graphs": signatures(network),
+        "graphs": manifest_graphs(TASK, sizes_of(network)),
         "metrics": last_metrics(run),
     }
     files = {WEIGHTS: save(network.state_dict()), **graphs(network)}
@@ -93,33 +95,19 @@ def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:
 
 def graphs(network: StreamGCN) -> dict[str, bytes]:
     """File name -> ONNX graph."""
-    V, M, T = network.config.joints, Dim("M"), Dim("T", min=2)
-    frame, state = torch.zeros(2, V, 3), network.new_state(2)
-    return {
-        "step.onnx": to_onnx(
-            network,
-            network.step,
-            {"frame": frame, "state": state},
-            ("logits", "features", "state_out"),
-            ({0: M}, {0: M}),
-        ),
-        "clip.onnx": to_onnx(
-            network,
-            lambda frames: network(frames)[:2],
-            {"frames": torch.zeros(2, 7, V, 3)},
-            ("logits", "features"),
-            ({0: M, 1: T},),
-        ),
-    }
+    methods: dict[str, Callable[..., Any]] = {"step": network.step, "clip": lambda frames: network(frames)[:2]}
+    sizes = sizes_of(network)
+    return {f"{name}.onnx": export_graph(network, method, TASK, name, sizes) for name, method in methods.items()}
 
 
-def signatures(network: StreamGCN) -> dict[str, Any]:
-    """The manifest's `graphs`."""
+def sizes_of(network: StreamGCN) -> dict[str, int]:
+    """Sizes of the network's graphs, see `signatures`."""
     config = network.config
-    tensors = graph_tensors(config.joints, network.state_size, config.channels[-1], config.classes)
     return {
-        name: {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
-        for name, (inputs, outputs) in tensors.items()
+        "joints": config.joints,
+        "state": network.state_size,
+        "features": config.channels[-1],
+        "labels": config.classes,
     }
 
 

@@ -29,13 +29,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from tokenizers import Tokenizer
 from torch import Tensor, nn
-from torch.export import Dim
 
 from ..runtime.bundles.bundle import Bundle, write_bundle
-from ..runtime.bundles.schema import SCHEMA, TOKENIZER, WEIGHTS, TextManifest, text_tensors
+from ..runtime.bundles.schema import SCHEMA, TOKENIZER, WEIGHTS, TextManifest
+from ..runtime.bundles.signatures import manifest_graphs
 from ..runtime.errors import InputError
 from ..runtime.text_encoder import TextEncoder
-from .graphs import to_onnx
+from .graphs import export_graph
 
 SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
 LICENCE = "Apache-2.0"
@@ -255,17 +255,7 @@ def export_text(folder: Path, out: Path) -> Bundle[TextManifest]:
     weights, config = load_published(folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")
     network = SentenceEncoder(weights, config).eval()
-    ids, mask = torch.ones(2, 2, 7, dtype=torch.int64)
-    N, L = Dim("N"), Dim("L", max=config.max_tokens)
-    graph = to_onnx(
-        network,
-        network.forward,
-        {"ids": ids, "mask": mask},
-        ("tokens", "pooled"),
-        ({0: N, 1: L}, {0: N, 1: L}),
-    )
-    files = {"text.onnx": graph, WEIGHTS: save(dict(network.state_dict())), TOKENIZER: tokenizer}
-    inputs, outputs = text_tensors(config.width)["text"]
+    files = {"text.onnx": text_graph(network, config), WEIGHTS: save(dict(network.state_dict())), TOKENIZER: tokenizer}
     manifest: dict[str, Any] = {
         "schema": SCHEMA,
         "name": out.name,
@@ -282,7 +272,7 @@ def export_text(folder: Path, out: Path) -> Bundle[TextManifest]:
             "max_tokens": config.max_tokens,
             "weights": "int8, one scale a row",
         },
-        "graphs": {"text": {"file": "text.onnx", "inputs": inputs, "outputs": outputs}},
+        "graphs": manifest_graphs(TextManifest.task, {"width": config.width}),
         "metrics": {},
     }
     exact = SentenceEncoder(weights, config, Float32Rows).eval()
@@ -293,6 +283,12 @@ def export_text(folder: Path, out: Path) -> Bundle[TextManifest]:
         raise RuntimeError(f"{out}: 8-bit weights change the features too much: {manifest['metrics']}")
     files["MODEL_CARD.md"] = _card(manifest, files).encode()
     return Bundle.load(write_bundle(out, manifest, files), TextManifest)
+
+
+def text_graph(network: SentenceEncoder, config: BertConfig) -> bytes:
+    """The ONNX graph."""
+    sizes, largest = {"width": config.width}, {"L": config.max_tokens}
+    return export_graph(network, network.forward, TextManifest.task, "text", sizes, largest=largest)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 from ..runtime.bundles.bundle import Bundle, write_bundle
 from ..runtime.bundles.fields import Fields
 from ..runtime.bundles.safetensors import pack
-from ..runtime.bundles.schema import MATCHER, SLOTS, WEIGHTS, ZeroShotManifest, matching_tensors
+from ..runtime.bundles.schema import MATCHER, SLOTS, WEIGHTS, ZeroShotManifest, matcher_sizes
+from ..runtime.bundles.signatures import MATCHER_GRAPHS, manifest_graphs
 from ..runtime.errors import InputError
 from ..runtime.recognition.matcher import Matcher as Exported
 from ..runtime.recognition.matcher import Text
@@ -32,9 +32,10 @@ from ..training.runs import read_network
 from ..training.tdsm.matching import AT, Matcher, noises
 from ..training.tdsm.recipe import NOISES, Said, class_texts
 from .coamd import stored
-from .graphs import to_onnx
+from .graphs import export_graph
 from .recognizer import THRESHOLDS, last_metrics, read_json
 
+TASK = ZeroShotManifest.task
 RECIPE = "tdsm"
 TOLERANCE = 1e-4  # of ONNX Runtime's errors against torch's, relative
 MATCHING: dict[str, Any] = {
@@ -88,7 +89,7 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     manifest = json.loads(encoder.manifest_file)
     manifest |= {
         "name": out.name,
-        "task": ZeroShotManifest.task,
+        "task": TASK,
         "license": licence,
         "decision": asdict(THRESHOLDS),
         "model": {**manifest["model"], "matcher": asdict(network.config)},
@@ -99,9 +100,9 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
             "text_sha256": about["text_sha256"],
         },
     }
-    for name, (inputs, outputs) in matching_tensors(Fields(manifest, out.name)).items():
-        manifest["graphs"][name] = {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
-    files = {**encoder.graphs, **graphs(Graphs(network, noises_JF))}
+    sizes = matcher_sizes(Fields(manifest["model"], out.name))
+    manifest["graphs"] |= manifest_graphs(TASK, sizes, MATCHER_GRAPHS)
+    files = {**encoder.graphs, **graphs(Graphs(network, noises_JF), sizes)}
     files[WEIGHTS] = pack({**encoder.weights, **weights})
     pictures = {path.name: path.read_bytes() for path in sorted(run.glob("*.png"))}
     files |= pictures | {"MODEL_CARD.md": card(manifest, len(files[WEIGHTS]), tuple(pictures)).encode()}
@@ -143,18 +144,11 @@ class Graphs(nn.Module):
         return (error_BJKF.mean((1, 3)),)
 
 
-def graphs(both: Graphs) -> dict[str, bytes]:
+def graphs(networks: Graphs, sizes: Mapping[str, int]) -> dict[str, bytes]:
     """File name -> ONNX graph."""
-    both = both.eval().requires_grad_(False)
-    config, K, B = both.matcher.config, Dim("K"), Dim("B")
-    # examples of the inputs; no size is 1 or that of another, or the exporter would take them for the same
-    said = torch.ones(5, config.tokens)
-    asked = {"sentences": torch.randn(5, config.tokens, config.text), "said": said}
-    told = dict(zip(("read", "told"), both.told(*asked.values()), strict=True))
-    given = {"z": torch.randn(2, config.feature), **told}
+    networks = networks.eval().requires_grad_(False)
     return {
-        "told.onnx": to_onnx(both, both.told, asked, tuple(told), ({0: K}, {0: K})),
-        "match.onnx": to_onnx(both, both.match, given, ("errors",), ({0: B}, {0: K}, {0: K})),
+        f"{name}.onnx": export_graph(networks, getattr(networks, name), TASK, name, sizes) for name in MATCHER_GRAPHS
     }
 
 

@@ -73,7 +73,7 @@ class TextEncoder:
         self._max_tokens = manifest.max_tokens
         self._where = str(bundle.path / manifest.graphs["text"].file)
         self._tokenizer = _tokenizer(bundle)
-        self._session = open_session(bundle, "text", threads or 1, integers=("ids", "mask"))
+        self._session = open_session(bundle, "text", threads or 1)
         self._run(self._ids(0, _PROBE))  # finds out now what would fail later
 
     def encode(self, texts: Sequence[str]) -> TextFeatures:

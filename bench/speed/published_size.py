@@ -13,7 +13,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...export.coamd_graphs import onnx_graphs
+from ...export.coamd_graphs import TASK, onnx_graphs
 from ...export.int8 import to_int8
 from ...runtime.bundles.fields import Fields
 from ...runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ...runtime.bundles.onnx_external import ExternalTensor, external_tensors
-from ...runtime.bundles.schema import INT8_GRAPHS, INT8_SUFFIX, WEIGHTS, Graph, generation_tensors
+from ...runtime.bundles.schema import WEIGHTS, Graph, coamd_sizes
+from ...runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ...runtime.errors import MotionError
 from ...runtime.generation.networks import Networks
 from ...runtime.generation.schedule import MAX_TOKENS, Sampling
@@ -46,6 +47,7 @@ class Manifest:
     """What the runtime asks of one."""
 
     graphs: dict[str, Graph]
+    task: str = TASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +147,7 @@ def exported(pipeline: CoamdPipeline, size: str) -> Made:
     for name in [name for name in used if weights[name].ndim == 2]:
         weights[name + INTEGERS], weights[name + SCALE] = quantize_rows(weights[name])
     files |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(files[f"{name}.onnx"], weights) for name in INT8_GRAPHS}
-    model = {"generator": asdict(pipeline.generator.config), "recognizer": asdict(pipeline.recognizer.config)}
-    shapes = generation_tensors(Fields(json.loads(json.dumps({"model": model})), size))
+    shapes = SIGNATURES[TASK].resolve(coamd_sizes(Fields(pipeline.model, size)))
     graphs = {}
     for file in files:
         inputs, outputs = shapes[file.removesuffix(".onnx")]

@@ -21,6 +21,7 @@ from ...runtime.backends.protocols import Backend
 from ...runtime.body.layout import Layout, layouts
 from ...runtime.bundles.bundle import Bundle, write_bundle
 from ...runtime.bundles.schema import MANIFEST, WEIGHTS
+from ...runtime.bundles.signatures import manifest_graphs
 from ...runtime.errors import LayoutError, MotionError
 from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
@@ -139,14 +140,15 @@ def random_bundle(like: Bundle, layout: Layout, path: Path) -> Bundle:
     import torch
     from safetensors.torch import save
 
-    from ...export.recognizer import graphs, signatures
+    from ...export.recognizer import TASK, graphs, sizes_of
     from ...training.models.stream_gcn import StreamGCN, fold
 
     torch.manual_seed(0)
     network = fold(StreamGCN(config(like, parents=layout.parents)).eval()).requires_grad_(False)
     network.pool.normal_()  # so that logits are of a trained network's size
     manifest = json.loads((like.path / MANIFEST).read_text(encoding="utf-8"))
-    manifest |= {"name": path.name, "layout": layout.name, "graphs": signatures(network), "metrics": {}}
+    manifest |= {"name": path.name, "layout": layout.name, "metrics": {}}
+    manifest["graphs"] = manifest_graphs(TASK, sizes_of(network))
     manifest["model"] |= {"parents": list(layout.parents), "state": network.state_size}
     return Bundle.load(write_bundle(path, manifest, {WEIGHTS: save(network.state_dict()), **graphs(network)}))
 

@@ -1,6 +1,6 @@
 """What runs a bundle's network, one frame after the other; each backend is imported on demand."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -88,14 +88,13 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
 
 
 def session_opener(
-    name: str, bundle: Bundle[Any], threads: int = 1, precision: str = "fp32", integers: Collection[str] = ()
+    name: str, bundle: Bundle[Any], threads: int = 1, precision: str = "fp32"
 ) -> Callable[[str], Session]:
     """What makes a generation bundle's graphs ready to run, by their names, with the backend `name` (or "auto").
 
     Args:
         threads: CPU threads of an operator.
         precision: "fp32" or "int8" in ONNX Runtime; in TensorRT one of `plans.PRECISIONS`.
-        integers: inputs that are int64; the rest are float32.
     Raises:
         InputError: a backend that cannot be used here or for this, or a precision that it does not have.
     """
@@ -111,4 +110,4 @@ def session_opener(
         raise InputError(f"precision is {precision!r}, expected {' or '.join(_OF_GENERATION)}")
     from .onnx_session import open_session
 
-    return partial(open_session, bundle, threads=threads, integers=integers)
+    return partial(open_session, bundle, threads=threads)

@@ -5,9 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..bundles.bundle import Bundle
+from ..bundles.signatures import SIGNATURES
 from ..errors import BundleError, InputError
 from .onnx_session import one_line, open_session
 from .protocols import Session
+
+_STEP_OUTPUTS = list(SIGNATURES["recognition"].graphs["step"].outputs)
+_CLIP_OUTPUTS = list(SIGNATURES["recognition"].graphs["clip"].outputs)
 
 
 class OnnxBackend:
@@ -86,7 +90,3 @@ class OnnxStreams:
         for i, slot in enumerate(slots):
             self._states[slot] = state[i : i + 1]
         return logits, features
-
-
-_STEP_OUTPUTS = ["logits", "features", "state_out"]
-_CLIP_OUTPUTS = ["logits", "features"]

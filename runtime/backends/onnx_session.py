@@ -1,19 +1,19 @@
 """A bundle's graph as an ONNX Runtime session on the CPU."""
 
-from collections.abc import Collection
-
 import numpy as np
 import onnxruntime as ort
 
 from ..bundles.bundle import Bundle
-from ..bundles.schema import Graph, Shape
+from ..bundles.schema import Graph
+from ..bundles.signatures import SIGNATURES, Shape, Signature
 from ..errors import BundleError
 
 _BFLOAT16 = 16  # TensorProto.DataType
 _SEVERITY_ERROR = 3
+_ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
-def open_session(bundle: Bundle, name: str, threads: int, integers: Collection[str] = ()) -> ort.InferenceSession:
+def open_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
     """Make one of a bundle's graphs ready to run.
 
     The weights are bound from the bundle's own buffer: all its graphs share them, and no file is opened.
@@ -22,7 +22,6 @@ def open_session(bundle: Bundle, name: str, threads: int, integers: Collection[s
         bundle: a verified bundle.
         name: of the graph.
         threads: threads of one operator.
-        integers: the graph's inputs and outputs that are int64; the rest are float32.
     Raises:
         BundleError: ONNX Runtime refuses the graph, or its inputs and outputs differ from the manifest.
     """
@@ -41,7 +40,7 @@ def open_session(bundle: Bundle, name: str, threads: int, integers: Collection[s
         session = ort.InferenceSession(bundle.files[graph.file], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise BundleError(f"{where}: ONNX Runtime cannot load it ({one_line(error)})") from error
-    _check(session, graph, integers, where)
+    _check(session, graph, SIGNATURES[bundle.manifest.task].graphs[name], where)
     return session
 
 
@@ -56,7 +55,7 @@ def _value(array: np.ndarray, onnx_type: int) -> ort.OrtValue:
     return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def _check(session: ort.InferenceSession, graph: Graph, integers: Collection[str], where: str) -> None:
+def _check(session: ort.InferenceSession, graph: Graph, signature: Signature, where: str) -> None:
     for kind, nodes, expected in (
         ("input", session.get_inputs(), graph.inputs),
         ("output", session.get_outputs(), graph.outputs),
@@ -65,7 +64,7 @@ def _check(session: ort.InferenceSession, graph: Graph, integers: Collection[str
         if set(found) != set(expected):
             raise BundleError(f"{where}: {kind}s {sorted(found)}, the manifest says {sorted(expected)}")
         for name, shape in expected.items():
-            node, wanted = found[name], "tensor(int64)" if name in integers else "tensor(float)"
+            node, wanted = found[name], _ONNX_TYPES[signature.tensors[name].dtype]
             if node.type != wanted or not _fits(node.shape, shape, exact=kind == "input"):
                 tensor = f"{node.type} {node.shape}"
                 raise BundleError(f"{where}: {kind} {name} is {tensor}, the manifest says {list(shape)}")

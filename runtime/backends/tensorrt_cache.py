@@ -12,7 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ..bundles.schema import INT8_SUFFIX, Graph, Manifest, RecognitionManifest, TextManifest
+from ..bundles.schema import Graph, Manifest
+from ..bundles.signatures import INT8_SUFFIX, SIGNATURES
 from ..bundles.strict_json import load_object
 from ..errors import BundleError, InputError
 
@@ -24,24 +25,6 @@ _LENGTH = 8
 _OTHERS_MAY_WRITE = 0o022
 
 Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of an input: smallest, usual and largest shape
-
-# The sizes that engines are built for, smallest, usual and largest: of each open dimension of a task's graphs, and of
-# single graphs that differ. Text is not there: its encoder runs in ONNX Runtime beside all backends.
-_RECOGNITION = {"M": (1, 4, 16), "T": (2, 128, 1024)}
-BUCKETS = {
-    "recognition": _RECOGNITION,
-    "zero-shot": _RECOGNITION,
-    "generation": {
-        "B": (1, 1, 4),  # motions
-        "G": (1, 2, 2),  # told a text, nothing, or both
-        "L": (1, 25, 49),  # tokens
-        "Q": (1, 8, 49),  # of these, asked for at once
-        "N": (1, 16, 98),  # of these, of all conditions
-        "S": (1, 8, 64),  # times of a solver
-        "T": (4, 100, 196),  # frames
-    },
-}
-OF_GRAPH = {"motion": {"B": (1, 8, 32)}, "describe": {"L": (1, 24, 256)}}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,29 +70,35 @@ def check_precision(precision: str) -> None:
 
 
 def engine_graphs(manifest: Manifest) -> list[str]:
-    """Names of the graphs that TensorRT runs; the rest of a model stays in ONNX Runtime."""
-    if isinstance(manifest, TextManifest):
-        return []
-    if isinstance(manifest, RecognitionManifest):
-        return [name for name in manifest.graphs if name in ("step", "clip")]
-    return [name for name in manifest.graphs if not name.endswith(INT8_SUFFIX)]
+    """Names of the graphs that TensorRT runs: float graphs with sizes for an engine. The rest runs in ONNX Runtime."""
+    task = SIGNATURES[manifest.task]
+
+    def has_engine(name: str) -> bool:
+        sizes = task.open_sizes(name)
+        names = {size for shape in manifest.graphs[name].inputs.values() for size in shape if isinstance(size, str)}
+        return not name.endswith(INT8_SUFFIX) and all(sizes[size].engine is not None for size in names)
+
+    return [name for name in manifest.graphs if has_engine(name)]
 
 
 def profiles(task: str, name: str, graph: Graph) -> dict[str, Profile]:
     """Smallest, usual and largest shape of every input of one of a task's graphs.
 
     Raises:
-        BundleError: it has an open dimension without a bucket.
+        BundleError: an open size of an input has no sizes for an engine.
     """
-    buckets = {**BUCKETS.get(task, {}), **OF_GRAPH.get(name, {})}
-    found: dict[str, Profile] = {}
+    sizes = {size: about.engine for size, about in SIGNATURES[task].open_sizes(name).items()}
+    result: dict[str, Profile] = {}
     for tensor, shape in graph.inputs.items():
+        ranges: list[tuple[int, int, int]] = []
         for size in shape:
-            if isinstance(size, str) and size not in buckets:
+            engine = (size, size, size) if isinstance(size, int) else sizes.get(size)
+            if engine is None:
                 raise BundleError(f"graph {name} of task {task!r}: TensorRT has no sizes for {size!r} of {tensor}")
-        low, usual, high = (tuple(buckets[n][i] if isinstance(n, str) else n for n in shape) for i in range(3))
-        found[tensor] = low, usual, high
-    return found
+            ranges.append(engine)
+        low, usual, high = (tuple(of[i] for of in ranges) for i in range(3))
+        result[tensor] = low, usual, high
+    return result
 
 
 def cache_folder() -> Path:

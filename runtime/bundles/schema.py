@@ -8,23 +8,20 @@ from typing import Any, ClassVar
 
 from ..body.frontend import Frontend
 from ..errors import BundleError
-from ..generation.schedule import MAX_TOKENS, Sampling
+from ..generation.schedule import Sampling
 from .fields import MAX_LABELS, Fields
+from .signatures import MATCHER_GRAPHS, SIGNATURES, Shape, Tensors
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-INT8_GRAPHS = ("trunk", "times", "velocity")  # graphs that also exist in 8 bits, named with INT8_SUFFIX
-INT8_SUFFIX = ".int8"
 MATCHER = "matcher."  # what the weights of a matcher begin with
 SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # what a sentence on a label is about
 TOKENIZER = "tokenizer.json"
 MAX_FILE_BYTES = 4 * 1024**3
+MAX_SIZE = 1_000_000  # of a dimension of the networks
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
-
-Shape = tuple[int | str, ...]  # a text is a size chosen at run time, e.g. ("M", 15, 3)
-Tensors = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs of a graph
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -220,7 +217,7 @@ def _recognition(
     top: Fields,
     common: dict[str, Any],
     kind: type[RecognitionManifest] = RecognitionManifest,
-    more_graphs: Mapping[str, Tensors] = MappingProxyType({}),
+    matcher: Mapping[str, int] = MappingProxyType({}),
     **more: Any,
 ) -> RecognitionManifest:
     model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
@@ -245,21 +242,22 @@ def _recognition(
         ),
         labels=top.texts("labels"),
         none=None if top.get("none") is None else top.text("none"),
-        receptive_field=model.integer("receptive_field", 1, 1_000_000),
+        receptive_field=model.integer("receptive_field", 1, MAX_SIZE),
         delay=model.integer("delay", 0, 1_000_000),
         state=model.integer("state", 1, 100_000_000),
-        features=model.integer("features", 1, 1_000_000),
+        features=model.integer("features", 1, MAX_SIZE),
         joints=_joints(common["graphs"], top.where),
     )
     _check_labels(manifest, top.where)
-    V, S, D, C = manifest.joints, manifest.state, manifest.features, len(manifest.labels)
-    _check_graphs(manifest, {**graph_tensors(V, S, D, C), **more_graphs}, top.where)
+    sizes = {name: getattr(manifest, name) for name in ("joints", "state", "features")}
+    sizes |= {"labels": len(manifest.labels), **matcher}
+    _check_graphs(manifest, SIGNATURES[kind.task].resolve(sizes), top.where)
     return manifest
 
 
 def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
-    matching, graphs = top.section("matching"), matching_tensors(top)
-    for name in graphs:
+    matching, sizes = top.section("matching"), matcher_sizes(top.section("model"))
+    for name in MATCHER_GRAPHS:
         if name not in common["graphs"]:
             raise BundleError(f"{top.where}: graphs: {name} is missing")
     settings = Matching(
@@ -274,8 +272,7 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
         encoder_sha256=matching.sha256("encoder_sha256"),
         text_sha256=matching.sha256("text_sha256"),
     )
-    matched = top.section("model").section("matcher").integer("feature", 1, 1_000_000)
-    return _recognition(top, common, ZeroShotManifest, graphs, matching=settings, matched=matched)
+    return _recognition(top, common, ZeroShotManifest, sizes, matching=settings, matched=sizes["matched"])
 
 
 def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
@@ -293,9 +290,9 @@ def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
 
 def _text(top: Fields, common: dict[str, Any]) -> TextManifest:
     model = top.section("model")
-    width, max_tokens = model.integer("width", 1, 1_000_000), model.integer("max_tokens", 3, 1_000_000)
+    width, max_tokens = model.integer("width", 1, MAX_SIZE), model.integer("max_tokens", 3, 1_000_000)
     manifest = TextManifest(**common, width=width, max_tokens=max_tokens)
-    expected = text_tensors(width)
+    expected = SIGNATURES[TextManifest.task].resolve({"width": width})
     if not manifest.graphs:
         raise BundleError(f"{top.where}: graphs: none, expected {', '.join(expected)}")
     _check_graphs(manifest, expected, top.where)
@@ -305,10 +302,11 @@ def _text(top: Fields, common: dict[str, Any]) -> TextManifest:
 def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
     actions = top.section("actions")
     counts = {name: actions.section(name) for name in top.mapping("actions")}
-    expected, sampler = generation_tensors(top), top.section("sampler")
+    sizes, sampler = coamd_sizes(top.section("model")), top.section("sampler")
+    expected = SIGNATURES[GenerationManifest.task].resolve(sizes)
     manifest = GenerationManifest(
         **common,
-        joints=_numbers(expected["decode"][1]["joints"])[0],
+        joints=sizes["joints"],
         qualities=top.texts("qualities"),
         layout=top.text("layout"),
         fps=top.number("fps", 1, 1000),
@@ -363,80 +361,36 @@ def _joints(graphs: dict[str, Graph], where: str) -> int:
     return shape[1]
 
 
-def graph_tensors(V: int, S: int, D: int, C: int) -> dict[str, Tensors]:
-    """Inputs and outputs of a recogniser's graphs, for V joints, S state, D features and C labels."""
-    M, T = "M", "T"
-    return {
-        "step": (
-            {"frame": (M, V, 3), "state": (M, S)},
-            {"logits": (M, C), "features": (M, D), "state_out": (M, S)},
-        ),
-        "clip": ({"frames": (M, T, V, 3)}, {"logits": (M, T, C), "features": (M, T, D)}),
-    }
-
-
-def matching_tensors(top: Fields) -> dict[str, Tensors]:
-    """Inputs and outputs of the graphs of a matcher, by the sizes that the manifest's `model` gives.
-
-    K texts, of which some of S sentences are said, 1 or else 0; B features.
-    """
-    matcher = top.section("model").section("matcher")
-    F, W, E, depth = (matcher.integer(key, 1, 1_000_000) for key in ("feature", "text", "width", "depth"))
+def matcher_sizes(model: Fields) -> dict[str, int]:
+    """Sizes of a matcher's graphs, from the manifest's `model`."""
+    matcher = model.section("matcher")
+    feature, text, width, depth = (matcher.integer(key, 1, MAX_SIZE) for key in ("feature", "text", "width", "depth"))
     if matcher.get("cross") is not True or matcher.get("tokens") != len(SLOTS):
-        raise BundleError(f"{top.where}: model: matcher: expected a cross network of {len(SLOTS)} tokens")
-    K, S, B = "K", len(SLOTS), "B"
-    told: dict[str, Shape] = {"read": (K, S, 2 * depth * E), "told": (K, (6 * depth + 2) * E)}
+        raise BundleError(f"{matcher.where}: expected a cross network of {len(SLOTS)} tokens")
     return {
-        "told": ({"sentences": (K, S, W), "said": (K, S)}, told),
-        "match": ({"z": (B, F), **told}, {"errors": (B, K)}),
+        "matched": feature,
+        "text": text,
+        "slots": len(SLOTS),
+        "token_modulation": 2 * depth * width,
+        "modulation": (6 * depth + 2) * width,
     }
 
 
-def text_tensors(width: int) -> dict[str, Tensors]:
-    """Inputs and outputs of a text encoder's graph, for N texts of L tokens."""
-    N, L = "N", "L"
-    return {"text": ({"ids": (N, L), "mask": (N, L)}, {"tokens": (N, L, width), "pooled": (N, width)})}
-
-
-def generation_tensors(top: Fields) -> dict[str, Tensors]:
-    """Inputs and outputs of the graphs of CoAMD's networks, by the sizes that the manifest's `model` gives.
-
-    B motions, L tokens or words, Q places, G conditions, S times, N noisy tokens, T frames. Those of the sampler are
-    there twice, in float32 and in 8 bits.
-    """
-    model = top.section("model")
+def coamd_sizes(model: Fields) -> dict[str, int]:
+    """Sizes of the graphs of CoAMD's networks, from the manifest's `model`."""
     generator, recognizer = model.section("generator"), model.section("recognizer")
-
-    def size(of: Fields, key: str) -> int:
-        return of.integer(key, 1, 1_000_000)
-
-    D, W, E, H = (size(generator, key) for key in ("latent", "text", "width", "head_width"))
-    trunk, head = 6 * E * size(generator, "depth"), H * (3 * size(generator, "head_depth") + 2)
-    F, V = size(recognizer, "feature"), len(recognizer.integers("parents"))
-    B, L, Q, G, S, N, T = "B", "L", "Q", "G", "S", "N", "T"
-    found: dict[str, Tensors] = {
-        "condition": ({"text": (B, W), "quality": (B,)}, {"told": (B, trunk), "lengths": (B, MAX_TOKENS + 1)}),
-        "trunk": (
-            {"tokens": (B, L, D), "counts": (B,), "told": (G, B, trunk), "places": (B, Q)},
-            {"z": (G, B, Q, E)},
-        ),
-        "times": ({"times": (S,), "z": (N, E)}, {"told": (S, N, head)}),
-        "velocity": ({"x": (N, D), "told": (G, N, head)}, {"v": (G, N, D)}),
-        "decode": ({"tokens": (B, L, D), "counts": (B,)}, {"joints": (B, T, V, 3)}),
-        "encode": ({"joints": (B, T, V, 3), "frames": (B,)}, {"tokens": (B, L, D)}),
-        "motion": ({"joints": (B, T, V, 3), "frames": (B,)}, {"features": (B, F)}),
-        "describe": ({"words": (B, L, size(recognizer, "text")), "counts": (B,)}, {"features": (B, F)}),
-        "guide": (
-            {"tokens": (B, L, D), "counts": (B,), "target": (B, F)},
-            {"gradient": (B, L, D), "reward": (B,)},
-        ),
+    width, depth = generator.integer("width", 1, MAX_SIZE), generator.integer("depth", 1, MAX_SIZE)
+    head_width, head_depth = (generator.integer(key, 1, MAX_SIZE) for key in ("head_width", "head_depth"))
+    return {
+        "latent": generator.integer("latent", 1, MAX_SIZE),
+        "text": generator.integer("text", 1, MAX_SIZE),
+        "width": width,
+        "trunk_modulation": 6 * width * depth,
+        "head_modulation": (3 * head_depth + 2) * head_width,
+        "features": recognizer.integer("feature", 1, MAX_SIZE),
+        "word": recognizer.integer("text", 1, MAX_SIZE),
+        "joints": len(recognizer.integers("parents")),
     }
-    return found | {name + INT8_SUFFIX: found[name] for name in INT8_GRAPHS}
-
-
-def _numbers(shape: Shape) -> list[int]:
-    """The sizes that are known."""
-    return [size for size in shape if isinstance(size, int)]
 
 
 def _check_graphs(manifest: Manifest, expected: dict[str, Tensors], where: str) -> None:

@@ -15,12 +15,13 @@ from .. import backends
 from ..backends.onnx_session import one_line
 from ..backends.protocols import Session
 from ..bundles.bundle import Bundle
-from ..bundles.schema import INT8_GRAPHS, INT8_SUFFIX, GenerationManifest
+from ..bundles.schema import GenerationManifest
+from ..bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ..errors import BundleError
 from .schedule import STRIDE, Guidance, Sampling, draw_noise, initial_tokens
 from .solvers import SOLVERS, evaluation_times
 
-_INTEGERS = ("counts", "places", "quality", "frames")
+_SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
 
 
 def open_networks(
@@ -59,7 +60,7 @@ class Networks:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
-        self._open = backends.session_opener(backend, bundle, threads, precision, _INTEGERS)
+        self._open = backends.session_opener(backend, bundle, threads, precision)
         self._sessions: dict[str, Session] = {}
 
     @cached_property
@@ -68,7 +69,7 @@ class Networks:
         return self.bundle.weights["generator.mask"]
 
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """The outputs of a graph for its inputs, in the manifest's order.
+        """The outputs of a graph for its inputs, in the order of its signature.
 
         Raises:
             BundleError: the backend cannot load or run it.
@@ -77,12 +78,13 @@ class Networks:
             graph += INT8_SUFFIX
         if graph not in self._sessions:
             self._sessions[graph] = self._open(graph)
-        about = self.bundle.manifest.graphs[graph]
-        session = self._sessions[graph]
+        signature = _SIGNATURES[graph]
         try:
-            return session.run(list(about.outputs), dict(zip(about.inputs, inputs, strict=True)))
+            feed = dict(zip(signature.inputs, inputs, strict=True))
+            return self._sessions[graph].run(list(signature.outputs), feed)
         except Exception as error:  # a backend's errors have no common base class
-            raise BundleError(f"{self.bundle.path / about.file}: cannot be run ({one_line(error)})") from error
+            file = self.bundle.path / self.bundle.manifest.graphs[graph].file
+            raise BundleError(f"{file}: cannot be run ({one_line(error)})") from error
 
     def condition(self, text_BW: np.ndarray, quality_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the trunk is told of descriptions, [B, M], and how likely each number of tokens is, [B, 50] logits."""

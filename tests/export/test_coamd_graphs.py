@@ -9,9 +9,10 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
-from motionrt.export.coamd_graphs import OUTPUTS, ExportedCoamd  # noqa: E402
+from motionrt.export.coamd_graphs import GRAPHS, ExportedCoamd  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
-from motionrt.runtime.bundles.schema import INT8_SUFFIX, GenerationManifest  # noqa: E402
+from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
+from motionrt.runtime.bundles.signatures import INT8_SUFFIX, SIGNATURES  # noqa: E402
 from motionrt.runtime.generation import networks as coamd  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
@@ -51,9 +52,9 @@ CASES = {  # of one motion and of several
 
 
 def test_every_graph_has_a_case(graphs: coamd.Networks) -> None:
-    about = graphs.bundle.manifest.graphs
-    assert set(OUTPUTS) == {*CASES, "guide"} == {name.removesuffix(INT8_SUFFIX) for name in about}
-    assert all(tuple(about[name].outputs) == OUTPUTS[name.removesuffix(INT8_SUFFIX)] for name in about)
+    about, signatures = graphs.bundle.manifest.graphs, SIGNATURES["generation"].graphs
+    assert set(GRAPHS) == {*CASES, "guide"} == {name.removesuffix(INT8_SUFFIX) for name in about}
+    assert all(tuple(about[name].outputs) == tuple(signatures[name].outputs) for name in about)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -61,9 +61,8 @@ def in_onnx_runtime(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> li
 @pytest.mark.parametrize("name, graph", GRAPHS + MATCHER)
 def test_weights_inside_and_other_operators_change_no_result(name: str, graph: str) -> None:
     bundle = load(name)
-    integers = INTEGERS if bundle.manifest.task == "generation" else ()
     inputs = inputs_of(bundle, graph)
-    wanted = open_session(bundle, graph, 1, integers).run(None, inputs)
+    wanted = open_session(bundle, graph, 1).run(None, inputs)
     whole = inlined(bundle, graph)
     assert not any(tensor.external_data for tensor in whole.graph.initializer)
     for made, found in zip(wanted, in_onnx_runtime(whole, inputs), strict=True):
@@ -274,10 +273,9 @@ def test_engines_compute_what_onnx_runtime_computes(name: str, tmp_path: Path, m
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     bundle = load(name)
     build_engines(bundle)
-    integers = INTEGERS if bundle.manifest.task == "generation" else ()
     for graph in engine_graphs(bundle.manifest):
         inputs, outputs = inputs_of(bundle, graph), list(bundle.manifest.graphs[graph].outputs)
-        wanted = open_session(bundle, graph, 1, integers).run(outputs, inputs)
+        wanted = open_session(bundle, graph, 1).run(outputs, inputs)
         engine = backend.open_engine(bundle, graph, "fp32")
         for _ in range(2):  # captured, and replayed
             for made, found in zip(wanted, engine.run(outputs, inputs), strict=True):

@@ -12,7 +12,8 @@ import numpy as np
 from motionrt.runtime.bundles.bundle import Bundle, write_bundle
 from motionrt.runtime.bundles.fields import Fields
 from motionrt.runtime.bundles.safetensors import pack
-from motionrt.runtime.bundles.schema import MATCHER, SLOTS, ZeroShotManifest, matching_tensors
+from motionrt.runtime.bundles.schema import MATCHER, SLOTS, ZeroShotManifest, matcher_sizes
+from motionrt.runtime.bundles.signatures import MATCHER_GRAPHS, manifest_graphs
 from motionrt.runtime.text_encoder import TextEncoder
 
 from . import tiny
@@ -49,8 +50,8 @@ def zero_shot_bundle(path: Path, **changes: Any) -> Path:
     }
     manifest = tiny.manifest(task=ZeroShotManifest.task)
     manifest["model"]["matcher"] = {"feature": tiny.D, "text": W, "width": E, "depth": 1, "tokens": S, "cross": True}
-    for name, (inputs, outputs) in matching_tensors(Fields(manifest, "tiny")).items():
-        manifest["graphs"][name] = {"file": f"{name}.onnx", "inputs": inputs, "outputs": outputs}
+    sizes = matcher_sizes(Fields(manifest["model"], "tiny"))
+    manifest["graphs"] |= manifest_graphs(ZeroShotManifest.task, sizes, MATCHER_GRAPHS)
     manifest["matching"] = settings = SETTINGS | {"text_sha256": text.sha256} | changes
     known = np.zeros((len(settings["labels"]) + len(settings["background"]), S, W), np.float32)
     known[:, 0] = text.encode([*settings["labels"], *settings["background"]]).pooled

@@ -6,8 +6,9 @@ Shapes: B batch, T frames at 20 a second, V = 22 joints, metres, y up; F width o
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +116,14 @@ class CoamdPipeline:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{bundle.path}: its weights are not those of its networks: {reason}") from None
         return cls(**networks, normalization=normalization, text=text, sampler=bundle.manifest.sampler)
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """Configurations of the networks, as in a manifest's `model`."""
+        configs: dict[str, Any] = json.loads(
+            json.dumps({name: asdict(getattr(self, name).config) for name in NETWORKS})
+        )
+        return configs
 
     @property
     def device(self) -> torch.device:

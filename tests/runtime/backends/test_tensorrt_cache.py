@@ -13,8 +13,6 @@ import pytest
 from motionrt.runtime.backends import tensorrt_cache as plans
 from motionrt.runtime.backends.onnx_session import open_session
 from motionrt.runtime.backends.tensorrt_cache import (
-    BUCKETS,
-    OF_GRAPH,
     PlanKey,
     engine_graphs,
     load_plan,
@@ -24,6 +22,7 @@ from motionrt.runtime.backends.tensorrt_cache import (
 from motionrt.runtime.body.motion_data import MAX_PEOPLE
 from motionrt.runtime.bundles.bundle import Bundle, bundled
 from motionrt.runtime.bundles.schema import GenerationManifest, Graph, Manifest, TextManifest
+from motionrt.runtime.bundles.signatures import SIGNATURES
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.generation.schedule import MAX_TOKENS
 from motionrt.runtime.retrieval.retriever import _BATCH, FRAMES
@@ -167,23 +166,28 @@ def test_every_open_size_has_a_bucket_whose_smallest_runs(name: str, graph: str)
     for tensor, shape in about.inputs.items():
         for wanted, *sizes in zip(shape, *found[tensor], strict=True):
             assert 1 <= sizes[0] <= sizes[1] <= sizes[2]
-            bucket = OF_GRAPH.get(graph, {}).get(wanted) or BUCKETS[manifest.task].get(wanted)
-            assert tuple(sizes) == (bucket if isinstance(wanted, str) else (wanted,) * 3)
+            engine = SIGNATURES[manifest.task].open_sizes(graph)[wanted].engine if isinstance(wanted, str) else None
+            assert tuple(sizes) == (engine if isinstance(wanted, str) else (wanted,) * 3)
     integers = {"counts": 1, "frames": 4, "places": 0, "quality": 0} if manifest.task == "generation" else {}
     inputs = {
         tensor: np.full(low, integers[tensor]) if tensor in integers else np.zeros(low, np.float32)
         for tensor, (low, _, _) in found.items()
     }
-    session = open_session(bundle, graph, 1, integers)
+    session = open_session(bundle, graph, 1)
     assert all(np.isfinite(array).all() for array in session.run(None, inputs))
 
 
 def test_the_buckets_hold_what_the_runtime_asks_for() -> None:
-    of, text = BUCKETS["generation"], Bundle.load("text", TextManifest).manifest
-    assert BUCKETS["recognition"]["M"][2] == MAX_PEOPLE and OF_GRAPH["motion"]["B"][2] >= _BATCH
-    assert of["L"][2] == of["Q"][2] == MAX_TOKENS and of["N"][2] == of["G"][2] * MAX_TOKENS and of["T"][2] == FRAMES
-    assert OF_GRAPH["describe"]["L"][2] >= text.max_tokens
-    assert of["S"][2] > 2 * Bundle.load("default", GenerationManifest).manifest.sampler.evaluations
+    def largest(task: str, graph: str) -> dict[str, int]:
+        sizes = SIGNATURES[task].open_sizes(graph)
+        return {size: about.engine[2] for size, about in sizes.items() if about.engine is not None}
+
+    generator, text = largest("generation", "trunk"), Bundle.load("text", TextManifest).manifest
+    assert largest("recognition", "step")["M"] == MAX_PEOPLE and largest("generation", "motion")["B"] >= _BATCH
+    assert generator["L"] == generator["Q"] == MAX_TOKENS and generator["N"] == generator["G"] * MAX_TOKENS
+    assert generator["T"] == FRAMES
+    assert largest("generation", "describe")["L"] >= text.max_tokens
+    assert generator["S"] > 2 * Bundle.load("default", GenerationManifest).manifest.sampler.evaluations
 
 
 def test_a_size_without_a_bucket_is_refused() -> None:
