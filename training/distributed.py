@@ -1,8 +1,8 @@
-"""What several processes that train one network know of each other; one process has nobody to ask.
+"""Collective operations of data-parallel training; without a process group they do nothing.
 
-Each takes its share of every batch, and their gradients are averaged. With a loss whose denominators are `averaged` and
-whose samples meet those of all processes by `gathered`, that average is the gradient of the whole batch. Where no
-gradient is asked for, the main process validates alone and waits for nobody.
+Every process trains on its slice of each batch, and gradients are averaged. If a loss divides by `mean_over_ranks` and
+compares samples across processes with `all_gather`, that average is the gradient of the whole batch. With gradients
+disabled neither communicates, so the main process can validate alone.
 """
 
 from __future__ import annotations
@@ -13,42 +13,49 @@ import torch
 from torch import Tensor, distributed
 
 
-def place() -> tuple[int, int]:
-    """The number of this process, and how many there are."""
+def rank_and_world() -> tuple[int, int]:
+    """Rank of this process, and the number of processes."""
     if not distributed.is_available() or not distributed.is_initialized():
         return 0, 1
     return distributed.get_rank(), distributed.get_world_size()
 
 
-def share() -> slice:
-    """Which samples of a batch are this process's."""
-    return slice(place()[0], None, place()[1])
+def rank_slice() -> slice:
+    """The samples of a batch that this process trains on."""
+    rank, world = rank_and_world()
+    return slice(rank, None, world)
 
 
-def averaged(amount: Tensor) -> Tensor:
-    """The mean over the processes of what a loss is divided by; without gradient."""
-    count, amount = place()[1], amount.detach()
-    if count == 1 or not torch.is_grad_enabled():
-        return amount
-    total = amount.float().clone()
+def mean_over_ranks(value: Tensor) -> Tensor:
+    """Mean of a loss's denominator over all processes, without gradient."""
+    _, world = rank_and_world()
+    value = value.detach()
+    if world == 1 or not torch.is_grad_enabled():
+        return value
+    total = value.float().clone()
     distributed.all_reduce(total)
-    return total / count
+    return total / world
 
 
-def gathered(x_B: Tensor) -> Tensor:
-    """The rows of all processes, equally many each; the gradient goes on from the own ones."""
-    return x_B if place()[1] == 1 or not torch.is_grad_enabled() else _Gathered.apply(x_B)
+def all_gather(x_B: Tensor) -> Tensor:
+    """Concatenated rows of all processes, the same number from each; gradients flow to this process's rows.
+
+    `torch.distributed.nn.functional.all_gather` is deprecated, and its backward pass communicates once more.
+    """
+    _, world = rank_and_world()
+    return x_B if world == 1 or not torch.is_grad_enabled() else _AllGather.apply(x_B)
 
 
-class _Gathered(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x_B: Tensor) -> Tensor:
-        parts = [torch.empty_like(x_B, memory_format=torch.contiguous_format) for _ in range(place()[1])]
+        _, world = rank_and_world()
+        parts = [torch.empty_like(x_B, memory_format=torch.contiguous_format) for _ in range(world)]
         distributed.all_gather(parts, x_B.contiguous())
         return torch.cat(parts)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """That of the own rows, times the processes: each has the whole loss, and their gradients are averaged."""
-        number, count = place()
-        return count * gradients[0].chunk(count)[number]
+        """Scaled by the number of processes: each computes the whole loss, and the gradients are averaged afterwards."""
+        rank, world = rank_and_world()
+        return world * gradients[0].chunk(world)[rank]

@@ -21,7 +21,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import InputError
-from .distributed import averaged, share
+from .distributed import mean_over_ranks, rank_slice
 from .recognition.tasks import Sample, collate
 
 PATIENCE = timedelta(hours=2)  # while the main process encodes what is kept, or validates
@@ -94,7 +94,7 @@ def fit(
 
     with progress(accelerator) as bar:
         row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
-        for step, samples in enumerate(batches(task, config, begin, share()), begin):
+        for step, samples in enumerate(batches(task, config, begin, rank_slice()), begin):
             model.train()
             value = loss(model, samples, accelerator.device)
             accelerator.backward(value)
@@ -150,10 +150,11 @@ def recognition_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopC
     total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, segments[inside], logits[inside])
     seen = count > 0
     mean, classes = total[seen] / count[seen, None], batch["classes"][seen]
-    clip_loss = cross_entropy(mean, classes, reduction="sum", label_smoothing=config.smoothing) / averaged(seen.sum())
+    clip_loss = cross_entropy(mean, classes, reduction="sum", label_smoothing=config.smoothing)
+    clip_loss = clip_loss / mean_over_ranks(seen.sum())
     frame_loss = cross_entropy(logits, targets.clamp(min=0), reduction="none", label_smoothing=config.smoothing)
     weights = weights * (targets >= 0)
-    return clip_loss + config.frame_loss * (frame_loss * weights).sum() / averaged(weights.sum())
+    return clip_loss + config.frame_loss * (frame_loss * weights).sum() / mean_over_ranks(weights.sum())
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -22,7 +22,7 @@ from torch.nn.functional import cross_entropy, leaky_relu, normalize
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from ...runtime.errors import InputError
-from ..distributed import gathered
+from ..distributed import all_gather
 
 SHORTEST = 4  # frames: one step of the movement encoder
 
@@ -134,9 +134,9 @@ class Evaluator(nn.Module):
         Returns:
             A float32 scalar.
         """
-        motion = gathered(self.embed_motion(batch["motion"], batch["lengths"]))
-        text = gathered(self.embed_text(batch["tokens"], batch["mask"]))
-        captions, group = normalize(gathered(batch["pooled"].float()), dim=1), gathered(batch["group"])
+        motion = all_gather(self.embed_motion(batch["motion"], batch["lengths"]))
+        text = all_gather(self.embed_text(batch["tokens"], batch["mask"]))
+        captions, group = normalize(all_gather(batch["pooled"].float()), dim=1), all_gather(batch["group"])
         alike = (captions @ captions.T > self.config.same_caption) | (group[:, None] == group)
         return info_nce(motion, text, alike, self.config.temperature)
 

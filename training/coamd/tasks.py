@@ -19,7 +19,7 @@ from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 from ...runtime.generation.schedule import STRIDE
 from ..data.motions import Balanced, MotionClip
 from ..data.texts import Texts
-from ..distributed import averaged, gathered
+from ..distributed import all_gather, mean_over_ranks
 from ..models.clip_text import ClipText
 from ..models.coamd import AutoEncoder, LengthEstimator, MotionGenerator, MotionRecognizer
 from ..models.coamd.views import views
@@ -162,7 +162,7 @@ def reconstruction_loss(
     total = x_BTC.new_zeros(())
     for found, wanted, counted in zip(judged(made), judged(x_BTC), (weight, weight, moved), strict=True):
         distance = smooth_l1_loss(found, wanted, reduction="none")
-        total = total + (distance * counted).sum() / (averaged(counted.sum()) * x_BTC.shape[2])
+        total = total + (distance * counted).sum() / (mean_over_ranks(counted.sum()) * x_BTC.shape[2])
     return total
 
 
@@ -271,7 +271,7 @@ def flow_loss(
         x_ND = signal_N1.sqrt() * target_ND + (1 - signal_N1).sqrt() * start_ND
         goal_ND = start_ND
     error_ND = (model(seen_BLD, text_BW, valid_BL, quality_B, wanted_BL, x_ND, t_N).float() - goal_ND).pow(2)
-    return error_ND.sum() / (averaged(wanted_BL.sum()) * repeats * D)
+    return error_ND.sum() / (mean_over_ranks(wanted_BL.sum()) * repeats * D)
 
 
 class NoiseDraw(NamedTuple):
@@ -345,12 +345,12 @@ def recognizer_loss(
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
     features, described = model(x_BTC, lengths_B, *text_inputs(texts, captions, device))
-    features, described = [gathered(feature.float()) for feature in features], gathered(described.float())
+    features, described = [all_gather(feature.float()) for feature in features], all_gather(described.float())
     units = [normalize(feature, dim=1) for feature in features]
     frozen, labels = (
-        normalize(gathered(torch.from_numpy(texts.pooled(t)).to(device)), dim=1) for t in (captions, actions)
+        normalize(all_gather(torch.from_numpy(texts.pooled(t)).to(device)), dim=1) for t in (captions, actions)
     )
-    action_B, descriptions = gathered(name_ids(actions, device)), gathered(description_ids(samples, device))
+    action_B, descriptions = all_gather(name_ids(actions, device)), all_gather(description_ids(samples, device))
     same = action_B[:, None] == action_B
 
     def told_apart(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:

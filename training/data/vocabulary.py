@@ -16,22 +16,10 @@ MIRRORED = {
     "turn right": "turn left",
 }
 SOURCES = ("nw-ucla", "msr-action3d", "utkinect", "florence3d", "bandai")
-UNMAPPED_SETS = frozenset(  # data sets whose labels are not mapped to the vocabulary yet
-    [
-        "cmumore22",
-        "gestures20",
-        "hdm22",
-        "irds25",
-        "irigesture_mp33",
-        "jhmdb15",
-        "kindergator20",
-        "lafan22w",
-        "robotmix22",
-        "styles22",
-        "utdmhad20",
-        "yoga_mp33",
-    ]
-)
+UNMAPPED_SETS = frozenset(
+    ("cmumore22", "gestures20", "hdm22", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "lafan22w")
+    + ("robotmix22", "styles22", "utdmhad20", "yoga_mp33")
+)  # data sets whose labels are not mapped to the vocabulary yet
 ELSEWHERE = {"walk": "walk", "run": "run", "run/jog": "run"}
 SHIPPED = ("12_01",)  # recordings from elsewhere that the package ships as samples
 VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set

@@ -33,7 +33,7 @@ from ...runtime.text_encoder import TextEncoder
 from ..data import vocabulary
 from ..data.texts import Encoder, Texts
 from ..data.unseen_labels import part_sentences
-from ..distributed import place
+from ..distributed import rank_and_world
 from ..loop import LoopConfig, recognition_loss
 from ..models.coamd.layers import attention, positions
 from ..models.ctr_gcn import CTRGCN, CTRGCNConfig
@@ -142,7 +142,7 @@ class Helped(nn.Module):
         if classes_R is None:
             return self.recogniser(x)
         said, features_NTD = tapped(self.recogniser, x)
-        draw = np.random.default_rng((self.config.seed, int(self.done), place()[0]))
+        draw = np.random.default_rng((self.config.seed, int(self.done), rank_and_world()[0]))
         self.done += 1
         ramp = min(1.0, int(self.done) / max(self.config.ramp_steps, 1))
         x_RLD = rows_of(features_NTD, segments_NT, len(classes_R), self.config.helper.tokens)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import relu
 
-from ..distributed import place, share
+from ..distributed import rank_and_world, rank_slice
 from ..models.tdsm import STEPS, signal_left
 from .matching import ClassTexts, Matcher, total
 
@@ -46,8 +46,8 @@ def matching_loss(
     Returns:
         A float32 scalar.
     """
-    B, device, mine = len(z_BF), z_BF.device, share()
-    whole = B * place()[1]  # the samples of all processes
+    B, device, mine = len(z_BF), z_BF.device, rank_slice()
+    whole = B * rank_and_world()[1]  # the samples of all processes
     t_B = torch.from_numpy(draw.integers(STEPS, size=whole)[mine]).to(device)
     noise_BF = torch.from_numpy(draw.standard_normal((whole, z_BF.shape[1]), np.float32)[mine]).to(device)
     others = parts.others if parts.triplet else 0
