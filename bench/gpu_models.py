@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..kernels.dispatch import auto_is
+from ..kernels.dispatch import use_impl
 from ..runtime.backends.cuda import CudaBackend, CudaGraph
 from ..runtime.backends.onnx import OnnxBackend
 from ..runtime.bundles.bundle import Bundle
@@ -53,7 +53,7 @@ def steps(people: int, device: torch.device) -> dict[str, Any]:
     off = max(float(np.abs(ours.step(slots, frame)[0] - theirs.step(slots, frame)[0]).max()) for frame in frames[:100])
     if not off <= LOGITS:
         raise MotionError(f"live on the GPU is off by {off:.2g} from ONNX Runtime, at most {LOGITS:g} is allowed")
-    with auto_is("reference"):
+    with use_impl("reference"):
         graph_without_kernels = backend.streams(people)
     network = backend._network
     rings, slot_M = network.new_rings(people), torch.arange(people, device=device)
@@ -63,7 +63,7 @@ def steps(people: int, device: torch.device) -> dict[str, Any]:
         for part in network.step_in_rings(torch.from_numpy(frame).to(device), rings, slot_M):
             part.cpu()
 
-    with auto_is("reference"):
+    with use_impl("reference"):
         eager = percentiles(launched, frames[:500])
     return {
         "parity_max_abs": off,
@@ -119,7 +119,7 @@ def coamd_xl(device: torch.device) -> dict[str, Any]:
     networks.generator.head.stack()
     with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
         for name, impl in (("bf16", "auto"), ("bf16_without_kernels", "reference")):
-            with auto_is(impl) if impl != "auto" else nullcontext():
+            with use_impl(impl) if impl != "auto" else nullcontext():
                 graph = captured(networks, loop, told, target, given)
             times[name] = clocked(graph, (told, target, *given))
     schedule = [{"parts": of.parts, "guided": of.guidance is not None} for of in loop.steps]

@@ -27,10 +27,10 @@ from ..runtime.recognition.matcher import Matcher as Exported
 from ..runtime.recognition.matcher import Text
 from ..runtime.text_encoder import TextEncoder
 from ..training.data.unseen_labels import BACKGROUND, sentences
-from ..training.models.tdsm import Told, ZeroShot, ZeroShotConfig, signal_left
+from ..training.models.tdsm import StepConditioning, ZeroShot, ZeroShotConfig, alpha_bar
 from ..training.runs import read_network
-from ..training.tdsm.matching import AT, Matcher, noises
-from ..training.tdsm.recipe import NOISES, Said, class_texts
+from ..training.tdsm.matching import NOISE_STEP, Matcher, fixed_noises
+from ..training.tdsm.recipe import NOISES, LabelSentences, class_texts
 from .coamd import stored
 from .graphs import export_graph
 from .recognizer import THRESHOLDS, last_metrics, read_json
@@ -80,11 +80,13 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
             raise InputError(f"{run}: trained with an encoder of sha256 {expected}, which now is {found}")
     settings = MATCHING | (read_json(run / "matching.json") if (run / "matching.json").is_file() else {})
     settings["labels"] = {label: sentences(label) for label in labels}
-    noises_JF = noises(settings.pop("noises", NOISES), network.config.feature)
+    noises_JF = fixed_noises(settings.pop("noises", NOISES), network.config.feature)
     weights = stored(MATCHER[:-1], network, halves=True)
     rounded = {name.removeprefix(MATCHER): torch.from_numpy(w.astype(np.float32)) for name, w in weights.items()}
     network.load_state_dict(rounded)
-    known = Said.of([*settings["labels"].values(), *settings["background"].values()], text).features.numpy()
+    known = LabelSentences.encode(
+        [*settings["labels"].values(), *settings["background"].values()], text
+    ).features.numpy()
     weights |= {MATCHER + "noises": noises_JF.numpy(), MATCHER + "known": known.astype(np.float16)}
     manifest = json.loads(encoder.manifest_file)
     manifest |= {
@@ -118,13 +120,13 @@ class Graphs(nn.Module):
     def __init__(self, network: ZeroShot, noises_JF: Tensor):
         super().__init__()
         self.matcher = network
-        self.signal = float(signal_left()[AT])
+        self.signal = float(alpha_bar()[NOISE_STEP])
         network.register_buffer("noises", noises_JF)
 
     def told(self, sentences_KSW: Tensor, said_KS: Tensor) -> tuple[Tensor, Tensor]:
         """What is told of the sentences, [K, S, R], and of the texts, [K, M]."""
-        read = self.matcher.read(*self.matcher.said(sentences_KSW, said_KS))
-        told = self.matcher.told(torch.tensor([AT]), read)
+        read = self.matcher.encode_texts(*self.matcher.embed_sentences(sentences_KSW, said_KS))
+        told = self.matcher.condition(torch.tensor([NOISE_STEP]), read)
         parts = [part for block in told.blocks for part in block]
         return torch.cat(told.keys, 2), torch.cat([*parts, told.last], 2)[:, 0]
 
@@ -138,8 +140,8 @@ class Graphs(nn.Module):
         read, told = (x.expand(B * J, *x.shape).flatten(0, 1) for x in (read_KSR, told_KM[:, None]))
         E, depth = self.matcher.config.width, len(self.matcher.blocks)
         *blocks, last = told.split([6 * E] * depth + [2 * E], 2)
-        all_told = Told(read, read.chunk(depth, 2), tuple((block,) for block in blocks), last, None)
-        found_NF = self.matcher.noise(x_NKE.flatten(0, 1), all_told)
+        all_told = StepConditioning(read, read.chunk(depth, 2), tuple((block,) for block in blocks), last, None)
+        found_NF = self.matcher.predict_noise(x_NKE.flatten(0, 1), all_told)
         error_BJKF = (found_NF.unflatten(0, (B, J, K)) - noises_JF[:, None]).pow(2)
         return (error_BJKF.mean((1, 3)),)
 
@@ -154,7 +156,7 @@ def graphs(networks: Graphs, sizes: Mapping[str, int]) -> dict[str, bytes]:
 
 def network_errors(network: ZeroShot, text: TextEncoder, texts: Sequence[Text], z_BF: Tensor, noises_JF: Tensor) -> Any:
     """Errors [B, T] as torch finds them."""
-    classes = class_texts(*network.said(*Said.of(texts, text)))
+    classes = class_texts(*network.embed_sentences(*LabelSentences.encode(texts, text)))
     return Matcher(network, classes, noises_JF).scores(z_BF).numpy()
 
 

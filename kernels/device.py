@@ -16,7 +16,7 @@ def dot(a, b, total, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def rounded(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
+def round_to(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
     """fp32 in another type. "upcast" is for the interpreter, which cuts bf16 off where a GPU rounds."""
     if PRECISION == "upcast" and dtype == tl.bfloat16:
         bits = x.to(tl.uint32, bitcast=True)
@@ -26,6 +26,6 @@ def rounded(x, dtype: tl.constexpr, PRECISION: tl.constexpr):
 
 
 @triton.jit
-def rectified(x):
+def relu(x):
     """ReLU; NaN stays, as in PyTorch."""
     return tl.where(x != x, x, tl.maximum(x, 0.0))

@@ -46,7 +46,7 @@ def use_triton(impl: str, *tensors: Tensor | None) -> bool:
 
 
 @contextmanager
-def auto_is(impl: str) -> Iterator[None]:
+def use_impl(impl: str) -> Iterator[None]:
     """Inside, "auto" means one of the others: to compare models with kernels and without."""
     token = _auto.set(impl)
     try:
@@ -111,7 +111,7 @@ def tuned(
     )
 
 
-def like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:
+def empty_like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:
     """Memory laid out as that of x, channels next to each other or not, for as many channels or others."""
     N, C, T, V = x_NCTV.shape
     last = x_NCTV.stride(1) == 1 and C > 1

@@ -56,6 +56,6 @@ class _AllGather(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        """Scaled by the number of processes: each computes the whole loss, and the gradients are averaged afterwards."""
+        """Scaled by the number of processes: each computes the whole loss, and gradients are averaged afterwards."""
         rank, world = rank_and_world()
         return world * gradients[0].chunk(world)[rank]

@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import InputError
 from .distributed import mean_over_ranks, rank_slice
-from .recognition.tasks import Sample, collate
+from .recognition.tasks import StreamSample, collate
 
 PATIENCE = timedelta(hours=2)  # while the main process encodes what is kept, or validates
 CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last one may be half written
@@ -56,7 +56,7 @@ class Task(Protocol):
 Loss = Callable[[nn.Module, list[Any], torch.device], Tensor]  # of a network on a batch of samples
 
 
-def processes() -> PartialState:
+def process_state() -> PartialState:
     """This process among those that were started together."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
 
@@ -71,18 +71,18 @@ def fit(
 ) -> nn.Module | None:
     """Train `model`, resuming from `run` if it holds a checkpoint; the averaged (EMA) model, in the main process.
 
-    Every process of a multi-process run takes its own part of a batch: see `processes`. Batch-norm sees that part, and
-    the main process's statistics are kept. Writes run/checkpoint, run/metrics.jsonl and TensorBoard events. Without
-    `loss`, the model is a recogniser and the samples are tasks.Sample.
+    In a multi-process run every process trains on its slice of each batch (see `process_state`); batch norm sees that
+    slice only, and the main process's statistics are kept. Writes run/checkpoint, run/metrics.jsonl and TensorBoard
+    events. The default `loss` is that of a recognizer on `tasks.StreamSample`.
     """
-    loss = loss or partial(recognise, config)
+    loss = loss or partial(recognizer_loss, config)
     some_rest = DistributedDataParallelKwargs(find_unused_parameters=True)  # a helper's, where no sample has a text
     accelerator = Accelerator(
         mixed_precision=config.precision, log_with="tensorboard", project_dir=run, kwargs_handlers=[some_rest]
     )
     accelerator.init_trackers("tensorboard")
     set_seed(config.seed, device_specific=True)  # no two processes drop the same
-    average = Average(model, config.ema, accelerator.device)
+    average = MovingAverage(model, config.ema, accelerator.device)
     groups = parameter_groups(model, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2))
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -90,9 +90,9 @@ def fit(
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(schedule, average)
-    begin = resume(accelerator, run)
+    begin = load_checkpoint(accelerator, run)
 
-    with progress(accelerator) as bar:
+    with progress_bar(accelerator) as bar:
         row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
         for step, samples in enumerate(batches(task, config, begin, rank_slice()), begin):
             model.train()
@@ -113,7 +113,7 @@ def fit(
                 with (run / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
             if done % config.checkpoint_every == 0 or done == config.steps:
-                checkpoint(accelerator, run, done)
+                save_checkpoint(accelerator, run, done)
     accelerator.end_training()
     return average.model if accelerator.is_main_process else None
 
@@ -134,7 +134,7 @@ def batches(task: Task, config: LoopConfig, begin: int, mine: slice) -> Iterable
     return DataLoader(Batches(), batch_size=None, num_workers=config.workers, collate_fn=list, generator=own)
 
 
-def recognise(config: LoopConfig, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:
+def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSample], device: torch.device) -> Tensor:
     """The loss of a recogniser."""
     batch = {name: torch.from_numpy(array).to(device) for name, array in collate(samples).items()}
     logits, *_ = model(batch["frames"])
@@ -166,7 +166,7 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
 
 
-class Average:
+class MovingAverage:
     """Exponential moving average of a model's parameters, short at first; batch-norm statistics are copied."""
 
     def __init__(self, model: nn.Module, decay: float, device: torch.device | None = None):
@@ -193,7 +193,7 @@ class Average:
         self.updates = state["updates"]
 
 
-def checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
+def save_checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
     """Replace run/checkpoint; at every moment one whole checkpoint is there under one of the names in `CHECKPOINTS`.
 
     Raises InputError: it cannot be written; the one before is still there.
@@ -215,7 +215,7 @@ def checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
     accelerator.wait_for_everyone()
 
 
-def resume(accelerator: Accelerator, run: Path) -> int:
+def load_checkpoint(accelerator: Accelerator, run: Path) -> int:
     """Load the newest whole checkpoint if there is one; returns the steps already done."""
     for folder in (run / name for name in CHECKPOINTS[:2]):
         if (folder / "step.json").is_file():
@@ -224,7 +224,7 @@ def resume(accelerator: Accelerator, run: Path) -> int:
     return 0
 
 
-def progress(accelerator: Accelerator) -> Progress:
+def progress_bar(accelerator: Accelerator) -> Progress:
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -21,17 +21,17 @@ from ..runtime.errors import InputError
 from .coamd import recipes as coamd_recipes
 from .coamd.recipes import CoamdRecipe
 from .data import vocabulary
-from .data.clips import SET_ASIDE, Clip, clip_sets, fingerprint, load_clips
+from .data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
 from .data.unseen_labels import splits, unseen_labels
 from .data.vocabulary import SOURCES
-from .loop import LoopConfig, Loss, Task, fit, processes
+from .loop import LoopConfig, Loss, Task, fit, process_state
 from .models.stream_gcn import StreamGCN, StreamGCNConfig
 from .recognition import cocodiff
 from .recognition.cocodiff import CoCoDiffConfig
 from .recognition.ctr_gcn import CtrGcnRecipe, nwucla_ctrgcn
 from .recognition.tasks import ClipTask, LiveTask
 from .recognition.validation import Validation
-from .settings import Job, check_loop, describe, override
+from .settings import Job, check_loop, override, write_description
 from .tdsm.recipe import TdsmRecipe, tdsm
 
 KINECT_LICENCE = "trained on Kinect data sets for research use (NW-UCLA, MSR-Action3D, UTKinect, Florence 3D)"
@@ -80,17 +80,17 @@ class Recipe:
     def job(self, run: Path) -> Job:
         """The network and what it is shown. Raises InputError where data is missing."""
         layout = Layout.load(self.layout)
-        task, held_out, labels = data_of(self, layout)
+        task, held_out, labels = load_data(self, layout)
         model, loss = self.network(layout, labels)
         validation = Validation(held_out, layout, self.frontend, labels)
 
         def finish(model: nn.Module) -> None:
             if self.name == "live":
-                (run / SET_ASIDE).write_text(json.dumps(set_aside(Path(self.data), self.leave_out)))
+                (run / SET_ASIDE).write_text(json.dumps(training_fingerprints(Path(self.data), self.leave_out)))
             if validation(model):
                 validation.picture(run / "confusion.png")
 
-        about = {"labels": labels, "model": asdict(cocodiff.alone(model).config)}
+        about = {"labels": labels, "model": asdict(cocodiff.without_helper(model).config)}
         return Job(model=model, task=task, about=about, validate=validation, loss=loss, finish=finish)
 
     def network(self, layout: Layout, labels: Sequence[str]) -> tuple[nn.Module, Loss | None]:
@@ -104,7 +104,9 @@ class Recipe:
         )
         if not self.cocodiff:
             return StreamGCN(config), None
-        return cocodiff.helped(config, labels, self.helper, self.loop), partial(cocodiff.recognise, self.loop)
+        return cocodiff.add_helper(config, labels, self.helper, self.loop), partial(
+            cocodiff.recognizer_loss_with_helper, self.loop
+        )
 
 
 def live() -> Recipe:
@@ -156,30 +158,30 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     torch.manual_seed(chosen.loop.seed)
-    every = processes()
+    every = process_state()
     if chosen.loop.batch % every.num_processes:
         raise InputError(f"batch={chosen.loop.batch}: expected a multiple of the {every.num_processes} processes")
     defaults = json.loads(json.dumps(asdict(RECIPES[recipe]())))
     with every.main_process_first():  # what it encodes and writes, the others read
         job = chosen.job(run)
-        describe(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})), defaults)
+        write_description(run, json.loads(json.dumps({"recipe": asdict(chosen), **job.about})), defaults)
     trained = fit(job.model, job.task, chosen.loop, run, job.validate, job.loss)
     if trained is not None:
-        trained = cocodiff.alone(trained)
+        trained = cocodiff.without_helper(trained)
         job.finish(trained)
         save_file(trained.state_dict(), run / "model.safetensors")
     return run
 
 
-def data_of(recipe: Recipe, layout: Layout) -> tuple[Task, list[Clip], tuple[str, ...]]:
+def load_data(recipe: Recipe, layout: Layout) -> tuple[Task, list[LabeledClip], tuple[str, ...]]:
     """What a recipe trains on, the clips it is validated on, and its labels."""
     data, seed = Path(recipe.data), recipe.loop.seed
     if recipe.name == "live":
         hidden = unseen_labels(recipe.unseen)
-        clips = load_clips(data, layout, vocabulary.trainable)
+        clips = load_clips(data, layout, vocabulary.is_trainable)
         clips = [clip for clip in clips if clip.source != recipe.leave_out and clip.label not in hidden]
         clips = clips[: recipe.subset]
-        held_out = load_clips(data, layout, vocabulary.in_validation)
+        held_out = load_clips(data, layout, vocabulary.is_validation)
         labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
         task: Task = LiveTask(clips=clips, layout=layout, frontend=recipe.frontend, labels=labels, seed=seed)
     else:
@@ -200,10 +202,10 @@ def data_of(recipe: Recipe, layout: Layout) -> tuple[Task, list[Clip], tuple[str
     return task, [clip for clip in held_out if clip.label in labels], labels
 
 
-def set_aside(data: Path, leave_out: str | None) -> list[str]:
+def training_fingerprints(data: Path, leave_out: str | None) -> list[str]:
     """Fingerprints of the labelled clips in `data` that are trained on or near to those, in no validation fold."""
     clips = [
-        (vocabulary.in_validation(record), fingerprint(clip_set, i))
+        (vocabulary.is_validation(record), fingerprint(clip_set, i))
         for clip_set in clip_sets(data)
         for i, record in enumerate(clip_set.clips)
         if vocabulary.label(record) and vocabulary.source(record) != leave_out

@@ -35,7 +35,7 @@ class Job:
     finish: Callable[[nn.Module], None] = lambda model: None
 
 
-def describe(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None:
+def write_description(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None:
     """Write run/recipe.json, or make sure that the run there is the same; of several processes the first does so first.
 
     Args:
@@ -45,7 +45,7 @@ def describe(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None
     if path.exists():
         try:
             before = json.loads(path.read_text())
-            same = essence(before, defaults) == essence(about, defaults)
+            same = resumable_settings(before, defaults) == resumable_settings(about, defaults)
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
         if not same:
@@ -57,7 +57,7 @@ def describe(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None
         new.rename(path)
 
 
-def essence(about: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
+def resumable_settings(about: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
     """A run's description without what may change when it is resumed."""
     recipe = {key: value for key, value in (defaults | about["recipe"]).items() if key not in ("threads", "data")}
     loop = defaults["loop"] | recipe["loop"]
@@ -95,12 +95,12 @@ def override(recipe: Any, values: Mapping[str, str]) -> Any:
         if key not in known:
             raise InputError(f"recipe {recipe.name} has no setting {key!r}; there are {', '.join(sorted(known))}")
         part = known[key]
-        changes[part][key] = convert(key, text, get_type_hints(type(parts[part]))[key])
+        changes[part][key] = parse_value(key, text, get_type_hints(type(parts[part]))[key])
     changed = {part: replace(parts[part], **changes[part]) for part in parts if part}
     return replace(recipe, **changed, **changes[""])
 
 
-def convert(key: str, text: str, kind: Any) -> Any:
+def parse_value(key: str, text: str, kind: Any) -> Any:
     """Text of the command line as a value of a field's type."""
     if get_origin(kind) in (Union, types.UnionType):
         if text.lower() == "none":

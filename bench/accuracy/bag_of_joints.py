@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ...runtime.errors import InputError
-from ...training.metrics.motion import clip
+from ...training.metrics.motion import check_motion
 
 RIDGES = tuple(10.0**power for power in range(-3, 5))  # penalties to choose from, per clip
 
@@ -56,7 +56,7 @@ class BagOfJoints:
         """[N, P = 12 V]: mean and deviation of positions (m) and velocities (m/s)."""
         rows = []
         for joints_TV3 in clips:
-            joints = clip("motion", joints_TV3, 2)
+            joints = check_motion("motion", joints_TV3, 2)
             velocity = np.diff(joints, axis=0) * self.fps
             rows.append(np.stack([joints.mean(0), joints.std(0), velocity.mean(0), velocity.std(0)]).ravel())
         return np.stack(rows)

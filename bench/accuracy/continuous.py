@@ -18,8 +18,8 @@ from ...runtime.errors import InputError
 from ...runtime.progress import progress
 from ...runtime.recognition.recognizer import Recognizer
 from ...training.data import streams, vocabulary
-from ...training.data.clips import Clip, load_clips, phases, resample
-from ...training.data.streams import UNLABELLED, Segment, Stream
+from ...training.data.clips import LabeledClip, load_clips, phases, resample
+from ...training.data.streams import UNLABELED, Segment, Stream
 
 CAMERA_HZ = 30.0
 TOLERANCE_S = 0.5
@@ -73,8 +73,8 @@ def validation_streams(data: Path, layout_name: str) -> list[Stream]:
     """The streams, always the same for the same folder."""
     layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
     labels = (*vocabulary.labels(), vocabulary.NONE)
-    clips = load_clips(data, layout, vocabulary.in_validation)
-    unknown = load_clips(data, layout, lambda r: vocabulary.held_out(r) and vocabulary.unknown(r))
+    clips = load_clips(data, layout, vocabulary.is_validation)
+    unknown = load_clips(data, layout, lambda r: vocabulary.is_held_out(r) and vocabulary.is_unknown(r))
     rests = streams.rest_windows(clips, layout)
     known = [clip for clip in clips if clip.label]
     if not known or not rests:
@@ -85,7 +85,7 @@ def validation_streams(data: Path, layout_name: str) -> list[Stream]:
         for clip in chosen:
             if rng.random() < 0.6:
                 window, fps = rests[rng.integers(len(rests))]
-                joints = streams.rest(window, fps, rng.uniform(1, 4), CAMERA_HZ)
+                joints = streams.play_rest(window, fps, rng.uniform(1, 4), CAMERA_HZ)
                 parts.append(Segment(joints=joints, target=labels.index(vocabulary.NONE), actions=()))
             label = clip.label or vocabulary.NONE
             names = phases(clip.joints, clip.fps, label, layout)
@@ -95,11 +95,11 @@ def validation_streams(data: Path, layout_name: str) -> list[Stream]:
     return composed
 
 
-def deal(known: Sequence[Clip], unknown: Sequence[Clip], rng: Generator) -> list[list[Clip]]:
+def deal(known: Sequence[LabeledClip], unknown: Sequence[LabeledClip], rng: Generator) -> list[list[LabeledClip]]:
     """Clips in random order, no label twice in a row; whoever sat down stands up next where such a clip is left."""
     left = [known[i] for i in rng.permutation(len(known))]
     others = [unknown[i] for i in rng.permutation(len(unknown))]
-    order: list[Clip] = []
+    order: list[LabeledClip] = []
     while left:
         last = order[-1].label if order else None
         fits = [i for i, clip in enumerate(left) if clip.label != last]
@@ -126,7 +126,7 @@ def follow(recognizer: Recognizer, stream: Stream, labels: Sequence[str]) -> Tra
         Action(label=labels[target], start_s=begin / CAMERA_HZ, end_s=end / CAMERA_HZ)
         for target, begin, end in stream.actions
     ]
-    wanted = [None if target == UNLABELLED else labels[target] for target in stream.targets]
+    wanted = [None if target == UNLABELED else labels[target] for target in stream.targets]
     return Trace(actions=actions, times_s=times, wanted=wanted, said=said, onsets=onsets)
 
 

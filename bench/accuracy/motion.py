@@ -238,8 +238,8 @@ def humanml_400(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
 def ntu_split(split: str) -> Run:
     def measure(data: Path, model: Model, judges: Judges) -> dict[str, Any]:
         assert model.classify is not None
-        chosen, listed = ntu.samples(data, split)
-        clips, kept, empty = ntu.clips(chosen)
+        chosen, listed = ntu.test_recordings(data, split)
+        clips, kept, empty = ntu.lift_recordings(chosen)
         report = protocols.recognition(
             model.classify,
             clips,
@@ -373,7 +373,7 @@ BENCHMARKS: dict[str, Benchmark] = {
             needs=("classify",),
             run=ntu_split(split),
         )
-        for split in ntu.TESTED
+        for split in ntu.TEST_SPLITS
     },
     **{
         f"humanml3d-edit-{kind}": Benchmark(

@@ -18,7 +18,7 @@ import numpy as np
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ...training.metrics import features, motion
-from ...training.metrics.statistics import bootstrap, paired, repeated_all, summary
+from ...training.metrics.statistics import bootstrap, paired_difference, repeat_all, summary
 from .bag_of_joints import BagOfJoints
 from .scoring import (
     STEP,
@@ -113,7 +113,7 @@ def guidance(
     by_clip = {name: clip_scores(real, sets, measuring) for name, sets in sides.items()}
     groups = [example.group for example in real]
     difference = clip_differences(by_clip["before"], by_clip["after"], groups)
-    fid = repeated_all(
+    fid = repeat_all(
         lambda rng: fid_difference(embedded, sides["before"], sides["after"], measuring, rng),
         measuring.repeats,
         measuring.seed,
@@ -243,7 +243,7 @@ def retrieval(
         groups = [example.group for example in real]
         report["difference"] = {
             direction: {
-                f"R@{k}": paired(
+                f"R@{k}": paired_difference(
                     recall_by_clip(ranks["bag_of_joints"], direction, k),
                     recall_by_clip(ranks["model"], direction, k),
                     groups,

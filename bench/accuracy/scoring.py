@@ -16,7 +16,7 @@ from numpy.random import Generator
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ...training.metrics import features, motion
-from ...training.metrics.statistics import Estimate, bootstrap, paired, ratio, repeated_all
+from ...training.metrics.statistics import Estimate, bootstrap, paired_difference, ratio, repeat_all
 
 STEP = 4  # frames a latent token
 R_AT = (1, 2, 3)
@@ -134,7 +134,7 @@ def checked(made: Sequence[np.ndarray], lengths: Sequence[int]) -> list[np.ndarr
     for i, (joints, frames) in enumerate(zip(made, lengths, strict=True)):
         if len(joints) < frames:
             raise InputError(f"generated clip {i} has {len(joints)} frames, expected {frames}")
-        motion.clip(f"generated clip {i}", joints, 1)
+        motion.check_motion(f"generated clip {i}", joints, 1)
     return [np.asarray(joints[:frames]) for joints, frames in zip(made, lengths, strict=True)]
 
 
@@ -197,7 +197,7 @@ def clip_differences(
     before: Mapping[str, np.ndarray], after: Mapping[str, np.ndarray], groups: Sequence[Hashable]
 ) -> dict[str, Any]:
     """after - before of every figure [N], over the clips where both are known."""
-    return {name: paired(*both_known(before[name], after[name], groups)).json() for name in before}
+    return {name: paired_difference(*both_known(before[name], after[name], groups)).json() for name in before}
 
 
 def both_known(
@@ -229,7 +229,7 @@ def repeat_scores(
             "diversity": features.diversity(one.motion_ND, rng, min(measuring.pairs, len(real))),
         }
 
-    return repeated_all(measure, measuring.repeats, measuring.seed)
+    return repeat_all(measure, measuring.repeats, measuring.seed)
 
 
 def fid_difference(
@@ -281,7 +281,7 @@ def several(evaluator: Embedder, real: Sequence[Example], generate: Generate, me
         ],
         axis=1,
     )  # [N, R, D]
-    return repeated_all(
+    return repeat_all(
         lambda rng: {"": features.multimodality(embedded, rng, measuring.several_pairs)},
         measuring.repeats,
         measuring.seed,

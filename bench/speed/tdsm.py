@@ -21,8 +21,8 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 
 from ...runtime.errors import MotionError
 from ...training.data.vocabulary import labels
-from ...training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, ZeroShot, ZeroShotConfig, signal_left
-from ...training.tdsm.matching import AT, NOISES, ClassTexts, Matcher, noises
+from ...training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, ZeroShot, ZeroShotConfig, alpha_bar
+from ...training.tdsm.matching import NOISE_STEP, NOISES, ClassTexts, Matcher, fixed_noises
 from .environment import commit, cpu_model, package_version
 from .timing import percentiles, timed
 
@@ -59,7 +59,7 @@ def bench_tdsm(depth: int | None = None, classes: int = CLASSES, threads: int | 
 
 def against_plain(config: CrossDiTConfig, count: int) -> dict[str, Any]:
     model, classes = open_gates(config), random_texts(config, count)
-    z_BF, noises_JF = torch.rand(1, config.feature), noises(NOISES, config.feature)
+    z_BF, noises_JF = torch.rand(1, config.feature), fixed_noises(NOISES, config.feature)
     plain, plain_s = clocked(lambda: plain_scores(model, z_BF, classes, noises_JF))
     matcher, prepare_s = clocked(lambda: Matcher(model, classes, noises_JF))
     matcher.scores(z_BF)
@@ -81,7 +81,7 @@ def against_plain(config: CrossDiTConfig, count: int) -> dict[str, Any]:
 def small() -> dict[str, Any]:
     """Latencies in ms, of as many texts as the vocabulary has labels."""
     config, count = SIZES["small"], len(labels())
-    model, noises_JF = open_gates(config), noises(NOISES, config.feature)
+    model, noises_JF = open_gates(config), fixed_noises(NOISES, config.feature)
     z_BF, texts = torch.rand(1, config.feature), random_texts(config, count)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -113,7 +113,7 @@ def random_texts(config: CrossDiTConfig, count: int) -> ClassTexts:
 
 def plain_scores(model: CrossDiT, z_BF: Tensor, classes: ClassTexts, noises_JF: Tensor) -> Tensor:
     """Class by class and noise by noise, [B, K]: the mean squared error of the noise found."""
-    signal, at = float(signal_left()[AT]), torch.full((len(z_BF),), AT)
+    signal, at = float(alpha_bar()[NOISE_STEP]), torch.full((len(z_BF),), NOISE_STEP)
     scores_BK = z_BF.new_zeros(len(z_BF), len(classes.pooled_KW))
     for k, valid_L in enumerate(classes.valid_KL):
         length = classes.valid_KL.shape[1] if model.config.compat == "reference" else int(valid_L.sum())

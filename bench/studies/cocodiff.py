@@ -23,7 +23,7 @@ from ...runtime.body.frontend import Frontend
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ...training.data import vocabulary
-from ...training.data.clips import Clip, load_clips
+from ...training.data.clips import LabeledClip, load_clips
 from ...training.loop import CHECKPOINTS, LoopConfig, fit
 from ...training.metrics.statistics import Estimate
 from ...training.recipes import Recipe, live
@@ -31,7 +31,7 @@ from ...training.recognition import cocodiff
 from ...training.recognition.cocodiff import CoCoDiffConfig
 from ...training.recognition.tasks import ClipTask
 from ...training.recognition.validation import Validation
-from ...training.settings import describe, override
+from ...training.settings import override, write_description
 
 PROTOCOL = (
     "Kinect sets, clips with a label of the vocabulary; fold k of the subjects of every set held out from seed k, "
@@ -72,7 +72,7 @@ def recipe_of(data: Path, settings: Mapping[str, str]) -> Recipe:
     return recipe
 
 
-def kinect_clips(data: Path, layout: Layout) -> list[Clip]:
+def kinect_clips(data: Path, layout: Layout) -> list[LabeledClip]:
     """Labelled clips of the Kinect sets."""
     clips = load_clips(data, layout, lambda record: "ds" in record and vocabulary.label(record) is not None)
     if not clips:
@@ -80,19 +80,19 @@ def kinect_clips(data: Path, layout: Layout) -> list[Clip]:
     return clips
 
 
-def folds(clips: Sequence[Clip]) -> dict[tuple[str, int], int]:
+def folds(clips: Sequence[LabeledClip]) -> dict[tuple[str, int], int]:
     """Set and subject -> fold; the subjects of a set go round, beginning where those of the set before ended."""
     people = sorted({(clip.source, clip.record["subject"]) for clip in clips})
     return {person: i % FOLDS for i, person in enumerate(people)}
 
 
-def train(clips: Sequence[Clip], recipe: Recipe, variant: str, run: Path) -> dict[str, Any]:
+def train(clips: Sequence[LabeledClip], recipe: Recipe, variant: str, run: Path) -> dict[str, Any]:
     """Figures of one run, which is done, resumed, or only read if it is finished."""
     finished = run / "result.json"
     seed, options = recipe.loop.seed, VARIANTS[variant]
     recipe = replace(recipe, cocodiff=options is not None, helper=options or recipe.helper)
     about = json.loads(json.dumps({"recipe": asdict(recipe), "variant": variant}))
-    describe(run, about, about["recipe"])
+    write_description(run, about, about["recipe"])
     if finished.is_file():
         found: dict[str, Any] = json.loads(finished.read_text())
         return found
@@ -107,7 +107,7 @@ def train(clips: Sequence[Clip], recipe: Recipe, variant: str, run: Path) -> dic
     resumed, begin = (run / CHECKPOINTS[0]).exists(), time.process_time()
     trained = fit(model, task, recipe.loop, run, validation, loss)
     assert trained is not None
-    network = cocodiff.alone(trained)
+    network = cocodiff.without_helper(trained)
     save_file(network.state_dict(), run / "model.safetensors")
     found = {"seed": seed, "trained": len(shown), "n": len(held_out), **validation(network)}
     found |= {"cpu_s": None if resumed else time.process_time() - begin, "confusion": validation.confusion.tolist()}

@@ -16,7 +16,7 @@ import numpy as np
 from ...runtime.errors import InputError
 from ...training.data.clips import clip_sets, fingerprint
 from ...training.models.ctr_gcn import CTRGCN, CTRGCNConfig
-from ...training.recognition.ctr_gcn import logits_of, view_clips, whole_sample
+from ...training.recognition.ctr_gcn import compute_logits, load_views, whole_sample
 from ...training.runs import read_network, weights_sha256
 from ..accuracy.recognition import Answer, figures
 
@@ -40,7 +40,7 @@ def evaluate(runs: Sequence[Path], data: Path) -> dict[str, Any]:
     Raises:
         InputError: no such run, two of one stream or of other labels, no clip of view 3.
     """
-    clips, names = view_clips(data, 3), fingerprints(data, 3)
+    clips, names = load_views(data, 3), fingerprints(data, 3)
     if not clips:
         raise InputError(f"{data}: no clip of NW-UCLA's view 3 in the folder's clip sets")
     trained = fingerprints(data, 1, 2)
@@ -54,7 +54,7 @@ def evaluate(runs: Sequence[Path], data: Path) -> dict[str, Any]:
             raise InputError(f"{run}: expected runs of nwucla-ctrgcn, one a stream, with the same labels")
         labels = of_run
         loop = about["recipe"]["loop"]
-        logits_NC[stream] = logits_of(network, [whole_sample(clip, stream, labels) for clip in clips])
+        logits_NC[stream] = compute_logits(network, [whole_sample(clip, stream, labels) for clip in clips])
         streams[stream] = {"weights_sha256": weights_sha256(run), "steps": loop["steps"], "seed": loop["seed"]}
 
     def measured(weights: Mapping[str, float]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def evaluate(runs: Sequence[Path], data: Path) -> dict[str, Any]:
 
 
 def fingerprints(data: Path, *views: int) -> list[str]:
-    """Names of NW-UCLA's clips of these views, in the order of `view_clips`."""
+    """Names of NW-UCLA's clips of these views, in the order of `load_views`."""
     return [
         fingerprint(clip_set, i)
         for clip_set in clip_sets(data)

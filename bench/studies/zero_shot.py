@@ -32,8 +32,17 @@ from ...training.models.tdsm import ZeroShot, ZeroShotConfig
 from ...training.plots import draw_confusion
 from ...training.recipes import train
 from ...training.runs import read_network
-from ...training.tdsm.encoders import Encoded, encoded, labelled, load_encoder
-from ...training.tdsm.recipe import Said, as_matched, balanced, discriminants, macro, scores, some_of, tdsm
+from ...training.tdsm.encoders import EncodedClips, encode_clips, labeled_clips, load_encoder
+from ...training.tdsm.recipe import (
+    LabelSentences,
+    balanced_weights,
+    discriminants,
+    drop_sentences,
+    macro_accuracy,
+    project_features,
+    scores,
+    tdsm,
+)
 from .cocodiff import compared
 
 PROTOCOL = (
@@ -90,13 +99,13 @@ class Trial(NamedTuple):
 
     def zsl_figures(self, said: str) -> dict[str, float]:
         answers, wanted = self.zsl(said), self.wanted_N[self.unseen_K[self.wanted_N]]
-        return {"top1": 100 * float((answers == wanted).mean()), "macro_top1": macro(answers, wanted)}
+        return {"top1": 100 * float((answers == wanted).mean()), "macro_top1": macro_accuracy(answers, wanted)}
 
     def gzsl_figures(self, handicap: float = 0.0) -> dict[str, float]:
         """Of clips of either side among all labels, and their harmonic mean."""
         answers = (self.distances[MOST] + handicap * ~self.unseen_K).argmin(1)
         unseen_N = self.unseen_K[self.wanted_N]
-        seen, unseen = (macro(answers[mine], self.wanted_N[mine]) for mine in (~unseen_N, unseen_N))
+        seen, unseen = (macro_accuracy(answers[mine], self.wanted_N[mine]) for mine in (~unseen_N, unseen_N))
         return {"seen": seen, "unseen": unseen, "harmonic": 2 * seen * unseen / max(seen + unseen, 1e-9)}
 
 
@@ -104,9 +113,9 @@ class Side(NamedTuple):
     """What is known of a split: features to train on and to test with, who is unseen, and of these the clips of others
     than who is tested."""
 
-    trained: Encoded
-    held_out: Encoded  # of our labels alone
-    examples: Encoded
+    trained: EncodedClips
+    held_out: EncodedClips  # of our labels alone
+    examples: EncodedClips
     unseen_K: np.ndarray
     text: TextEncoder
 
@@ -121,19 +130,19 @@ def side_of(split: str, encoder: Path, data: Path, runs: Path, text: TextEncoder
     names = [labels()[k] for k in unseen]
     if known := set(network.labels) & set(names):
         raise InputError(f"{encoder}: was trained on {min(known)!r}, expected a run with unseen={split}")
-    trained, held_out = encoded(network, data, tdsm().copies, runs)
-    clips = labelled(network, data, vocabulary.trainable, names)
+    trained, held_out = encode_clips(network, data, tdsm().copies, runs)
+    clips = labeled_clips(network, data, vocabulary.is_trainable, names)
     clips = [clip for clip in clips if clip.label in names]
-    shown = [network.whole(clip) for clip in clips]
-    examples = Encoded(features_ND=network.features(shown), labels=tuple(clip.label or "" for clip in clips))
+    shown = [network.whole_input(clip) for clip in clips]
+    examples = EncodedClips(features_ND=network.features(shown), labels=tuple(clip.label or "" for clip in clips))
     tested = chosen(held_out, [label in labels() for label in held_out.labels])
     return Side(trained, tested, examples, np.isin(np.arange(len(labels())), unseen), text)
 
 
-def chosen(clips: Encoded, mine: Sequence[bool]) -> Encoded:
+def chosen(clips: EncodedClips, mine: Sequence[bool]) -> EncodedClips:
     """Some of them."""
     keep = np.flatnonzero(mine)
-    return Encoded(features_ND=clips.features_ND[keep], labels=tuple(clips.labels[i] for i in keep))
+    return EncodedClips(features_ND=clips.features_ND[keep], labels=tuple(clips.labels[i] for i in keep))
 
 
 def kept(path: Path, make: Callable[[], Distances]) -> Distances:
@@ -149,8 +158,8 @@ def kept(path: Path, make: Callable[[], Distances]) -> Distances:
 def matched(side: Side, run: Path, asked: Sequence[str]) -> Distances:
     """By the network of a finished run, for some of `SAID`."""
     network, _ = read_network(run, ZeroShot, ZeroShotConfig)
-    z_NF = as_matched(network, side.held_out.features_ND)
-    return {said: scores(network, z_NF, Said.of_labels(labels(), side.text, SAID[said])) for said in asked}
+    z_NF = project_features(network, side.held_out.features_ND)
+    return {said: scores(network, z_NF, LabelSentences.for_labels(labels(), side.text, SAID[said])) for said in asked}
 
 
 def aligned(side: Side, seed: int, steps: int = 600, batch: int = 256, temperature: float = 0.07) -> Distances:
@@ -162,19 +171,19 @@ def aligned(side: Side, seed: int, steps: int = 600, batch: int = 256, temperatu
     target_N = np.array([seen.index(label) for label in trained.labels])
     mean, std = trained.features_ND.mean(0), trained.features_ND.std(0) + 1e-6
     z_ND, tested_ND = (torch.from_numpy((of.features_ND - mean) / std) for of in (trained, side.held_out))
-    told = Said.of_labels(seen, side.text)
+    told = LabelSentences.for_labels(seen, side.text)
     centre_SW = told.features.mean(0)
 
-    def texts(said: Said) -> Tensor:
-        return normalize(((said.features - centre_SW) * said.there[:, :, None]).flatten(1), dim=1)
+    def texts(said: LabelSentences) -> Tensor:
+        return normalize(((said.features - centre_SW) * said.present[:, :, None]).flatten(1), dim=1)
 
     width = told.features[0].numel()
     model = nn.Sequential(nn.Linear(z_ND.shape[1], 256), nn.GELU(), nn.Dropout(0.3), nn.Linear(256, width))
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, weight_decay=0.05)
-    share_N = balanced(target_N)
+    share_N = balanced_weights(target_N)
     for _ in range(steps):
         i = draw.choice(len(target_N), batch, p=share_N)
-        texts_KM = texts(told._replace(there=some_of(told.there, draw, 0.5)))
+        texts_KM = texts(told._replace(present=drop_sentences(told.present, draw, 0.5)))
         logits = normalize(model(z_ND[i]), dim=1) @ texts_KM.T / temperature
         cross_entropy(logits, torch.from_numpy(target_N[i])).backward()
         optimizer.step()
@@ -182,7 +191,7 @@ def aligned(side: Side, seed: int, steps: int = 600, batch: int = 256, temperatu
     model.eval()
     with torch.no_grad():
         found_NM = normalize(model(tested_ND), dim=1)
-        every = {said: texts(Said.of_labels(labels(), side.text, slots)) for said, slots in SAID.items()}
+        every = {said: texts(LabelSentences.for_labels(labels(), side.text, slots)) for said, slots in SAID.items()}
         return {said: -(found_NM @ of_KM.T).numpy() for said, of_KM in every.items()}
 
 
@@ -207,7 +216,7 @@ def few_shot(sides: Mapping[str, Side]) -> dict[str, Any]:
                 drawn = [draw.permutation(np.flatnonzero(labels_N == name))[:shots] for name in names]
                 means_KF = np.stack([examples_NF[of].mean(0) for of in drawn])
                 said_N = names[((tested_NF[:, None] - means_KF) ** 2).mean(2).argmin(1)]
-                of_draws.append(macro(said_N, wanted_N))
+                of_draws.append(macro_accuracy(said_N, wanted_N))
             found[shots].append(of_draws)
     figures = {shots: np.mean(of_splits, 0) for shots, of_splits in found.items()}
     return {

@@ -17,7 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..device import dot, rounded
+from ..device import dot, round_to
 from ..dispatch import interpreted, precision_of, tuned
 from .reference import EPS
 
@@ -232,11 +232,11 @@ def _make_hidden(
         x_RI = (x_RI - mean[:, None]) * scale[:, None] * norm_weight_I[None] + norm_bias_I[None]
         x_RI = x_RI * (1 + scale_RI) + shift_RI
         w_IO = tl.load(weight + o[None] * E + c[:, None], mask=(c < E)[:, None] & (o < E)[None], other=0.0)
-        total = dot(rounded(x_RI, w_IO.dtype, PRECISION), w_IO, total, PRECISION)
+        total = dot(round_to(x_RI, w_IO.dtype, PRECISION), w_IO, total, PRECISION)
     total += tl.load(bias + o, mask=o < E, other=0.0)[None].to(tl.float32)
     total *= tl.sigmoid(total)
     wanted = inside[:, None] & (o < E)[None]
-    tl.store(hidden_R[:, None] + o[None], rounded(total, hidden_R.dtype.element_ty, PRECISION), mask=wanted)
+    tl.store(hidden_R[:, None] + o[None], round_to(total, hidden_R.dtype.element_ty, PRECISION), mask=wanted)
 
 
 @triton.jit
@@ -256,4 +256,4 @@ def _make_result(
     wanted = inside[:, None] & (o < E)[None]
     gate = tl.load(modulation_R[:, None] + (2 * E + o)[None], mask=wanted, other=0.0).to(tl.float32)
     h = tl.load(h_R[:, None] + o[None], mask=wanted, other=0.0, cache_modifier=".cg").to(tl.float32)
-    tl.store(y_R[:, None] + o[None], rounded(h + gate * total, y_R.dtype.element_ty, PRECISION), mask=wanted)
+    tl.store(y_R[:, None] + o[None], round_to(h + gate * total, y_R.dtype.element_ty, PRECISION), mask=wanted)

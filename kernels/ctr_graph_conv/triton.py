@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import linear
 
-from ..device import dot, rectified
+from ..device import dot, relu
 from ..dispatch import precision_of, strides, tuned
 
 CONFIGS = [
@@ -119,7 +119,7 @@ def _ctr_graph_conv(
         at = n * r_n + o[:, None, None] * r_o + t[None, :, None] * r_t + u[None, None] * r_v
         total_OTU += tl.load(residual + at, mask=wanted, other=0.0).to(tl.float32)
     if RELU:
-        total_OTU = rectified(total_OTU)
+        total_OTU = relu(total_OTU)
     at = n * y_n + o[:, None, None] * y_o + t[None, :, None] * y_t + u[None, None] * y_v
     tl.store(y + at, total_OTU.to(y.dtype.element_ty), mask=wanted)
 

@@ -13,8 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..device import dot, rectified
-from ..dispatch import like, precision_of, strides, tuned
+from ..device import dot, relu
+from ..dispatch import empty_like, precision_of, strides, tuned
 
 CONFIGS = [
     triton.Config({"ROWS": rows, "OUT": out, "IN": 32, "DOT": dot}, num_warps=warps, num_stages=2)
@@ -41,7 +41,7 @@ def graph_conv(
 ) -> Tensor:
     N, C, T, V = x_NCTV.shape
     K, O = len(A_RV) // V, len(weight_OM11)  # noqa: E741
-    out = like(x_NCTV, O) if out is None else out
+    out = empty_like(x_NCTV, O) if out is None else out
     rows = N * T * V
 
     def grid(of: dict[str, int]) -> tuple[int, int]:
@@ -112,6 +112,6 @@ def _graph_conv(
         at = (n * r_n + t * r_t + u * r_v)[:, None] + o[None] * r_c
         total += tl.load(residual + at, mask=wanted, other=0.0).to(tl.float32)
     if RELU:
-        total = rectified(total)
+        total = relu(total)
     at = (n * y_n + t * y_t + u * y_v)[:, None] + o[None] * y_c
     tl.store(y + at, total.to(y.dtype.element_ty), mask=wanted)

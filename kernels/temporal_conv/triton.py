@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ..device import dot, rectified
-from ..dispatch import like, precision_of, strides, tuned
+from ..device import dot, relu
+from ..dispatch import empty_like, precision_of, strides, tuned
 
 CONFIGS = [
     triton.Config({"ROWS": rows}, num_warps=warps, num_stages=stages)
@@ -35,7 +35,7 @@ def temporal_conv(
     out: Tensor | None,
 ) -> tuple[Tensor, list[Tensor]]:
     (N, C, T, V), (W, _, L, _), D = x_NCTV.shape, weights[0].shape, len(dilations)
-    out = like(x_NCTV) if out is None else out
+    out = empty_like(x_NCTV) if out is None else out
     past_NP = None if past is None else torch.cat([part.flatten(1) for part in past], 1)
     rows = N * T * V
     _conv[lambda of: (triton.cdiv(rows, of["ROWS"]), D + (C > D * W))](
@@ -98,7 +98,7 @@ def _finish(y_RW, residual, at_residual, y, at_y, wanted, HAS_RESIDUAL: tl.const
     if HAS_RESIDUAL:
         y_RW += tl.load(residual + at_residual, mask=wanted, other=0.0).to(tl.float32)
     if RELU:
-        y_RW = rectified(y_RW)
+        y_RW = relu(y_RW)
     tl.store(y + at_y, y_RW.to(y.dtype.element_ty), mask=wanted)
 
 

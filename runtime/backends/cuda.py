@@ -107,10 +107,10 @@ class CudaBackend:
     name = "cuda"
 
     def __init__(self, bundle: Bundle, device: str = "cuda") -> None:
-        from ...training.models.stream_gcn import of_weights
+        from ...training.models.stream_gcn import from_weights
 
         try:
-            network = of_weights(bundle.manifest.model, bundle.weights)
+            network = from_weights(bundle.manifest.model, bundle.weights)
         except (KeyError, TypeError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{bundle.path}: its weights are not those of a StreamGCN: {reason}") from None

@@ -29,7 +29,7 @@ from motionrt.runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_b
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.unseen_labels import sentences  # noqa: E402
 from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroShotConfig  # noqa: E402
-from motionrt.training.tdsm.matching import Matcher, noises  # noqa: E402
+from motionrt.training.tdsm.matching import Matcher, fixed_noises  # noqa: E402
 from motionrt.training.tdsm.recipe import class_texts  # noqa: E402
 
 SMALL = replace(SIZES["small"], width=16, depth=2, heads=2)
@@ -92,14 +92,14 @@ def test_errors_are_those_of_the_network(bundle: Bundle[ZeroShotManifest], text:
     z = np.random.default_rng(0).normal(size=(3, SMALL.feature)).astype(np.float32)
     found = Exported(bundle, text).errors(z, TEXTS)
     assert found.shape == (3, len(TEXTS)) and found.std() > 1e-4, "texts matter"
-    wanted = network_errors(stored_network(bundle), text, TEXTS, torch.from_numpy(z), noises(2, SMALL.feature))
+    wanted = network_errors(stored_network(bundle), text, TEXTS, torch.from_numpy(z), fixed_noises(2, SMALL.feature))
     np.testing.assert_allclose(found, wanted, rtol=1e-4)
     np.testing.assert_allclose(Exported(bundle, text).errors(z[1:2], TEXTS[::-1])[0], found[1, ::-1], rtol=1e-5)
 
 
 def test_features_are_projected_as_in_the_network(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
     encoded = np.random.default_rng(0).normal(size=(3, SMALL.encoded)).astype(np.float32)
-    wanted = stored_network(bundle).z(torch.from_numpy(encoded)).numpy()
+    wanted = stored_network(bundle).project(torch.from_numpy(encoded)).numpy()
     np.testing.assert_allclose(Exported(bundle, text)._z(encoded), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -110,10 +110,10 @@ def test_what_is_computed_once_of_a_text_changes_no_error(text: TextEncoder) -> 
     z = torch.randn(2, SMALL.feature)
     encoded, said = torch.randn(5, SMALL.tokens, SMALL.text), (torch.rand(5, SMALL.tokens) < 0.6).float()
     said[:, 0] = 1
-    graphs = Graphs(network, noises(2, SMALL.feature))
+    graphs = Graphs(network, fixed_noises(2, SMALL.feature))
     (found,) = graphs.match(z, *graphs.told(encoded, said))
-    classes = class_texts(*network.said(encoded, said))
-    wanted = Matcher(network, classes, noises(2, SMALL.feature)).scores(z)
+    classes = class_texts(*network.embed_sentences(encoded, said))
+    wanted = Matcher(network, classes, fixed_noises(2, SMALL.feature)).scores(z)
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-4)
 
 
@@ -186,11 +186,11 @@ def test_a_bundle_says_what_the_run_was(bundle: Bundle[ZeroShotManifest]) -> Non
 
 def test_a_network_that_the_graphs_do_not_match_is_noticed(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
     network = stored_network(bundle)
-    check_parity(bundle, text, network, noises(2, SMALL.feature))
+    check_parity(bundle, text, network, fixed_noises(2, SMALL.feature))
     with torch.no_grad():
         network.final_layer.linear.bias += 0.1
     with pytest.raises(RuntimeError, match="errors differ from the network's by"):
-        check_parity(bundle, text, network, noises(2, SMALL.feature))
+        check_parity(bundle, text, network, fixed_noises(2, SMALL.feature))
 
 
 def test_the_command_line_exports_a_matcher(

@@ -251,9 +251,9 @@ def test_a_checkpoint_survives_whoever_is_killed_over_it(tmp_path: Path) -> None
     import torch
     from accelerate import Accelerator
 
-    from motionrt.training.loop import resume
+    from motionrt.training.loop import load_checkpoint
 
     killed_while_writing("checkpoint", tmp_path / "run")
     accelerator = Accelerator(cpu=True)
     accelerator.prepare(torch.nn.Linear(1000, 1000))
-    assert resume(accelerator, tmp_path / "run") >= 1
+    assert load_checkpoint(accelerator, tmp_path / "run") >= 1

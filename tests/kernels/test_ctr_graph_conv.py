@@ -9,7 +9,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.kernels.ctr_graph_conv import cost, ctr_graph_conv
 from motionrt.kernels.ctr_graph_conv.triton import CONFIGS, _ctr_graph_conv
-from motionrt.kernels.dispatch import auto_is
+from motionrt.kernels.dispatch import use_impl
 from motionrt.training.models.ctr_gcn import NTU_PARENTS, GraphConv, adjacency
 
 SHAPES = [(2, 9, 24, 3, 20, 8), (1, 24, 17, 18, 25, 3), (3, 3, 16, 1, 22, 8), (1, 40, 7, 5, 37, 17)]  # N, C, O, T, V, R
@@ -50,7 +50,7 @@ def test_it_is_the_network_s_with_batch_norm_folded(channels: tuple[int, int], i
     x = torch.randn(2, channels[0], 4, 25, device=device)
     wanted = conv(x)
     conv.fold()
-    with auto_is(impl):
+    with use_impl(impl):
         torch.testing.assert_close(conv(x), wanted, rtol=1e-4, atol=1e-4)
 
 

@@ -5,7 +5,7 @@ import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from motionrt.kernels.dispatch import auto_is
+from motionrt.kernels.dispatch import use_impl
 from motionrt.training.models.coamd import GeneratorConfig, MotionGenerator
 from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
@@ -19,11 +19,11 @@ def test_a_stream_gcns_clip_and_steps(device: torch.device) -> None:
     config = StreamGCNConfig(parents=parents, classes=4, fps=20.0, channels=(16, 24), dilations=(1, 2))
     model = fold(StreamGCN(config).eval()).to(device)
     x_NTVC = torch.randn(2, 6, len(parents), 3, device=device)
-    with auto_is("reference"):
+    with use_impl("reference"):
         wanted, features, state = model(x_NTVC)
     for block in model.blocks:
         block.time.stack()
-    with auto_is("triton"):
+    with use_impl("triton"):
         found = model(x_NTVC)
         rings, slots = model.new_rings(2), torch.arange(2, device=device)
         stepped = torch.stack([model.step_in_rings(x_NTVC[:, t], rings, slots)[0] for t in range(6)], 1)
@@ -41,7 +41,7 @@ def test_a_ctr_gcns_clip(device: torch.device) -> None:
         model(x_NCTVM + torch.randn_like(x_NCTVM))
     wanted = model.eval()(x_NCTVM)
     model.fold()
-    with auto_is("triton"):
+    with use_impl("triton"):
         torch.testing.assert_close(model(x_NCTVM), wanted, atol=1e-5, rtol=1e-4)
 
 
@@ -56,9 +56,9 @@ def test_tdsms_noise(cross: bool, device: torch.device) -> None:
     z_BF, words_BLW, pooled_BW = (torch.randn(3, *size, device=device) for size in ((8,), (5, 12), (12,)))
     valid_BL = torch.arange(5, device=device) < torch.tensor([[5], [3], [1]], device=device)
     given = (z_BF, torch.full((3,), 7, device=device), words_BLW, pooled_BW, valid_BL)
-    with auto_is("reference"):
+    with use_impl("reference"):
         wanted = model(*given)
-    with auto_is("triton"):
+    with use_impl("triton"):
         torch.testing.assert_close(model(*given), wanted, atol=1e-5, rtol=1e-4)
 
 
@@ -71,9 +71,9 @@ def test_a_flow_heads_velocity(device: torch.device) -> None:
         torch.nn.init.normal_(parameter, std=0.2)
     x_ND, z_GNE = torch.randn(5, 6, device=device), torch.randn(2, 5, 16, device=device)
     told = head.modulations(torch.tensor([0.3], device=device), z_GNE)
-    with auto_is("reference"):
+    with use_impl("reference"):
         wanted = head.velocity(x_ND, told)
-    with auto_is("triton"):
+    with use_impl("triton"):
         torch.testing.assert_close(head.velocity(x_ND, told), wanted, atol=1e-5, rtol=1e-4)
         head.stack()
         torch.testing.assert_close(head.velocity(x_ND, told), wanted, atol=1e-5, rtol=1e-4)

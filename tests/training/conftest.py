@@ -4,7 +4,7 @@ import pytest
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
-from motionrt.training.data.clips import Clip, load_clips
+from motionrt.training.data.clips import LabeledClip, load_clips
 
 from .clip_folder import write_folder
 
@@ -31,6 +31,6 @@ def layout() -> Layout:
 
 
 @pytest.fixture(scope="session")
-def clips(data: Path, layout: Layout) -> list[Clip]:
+def clips(data: Path, layout: Layout) -> list[LabeledClip]:
     """Every clip of the small folder, in core15."""
     return load_clips(data, layout)

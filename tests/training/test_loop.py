@@ -13,9 +13,9 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime.body.layout import Layout  # noqa: E402
-from motionrt.training.loop import Average, LoopConfig, batches, fit, parameter_groups, recognition_loss  # noqa: E402
+from motionrt.training.loop import LoopConfig, MovingAverage, batches, fit, parameter_groups, recognition_loss  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
-from motionrt.training.recognition.tasks import Sample, collate  # noqa: E402
+from motionrt.training.recognition.tasks import StreamSample, collate  # noqa: E402
 
 PARENTS = Layout.load("core15").parents
 PLAIN = LoopConfig(steps=6, batch=2, precision="no", smoothing=0.0, frame_loss=0.5)
@@ -26,9 +26,9 @@ def network(seed: int = 0, dropout: float = 0.3) -> StreamGCN:
     return StreamGCN(StreamGCNConfig(parents=PARENTS, classes=3, fps=20.0, channels=(8, 8), dropout=dropout))
 
 
-def sample(T: int, segments: list[int], classes: tuple[int, ...], seed: int = 0) -> Sample:
+def sample(T: int, segments: list[int], classes: tuple[int, ...], seed: int = 0) -> StreamSample:
     rng = np.random.default_rng((seed, T))
-    return Sample(
+    return StreamSample(
         frames=rng.normal(0, 0.3, (T, len(PARENTS), 3)).astype(np.float32),
         targets=np.array([classes[s] if s >= 0 else -1 for s in segments]),
         weights=np.linspace(0.5, 1, T, dtype=np.float32),
@@ -37,7 +37,7 @@ def sample(T: int, segments: list[int], classes: tuple[int, ...], seed: int = 0)
     )
 
 
-def tensors(samples: list[Sample]) -> dict[str, Tensor]:
+def tensors(samples: list[StreamSample]) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in collate(samples).items()}
 
 
@@ -48,7 +48,7 @@ class Samples:
         self.break_at = break_at
         self.steps: list[int] = []
 
-    def batch(self, step: int, size: int) -> list[Sample]:
+    def batch(self, step: int, size: int) -> list[StreamSample]:
         if step == self.break_at:
             raise KeyboardInterrupt
         self.steps.append(step)
@@ -108,7 +108,7 @@ def test_a_segment_of_which_nothing_is_left_is_passed_over() -> None:
 
 def test_the_average_begins_short_and_ends_long() -> None:
     model = network()
-    average = Average(model, decay=0.25)
+    average = MovingAverage(model, decay=0.25)
     start = model.head.bias.detach().clone()
     with torch.no_grad():
         model.head.bias.add_(1.0)
@@ -122,7 +122,7 @@ def test_the_average_begins_short_and_ends_long() -> None:
 
 def test_the_average_has_the_statistics_of_the_last_batches() -> None:
     model = network()
-    average = Average(model, decay=0.99)
+    average = MovingAverage(model, decay=0.99)
     model.train()(torch.randn(2, 10, len(PARENTS), 3) + 3)
     average.update(model)
     for found, wanted in zip(average.model.buffers(), model.buffers(), strict=True):

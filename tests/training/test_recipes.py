@@ -18,9 +18,9 @@ from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training import recipes  # noqa: E402
 from motionrt.training.data import vocabulary  # noqa: E402
 from motionrt.training.data.clips import clip_sets, fingerprint  # noqa: E402
-from motionrt.training.recipes import data_of, live, nwucla_stream, train  # noqa: E402
+from motionrt.training.recipes import live, load_data, nwucla_stream, train  # noqa: E402
 from motionrt.training.recognition.tasks import ClipTask, LiveTask  # noqa: E402
-from motionrt.training.settings import convert, override  # noqa: E402
+from motionrt.training.settings import override, parse_value  # noqa: E402
 
 TINY = {"steps": "4", "batch": "2", "channels": "8,8", "precision": "no", "checkpoint_every": "2"}
 
@@ -64,7 +64,7 @@ def test_settings_replace_fields_wherever_they_stand() -> None:
     ],
 )
 def test_text_becomes_a_value_of_the_fields_type(text: str, kind: Any, value: Any) -> None:
-    found = convert("key", text, kind)
+    found = parse_value("key", text, kind)
     assert found == value and type(found) is type(value)
 
 
@@ -101,16 +101,16 @@ def test_data_without_a_clip_of_the_recipe_is_refused(start: Callable[..., Path]
 
 def test_live_trains_on_no_clip_that_is_held_out(data: Path) -> None:
     layout = Layout.load("core15")
-    task, validation, labels = data_of(override(live(), {"data": str(data)}), layout)
+    task, validation, labels = load_data(override(live(), {"data": str(data)}), layout)
     assert isinstance(task, LiveTask) and labels == (*vocabulary.labels(), "none")
-    assert task.clips and not any(vocabulary.held_out(clip.record) for clip in task.clips)
-    assert all(clip.label or vocabulary.unknown(clip.record) for clip in task.clips)
-    assert validation and all(vocabulary.in_validation(clip.record) and clip.label for clip in validation)
+    assert task.clips and not any(vocabulary.is_held_out(clip.record) for clip in task.clips)
+    assert all(clip.label or vocabulary.is_unknown(clip.record) for clip in task.clips)
+    assert validation and all(vocabulary.is_validation(clip.record) and clip.label for clip in validation)
 
 
 def test_a_source_can_be_left_out(data: Path) -> None:
     layout = Layout.load("core15")
-    task, validation, _ = data_of(override(live(), {"data": str(data), "leave_out": "bandai"}), layout)
+    task, validation, _ = load_data(override(live(), {"data": str(data), "leave_out": "bandai"}), layout)
     assert isinstance(task, LiveTask)
     assert {clip.source for clip in task.clips} == {"nw-ucla", "msr-action3d", "utkinect", "florence3d", "other"}
     assert "bandai" in {clip.source for clip in validation}
@@ -118,7 +118,7 @@ def test_a_source_can_be_left_out(data: Path) -> None:
 
 def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: Path) -> None:
     layout = Layout.load("kinect20")
-    task, validation, labels = data_of(
+    task, validation, labels = load_data(
         override(nwucla_stream(), {"data": str(data), "hold_out": "2", "batch": "4"}), layout
     )
     assert isinstance(task, ClipTask) and labels == ("bend", "walk around")
@@ -126,16 +126,16 @@ def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: P
         [(s, v) for s in (1, 3) for v in (1, 2)] * 2
     )
     assert sorted((c.record["subject"], c.record["view"]) for c in validation) == [(2, 1)] * 2 + [(2, 2)] * 2
-    every, nobody, _ = data_of(override(nwucla_stream(), {"data": str(data), "batch": "4"}), layout)
+    every, nobody, _ = load_data(override(nwucla_stream(), {"data": str(data), "batch": "4"}), layout)
     assert isinstance(every, ClipTask) and len(every.clips) == 12 and nobody == []
 
 
 def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -> None:
-    aside, without_bandai = (set(recipes.set_aside(data, leave_out)) for leave_out in (None, "bandai"))
+    aside, without_bandai = (set(recipes.training_fingerprints(data, leave_out)) for leave_out in (None, "bandai"))
     for clip_set in clip_sets(data):
         for i, record in enumerate(clip_set.clips):
             name = fingerprint(clip_set, i)
-            if vocabulary.in_validation(record):
+            if vocabulary.is_validation(record):
                 assert name not in aside
             elif vocabulary.label(record):
                 assert name in aside

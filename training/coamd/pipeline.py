@@ -25,8 +25,8 @@ from ...runtime.errors import BundleError, InputError
 from ...runtime.generation import rng as noise
 from ...runtime.generation.postprocess import crossfade, extrapolate, fix_bone_lengths, postprocess, smooth_for_quality
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Sampling
-from ..data.motions import LONGEST
-from ..data.texts import Encoder, Texts
+from ..data.caption_features import CaptionEncoder, CaptionFeatures
+from ..data.motions import MAX_FRAMES
 from ..models.coamd import (
     AutoEncoder,
     AutoEncoderConfig,
@@ -58,11 +58,11 @@ class CoamdPipeline:
     recognizer: MotionRecognizer
     lengths: LengthEstimator
     normalization: Normalization
-    text: Encoder
+    text: CaptionEncoder
     sampler: Sampling = Sampling()  # settings where none are given
 
     @classmethod
-    def load(cls, source: str | Path, text: Encoder) -> CoamdPipeline:
+    def load(cls, source: str | Path, text: CaptionEncoder) -> CoamdPipeline:
         """A generation bundle by its name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
 
         Raises:
@@ -77,7 +77,7 @@ class CoamdPipeline:
         return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
-    def _from_runs(cls, runs: Path, text: Encoder) -> CoamdPipeline:
+    def _from_runs(cls, runs: Path, text: CaptionEncoder) -> CoamdPipeline:
         read = {name: read_network(runs / NETWORKS[name], *CLASSES[name]) for name in NETWORKS}
         about = {name: written for name, (_, written) in read.items()}
         for name in ("generator", "recognizer"):
@@ -96,7 +96,7 @@ class CoamdPipeline:
         return cls(**networks, lengths=lengths.eval(), normalization=normalization, text=text)
 
     @classmethod
-    def from_bundle(cls, bundle: Bundle[GenerationManifest], text: Encoder) -> CoamdPipeline:
+    def from_bundle(cls, bundle: Bundle[GenerationManifest], text: CaptionEncoder) -> CoamdPipeline:
         """Raises BundleError: its weights are not those of its networks, or it was trained with another encoder."""
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
@@ -223,7 +223,7 @@ class CoamdPipeline:
         """Where motions [T, V, 3], or their first 196 frames, lie in the recogniser's space, [N, F], unit length."""
         found = []
         for begin in range(0, len(clips), batch):
-            part = [clip[: min(len(clip) // STRIDE * STRIDE, LONGEST)] for clip in clips[begin : begin + batch]]
+            part = [clip[: min(len(clip) // STRIDE * STRIDE, MAX_FRAMES)] for clip in clips[begin : begin + batch]]
             check_frames([len(clip) for clip in part])
             part = [self.normalization(to_canonical(clip)) for clip in part]
             x_BTC, lengths_B = padded(part, self.device)
@@ -244,7 +244,7 @@ class CoamdPipeline:
 
     def _described(self, captions: Sequence[str]) -> Tensor:
         with torch.no_grad():
-            return self.recognizer.describe(*text_inputs(Texts(captions, self.text), captions, self.device))
+            return self.recognizer.describe(*text_inputs(CaptionFeatures(captions, self.text), captions, self.device))
 
     def _quality(self, quality: str, count: int) -> Tensor | None:
         if not self.generator.config.qualities:
@@ -264,5 +264,5 @@ class CoamdPipeline:
 def check_frames(frames: Sequence[int]) -> None:
     """Raises InputError for a length that the networks do not know."""
     for n in frames:
-        if not STRIDE <= n <= LONGEST:
-            raise InputError(f"a motion of {n} frames, expected {STRIDE} to {LONGEST}")
+        if not STRIDE <= n <= MAX_FRAMES:
+            raise InputError(f"a motion of {n} frames, expected {STRIDE} to {MAX_FRAMES}")

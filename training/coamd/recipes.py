@@ -15,9 +15,9 @@ from torch import nn
 
 from ...runtime.errors import InputError
 from ...runtime.text_encoder import TextEncoder
-from ..data.captions import mirrored
-from ..data.motions import LONGEST, Balanced, MotionClip, cut, load_motions, windows
-from ..data.texts import Encoder, Texts
+from ..data.caption_features import CaptionEncoder, CaptionFeatures
+from ..data.captions import mirror_text
+from ..data.motions import MAX_FRAMES, BalancedSampler, MotionClip, cut, load_motions, windows
 from ..loop import LoopConfig
 from ..models.clip_text import ClipText
 from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, MotionGenerator, MotionRecognizer
@@ -93,7 +93,9 @@ class Data:
         return cls(train=train, held_out=held_out, normalization=Normalization.of(stretches))
 
     def motions(self, seed: int, frames: int | None = None) -> MotionTask:
-        return MotionTask(clips=Balanced(clips=self.train, seed=seed), normalization=self.normalization, frames=frames)
+        return MotionTask(
+            clips=BalancedSampler(clips=self.train, seed=seed), normalization=self.normalization, frames=frames
+        )
 
     def some(self) -> list[np.ndarray]:
         """Motions [T, C] to measure deviations in."""
@@ -103,13 +105,13 @@ class Data:
         """Evenly chosen clips to validate with."""
         chosen = self.held_out[:: max(1, len(self.held_out) // count)]
         show = self.motions(0).show
-        return [show(cut(clip, slice(0, LONGEST)), np.random.default_rng(i)) for i, clip in enumerate(chosen)]
+        return [show(cut(clip, slice(0, MAX_FRAMES)), np.random.default_rng(i)) for i, clip in enumerate(chosen)]
 
-    def texts(self, folder: Path, encoder: Encoder) -> Texts:
+    def texts(self, folder: Path, encoder: CaptionEncoder) -> CaptionFeatures:
         """Features of every caption, left and right exchanged too, and of every action's name."""
         clips = (*self.train, *self.held_out)
         said = {text for clip in clips for text in (*clip.captions, clip.action)}
-        return Texts(sorted(said | {mirrored(text) for text in said}), encoder, folder)
+        return CaptionFeatures(sorted(said | {mirror_text(text) for text in said}), encoder, folder)
 
     def about(self, config: Any, **others: Any) -> dict[str, Any]:
         """What is written of a run."""

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
 
 from ...runtime.generation.schedule import STRIDE
-from ..data.motions import Balanced, MotionClip
-from ..data.texts import Texts
+from ..data.caption_features import CaptionFeatures
+from ..data.motions import BalancedSampler, MotionClip
 from ..distributed import all_gather, mean_over_ranks
 from ..models.clip_text import ClipText
 from ..models.coamd import AutoEncoder, LengthEstimator, MotionGenerator, MotionRecognizer
@@ -75,7 +75,7 @@ class MotionTask:
         frames: so many of a stretch are shown, wherever they lie in it, as absolute as before; None: all.
     """
 
-    clips: Balanced
+    clips: BalancedSampler
     normalization: Normalization
     frames: int | None = None
 
@@ -230,7 +230,7 @@ class TokenCache:
 
 def flow_loss(
     tokens: TokenCache,
-    texts: Texts,
+    texts: CaptionFeatures,
     repeats: int,
     model: nn.Module,
     samples: Sequence[TrainingSample],
@@ -308,7 +308,7 @@ class NoiseDraw(NamedTuple):
 
 
 def length_estimator(
-    generator: MotionGenerator, texts: Texts, motions: MotionTask, steps: int, batch: int = 64
+    generator: MotionGenerator, texts: CaptionFeatures, motions: MotionTask, steps: int, batch: int = 64
 ) -> LengthEstimator:
     """A network trained to tell how many tokens a description takes, from what the generator is told of it."""
     torch.manual_seed(0)
@@ -330,7 +330,7 @@ def length_estimator(
 
 
 def recognizer_loss(
-    texts: Texts,
+    texts: CaptionFeatures,
     loss: str,
     same_caption: float,
     model: nn.Module,
@@ -368,7 +368,7 @@ def recognizer_loss(
     return fused + near + streams + recognised / 2
 
 
-def text_inputs(texts: Texts, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
+def text_inputs(texts: CaptionFeatures, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """What the text tower is given: CLIP's ids [B, 77], or features of words [B, L, W] and where they are, [B, L]."""
     if isinstance(texts.encoder, ClipText):
         return torch.from_numpy(texts.encoder.ids(captions)).to(device), None
@@ -378,7 +378,7 @@ def text_inputs(texts: Texts, captions: Sequence[str], device: torch.device) -> 
 
 @torch.no_grad()
 def retrieval_accuracy(
-    model: nn.Module, texts: Texts, samples: Sequence[TrainingSample], batch: int = 32
+    model: nn.Module, texts: CaptionFeatures, samples: Sequence[TrainingSample], batch: int = 32
 ) -> dict[str, float]:
     """Percent of descriptions that find a motion of their action first, in batches, and of motions that find their
     label; nothing without samples.
@@ -404,7 +404,9 @@ def retrieval_accuracy(
 # the evaluator
 
 
-def evaluator_loss(texts: Texts, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device) -> Tensor:
+def evaluator_loss(
+    texts: CaptionFeatures, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device
+) -> Tensor:
     x_BTC, lengths_B = padded([sample.x for sample in samples], device)
     captions = [sample.caption for sample in samples]
     words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))

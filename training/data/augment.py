@@ -16,8 +16,8 @@ def augment(joints: np.ndarray, fps: float, rate_hz: float, layout: Layout, rng:
     """A clip at `rate_hz`, performed faster or slower by another body and seen by another sensor."""
     speed = rng.uniform(0.75, 1.35)
     joints = resample(joints, max(2, round(len(joints) * rate_hz / fps / speed)))
-    joints = turn(other_body(joints, layout, rng), rng.uniform(-np.pi, np.pi), rng.normal(0, 0.08, 2))
-    return other_sensor(joints, rate_hz, rng)
+    joints = rotate(vary_body(joints, layout, rng), rng.uniform(-np.pi, np.pi), rng.normal(0, 0.08, 2))
+    return vary_sensor(joints, rate_hz, rng)
 
 
 def mirror(joints: np.ndarray, layout: Layout) -> np.ndarray:
@@ -25,7 +25,7 @@ def mirror(joints: np.ndarray, layout: Layout) -> np.ndarray:
     return joints[:, list(layout.mirror)] * np.array([-1, 1, 1], np.float32)
 
 
-def turn(joints: np.ndarray, yaw: float, tilt: np.ndarray) -> np.ndarray:
+def rotate(joints: np.ndarray, yaw: float, tilt: np.ndarray) -> np.ndarray:
     """Turned by `yaw` about the vertical, then tilted about x and z as by a camera that is not level; radians."""
     (cy, sy), (cx, sx), (cz, sz) = ((np.cos(a), np.sin(a)) for a in (yaw, *tilt))
     R_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -34,7 +34,7 @@ def turn(joints: np.ndarray, yaw: float, tilt: np.ndarray) -> np.ndarray:
     return (joints @ (R_z @ R_x @ R_y).T).astype(np.float32)
 
 
-def other_body(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
+def vary_body(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
     """Every bone scaled, left and right alike, so that proportions do not tell the sensor or the person."""
     scale = rng.normal(1, 0.07, len(layout.joints))
     scale = rng.uniform(0.85, 1.15) * (scale + scale[list(layout.mirror)]) / 2
@@ -48,7 +48,7 @@ def other_body(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray
     return moved
 
 
-def other_sensor(joints: np.ndarray, rate_hz: float, rng: Generator) -> np.ndarray:
+def vary_sensor(joints: np.ndarray, rate_hz: float, rng: Generator) -> np.ndarray:
     """What sensors do to motion: smoothing, jitter, drift, a lower frame rate, a joint that freezes to the root."""
     T, V, _ = joints.shape
     if rng.random() < 0.3:

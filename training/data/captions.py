@@ -30,7 +30,7 @@ def action(source: str, record: Mapping[str, Any]) -> str | None:
     """
     entry, swapped = _entry(source, record)
     name = entry.get("action")
-    return mirrored(name) if name and swapped else name
+    return mirror_text(name) if name and swapped else name
 
 
 def captions(source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
@@ -45,7 +45,7 @@ def captions(source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
     if "style" in record:
         style = _data()["styles"].get(record["style"])
         sentences = tuple(_composed(sentences, style, entry["kind"])) if sentences and style else ()
-    return tuple(dict.fromkeys(mirrored(text) if swapped else text for text in sentences))
+    return tuple(dict.fromkeys(mirror_text(text) if swapped else text for text in sentences))
 
 
 def parts(action: str) -> dict[str, str]:
@@ -60,18 +60,18 @@ def parts(action: str) -> dict[str, str]:
     table = _data()["parts"]
     if action in table:
         return dict(table[action])
-    if mirrored(action) in table:
-        return {part: mirrored(text) for part, text in table[mirrored(action)].items()}
+    if mirror_text(action) in table:
+        return {part: mirror_text(text) for part, text in table[mirror_text(action)].items()}
     raise KeyError(f"no sentences about the parts of the body in {action!r}; known are {', '.join(sorted(table))}")
 
 
 def actions() -> tuple[str, ...]:
     """Every action that has sentences about the parts of the body, sorted."""
     table = _data()["parts"]
-    return tuple(sorted({*table, *map(mirrored, table)}))
+    return tuple(sorted({*table, *map(mirror_text, table)}))
 
 
-def mirrored(text: str) -> str:
+def mirror_text(text: str) -> str:
     """The text with left and right swapped, and clockwise and counterclockwise; case is kept.
 
     Swapping twice gives the text back, but for other spellings of "counterclockwise", which return as this one.
@@ -100,7 +100,7 @@ def _entry(source: str, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], b
     table = _data().get(source, {})
     for name in names.get(source, ()):
         key = record.get(name) or ""
-        for stored in dict.fromkeys((key, mirrored(key))):
+        for stored in dict.fromkeys((key, mirror_text(key))):
             entry = table.get(stored)
             if isinstance(entry, str):
                 entry = table[entry]

@@ -24,7 +24,7 @@ REACH_M = 2.0  # a joint farther from the root than this is a sensor's error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Clip:
+class LabeledClip:
     """One recording of one person: joints [T, V, 3] in absolute metres, NaN where missing."""
 
     joints: np.ndarray
@@ -54,7 +54,9 @@ def clip_sets(data: Path) -> list[ClipSet]:
     return [ClipSet.load(path) for path in found]
 
 
-def load_clips(data: Path, layout: Layout, keep: Callable[[dict[str, Any]], bool] = lambda record: True) -> list[Clip]:
+def load_clips(
+    data: Path, layout: Layout, keep: Callable[[dict[str, Any]], bool] = lambda record: True
+) -> list[LabeledClip]:
     """The clips of a data folder whose record passes `keep`, mapped to `layout`."""
     clips = []
     for clip_set in clip_sets(data):
@@ -62,12 +64,12 @@ def load_clips(data: Path, layout: Layout, keep: Callable[[dict[str, Any]], bool
         for i, record in enumerate(clip_set.clips):
             if keep(record):
                 motion = clip_set[i]
-                joints = np.einsum("vw,twc->tvc", map_VV, without_outliers(motion.joints, clip_set.layout.root))
+                joints = np.einsum("vw,twc->tvc", map_VV, replace_outliers(motion.joints, clip_set.layout.root))
                 clips.append(
-                    Clip(
+                    LabeledClip(
                         joints=joints.astype(np.float32),
                         fps=motion.fps,
-                        label=vocabulary.taught(record),
+                        label=vocabulary.training_label(record),
                         source=vocabulary.source(record),
                         record=record,
                     )
@@ -75,7 +77,7 @@ def load_clips(data: Path, layout: Layout, keep: Callable[[dict[str, Any]], bool
     return clips
 
 
-def without_outliers(joints: np.ndarray, root: int) -> np.ndarray:
+def replace_outliers(joints: np.ndarray, root: int) -> np.ndarray:
     """Joints beyond a body's reach take their place of the frame before; in the first frame, the root's."""
     joints = joints.copy()
     far = np.linalg.norm(joints - joints[:, [root]], axis=2) > REACH_M
@@ -109,14 +111,14 @@ def active_span(joints: np.ndarray, fps: float, share: float = 0.12) -> tuple[in
     pose = joints - joints[:, :1]
     moved = []
     for anchor in (pose[0], pose[-1]):
-        distance = smooth(np.linalg.norm(pose - anchor, axis=2).max(1), fps)
+        distance = moving_average(np.linalg.norm(pose - anchor, axis=2).max(1), fps)
         moved.append(np.flatnonzero(distance > share * distance.max()))
     start = int(moved[0][0]) if len(moved[0]) else 0
     end = int(moved[1][-1]) + 1 if len(moved[1]) else len(joints)
     return (start, end) if start < end else (0, len(joints))
 
 
-def smooth(values: np.ndarray, fps: float) -> np.ndarray:
+def moving_average(values: np.ndarray, fps: float) -> np.ndarray:
     """Moving average of [T] over a fifth of a second."""
     size = max(1, round(fps / 5))
     padded = np.pad(values, (size // 2, size - 1 - size // 2), "edge")

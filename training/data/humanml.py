@@ -116,7 +116,7 @@ def load_labels(root: Path) -> tuple[tuple[str, ...], dict[str, set[int]]]:
     return names, of_motion
 
 
-def normalisation(clips: Iterable[MotionClip]) -> tuple[np.ndarray, np.ndarray]:
+def mean_and_std(clips: Iterable[MotionClip]) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation [3 V] of every joint and axis over all frames, joint by joint: x0 y0 z0 x1 ….
 
     Raises:

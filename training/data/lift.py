@@ -54,13 +54,13 @@ def lift(joints: np.ndarray, fps: float, rate_hz: float) -> np.ndarray:
     alike, within `PLAY` of the mean body's. Kinect takes everybody to face it: who turns their back has their sides
     exchanged.
     """
-    seen = smoothed(joints, fps, rate_hz)
+    seen = smooth(joints, fps, rate_hz)
     if _from_behind(seen, rate_hz):
         seen = seen[:, list(KINECT.mirror)]
     return _on_floor(_with_feet(_rebuilt(_posed(seen))), rate_hz)
 
 
-def plausible(joints: np.ndarray, rate_hz: float) -> bool:
+def tracking_ok(joints: np.ndarray, rate_hz: float) -> bool:
     """Whether a lifted clip [T, 22, 3] can be a person's motion.
 
     Where tracking failed, legs cross, joints fly or the body folds up.
@@ -73,7 +73,7 @@ def plausible(joints: np.ndarray, rate_hz: float) -> bool:
     return bool((apart < -CROSSED_M).mean() < CROSSED_SHARE and speed < FASTEST and tall > LOWEST_M)
 
 
-def levelling(clips: Sequence[np.ndarray]) -> np.ndarray:
+def leveling_rotation(clips: Sequence[np.ndarray]) -> np.ndarray:
     """Rotation [3, 3] that makes those who stand upright in clips [T, 20, 3] of one sensor stand along y.
 
     Its camera is seldom level. Who stands is told by the distance from ankles to neck, near the longest of each clip.
@@ -91,7 +91,7 @@ def levelling(clips: Sequence[np.ndarray]) -> np.ndarray:
     return _turn_onto(_unit(np.median(np.concatenate(found), 0)), np.array([0.0, 1.0, 0.0]))
 
 
-def smoothed(joints: np.ndarray, fps: float, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) -> np.ndarray:
+def smooth(joints: np.ndarray, fps: float, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) -> np.ndarray:
     """Joints [T, V, 3] resampled to `rate_hz`, outliers replaced, smoothed without delay: [T', V, 3].
 
     A sample that the smooth curve misses by a distance r is drawn to it by 1 - 1 / (1 + (r / NOISE_M)^2), and the
@@ -230,7 +230,7 @@ def _on_floor(joints: np.ndarray, rate_hz: float) -> np.ndarray:
     """The lower foot on y = 0 but for what is too fast to be the sensor's drift."""
     feet = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
     lowest = joints[:, feet, 1].min(1)
-    drift = smoothed(np.pad(lowest[:, None, None], ((0, 0), (0, 0), (0, 2))), rate_hz, rate_hz, FLOOR_HZ)[..., :1, 0]
+    drift = smooth(np.pad(lowest[:, None, None], ((0, 0), (0, 0), (0, 2))), rate_hz, rate_hz, FLOOR_HZ)[..., :1, 0]
     return (joints - drift[..., None] * [0.0, 1.0, 0.0]).astype(np.float32)
 
 

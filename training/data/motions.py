@@ -20,11 +20,11 @@ from ...runtime.body.canonical import SMPL, to_canonical
 from ...runtime.io.dataset import ClipSet
 from . import augment, captions, vocabulary
 from .clips import clip_sets, resample
-from .lift import levelling, lift, plausible
+from .lift import leveling_rotation, lift, tracking_ok
 
 RATE_HZ = 20.0
-SHORTEST = 16  # frames; the networks see a quarter of them
-LONGEST = 196
+MIN_FRAMES = 16  # frames; the networks see a quarter of them
+MAX_FRAMES = 196
 UNIT = 4  # lengths are multiples of it
 
 # Frames a second at which people of these sets walk, sit down and stand up as fast as everybody: their records say 30.
@@ -82,7 +82,9 @@ def load_motions(data: Path) -> list[MotionClip]:
     """
     clips, left_out = [], Counter[str]()
     for clip_set in clip_sets(data):
-        for record, joints, split in zip(clip_set.clips, _motions(clip_set), splits(clip_set.clips), strict=True):
+        for record, joints, split in zip(
+            clip_set.clips, _motions(clip_set), assign_splits(clip_set.clips), strict=True
+        ):
             action = captions.action(clip_set.name, record)
             if reason := _unusable(record, joints, action):
                 left_out[f"{clip_set.name}: {reason}"] += 1
@@ -110,13 +112,13 @@ def mirror(clip: MotionClip) -> MotionClip:
     return replace(
         clip,
         joints=augment.mirror(clip.joints, SMPL),
-        captions=tuple(map(captions.mirrored, clip.captions)),
-        action=captions.mirrored(clip.action),
+        captions=tuple(map(captions.mirror_text, clip.captions)),
+        action=captions.mirror_text(clip.action),
         name=name if name != clip.name else f"{name} mirrored",
     )
 
 
-def windows(clip: MotionClip, longest: int = LONGEST, shortest: int = 40) -> list[slice]:
+def windows(clip: MotionClip, longest: int = MAX_FRAMES, shortest: int = 40) -> list[slice]:
     """Windows of at most `longest` frames that hold every frame of a clip, one after another.
 
     What is left at the end becomes a window of at least `shortest` frames, which so may begin in the one before; a rest
@@ -139,7 +141,7 @@ def cut(clip: MotionClip, window: slice) -> MotionClip:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Balanced:
+class BalancedSampler:
     """Endless reproducible draws of clips to train on: cut to a length, and mirrored or not.
 
     Within a capture quality an action comes with a weight of the square root of its windows' number, within an action
@@ -149,7 +151,7 @@ class Balanced:
     clips: Sequence[MotionClip]
     seed: int
     mocap: float = 0.7
-    longest: int = LONGEST
+    longest: int = MAX_FRAMES
     weights: np.ndarray = field(init=False)  # [N], the chance of every clip
 
     def __post_init__(self) -> None:
@@ -173,14 +175,14 @@ class Balanced:
     def sample(self, rng: Generator) -> MotionClip:
         clip = self.clips[int(rng.choice(len(self.clips), p=self.weights))]
         length = min(len(clip.joints), self.longest) // UNIT * UNIT
-        if rng.random() < 1 / 3 and length > SHORTEST:  # as HumanML3D's loaders, so that lengths differ
+        if rng.random() < 1 / 3 and length > MIN_FRAMES:  # as HumanML3D's loaders, so that lengths differ
             length -= UNIT
         begin = int(rng.integers(len(clip.joints) - length + 1))
         clip = cut(clip, slice(begin, begin + length))
         return mirror(clip) if rng.random() < 0.5 else clip
 
 
-def splits(records: Sequence[dict[str, Any]]) -> list[str]:
+def assign_splits(records: Sequence[dict[str, Any]]) -> list[str]:
     """The split of every record of a clip set, decided by whole recordings, takes or subjects.
 
     Bandai's takes of a content and style follow each other in one recording and differ least from their neighbours:
@@ -230,9 +232,9 @@ def _of_recording(record: dict[str, Any]) -> str:
 def _unusable(record: dict[str, Any], joints: np.ndarray, action: str | None) -> str | None:
     if action is None:
         return "without an action"
-    if len(joints) < SHORTEST:
-        return f"under {SHORTEST} frames"
-    return "tracking failed" if "ds" in record and not plausible(joints, RATE_HZ) else None
+    if len(joints) < MIN_FRAMES:
+        return f"under {MIN_FRAMES} frames"
+    return "tracking failed" if "ds" in record and not tracking_ok(joints, RATE_HZ) else None
 
 
 def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
@@ -240,11 +242,11 @@ def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
     level: dict[tuple[Any, ...], np.ndarray] = {}
     if clip_set.layout.name == "kinect20":
         for sensor, members in _groups(range(len(clip_set)), lambda i: _sensor(clip_set.clips[i])):
-            level[sensor] = levelling([clip_set[i].joints for i in members])
+            level[sensor] = leveling_rotation([clip_set[i].joints for i in members])
     for motion, record in zip(clip_set, clip_set.clips, strict=True):
         if level:
             fps = TRUE_RATE_HZ.get(_sensor(record)[0], motion.fps)
-            held = _held(motion.joints, int(np.ceil((SHORTEST - 1) * fps / RATE_HZ)) + 1)
+            held = _held(motion.joints, int(np.ceil((MIN_FRAMES - 1) * fps / RATE_HZ)) + 1)
             yield lift(held @ level[_sensor(record)].T, fps, RATE_HZ)
         else:
             joints = SMPL.map_from(clip_set.layout) @ motion.joints

@@ -29,7 +29,7 @@ NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class NtuRecording:
     """One recording, told by its file's name SsssCcccPpppRrrrAaaa."""
 
     path: Path
@@ -43,7 +43,7 @@ class Sample:
         return ACTIONS[self.action - 1]
 
 
-TESTED = {
+TEST_SPLITS = {
     "ntu60-xsub": lambda s: s.action <= 60 and s.subject not in TRAINING_SUBJECTS,
     "ntu60-xview": lambda s: s.action <= 60 and s.camera == 1,
     "ntu120-xsub": lambda s: s.subject not in TRAINING_SUBJECTS,
@@ -55,7 +55,7 @@ def labels(split: str) -> tuple[str, ...]:
     return ACTIONS[:60] if split.startswith("ntu60") else ACTIONS
 
 
-def samples(root: Path, split: str) -> tuple[list[Sample], int]:
+def test_recordings(root: Path, split: str) -> tuple[list[NtuRecording], int]:
     """The test samples of a split under a folder, and how many are left out as the data set's lists of missing
     skeletons ask; those lists are looked for in the folder.
 
@@ -68,23 +68,25 @@ def samples(root: Path, split: str) -> tuple[list[Sample], int]:
             missing |= {
                 "".join(found) for found in re.findall(r"(S\d{3}C\d{3}P\d{3}R\d{3}A\d{3})", (root / name).read_text())
             }
-    tested = [s for path in sorted(root.rglob("*.skeleton")) if (s := sample(path)) and TESTED[split](s)]
+    tested = [s for path in sorted(root.rglob("*.skeleton")) if (s := parse_name(path)) and TEST_SPLITS[split](s)]
     kept = [s for s in tested if s.path.stem not in missing]
     if not kept:
         raise InputError(f"{root}: no test sample of {split} among its files SsssCcccPpppRrrrAaaa.skeleton")
     return kept, len(tested) - len(kept)
 
 
-def sample(path: Path) -> Sample | None:
+def parse_name(path: Path) -> NtuRecording | None:
     """What a file's name tells; None of a file that is named otherwise."""
     found = NAME.fullmatch(path.stem)
     if not found or not 1 <= int(found[5]) <= len(ACTIONS):
         return None
     setup, camera, subject, _, action = map(int, found.groups())
-    return Sample(path=path, setup=setup, camera=camera, subject=subject, action=action)
+    return NtuRecording(path=path, setup=setup, camera=camera, subject=subject, action=action)
 
 
-def clips(chosen: Sequence[Sample], rate_hz: float = 20.0) -> tuple[list[np.ndarray], list[Sample], int]:
+def lift_recordings(
+    chosen: Sequence[NtuRecording], rate_hz: float = 20.0
+) -> tuple[list[np.ndarray], list[NtuRecording], int]:
     """Joints [T, 22, 3] at `rate_hz`, canonical, of who moves most, with their samples; and how many have nobody.
 
     Kinect's joints are lifted to smpl22 as those that generators are trained on (`training.lift`).
@@ -93,14 +95,14 @@ def clips(chosen: Sequence[Sample], rate_hz: float = 20.0) -> tuple[list[np.ndar
 
     found, kept = [], []
     for one in chosen:
-        joints = seen(one.path)
+        joints = load_person(one.path)
         if joints is not None:
             kept.append(one)
-            found.append(to_canonical(lift(mapped(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
+            found.append(to_canonical(lift(map_layout(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
     return found, kept, len(chosen) - len(kept)
 
 
-def seen(path: Path) -> np.ndarray | None:
+def load_person(path: Path) -> np.ndarray | None:
     """Joints [T, 25, 3] of who moves most, from the first frame that shows them to the last; None without anybody."""
     try:
         person = Motion.load(path).person(0).joints
@@ -112,7 +114,7 @@ def seen(path: Path) -> np.ndarray | None:
     return person[frames[0] : frames[-1] + 1] if len(frames) > 1 else None
 
 
-def mapped(joints: np.ndarray, source: Layout, layout: Layout) -> np.ndarray:
+def map_layout(joints: np.ndarray, source: Layout, layout: Layout) -> np.ndarray:
     """Joints of another layout; NaN only where a joint that is needed is NaN."""
     weights = layout.map_from(source)
     return np.stack([np.tensordot(joints[:, row > 0], row[row > 0], (1, 0)) for row in weights], axis=1)

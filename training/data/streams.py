@@ -12,11 +12,11 @@ import numpy as np
 from numpy.random import Generator
 
 from ...runtime.body.layout import Layout
-from .clips import Clip, resample
+from .clips import LabeledClip, resample
 
 Action = tuple[int, int, int]  # class, first frame, last frame plus one
 
-UNLABELLED = -1  # class of frames that are nobody's: neither an action nor rest
+UNLABELED = -1  # class of frames that are nobody's: neither an action nor rest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +53,7 @@ def compose(parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float,
             body = _continue(last, body, layout)
             joints.append(_bridge(last, body[0], round(rate_hz * rng.uniform(0.3, 0.8))))
             height = abs(np.ptp(last[:, 1]) - np.ptp(body[0][:, 1]))
-            between = none if height < 0.2 else UNLABELLED  # sitting down between two clips is an action of its own
+            between = none if height < 0.2 else UNLABELED  # sitting down between two clips is an action of its own
             targets.append(np.full(len(joints[-1]), between))
             owners.append(np.full(len(joints[-1]), -1))
             total += len(joints[-1])
@@ -71,7 +71,7 @@ def compose(parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float,
     )
 
 
-def rest_windows(clips: Sequence[Clip], layout: Layout, seconds: float = 0.5) -> list[tuple[np.ndarray, float]]:
+def rest_windows(clips: Sequence[LabeledClip], layout: Layout, seconds: float = 0.5) -> list[tuple[np.ndarray, float]]:
     """Stretches of real clips in which a person stands with hands down and hardly moves: (joints [T, V, 3], fps)."""
     root, head = layout.root, layout.joints.index("head")
     wrists, ankles = (
@@ -92,7 +92,7 @@ def rest_windows(clips: Sequence[Clip], layout: Layout, seconds: float = 0.5) ->
     return windows
 
 
-def rest(window: np.ndarray, fps: float, seconds: float, rate_hz: float) -> np.ndarray:
+def play_rest(window: np.ndarray, fps: float, seconds: float, rate_hz: float) -> np.ndarray:
     """A window of rest played forth and back for `seconds`, at `rate_hz`."""
     window = resample(window, max(2, round(len(window) * rate_hz / fps)))
     last = len(window) - 1

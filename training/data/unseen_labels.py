@@ -99,7 +99,7 @@ def sentences(label: str) -> dict[str, str]:
     return dict(zip(SLOTS, (label, descriptions()[label], *part_sentences(label).values()), strict=True))
 
 
-def alike() -> list[list[str]]:
+def similar_labels() -> list[list[str]]:
     """Our labels that are too much alike for one to be seen and another not."""
     found: list[list[str]] = _read("zero_shot_splits.json")[VOCABULARY]["alike"]
     return found

@@ -20,10 +20,10 @@ UNMAPPED_SETS = frozenset(
     ("cmumore22", "gestures20", "hdm22", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "lafan22w")
     + ("robotmix22", "styles22", "utdmhad20", "yoga_mp33")
 )  # data sets whose labels are not mapped to the vocabulary yet
-ELSEWHERE = {"walk": "walk", "run": "run", "run/jog": "run"}
-SHIPPED = ("12_01",)  # recordings from elsewhere that the package ships as samples
+OTHER_LABELS = {"walk": "walk", "run": "run", "run/jog": "run"}
+SHIPPED_SAMPLES = ("12_01",)  # recordings from elsewhere that the package ships as samples
 VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set
-KNOWN_ELSEWHERE = ("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal")  # too near to labels to be unknown
+NEAR_LABELS = ("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal")  # too near to labels to be unknown
 
 
 @cache
@@ -50,26 +50,26 @@ def label(record: dict[str, Any]) -> str | None:
     return table["bandai22"].get(record.get("content"))
 
 
-def unknown(record: dict[str, Any]) -> bool:
+def is_unknown(record: dict[str, Any]) -> bool:
     """Whether a clip shows an action that no label names, so that `none` is the right answer."""
     if source(record) != "other":
         return label(record) is None
     words = f"{record.get('label') or ''} {record.get('desc') or ''}".lower()
-    return bool(words.strip()) and not any(word in words for word in KNOWN_ELSEWHERE)
+    return bool(words.strip()) and not any(word in words for word in NEAR_LABELS)
 
 
-def taught(record: dict[str, Any]) -> str | None:
+def training_label(record: dict[str, Any]) -> str | None:
     """The label a clip is trained with: its own or, in motion from elsewhere, that it plainly has.
 
     Without walks and runs from elsewhere, motion from elsewhere would always be `none`.
     """
     said = record.get("label") or record.get("desc")
-    return label(record) or (ELSEWHERE.get(said) if said and source(record) == "other" else None)
+    return label(record) or (OTHER_LABELS.get(said) if said and source(record) == "other" else None)
 
 
-def usable(record: dict[str, Any]) -> bool:
+def is_usable(record: dict[str, Any]) -> bool:
     """Whether a clip teaches something: it has a label, or is surely none of them."""
-    return taught(record) is not None or unknown(record)
+    return training_label(record) is not None or is_unknown(record)
 
 
 def recording(record: dict[str, Any]) -> str:
@@ -77,22 +77,22 @@ def recording(record: dict[str, Any]) -> str:
     return str(record.get("cmu_trial") or record.get("trial") or record.get("id"))
 
 
-def held_out(record: dict[str, Any]) -> bool:
+def is_held_out(record: dict[str, Any]) -> bool:
     """Whether a clip must not be trained on: a validation clip, or another one of a validation subject."""
     if source(record) == "bandai":
         return record["take"] % 8 == 0 or (record["set"] == 1 and record["style"] in VALIDATION_STYLES)
     if source(record) == "other":  # the vocabulary has no fold for them: a fixed quarter of the recordings, and samples
-        return crc32(recording(record).encode()) % 4 == 0 or recording(record) in SHIPPED
+        return crc32(recording(record).encode()) % 4 == 0 or recording(record) in SHIPPED_SAMPLES
     fold = _vocabulary()["validation"].get(source(record))
     return fold is not None and record["subject"] in fold["subjects"]
 
 
-def trainable(record: dict[str, Any]) -> bool:
+def is_trainable(record: dict[str, Any]) -> bool:
     """Whether a clip teaches something and may be trained on."""
-    return not held_out(record) and usable(record)
+    return not is_held_out(record) and is_usable(record)
 
 
-def in_validation(record: dict[str, Any]) -> bool:
+def is_validation(record: dict[str, Any]) -> bool:
     """Whether a clip belongs to its set's validation fold."""
     fold = _vocabulary()["validation"].get(source(record))
-    return fold is not None and held_out(record) and ("views" not in fold or record["view"] in fold["views"])
+    return fold is not None and is_held_out(record) and ("views" not in fold or record["view"] in fold["views"])

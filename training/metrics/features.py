@@ -31,8 +31,8 @@ def fid(real_ND: np.ndarray, other_MD: np.ndarray) -> float:
         InputError: fewer clips, other shapes, numbers that are not finite.
     Source: Heusel et al., NeurIPS 2017.
     """
-    real, other = features("real motion", real_ND, 2), features("other motion", other_MD, 2)
-    same_width(real, other)
+    real, other = check_features("real motion", real_ND, 2), check_features("other motion", other_MD, 2)
+    check_same_width(real, other)
     S1, S2 = (np.atleast_2d(np.cov(x, rowvar=False)) for x in (real, other))
     values, vectors = np.linalg.eigh(S1)
     A = vectors * np.sqrt(np.clip(values, 0, None)) @ vectors.T
@@ -43,7 +43,7 @@ def fid(real_ND: np.ndarray, other_MD: np.ndarray) -> float:
 
 def pca(real_ND: np.ndarray, dims: int = 64) -> np.ndarray:
     """Principal directions [D, K] of real motion, K = min(dims, D, N - 1): `fid(real @ K, other @ K)`."""
-    real = features("real motion", real_ND, 2)
+    real = check_features("real motion", real_ND, 2)
     if dims < 1:
         raise InputError(f"{dims} principal components, expected at least 1")
     return np.linalg.svd(real - real.mean(0), full_matrices=False)[2][: min(dims, len(real) - 1)].T
@@ -92,8 +92,8 @@ def batched_ranks(
         InputError: fewer distinct descriptions than `batch`, or shapes that do not fit.
     Source: Guo et al., CVPR 2022 (batches of 32).
     """
-    query, gallery = features("queries", query_ND, 1), features("gallery", gallery_ND, 1)
-    matched(query, gallery)
+    query, gallery = check_features("queries", query_ND, 1), check_features("gallery", gallery_ND, 1)
+    check_pairs(query, gallery)
     names = list(range(len(query))) if descriptions is None else list(descriptions)
     if len(names) != len(query):
         raise InputError(f"{len(names)} descriptions of {len(query)} clips")
@@ -132,10 +132,10 @@ def gallery_ranks(query_QD: np.ndarray, gallery_GD: np.ndarray, correct_QG: np.n
     Raises:
         InputError: shapes that do not fit, or a query without a right answer.
     """
-    query, gallery = features("queries", query_QD, 1), features("gallery", gallery_GD, 1)
-    same_width(query, gallery)
+    query, gallery = check_features("queries", query_QD, 1), check_features("gallery", gallery_GD, 1)
+    check_same_width(query, gallery)
     if correct_QG is None:
-        matched(query, gallery)
+        check_pairs(query, gallery)
         correct_QG = np.eye(len(query), dtype=bool)
     if correct_QG.shape != (len(query), len(gallery)):
         raise InputError(
@@ -150,12 +150,12 @@ def gallery_ranks(query_QD: np.ndarray, gallery_GD: np.ndarray, correct_QG: np.n
 
 def recall(ranks_Q: np.ndarray, k: int) -> float:
     """R@k: % of queries whose right answer ranks k or better."""
-    return 100 * float(np.mean(at_least_one("ranks", ranks_Q) <= k))
+    return 100 * float(np.mean(check_not_empty("ranks", ranks_Q) <= k))
 
 
 def median_rank(ranks_Q: np.ndarray) -> float:
     """MedR: median rank of the right answers, 1 is the best."""
-    return float(np.median(at_least_one("ranks", ranks_Q)))
+    return float(np.median(check_not_empty("ranks", ranks_Q)))
 
 
 def mm_dist(text_ND: np.ndarray, motion_ND: np.ndarray) -> float:
@@ -165,8 +165,8 @@ def mm_dist(text_ND: np.ndarray, motion_ND: np.ndarray) -> float:
 
 def clip_like_score(text_ND: np.ndarray, motion_ND: np.ndarray) -> float:
     """Mean cosine of the embeddings of matched text and motion (as CLIPScore, Hessel et al., EMNLP 2021, unscaled)."""
-    text, motion = features("text", text_ND, 1), features("motion", motion_ND, 1)
-    matched(text, motion)
+    text, motion = check_features("text", text_ND, 1), check_features("motion", motion_ND, 1)
+    check_pairs(text, motion)
     lengths = np.linalg.norm(text, axis=1) * np.linalg.norm(motion, axis=1)
     if not lengths.all():
         raise InputError(f"pair {int(lengths.argmin())} has an embedding of length 0, it has no direction")
@@ -180,7 +180,7 @@ def diversity(motion_ND: np.ndarray, rng: Generator, pairs: int = 300) -> float:
         pairs: at most N.
     Source: Guo et al., CVPR 2022 (300 pairs).
     """
-    motion = features("motion", motion_ND, 2)
+    motion = check_features("motion", motion_ND, 2)
     first, second = random_pairs(len(motion), pairs, rng)
     return float(np.linalg.norm(motion[first] - motion[second], axis=1).mean())
 
@@ -197,10 +197,10 @@ def multimodality(motion_NRD: np.ndarray, rng: Generator, pairs: int = 10) -> fl
     each = []
     for generations_RD in motion_NRD:
         each.append(diversity(generations_RD, rng, pairs))
-    return float(np.mean(at_least_one("texts", np.array(each))))
+    return float(np.mean(check_not_empty("texts", np.array(each))))
 
 
-def any_match(said: Sequence[Hashable], labels: Sequence[Collection[Hashable]]) -> float:
+def top1_any(said: Sequence[Hashable], labels: Sequence[Collection[Hashable]]) -> float:
     """% of clips of which one of their own labels was said; with one label each: top-1."""
     return 100 * float(hits(said, labels).mean())
 
@@ -228,12 +228,12 @@ def distances(query_QD: np.ndarray, gallery_GD: np.ndarray) -> np.ndarray:
 
 
 def differences(text_ND: np.ndarray, motion_ND: np.ndarray) -> np.ndarray:
-    text, motion = features("text", text_ND, 1), features("motion", motion_ND, 1)
-    matched(text, motion)
+    text, motion = check_features("text", text_ND, 1), check_features("motion", motion_ND, 1)
+    check_pairs(text, motion)
     return text - motion
 
 
-def features(name: str, values: np.ndarray, least: int) -> np.ndarray:
+def check_features(name: str, values: np.ndarray, least: int) -> np.ndarray:
     """Values as float64 [N, D]. Raises InputError with the name of what has another shape, too few rows, or a NaN."""
     found = np.asarray(values, np.float64)
     if found.ndim != 2:
@@ -245,17 +245,17 @@ def features(name: str, values: np.ndarray, least: int) -> np.ndarray:
     return found
 
 
-def same_width(one: np.ndarray, other: np.ndarray) -> None:
+def check_same_width(one: np.ndarray, other: np.ndarray) -> None:
     if one.shape[1] != other.shape[1]:
         raise InputError(f"embeddings of widths {one.shape[1]} and {other.shape[1]}, expected the same")
 
 
-def matched(one: np.ndarray, other: np.ndarray) -> None:
+def check_pairs(one: np.ndarray, other: np.ndarray) -> None:
     if one.shape != other.shape:
         raise InputError(f"embeddings of shapes {list(one.shape)} and {list(other.shape)}, expected pairs")
 
 
-def at_least_one(name: str, values: np.ndarray) -> np.ndarray:
+def check_not_empty(name: str, values: np.ndarray) -> np.ndarray:
     if not len(values):
         raise InputError(f"{name}: none, expected at least 1")
     return np.asarray(values)

@@ -24,7 +24,7 @@ def mpjpe(found_TV3: np.ndarray, wanted_TV3: np.ndarray, root: int | None = 0) -
         root: None compares positions in the world.
     Source: Ionescu et al., Human3.6M, TPAMI 2014.
     """
-    found, wanted = clip("found motion", found_TV3, 1), clip("wanted motion", wanted_TV3, 1)
+    found, wanted = check_motion("found motion", found_TV3, 1), check_motion("wanted motion", wanted_TV3, 1)
     if found.shape != wanted.shape:
         raise InputError(f"motions of shapes {list(found.shape)} and {list(wanted.shape)}, expected the same")
     if root is not None:
@@ -40,7 +40,7 @@ def foot_skating(joints_TV3: np.ndarray, fps: float, layout: Layout) -> float:
         joints_TV3: at least 2 frames; the height of the joints left_foot and right_foot (the ball of the foot) counts.
     Source: GMD, Karunratanakul et al., ICCV 2023; the mean over 5 frames as in its published evaluation.
     """
-    joints = clip("motion", joints_TV3, 2)
+    joints = check_motion("motion", joints_TV3, 2)
     feet = joints[:, [layout.joints.index(name) for name in FEET]]
     low = feet[:, :, 1] < 0.05
     speed = np.linalg.norm(np.diff(feet[:, :, [0, 2]], axis=0), axis=-1) * fps  # [T - 1, 2]
@@ -55,7 +55,7 @@ def jitter(joints_TV3: np.ndarray, fps: float) -> float:
 
     Source: the jitter of TransPose, Yi et al., SIGGRAPH 2021.
     """
-    joints = clip("motion", joints_TV3, 4)
+    joints = check_motion("motion", joints_TV3, 4)
     return float(np.linalg.norm(np.diff(joints, 3, axis=0), axis=-1).mean()) * fps**3
 
 
@@ -65,7 +65,7 @@ def bone_length_drift(joints_TV3: np.ndarray, layout: Layout) -> float:
     Raises:
         InputError: fewer than 2 frames, or a bone without length.
     """
-    joints = clip("motion", joints_TV3, 2)
+    joints = check_motion("motion", joints_TV3, 2)
     child, parent = np.array(layout.edges).T
     length = np.linalg.norm(joints[:, child] - joints[:, parent], axis=-1)  # [T, bones]
     mean = length.mean(0)
@@ -76,7 +76,7 @@ def bone_length_drift(joints_TV3: np.ndarray, layout: Layout) -> float:
 
 def upright(joints_TV3: np.ndarray, layout: Layout, degrees: float = 45) -> float:
     """% of frames in which the line from pelvis to neck is within `degrees` of vertical, the neck above."""
-    joints = clip("motion", joints_TV3, 1)
+    joints = check_motion("motion", joints_TV3, 1)
     spine = joints[:, layout.joints.index("neck")] - joints[:, layout.root]
     length = np.linalg.norm(spine, axis=-1)
     return 100 * float((spine[:, 1] > np.cos(np.radians(degrees)) * length).mean())
@@ -84,7 +84,7 @@ def upright(joints_TV3: np.ndarray, layout: Layout, degrees: float = 45) -> floa
 
 def floor_error(joints_TV3: np.ndarray) -> float:
     """How far the lowest joint of a clip is from the floor, mm: what floats has no skating feet."""
-    return 1000 * abs(float(clip("motion", joints_TV3, 1)[:, :, 1].min()))
+    return 1000 * abs(float(check_motion("motion", joints_TV3, 1)[:, :, 1].min()))
 
 
 def nearest_training_distance(
@@ -151,7 +151,7 @@ def nearest_training_piece(
 
 def pieces(joints_TV3: np.ndarray, frames: int, stride: int, layout: Layout) -> np.ndarray:
     """Every fifth pose of pieces that begin every `stride` frames, flat: [pieces, poses * V * 3] float32."""
-    joints = clip("motion", joints_TV3, frames).astype(np.float32)
+    joints = check_motion("motion", joints_TV3, frames).astype(np.float32)
     joints = joints - joints[:, layout.root, None]
     begin = np.arange(0, len(joints) - frames + 1, stride)
     found = joints[begin[:, None] + np.arange(0, frames, 5)]  # [pieces, poses, V, 3]
@@ -163,12 +163,12 @@ def pieces(joints_TV3: np.ndarray, frames: int, stride: int, layout: Layout) -> 
 
 def pose_sequence(joints_TV3: np.ndarray, frames: int, root: int) -> np.ndarray:
     """Root-aligned poses [F, V, 3] float32, evenly spaced from the first frame to the last."""
-    joints = clip("motion", joints_TV3, 1).astype(np.float32)
+    joints = check_motion("motion", joints_TV3, 1).astype(np.float32)
     joints = joints - joints[:, root, None]
     return resample(joints, frames)
 
 
-def clip(name: str, joints_TV3: np.ndarray, least: int) -> np.ndarray:
+def check_motion(name: str, joints_TV3: np.ndarray, least: int) -> np.ndarray:
     """The joints as float64 [T, V, 3]. Raises InputError: another shape, fewer than `least` frames, not finite."""
     joints = np.asarray(joints_TV3, np.float64)
     if joints.ndim != 3 or joints.shape[2] != 3:

@@ -40,7 +40,7 @@ class Estimate:
                 for key, value in asdict(self).items()}  # fmt: skip
 
 
-def repeated(measure: Callable[[Generator], float], repeats: int = 20, seed: int = 0) -> Estimate:
+def repeat(measure: Callable[[Generator], float], repeats: int = 20, seed: int = 0) -> Estimate:
     """Mean of a random measurement +- 1.96 sigma / sqrt(repeats), sigma with n - 1.
 
     The interval tells how far chance in the measuring moves the figure, not how far other clips would: see `bootstrap`.
@@ -50,13 +50,13 @@ def repeated(measure: Callable[[Generator], float], repeats: int = 20, seed: int
         repeats: at least 2.
     Source: the protocol of Guo et al., CVPR 2022 (HumanML3D).
     """
-    return repeated_all(lambda rng: {"": measure(rng)}, repeats, seed)[""]
+    return repeat_all(lambda rng: {"": measure(rng)}, repeats, seed)[""]
 
 
-def repeated_all(
+def repeat_all(
     measure: Callable[[Generator], Mapping[str, float]], repeats: int = 20, seed: int = 0
 ) -> dict[str, Estimate]:
-    """`repeated` of several figures that are measured together."""
+    """`repeat` of several figures that are measured together."""
     if repeats < 2:
         raise InputError(f"{repeats} repeats, expected at least 2")  # before anything is measured
     measured = [measure(np.random.default_rng((seed, i))) for i in range(repeats)]
@@ -110,7 +110,7 @@ def bootstrap(
     return Estimate(mean=float(statistic(values)), low=float(low), high=float(high), n=len(values), over="clips")
 
 
-def paired(
+def paired_difference(
     before_N: np.ndarray, after_N: np.ndarray, groups: Sequence[Hashable] | None = None, seed: int = 0
 ) -> Estimate:
     """Mean of after - before over the same clips, with a 95 % bootstrap interval.

@@ -245,7 +245,7 @@ def adjacency(parents: tuple[int, ...]) -> Tensor:
     return torch.stack([torch.eye(V), inward, outward])
 
 
-def of_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> StreamGCN:
+def from_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> StreamGCN:
     """The folded network of a bundle, which may hold other weights, too.
 
     Raises:

@@ -76,13 +76,13 @@ SIZES = {
 }
 
 
-def signal_left() -> np.ndarray:
+def alpha_bar() -> np.ndarray:
     """alpha-bar_t = prod_s<=t (1 - beta_s), the square roots of beta evenly spaced: [STEPS], falling to 0.76 only."""
     first, last = (beta**0.5 for beta in BETAS)
     return np.cumprod(1 - np.linspace(first, last, STEPS) ** 2)
 
 
-class Read(NamedTuple):
+class EncodedTexts(NamedTuple):
     """What the network makes of texts alone, B rows each."""
 
     pooled_BE: Tensor
@@ -90,13 +90,13 @@ class Read(NamedTuple):
     keys: tuple[Tensor, ...]  # and values of all blocks, [B, L, 2E], of a cross network; else none
     valid_BL: Tensor | None  # None: all positions are
 
-    def rows(self, of_N: Tensor) -> Read:
+    def rows(self, of_N: Tensor) -> EncodedTexts:
         """These texts, as often as they are named."""
         pooled_NE, text_NLE, *keys = (part.index_select(0, of_N) for part in (*self[:2], *self.keys))
-        return Read(pooled_NE, text_NLE, tuple(keys), None if self.valid_BL is None else self.valid_BL[of_N])
+        return EncodedTexts(pooled_NE, text_NLE, tuple(keys), None if self.valid_BL is None else self.valid_BL[of_N])
 
 
-class Told(NamedTuple):
+class StepConditioning(NamedTuple):
     """What the network is told of texts at a step, B rows each: all that does not depend on the feature."""
 
     text_BLE: Tensor
@@ -105,9 +105,9 @@ class Told(NamedTuple):
     last: Tensor  # shift and scale of the output, [B, 1, 2E]
     valid_BS: Tensor | None  # None: all positions are
 
-    def rows(self, of_R: Tensor, length: int, padded: bool) -> Told:
+    def rows(self, of_R: Tensor, length: int, padded: bool) -> StepConditioning:
         """Of some texts, in that order, the first `length` tokens; `padded`: not all of them are words of all texts."""
-        return Told(
+        return StepConditioning(
             self.text_BLE[of_R, :length],
             tuple(key[of_R, :length] for key in self.keys),
             tuple(tuple(stream[of_R] for stream in block) for block in self.blocks),
@@ -161,21 +161,21 @@ class CrossDiT(nn.Module):
         of_B: Tensor | None = None,
     ) -> Tensor:
         """Noisy features at steps 0 to 49, under texts -> their noise, [B, F]; `of`: whose text, None: the own."""
-        read = self.read(words_KLW, pooled_KW, valid_KL)
-        return self.noise(self.x_embedder(z_BF), self.told(t_B, read if of_B is None else read.rows(of_B)))
+        read = self.encode_texts(words_KLW, pooled_KW, valid_KL)
+        return self.predict_noise(self.x_embedder(z_BF), self.condition(t_B, read if of_B is None else read.rows(of_B)))
 
-    def read(self, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None) -> Read:
+    def encode_texts(self, words_BLW: Tensor, pooled_BW: Tensor, valid_BL: Tensor | None = None) -> EncodedTexts:
         """See Read."""
         pooled_BE = self.fc_embedder(pooled_BW)
         text_BLE = self.fl_embedder(words_BLW) + self.fl_pos_embed[:, : words_BLW.shape[1]]
         read_BLE, keys = text_BLE, []
         for k in range(len(self.blocks) if self.config.cross else 0):
             block: Any = self.blocks[k]
-            key_BLM, read_BLE = block.read_on(read_BLE, pooled_BE, valid_BL, last=k == len(self.blocks) - 1)
+            key_BLM, read_BLE = block.run_text(read_BLE, pooled_BE, valid_BL, last=k == len(self.blocks) - 1)
             keys.append(key_BLM)
-        return Read(pooled_BE, text_BLE, tuple(keys), valid_BL)
+        return EncodedTexts(pooled_BE, text_BLE, tuple(keys), valid_BL)
 
-    def told(self, t_B: Tensor, read: Read) -> Told:
+    def condition(self, t_B: Tensor, read: EncodedTexts) -> StepConditioning:
         """See Told; t is [B] or [1]."""
         c_BE = self.t_embedder(t_B) + read.pooled_BE
         streams = ("",) if self.config.cross else ("", "_c")
@@ -184,12 +184,12 @@ class CrossDiT(nn.Module):
             for block in self.blocks
         )
         first: Any = self.blocks[0]
-        keys = read.keys or (first.read(read.text_BLE, told[0][1]),)
+        keys = read.keys or (first.text_qkv(read.text_BLE, told[0][1]),)
         valid_BL = None if self.config.compat == "reference" else read.valid_BL
         attended = None if valid_BL is None else pad(valid_BL, (1, 0), value=True)
-        return Told(read.text_BLE, keys, told, self.final_layer.adaLN_modulation(c_BE)[:, None], attended)
+        return StepConditioning(read.text_BLE, keys, told, self.final_layer.adaLN_modulation(c_BE)[:, None], attended)
 
-    def noise(self, x_BE: Tensor, told: Told) -> Tensor:
+    def predict_noise(self, x_BE: Tensor, told: StepConditioning) -> Tensor:
         """What is in embedded features, [B, F]."""
         x_B1E, text_BLE, last = x_BE[:, None], told.text_BLE, len(self.blocks) - 1
         for k, (block, of) in enumerate(zip(self.blocks, told.blocks, strict=True)):
@@ -217,11 +217,11 @@ class ZeroShot(CrossDiT):
         self.register_buffer("sentence_mean", torch.zeros(config.tokens, config.text))
         self.register_buffer("sentence_scale", torch.ones(1))
 
-    def z(self, encoded_BD: Tensor) -> Tensor:
+    def project(self, encoded_BD: Tensor) -> Tensor:
         """An encoder's features as those that are matched, [B, F]."""
         return (encoded_BD - self.mean) @ self.projection
 
-    def said(self, sentences_KLW: Tensor, said_KL: Tensor) -> tuple[Tensor, Tensor]:
+    def embed_sentences(self, sentences_KLW: Tensor, said_KL: Tensor) -> tuple[Tensor, Tensor]:
         """Features of sentences, and which there are, 0 or 1, at least one a text -> words and pooled; see `read`."""
         words_KLW = (sentences_KLW - self.sentence_mean) * self.sentence_scale * said_KL[:, :, None]
         louder_K11 = (said_KL.shape[1] / said_KL.sum(1, keepdim=True))[:, :, None] ** 0.5
@@ -236,20 +236,20 @@ class Block(nn.Module):
         width = config.width
         self.attn = JointAttention(width, config.heads)
         self.mlp, self.mlp_c = Mlp(width), Mlp(width)
-        self.adaLN_modulation = modulation(width, 6)
-        self.adaLN_modulation_c = modulation(width, 6)
+        self.adaLN_modulation = modulation_layer(width, 6)
+        self.adaLN_modulation_c = modulation_layer(width, 6)
 
-    def read(self, text_BLE: Tensor, of_text_B1M: Tensor) -> Tensor:
+    def text_qkv(self, text_BLE: Tensor, of_text_B1M: Tensor) -> Tensor:
         """Queries, keys and values of the text, [B, L, 3E]."""
         shift, scale, *_ = of_text_B1M.chunk(6, 2)
-        return self.attn.qkv_c(modulated(text_BLE, shift, scale))
+        return self.attn.qkv_c(modulate(text_BLE, shift, scale))
 
-    def read_on(
+    def run_text(
         self, text_BLE: Tensor, pooled_BE: Tensor, valid_BL: Tensor | None, last: bool
     ) -> tuple[Tensor, Tensor]:
         """Keys and values of a text that attends to itself alone, [B, L, 2E], and the text after the block."""
         of_text_B1M = self.adaLN_modulation_c(pooled_BE)[:, None]
-        qkv_BLM = self.read(text_BLE, of_text_B1M)
+        qkv_BLM = self.text_qkv(text_BLE, of_text_B1M)
         key_BLM = qkv_BLM[:, :, self.attn.width :]
         if last:
             return key_BLM, text_BLE
@@ -270,9 +270,9 @@ class Block(nn.Module):
         """Both streams after the block; the text as it was if the block is the last to read it. `key`: see Told."""
         of_x_B1M, *of_text = of
         if key_BLM is None:
-            key_BLM = self.read(text_BLE, of_text[0])
+            key_BLM = self.text_qkv(text_BLE, of_text[0])
         shift, scale, gate, *of_mlp = of_x_B1M.chunk(6, 2)
-        found, found_text = self.attn(self.attn.qkv(modulated(x_B1E, shift, scale)), key_BLM, valid_BS, last)
+        found, found_text = self.attn(self.attn.qkv(modulate(x_B1E, shift, scale)), key_BLM, valid_BS, last)
         x_B1E = self.mlp.added(torch.addcmul(x_B1E, gate, found), *of_mlp)
         if found_text is not None:
             _, _, gate, *of_mlp = of_text[0].chunk(6, 2)
@@ -304,7 +304,7 @@ class Mlp(nn.Module):
 
     def added(self, x_BLE: Tensor, shift_B1E: Tensor, scale_B1E: Tensor, gate_B1E: Tensor) -> Tensor:
         """x and, through the gate, what is made of it."""
-        hidden = gelu(self.fc1(modulated(x_BLE, shift_B1E, scale_B1E)), approximate="tanh")
+        hidden = gelu(self.fc1(modulate(x_BLE, shift_B1E, scale_B1E)), approximate="tanh")
         return torch.addcmul(x_BLE, gate_B1E, self.fc2(hidden))
 
 
@@ -321,15 +321,15 @@ class FinalLayer(nn.Module):
     def __init__(self, config: CrossDiTConfig):
         super().__init__()
         self.linear = nn.Linear(config.width, config.feature)
-        self.adaLN_modulation = modulation(config.width, 2)
+        self.adaLN_modulation = modulation_layer(config.width, 2)
 
     def forward(self, x_B1E: Tensor, of_B1M: Tensor) -> Tensor:
-        return self.linear(modulated(x_B1E, *of_B1M.chunk(2, 2)))
+        return self.linear(modulate(x_B1E, *of_B1M.chunk(2, 2)))
 
 
-def modulation(width: int, parts: int) -> nn.Sequential:
+def modulation_layer(width: int, parts: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), nn.Linear(width, parts * width))
 
 
-def modulated(x_BLE: Tensor, shift_B1E: Tensor, scale_B1E: Tensor) -> Tensor:
+def modulate(x_BLE: Tensor, shift_B1E: Tensor, scale_B1E: Tensor) -> Tensor:
     return torch.addcmul(shift_B1E, layer_norm(x_BLE), 1 + scale_B1E)

@@ -31,18 +31,18 @@ from ...runtime.bundles.schema import SLOTS
 from ...runtime.errors import InputError
 from ...runtime.text_encoder import TextEncoder
 from ..data import vocabulary
-from ..data.texts import Encoder, Texts
+from ..data.caption_features import CaptionEncoder, CaptionFeatures
 from ..data.unseen_labels import part_sentences
 from ..distributed import rank_and_world
 from ..loop import LoopConfig, recognition_loss
 from ..models.coamd.layers import attention, positions
 from ..models.ctr_gcn import CTRGCN, CTRGCNConfig
 from ..models.stream_gcn import StreamGCN, StreamGCNConfig
-from ..models.tdsm import StepEmbedder, modulated, modulation
-from .tasks import Sample, collate
+from ..models.tdsm import StepEmbedder, modulate, modulation_layer
+from .tasks import StreamSample, collate
 
 STEPS = 100  # of the diffusion
-BEGIN = (20, 60)  # the step that a feature is made anew from: first and last
+START_STEPS = (20, 60)  # the step that a feature is made anew from: first and last
 DDIM_STEPS = 4
 TEMPERATURE = 0.1  # of InfoNCE
 MOMENTUM = 0.01  # of the whitening
@@ -95,10 +95,10 @@ class ActionTexts:
     known_K: Tensor
 
     @classmethod
-    def of(cls, labels: Sequence[str], encoder: Encoder) -> ActionTexts:
+    def of(cls, labels: Sequence[str], encoder: CaptionEncoder) -> ActionTexts:
         """Raises InputError for a label without sentences."""
         told = {label: (label, *part_sentences(label).values()) for label in labels if label != vocabulary.NONE}
-        texts = Texts((text for of_label in told.values() for text in of_label), encoder)
+        texts = CaptionFeatures((text for of_label in told.values() for text in of_label), encoder)
         absent = np.zeros((len(SLOTS) - 1, encoder.width), np.float32)
         found = np.stack([texts.pooled(told[label]) if label in told else absent for label in labels])
         names_KW, parts_KPW = torch.from_numpy(found[:, 0]), torch.from_numpy(found[:, 1:])
@@ -106,8 +106,8 @@ class ActionTexts:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class HelpedConfig:
-    """What a `Helped` is made of: its recogniser, the helper, the classes' texts; `ramp_steps` and seed of the run."""
+class RecognizerWithHelperConfig:
+    """Parts of a `RecognizerWithHelper`, and the run's seed and number of ramp steps."""
 
     recogniser: StreamGCNConfig | CTRGCNConfig
     helper: CoCoDiffConfig
@@ -116,7 +116,7 @@ class HelpedConfig:
     seed: int
 
 
-class Helped(nn.Module):
+class RecognizerWithHelper(nn.Module):
     """A recogniser with a helper beside it: called as the recogniser is, or with the classes for the helper's loss.
 
     The recogniser begins with the weights that it would have alone.
@@ -124,7 +124,7 @@ class Helped(nn.Module):
 
     done: Tensor  # steps
 
-    def __init__(self, config: HelpedConfig):
+    def __init__(self, config: RecognizerWithHelperConfig):
         super().__init__()
         self.config = config
         of = config.recogniser
@@ -141,36 +141,38 @@ class Helped(nn.Module):
         """
         if classes_R is None:
             return self.recogniser(x)
-        said, features_NTD = tapped(self.recogniser, x)
+        said, features_NTD = forward_with_features(self.recogniser, x)
         draw = np.random.default_rng((self.config.seed, int(self.done), rank_and_world()[0]))
         self.done += 1
         ramp = min(1.0, int(self.done) / max(self.config.ramp_steps, 1))
-        x_RLD = rows_of(features_NTD, segments_NT, len(classes_R), self.config.helper.tokens)
-        return said, ramp * self.helper(x_RLD, classes_R, head_of(self.recogniser), draw)
+        x_RLD = pool_rows(features_NTD, segments_NT, len(classes_R), self.config.helper.tokens)
+        return said, ramp * self.helper(x_RLD, classes_R, classifier_head(self.recogniser), draw)
 
 
-def helped(
+def add_helper(
     recogniser: StreamGCNConfig | CTRGCNConfig, labels: Sequence[str], config: CoCoDiffConfig, loop: LoopConfig
-) -> Helped:
+) -> RecognizerWithHelper:
     """A new recogniser with a helper that the bundled text encoder tells of the labels.
 
     Raises:
         InputError: a label without sentences.
     """
     texts = ActionTexts.of(labels, TextEncoder.load("text"))
-    return Helped(
-        HelpedConfig(
+    return RecognizerWithHelper(
+        RecognizerWithHelperConfig(
             recogniser=recogniser, helper=config, texts=texts, ramp_steps=config.ramp * loop.steps, seed=loop.seed
         )
     )
 
 
-def alone(model: nn.Module) -> Any:
+def without_helper(model: nn.Module) -> Any:
     """The recogniser without its helper, if it has one."""
-    return model.recogniser if isinstance(model, Helped) else model
+    return model.recogniser if isinstance(model, RecognizerWithHelper) else model
 
 
-def recognise(config: LoopConfig, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:
+def recognizer_loss_with_helper(
+    config: LoopConfig, model: nn.Module, samples: list[StreamSample], device: torch.device
+) -> Tensor:
     """The loss of a StreamGCN with its helper's."""
     batch = {name: torch.from_numpy(array).to(device) for name, array in collate(samples).items()}
     (logits, *_), extra = model(batch["frames"], batch["classes"], batch["segments"])
@@ -180,7 +182,7 @@ def recognise(config: LoopConfig, model: nn.Module, samples: list[Sample], devic
 # ---- the recogniser's features
 
 
-def tapped(recogniser: nn.Module, x: Tensor) -> tuple[Any, Tensor]:
+def forward_with_features(recogniser: nn.Module, x: Tensor) -> tuple[Any, Tensor]:
     """What a recogniser says, and its last features [N, T, D], of a CTRGCN the mean over joints and people."""
     if isinstance(recogniser, StreamGCN):
         said = recogniser(x)
@@ -194,12 +196,12 @@ def tapped(recogniser: nn.Module, x: Tensor) -> tuple[Any, Tensor]:
     return said, kept[0].mean(3).unflatten(0, (len(x), -1)).mean(1).transpose(1, 2)
 
 
-def head_of(recogniser: nn.Module) -> nn.Module:
+def classifier_head(recogniser: nn.Module) -> nn.Module:
     """The layer from features to logits."""
     return recogniser.get_submodule("head" if isinstance(recogniser, StreamGCN) else "fc")
 
 
-def rows_of(features_NTD: Tensor, segments_NT: Tensor | None, rows: int, tokens: int) -> Tensor:
+def pool_rows(features_NTD: Tensor, segments_NT: Tensor | None, rows: int, tokens: int) -> Tensor:
     """Each row's features as the means of equal stretches of its time, [R, L, D]; zeros where it has no frame."""
     N, T, _ = features_NTD.shape
     row_R = torch.arange(rows, device=features_NTD.device)
@@ -262,17 +264,17 @@ class Helper(nn.Module):
             return t.to(x_RLD.device), noise.to(x_RLD.device)
 
         if weights.real:
-            loss = loss + weights.real * contrast(self.project(white_RLD.mean(1)), names_RW, class_R)
+            loss = loss + weights.real * contrastive_loss(self.project(white_RLD.mean(1)), names_RW, class_R)
         if weights.diffusion:
             t_R, noise_RLD = drawn(1, STEPS)
-            found_RLD = self.denoise(noised(known_RLD, noise_RLD, t_R), t_R, parts_RPW)
+            found_RLD = self.denoise(add_noise(known_RLD, noise_RLD, t_R), t_R, parts_RPW)
             loss = loss + weights.diffusion * 0.5 * (found_RLD.float() - known_RLD).pow(2).mean()
         if weights.generated or weights.coarse:
-            t_R, noise_RLD = drawn(*BEGIN)
-            begin_RLD = noised(white_RLD if weights.through else known_RLD, noise_RLD, t_R)
+            t_R, noise_RLD = drawn(*START_STEPS)
+            begin_RLD = add_noise(white_RLD if weights.through else known_RLD, noise_RLD, t_R)
             made_RD = ddim(lambda x, t: self.denoise(x, t, parts_RPW).float(), begin_RLD, t_R, DDIM_STEPS).mean(1)
             loss = loss + weights.generated * cross_entropy(head(self.whiten.back(made_RD)).float(), class_R)
-            loss = loss + weights.coarse * contrast(self.project(made_RD), names_RW, class_R)
+            loss = loss + weights.coarse * contrastive_loss(self.project(made_RD), names_RW, class_R)
         return loss
 
 
@@ -311,7 +313,7 @@ class Denoiser(nn.Module):
         width = config.width
         self.embed, self.step, self.text = nn.Linear(features, width), StepEmbedder(width), nn.Linear(text, width)
         self.blocks = nn.ModuleList(DenoiserBlock(width, config.heads) for _ in range(config.depth))
-        self.modulation = modulation(width, 2)
+        self.modulation = modulation_layer(width, 2)
         self.out = nn.Linear(width, features)
         for name, parameter in self.named_parameters():
             if "modulation" in name or name.startswith("out."):
@@ -324,7 +326,7 @@ class Denoiser(nn.Module):
         x_RLE = self.embed(x_RLD) + positions(L, E, x_RLD.device)
         for block in self.blocks:
             x_RLE = block(x_RLE, step_R1E, text_RPE)
-        return self.out(modulated(x_RLE, *self.modulation(step_R1E).chunk(2, 2)))
+        return self.out(modulate(x_RLE, *self.modulation(step_R1E).chunk(2, 2)))
 
 
 class DenoiserBlock(nn.Module):
@@ -336,22 +338,22 @@ class DenoiserBlock(nn.Module):
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.ask, self.told, self.proj_told = (nn.Linear(width, n * width) for n in (1, 2, 1))
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.modulation = modulation(width, 9)
+        self.modulation = modulation_layer(width, 9)
 
     def forward(self, x_RLE: Tensor, step_R1E: Tensor, text_RPE: Tensor) -> Tensor:
         of_time, of_text, of_mlp = (part.chunk(3, 2) for part in self.modulation(step_R1E).chunk(3, 2))
-        q, k, v = self.qkv(modulated(x_RLE, *of_time[:2])).chunk(3, 2)
+        q, k, v = self.qkv(modulate(x_RLE, *of_time[:2])).chunk(3, 2)
         x_RLE = x_RLE + of_time[2] * self.proj(attention(q, k, v, self.heads, None, 0.0))
         k, v = self.told(text_RPE).chunk(2, 2)
-        found = attention(self.ask(modulated(x_RLE, *of_text[:2])), k, v, self.heads, None, 0.0)
+        found = attention(self.ask(modulate(x_RLE, *of_text[:2])), k, v, self.heads, None, 0.0)
         x_RLE = x_RLE + of_text[2] * self.proj_told(found)
-        return x_RLE + of_mlp[2] * self.fc2(gelu(self.fc1(modulated(x_RLE, *of_mlp[:2])), approximate="tanh"))
+        return x_RLE + of_mlp[2] * self.fc2(gelu(self.fc1(modulate(x_RLE, *of_mlp[:2])), approximate="tanh"))
 
 
 # ---- diffusion and contrast
 
 
-def signal_left(t: Tensor) -> Tensor:
+def alpha_bar(t: Tensor) -> Tensor:
     """alpha-bar_t = cos^2((t / STEPS + s) / (1 + s) pi / 2), scaled to 1 at t = 0 (Nichol and Dhariwal 2021)."""
     s = 0.008
 
@@ -361,9 +363,9 @@ def signal_left(t: Tensor) -> Tensor:
     return at(t.float()) / at(torch.zeros((), device=t.device))
 
 
-def noised(x_RLD: Tensor, noise_RLD: Tensor, t_R: Tensor) -> Tensor:
+def add_noise(x_RLD: Tensor, noise_RLD: Tensor, t_R: Tensor) -> Tensor:
     """Features at steps t: sqrt(alpha-bar) x + sqrt(1 - alpha-bar) noise."""
-    signal_R11 = signal_left(t_R)[:, None, None]
+    signal_R11 = alpha_bar(t_R)[:, None, None]
     return signal_R11.sqrt() * x_RLD + (1 - signal_R11).sqrt() * noise_RLD
 
 
@@ -372,13 +374,13 @@ def ddim(denoise: Callable[[Tensor, Tensor], Tensor], x_RLD: Tensor, t_R: Tensor
     shares = torch.linspace(1, 0, steps + 1, device=x_RLD.device)
     for t, then in pairwise((t_R * share).round() for share in shares):
         found_RLD = denoise(x_RLD, t)
-        signal_R11 = signal_left(t)[:, None, None]
+        signal_R11 = alpha_bar(t)[:, None, None]
         noise_RLD = (x_RLD - signal_R11.sqrt() * found_RLD) / (1 - signal_R11).sqrt()
-        x_RLD = noised(found_RLD, noise_RLD, then)
+        x_RLD = add_noise(found_RLD, noise_RLD, then)
     return x_RLD
 
 
-def contrast(x_RW: Tensor, text_RW: Tensor, class_R: Tensor) -> Tensor:
+def contrastive_loss(x_RW: Tensor, text_RW: Tensor, class_R: Tensor) -> Tensor:
     """InfoNCE of features and texts of the same rows, both ways; all rows of a class are each other's positives."""
     logits_RR = normalize(x_RW.float(), dim=1) @ normalize(text_RW, dim=1).T / TEMPERATURE
     same_RR = (class_R[:, None] == class_R).float()

@@ -25,7 +25,7 @@ from torch.nn.functional import cross_entropy
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ..data import augment, vocabulary
-from ..data.clips import Clip, load_clips, resample
+from ..data.clips import LabeledClip, load_clips, resample
 from ..data.unseen_labels import splits, unseen_labels
 from ..loop import LoopConfig
 from ..models.ctr_gcn import CHANNELS, CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
@@ -37,11 +37,11 @@ LAYOUT = "kinect20"
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 FRAMES = 52
 TURN, TILT = np.radians(60), np.radians(20)  # of the camera, at most
-SHORTEST = 0.7  # share of a clip that is seen at least
+MIN_SHARE = 0.7  # share of a clip that is seen at least
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class ClipSample:
     """A clip as the network sees it, [C, T, V], and its class."""
 
     x: np.ndarray
@@ -49,45 +49,47 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StreamTask:
+class CtrGcnTask:
     """One augmented clip a sample; an epoch shows every clip once, but for those that do not fill a batch."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[LabeledClip]
     labels: tuple[str, ...]
     stream: str
     layout: Layout
     seed: int
 
-    def batch(self, step: int, size: int) -> list[Sample]:
+    def batch(self, step: int, size: int) -> list[ClipSample]:
         batches = len(self.clips) // size
         order = np.random.default_rng((self.seed, step // batches)).permutation(len(self.clips))
         chosen = order[size * (step % batches) :][:size]
         return [self.sample(self.clips[i], np.random.default_rng((self.seed, step, k))) for k, i in enumerate(chosen)]
 
-    def sample(self, clip: Clip, rng: Generator) -> Sample:
-        return Sample(x=self.varied(clip, rng), target=self.labels.index(clip.label or ""))
+    def sample(self, clip: LabeledClip, rng: Generator) -> ClipSample:
+        return ClipSample(x=self.augmented_input(clip, rng), target=self.labels.index(clip.label or ""))
 
-    def varied(self, clip: Clip, rng: Generator) -> np.ndarray:
+    def augmented_input(self, clip: LabeledClip, rng: Generator) -> np.ndarray:
         """A random part of a clip, seen by another camera."""
         joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
-        joints = scaled(augment.turn(joints, rng.uniform(-TURN, TURN), np.array([rng.uniform(-TILT, TILT), 0])))
-        frames = round(len(joints) * rng.uniform(SHORTEST, 1))
+        joints = normalize_axes(
+            augment.rotate(joints, rng.uniform(-TURN, TURN), np.array([rng.uniform(-TILT, TILT), 0]))
+        )
+        frames = round(len(joints) * rng.uniform(MIN_SHARE, 1))
         begin = rng.integers(len(joints) - frames + 1)
-        return stream_of(joints[begin : begin + frames], self.stream)
+        return stream_input(joints[begin : begin + frames], self.stream)
 
 
-def whole_sample(clip: Clip, stream: str, labels: Sequence[str]) -> Sample:
+def whole_sample(clip: LabeledClip, stream: str, labels: Sequence[str]) -> ClipSample:
     """The whole clip, as it is."""
-    return Sample(x=stream_of(scaled(clip.joints), stream), target=labels.index(clip.label or ""))
+    return ClipSample(x=stream_input(normalize_axes(clip.joints), stream), target=labels.index(clip.label or ""))
 
 
-def scaled(joints_TVC: np.ndarray) -> np.ndarray:
+def normalize_axes(joints_TVC: np.ndarray) -> np.ndarray:
     """Each axis of a clip stretched or shrunk so that it runs from -1 to 1."""
     low, high = joints_TVC.min((0, 1)), joints_TVC.max((0, 1))
     return ((joints_TVC - low) / np.maximum(high - low, 1e-6) * 2 - 1).astype(np.float32)
 
 
-def stream_of(joints_TVC: np.ndarray, stream: str) -> np.ndarray:
+def stream_input(joints_TVC: np.ndarray, stream: str) -> np.ndarray:
     """Joints of `LAYOUT` [T, V, 3] -> the stream's input [3, FRAMES, V].
 
     A bone leads from a joint's parent to the joint, the root's is 0; motion leads to the next frame, the last is 0.
@@ -101,41 +103,43 @@ def stream_of(joints_TVC: np.ndarray, stream: str) -> np.ndarray:
     return x_TVC.transpose(2, 0, 1).astype(np.float32)
 
 
-def stacked(samples: Sequence[Sample]) -> Tensor:
+def stack_samples(samples: Sequence[ClipSample]) -> Tensor:
     """Clips [N, C, T, V, M=1]."""
     return torch.from_numpy(np.stack([sample.x for sample in samples])[..., None])
 
 
-def clip_loss(smoothing: float, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:
+def clip_loss(smoothing: float, model: nn.Module, samples: list[ClipSample], device: torch.device) -> Tensor:
     targets = torch.tensor([sample.target for sample in samples], device=device)
-    return cross_entropy(model(stacked(samples).to(device)).float(), targets, label_smoothing=smoothing)
+    return cross_entropy(model(stack_samples(samples).to(device)).float(), targets, label_smoothing=smoothing)
 
 
-def helped_clip_loss(smoothing: float, model: nn.Module, samples: list[Sample], device: torch.device) -> Tensor:
+def clip_loss_with_helper(
+    smoothing: float, model: nn.Module, samples: list[ClipSample], device: torch.device
+) -> Tensor:
     """The same with that of the helper beside the network; see `cocodiff`."""
     targets = torch.tensor([sample.target for sample in samples], device=device)
-    logits_NK, extra = model(stacked(samples).to(device), targets)
+    logits_NK, extra = model(stack_samples(samples).to(device), targets)
     return cross_entropy(logits_NK.float(), targets, label_smoothing=smoothing) + extra
 
 
 @torch.no_grad()
-def logits_of(model: nn.Module, samples: Sequence[Sample], batch: int = 32) -> np.ndarray:
+def compute_logits(model: nn.Module, samples: Sequence[ClipSample], batch: int = 32) -> np.ndarray:
     """Logits [N, classes] of a network in evaluation."""
     model.eval()
     device = next(model.parameters()).device
     parts = [samples[i : i + batch] for i in range(0, len(samples), batch)]
-    return np.concatenate([model(stacked(part).to(device)).float().cpu().numpy() for part in parts])
+    return np.concatenate([model(stack_samples(part).to(device)).float().cpu().numpy() for part in parts])
 
 
-def top1(model: nn.Module, samples: Sequence[Sample]) -> dict[str, float]:
+def top1(model: nn.Module, samples: Sequence[ClipSample]) -> dict[str, float]:
     """Percent of the samples whose class has the highest logit; nothing where there are none."""
     if not samples:
         return {}
-    said = logits_of(model, samples).argmax(1)
+    said = compute_logits(model, samples).argmax(1)
     return {"top1": 100 * float((said == [sample.target for sample in samples]).mean())}
 
 
-def view_clips(data: Path, *views: int) -> list[Clip]:
+def load_views(data: Path, *views: int) -> list[LabeledClip]:
     """NW-UCLA's clips of these views in a data folder, labelled with its own ten actions."""
     layout = Layout.load(LAYOUT)
     found = load_clips(data, layout, lambda record: record.get("ds") == "nw-ucla" and record["view"] in views)
@@ -174,7 +178,7 @@ class CtrGcnRecipe:
     def job(self, run: Path) -> Job:
         """The network and what it is shown. Raises InputError where data is missing."""
         hidden = unseen_labels(self.unseen)
-        clips = [clip for clip in view_clips(Path(self.data), 1, 2) if vocabulary.label(clip.record) not in hidden]
+        clips = [clip for clip in load_views(Path(self.data), 1, 2) if vocabulary.label(clip.record) not in hidden]
         labels = tuple(sorted({clip.label or "" for clip in clips}))
         held_out = [clip for clip in clips if clip.record["subject"] == self.hold_out]
         clips = [clip for clip in clips if clip.record["subject"] != self.hold_out]
@@ -189,17 +193,17 @@ class CtrGcnRecipe:
         config = CTRGCNConfig(
             classes=len(labels), parents=NWUCLA_PARENTS, people=1, channels=self.channels, dropout=self.dropout
         )
-        task = StreamTask(
+        task = CtrGcnTask(
             clips=clips, labels=labels, stream=self.stream, layout=Layout.load(LAYOUT), seed=self.loop.seed
         )
         checked = [whole_sample(clip, self.stream, labels) for clip in held_out]
-        model = cocodiff.helped(config, labels, self.helper, self.loop) if self.cocodiff else CTRGCN(config)
+        model = cocodiff.add_helper(config, labels, self.helper, self.loop) if self.cocodiff else CTRGCN(config)
         return Job(
             model=model,
             task=task,
             about={"labels": labels, "model": asdict(config)},
             validate=lambda model: top1(model, checked),
-            loss=partial(helped_clip_loss if self.cocodiff else clip_loss, self.loop.smoothing),
+            loss=partial(clip_loss_with_helper if self.cocodiff else clip_loss, self.loop.smoothing),
         )
 
 

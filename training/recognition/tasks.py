@@ -15,12 +15,12 @@ from numpy.random import Generator
 from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
 from ..data import augment, streams, vocabulary
-from ..data.clips import Clip, phases
-from ..data.streams import UNLABELLED, Segment, Stream
+from ..data.clips import LabeledClip, phases
+from ..data.streams import UNLABELED, Segment, Stream
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class StreamSample:
     """Frames [T, V, 3] as the network sees them; per frame its class (-1: none is asked for), weight and segment
     (-1: outside); per segment its class."""
 
@@ -35,37 +35,37 @@ class Sample:
 class LiveTask:
     """Streams of `seconds` joined from augmented clips, rest and unknown actions; all labels are equally likely."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[LabeledClip]
     layout: Layout
     frontend: Frontend
     labels: tuple[str, ...]  # `none` is the last
     seed: int
     seconds: float = 5.0
     longest_s: float = 4.5
-    by_label: dict[str | None, dict[str, list[Clip]]] = field(init=False)
+    by_label: dict[str | None, dict[str, list[LabeledClip]]] = field(init=False)
     rests: list[tuple[np.ndarray, float]] = field(init=False)
 
     def __post_init__(self) -> None:
-        by_label: dict[str | None, dict[str, list[Clip]]] = defaultdict(lambda: defaultdict(list))
+        by_label: dict[str | None, dict[str, list[LabeledClip]]] = defaultdict(lambda: defaultdict(list))
         for clip in self.clips:
             by_label[clip.label][clip.source].append(clip)
         object.__setattr__(self, "by_label", by_label)
         object.__setattr__(self, "rests", streams.rest_windows(self.clips, self.layout))
 
-    def batch(self, step: int, size: int) -> list[Sample]:
+    def batch(self, step: int, size: int) -> list[StreamSample]:
         return [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(size)]
 
-    def sample(self, rng: Generator) -> Sample:
+    def sample(self, rng: Generator) -> StreamSample:
         T = round(self.seconds * self.frontend.rate_hz)
         stream = self.stream(rng, T)
         frames = prepare(stream.joints[:T], self.frontend, self.layout)
-        frames = augment.turn(frames, rng.normal(0, 0.2), np.zeros(2))
+        frames = augment.rotate(frames, rng.normal(0, 0.2), np.zeros(2))
         segments = stream.segments[:T].copy()
         for i, target in enumerate(stream.classes):  # a segment that is cut off before it shows its action names none
             shown = (stream.segments == i) & (stream.targets == target)
             if shown[:T].sum() < min(0.7 * shown.sum(), 2 * self.frontend.rate_hz):
                 segments[segments == i] = -1
-        return Sample(
+        return StreamSample(
             frames=frames,
             targets=stream.targets[:T],
             weights=self.weights(stream)[:T],
@@ -85,7 +85,7 @@ class LiveTask:
     def rest(self, rng: Generator) -> Segment:
         joints, fps = self.rests[rng.integers(len(self.rests))]
         rate = self.frontend.rate_hz
-        joints = streams.rest(joints, fps, rng.uniform(0.4, 2.0), rate)
+        joints = streams.play_rest(joints, fps, rng.uniform(0.4, 2.0), rate)
         joints = augment.augment(joints, rate, rate, self.layout, rng)
         return Segment(joints=joints, target=len(self.labels) - 1, actions=())
 
@@ -110,7 +110,7 @@ class LiveTask:
 
     def weights(self, stream: Stream) -> np.ndarray:
         """An action's first frames hardly tell it: their weight rises to one over its first half, at most a second."""
-        weights = np.where(stream.targets == UNLABELLED, 0, 0.7).astype(np.float32)
+        weights = np.where(stream.targets == UNLABELED, 0, 0.7).astype(np.float32)
         for _, begin, end in stream.actions:
             rise = max(1, min((end - begin) / 2, self.frontend.rate_hz))
             weights[begin:end] = np.clip(np.arange(1, end - begin + 1) / rise, 0.3, 1)
@@ -121,14 +121,14 @@ class LiveTask:
 class ClipTask:
     """One augmented clip a sample; an epoch shows every clip once, clips of like length in a batch."""
 
-    clips: Sequence[Clip]
+    clips: Sequence[LabeledClip]
     layout: Layout
     frontend: Frontend
     labels: tuple[str, ...]
     seed: int
     longest_s: float = 3.2
 
-    def batch(self, step: int, size: int) -> list[Sample]:
+    def batch(self, step: int, size: int) -> list[StreamSample]:
         batches = len(self.clips) // size
         rng = np.random.default_rng((self.seed, step // batches))
         order = rng.permutation(len(self.clips))[: batches * size]
@@ -144,7 +144,7 @@ class ClipTask:
             for k, i in enumerate(by_length[begin : begin + size])
         ]
 
-    def sample(self, clip: Clip, rng: Generator) -> Sample:
+    def sample(self, clip: LabeledClip, rng: Generator) -> StreamSample:
         joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
         joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
         longest = round(self.longest_s * self.frontend.rate_hz)
@@ -153,8 +153,8 @@ class ClipTask:
             joints = joints[begin : begin + longest]
         frames = prepare(joints, self.frontend, self.layout)
         T, target = len(frames), self.labels.index(clip.label or "")
-        return Sample(
-            frames=augment.turn(frames, rng.normal(0, 0.3), np.zeros(2)),
+        return StreamSample(
+            frames=augment.rotate(frames, rng.normal(0, 0.3), np.zeros(2)),
             targets=np.full(T, target),
             weights=np.linspace(0, 1, T + 1, dtype=np.float32)[1:],
             segments=np.zeros(T, int),
@@ -162,7 +162,7 @@ class ClipTask:
         )
 
 
-def pad(frames: np.ndarray, length: int) -> np.ndarray:
+def pad_back_and_forth(frames: np.ndarray, length: int) -> np.ndarray:
     """Frames [T, V, 3] lengthened by playing them back and forth; the added ones serve batch-norm, not the loss."""
     if len(frames) == 1:
         return np.repeat(frames, length, 0)
@@ -170,7 +170,7 @@ def pad(frames: np.ndarray, length: int) -> np.ndarray:
     return frames[last - np.abs(np.arange(length) % (2 * last) - last)]
 
 
-def collate(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
+def collate(samples: Sequence[StreamSample]) -> dict[str, np.ndarray]:
     """Arrays of one batch: frames [N, T, V, 3], targets, weights, segments [N, T] and classes [segments in all]."""
     T = max(len(sample.frames) for sample in samples)
 
@@ -180,8 +180,8 @@ def collate(samples: Sequence[Sample]) -> dict[str, np.ndarray]:
     first = np.cumsum([0, *(len(sample.classes) for sample in samples)])
     segments = [np.where(s.segments >= 0, s.segments + f, -1) for s, f in zip(samples, first[:-1], strict=True)]
     return {
-        "frames": np.stack([pad(sample.frames, T) for sample in samples]),
-        "targets": np.stack([padded(sample.targets, UNLABELLED) for sample in samples]),
+        "frames": np.stack([pad_back_and_forth(sample.frames, T) for sample in samples]),
+        "targets": np.stack([padded(sample.targets, UNLABELED) for sample in samples]),
         "weights": np.stack([padded(sample.weights, 0) for sample in samples]),
         "segments": np.stack([padded(segment, -1) for segment in segments]),
         "classes": np.array([c for sample in samples for c in sample.classes]),

@@ -12,9 +12,9 @@ from torch import nn
 from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
 from ..data import vocabulary
-from ..data.clips import Clip, resample
+from ..data.clips import LabeledClip, resample
 from ..plots import draw_confusion
-from .tasks import pad
+from .tasks import pad_back_and_forth
 
 
 class Validation:
@@ -24,7 +24,7 @@ class Validation:
         confusion: [C, C] clips of the last measurement by their class (row) and the class said (column).
     """
 
-    def __init__(self, clips: Sequence[Clip], layout: Layout, frontend: Frontend, labels: Sequence[str]):
+    def __init__(self, clips: Sequence[LabeledClip], layout: Layout, frontend: Frontend, labels: Sequence[str]):
         rate = frontend.rate_hz
         self.labels = tuple(labels)
         self.asked = [i for i, label in enumerate(labels) if label != vocabulary.NONE]
@@ -46,7 +46,7 @@ class Validation:
         for begin in range(0, len(self.clips), batch):
             part = self.clips[begin : begin + batch]
             T = max(len(frames) for frames, _ in part)
-            frames_NTV3 = torch.from_numpy(np.stack([pad(frames, T) for frames, _ in part]))
+            frames_NTV3 = torch.from_numpy(np.stack([pad_back_and_forth(frames, T) for frames, _ in part]))
             logits = model(frames_NTV3.to(device))[0].cpu().numpy()
             for (frames, target), row in zip(part, logits, strict=True):
                 said = self.asked[int(row[: len(frames)].mean(0)[self.asked].argmax())]

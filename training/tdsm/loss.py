@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.functional import relu
 
 from ..distributed import rank_and_world, rank_slice
-from ..models.tdsm import STEPS, signal_left
-from .matching import ClassTexts, Matcher, total
+from ..models.tdsm import STEPS, alpha_bar
+from .matching import ClassTexts, Matcher, combine_noises
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,7 +52,7 @@ def matching_loss(
     noise_BF = torch.from_numpy(draw.standard_normal((whole, z_BF.shape[1]), np.float32)[mine]).to(device)
     others = parts.others if parts.triplet else 0
     other_OB = torch.from_numpy(draw.integers(len(classes.pooled_KW), size=(others, whole))[:, mine]).to(device)
-    signal_B1 = torch.from_numpy(signal_left().astype(np.float32)).to(device)[t_B, None]
+    signal_B1 = torch.from_numpy(alpha_bar().astype(np.float32)).to(device)[t_B, None]
     noisy_BF = signal_B1.sqrt() * z_BF + (1 - signal_B1).sqrt() * noise_BF
     asked_AB = torch.cat([label_B[None], other_OB])
     times, texts = 1 + others, (classes.words_KLW, classes.pooled_KW, classes.valid_KL)
@@ -76,7 +76,7 @@ def accuracy(matcher: Matcher, z_NF: Tensor, label_N: Tensor, batch: int = 64) -
         top1: by all noises of the matcher together. single_noise: by each alone, as many: how far chance moves it.
     """
     errors_NKJ = torch.cat([matcher.errors(part_BF) for part_BF in z_NF.split(batch)])
-    right_N = total(errors_NKJ).argmin(1) == label_N
+    right_N = combine_noises(errors_NKJ).argmin(1) == label_N
     right_NJ = errors_NKJ.argmin(1) == label_N[:, None]
     return {
         "top1": 100 * float(right_N.double().mean()),

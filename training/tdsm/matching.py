@@ -17,13 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.generation import rng as noise
-from ..models.tdsm import CrossDiT, signal_left
+from ..models.tdsm import CrossDiT, alpha_bar
 
-AT = 25  # the step that features are noised to
+NOISE_STEP = 25  # the step that features are noised to
 NOISES = 3  # as published; reports take more
 
 
-def noises(count: int, width: int, seed: int = 0) -> Tensor:
+def fixed_noises(count: int, width: int, seed: int = 0) -> Tensor:
     """[count, width] N(0, 1), the same ones every time, and the first ones of any larger count."""
     return torch.from_numpy(noise.tokens(seed, 0, 0, range(count), width))
 
@@ -57,15 +57,15 @@ class Matcher:
 
     @torch.no_grad()
     def __init__(self, model: CrossDiT, classes: ClassTexts, noises_JF: Tensor, tokens: int = 1024):
-        signal = float(signal_left()[AT])
+        signal = float(alpha_bar()[NOISE_STEP])
         self.signal, self.noises_JF, self.tokens = signal**0.5, noises_JF, tokens
-        at = torch.tensor([AT], device=noises_JF.device)
-        self.told = model.told(at, model.read(classes.words_KLW, classes.pooled_KW, classes.valid_KL))
+        at = torch.tensor([NOISE_STEP], device=noises_JF.device)
+        self.told = model.condition(at, model.encode_texts(classes.words_KLW, classes.pooled_KW, classes.valid_KL))
         every = torch.full_like(classes.valid_KL[:, 0], classes.valid_KL.shape[1], dtype=torch.long)
         self.lengths_K = every if self.told.valid_BS is None else classes.valid_KL.sum(1)
         self.embed = model.x_embedder.weight
         self.noise_JE = (1 - signal) ** 0.5 * noises_JF @ self.embed.T + model.x_embedder.bias
-        self.network = packed(model) if noises_JF.device.type == "cpu" else model
+        self.network = pack_linear_layers(model) if noises_JF.device.type == "cpu" else model
 
     @torch.no_grad()
     def errors(self, z_BF: Tensor, margin: float | None = None) -> Tensor:
@@ -96,15 +96,15 @@ class Matcher:
             size = max(1, self.tokens // (1 + longest))
             (k, b, j), rows_R3 = rows_R3[:size].T, rows_R3[size:]
             padded = bool((self.lengths_K[k] < longest).any())
-            found_RF = self.network.noise(x_BE[b] + self.noise_JE[j], self.told.rows(k, longest, padded))
+            found_RF = self.network.predict_noise(x_BE[b] + self.noise_JE[j], self.told.rows(k, longest, padded))
             errors_KBJ[k, b, j] = (found_RF - self.noises_JF[j]).pow(2).mean(1)
 
     def scores(self, z_BF: Tensor, margin: float | None = None) -> Tensor:
-        """How far features [B, F] are from each class, [B, K]; the nearest is the answer. See `errors`, `total`."""
-        return total(self.errors(z_BF, margin))
+        """Distance [B, K] of features [B, F] from each class, see `errors` and `combine_noises`; the smallest wins."""
+        return combine_noises(self.errors(z_BF, margin))
 
 
-def total(errors_BKJ: Tensor) -> Tensor:
+def combine_noises(errors_BKJ: Tensor) -> Tensor:
     """Mean over noises, [B, K]. A class that was dropped after the first stays as far behind its leader as it was."""
     first_BK, mean_BK = errors_BKJ[:, :, 0], errors_BKJ.mean(2)
     leader_B1 = first_BK.argmin(1, keepdim=True)
@@ -123,7 +123,7 @@ class PackedLinear(nn.Module):
         return torch.ops.mkldnn._linear_pointwise(x, self.weight, self.bias, "none", [], "")
 
 
-def packed(model: CrossDiT) -> CrossDiT:
+def pack_linear_layers(model: CrossDiT) -> CrossDiT:
     """The network with the layers that `noise` needs packed, the others shared; itself where there is no oneDNN."""
     if not torch.backends.mkldnn.is_available():
         return model

@@ -23,16 +23,16 @@ from torch import Tensor, nn
 from ...runtime.bundles.schema import SLOTS
 from ...runtime.errors import InputError
 from ...runtime.text_encoder import TextEncoder
-from ..data.texts import Texts
+from ..data.caption_features import CaptionFeatures
 from ..data.unseen_labels import BACKGROUND, class_names, sentences, splits
 from ..data.vocabulary import labels
 from ..loop import LoopConfig
 from ..models.tdsm import ZeroShot, ZeroShotConfig
 from ..plots import draw_similarity
 from ..settings import Job, check_loop
-from .encoders import Encoded, encoded, load_encoder
+from .encoders import EncodedClips, encode_clips, load_encoder
 from .loss import MatchingLoss, matching_loss
-from .matching import ClassTexts, Matcher, noises
+from .matching import ClassTexts, Matcher, fixed_noises
 
 SHRINK = 0.1  # of the scatter within classes towards that of a sphere
 NOISES = 10  # that features are matched with: three, as published, are too few beside features so small
@@ -41,7 +41,7 @@ SENTENCES = "sentences.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Sample:
+class MatchSample:
     """A feature [F], its class, and the step that it is drawn for."""
 
     z: np.ndarray
@@ -50,15 +50,15 @@ class Sample:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Material:
+class MatchingData:
     """Features to train on, of seen classes, and to validate with, and what is said of all classes, by `SLOTS`.
 
     Attributes:
         about: stands in run/recipe.json.
     """
 
-    trained: Encoded
-    held_out: Encoded
+    trained: EncodedClips
+    held_out: EncodedClips
     texts: Mapping[str, Mapping[str, str]]
     about: Mapping[str, str]
 
@@ -74,7 +74,7 @@ class Material:
         return unseen or [name for name in self.texts if name != BACKGROUND]
 
 
-def published(folder: Path, dataset: str, split: str) -> Material:
+def load_published(folder: Path, dataset: str, split: str) -> MatchingData:
     """Features as TDSM's code reads them: train.npy [N, D], train_label.npy, and ztest.npy, z_label.npy of the unseen.
 
     Classes count from 0. `sentences.json`, if there, has what is said of classes besides: {name: {slot: text}}.
@@ -85,7 +85,7 @@ def published(folder: Path, dataset: str, split: str) -> Material:
     names, sides = class_names(dataset), splits(dataset)
     if split not in sides:
         raise InputError(f"split={split}: expected one of {', '.join(sides)}")
-    found: list[Encoded] = []
+    found: list[EncodedClips] = []
     for features, numbers, side in (
         ("train.npy", "train_label.npy", sides[split].seen),
         ("ztest.npy", "z_label.npy", sides[split].unseen),
@@ -101,7 +101,7 @@ def published(folder: Path, dataset: str, split: str) -> Material:
             raise InputError(f"{folder / features}: {shapes}; expected [N, {width or 'D'}], finite, and [N]")
         if stray := set(class_N.tolist()) - set(side):
             raise InputError(f"{folder / numbers}: has class {min(stray)}, which is not on that side of {split}")
-        found.append(Encoded(features_ND=z_ND, labels=tuple(names[int(k)] for k in class_N)))
+        found.append(EncodedClips(features_ND=z_ND, labels=tuple(names[int(k)] for k in class_N)))
     texts = {name: {SLOTS[0]: name} for name in names}
     if (folder / SENTENCES).is_file():
         try:
@@ -111,7 +111,7 @@ def published(folder: Path, dataset: str, split: str) -> Material:
             raise InputError(
                 f"{folder / SENTENCES}: expected sentences by {', '.join(SLOTS[1:])} ({error!r})"
             ) from None
-    return Material(trained=found[0], held_out=found[1], texts=texts, about={"licence": "that of the features"})
+    return MatchingData(trained=found[0], held_out=found[1], texts=texts, about={"licence": "that of the features"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +122,9 @@ class MatchTask:
     target_N: np.ndarray
     seed: int
 
-    def batch(self, step: int, size: int) -> list[Sample]:
-        drawn = np.random.default_rng((self.seed, step)).choice(len(self.z_NF), size, p=balanced(self.target_N))
-        return [Sample(z=self.z_NF[i], target=int(self.target_N[i]), step=step) for i in drawn]
+    def batch(self, step: int, size: int) -> list[MatchSample]:
+        drawn = np.random.default_rng((self.seed, step)).choice(len(self.z_NF), size, p=balanced_weights(self.target_N))
+        return [MatchSample(z=self.z_NF[i], target=int(self.target_N[i]), step=step) for i in drawn]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -133,7 +133,7 @@ class TdsmRecipe:
 
     Attributes:
         encoder: see `load_encoder`; the labels that it was trained without are unseen here too.
-        features: a folder of features, see `published`, of this dataset and split, in place of encoder and data.
+        features: a folder of features, see `load_published`, of this dataset and split, in place of encoder and data.
         copies: of every clip, each performed otherwise.
         whole: how likely everything is said of a class in a step; else half of the sentences stay away.
         spread: standard deviation of features as they are matched; that of the noise then is 0.26.
@@ -180,10 +180,10 @@ class TdsmRecipe:
             heads=self.heads,
             cross=True,
         )
-        model, said = ZeroShot(config), Said.of([given.texts[name] for name in given.seen], text)
+        model, said = ZeroShot(config), LabelSentences.encode([given.texts[name] for name in given.seen], text)
         target_N = np.array([given.seen.index(label) for label in given.trained.labels])
-        settle(model, given.trained.features_ND, target_N, said, self.spread)
-        z_NF = model.z(torch.from_numpy(given.trained.features_ND)).numpy()
+        init_spaces(model, given.trained.features_ND, target_N, said, self.spread)
+        z_NF = model.project(torch.from_numpy(given.trained.features_ND)).numpy()
         return Job(
             model=model,
             task=MatchTask(z_NF=z_NF, target_N=target_N, seed=self.loop.seed),
@@ -194,19 +194,19 @@ class TdsmRecipe:
                 "text_sha256": text.sha256,
             },
             validate=lambda model: validate(model, given, text),
-            loss=partial(loss, self, model, said),
+            loss=partial(training_loss, self, model, said),
             finish=lambda model: finish(model, given, text, run),
         )
 
-    def material(self, folder: Path) -> Material:
+    def material(self, folder: Path) -> MatchingData:
         """What the settings ask for; `folder` keeps what was encoded."""
         if self.features is not None:
-            return published(Path(self.features), self.dataset, self.split)
+            return load_published(Path(self.features), self.dataset, self.split)
         encoder = load_encoder(self.encoder)
-        trained, held_out = encoded(encoder, Path(self.data), self.copies, folder)
+        trained, held_out = encode_clips(encoder, Path(self.data), self.copies, folder)
         texts = {name: sentences(name) for name in (*labels(), BACKGROUND)}
         about = {"licence": encoder.licence, "encoder_sha256": encoder.sha256}
-        return Material(trained=trained, held_out=held_out, texts=texts, about=about)
+        return MatchingData(trained=trained, held_out=held_out, texts=texts, about=about)
 
 
 def tdsm() -> TdsmRecipe:
@@ -218,16 +218,16 @@ def tdsm() -> TdsmRecipe:
     )
 
 
-class Said(NamedTuple):
+class LabelSentences(NamedTuple):
     """What is said of classes: features of the sentences [K, S, W], and which there are, [K, S] of 0 and 1."""
 
     features: Tensor
-    there: Tensor
+    present: Tensor
 
     @classmethod
-    def of(cls, texts: Sequence[Mapping[str, str]], encoder: TextEncoder) -> Said:
+    def encode(cls, texts: Sequence[Mapping[str, str]], encoder: TextEncoder) -> LabelSentences:
         """Of sentences by `SLOTS`."""
-        found = Texts((sentence for of in texts for sentence in of.values()), encoder)
+        found = CaptionFeatures((sentence for of in texts for sentence in of.values()), encoder)
         features_KSW, there_KS = torch.zeros(len(texts), len(SLOTS), encoder.width), torch.zeros(len(texts), len(SLOTS))
         for k, of in enumerate(texts):
             places = [SLOTS.index(slot) for slot in of]
@@ -236,18 +236,20 @@ class Said(NamedTuple):
         return cls(features_KSW, there_KS)
 
     @classmethod
-    def of_labels(cls, names: Sequence[str], encoder: TextEncoder, slots: Sequence[str] = SLOTS) -> Said:
+    def for_labels(cls, names: Sequence[str], encoder: TextEncoder, slots: Sequence[str] = SLOTS) -> LabelSentences:
         """Of our labels, or some of what is said of them."""
-        return cls.of([{slot: sentences(name)[slot] for slot in slots} for name in names], encoder)
+        return cls.encode([{slot: sentences(name)[slot] for slot in slots} for name in names], encoder)
 
 
-def settle(model: ZeroShot, features_ND: np.ndarray, target_N: np.ndarray, said: Said, spread: float) -> None:
+def init_spaces(
+    model: ZeroShot, features_ND: np.ndarray, target_N: np.ndarray, said: LabelSentences, spread: float
+) -> None:
     """Give the network its spaces: discriminants of the features' classes, sentences centred and scaled."""
     mean_D, projection_DF = discriminants(features_ND, target_N, model.config.feature)
     model.mean.copy_(torch.from_numpy(mean_D))
     model.projection.copy_(torch.from_numpy(projection_DF))
-    model.projection.mul_(spread / model.z(torch.from_numpy(features_ND)).std())
-    there_KS1 = said.there[:, :, None]
+    model.projection.mul_(spread / model.project(torch.from_numpy(features_ND)).std())
+    there_KS1 = said.present[:, :, None]
     model.sentence_mean.copy_(said.features.sum(0) / there_KS1.sum(0).clamp(min=1))
     off_KSW = (said.features - model.sentence_mean) * there_KS1
     model.sentence_scale.copy_((off_KSW.square().sum() / (there_KS1.sum() * off_KSW.shape[2])) ** -0.5)
@@ -269,19 +271,24 @@ def discriminants(features_ND: np.ndarray, target_N: np.ndarray, count: int) -> 
     return mean_D.astype(np.float32), (white_DD @ rows[:count].T).astype(np.float32)
 
 
-def loss(
-    recipe: TdsmRecipe, network: ZeroShot, said: Said, model: nn.Module, samples: list[Sample], device: torch.device
+def training_loss(
+    recipe: TdsmRecipe,
+    network: ZeroShot,
+    said: LabelSentences,
+    model: nn.Module,
+    samples: list[MatchSample],
+    device: torch.device,
 ) -> Tensor:
     """See `matching_loss`; `model`: the network, or what several processes make of it."""
     draw = np.random.default_rng((recipe.loop.seed, samples[0].step, 1))
-    there_KS = some_of(said.there, draw, recipe.whole).to(device)
-    classes = class_texts(*network.said(said.features.to(device), there_KS))
+    there_KS = drop_sentences(said.present, draw, recipe.whole).to(device)
+    classes = class_texts(*network.embed_sentences(said.features.to(device), there_KS))
     z_BF = torch.from_numpy(np.stack([sample.z for sample in samples])).to(device)
     label_B = torch.tensor([sample.target for sample in samples], device=device)
     return matching_loss(recipe.loss, classes, model, z_BF, label_B, draw)
 
 
-def some_of(there_KS: Tensor, draw: np.random.Generator, whole: float) -> Tensor:
+def drop_sentences(there_KS: Tensor, draw: np.random.Generator, whole: float) -> Tensor:
     """Of each class all sentences, so likely, or some of them, at least one."""
     chance_KS = draw.random(tuple(there_KS.shape)) * there_KS.numpy()
     kept_KS = (
@@ -297,43 +304,43 @@ def class_texts(words_KLW: Tensor, pooled_KM: Tensor) -> ClassTexts:
 
 
 @torch.no_grad()
-def scores(model: ZeroShot, z_NF: Tensor, said: Said) -> np.ndarray:
+def scores(model: ZeroShot, z_NF: Tensor, said: LabelSentences) -> np.ndarray:
     """How far features are from each class, [N, K], by a network in evaluation mode."""
     device = z_NF.device
-    classes = class_texts(*model.said(said.features.to(device), said.there.to(device)))
-    matcher = Matcher(model, classes, noises(NOISES, model.config.feature).to(device))
+    classes = class_texts(*model.embed_sentences(said.features.to(device), said.present.to(device)))
+    matcher = Matcher(model, classes, fixed_noises(NOISES, model.config.feature).to(device))
     return torch.cat([matcher.scores(part) for part in z_NF.split(256)]).cpu().numpy()
 
 
-def as_matched(model: ZeroShot, features_ND: np.ndarray) -> Tensor:
+def project_features(model: ZeroShot, features_ND: np.ndarray) -> Tensor:
     """An encoder's features [N, F] on the network's device; see `ZeroShot.z`."""
-    return model.z(torch.from_numpy(features_ND).to(model.mean.device))
+    return model.project(torch.from_numpy(features_ND).to(model.mean.device))
 
 
-def balanced(target_N: np.ndarray) -> np.ndarray:
+def balanced_weights(target_N: np.ndarray) -> np.ndarray:
     """Shares [N] of a whole under which all classes count alike."""
     share_N: np.ndarray = 1 / np.bincount(target_N)[target_N]
     return share_N / share_N.sum()
 
 
-def macro(said_N: np.ndarray, wanted_N: np.ndarray) -> float:
+def macro_accuracy(said_N: np.ndarray, wanted_N: np.ndarray) -> float:
     """Percent right, the mean over the classes that are there."""
     return 100 * float(np.mean([(said_N[wanted_N == of] == of).mean() for of in np.unique(wanted_N)]))
 
 
-def validate(model: nn.Module, given: Material, text: TextEncoder) -> dict[str, float]:
+def validate(model: nn.Module, given: MatchingData, text: TextEncoder) -> dict[str, float]:
     """Top-1 of validation clips in percent among `given.asked`, over all and as the mean over classes."""
     mine = [i for i, label in enumerate(given.held_out.labels) if label in given.asked]
     if not mine:
         return {}
     assert isinstance(model, ZeroShot)
-    said = Said.of([given.texts[name] for name in given.asked], text)
-    said_N = scores(model, as_matched(model, given.held_out.features_ND[mine]), said).argmin(1)
+    said = LabelSentences.encode([given.texts[name] for name in given.asked], text)
+    said_N = scores(model, project_features(model, given.held_out.features_ND[mine]), said).argmin(1)
     wanted_N = np.array([given.asked.index(given.held_out.labels[i]) for i in mine])
-    return {"top1": 100 * float((said_N == wanted_N).mean()), "macro_top1": macro(said_N, wanted_N)}
+    return {"top1": 100 * float((said_N == wanted_N).mean()), "macro_top1": macro_accuracy(said_N, wanted_N)}
 
 
-def finish(model: nn.Module, given: Material, text: TextEncoder, run: Path) -> None:
+def finish(model: nn.Module, given: MatchingData, text: TextEncoder, run: Path) -> None:
     """Write run/matching.json and a picture of which text explains clips of which label, where there are such clips.
 
     Both are of seen labels and the background.
@@ -343,38 +350,38 @@ def finish(model: nn.Module, given: Material, text: TextEncoder, run: Path) -> N
     if BACKGROUND not in given.seen or not mine:
         return
     assert isinstance(model, ZeroShot)
-    z_NF = as_matched(model, given.held_out.features_ND[mine])
+    z_NF = project_features(model, given.held_out.features_ND[mine])
     target_N = np.array([names.index(given.held_out.labels[i]) for i in mine])
-    errors_NK = scores(model, z_NF, Said.of([given.texts[name] for name in names], text))
-    settings = {**calibrated(errors_NK, target_N), **prototypes(z_NF.cpu().numpy(), target_N)}
+    errors_NK = scores(model, z_NF, LabelSentences.encode([given.texts[name] for name in names], text))
+    settings = {**calibrate_logits(errors_NK, target_N), **calibrate_prototypes(z_NF.cpu().numpy(), target_N)}
     (run / "matching.json").write_text(json.dumps(settings, indent=1) + "\n")
     there = [k for k in range(len(names)) if k in target_N]
     means_KK = np.stack([errors_NK[target_N == k].mean(0) for k in there])
     draw_similarity(run / "similarity.png", -means_KK, [names[k] for k in there], names)
 
 
-def calibrated(errors_NK: np.ndarray, target_N: np.ndarray) -> dict[str, float]:
+def calibrate_logits(errors_NK: np.ndarray, target_N: np.ndarray) -> dict[str, float]:
     """`scale` and `none` of logits under which the labels and the background, the last, are likeliest.
 
     All classes count alike.
     """
     gain_NK = errors_NK[:, -1:] - errors_NK[:, :-1]
-    share_N = balanced(target_N)
+    share_N = balanced_weights(target_N)
     best = min(
-        (_surprise(np.pad(scale * gain_NK - none, ((0, 0), (0, 1))), target_N, share_N), scale, none)
+        (_cross_entropy(np.pad(scale * gain_NK - none, ((0, 0), (0, 1))), target_N, share_N), scale, none)
         for scale in GRID
         for none in np.linspace(-6, 6, 49)
     )
     return {"scale": float(best[1]), "none": float(best[2])}
 
 
-def _surprise(logits_NK: np.ndarray, target_N: np.ndarray, share_N: np.ndarray) -> float:
+def _cross_entropy(logits_NK: np.ndarray, target_N: np.ndarray, share_N: np.ndarray) -> float:
     logits_NK = logits_NK - logits_NK.max(1, keepdims=True)
     nll_N = np.log(np.exp(logits_NK).sum(1)) - logits_NK[np.arange(len(target_N)), target_N]
     return float((nll_N * share_N).sum())
 
 
-def prototypes(z_NF: np.ndarray, target_N: np.ndarray, shots: int = 3) -> dict[str, float]:
+def calibrate_prototypes(z_NF: np.ndarray, target_N: np.ndarray, shots: int = 3) -> dict[str, float]:
     """`prototype_scale` and `prototype_offset` under which clips of a class are told best from all others.
 
     Every clip is held against the mean of `shots` others of its class, and of each other class; both answers count

@@ -25,8 +25,8 @@ from motionrt.bench.accuracy.continuous import (
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.recognition.recognizer import Recognizer
 from motionrt.training.data import vocabulary
-from motionrt.training.data.clips import Clip, clip_sets
-from motionrt.training.data.streams import UNLABELLED, Stream
+from motionrt.training.data.clips import LabeledClip, clip_sets
+from motionrt.training.data.streams import UNLABELED, Stream
 
 LABELS = (*vocabulary.labels(), vocabulary.NONE)
 FRAMES = 300
@@ -164,7 +164,7 @@ def test_following_a_stream_keeps_what_was_said_when() -> None:
     bow, none = LABELS.index("bow"), LABELS.index("none")
     stream = Stream(
         joints=np.zeros((9, 15, 3), np.float32),
-        targets=np.array([none, bow, bow, bow, UNLABELLED, none, none, none, none]),
+        targets=np.array([none, bow, bow, bow, UNLABELED, none, none, none, none]),
         segments=np.zeros(9, int),
         classes=(bow,),
         actions=((bow, 1, 4),),
@@ -178,10 +178,11 @@ def test_following_a_stream_keeps_what_was_said_when() -> None:
     assert found.said == ["bow"] * 9
 
 
-def clips(*labels: str | None) -> list[Clip]:
+def clips(*labels: str | None) -> list[LabeledClip]:
     joints = np.zeros((2, 15, 3), np.float32)
     return [
-        Clip(joints=joints, fps=20.0, label=label, source="other", record={"i": i}) for i, label in enumerate(labels)
+        LabeledClip(joints=joints, fps=20.0, label=label, source="other", record={"i": i})
+        for i, label in enumerate(labels)
     ]
 
 
@@ -243,7 +244,7 @@ def test_the_real_streams_are_long_enough_and_hold_every_validation_clip(shared:
     streams = validation_streams(shared, "core15")
     shown = Counter(LABELS[target] for stream in streams for target in stream.classes)
     records = [record for clip_set in clip_sets(shared) for record in clip_set.clips]
-    validation = Counter(vocabulary.label(r) for r in records if vocabulary.in_validation(r) and vocabulary.label(r))
+    validation = Counter(vocabulary.label(r) for r in records if vocabulary.is_validation(r) and vocabulary.label(r))
     assert {label: n for label, n in shown.items() if label != "none"} == validation
     assert sum(len(stream.joints) for stream in streams) / CAMERA_HZ / 60 >= 20
     check_streams(streams, validation_streams(shared, "core15"))

@@ -16,7 +16,7 @@ from motionrt.bench.studies import ctr_gcn  # noqa: E402
 from motionrt.bench.studies.ctr_gcn import evaluate, fingerprints  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
-from motionrt.training.recognition.ctr_gcn import STREAMS, view_clips  # noqa: E402
+from motionrt.training.recognition.ctr_gcn import STREAMS, load_views  # noqa: E402
 from motionrt.training.runs import weights_sha256  # noqa: E402
 
 LABELS = ["bend", "walk around"]
@@ -43,7 +43,7 @@ def scores(monkeypatch: pytest.MonkeyPatch, data: Path) -> Callable[[dict[str, l
             assert len(samples) == len(margin)
             return np.stack([0 * margin, margin], 1)
 
-        monkeypatch.setattr(ctr_gcn, "logits_of", answer)
+        monkeypatch.setattr(ctr_gcn, "compute_logits", answer)
 
     return set_scores
 
@@ -65,7 +65,7 @@ def test_streams_and_ensembles_are_measured(runs: dict[str, Path], data: Path) -
 def test_an_ensemble_sums_scores_by_the_published_weights(
     runs: dict[str, Path], data: Path, scores: Callable[[dict[str, list[float]]], None]
 ) -> None:
-    names = [clip.label for clip in view_clips(data, 3)]
+    names = [clip.label for clip in load_views(data, 3)]
     right = np.array([1.0 if name == "walk around" else -1.0 for name in names])
     margins = {"joint": right, "bone": -1.1 * right, "joint_motion": right.copy(), "bone_motion": -0.8 * right}
     scores({stream: list(margin) for stream, margin in margins.items()})
@@ -81,7 +81,7 @@ def test_copies_are_counted_apart(
 ) -> None:
     trained = set(fingerprints(data, 1, 2))
     copied = np.array([name in trained for name in fingerprints(data, 3)])
-    right = np.array([1.0 if clip.label == "walk around" else -1.0 for clip in view_clips(data, 3)])
+    right = np.array([1.0 if clip.label == "walk around" else -1.0 for clip in load_views(data, 3)])
     assert copied.sum() == COPIES
     scores({"joint": list(np.where(copied, right, -right))})
     found = evaluate([runs["joint"]], data)["streams"]["joint"]

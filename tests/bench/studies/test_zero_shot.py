@@ -16,7 +16,7 @@ from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.unseen_labels import splits  # noqa: E402
 from motionrt.training.data.vocabulary import labels  # noqa: E402
-from motionrt.training.tdsm.encoders import Encoded  # noqa: E402
+from motionrt.training.tdsm.encoders import EncodedClips  # noqa: E402
 
 SPLIT = "walk-raise"
 UNSEEN = np.isin(np.arange(40), splits()[SPLIT].unseen)
@@ -28,10 +28,10 @@ def side() -> Side:
     draw = np.random.default_rng(0)
     places = draw.normal(size=(40, 48)).astype(np.float32)
 
-    def clips(names: list[str], count: int) -> Encoded:
+    def clips(names: list[str], count: int) -> EncodedClips:
         of = [name for name in names for _ in range(count)]
         features = np.stack([places[labels().index(name)] + 0.1 * draw.normal(size=48) for name in of])
-        return Encoded(features_ND=features.astype(np.float32), labels=tuple(of))
+        return EncodedClips(features_ND=features.astype(np.float32), labels=tuple(of))
 
     seen = [name for name, hidden in zip(labels(), UNSEEN, strict=True) if not hidden]
     hidden = [name for name in labels() if name not in seen]

@@ -16,7 +16,7 @@ from torch import Tensor  # noqa: E402
 
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.coamd.evaluator import Evaluator, EvaluatorConfig, TrainedEvaluator, full, info_nce, small  # noqa: E402
-from motionrt.training.loop import Average  # noqa: E402
+from motionrt.training.loop import MovingAverage  # noqa: E402
 
 WORDS = ["walks", "waves", "bows", "kicks", "jumps", "sits"]
 TINY = EvaluatorConfig(
@@ -163,7 +163,7 @@ def test_it_trains_under_autocast_and_every_parameter_gets_a_gradient() -> None:
 def test_the_loop_can_average_it_with_its_normalisation() -> None:
     network = tiny()
     network.set_normalization(np.arange(9), np.arange(1, 10))
-    average = Average(network, 0.9)
+    average = MovingAverage(network, 0.9)
     average.update(network)
     assert average.model.mean.tolist() == list(range(9)) and average.model.std.tolist() == list(range(1, 10))
 

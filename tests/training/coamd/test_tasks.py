@@ -26,8 +26,8 @@ from motionrt.training.coamd import tasks as coamd  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 from motionrt.training.coamd.recipes import RECIPES  # noqa: E402
 from motionrt.training.coamd.tasks import MotionTask, Normalization, TokenCache, TrainingSample, ViewScales, padded  # noqa: E402
-from motionrt.training.data.motions import Balanced, MotionClip, load_motions  # noqa: E402
-from motionrt.training.data.texts import Texts  # noqa: E402
+from motionrt.training.data.caption_features import CaptionFeatures  # noqa: E402
+from motionrt.training.data.motions import BalancedSampler, MotionClip, load_motions  # noqa: E402
 from motionrt.training.models.clip_text import ClipText  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     SIZES,
@@ -60,15 +60,15 @@ def clips(folder: Path) -> list[MotionClip]:
 
 @pytest.fixture(scope="module")
 def motions(clips: list[MotionClip]) -> MotionTask:
-    return MotionTask(clips=Balanced(clips=clips, seed=0), normalization=Normalization.of(clips))
+    return MotionTask(clips=BalancedSampler(clips=clips, seed=0), normalization=Normalization.of(clips))
 
 
 @pytest.fixture(scope="module")
-def texts(clips: list[MotionClip]) -> Texts:
+def texts(clips: list[MotionClip]) -> CaptionFeatures:
     captions = {text for clip in clips for text in (*clip.captions, clip.action)}
-    from motionrt.training.data.captions import mirrored
+    from motionrt.training.data.captions import mirror_text
 
-    return Texts(sorted(captions | {mirrored(text) for text in captions}), TextEncoder.load("text"))
+    return CaptionFeatures(sorted(captions | {mirror_text(text) for text in captions}), TextEncoder.load("text"))
 
 
 def test_normalised_joints_have_mean_zero_and_deviation_one(clips: list[MotionClip]) -> None:
@@ -157,7 +157,7 @@ def test_tokens_are_standardised(motions: MotionTask) -> None:
 
 
 @pytest.fixture(scope="module")
-def flow(texts: Texts) -> Callable[..., Tensor]:
+def flow(texts: CaptionFeatures) -> Callable[..., Tensor]:
     torch.manual_seed(0)
     autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
     return partial(coamd.flow_loss, TokenCache(autoencoder), texts)
@@ -214,7 +214,7 @@ def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Mot
     assert model.mask.grad is not None and model.mask.grad.any(), "what stands for a masked token is learnt"
 
 
-def test_lengths_are_learnt_from_descriptions(texts: Texts, motions: MotionTask) -> None:
+def test_lengths_are_learnt_from_descriptions(texts: CaptionFeatures, motions: MotionTask) -> None:
     one = motions.batch(0, 1)[0]
     frames = {"bow": 20, "run": 88, "walk": 196}
 
@@ -237,7 +237,7 @@ def recognizer() -> MotionRecognizer:
 
 
 def test_released_the_recogniser_is_trained_on_labels_alone(
-    recognizer: MotionRecognizer, motions: MotionTask, texts: Texts
+    recognizer: MotionRecognizer, motions: MotionTask, texts: CaptionFeatures
 ) -> None:
     samples = motions.batch(0, 8)
     for loss, told in (("released", False), ("full", True)):
@@ -248,7 +248,7 @@ def test_released_the_recogniser_is_trained_on_labels_alone(
 
 
 @pytest.fixture(scope="module")
-def loss_of(recognizer: MotionRecognizer, texts: Texts) -> Callable[[str, list[TrainingSample]], float]:
+def loss_of(recognizer: MotionRecognizer, texts: CaptionFeatures) -> Callable[[str, list[TrainingSample]], float]:
     return lambda loss, samples: coamd.recognizer_loss(texts, loss, 1.0, recognizer, samples, CPU).item()
 
 
@@ -290,7 +290,7 @@ def coamd_features(fused: Tensor) -> Any:
     return MotionFeatures(fused, fused, fused, fused)
 
 
-def test_a_recogniser_that_knows_all_finds_all(texts: Texts, motions: MotionTask) -> None:
+def test_a_recogniser_that_knows_all_finds_all(texts: CaptionFeatures, motions: MotionTask) -> None:
     labels = sorted({sample.action for sample in motions.batch(0, 64)})
     names = torch.from_numpy(texts.pooled(labels))
     shown = [
@@ -396,7 +396,7 @@ class Clip(ClipText):
 @pytest.mark.parametrize("recipe", ["coamd-ae", "coamd-mar", "coamd-generator"])
 def test_the_published_size_takes_a_training_step(recipe: str, motions: MotionTask) -> None:
     size, samples = SIZES["xl"], motions.batch(0, 1)
-    texts = Texts([text for sample in samples for text in (sample.caption, sample.action)], Clip())
+    texts = CaptionFeatures([text for sample in samples for text in (sample.caption, sample.action)], Clip())
     autoencoder = AutoEncoder(size.autoencoder)
     model, loss = {
         "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, ViewScales.plain(SMPL22), 0.25)),
@@ -493,10 +493,10 @@ def test_a_folder_without_runs_or_a_bundle_is_refused(tmp_path: Path) -> None:
 def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(
     pipeline: CoamdPipeline, samples: list[Motion]
 ) -> None:
-    from motionrt.training.data.augment import turn
+    from motionrt.training.data.augment import rotate
 
     joints = samples[2].joints[:60].astype(np.float32)
-    elsewhere = turn(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
+    elsewhere = rotate(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
     known, back = to_canonical_with_inverse(elsewhere)
     assert np.abs(back(known) - elsewhere).max() < 1e-4
     assert np.abs(known - to_canonical_with_inverse(joints)[0]).max() < 1e-4
@@ -504,7 +504,7 @@ def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(
     wanted = np.arange(60) >= 30
     settings = Sampling(steps=2, evaluations=1)
     one, other = (pipeline.edit(motion, "a person bows", wanted, settings) for motion in (joints, elsewhere))
-    assert np.abs(turn(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3]) - other).max() < 1e-2
+    assert np.abs(rotate(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3]) - other).max() < 1e-2
 
 
 @pytest.mark.parametrize("frames", [0, 3, 197, 10**9])

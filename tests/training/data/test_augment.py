@@ -5,11 +5,11 @@ import pytest
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.training.data import augment
-from motionrt.training.data.clips import Clip
+from motionrt.training.data.clips import LabeledClip
 
 
 @pytest.fixture
-def joints(clips: list[Clip]) -> np.ndarray:
+def joints(clips: list[LabeledClip]) -> np.ndarray:
     """Somebody waves with the right hand, [T, V, 3]."""
     return next(clip.joints for clip in clips if clip.record.get("content") == "wave-right-hand")
 
@@ -38,7 +38,7 @@ def test_mirroring_makes_the_left_hand_do_what_the_right_did(joints: np.ndarray,
 
 
 def test_turning_is_a_rotation(joints: np.ndarray) -> None:
-    turned = augment.turn(joints, 1.1, np.array([0.05, -0.1]))
+    turned = augment.rotate(joints, 1.1, np.array([0.05, -0.1]))
     np.testing.assert_allclose(distances(turned), distances(joints), atol=1e-5)
     corners = [joints[0, [1, 3, 6]] - joints[0, 0], turned[0, [1, 3, 6]] - turned[0, 0]]
     before, after = (np.linalg.det(corner) for corner in corners)
@@ -47,11 +47,11 @@ def test_turning_is_a_rotation(joints: np.ndarray) -> None:
 
 def test_yaw_turns_about_the_vertical() -> None:
     ahead = np.array([[[0.0, 1.5, 2.0]]])  # z to x is a quarter turn to the left of who looks along +z
-    np.testing.assert_allclose(augment.turn(ahead, np.pi / 2, np.zeros(2)), [[[2.0, 1.5, 0.0]]], atol=1e-6)
+    np.testing.assert_allclose(augment.rotate(ahead, np.pi / 2, np.zeros(2)), [[[2.0, 1.5, 0.0]]], atol=1e-6)
 
 
 def test_another_body_has_other_bones_left_and_right_alike(joints: np.ndarray, layout: Layout) -> None:
-    moved = augment.other_body(joints, layout, np.random.default_rng(3))
+    moved = augment.vary_body(joints, layout, np.random.default_rng(3))
     np.testing.assert_array_equal(moved[:, layout.root], joints[:, layout.root])
     ratio = bones(moved, layout) / bones(joints, layout)  # [T, bones]
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0], ratio.shape), rtol=1e-3)
@@ -62,7 +62,7 @@ def test_another_body_has_other_bones_left_and_right_alike(joints: np.ndarray, l
 
 
 def test_another_body_moves_in_the_same_directions(joints: np.ndarray, layout: Layout) -> None:
-    moved = augment.other_body(joints, layout, np.random.default_rng(3))
+    moved = augment.vary_body(joints, layout, np.random.default_rng(3))
     for joint, parent in layout.edges:
         a, b = (x[:, joint] - x[:, parent] for x in (joints, moved))
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
@@ -72,7 +72,7 @@ def test_another_body_moves_in_the_same_directions(joints: np.ndarray, layout: L
 @pytest.mark.parametrize("seed", range(20))
 def test_another_sensor_sees_the_same_person_at_the_same_times(joints: np.ndarray, seed: int) -> None:
     kept = joints.copy()
-    seen = augment.other_sensor(joints, 20.0, np.random.default_rng(seed))
+    seen = augment.vary_sensor(joints, 20.0, np.random.default_rng(seed))
     assert seen.shape == joints.shape and seen.dtype == np.float32
     assert np.isfinite(seen).all()
     np.testing.assert_array_equal(joints, kept)

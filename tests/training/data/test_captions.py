@@ -27,7 +27,7 @@ DATA: dict[str, Any] = json.loads(files(captions.__package__).joinpath("captions
 
 def contents() -> list[str]:
     stored = list(DATA["bandai22"])
-    return sorted({*stored, *map(captions.mirrored, stored)})
+    return sorted({*stored, *map(captions.mirror_text, stored)})
 
 
 def records() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -227,7 +227,9 @@ def test_every_action_and_label_says_what_each_part_of_the_body_does() -> None:
 
 def test_parts_of_a_mirrored_action_are_mirrored() -> None:
     for name, other in {**vocabulary.MIRRORED, "walk left": "walk right"}.items():
-        assert captions.parts(name) == {part: captions.mirrored(text) for part, text in captions.parts(other).items()}
+        assert captions.parts(name) == {
+            part: captions.mirror_text(text) for part, text in captions.parts(other).items()
+        }
         assert captions.parts(name) != captions.parts(other)
 
 
@@ -256,21 +258,21 @@ def test_parts_handed_out_can_be_changed() -> None:
     ],
 )
 def test_sides_are_swapped_as_whole_words(text: str, swapped: str) -> None:
-    assert captions.mirrored(text) == swapped
-    assert captions.mirrored(swapped) == text
+    assert captions.mirror_text(text) == swapped
+    assert captions.mirror_text(swapped) == text
 
 
 @pytest.mark.parametrize("word", ["anticlockwise", "counter-clockwise", "counter clockwise", "anti-clockwise"])
 def test_every_spelling_of_counterclockwise_is_known(word: str) -> None:
-    assert captions.mirrored(f"turns {word} twice") == "turns clockwise twice"
+    assert captions.mirror_text(f"turns {word} twice") == "turns clockwise twice"
 
 
 def test_mirroring_twice_gives_every_caption_back() -> None:
     sided = 0
     for _, _, said in described():
         for text in said:
-            other = captions.mirrored(text)
-            assert captions.mirrored(other) == text
+            other = captions.mirror_text(text)
+            assert captions.mirror_text(other) == text
             assert (other != text) == names_a_side(text), text
             sided += names_a_side(text)
     assert sided > 1000

@@ -11,22 +11,22 @@ from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.training.data import vocabulary
 from motionrt.training.data.clips import (
-    Clip,
+    LabeledClip,
     active_span,
     clip_sets,
     fingerprint,
     heading,
     load_clips,
     phases,
+    replace_outliers,
     resample,
-    without_outliers,
 )
 
 from ..clip_folder import take, write_set
 
 
 def test_clips_come_in_the_layout_asked_for(
-    data: Path, clips: list[Clip], samples: list[Motion], layout: Layout
+    data: Path, clips: list[LabeledClip], samples: list[Motion], layout: Layout
 ) -> None:
     assert len(clips) == sum(len(clip_set) for clip_set in clip_sets(data)) == 60
     assert {clip.joints.shape[1:] for clip in clips} == {(15, 3)}
@@ -40,8 +40,8 @@ def test_clips_come_in_the_layout_asked_for(
 
 
 def test_only_the_records_that_are_kept_are_loaded(data: Path, layout: Layout) -> None:
-    kept = load_clips(data, layout, vocabulary.in_validation)
-    assert kept and all(vocabulary.in_validation(clip.record) for clip in kept)
+    kept = load_clips(data, layout, vocabulary.is_validation)
+    assert kept and all(vocabulary.is_validation(clip.record) for clip in kept)
 
 
 def test_a_folder_without_clip_sets_is_refused(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_joint_out_of_reach_stays_where_it_was_on_the_body() -> None:
     joints[:, 2] = joints[:, 0] + [0, -0.5, 0]
     joints[1:3, 1] += [0, 4, 0]
     joints[0, 2] += [0, 0, 9]
-    cleaned = without_outliers(joints, 0)
+    cleaned = replace_outliers(joints, 0)
     np.testing.assert_allclose(cleaned[:, 1] - joints[:, 0], np.tile([0, 0.5, 0], (4, 1)))
     np.testing.assert_array_equal(cleaned[0, 2], joints[0, 0])  # nothing came before: the root's place
     np.testing.assert_array_equal(cleaned[1:, 2], joints[1:, 2])

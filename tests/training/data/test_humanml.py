@@ -7,7 +7,7 @@ import pytest
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
-from motionrt.training.data.humanml import load_humanml, load_labels, normalisation
+from motionrt.training.data.humanml import load_humanml, load_labels, mean_and_std
 
 WHOLE = "a person walks#a/DET person/NOUN walk/VERB#0.0#0.0"
 LENGTHS = {"000000": 80, "M000000": 80, "000001": 39, "000002": 40, "000003": 199, "000004": 200}
@@ -154,16 +154,16 @@ def test_labels_that_cannot_be_read_are_named(tmp_path: Path) -> None:
 
 def test_normalisation_is_per_joint_and_axis_over_all_frames(tmp_path: Path) -> None:
     clips = load_humanml(write(tmp_path, {}, {"000000": 60, "000001": 150}), "train")
-    mean, std = normalisation(clips)
+    mean, std = mean_and_std(clips)
     every = np.concatenate([clip.joints for clip in clips]).reshape(-1, 66)
     assert mean.shape == std.shape == (66,) and mean.dtype == std.dtype == np.float32
     assert np.allclose(mean, every.mean(0), atol=1e-6) and np.allclose(std, every.std(0), atol=1e-6)
     with pytest.raises(InputError, match="no clips"):
-        normalisation([])
+        mean_and_std([])
 
 
 def test_normalisation_of_what_never_moves_can_be_divided_by(tmp_path: Path) -> None:
     root = write(tmp_path, {}, {"000000": 60})
     np.save(root / "new_joints" / "000000.npy", np.ones((60, 22, 3), np.float32))
-    _, std = normalisation(load_humanml(root, "train"))
+    _, std = mean_and_std(load_humanml(root, "train"))
     assert (std > 0).all()

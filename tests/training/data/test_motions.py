@@ -11,16 +11,16 @@ from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.dataset import ClipSet
 from motionrt.training.data.clips import clip_sets
-from motionrt.training.data.lift import levelling, lift, smoothed
+from motionrt.training.data.lift import leveling_rotation, lift, smooth
 from motionrt.training.data.motions import (
     PAIRS,
-    Balanced,
+    BalancedSampler,
     MotionClip,
+    assign_splits,
     cut,
     load_motions,
     mirror,
     recording,
-    splits,
     windows,
 )
 
@@ -186,7 +186,7 @@ def test_lifting_gives_back_what_the_camera_saw(samples: list[Motion]) -> None:
     seen[10, 5] += 0.6  # an elbow that jumps
     tilt = np.array([[1, 0, 0], [0, 0.97, 0.2431], [0, -0.2431, 0.97]])
     seen = seen @ tilt.T
-    lifted = to_canonical(lift(seen @ levelling([seen]).T, 20, 20))
+    lifted = to_canonical(lift(seen @ leveling_rotation([seen]).T, 20, 20))
     away = np.linalg.norm(lifted - lifted[:, :1] - walk + walk[:, :1], axis=2).mean(0)
     named = dict(zip(SMPL.joints, away, strict=True))
     assert len(lifted) == len(walk) and max(named.values()) < 0.13, named
@@ -236,7 +236,7 @@ def test_smoothing_keeps_a_punch_and_takes_noise_away() -> None:
     still = np.random.default_rng(0).normal(0, 0.01, (60, 20, 3))
     joints = still.copy()
     joints[:, KINECT.joints.index("left_hand"), 2] += reach
-    out = smoothed(joints, 20, 20)
+    out = smooth(joints, 20, 20)
     hand = out[:, KINECT.joints.index("left_hand"), 2]
     assert hand.max() > 0.45 and abs(int(hand.argmax()) - 30) <= 1
     assert jitter(out[:, :5]) < 0.25 * jitter(still[:, :5])
@@ -244,7 +244,7 @@ def test_smoothing_keeps_a_punch_and_takes_noise_away() -> None:
 
 def test_a_rate_is_changed_without_a_shift() -> None:
     ramp = np.arange(31)[:, None, None] / 30 * np.ones((1, 20, 3))  # 1 m a second
-    out = smoothed(ramp, 30, 20)
+    out = smooth(ramp, 30, 20)
     assert np.allclose(out[:, 0, 0], np.arange(len(out)) / 20, atol=1e-6) and len(out) == 21
 
 
@@ -254,14 +254,14 @@ def bandai(content: str, style: str, takes: int, set_: int = 2) -> list[dict]:
 
 def test_takes_are_split_in_runs_and_pairs_are_whole() -> None:
     records = bandai("run", "normal", 50) + bandai("walk", "active", 30)
-    found = splits(records)
+    found = assign_splits(records)
     runs = [found[i] for i in range(50)]
     assert runs == ["validation"] * 4 + ["train"] * 42 + ["test"] * 4
     assert set(found[50:]) == {"pairs"}
 
 
 def test_rare_contents_are_only_trained_on() -> None:
-    assert set(splits(bandai("kick", "normal", 1, 1) + bandai("punch", "normal", 2, 1))) == {"train"}
+    assert set(assign_splits(bandai("kick", "normal", 1, 1) + bandai("punch", "normal", 2, 1))) == {"train"}
 
 
 def test_pairs_are_closed_under_mirroring() -> None:
@@ -276,20 +276,20 @@ def test_recordings_stay_whole() -> None:
         {"trial": "01_05", "kind": "trial"}, {"trial": "01_05", "kind": "hml"},
         {"id": "cmu_12_01", "cmu_trial": "12_01"}, {"id": "cmu8_train_running_3"}, {"id": "cmu8_test_running_1"},
     ]  # fmt: skip
-    assert splits(records) == ["test", "test", "test", "train", "validation"]
+    assert assign_splits(records) == ["test", "test", "test", "train", "validation"]
     assert recording(records[3]) == "cmu8_train_running"
 
 
 def test_splits_do_not_depend_on_the_order_of_records() -> None:
     records = bandai("run", "normal", 50) + bandai("bow", "sad", 1, 1) + bandai("bow", "old", 1, 1) * 12
     order = np.random.default_rng(0).permutation(len(records))
-    shuffled = splits([records[i] for i in order])
-    assert [splits(records)[i] for i in order] == shuffled
+    shuffled = assign_splits([records[i] for i in order])
+    assert [assign_splits(records)[i] for i in order] == shuffled
 
 
 def test_draws_are_reproducible_and_independent_of_the_batch() -> None:
     clips = [clip(30 + k, name=str(k), action=str(k % 3)) for k in range(9)]
-    a, b, other = (Balanced(clips=clips, seed=seed) for seed in (1, 1, 2))
+    a, b, other = (BalancedSampler(clips=clips, seed=seed) for seed in (1, 1, 2))
     names = [[c.name for c in task.batch(5, 6)] for task in (a, b, other)]
     assert names[0] == names[1] != names[2]
     assert [c.name for c in a.batch(5, 3)] == names[0][:3]
@@ -298,7 +298,7 @@ def test_draws_are_reproducible_and_independent_of_the_batch() -> None:
 
 
 def test_draws_are_canonical_and_of_whole_tokens(motions: list[MotionClip]) -> None:
-    drawn = Balanced(clips=motions, seed=0).batch(0, 100)
+    drawn = BalancedSampler(clips=motions, seed=0).batch(0, 100)
     assert {len(c.joints) % 4 for c in drawn} == {0} and max(len(c.joints) for c in drawn) <= 196
     assert 20 < sum(c.name.endswith("mirrored") for c in drawn) < 80
     for c in drawn:
@@ -308,21 +308,21 @@ def test_draws_are_canonical_and_of_whole_tokens(motions: list[MotionClip]) -> N
 def test_frequent_actions_weigh_as_the_square_root_and_mocap_is_not_drowned() -> None:
     clips = [clip(40, action="common") for _ in range(64)] + [clip(40, action="rare") for _ in range(4)]
     clips += [clip(40, action="seen", quality="kinect") for _ in range(1000)]
-    weights = Balanced(clips=clips, seed=0).weights
+    weights = BalancedSampler(clips=clips, seed=0).weights
     assert weights.sum() == pytest.approx(1) and weights[:68].sum() == pytest.approx(0.7)
     assert weights[:64].sum() / weights[64:68].sum() == pytest.approx(4)
-    only = Balanced(clips=clips[68:], seed=0).weights
+    only = BalancedSampler(clips=clips[68:], seed=0).weights
     assert only.sum() == pytest.approx(1)
 
 
 def test_styles_of_an_action_weigh_as_the_square_root() -> None:
     clips = [clip(40, style="normal") for _ in range(81)] + [clip(40, style="proud")]
-    assert Balanced(clips=clips, seed=0).weights[-1] == pytest.approx(0.1)
+    assert BalancedSampler(clips=clips, seed=0).weights[-1] == pytest.approx(0.1)
 
 
 def test_draws_follow_the_weights() -> None:
     clips = [clip(40, name="often", action="a")] * 9 + [clip(40, name="seldom", action="b")]
-    drawn = Counter(c.name.split()[0] for c in Balanced(clips=clips, seed=0).batch(0, 400))
+    drawn = Counter(c.name.split()[0] for c in BalancedSampler(clips=clips, seed=0).batch(0, 400))
     assert drawn["seldom"] / 400 == pytest.approx(0.25, abs=0.08)
 
 
@@ -363,7 +363,7 @@ def test_no_trial_of_the_real_sets_crosses_splits(shared: Path) -> None:
     of = defaultdict(set)
     for name in ("cmu22", "mocap22"):
         records = ClipSet.load(shared / name).clips
-        for record, split in zip(records, splits(records), strict=True):
+        for record, split in zip(records, assign_splits(records), strict=True):
             of[recording(record)].add(split)
     assert all(len(found) == 1 for found in of.values())
     assert of["12_01"] == {"test"}  # as in `vocabulary.SHIPPED`: not trained on

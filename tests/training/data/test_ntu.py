@@ -56,31 +56,31 @@ def test_the_training_subjects_are_as_many_as_published() -> None:
     ],
 )
 def test_a_name_tells_in_which_splits_a_sample_is_tested(name: str, tested: set[str], tmp_path: Path) -> None:
-    found = ntu.sample(tmp_path / f"{name}.skeleton")
+    found = ntu.parse_name(tmp_path / f"{name}.skeleton")
     assert found is not None and found.label == ntu.ACTIONS[int(name[-3:]) - 1]
-    assert {split for split, chosen in ntu.TESTED.items() if chosen(found)} == tested
+    assert {split for split, chosen in ntu.TEST_SPLITS.items() if chosen(found)} == tested
 
 
 def test_files_named_otherwise_are_no_samples(tmp_path: Path) -> None:
     for name in ("notes", "S001C001P001R001A121", "S001C001P001R001A000", "xS001C001P001R001A001"):
-        assert ntu.sample(tmp_path / f"{name}.skeleton") is None
+        assert ntu.parse_name(tmp_path / f"{name}.skeleton") is None
 
 
 def test_samples_are_found_in_any_sub_folder_but_for_those_on_the_list(tmp_path: Path) -> None:
     for name in ("nturgb+d_skeletons/S001C001P003R001A001", "more/S001C002P003R001A002", "S001C002P003R001A003"):
         write(tmp_path / f"{name}.skeleton")
     (tmp_path / ntu.MISSING_LISTS[0]).write_text("The samples:\nS001C002P003R001A002\nS001C002P001R001A002\n")
-    found, left_out = ntu.samples(tmp_path, "ntu60-xsub")
+    found, left_out = ntu.test_recordings(tmp_path, "ntu60-xsub")
     assert [one.action for one in found] == [3, 1] and left_out == 1
     with pytest.raises(InputError, match="no test sample of ntu60-xview among its files SsssC"):
-        ntu.samples(tmp_path / "more", "ntu60-xview")
+        ntu.test_recordings(tmp_path / "more", "ntu60-xview")
 
 
 def test_clips_face_forward_on_the_floor_at_20_frames_a_second(tmp_path: Path, actor: np.ndarray) -> None:
     write(tmp_path / "S001C001P003R001A023.skeleton", actor)
     write(tmp_path / "S001C001P003R001A024.skeleton")
-    chosen, _ = ntu.samples(tmp_path, "ntu60-xsub")
-    clips, kept, empty = ntu.clips(chosen)
+    chosen, _ = ntu.test_recordings(tmp_path, "ntu60-xsub")
+    clips, kept, empty = ntu.lift_recordings(chosen)
     assert empty == 1 and [one.label for one in kept] == ["hand waving"]
     joints = clips[0]
     assert joints.shape[1:] == (22, 3) and abs(len(joints) - 40) <= 1 and np.isfinite(joints).all()
@@ -94,7 +94,7 @@ def test_frames_without_the_person_are_cut_at_the_ends(tmp_path: Path, actor: np
     write(path, actor)
     lines = path.read_text().splitlines()
     path.write_text("\n".join([str(len(actor) + 3), "0", "0", *lines[1:], "0"]) + "\n")
-    seen = ntu.seen(path)
+    seen = ntu.load_person(path)
     assert seen is not None and seen.shape == actor.shape
     np.testing.assert_allclose(seen, actor, atol=1e-5)
 
@@ -104,4 +104,4 @@ def test_a_damaged_file_is_named(tmp_path: Path, actor: np.ndarray) -> None:
     write(path, actor)
     path.write_text(path.read_text()[:5000])
     with pytest.raises(InputError, match="S001C001P003R001A023"):
-        ntu.seen(path)
+        ntu.load_person(path)

@@ -8,25 +8,25 @@ import pytest
 from motionrt.runtime.body.canonical import heading
 from motionrt.runtime.body.layout import Layout
 from motionrt.training.data import streams
-from motionrt.training.data.clips import Clip
-from motionrt.training.data.streams import UNLABELLED, Segment, Stream
+from motionrt.training.data.clips import LabeledClip
+from motionrt.training.data.streams import UNLABELED, Segment, Stream
 
 RATE = 20.0
 LABELS = ("bow", "run", "walk", "wave", "none")
 NONE = LABELS.index("none")
 
 
-def part(clip: Clip, begin: int = 5, end: int = -5) -> Segment:
+def part(clip: LabeledClip, begin: int = 5, end: int = -5) -> Segment:
     """A clip whose action is all but its first and last five frames."""
     T = len(clip.joints)
     return streams.segment(clip.joints, T, clip.label or "none", [(clip.label or "none", begin, T + end)], LABELS)
 
 
 @pytest.fixture(scope="module")
-def parts(clips: list[Clip]) -> list[Segment]:
+def parts(clips: list[LabeledClip]) -> list[Segment]:
     chosen = [clip for clip in clips if clip.label in LABELS and clip.source == "bandai"][::4]
     assert len({clip.label for clip in chosen}) == 4
-    rest = streams.rest(chosen[0].joints[:9], RATE, 1.5, RATE)
+    rest = streams.play_rest(chosen[0].joints[:9], RATE, 1.5, RATE)
     return [*map(part, chosen[:3]), Segment(joints=rest, target=NONE, actions=()), *map(part, chosen[3:])]
 
 
@@ -93,7 +93,7 @@ def test_targets_segments_and_actions_agree(stream: Stream, parts: Sequence[Segm
         assert len(set(stream.segments[begin:end])) == 1, "an action lies within a segment"
         assert stream.classes[stream.segments[begin]] == target
         wanted[begin:end] = target
-    asked = stream.targets != UNLABELLED
+    asked = stream.targets != UNLABELED
     np.testing.assert_array_equal(stream.targets[asked], wanted[asked])
     assert (stream.segments[~asked] == -1).all(), "only between segments is nothing asked for"
     assert len(stream.actions) == sum(p.target != NONE for p in parts)
@@ -106,7 +106,7 @@ def test_sitting_down_between_two_clips_is_nobodys(layout: Layout) -> None:
     sitting = standing.copy()
     sitting[:, layout.joints.index("left_ankle"), 1] = -0.5
     rng = np.random.default_rng(0)
-    for second, between in ((sitting, UNLABELLED), (standing, NONE)):
+    for second, between in ((sitting, UNLABELED), (standing, NONE)):
         both = [Segment(joints=joints, target=NONE, actions=()) for joints in (standing, second)]
         stream = streams.compose(both, layout, NONE, RATE, rng)
         assert set(stream.targets[stream.segments == -1]) == {between}
@@ -118,7 +118,7 @@ def test_a_segment_scales_its_actions_to_the_streams_rate() -> None:
     assert part.actions == ((LABELS.index("walk"), 0, 30), (LABELS.index("wave"), 30, 75))
 
 
-def test_an_unknown_action_is_none_and_no_action(clips: list[Clip], layout: Layout) -> None:
+def test_an_unknown_action_is_none_and_no_action(clips: list[LabeledClip], layout: Layout) -> None:
     unknown = next(clip for clip in clips if clip.label is None)
     stream = streams.compose([part(unknown)], layout, NONE, RATE, np.random.default_rng(0))
     assert stream.actions == () and set(stream.targets) == {NONE} and set(stream.segments) == {0}
@@ -126,20 +126,20 @@ def test_an_unknown_action_is_none_and_no_action(clips: list[Clip], layout: Layo
 
 def test_rest_plays_forth_and_back(layout: Layout) -> None:
     window = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((1, 15, 3), np.float32)
-    played = streams.rest(window, RATE, 0.6, RATE)[:, 3, 1]
+    played = streams.play_rest(window, RATE, 0.6, RATE)[:, 3, 1]
     assert played.tolist() == [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3]
-    faster = streams.rest(window, RATE, 2.0, 2 * RATE)
+    faster = streams.play_rest(window, RATE, 2.0, 2 * RATE)
     assert len(faster) == 80 and np.abs(np.diff(faster[:, 0, 0])).max() < 1  # as fast in metres a second
 
 
-def test_windows_of_rest_are_where_a_person_stands_still(clips: list[Clip], layout: Layout) -> None:
+def test_windows_of_rest_are_where_a_person_stands_still(clips: list[LabeledClip], layout: Layout) -> None:
     standing = next(clip.joints[0] for clip in clips if clip.record.get("content") == "bow")
     wave = next(clip for clip in clips if clip.record.get("content") == "wave-right-hand").joints
     lying = standing[:, [1, 0, 2]]
     rng = np.random.default_rng(0)
 
     def windows(*joints: np.ndarray) -> list[tuple[np.ndarray, float]]:
-        clip = Clip(joints=np.concatenate(joints), fps=RATE, label=None, source="other", record={})
+        clip = LabeledClip(joints=np.concatenate(joints), fps=RATE, label=None, source="other", record={})
         return streams.rest_windows([clip], layout)
 
     def stay(pose: np.ndarray, frames: int) -> np.ndarray:
@@ -153,7 +153,7 @@ def test_windows_of_rest_are_where_a_person_stands_still(clips: list[Clip], layo
     np.testing.assert_allclose(found[0][0].mean(0), standing, atol=0.01)
 
 
-def test_windows_of_rest_in_recordings_hardly_move(clips: list[Clip], layout: Layout) -> None:
+def test_windows_of_rest_in_recordings_hardly_move(clips: list[LabeledClip], layout: Layout) -> None:
     windows = streams.rest_windows(clips, layout)
     assert len(windows) >= 5
     for joints, fps in windows:

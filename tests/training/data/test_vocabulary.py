@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from motionrt.training.data import vocabulary
-from motionrt.training.data.clips import Clip, clip_sets
+from motionrt.training.data.clips import LabeledClip, clip_sets
 
 
 def bandai(content: str = "bow", take: int = 1, set_: int = 2, style: str = "normal") -> dict[str, Any]:
@@ -62,8 +62,8 @@ def test_a_record_has_the_label_of_its_set(record: dict[str, Any], name: str | N
     ],
 )
 def test_only_what_surely_has_no_label_is_unknown(record: dict[str, Any], unknown: bool, usable: bool) -> None:
-    assert vocabulary.unknown(record) is unknown
-    assert vocabulary.usable(record) is usable
+    assert vocabulary.is_unknown(record) is unknown
+    assert vocabulary.is_usable(record) is usable
 
 
 @pytest.mark.parametrize(
@@ -87,14 +87,14 @@ def test_only_what_surely_has_no_label_is_unknown(record: dict[str, Any], unknow
     ],
 )
 def test_folds_are_those_of_the_vocabulary(record: dict[str, Any], held_out: bool, in_validation: bool) -> None:
-    assert vocabulary.held_out(record) is held_out
-    assert vocabulary.in_validation(record) is in_validation
+    assert vocabulary.is_held_out(record) is held_out
+    assert vocabulary.is_validation(record) is in_validation
 
 
-def test_the_small_folder_has_clips_of_every_kind(clips: list[Clip]) -> None:
+def test_the_small_folder_has_clips_of_every_kind(clips: list[LabeledClip]) -> None:
     """What the other tests rely on."""
     kinds = Counter(
-        (vocabulary.held_out(c.record), vocabulary.in_validation(c.record), c.label is not None) for c in clips
+        (vocabulary.is_held_out(c.record), vocabulary.is_validation(c.record), c.label is not None) for c in clips
     )
     labelled = {(True, True, True), (True, False, True), (False, False, True)}
     assert set(kinds) == labelled | {(True, True, False), (True, False, False), (False, False, False)}
@@ -110,12 +110,12 @@ def test_the_small_folder_has_clips_of_every_kind(clips: list[Clip]) -> None:
 
 def test_the_real_folds(shared: Path) -> None:
     records = [record for clip_set in clip_sets(shared) for record in clip_set.clips]
-    validation = [r for r in records if vocabulary.in_validation(r)]
-    assert all(vocabulary.held_out(r) for r in validation)
+    validation = [r for r in records if vocabulary.is_validation(r)]
+    assert all(vocabulary.is_held_out(r) for r in validation)
     labelled = Counter(vocabulary.source(r) for r in validation if vocabulary.label(r))
     assert labelled == {"bandai": 325, "nw-ucla": 194, "msr-action3d": 114, "florence3d": 42, "utkinect": 40}
     assert labelled.total() == 715
-    trained = [r for r in records if not vocabulary.held_out(r)]
+    trained = [r for r in records if not vocabulary.is_held_out(r)]
     assert {vocabulary.label(r) for r in trained} - {None} == set(vocabulary.labels())
     people = {(r["ds"], r["subject"]) for r in validation if "ds" in r}
     assert not people & {(r["ds"], r["subject"]) for r in trained if "ds" in r}

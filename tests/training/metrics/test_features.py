@@ -172,7 +172,7 @@ def test_multimodality_is_the_diversity_within_a_text(rng: np.random.Generator) 
 
 
 def test_any_of_a_clips_labels_is_right() -> None:
-    assert features.any_match(["a", "b", "c", "d"], [{"a"}, {"a", "b"}, {"d"}, {"e"}]) == 50
+    assert features.top1_any(["a", "b", "c", "d"], [{"a"}, {"a", "b"}, {"d"}, {"e"}]) == 50
     assert features.hits(["a", "b"], [["b"], ["b"]]).tolist() == [False, True]
 
 
@@ -207,8 +207,8 @@ ONE, TWO = np.ones((1, 3)), np.eye(3)[:2]
         (lambda rng: features.diversity(TWO, rng, 300), "300 pairs of 2 clips, expected at least 2 clips and 1 to 2"),
         (lambda rng: features.multimodality(TWO, rng), r"expected \[texts, generations, width\]"),
         (lambda rng: features.multimodality(np.ones((4, 5, 3)), rng), "10 pairs of 5 clips"),
-        (lambda rng: features.any_match([], []), "0 answers of 0 clips"),
-        (lambda rng: features.any_match(["a"], []), "1 answers of 0 clips"),
+        (lambda rng: features.top1_any([], []), "0 answers of 0 clips"),
+        (lambda rng: features.top1_any(["a"], []), "1 answers of 0 clips"),
     ],
 )
 def test_what_cannot_be_measured_is_named(

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError
-from motionrt.training.metrics.statistics import Estimate, bootstrap, paired, ratio, repeated, repeated_all
+from motionrt.training.metrics.statistics import Estimate, bootstrap, paired_difference, ratio, repeat, repeat_all
 
 
 def test_repeated_is_the_mean_and_196_sigma_over_root_n() -> None:
     values = iter([1.0, 2.0, 3.0, 6.0])
-    found = repeated(lambda rng: next(values), repeats=4)
+    found = repeat(lambda rng: next(values), repeats=4)
     assert found.mean == 3 and found.n == 4 and found.over == "repeats"
     assert found.half == pytest.approx(1.96 * np.std([1, 2, 3, 6], ddof=1) / 2)
     assert (found.low, found.high) == pytest.approx((3 - found.half, 3 + found.half))
@@ -22,13 +22,13 @@ def test_repeats_draw_differently_and_a_seed_reproduces() -> None:
         drawn.append(rng.random())
         return drawn[-1]
 
-    first, again, other = repeated(measure, seed=3), repeated(measure, seed=3), repeated(measure, seed=4)
+    first, again, other = repeat(measure, seed=3), repeat(measure, seed=3), repeat(measure, seed=4)
     assert len(set(drawn[:20])) == 20 and drawn[:20] == drawn[20:40]
     assert first == again != other
 
 
 def test_figures_measured_together_share_their_draws() -> None:
-    found = repeated_all(lambda rng: {"x": (x := rng.random()), "twice": 2 * x}, repeats=5)
+    found = repeat_all(lambda rng: {"x": (x := rng.random()), "twice": 2 * x}, repeats=5)
     assert found["twice"].mean == pytest.approx(2 * found["x"].mean)
 
 
@@ -61,10 +61,10 @@ def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
     rng = np.random.default_rng(0)
     before = rng.normal(0, 10, 200)
     after = before + rng.normal(0.5, 1, 200)
-    found = paired(before, after)
+    found = paired_difference(before, after)
     assert found.mean == pytest.approx((after - before).mean()) and found.differs_from_zero and found.low > 0
-    assert not paired(before, rng.permutation(after)).differs_from_zero
-    assert paired(after, before).high < 0 and paired(after, before).differs_from_zero
+    assert not paired_difference(before, rng.permutation(after)).differs_from_zero
+    assert paired_difference(after, before).high < 0 and paired_difference(after, before).differs_from_zero
 
 
 def test_a_ratio_is_that_of_the_means() -> None:
@@ -84,7 +84,7 @@ def test_a_ratio_to_what_may_be_nothing_has_no_bound_and_is_json_all_the_same() 
 
 def test_what_gives_no_interval_is_named() -> None:
     with pytest.raises(InputError, match="1 repeats, expected at least 2"):
-        repeated(lambda rng: 1.0, repeats=1)
+        repeat(lambda rng: 1.0, repeats=1)
     with pytest.raises(InputError, match="an interval over 1 clips"):
         bootstrap(np.ones(1))
     with pytest.raises(InputError, match="an interval over 1 clips or groups of clips"):
@@ -92,7 +92,7 @@ def test_what_gives_no_interval_is_named() -> None:
     with pytest.raises(InputError, match=r"shape \[5\] with 4 groups"):
         bootstrap(np.ones(5), ["a"] * 4)
     with pytest.raises(InputError, match="expected the same"):
-        paired(np.ones(4), np.ones(5))
+        paired_difference(np.ones(4), np.ones(5))
     with pytest.raises(InputError, match="expected the same"):
         ratio(np.ones(4), np.ones(5))
 

@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from motionrt.bench.speed.tdsm import open_gates, plain_noise  # noqa: E402
-from motionrt.training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, ZeroShot, ZeroShotConfig, signal_left  # noqa: E402
+from motionrt.training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, ZeroShot, ZeroShotConfig, alpha_bar  # noqa: E402
 
 TINY = CrossDiTConfig(feature=7, text=10, tokens=5, width=24, depth=3, heads=3)
 
@@ -32,7 +32,7 @@ def test_what_ships_is_small() -> None:
 
 
 def test_the_schedule_never_comes_near_pure_noise() -> None:
-    left = signal_left()
+    left = alpha_bar()
     assert len(left) == 50 and (np.diff(left) < 0).all()
     assert left[25] == pytest.approx(0.9341012, abs=5e-8)
     assert left[[0, 10, 40, 49]] == pytest.approx([0.99915, 0.98446, 0.84082, 0.76376], abs=5e-6)
@@ -89,9 +89,9 @@ def test_what_is_not_said_is_nothing_and_the_rest_is_louder() -> None:
     model = ZeroShot(config)
     model.sentence_mean.copy_(torch.tensor([[1.0] * 4, [2.0] * 4]))
     model.sentence_scale.fill_(10)
-    words, pooled = model.said(torch.full((2, 2, 4), 3.0), torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
+    words, pooled = model.embed_sentences(torch.full((2, 2, 4), 3.0), torch.tensor([[1.0, 1.0], [0.0, 1.0]]))
     assert words[:, :, 0].tolist() == [[20, 10], [0, 10]]
     torch.testing.assert_close(pooled[:, ::4], torch.tensor([[20, 10], [0, 10 * 2**0.5]]))
     model.projection.copy_(torch.eye(5)[:, :3])
     model.mean.fill_(1)
-    assert torch.equal(model.z(torch.arange(5.0)[None]), torch.tensor([[-1.0, 0, 1]]))
+    assert torch.equal(model.project(torch.arange(5.0)[None]), torch.tensor([[-1.0, 0, 1]]))

@@ -31,18 +31,18 @@ from motionrt.training.recognition.cocodiff import (  # noqa: E402
     ActionTexts,
     CoCoDiffConfig,
     Denoiser,
-    Helped,
     Helper,
+    RecognizerWithHelper,
     Whitening,
-    contrast,
+    add_helper,
+    add_noise,
+    alpha_bar,
+    contrastive_loss,
     ddim,
-    helped,
-    noised,
-    rows_of,
-    signal_left,
-    tapped,
+    forward_with_features,
+    pool_rows,
 )
-from motionrt.training.recognition.ctr_gcn import view_clips  # noqa: E402
+from motionrt.training.recognition.ctr_gcn import load_views  # noqa: E402
 from motionrt.training.recognition.tasks import ClipTask  # noqa: E402
 from motionrt.training.settings import override  # noqa: E402
 
@@ -86,7 +86,7 @@ def helper_of(texts: ActionTexts, **weights: Any) -> Helper:
 
 
 def test_every_action_has_six_sentences_of_its_own(shared: Path) -> None:
-    names = {*vocabulary.labels(), *(clip.label or "" for clip in view_clips(shared, 1, 2, 3))}
+    names = {*vocabulary.labels(), *(clip.label or "" for clip in load_views(shared, 1, 2, 3))}
     told = {name: list(part_sentences(name).values()) for name in names}
     assert len(names) == 45
     assert all(len(set(parts)) == 6 and all(text.endswith(".") for text in parts) for parts in told.values())
@@ -122,16 +122,16 @@ def test_rows_are_cut_in_equal_stretches(tokens: int) -> None:
     features = torch.randn(2, 23, 5, generator=torch.Generator().manual_seed(0))
     segments = torch.full((2, 23), -1)
     segments[0, :9], segments[0, 11:23], segments[1, 4:7] = 0, 1, 3  # row 2 has no frame
-    found = rows_of(features, segments, 4, tokens)
+    found = pool_rows(features, segments, 4, tokens)
     for row, part in ((0, features[0, :9]), (1, features[0, 11:23]), (3, features[1, 4:7])):
         wanted = torch.nn.functional.adaptive_avg_pool1d(part.T, tokens).T
         torch.testing.assert_close(found[row], wanted)
     assert not found[2].any()
-    assert torch.equal(rows_of(features, None, 2, 100), features), "no more tokens than frames"
+    assert torch.equal(pool_rows(features, None, 2, 100), features), "no more tokens than frames"
 
 
 def test_the_signal_goes_from_all_to_none_along_a_cosine() -> None:
-    left = signal_left(torch.arange(STEPS + 1))
+    left = alpha_bar(torch.arange(STEPS + 1))
     assert left[0] == 1 and left[-1] < 1e-6 and (left.diff() < 0).all()
     assert float(left[50]) == pytest.approx(0.4939, abs=1e-3), "Nichol and Dhariwal's figure 5 at half the steps"
 
@@ -141,22 +141,22 @@ def test_ddim_finds_what_a_perfect_denoiser_knows() -> None:
     asked = []
 
     def denoise(x: Tensor, at: Tensor) -> Tensor:
-        torch.testing.assert_close(x, noised(known, noise, at), atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(x, add_noise(known, noise, at), atol=1e-4, rtol=1e-4)
         asked.append(at.tolist())
         return known
 
-    torch.testing.assert_close(ddim(denoise, noised(known, noise, t), t, 4), known)
+    torch.testing.assert_close(ddim(denoise, add_noise(known, noise, t), t, 4), known)
     assert asked == [[20, 37, 60], [15, 28, 45], [10, 18, 30], [5, 9, 15]]
 
 
 def test_rows_of_a_class_are_each_others_positives() -> None:
     text = torch.eye(3)[[0, 0, 1]]
     class_R = torch.tensor([0, 0, 1])
-    at_best = contrast(text, text, class_R)
+    at_best = contrastive_loss(text, text, class_R)
     e = np.exp(10.0)
     wanted = (2 * np.log(2 * e + 1) + np.log(e + 2) - 3 * 10) / 3
     assert float(at_best) == pytest.approx(wanted, abs=1e-5)
-    assert contrast(text[[2, 2, 0]], text, class_R) > at_best + 5
+    assert contrastive_loss(text[[2, 2, 0]], text, class_R) > at_best + 5
 
 
 def test_whitened_features_have_mean_0_and_deviation_1_and_go_back() -> None:
@@ -233,7 +233,7 @@ def test_a_recogniser_begins_and_answers_as_it_would_alone(x: Tensor) -> None:
     plain = StreamGCN(STREAM).eval()
     after = torch.rand(1)
     torch.manual_seed(5)
-    model = helped(STREAM, LABELS, CoCoDiffConfig(), LoopConfig(steps=10)).eval()
+    model = add_helper(STREAM, LABELS, CoCoDiffConfig(), LoopConfig(steps=10)).eval()
     assert torch.equal(after, torch.rand(1)), "chance goes on as it would have"
     for wanted, found in zip(plain(x), model(x), strict=True):
         assert torch.equal(wanted, found)
@@ -245,16 +245,16 @@ def test_a_recogniser_begins_and_answers_as_it_would_alone(x: Tensor) -> None:
 def test_features_of_both_kinds_of_recogniser_lead_to_what_it_says(x: Tensor) -> None:
     torch.manual_seed(0)
     stream, clip = StreamGCN(STREAM).eval(), CTRGCN(CLIP).eval()
-    (logits, *_), features = tapped(stream, x)
+    (logits, *_), features = forward_with_features(stream, x)
     torch.testing.assert_close(stream.head(features), logits)
-    logits, features = tapped(clip, torch.randn(3, 3, 52, 20, 2))
+    logits, features = forward_with_features(clip, torch.randn(3, 3, 52, 20, 2))
     assert features.shape == (3, 26, 16)
     torch.testing.assert_close(clip.fc(features.mean(1)), logits)
     assert not clip.get_submodule("l2")._forward_hooks
 
 
 def test_the_losses_come_in_over_the_first_steps(texts: ActionTexts, x: Tensor) -> None:
-    model = helped(STREAM, LABELS, replace(SILENT, real=1.0, ramp=0.4), LoopConfig(steps=10)).eval()
+    model = add_helper(STREAM, LABELS, replace(SILENT, real=1.0, ramp=0.4), LoopConfig(steps=10)).eval()
     classes = torch.tensor([0, 1])
     losses = [float(model(x, classes)[1].detach()) for _ in range(6)]
     full = losses[-1]
@@ -364,7 +364,7 @@ def test_a_batch_of_real_clips_teaches_both(shared: Path) -> None:
         {"data": str(shared), "cocodiff": "true", "width": "32", "channels": "8,16", "batch": "16", "steps": "40"},
     )
     job = recipe.job(Path("unused"))
-    assert isinstance(job.model, Helped) and job.loss is not None
+    assert isinstance(job.model, RecognizerWithHelper) and job.loss is not None
     samples = job.task.batch(0, 16)
     torch.manual_seed(0)
     optimizer = torch.optim.Adam(job.model.parameters(), 3e-3)

@@ -22,12 +22,12 @@ from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.recognition.ctr_gcn import (  # noqa: E402
     FRAMES,
     STREAMS,
-    StreamTask,
+    CtrGcnTask,
+    load_views,
+    normalize_axes,
     nwucla_ctrgcn,
-    scaled,
-    stream_of,
+    stream_input,
     top1,
-    view_clips,
     whole_sample,
 )
 from motionrt.training.runs import read_network  # noqa: E402
@@ -47,24 +47,24 @@ def start(data: Path, tmp_path: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def task(data: Path) -> StreamTask:
-    clips = view_clips(data, 1, 2)
+def task(data: Path) -> CtrGcnTask:
+    clips = load_views(data, 1, 2)
     labels = tuple(sorted({clip.record["action"] for clip in clips}))
-    return StreamTask(clips=clips, labels=labels, stream="joint", layout=Layout.load("kinect20"), seed=3)
+    return CtrGcnTask(clips=clips, labels=labels, stream="joint", layout=Layout.load("kinect20"), seed=3)
 
 
-def test_every_axis_of_a_clip_runs_from_minus_one_to_one_wherever_it_stands(task: StreamTask) -> None:
+def test_every_axis_of_a_clip_runs_from_minus_one_to_one_wherever_it_stands(task: CtrGcnTask) -> None:
     joints = task.clips[0].joints
-    found = scaled(joints)
+    found = normalize_axes(joints)
     np.testing.assert_allclose(found.min((0, 1)), -1, atol=1e-6)
     np.testing.assert_allclose(found.max((0, 1)), 1, atol=1e-6)
-    np.testing.assert_allclose(scaled(2.5 * joints + [4, -1, 2]), found, atol=1e-4)
-    assert np.isfinite(scaled(np.zeros((3, 20, 3), np.float32))).all()
+    np.testing.assert_allclose(normalize_axes(2.5 * joints + [4, -1, 2]), found, atol=1e-4)
+    assert np.isfinite(normalize_axes(np.zeros((3, 20, 3), np.float32))).all()
 
 
 def test_streams_are_differences_to_the_parent_and_to_the_next_frame() -> None:
     joints = np.random.default_rng(0).normal(size=(FRAMES, 20, 3)).astype(np.float32)
-    found = {stream: stream_of(joints, stream).transpose(1, 2, 0) for stream in STREAMS}
+    found = {stream: stream_input(joints, stream).transpose(1, 2, 0) for stream in STREAMS}
     np.testing.assert_allclose(found["joint"], joints, atol=1e-6)
     for joint, parent in enumerate(NWUCLA_PARENTS):
         wanted = joints[:, joint] - joints[:, parent] if parent >= 0 else np.zeros((FRAMES, 3))
@@ -85,15 +85,15 @@ def test_bones_are_those_of_the_layout_but_for_the_way_to_the_root() -> None:
 @pytest.mark.parametrize("frames", [1, 7, 52, 130])
 def test_clips_of_any_length_become_as_many_frames(frames: int) -> None:
     joints = np.random.default_rng(0).normal(size=(frames, 20, 3)).astype(np.float32)
-    x = stream_of(joints, "joint")
+    x = stream_input(joints, "joint")
     assert x.shape == (3, FRAMES, 20) and x.dtype == np.float32
     np.testing.assert_allclose(x[:, [0, -1]].transpose(1, 2, 0), joints[[0, -1]], atol=1e-6)
 
 
-def test_an_epoch_shows_every_clip_once_and_the_next_in_another_order(task: StreamTask) -> None:
+def test_an_epoch_shows_every_clip_once_and_the_next_in_another_order(task: CtrGcnTask) -> None:
     shown: list[list[int]] = []
 
-    class Spy(StreamTask):
+    class Spy(CtrGcnTask):
         def sample(self, clip: Any, rng: Any) -> Any:
             shown[-1].append(next(i for i, one in enumerate(self.clips) if one is clip))
             return super().sample(clip, rng)
@@ -106,19 +106,19 @@ def test_an_epoch_shows_every_clip_once_and_the_next_in_another_order(task: Stre
     assert sorted(shown[0]) == sorted(shown[1]) == list(range(12)) and shown[0] != shown[1]
 
 
-def test_samples_are_reproducible_and_augmented(task: StreamTask) -> None:
+def test_samples_are_reproducible_and_augmented(task: CtrGcnTask) -> None:
     once, again, later = task.batch(0, 12), task.batch(0, 12), task.batch(1, 12)
     assert all(np.array_equal(a.x, b.x) and a.target == b.target for a, b in zip(once, again, strict=True))
     assert not any(np.array_equal(a.x, b.x) for a in once for b in later)
     assert {sample.target for sample in once} == {0, 1}
 
 
-def test_what_is_tested_is_the_clip_as_it_is(task: StreamTask) -> None:
+def test_what_is_tested_is_the_clip_as_it_is(task: CtrGcnTask) -> None:
     clip = task.clips[0]
     found = whole_sample(clip, "joint", task.labels)
     assert task.labels[found.target] == clip.label
-    np.testing.assert_array_equal(found.x, stream_of(scaled(clip.joints), "joint"))
-    turned = replace(clip, joints=augment.turn(clip.joints, 0.5, np.zeros(2)))
+    np.testing.assert_array_equal(found.x, stream_input(normalize_axes(clip.joints), "joint"))
+    turned = replace(clip, joints=augment.rotate(clip.joints, 0.5, np.zeros(2)))
     assert np.abs(whole_sample(turned, "joint", task.labels).x - found.x).max() > 0.01
 
 
@@ -157,15 +157,15 @@ def test_a_run_resumes_to_the_loss_and_weights_it_would_have_had(
 ) -> None:
     whole, cut = ({"run": str(tmp_path / name), "subset": "8"} for name in ("whole", "cut"))
     wanted = start(**whole)
-    batch = StreamTask.batch
+    batch = CtrGcnTask.batch
 
-    def interrupted(task: StreamTask, step: int, size: int) -> Any:
+    def interrupted(task: CtrGcnTask, step: int, size: int) -> Any:
         if step == 3:
             raise KeyboardInterrupt
         return batch(task, step, size)
 
     with monkeypatch.context() as patch:
-        patch.setattr(StreamTask, "batch", interrupted)
+        patch.setattr(CtrGcnTask, "batch", interrupted)
         with pytest.raises(KeyboardInterrupt):
             start(**cut)
     assert not (tmp_path / "cut" / "model.safetensors").exists()

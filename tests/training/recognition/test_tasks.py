@@ -10,9 +10,9 @@ import pytest
 from motionrt.runtime.body.frontend import Frontend
 from motionrt.runtime.body.layout import Layout
 from motionrt.training.data import vocabulary
-from motionrt.training.data.clips import Clip
-from motionrt.training.data.streams import UNLABELLED, Stream
-from motionrt.training.recognition.tasks import ClipTask, LiveTask, Sample, collate, pad
+from motionrt.training.data.clips import LabeledClip
+from motionrt.training.data.streams import UNLABELED, Stream
+from motionrt.training.recognition.tasks import ClipTask, LiveTask, StreamSample, collate, pad_back_and_forth
 
 FRONTEND = Frontend(rate_hz=20.0)
 LABELS = (*vocabulary.labels(), vocabulary.NONE)
@@ -20,22 +20,22 @@ NONE = LABELS.index(vocabulary.NONE)
 
 
 @pytest.fixture(scope="module")
-def trained(clips: list[Clip]) -> list[Clip]:
-    return [clip for clip in clips if not vocabulary.held_out(clip.record) and vocabulary.usable(clip.record)]
+def trained(clips: list[LabeledClip]) -> list[LabeledClip]:
+    return [clip for clip in clips if not vocabulary.is_held_out(clip.record) and vocabulary.is_usable(clip.record)]
 
 
 @pytest.fixture(scope="module")
-def live(trained: list[Clip], layout: Layout) -> LiveTask:
+def live(trained: list[LabeledClip], layout: Layout) -> LiveTask:
     return LiveTask(clips=trained, layout=layout, frontend=FRONTEND, labels=LABELS, seed=1, seconds=4.0)
 
 
 @pytest.fixture(scope="module")
-def whole(trained: list[Clip], layout: Layout) -> ClipTask:
+def whole(trained: list[LabeledClip], layout: Layout) -> ClipTask:
     known = [clip for clip in trained if clip.label]
     return ClipTask(clips=known, layout=layout, frontend=FRONTEND, labels=LABELS, seed=1, longest_s=1.5)
 
 
-def same(a: Sample, b: Sample) -> bool:
+def same(a: StreamSample, b: StreamSample) -> bool:
     names = ("frames", "targets", "weights", "segments")
     return a.classes == b.classes and all(np.array_equal(getattr(a, n), getattr(b, n)) for n in names)
 
@@ -61,10 +61,10 @@ def test_live_samples_are_as_long_as_asked_for(live: LiveTask) -> None:
         assert sample.frames.shape == (T, 15, 3) and sample.frames.dtype == np.float32
         assert sample.targets.shape == sample.weights.shape == sample.segments.shape == (T,)
         assert np.isfinite(sample.frames).all() and np.abs(sample.frames).max() < 3
-        assert set(sample.targets) <= {UNLABELLED, *range(len(LABELS))}
+        assert set(sample.targets) <= {UNLABELED, *range(len(LABELS))}
         assert set(sample.segments) <= {-1, *range(len(sample.classes))}
         assert (sample.segments >= 0).any()
-        assert (sample.weights[sample.targets == UNLABELLED] == 0).all()
+        assert (sample.weights[sample.targets == UNLABELED] == 0).all()
         assert ((sample.weights >= 0) & (sample.weights <= 1)).all()
         np.testing.assert_allclose(sample.frames[:, live.layout.root], 0, atol=1e-5)
 
@@ -73,7 +73,7 @@ def test_a_segment_cut_off_before_it_shows_its_action_names_none(live: LiveTask)
     cut = 0
     for seed in range(20):
         sample, stream = (make(np.random.default_rng(seed)) for make in (live.sample, lambda r: live.stream(r, 80)))
-        assert isinstance(sample, Sample) and isinstance(stream, Stream)
+        assert isinstance(sample, StreamSample) and isinstance(stream, Stream)
         for i, target in enumerate(stream.classes):
             inside = stream.segments == i
             action = inside & (stream.targets == target)
@@ -101,7 +101,7 @@ def test_a_label_without_clips_is_never_asked_for(live: LiveTask) -> None:
     assert drawn <= {clip.label or vocabulary.NONE for clip in live.clips}
 
 
-def test_a_mirrored_clip_of_one_side_gets_the_other_sides_label(trained: list[Clip], layout: Layout) -> None:
+def test_a_mirrored_clip_of_one_side_gets_the_other_sides_label(trained: list[LabeledClip], layout: Layout) -> None:
     raised = [
         replace(clip, label="raise right hand") for clip in trained if clip.record.get("content") == "wave-right-hand"
     ]
@@ -127,7 +127,7 @@ def test_rest_is_none(live: LiveTask) -> None:
 
 
 def test_the_first_frames_of_an_action_weigh_less(live: LiveTask) -> None:
-    targets = np.array([NONE] * 3 + [2] * 10 + [UNLABELLED] * 2 + [4] * 80)
+    targets = np.array([NONE] * 3 + [2] * 10 + [UNLABELED] * 2 + [4] * 80)
     stream = Stream(
         joints=np.zeros((95, 15, 3), np.float32),
         targets=targets,
@@ -183,13 +183,13 @@ def test_a_clip_sample_is_one_segment_that_counts_more_and_more(whole: ClipTask)
 
 def test_padding_plays_the_clip_back_and_forth() -> None:
     frames = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
-    assert pad(frames, 9)[:, 1, 1].tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
-    assert pad(frames, 4).tolist() == frames.tolist()
-    assert pad(frames[2:3], 3)[:, 0, 0].tolist() == [2, 2, 2]
+    assert pad_back_and_forth(frames, 9)[:, 1, 1].tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert pad_back_and_forth(frames, 4).tolist() == frames.tolist()
+    assert pad_back_and_forth(frames[2:3], 3)[:, 0, 0].tolist() == [2, 2, 2]
 
 
-def sample(T: int, segments: list[int], classes: tuple[int, ...]) -> Sample:
-    return Sample(
+def sample(T: int, segments: list[int], classes: tuple[int, ...]) -> StreamSample:
+    return StreamSample(
         frames=np.random.default_rng(T).normal(size=(T, 2, 3)).astype(np.float32),
         targets=np.arange(T),
         weights=np.ones(T, np.float32),
@@ -205,7 +205,7 @@ def test_a_batch_keeps_its_samples_apart_and_asks_nothing_of_padding() -> None:
     for i, one in enumerate(samples):
         T = len(one.frames)
         np.testing.assert_array_equal(batch["frames"][i, :T], one.frames)
-        np.testing.assert_array_equal(batch["targets"][i], [*range(T), *[UNLABELLED] * (5 - T)])
+        np.testing.assert_array_equal(batch["targets"][i], [*range(T), *[UNLABELED] * (5 - T)])
         np.testing.assert_array_equal(batch["weights"][i], [1] * T + [0] * (5 - T))
     assert batch["segments"].tolist() == [[0, -1, 1, -1, -1], [2, 2, 2, 3, 3], [4, 4, -1, -1, -1]]
     assert batch["classes"].tolist() == [7, 8, 4, 5, 9]

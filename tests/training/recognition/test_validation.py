@@ -11,7 +11,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime.body.frontend import Frontend  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
-from motionrt.training.data.clips import Clip  # noqa: E402
+from motionrt.training.data.clips import LabeledClip  # noqa: E402
 from motionrt.training.recognition.validation import Validation  # noqa: E402
 
 LABELS = ("bow", "walk", "none")
@@ -30,7 +30,7 @@ class Scripted(nn.Module):
         return (torch.stack([1 - walk, walk, torch.full_like(walk, 9.0)], -1),)
 
 
-def clip(frames_up: int, frames_down: int, label: str, layout: Layout) -> Clip:
+def clip(frames_up: int, frames_down: int, label: str, layout: Layout) -> LabeledClip:
     """Somebody stands, the right wrist above the left for so many frames, below it for so many more."""
     pose = np.zeros((15, 3), np.float32)
     for name, x in (("left", 0.2), ("right", -0.2)):
@@ -39,11 +39,11 @@ def clip(frames_up: int, frames_down: int, label: str, layout: Layout) -> Clip:
     joints = np.repeat(pose[None], frames_up + frames_down, 0)
     joints[:frames_up, layout.joints.index("right_wrist"), 1] = 0.5
     joints[frames_up:, layout.joints.index("right_wrist"), 1] = -0.5
-    return Clip(joints=joints, fps=20.0, label=label, source="other", record={})
+    return LabeledClip(joints=joints, fps=20.0, label=label, source="other", record={})
 
 
 @pytest.fixture
-def clips(layout: Layout) -> list[Clip]:
+def clips(layout: Layout) -> list[LabeledClip]:
     return [
         clip(9, 4, "walk", layout),  # right
         clip(3, 8, "walk", layout),  # wrong: mostly `bow`
@@ -55,7 +55,7 @@ def clips(layout: Layout) -> list[Clip]:
 
 
 @pytest.mark.parametrize("batch", [1, 4, 32])
-def test_a_clip_is_what_most_of_its_own_frames_say(clips: list[Clip], layout: Layout, batch: int) -> None:
+def test_a_clip_is_what_most_of_its_own_frames_say(clips: list[LabeledClip], layout: Layout, batch: int) -> None:
     validation = Validation(clips, layout, Frontend(rate_hz=20.0), LABELS)
     figures = validation(Scripted(layout), batch)
     assert figures["top1"] == pytest.approx(100 * 3 / 6)
@@ -72,7 +72,7 @@ def test_padding_has_no_say(layout: Layout) -> None:
     assert validation(Scripted(layout))["top1"] == 100
 
 
-def test_a_network_is_measured_as_it_is_in_use(clips: list[Clip], layout: Layout) -> None:
+def test_a_network_is_measured_as_it_is_in_use(clips: list[LabeledClip], layout: Layout) -> None:
     model = Scripted(layout).train()
     Validation(clips, layout, Frontend(rate_hz=20.0), LABELS)(model)
     assert not model.training
@@ -82,7 +82,7 @@ def test_without_clips_there_are_no_figures(layout: Layout) -> None:
     assert Validation([], layout, Frontend(rate_hz=20.0), LABELS)(Scripted(layout)) == {}
 
 
-def test_the_confusion_matrix_is_drawn(clips: list[Clip], layout: Layout, tmp_path: Path) -> None:
+def test_the_confusion_matrix_is_drawn(clips: list[LabeledClip], layout: Layout, tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     validation = Validation(clips, layout, Frontend(rate_hz=20.0), LABELS)
     validation(Scripted(layout))

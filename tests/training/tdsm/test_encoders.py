@@ -11,40 +11,42 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from motionrt.runtime.backends import create  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.training.data import vocabulary  # noqa: E402
-from motionrt.training.data.clips import Clip, load_clips  # noqa: E402
+from motionrt.training.data.clips import LabeledClip, load_clips  # noqa: E402
 from motionrt.training.data.unseen_labels import unseen_labels  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.recognition.ctr_gcn import LAYOUT  # noqa: E402
-from motionrt.training.tdsm.encoders import Encoder, load_encoder  # noqa: E402
+from motionrt.training.tdsm.encoders import FrozenEncoder, load_encoder  # noqa: E402
 
 SPLIT = "walk-raise"
 
 
 @pytest.fixture(scope="module")
-def live() -> Encoder:
+def live() -> FrozenEncoder:
     return load_encoder("live")
 
 
 @pytest.fixture(scope="module")
-def clips(data: Path, live: Encoder) -> list[Clip]:
-    found = [clip for clip in load_clips(data, live.layout, vocabulary.in_validation) if clip.label][:8]
+def clips(data: Path, live: FrozenEncoder) -> list[LabeledClip]:
+    found = [clip for clip in load_clips(data, live.layout, vocabulary.is_validation) if clip.label][:8]
     return [replace(clip, joints=clip.joints[: 20 + 3 * i]) for i, clip in enumerate(found)]
 
 
-def test_features_are_the_mean_of_those_that_are_stepped(live: Encoder, clips: list[Clip]) -> None:
+def test_features_are_the_mean_of_those_that_are_stepped(live: FrozenEncoder, clips: list[LabeledClip]) -> None:
     native = create("native", Bundle.load("live"))
-    shown = [live.whole(clip) for clip in clips]
+    shown = [live.whole_input(clip) for clip in clips]
     wanted = np.stack([native.clip(frames)[1].mean(0) for frames in shown])
     assert live.width == wanted.shape[1] and len({len(frames) for frames in shown}) > 3
     np.testing.assert_allclose(live.features(shown), wanted, atol=1e-4)
 
 
-def test_who_does_it_and_how_changes_and_what_is_done_stays(live: Encoder, clips: list[Clip]) -> None:
-    shown, labels = zip(*(live.varied(clip, np.random.default_rng(i)) for i, clip in enumerate(clips)), strict=True)
+def test_who_does_it_and_how_changes_and_what_is_done_stays(live: FrozenEncoder, clips: list[LabeledClip]) -> None:
+    shown, labels = zip(
+        *(live.augmented_input(clip, np.random.default_rng(i)) for i, clip in enumerate(clips)), strict=True
+    )
     for clip, frames, label in zip(clips, shown, labels, strict=True):
         assert label in (clip.label, vocabulary.MIRRORED.get(clip.label or ""))
         assert np.isfinite(frames).all() and len(frames) <= 90
-    again = live.varied(clips[0], np.random.default_rng(0))[0]
+    again = live.augmented_input(clips[0], np.random.default_rng(0))[0]
     assert np.array_equal(shown[0], again)
 
 
@@ -56,14 +58,14 @@ def test_a_run_knows_only_the_labels_that_it_saw(shared: Path, tmp_path: Path) -
     )
     encoder = load_encoder(str(run))
     assert encoder.layout.name == LAYOUT and encoder.sources == ("nw-ucla",) and encoder.width == 16
-    clip = Clip(
+    clip = LabeledClip(
         joints=np.random.default_rng(0).normal(size=(40, 20, 3)), fps=30, label="standing still", source="", record={}
     )
-    shown, label = encoder.varied(clip, np.random.default_rng(0))
-    assert label == clip.label and encoder.features([shown, encoder.whole(clip)]).shape == (2, 16)
+    shown, label = encoder.augmented_input(clip, np.random.default_rng(0))
+    assert label == clip.label and encoder.features([shown, encoder.whole_input(clip)]).shape == (2, 16)
     assert unseen_labels(SPLIT) & {"carry", "walk"} and not unseen_labels(SPLIT) & set(encoder.labels)
     assert set(encoder.labels) == {"drop trash", "pick up", "put on", "sit down", "stand up", "take off", "throw"}
     clips = [c for c in load_clips(shared, encoder.layout, lambda r: r.get("ds") == "nw-ucla") if c.label == "throw"]
-    shown = [encoder.whole(clip) for clip in clips[:3]]
+    shown = [encoder.whole_input(clip) for clip in clips[:3]]
     assert encoder.features(shown).shape == (3, 16)
     np.testing.assert_allclose(encoder.features(shown[1:2])[0], encoder.features(shown)[1], atol=1e-5)

@@ -7,7 +7,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from torch import Tensor, nn  # noqa: E402
 
-from motionrt.training.models.tdsm import signal_left  # noqa: E402
+from motionrt.training.models.tdsm import alpha_bar  # noqa: E402
 from motionrt.training.tdsm.loss import MatchingLoss, matching_loss, triplet  # noqa: E402
 from motionrt.training.tdsm.matching import ClassTexts  # noqa: E402
 
@@ -64,7 +64,7 @@ def test_all_classes_see_the_same_noisy_feature_at_the_same_step() -> None:
     noisy, steps, asked = model.asked
     assert torch.equal(noisy[:3], noisy[3:]) and steps.tolist() == [0, 10, 25] * 2
     assert asked.tolist() == [0, 1, 2, 0, 2, 0]
-    signal = torch.from_numpy(signal_left()[[0, 10, 25]]).float()[:, None]
+    signal = torch.from_numpy(alpha_bar()[[0, 10, 25]]).float()[:, None]
     torch.testing.assert_close(noisy[:3], signal.sqrt() * FEATURES + 2 * (1 - signal).sqrt())
 
 

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from motionrt.bench.speed.tdsm import open_gates, plain_scores  # noqa: E402
 from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig  # noqa: E402
 from motionrt.training.tdsm.loss import MatchingLoss, accuracy, matching_loss  # noqa: E402
-from motionrt.training.tdsm.matching import ClassTexts, Matcher, noises, total  # noqa: E402
+from motionrt.training.tdsm.matching import ClassTexts, Matcher, combine_noises, fixed_noises  # noqa: E402
 
 TINY = CrossDiTConfig(feature=7, text=10, tokens=5, width=24, depth=2, heads=3)
 LENGTHS = (3, 5, 1, 5, 2, 3, 3, 4)
@@ -30,7 +30,7 @@ def model(request: pytest.FixtureRequest) -> CrossDiT:
     return open_gates(replace(TINY, **request.param))
 
 
-NOISES = noises(3, 7)
+NOISES = fixed_noises(3, 7)
 
 
 @pytest.mark.parametrize("tokens", [1, 20, 1024])
@@ -51,16 +51,16 @@ def test_scores_depend_neither_on_the_order_of_classes_nor_on_batch_mates(model:
 
 
 def test_noises_are_the_same_ones_every_time() -> None:
-    assert torch.equal(noises(10, 7)[:3], NOISES) and not torch.equal(noises(3, 7, seed=1), NOISES)
+    assert torch.equal(fixed_noises(10, 7)[:3], NOISES) and not torch.equal(fixed_noises(3, 7, seed=1), NOISES)
     np.testing.assert_allclose(NOISES[:, 0], [1.50533032, 1.13710153, -0.57985479], rtol=1e-6)
-    many = noises(200, 256)
+    many = fixed_noises(200, 256)
     assert abs(float(many.mean())) < 0.02 and abs(float(many.std()) - 1) < 0.02
 
 
 def test_a_class_that_was_dropped_stays_behind_the_leader_of_the_first_noise() -> None:
     nan = torch.nan
     errors = torch.tensor([[[1.0, 3.0], [1.5, nan], [1.1, 2.0]]])
-    torch.testing.assert_close(total(errors), torch.tensor([[2.0, 2.5, 1.55]]))
+    torch.testing.assert_close(combine_noises(errors), torch.tensor([[2.0, 2.5, 1.55]]))
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +86,7 @@ def trained() -> tuple[CrossDiT, ClassTexts, torch.Tensor, torch.Tensor]:
 
 def test_a_network_learns_which_text_belongs_to_a_feature(trained) -> None:
     model, classes, z, labels = trained
-    found = accuracy(Matcher(model, classes, noises(4, 7)), z, labels, batch=7)
+    found = accuracy(Matcher(model, classes, fixed_noises(4, 7)), z, labels, batch=7)
     assert found["top1"] > 95 and len(found["single_noise"]) == 4
     assert accuracy(Matcher(CrossDiT(TINY), classes, NOISES), z, labels)["top1"] < 30
 
@@ -100,7 +100,7 @@ def test_the_early_exit_asks_less_and_says_the_same(trained) -> None:
     asked = ~early.isnan()
     assert asked[:, :, 0].all() and asked.float().mean() < 0.6
     torch.testing.assert_close(early[asked], whole[asked])
-    assert torch.equal(total(early).argmin(1), total(whole).argmin(1))
+    assert torch.equal(combine_noises(early).argmin(1), combine_noises(whole).argmin(1))
     torch.testing.assert_close(matcher.errors(z, margin=torch.inf), whole)
     leaders = ~matcher.errors(z, margin=0.0).isnan()
     assert (leaders.sum((1, 2)) == 6 + 2).all()

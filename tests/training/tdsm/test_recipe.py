@@ -20,15 +20,15 @@ from motionrt.training.data.unseen_labels import class_names, sentences, splits 
 from motionrt.training.models.tdsm import ZeroShot, ZeroShotConfig  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.tdsm.recipe import (  # noqa: E402
+    LabelSentences,
     MatchTask,
-    Said,
-    calibrated,
+    calibrate_logits,
+    calibrate_prototypes,
     discriminants,
-    macro,
-    prototypes,
-    published,
-    settle,
-    some_of,
+    drop_sentences,
+    init_spaces,
+    load_published,
+    macro_accuracy,
 )
 
 TINY = {"width": "8", "depth": "1", "heads": "2", "steps": "2", "batch": "4", "copies": "1", "validate_every": "1"}
@@ -58,12 +58,14 @@ def test_a_network_is_given_small_features_and_centred_sentences(clouds: Any) ->
         encoded=5, feature=2, text=384, pooled=8 * 384, tokens=8, width=8, depth=1, heads=2, cross=True
     )
     network = ZeroShot(config)
-    said = Said.of([sentences("wave"), sentences("bow"), {"label": "jump", "feet": "they leave the floor"}], load())
-    settle(network, features, target, said, 0.3)
-    assert float(network.z(torch.from_numpy(features)).std()) == pytest.approx(0.3, rel=1e-3)
-    words, _ = network.said(*said)
-    there = said.there.bool()
-    assert said.there.sum(1).tolist() == [8, 8, 2] and not words[~there].any()
+    said = LabelSentences.encode(
+        [sentences("wave"), sentences("bow"), {"label": "jump", "feet": "they leave the floor"}], load()
+    )
+    init_spaces(network, features, target, said, 0.3)
+    assert float(network.project(torch.from_numpy(features)).std()) == pytest.approx(0.3, rel=1e-3)
+    words, _ = network.embed_sentences(*said)
+    there = said.present.bool()
+    assert said.present.sum(1).tolist() == [8, 8, 2] and not words[~there].any()
     assert words.sum(0).abs().max() < 1e-3 and float(words[there].square().mean()) == pytest.approx(1, rel=1e-3)
     own = load().encode([sentences("wave")["hips"]]).pooled[0]
     np.testing.assert_allclose(said.features[0, SLOTS.index("hips")], own, atol=1e-6)
@@ -76,11 +78,11 @@ def load() -> TextEncoder:
 def test_some_sentences_stay_away_but_never_all() -> None:
     there = torch.ones(2000, 8)
     there[:1000, 3:] = 0
-    kept = some_of(there, np.random.default_rng(0), 0.5)
+    kept = drop_sentences(there, np.random.default_rng(0), 0.5)
     assert (kept <= there).all() and (kept.sum(1) >= 1).all()
     everything = (kept == there).all(1).float()
     assert everything[1000:].mean() == pytest.approx(0.5, abs=0.05)
-    assert torch.equal(some_of(there, np.random.default_rng(1), 1.0), there)
+    assert torch.equal(drop_sentences(there, np.random.default_rng(1), 1.0), there)
 
 
 def test_classes_are_drawn_alike_and_again() -> None:
@@ -97,7 +99,7 @@ def test_the_logits_that_are_likeliest_tell_labels_and_background() -> None:
     errors = 0.5 + 0.02 * draw.normal(size=(150, 3))
     errors[np.arange(150), target] -= 0.1
     errors[:, 2] -= 0.04  # explains everything a little better
-    found = calibrated(errors, target)
+    found = calibrate_logits(errors, target)
     logits = np.pad(found["scale"] * (errors[:, -1:] - errors[:, :-1]) - found["none"], ((0, 0), (0, 1)))
     assert (logits.argmax(1) == target).mean() > 0.95 and found["scale"] > 20 and found["none"] < 0
 
@@ -105,13 +107,13 @@ def test_the_logits_that_are_likeliest_tell_labels_and_background() -> None:
 def test_examples_are_near_their_own_label_and_far_from_others() -> None:
     draw, target = np.random.default_rng(0), np.repeat([0, 1, 2, 3], 20)
     z = (np.eye(4)[target] + 0.05 * draw.normal(size=(80, 4))).astype(np.float32)
-    found = prototypes(z, target)
+    found = calibrate_prototypes(z, target)
     inside, outside = 0.05**2, 0.5
     assert inside < found["prototype_offset"] < outside and found["prototype_scale"] > 20
 
 
 def test_classes_count_alike() -> None:
-    assert macro(np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 2])) == pytest.approx(100 * 2 / 3)
+    assert macro_accuracy(np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 2])) == pytest.approx(100 * 2 / 3)
 
 
 def test_a_run_becomes_a_recognizer(data: Path, tmp_path: Path, samples: list[Motion]) -> None:
@@ -143,7 +145,7 @@ def features(tmp_path: Path) -> Path:
 def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> None:
     more = {"drink water": {"motion": "one hand lifts a cup to the mouth"}}
     (features / "sentences.json").write_text(json.dumps(more))
-    given = published(features, "ntu60", "synse-55-5")
+    given = load_published(features, "ntu60", "synse-55-5")
     assert (
         set(given.trained.labels) == {"drink water", "eat meal", "brush teeth"} and given.trained.features_ND.ndim == 2
     )
@@ -178,18 +180,18 @@ def test_what_cannot_be_trained_on_is_refused(features: Path, tmp_path: Path, ch
 def test_features_that_do_not_fit_are_refused(features: Path) -> None:
     np.save(features / "ztest.npy", np.zeros((24, 50)))
     with pytest.raises(InputError, match=r"ztest.npy: \[24, 50\] features, \[24\] classes; expected \[N, 60\]"):
-        published(features, "ntu60", "synse-55-5")
+        load_published(features, "ntu60", "synse-55-5")
     np.save(features / "ztest.npy", np.zeros((24, 60)))
     np.save(features / "z_label.npy", np.array([10]))
     with pytest.raises(InputError, match=r"ztest.npy: \[24, 60\] features, \[1\] classes; expected"):
-        published(features, "ntu60", "synse-55-5")
+        load_published(features, "ntu60", "synse-55-5")
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"somersault": {"head": "ducks"}}', '{"reading": 3}'])
 def test_sentences_that_cannot_be_are_refused(features: Path, text: str) -> None:
     (features / "sentences.json").write_text(text)
     with pytest.raises(InputError, match=r"sentences.json: expected sentences by motion, head") as refused:
-        published(features, "ntu60", "synse-55-5")
+        load_published(features, "ntu60", "synse-55-5")
     assert "\n" not in str(refused.value)
 
 
@@ -203,5 +205,5 @@ def test_every_class_of_a_data_set_has_a_name(dataset: str) -> None:
 def test_arrays_that_hold_no_features_are_refused(features: Path, array: np.ndarray) -> None:
     np.save(features / "train.npy", array)
     with pytest.raises(InputError, match=r"train.npy") as refused:
-        published(features, "ntu60", "synse-55-5")
+        load_published(features, "ntu60", "synse-55-5")
     assert "\n" not in str(refused.value)

@@ -14,7 +14,7 @@ from ...runtime.text_encoder import TextFeatures
 MANY = 200  # captions, that take a while
 
 
-class Encoder(Protocol):
+class CaptionEncoder(Protocol):
     """`motionrt.runtime.text_encoder.TextEncoder`, or CLIP."""
 
     width: int
@@ -23,7 +23,7 @@ class Encoder(Protocol):
     def encode(self, texts: Sequence[str]) -> TextFeatures: ...
 
 
-class Texts:
+class CaptionFeatures:
     """Features of a set of captions.
 
     Args:
@@ -32,7 +32,7 @@ class Texts:
         folder: keeps what was encoded, words in 16 bits, one file an encoder; None: nothing is kept.
     """
 
-    def __init__(self, captions: Iterable[str], encoder: Encoder, folder: Path | None = None):
+    def __init__(self, captions: Iterable[str], encoder: CaptionEncoder, folder: Path | None = None):
         self.encoder, self.width = encoder, encoder.width
         self._pooled: dict[str, np.ndarray] = {}
         self._words: dict[str, np.ndarray] = {}
