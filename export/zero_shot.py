@@ -23,8 +23,8 @@ from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import MATCHER, SLOTS, WEIGHTS, ZeroShotManifest, matcher_sizes
 from ..runtime.bundles.signatures import MATCHER_GRAPHS, manifest_graphs
 from ..runtime.errors import InputError
+from ..runtime.recognition.label_texts import Text
 from ..runtime.recognition.matcher import Matcher as Exported
-from ..runtime.recognition.matcher import Text
 from ..runtime.text_encoder import TextEncoder
 from ..training.data.unseen_labels import BACKGROUND, sentences
 from ..training.models.tdsm import StepConditioning, ZeroShot, ZeroShotConfig, alpha_bar

@@ -24,7 +24,8 @@ from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.onnx_external import external_tensors
 from ...runtime.bundles.schema import WEIGHTS
 from ...runtime.progress import ProgressBar, progress
-from ...runtime.recognition.recognizer import MIN_CLIP_FRAMES, Recognizer
+from ...runtime.recognition.engine import MIN_CLIP_FRAMES
+from ...runtime.recognition.recognizer import Recognizer
 from ...training.data import vocabulary
 from ...training.data.clips import clip_sets, fingerprint
 from ...training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig

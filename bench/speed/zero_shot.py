@@ -20,8 +20,8 @@ import numpy as np
 from ...runtime.errors import InputError, MotionError
 from ...runtime.progress import ProgressBar
 from ...runtime.recognition.matcher import Vocabulary
+from ...runtime.recognition.open_labels import OpenLabels, encoder_bundle
 from ...runtime.recognition.recognizer import Recognizer
-from ...runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_bundle
 from .baselines import one_by_one, sensor_poses
 from .environment import environment
 from .timing import Call, paced, percentiles, timed
@@ -73,7 +73,7 @@ def bench_zero_shot(model: str, effort: Effort) -> dict[str, Any]:
         MotionError: matching beside a stream does not find what matching in it does, or frames were lost.
     """
     recognizer = Recognizer.load(model)
-    if not isinstance(recognizer, ZeroShotRecognizer):
+    if not isinstance(recognizer.label_strategy, OpenLabels):
         raise InputError(f"the labels of model {recognizer.name!r} are fixed, expected a zero-shot model")
     with ProgressBar() as bar:
         bar.stage("parity")
@@ -94,7 +94,7 @@ def bench_zero_shot(model: str, effort: Effort) -> dict[str, Any]:
     }
 
 
-def parity(recognizer: ZeroShotRecognizer) -> float:
+def parity(recognizer: Recognizer) -> float:
     """How far logits at the end of the sample recordings differ when they are matched beside them.
 
     Raises:
@@ -103,21 +103,22 @@ def parity(recognizer: ZeroShotRecognizer) -> float:
     ends = []
     for background in (False, True):
         fresh = recognizer.clone()
+        matching = _open_labels(fresh)
         fresh.background = background
         for person, motion in enumerate(samples()):
             for joints in motion.person(0).joints:
                 fresh.step(joints, person=person, layout=motion.layout)
-        if fresh._thread is not None:
-            fresh._matched.asked.close()
-            fresh._thread.join()
-        ends.append(fresh._matched.logits_PK)
+        if matching.thread is not None:
+            matching.streams.requests.close()
+            matching.thread.join()
+        ends.append(matching.streams.logits_PK)
     off = float(np.abs(ends[0] - ends[1]).max())
     if not off <= PARITY:
         raise MotionError(f"parity: logits beside the stream are off by {off:.2g}, at most {PARITY:g} is allowed")
     return off
 
 
-def measure_streams(recognizer: ZeroShotRecognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
+def measure_streams(recognizer: Recognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
     """Steps at a camera's pace: of the encoder alone, with matching beside it, and with labels that change, too.
 
     What a step waits for others of this process is its time less what it ran and what it waited for a core.
@@ -158,16 +159,16 @@ def measure_streams(recognizer: ZeroShotRecognizer, effort: Effort, bar: Progres
     return {"streams": found}
 
 
-def measure_labels(recognizer: ZeroShotRecognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
+def measure_labels(recognizer: Recognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
     """What matching one person takes by the number of labels, and what changing them takes."""
-    matching = {}
-    feature_BF = recognizer._feature(samples()[0])[None]
+    matching, open_labels = {}, _open_labels(recognizer)
+    feature_BF = open_labels.clip_feature(samples()[0])[None]
     for size in COUNTS:
         recognizer.set_labels(names(recognizer, size))
-        vocabulary = recognizer._matched.vocabulary
+        vocabulary = open_labels.streams.vocabulary
 
         def match(i: int, vocabulary: Vocabulary = vocabulary) -> object:
-            return recognizer._matcher.logits(feature_BF, vocabulary)
+            return open_labels.matcher.logits(feature_BF, vocabulary)
 
         timed(match, 3)
         matching[size] = percentiles(timed(match, effort.calls))
@@ -181,6 +182,11 @@ def measure_labels(recognizer: ZeroShotRecognizer, effort: Effort, bar: Progress
     return {"match": matched, "set_labels": {"labels": LABELS, **changes}}
 
 
+def _open_labels(recognizer: Recognizer) -> OpenLabels:
+    assert isinstance(recognizer.label_strategy, OpenLabels)
+    return recognizer.label_strategy
+
+
 def queued_s() -> float:
     """How long this thread has waited for a core; 0 where the system does not tell."""
     try:
@@ -190,7 +196,7 @@ def queued_s() -> float:
 
 
 @contextmanager
-def changing(recognizer: ZeroShotRecognizer) -> Iterator[Changes]:
+def changing(recognizer: Recognizer) -> Iterator[Changes]:
     """Labels change every `CHANGE_S`, to new ones and to known ones in turn."""
     changes: Changes = []
     over = threading.Event()
@@ -211,7 +217,7 @@ def changing(recognizer: ZeroShotRecognizer) -> Iterator[Changes]:
         thread.join()
 
 
-def names(recognizer: ZeroShotRecognizer, size: int, more: str = "") -> list[str]:
+def names(recognizer: Recognizer, size: int, more: str = "") -> list[str]:
     """So many labels, those that the bundle was trained with first."""
     known = recognizer.bundle.manifest.matching.labels
     return [f"{label}{manner}{more}" for manner, label in islice(product(MANNERS, known), size)]

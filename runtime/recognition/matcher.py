@@ -1,7 +1,7 @@
-"""Features of motion against texts and examples: the matcher of a zero-shot bundle in ONNX Runtime. No torch.
+"""Matches features of motion with texts and examples: the matcher of a zero-shot bundle in ONNX Runtime.
 
-Shapes: B features, D their width, F their width when they are matched, T texts of S sentences, K labels but "none",
-N labels with examples, W text width; R and M floats that the network is told of a sentence and of a text.
+Shapes: B features of width D, F width after projection, T texts of S sentences, K labels without "none", N labels with
+examples, W text width; R and M widths of the conditioning by a sentence and by a text.
 """
 
 from __future__ import annotations
@@ -19,45 +19,41 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import MATCHER, SLOTS, ZeroShotManifest
 from ..errors import BundleError
 from ..text_encoder import TextEncoder
+from .label_texts import NONE, Text
 
-NONE = "none"
-KEPT = 2048  # texts whose features are kept
-TOGETHER = 64  # sentences that are encoded at once, and texts that are told
-ROWS = 1024  # positions that are matched at once, of one feature
-NO_MATCH = -30.0  # logit of a label before anything has been matched
-
-
-Text = Mapping[str, str]
-"""What is said of a label: sentences by `SLOTS`, some of them."""
+CACHE_SIZE = 2048  # texts
+BATCH_SIZE = 64  # sentences or texts that are encoded together
+MAX_ROWS = 1024  # positions per feature that are matched together
+NO_MATCH = -30.0  # logit of a label before the first match
 
 
-class Told(NamedTuple):
-    """What the network is told of texts: of their sentences [T, S, R], and of each as a whole [T, M]."""
+class TextConditioning(NamedTuple):
+    """Conditioning of the matcher by texts: by their sentences [T, S, R], and by each text as a whole [T, M]."""
 
-    read: np.ndarray
-    told: np.ndarray
+    sentences: np.ndarray
+    text: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vocabulary:
-    """What features are matched with.
+    """Labels, prepared for matching.
 
     Attributes:
-        labels: those with a text, others with examples, "none".
-        texts: how many have one.
-        told: of these texts and of the background's after them, in parts.
-        examples_NF, of_N: mean feature of the examples, and the place of its label.
+        labels: labels with a text, then labels with examples only, then "none".
+        texts: number of labels with a text.
+        conditioning: of these texts and then of the background texts, in batches.
+        examples_NF, examples_label_N: mean feature of a label's examples, and the index of the label.
     """
 
     labels: tuple[str, ...]
     texts: int
-    told: tuple[Told, ...]
+    conditioning: tuple[TextConditioning, ...]
     examples_NF: np.ndarray
-    of_N: np.ndarray
+    examples_label_N: np.ndarray
 
 
 class Matcher:
-    """The networks of a bundle. For several threads at once.
+    """The matching networks of a bundle. Thread-safe.
 
     Args:
         bundle: a verified bundle.
@@ -80,88 +76,92 @@ class Matcher:
         known_TSW = _array(bundle, "known", len(texts), len(SLOTS), text.width)
         rows = zip(texts, known_TSW, strict=True)
         self._known = {text[slot]: row_SW[SLOTS.index(slot)] for text, row_SW in rows for slot in text}
-        self._kept: OrderedDict[tuple[str, ...], Told] = OrderedDict()  # the text asked for last is the last
-        self._lock = threading.Lock()  # of these
+        self._cache: OrderedDict[tuple[str, ...], TextConditioning] = OrderedDict()  # least recently used first
+        self._lock = threading.Lock()  # of the cache
 
     def vocabulary(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> Vocabulary:
-        """Labels with their texts, and labels with features [n, D] of examples, made ready to be matched.
+        """Prepare labels for matching: sentences by label, and features [n, D] of examples by label.
 
         Raises:
             InputError: a text that cannot be encoded.
         """
         labels = list(dict.fromkeys([*texts, *examples]))
-        means = [self._z(features_ND).mean(0) for features_ND in examples.values()]
+        means = [self.project(features_ND).mean(0) for features_ND in examples.values()]
         return Vocabulary(
             labels=(*labels, NONE),
             texts=len(texts),
-            told=self._parts([*texts.values(), *self.settings.background.values()]),
+            conditioning=self._batches([*texts.values(), *self.settings.background.values()]),
             examples_NF=np.array(means, np.float32).reshape(len(means), self._projection.shape[1]),
-            of_N=np.array([labels.index(label) for label in examples], int),
+            examples_label_N=np.array([labels.index(label) for label in examples], int),
         )
 
     def logits(self, features_BD: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
-        """[B, K + 1] float32 of features as the encoder gives them; that of "none", the last, is 0."""
-        settings, z_BF, K = self.settings, self._z(features_BD), vocabulary.texts
-        errors_BT = self._errors(z_BF, vocabulary.told)
+        """[B, K + 1] float32 of the encoder's features; "none" is last and its logit is 0."""
+        settings, z_BF, K = self.settings, self.project(features_BD), vocabulary.texts
+        errors_BT = self._errors(z_BF, vocabulary.conditioning)
         logits = np.full((len(z_BF), len(vocabulary.labels)), -np.inf, np.float32)
         none_B1 = errors_BT[:, K:].min(1, keepdims=True)
         logits[:, :K] = settings.scale * (none_B1 - errors_BT[:, :K]) - settings.none
-        if len(vocabulary.of_N):
+        if len(vocabulary.examples_label_N):
             distance_BN = ((z_BF[:, None] - vocabulary.examples_NF) ** 2).mean(2)
             near_BN = settings.prototype_scale * (settings.prototype_offset - distance_BN)
-            logits[:, vocabulary.of_N] = np.maximum(logits[:, vocabulary.of_N], near_BN)
+            columns = vocabulary.examples_label_N
+            logits[:, columns] = np.maximum(logits[:, columns], near_BN)
         logits[:, -1] = 0
         return logits
 
     def errors(self, z_BF: np.ndarray, texts: Sequence[Text]) -> np.ndarray:
-        """Mean squared error of the noise that is found in features, as they are matched, under each text, [B, T]."""
-        return self._errors(z_BF, self._parts(texts))
+        """Mean squared error [B, T] of the noise predicted from projected features under each text."""
+        return self._errors(z_BF, self._batches(texts))
 
-    def _z(self, features_BD: np.ndarray) -> np.ndarray:
+    def project(self, features_BD: np.ndarray) -> np.ndarray:
+        """Centered features, projected to [B, F]."""
         z_BF: np.ndarray = (features_BD - self._mean) @ self._projection
         return z_BF
 
-    def _errors(self, z_BF: np.ndarray, parts: Sequence[Told]) -> np.ndarray:
-        return np.concatenate([self._run("match", {"z": z_BF, **told._asdict()})[0] for told in parts], 1)
+    def _errors(self, z_BF: np.ndarray, batches: Sequence[TextConditioning]) -> np.ndarray:
+        parts = [self._run("match", {"z": z_BF, "read": batch.sentences, "told": batch.text})[0] for batch in batches]
+        return np.concatenate(parts, 1)
 
-    def _parts(self, texts: Sequence[Text]) -> tuple[Told, ...]:
-        """What the network is told of texts, so many together as are matched at once."""
-        told, size = self._told(texts), max(1, ROWS // (self._noises * (1 + len(SLOTS))))
-        parts = [told[begin : begin + size] for begin in range(0, len(told), size)]
-        return tuple(Told(*map(np.stack, zip(*part, strict=True))) for part in parts)
+    def _batches(self, texts: Sequence[Text]) -> tuple[TextConditioning, ...]:
+        """Conditioning of texts, in batches of at most `MAX_ROWS`."""
+        rows, size = self._conditioning(texts), max(1, MAX_ROWS // (self._noises * (1 + len(SLOTS))))
+        parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+        return tuple(TextConditioning(*map(np.stack, zip(*part, strict=True))) for part in parts)
 
-    def _told(self, texts: Sequence[Text]) -> list[Told]:
-        """Of each text, those that are not known computed together."""
-        asked = [tuple(text.get(slot, "") for slot in SLOTS) for text in texts]
+    def _conditioning(self, texts: Sequence[Text]) -> list[TextConditioning]:
+        """Conditioning of each text; those not in the cache are computed in batches."""
+        keys = [tuple(text.get(slot, "") for slot in SLOTS) for text in texts]
         with self._lock:
-            known = {text: self._kept[text] for text in asked if text in self._kept}
-            fresh = [text for text in dict.fromkeys(asked) if text not in known]
-            encoded = self._encoded({sentence for text in fresh for sentence in text if sentence})
-            for begin in range(0, len(fresh), TOGETHER):
-                part = fresh[begin : begin + TOGETHER]
-                nothing = np.zeros(self._text.width, np.float32)
-                rows = [[encoded[sentence] if sentence else nothing for sentence in text] for text in part]
-                said = [[bool(sentence) for sentence in text] for text in part]
-                inputs = {"sentences": np.array(rows, np.float32), "said": np.array(said, np.float32)}
-                rows_of = zip(*self._run("told", inputs), strict=True)
+            known = {key: self._cache[key] for key in keys if key in self._cache}
+            new = [key for key in dict.fromkeys(keys) if key not in known]
+            features = self._encode({sentence for key in new for sentence in key if sentence})
+            empty = np.zeros(self._text.width, np.float32)
+            for start in range(0, len(new), BATCH_SIZE):
+                batch = new[start : start + BATCH_SIZE]
+                rows = [[features[sentence] if sentence else empty for sentence in key] for key in batch]
+                present = [[bool(sentence) for sentence in key] for key in batch]
+                inputs = {"sentences": np.array(rows, np.float32), "said": np.array(present, np.float32)}
+                outputs = zip(*self._run("told", inputs), strict=True)
                 known |= {
-                    text: Told(read.copy(), told.copy()) for text, (read, told) in zip(part, rows_of, strict=True)
+                    key: TextConditioning(sentences.copy(), text.copy())
+                    for key, (sentences, text) in zip(batch, outputs, strict=True)
                 }
-            for text in asked:
-                self._kept[text] = known[text]
-                self._kept.move_to_end(text)
-            while len(self._kept) > KEPT:
-                self._kept.popitem(last=False)
-        return [known[text] for text in asked]
+            for key in keys:
+                self._cache[key] = known[key]
+                self._cache.move_to_end(key)
+            while len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return [known[key] for key in keys]
 
-    def _encoded(self, sentences: Collection[str]) -> dict[str, np.ndarray]:
-        """Features [W] of sentences, those of similar length encoded together."""
-        found = {sentence: self._known[sentence] for sentence in sentences if sentence in self._known}
-        fresh = sorted(set(sentences) - found.keys(), key=lambda sentence: (len(sentence), sentence))
-        for begin in range(0, len(fresh), TOGETHER):
-            part = fresh[begin : begin + TOGETHER]
-            found |= dict(zip(part, self._text.encode(part).pooled, strict=True))
-        return found
+    def _encode(self, sentences: Collection[str]) -> dict[str, np.ndarray]:
+        """Features [W] by sentence; sentences of similar length are encoded together."""
+        features = {sentence: self._known[sentence] for sentence in sentences if sentence in self._known}
+        new = sorted(set(sentences) - features.keys(), key=lambda sentence: (len(sentence), sentence))
+        for start in range(0, len(new), BATCH_SIZE):
+            batch = new[start : start + BATCH_SIZE]
+            features |= dict(zip(batch, self._text.encode(batch).pooled, strict=True))
+        return features
 
     def _run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
         about = self._bundle.manifest.graphs[graph]
@@ -173,7 +173,7 @@ class Matcher:
 
 
 def _array(bundle: Bundle, name: str, *shape: int | None) -> np.ndarray:
-    """Weights of a matcher that no graph has. Raises BundleError where they are not of this shape."""
+    """One of the matcher's weights outside the graphs. Raises BundleError unless it has this shape (None: any)."""
     array = bundle.weights.get(MATCHER + name)
     if (
         array is None

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..body.layout import Layout, layouts
 from ..body.motion_data import MAX_JOINTS
 from ..generation.generator import MAX_SECONDS
-from ..recognition.recognizer import MIN_CLIP_FRAMES
+from ..recognition.engine import MIN_CLIP_FRAMES
 from ..text_encoder import MAX_CHARACTERS
 
 MIN_SECONDS = 0.2

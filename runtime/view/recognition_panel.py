@@ -12,8 +12,7 @@ import numpy as np
 
 from ..errors import InputError
 from ..recognition.decision import Decision
-from ..recognition.matcher import NONE
-from ..recognition.zero_shot import ZeroShotRecognizer, resolve_labels
+from ..recognition.label_texts import NONE, resolve_labels
 from .forms import bind_submit, note_html, show_errors
 from .skeleton_scene import Color, Pose, SkeletonScene
 from .source_player import Observation, SourcePlayer
@@ -68,7 +67,7 @@ class RecognitionPanel:
 
     def _add_forms(self) -> None:
         gui, recognizer = self._server.gui, self.player.recognizer
-        fixed = not isinstance(recognizer, ZeroShotRecognizer)
+        fixed = recognizer.label_strategy.fixed
         with gui.add_form("Labels") as form:
             known = ", ".join(label for label in recognizer.labels if label != NONE)
             labels = gui.add_text("labels", known, multiline=True, disabled=fixed)

@@ -8,7 +8,7 @@ from itertools import groupby
 from zlib import crc32
 
 from ..recognition.decision import Decision
-from ..recognition.matcher import NONE
+from ..recognition.label_texts import NONE
 from .forms import note_html
 from .source_player import HISTORY_S, HistoryEntry
 

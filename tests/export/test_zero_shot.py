@@ -24,8 +24,8 @@ from motionrt.runtime.bundles.schema import WEIGHTS, ZeroShotManifest  # noqa: E
 from motionrt.runtime.cli import main  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.recognition.matcher import Matcher as Exported  # noqa: E402
+from motionrt.runtime.recognition.open_labels import OpenLabels, encoder_bundle  # noqa: E402
 from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
-from motionrt.runtime.recognition.zero_shot import ZeroShotRecognizer, encoder_bundle  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.unseen_labels import sentences  # noqa: E402
 from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroShotConfig  # noqa: E402
@@ -100,7 +100,7 @@ def test_errors_are_those_of_the_network(bundle: Bundle[ZeroShotManifest], text:
 def test_features_are_projected_as_in_the_network(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
     encoded = np.random.default_rng(0).normal(size=(3, SMALL.encoded)).astype(np.float32)
     wanted = stored_network(bundle).project(torch.from_numpy(encoded)).numpy()
-    np.testing.assert_allclose(Exported(bundle, text)._z(encoded), wanted, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(Exported(bundle, text).project(encoded), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_what_is_computed_once_of_a_text_changes_no_error(text: TextEncoder) -> None:
@@ -141,7 +141,7 @@ def test_the_encoder_is_that_of_its_own_bundle(bundle: Bundle[ZeroShotManifest],
 
 def test_a_bundle_is_a_recognizer_of_any_text(bundle: Bundle[ZeroShotManifest], samples: list[Motion]) -> None:
     recognizer = Recognizer.load(bundle.path)
-    assert isinstance(recognizer, ZeroShotRecognizer) and recognizer.backend == "native"
+    assert isinstance(recognizer.label_strategy, OpenLabels) and recognizer.backend == "native"
     assert recognizer.labels == (*LABELS, "none") and recognizer.layout == "core15" and recognizer.fps == 20.0
     recognizer.set_labels(["bow", "run"])
     assert recognizer.recognize(samples[0]).labels == ("bow", "run", "none")
@@ -154,12 +154,12 @@ def test_a_feature_is_the_mean_over_the_frames_of_the_clip(
     from motionrt.runtime.body.layout import Layout
 
     recognizer = Recognizer.load(bundle.path)
-    assert isinstance(recognizer, ZeroShotRecognizer)
+    assert isinstance(recognizer.label_strategy, OpenLabels)
     layout, motion = Layout.load("core15"), samples[0]
     joints = np.einsum("vw,twc->tvc", layout.map_from(Layout.load(motion.layout)), motion.person(0).joints)
     frames = prepare(joints, bundle.manifest.frontend, layout)
     features = create("onnx", Bundle.load("live")).clip(frames)[1]
-    np.testing.assert_allclose(recognizer._feature(motion), features.mean(0), atol=1e-4)
+    np.testing.assert_allclose(recognizer.label_strategy.clip_feature(motion), features.mean(0), atol=1e-4)
 
 
 def test_a_bundle_says_what_the_run_was(bundle: Bundle[ZeroShotManifest]) -> None:

@@ -10,8 +10,8 @@ import pytest
 from motionrt.bench.speed import zero_shot
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
+from motionrt.runtime.recognition.matched_streams import MatchedStreams
 from motionrt.runtime.recognition.recognizer import Recognizer
-from motionrt.runtime.recognition.zero_shot import MatchedStreams, ZeroShotRecognizer
 
 SMALL = zero_shot.Effort(paced_s=1.0, calls=3, cold=2)
 
@@ -61,7 +61,6 @@ def test_without_parity_nothing_is_measured(bundle: Path, monkeypatch: pytest.Mo
 
 def test_a_lost_frame_is_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = Recognizer.load(bundle)
-    assert isinstance(recognizer, ZeroShotRecognizer)
     one_by_one = zero_shot.one_by_one
 
     def late(stepped: Recognizer, poses: Any) -> Any:
@@ -76,7 +75,7 @@ def test_a_lost_frame_is_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(zero_shot, "one_by_one", late)
     with pytest.raises(MotionError, match="frames were lost: of 30 .*'dropped': 1"):
-        zero_shot.measure_streams(recognizer, SMALL, zero_shot.Bar())
+        zero_shot.measure_streams(recognizer, SMALL, zero_shot.ProgressBar())
 
 
 def test_a_model_of_fixed_labels_is_refused(capfd: pytest.CaptureFixture[str]) -> None:

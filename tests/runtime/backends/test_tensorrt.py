@@ -15,7 +15,7 @@ from motionrt.runtime.backends.onnx_session import open_session
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.bundles.schema import GenerationManifest, ZeroShotManifest
 from motionrt.runtime.errors import BundleError, InputError
-from motionrt.runtime.recognition.zero_shot import encoder_bundle
+from motionrt.runtime.recognition.open_labels import encoder_bundle
 
 from .. import tiny
 

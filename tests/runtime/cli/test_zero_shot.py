@@ -12,7 +12,7 @@ from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.cli import main
 
 from .. import tiny
-from ..recognition.test_zero_shot import clip
+from ..recognition.test_open_labels import clip
 from ..tiny_zero_shot import LEFT, RIGHT
 
 
@@ -87,15 +87,15 @@ def test_what_cannot_be_is_one_line(
     for arguments, message in (
         (
             ["recognize", str(one), "--labels", "wave"],
-            "the labels of model 'live' are fixed, those of model 'zero-shot'",
+            "the labels of model 'live' are fixed, model 'zero-shot'",
         ),
         (["recognize", str(one), "--labels", "", *model], "no labels, and nothing is enrolled"),
-        (["recognize", str(one), "--labels", "a,a", *model], "label 'a' is there twice"),
+        (["recognize", str(one), "--labels", "a,a", *model], "label 'a' is repeated"),
         (["recognize", str(one), "--gestures", str(tmp_path / "no.npz"), *model], "no.npz: no such file"),
         (["enroll", str(empty), "--as", "x", *model, *out], "holds 0 recordings, expected 1 to 10"),
         (["enroll", str(many), "--as", "x", *model, *out], "holds 11 recordings, expected 1 to 10"),
         (["enroll", str(tmp_path / "nowhere"), "--as", "x", *model, *out], "nowhere: no such file"),
-        (["enroll", str(recordings), "--as", "none", *model, *out], "stands for no action"),
+        (["enroll", str(recordings), "--as", "none", *model, *out], "means no action"),
         (["enroll", str(recordings), "--as", "x", "--model", "live", *out], "the labels of model 'live' are fixed"),
     ):
         assert main(arguments) == 2
@@ -108,15 +108,15 @@ def test_a_live_stream_is_matched_beside_it(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[bool] = []
-    from motionrt.runtime.recognition.zero_shot import ZeroShotRecognizer
+    from motionrt import Recognizer
 
-    step = ZeroShotRecognizer._step
+    step = Recognizer._step
 
-    def spied(self: ZeroShotRecognizer, *given: Any) -> Any:
+    def spied(self: Recognizer, *given: Any) -> Any:
         seen.append(self.background)
         return step(self, *given)
 
-    monkeypatch.setattr(ZeroShotRecognizer, "_step", spied)
+    monkeypatch.setattr(Recognizer, "_step", spied)
     path = tmp_path / "left.npz"
     Motion(tiny.poses(4, "left"), tiny.FPS, tiny.LAYOUT).save(path)
     assert main(["recognize", str(path), "--model", str(bundle)]) == 0 and not any(seen)

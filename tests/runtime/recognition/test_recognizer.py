@@ -306,7 +306,7 @@ def test_an_unknown_layout_says_which_are_known(recognizer: Recognizer) -> None:
 
 
 def test_a_2d_layout_needs_a_model_trained_for_it(recognizer: Recognizer) -> None:
-    with pytest.raises(InputError, match="'coco17' is 2-D.*3-D joints in metres.*trained"):
+    with pytest.raises(InputError, match="'coco17' is 2-D.*3-D joints in meters.*trained"):
         recognizer.step(np.zeros((17, 2)), layout="coco17")
 
 

@@ -124,7 +124,7 @@ def test_typed_labels_change_the_decision(served: Any, browser: Any) -> None:
     assert served.recognition.now[0].decision.labels == ("waving a hand", "kicking a ball", "none")
     labels.fill("wave, wave")
     browser.get_by_role("button", name="Recognise these").click()
-    browser.get_by_text("label 'wave' is there twice").wait_for()
+    browser.get_by_text("label 'wave' is repeated").wait_for()
 
 
 def test_a_prompt_makes_motion_that_is_edited_and_downloaded(served: Any, browser: Any, tmp_path: Path) -> None:

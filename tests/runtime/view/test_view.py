@@ -221,7 +221,7 @@ def test_labels_of_the_page_are_those_of_the_decisions(page: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text, problem", {"wave, wave": "is there twice", "none": "stands for no action", " , ": "no labels"}.items()
+    "text, problem", {"wave, wave": "is repeated", "none": "means no action", " , ": "no labels"}.items()
 )
 def test_what_is_wrong_with_labels_is_told_in_the_page(page: Any, text: str, problem: str) -> None:
     shown = page()

@@ -1,4 +1,4 @@
-"""Labels that are texts or examples, on a small network that sees how high the wrists are."""
+"""Labels defined by texts or examples, on a small network that sees how high the wrists are."""
 
 import gc
 import threading
@@ -14,7 +14,7 @@ import pytest
 
 from motionrt import BundleError, Decision, InputError, Motion, Recognizer
 from motionrt.runtime.recognition.matcher import Matcher
-from motionrt.runtime.recognition.zero_shot import MAX_LABELS, ZeroShotRecognizer
+from motionrt.runtime.recognition.open_labels import MAX_LABELS, OpenLabels
 from motionrt.runtime.text_encoder import TextEncoder
 
 from .. import tiny, tiny_zero_shot
@@ -36,11 +36,15 @@ def one_text_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def recognizer(bundle: Path) -> ZeroShotRecognizer:
-    found = Recognizer.load(bundle)
-    assert isinstance(found, ZeroShotRecognizer)
-    found.background = False
-    return found
+def recognizer(bundle: Path) -> Recognizer:
+    recognizer = Recognizer.load(bundle)
+    recognizer.background = False
+    return recognizer
+
+
+def open_labels(recognizer: Recognizer) -> OpenLabels:
+    assert isinstance(recognizer.label_strategy, OpenLabels)
+    return recognizer.label_strategy
 
 
 def play(recognizer: Recognizer, joints: np.ndarray, start: float = 0.0, person: int = 0) -> list[Decision]:
@@ -58,58 +62,63 @@ def events(decisions: list[Decision]) -> list[tuple[str | None, str | None]]:
     return [(out.event, out.event_label) for out in decisions if out.event]
 
 
-def wait_for(recognizer: ZeroShotRecognizer) -> None:
-    """All that was handed over has been matched; nothing is matched any more."""
-    assert recognizer._thread is not None
-    recognizer._matched.asked.close()
-    recognizer._thread.join()
+def finish_matching(recognizer: Recognizer) -> None:
+    """Match every pending request, then end the thread."""
+    labels = open_labels(recognizer)
+    assert labels.thread is not None
+    labels.streams.requests.close()
+    labels.thread.join()
 
 
-def test_it_begins_with_the_labels_that_it_was_trained_with(recognizer: ZeroShotRecognizer) -> None:
+def logits(recognizer: Recognizer) -> np.ndarray:
+    return open_labels(recognizer).streams.logits_PK
+
+
+def test_it_starts_with_its_training_labels(recognizer: Recognizer) -> None:
     assert recognizer.labels == (LEFT, RIGHT, "none") and recognizer.name == "tiny"
     assert recognizer.recognize(clip("left")).label == LEFT and recognizer.recognize(clip("right")).label == RIGHT
     out = recognizer.recognize(clip(None))
     assert out.label == "none" and out.labels == recognizer.labels and out.probs.sum() == pytest.approx(1)
 
 
-def test_logits_are_those_of_the_formula(tmp_path: Path) -> None:
-    """scale (s_none - s) - none of texts, prototype_scale (offset - d) of examples, of both the larger."""
+def test_logits_follow_the_formula(tmp_path: Path) -> None:
+    """scale (s_none - s) - none for texts, prototype_scale (offset - d) for examples; the larger one if both exist."""
     background = {text: {"label": text} for text in (STILL, RIGHT)}
     recognizer = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "tiny", background=background))
-    assert isinstance(recognizer, ZeroShotRecognizer)
     recognizer.enroll(LEFT, [clip("right"), clip(None)])
-    recognizer.enroll("another", [clip("left")])
+    recognizer.enroll("third", [clip("left")])
     features = np.array([[0.8, -0.05, 0, 0], [0.1, -0.1, 0.1, -0.2], [-0.1, 0.7, 0, 0]], np.float32)
     places = np.array([(*tiny_zero_shot.PLACES[text], 0, 0) for text in (LEFT, RIGHT, STILL)])
     left, right, still = (((features - place) ** 2).mean(1) for place in places)
-    examples = {name: recognizer._examples[name].mean(0) for name in (LEFT, "another")}
+    examples = {name: open_labels(recognizer).examples[name].mean(0) for name in (LEFT, "third")}
     near, other = (40 * (0.2 - ((features - mean) ** 2).mean(1)) for mean in examples.values())
     none = np.minimum(still, right)
-    wanted = [np.maximum(40 * (none - left) - 2, near), 40 * (none - right) - 2, other, np.zeros(3)]
-    found = recognizer._matcher.logits(features, recognizer._matched.vocabulary)
-    assert recognizer.labels == (LEFT, RIGHT, "another", "none") and found.dtype == np.float32
-    np.testing.assert_allclose(found, np.stack(wanted, 1), atol=2e-4)
+    expected = [np.maximum(40 * (none - left) - 2, near), 40 * (none - right) - 2, other, np.zeros(3)]
+    labels = open_labels(recognizer)
+    found = labels.matcher.logits(features, labels.streams.vocabulary)
+    assert recognizer.labels == (LEFT, RIGHT, "third", "none") and found.dtype == np.float32
+    np.testing.assert_allclose(found, np.stack(expected, 1), atol=2e-4)
 
 
-def test_an_action_begins_and_ends_in_a_stream(recognizer: ZeroShotRecognizer) -> None:
+def test_an_action_starts_and_ends_in_a_stream(recognizer: Recognizer) -> None:
     joints = np.concatenate([tiny.poses(20), tiny.poses(40, "left"), tiny.poses(40)])
     assert events(play(recognizer, joints)) == [("onset", LEFT), ("offset", LEFT)]
 
 
-def test_any_text_can_become_a_label_while_people_are_followed(recognizer: ZeroShotRecognizer) -> None:
+def test_any_text_can_become_a_label_while_people_are_tracked(recognizer: Recognizer) -> None:
     before = play(recognizer, tiny.poses(40, "left"))
     assert before[-1].label == LEFT and events(before) == [("onset", LEFT)]
     recognizer.set_labels([" jump ", RIGHT, "sit"])
     assert recognizer.labels == ("jump", RIGHT, "sit", "none") and recognizer.counters["frames"] == 40
     after = play(recognizer, tiny.poses(40, "right"), start=2.0)
     assert after[0].labels == recognizer.labels and after[0].probs.shape == (4,) and after[0].status == "ok"
-    assert events(after) == [("onset", RIGHT)] and after[-1].label == RIGHT, "the other action has ended silently"
+    assert events(after) == [("onset", RIGHT)] and after[-1].label == RIGHT, "the other action ends without an event"
     assert recognizer.counters == {"frames": 80, "dropped": 0, "resets": 0, "lost": 0}
     recognizer.set_labels([RIGHT])
     assert play(recognizer, tiny.poses(4, "right"), start=4.0)[-1].labels == (RIGHT, "none")
 
 
-def test_a_description_is_matched_together_with_its_label(recognizer: ZeroShotRecognizer) -> None:
+def test_a_description_is_matched_together_with_its_label(recognizer: Recognizer) -> None:
     """The place of a text is the sum of the places of its sentences."""
     recognizer.set_labels(["arm"])
     plain = recognizer.recognize(clip("left"))
@@ -121,7 +130,7 @@ def test_a_description_is_matched_together_with_its_label(recognizer: ZeroShotRe
     assert plain.probs[0] != described[0] and recognizer.recognize(clip("left")).label == LEFT
 
 
-def test_what_is_done_in_its_own_labels_is_known(tmp_path: Path) -> None:
+def test_training_labels_keep_their_descriptions(tmp_path: Path) -> None:
     labels = {"arm": {"label": "arm", "hands": LEFT}, RIGHT: {"label": RIGHT}}
     recognizer = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "tiny", labels=labels))
     known = recognizer.recognize(clip("left")).probs
@@ -131,18 +140,18 @@ def test_what_is_done_in_its_own_labels_is_known(tmp_path: Path) -> None:
     assert recognizer.recognize(clip("left")).probs[0] != known[0]
 
 
-def test_beside_the_stream_the_same_is_found(bundle: Path, recognizer: ZeroShotRecognizer) -> None:
-    beside = Recognizer.load(bundle)
-    assert isinstance(beside, ZeroShotRecognizer) and beside.background
+def test_matching_in_the_background_gives_the_same_logits(bundle: Path, recognizer: Recognizer) -> None:
+    background = Recognizer.load(bundle)
+    assert background.background
     for person, raised in enumerate(("left", "right", None)):
-        for one in (recognizer, beside):
-            play(one, tiny.poses(33, raised), person=person)
-    wait_for(beside)
-    np.testing.assert_array_equal(beside._matched.logits_PK, recognizer._matched.logits_PK)
-    assert (beside._matched.logits_PK[:2].argmax(1) == [0, 1]).all()
+        for either in (recognizer, background):
+            play(either, tiny.poses(33, raised), person=person)
+    finish_matching(background)
+    np.testing.assert_array_equal(logits(background), logits(recognizer))
+    assert (logits(background)[:2].argmax(1) == [0, 1]).all()
 
 
-def test_without_the_thread_the_same_frames_give_the_same_bits(recognizer: ZeroShotRecognizer) -> None:
+def test_inline_matching_gives_the_same_bits_every_time(recognizer: Recognizer) -> None:
     joints = np.concatenate([tiny.poses(20), tiny.poses(40, "right")])
     first = play(recognizer, joints)
     recognizer.reset()
@@ -151,28 +160,28 @@ def test_without_the_thread_the_same_frames_give_the_same_bits(recognizer: ZeroS
 
 
 def test_the_last_half_second_is_matched_four_times_a_second(
-    recognizer: ZeroShotRecognizer, monkeypatch: pytest.MonkeyPatch
+    recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[np.ndarray] = []
-    logits = Matcher.logits
+    matched: list[np.ndarray] = []
+    compute = Matcher.logits
 
-    def seen(self: Matcher, features_BF: np.ndarray, vocabulary: Any) -> np.ndarray:
-        asked.append(features_BF)
-        return logits(self, features_BF, vocabulary)
+    def record(self: Matcher, features_BF: np.ndarray, vocabulary: Any) -> np.ndarray:
+        matched.append(features_BF)
+        return compute(self, features_BF, vocabulary)
 
-    monkeypatch.setattr(Matcher, "logits", seen)
+    monkeypatch.setattr(Matcher, "logits", record)
     play(recognizer, np.concatenate([tiny.poses(20), tiny.poses(20, "left")]))
-    assert [features.shape for features in asked] == [(1, tiny.D)] * 8, "40 frames at 20 a second"
-    heights = [float(features[0, 0]) for features in asked]
-    assert heights[2] == heights[3] < heights[4] < heights[5] < heights[6] == heights[7], "ten frames are remembered"
-    asked.clear()
+    assert [features.shape for features in matched] == [(1, tiny.D)] * 8, "40 frames at 20 a second"
+    heights = [float(features[0, 0]) for features in matched]
+    assert heights[2] == heights[3] < heights[4] < heights[5] < heights[6] == heights[7], "the window is ten frames"
+    matched.clear()
     poses = np.stack([tiny.poses(5), tiny.poses(5, "left")], 1)
     for k, pose in enumerate(poses):
         recognizer.step_people(pose, 10 + k / tiny.FPS, people=[5, 6])
-    assert [features.shape for features in asked] == [(2, tiny.D)], "people are matched together"
+    assert [features.shape for features in matched] == [(2, tiny.D)], "people are matched together"
 
 
-def test_somebody_who_was_lost_starts_with_none(recognizer: ZeroShotRecognizer) -> None:
+def test_a_lost_person_starts_again_with_none(recognizer: Recognizer) -> None:
     assert play(recognizer, tiny.poses(40, "left"))[-1].label == LEFT
     back = recognizer.step(tiny.poses(1, "left")[0], 5.0)
     assert (back.event, back.event_label) == ("offset", LEFT) and back.label == "none"
@@ -180,27 +189,26 @@ def test_somebody_who_was_lost_starts_with_none(recognizer: ZeroShotRecognizer) 
     assert recognizer.step(tiny.poses(1, "left")[0], 6.0).top(1) == [("none", pytest.approx(1, abs=1e-6))]
 
 
-def test_what_was_asked_of_somebody_else_is_not_told(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_match_of_a_previous_person_is_discarded(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = Recognizer.load(bundle)
-    assert isinstance(recognizer, ZeroShotRecognizer)
-    matched, go_on, logits = threading.Event(), threading.Event(), Matcher.logits
+    matched, proceed, compute = threading.Event(), threading.Event(), Matcher.logits
 
     def late(self: Matcher, features_BF: np.ndarray, vocabulary: Any) -> np.ndarray:
-        found = logits(self, features_BF, vocabulary)
+        result = compute(self, features_BF, vocabulary)
         matched.set()
-        go_on.wait(10)
-        return found
+        proceed.wait(10)
+        return result
 
     monkeypatch.setattr(Matcher, "logits", late)
     play(recognizer, tiny.poses(12, "left"))
     assert matched.wait(10)
     recognizer.reset()
     play(recognizer, tiny.poses(1), start=9.0)
-    wait = threading.Thread(target=wait_for, args=(recognizer,))
-    wait.start()
-    go_on.set()
-    wait.join()
-    assert recognizer._matched.logits_PK[0].tolist() == [-30, -30, 0]
+    finish = threading.Thread(target=finish_matching, args=(recognizer,))
+    finish.start()
+    proceed.set()
+    finish.join()
+    assert logits(recognizer)[0].tolist() == [-30, -30, 0]
 
 
 def test_labels_change_from_another_thread_between_two_frames(bundle: Path) -> None:
@@ -226,11 +234,11 @@ def test_labels_change_from_another_thread_between_two_frames(bundle: Path) -> N
     assert recognizer.counters == {"frames": 400, "dropped": 0, "resets": 0, "lost": 0}
 
 
-def test_its_thread_ends_with_it(bundle: Path) -> None:
+def test_the_thread_ends_with_its_recognizer(bundle: Path) -> None:
     recognizer = Recognizer.load(bundle)
     play(recognizer, tiny.poses(3))
-    thread = recognizer._thread  # type: ignore[attr-defined]
-    assert thread.is_alive() and thread.daemon
+    thread = open_labels(recognizer).thread
+    assert thread is not None and thread.is_alive() and thread.daemon
     gone = weakref.ref(recognizer)
     del recognizer
     gc.collect()
@@ -238,20 +246,23 @@ def test_its_thread_ends_with_it(bundle: Path) -> None:
     assert gone() is None and not thread.is_alive()
 
 
-def test_what_the_thread_meets_is_told_by_the_next_frame(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_on_the_thread_is_raised_by_the_next_frame(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = Recognizer.load(bundle)
 
-    def fail(*given: Any) -> None:
+    def fail(*arguments: Any) -> None:
         raise BundleError("it cannot be run")
 
     monkeypatch.setattr(Matcher, "logits", fail)
-    play(recognizer, tiny.poses(6))
-    recognizer._thread.join(10)  # type: ignore[attr-defined]
+    play(recognizer, tiny.poses(5))  # the fifth frame is the first to be matched
+    thread = open_labels(recognizer).thread
+    assert thread is not None
+    thread.join(10)
+    assert not thread.is_alive()
     with pytest.raises(BundleError, match="it cannot be run"):
         recognizer.step(tiny.poses(1)[0])
 
 
-def test_a_gesture_is_learnt_from_examples_beside_texts(recognizer: ZeroShotRecognizer) -> None:
+def test_a_gesture_is_learned_from_examples(recognizer: Recognizer) -> None:
     assert recognizer.recognize(clip("both")).label != BOTH
     recognizer.enroll(BOTH, [clip("both"), clip("both", 20), clip("both", 7)])
     assert recognizer.labels == (LEFT, RIGHT, BOTH, "none")
@@ -259,7 +270,7 @@ def test_a_gesture_is_learnt_from_examples_beside_texts(recognizer: ZeroShotReco
         assert recognizer.recognize(clip(raised)).label == label
     assert events(play(recognizer, clip("both").joints)) == [("onset", BOTH)]
     recognizer.set_labels([RIGHT])
-    assert recognizer.labels == (RIGHT, BOTH, "none"), "a gesture stays until it is forgotten"
+    assert recognizer.labels == (RIGHT, BOTH, "none"), "a gesture stays until it is removed"
     recognizer.set_labels([])
     assert recognizer.labels == (BOTH, "none") and recognizer.recognize(clip("both")).label == BOTH
     with pytest.raises(InputError, match="no labels, and nothing is enrolled, expected 1 to 1000"):
@@ -271,7 +282,7 @@ def test_a_gesture_is_learnt_from_examples_beside_texts(recognizer: ZeroShotReco
         recognizer.forget(BOTH)
 
 
-def test_gestures_are_kept_in_a_file(bundle: Path, recognizer: ZeroShotRecognizer, tmp_path: Path) -> None:
+def test_gestures_are_saved_and_loaded(bundle: Path, recognizer: Recognizer, tmp_path: Path) -> None:
     path = tmp_path / "gestures.npz"
     with pytest.raises(InputError, match="not written, nothing is enrolled"):
         recognizer.save_gestures(path)
@@ -292,7 +303,7 @@ def test_gestures_are_kept_in_a_file(bundle: Path, recognizer: ZeroShotRecognize
         recognizer.save_gestures(tmp_path / "nowhere" / "gestures.npz")
 
 
-def test_gestures_of_another_encoder_are_refused(recognizer: ZeroShotRecognizer, tmp_path: Path) -> None:
+def test_gestures_of_another_encoder_are_refused(recognizer: Recognizer, tmp_path: Path) -> None:
     other = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "other", encoder_sha256="f" * 64))
     other.enroll("mine", [clip("left")])
     other.save_gestures(tmp_path / "gestures.npz")
@@ -312,12 +323,12 @@ BAD_GESTURES: dict[str, tuple[dict[str, Any], str]] = {
     "not finite": ({"features": np.full((1, 4), np.nan, np.float32)}, "expected finite ones"),
     "Python objects": ({"labels": np.array(["a"], object)}, "holds Python objects"),
     "another array": ({"more": 1}, "expected counts, encoder, features, labels"),
-    "none": ({"labels": np.array(["none"])}, "stands for no action"),
+    "none": ({"labels": np.array(["none"])}, "means no action"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_GESTURES)
-def test_a_file_that_holds_no_gestures_is_refused(recognizer: ZeroShotRecognizer, tmp_path: Path, name: str) -> None:
+def test_a_file_without_gestures_is_refused(recognizer: Recognizer, tmp_path: Path, name: str) -> None:
     changes, message = BAD_GESTURES[name]
     good = {"labels": np.array(["a"]), "counts": [1], "features": np.zeros((1, 4), np.float32), "encoder": "e" * 64}
     np.savez(tmp_path / "g.npz", **(good | changes))  # type: ignore[arg-type]
@@ -328,18 +339,18 @@ def test_a_file_that_holds_no_gestures_is_refused(recognizer: ZeroShotRecognizer
 
 BAD_LABELS: dict[str, tuple[Any, Any, str]] = {
     "none at all": ([], None, "no labels, and nothing is enrolled, expected 1 to 1000"),
-    "one twice": (["wave", " wave"], None, "label 'wave' is there twice"),
-    "the reserved one": (["wave", "none"], None, "label 'none' stands for no action and is always there"),
+    "one twice": (["wave", " wave"], None, "label 'wave' is repeated"),
+    "the reserved one": (["wave", "none"], None, "label 'none' means no action and is always included"),
     "1,001": ([f"text {k}" for k in range(MAX_LABELS + 1)], None, "1001 labels, expected 1 to 1000"),
     "10,000 characters": (["wave", "x" * 10_000], None, r"text 1 \('xx.*\.\.\.\) has 10000 characters, at most 512"),
     "a number": (["wave", 3], None, "text 1 is '3', expected a string"),
     "blank": (["wave", " "], None, "text 1 is empty"),
     "one text": ("wave", None, "texts is 'wave', expected a list of texts"),
     "nothing": (None, None, "texts is 'None', expected a list of texts"),
-    "a description of another": (["wave"], {"jump": "up"}, "a description of 'jump', which is none of the labels"),
-    "a description that is none": (["wave"], {"wave": 3}, "text 0 is '3', expected a string"),
+    "a description of another": (["wave"], {"jump": "up"}, "a description of 'jump', which is not one of the labels"),
+    "a description that is a number": (["wave"], {"wave": 3}, "text 0 is '3', expected a string"),
     "descriptions in a list": (["wave"], ["up"], "descriptions are a list, expected a dict"),
-    "a part that nobody has": (
+    "an unknown body part": (
         ["wave"],
         {"wave": {"tail": "wags"}},
         "has 'tail', expected some of motion",
@@ -358,7 +369,7 @@ BAD_LABELS: dict[str, tuple[Any, Any, str]] = {
 )
 def test_weights_that_do_not_fit_are_refused(bundle: Path, name: str, array: Any, message: str) -> None:
     good = tiny_zero_shot.load(bundle)
-    others = {key: of for key, of in good.weights.items() if key != f"matcher.{name}"}
+    others = {key: weight for key, weight in good.weights.items() if key != f"matcher.{name}"}
     bad = replace(good, weights=others if array is None else {**others, f"matcher.{name}": array})
     with pytest.raises(BundleError) as refused:
         Matcher(bad, load_text())
@@ -366,7 +377,7 @@ def test_weights_that_do_not_fit_are_refused(bundle: Path, name: str, array: Any
 
 
 @pytest.mark.parametrize("name", BAD_LABELS)
-def test_labels_that_cannot_be_are_refused_in_one_line(recognizer: ZeroShotRecognizer, name: str) -> None:
+def test_invalid_labels_are_refused_in_one_line(recognizer: Recognizer, name: str) -> None:
     labels, descriptions, message = BAD_LABELS[name]
     play(recognizer, tiny.poses(30, "left"))
     with pytest.raises(InputError, match=message) as refused:
@@ -392,19 +403,19 @@ BAD_EXAMPLES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_EXAMPLES)
-def test_examples_that_are_none_are_refused_in_one_line(recognizer: ZeroShotRecognizer, name: str) -> None:
+def test_invalid_examples_are_refused_in_one_line(recognizer: Recognizer, name: str) -> None:
     motions, message = BAD_EXAMPLES[name]
     with pytest.raises(InputError, match=message) as refused:
         recognizer.enroll(" mine ", motions)
     assert "\n" not in str(refused.value) and recognizer.labels == (LEFT, RIGHT, "none")
 
 
-def test_a_thousand_labels_are_matched(recognizer: ZeroShotRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_thousand_labels_are_matched(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     encode, texts = TextEncoder.encode, [f"text {k}" for k in range(MAX_LABELS - 1)]
 
-    def quick(self: TextEncoder, asked: Any) -> Any:
-        """Of all but what the bundle knows the same features: what 999 texts take is not what is tested."""
-        return encode(self, [text if text in (LEFT, STILL) else "text" for text in asked])
+    def quick(self: TextEncoder, texts: Any) -> Any:
+        """The same features for all new texts, to save time."""
+        return encode(self, [text if text in (LEFT, STILL) else "text" for text in texts])
 
     monkeypatch.setattr(TextEncoder, "encode", quick)
     recognizer.set_labels([*texts, LEFT])
@@ -414,28 +425,28 @@ def test_a_thousand_labels_are_matched(recognizer: ZeroShotRecognizer, monkeypat
         recognizer.enroll("mine", [clip("left")])
 
 
-def test_a_known_text_is_not_encoded_again(recognizer: ZeroShotRecognizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_known_text_is_not_encoded_again(recognizer: Recognizer, monkeypatch: pytest.MonkeyPatch) -> None:
     encoded: list[str] = []
     encode = TextEncoder.encode
 
-    def counted(self: TextEncoder, texts: Any) -> Any:
+    def record(self: TextEncoder, texts: Any) -> Any:
         encoded.extend(texts)
         return encode(self, texts)
 
-    monkeypatch.setattr(TextEncoder, "encode", counted)
+    monkeypatch.setattr(TextEncoder, "encode", record)
     recognizer.set_labels(["jump", LEFT])
     recognizer.set_labels([RIGHT, "jump", "sit"])
-    assert encoded == ["jump", "sit"], "those of the bundle are known from the beginning"
-    monkeypatch.setattr("motionrt.runtime.recognition.matcher.KEPT", 4)
+    assert encoded == ["jump", "sit"], "the features of training labels are in the bundle"
+    monkeypatch.setattr("motionrt.runtime.recognition.matcher.CACHE_SIZE", 4)
     recognizer.set_labels(["run", "sit"])
     recognizer.set_labels(["hop"])
     recognizer.set_labels(["sit"])
     assert encoded == ["jump", "sit", "run", "hop"]
     recognizer.set_labels(["jump"])
-    assert encoded[4:] == ["jump"], "it was asked for least lately"
+    assert encoded[4:] == ["jump"], "it was the least recently used"
 
 
-def test_models_of_fixed_labels_say_so(tmp_path: Path) -> None:
+def test_fixed_labels_cannot_be_changed(tmp_path: Path) -> None:
     fixed = Recognizer.load(tiny.tiny_bundle(tmp_path / "fixed"))
     for action in (
         lambda: fixed.set_labels(["wave"]),
@@ -444,7 +455,7 @@ def test_models_of_fixed_labels_say_so(tmp_path: Path) -> None:
         lambda: fixed.save_gestures(tmp_path / "g.npz"),
         lambda: fixed.load_gestures(tmp_path / "g.npz"),
     ):
-        with pytest.raises(InputError, match="labels of model 'tiny' are fixed, those of model 'zero-shot'"):
+        with pytest.raises(InputError, match="labels of model 'tiny' are fixed, model 'zero-shot'"):
             action()
 
 
@@ -467,23 +478,23 @@ def test_a_bundle_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str
         Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "b", **changes))
 
 
-def test_a_frame_waits_for_no_change_of_labels(bundle: Path) -> None:
-    """What takes long is done before the lock is taken: all of it but the exchange."""
+def test_no_frame_waits_for_a_change_of_labels(bundle: Path) -> None:
+    """Texts are encoded before the lock is taken."""
     recognizer = Recognizer.load(bundle)
-    assert isinstance(recognizer, ZeroShotRecognizer)
     held: list[float] = []
 
     class Timed:
         def __enter__(self) -> None:
             lock.acquire()
-            self.began = time.thread_time()
+            self.start = time.thread_time()
 
         def __exit__(self, *error: object) -> None:
-            held.append(1e3 * (time.thread_time() - self.began))
+            held.append(1e3 * (time.thread_time() - self.start))
             lock.release()
 
-    lock = recognizer._matched.lock
-    recognizer._matched.lock = Timed()  # type: ignore[assignment]
+    streams = open_labels(recognizer).streams
+    lock = streams.lock
+    streams.lock = Timed()  # type: ignore[assignment]
     for k in range(5):
         recognizer.set_labels([f"text {k} {i}" for i in range(8)])
     assert len(held) == 5 and sorted(held)[2] < 1.0

@@ -1,0 +1,152 @@
+"""`StreamEngine`: the C++ engine of one bundle, with skeleton layouts and errors in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import TypeVar
+
+import numpy as np
+
+from .. import nvtx
+from .._core import Config, Engine, Outcome
+from ..backends.protocols import Streams
+from ..body.input_check import InputMonitor
+from ..body.layout import Layout
+from ..body.motion import Motion
+from ..body.motion_data import MAX_PEOPLE, check_joints
+from ..bundles.bundle import Bundle
+from ..errors import BundleError, InputError
+
+MIN_CLIP_FRAMES = 2
+
+T = TypeVar("T")
+
+
+class StreamEngine:
+    """Steps the poses of up to 16 people through a network. Not thread-safe.
+
+    Args:
+        bundle: supplies the skeleton, the frame rate and the decision thresholds.
+        streams: the network.
+        monitor: checks incoming joints.
+    """
+
+    def __init__(self, bundle: Bundle, streams: Streams, monitor: InputMonitor) -> None:
+        self._bundle, self._monitor = bundle, monitor
+        self._layout = Layout.load(bundle.manifest.layout)
+        self._core = Engine(_config(bundle, self._layout), streams, *nvtx.push_pop())
+        self._sources: dict[str, tuple[Layout, int]] = {}
+
+    @property
+    def people(self) -> list[int]:
+        return self._core.session.people
+
+    @property
+    def counters(self) -> dict[str, int]:
+        return dict(self._core.session.counters)
+
+    def fork(self, streams: Streams) -> StreamEngine:
+        """A new engine for the same bundle, which shares the input monitor."""
+        return StreamEngine(self._bundle, streams, self._monitor)
+
+    def source(self, name: str) -> tuple[Layout, int]:
+        """The layout of incoming joints and its number in the C++ engine.
+
+        Raises:
+            LayoutError: unknown layout.
+            InputError: a 2-D layout.
+        """
+        if name not in self._sources:
+            layout = Layout.load(name)
+            if layout.dims != 3:
+                raise InputError(
+                    f"layout {name!r} is {layout.dims}-D, model {self._bundle.manifest.name!r} takes 3-D joints in "
+                    "meters; a 2-D layout needs a model trained for it"
+                )
+            self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout))
+        return self._sources[name]
+
+    def step(
+        self, t: float, people: Sequence[int], joints: np.ndarray, confidence: np.ndarray | None, source: int
+    ) -> list[Outcome]:
+        """Take the poses [M, V, 3] of M people at t seconds; `source` is the number of their layout.
+
+        Raises:
+            InputError: the C++ engine rejects the input. BundleError: the network fails.
+        """
+        try:
+            return self._core.step(t, people, joints, confidence, source)
+        except ValueError as error:
+            raise InputError(str(error)) from error
+        except BundleError as error:
+            raise BundleError(f"{self._bundle.path}: {error}") from error
+
+    def evict(self, t: float) -> list[Outcome]:
+        """Drop everyone not seen for longer than the model's max_gap_s; returns their last outcomes."""
+        try:
+            return self._core.evict(float(t))
+        except ValueError as error:
+            raise InputError(str(error)) from error
+
+    def relabel(self, labels: int) -> None:
+        """Expect logits of `labels` labels from now on; the last one means "none"."""
+        self._core.relabel(labels, labels - 1)
+
+    def reset(self, person: int | None = None) -> None:
+        """Drop one person, or everyone."""
+        self._core.session.reset(person)
+
+    def clip_decision(self) -> tuple[int, np.ndarray]:
+        """Label index and probabilities of everything seen of person 0 since the last reset."""
+        clip = self._core.session.clip(0)
+        return clip.label, clip.probs
+
+    def run_clip(self, motion: Motion, read: Callable[[], T]) -> T:
+        """Step through a clip with a fresh engine; `read` is called at the end of its longest part without a gap.
+
+        Raises:
+            InputError: fewer than two frames, nobody visible, or joints not in meters.
+            LayoutError: unknown layout.
+        """
+        if motion.frames < MIN_CLIP_FRAMES:
+            raise InputError(f"the clip has {motion.frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
+        motion = _most_visible(motion)
+        layout, source = self.source(motion.layout)
+        check_joints(motion.joints.shape[1:], layout.name)
+        self._monitor.check_clip(motion.joints, motion.confidence, layout)
+        frames, longest, result = 0, 0, None
+        for index, timestamp in enumerate(motion.times):
+            confidence = None if motion.confidence is None else motion.confidence[index, None]
+            [outcome] = self.step(float(timestamp), [0], motion.joints[index, None], confidence, source)
+            frames = outcome.frames + (0 if outcome.reset else frames)
+            if frames > longest:
+                longest, result = frames, read()
+        if result is None:
+            raise InputError(f"nobody is visible in any of the clip's {motion.frames} frames")
+        return result
+
+
+def _config(bundle: Bundle, layout: Layout) -> Config:
+    manifest = bundle.manifest
+    if len(layout.joints) != manifest.joints:
+        raise BundleError(
+            f"{bundle.path}: its graphs take {manifest.joints} joints, layout {layout.name!r} has {len(layout.joints)}"
+        )
+    return manifest.frontend.config(
+        layout,
+        len(manifest.labels),
+        none=manifest.none_index,
+        max_people=MAX_PEOPLE,
+        **asdict(manifest.decision),
+    )
+
+
+def _most_visible(motion: Motion) -> Motion:
+    """The person with the most visible joints."""
+    if motion.people == 1:
+        return motion.person(0)
+    visible = np.isfinite(motion.joints).all(axis=-1)  # [T, M, V]
+    if motion.confidence is not None:
+        visible &= motion.confidence > 0
+    return motion.person(int(visible.sum(axis=(0, 2)).argmax()))

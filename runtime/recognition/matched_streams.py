@@ -1,0 +1,117 @@
+"""An encoder's streams whose logits come from a matcher, a few times a second.
+
+Shapes: P slots of people, N frames, F features, B features matched together, K labels including "none".
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..backends.protocols import Streams
+from ..bundles.schema import ZeroShotManifest
+from ..io.latest_queue import LatestQueue
+from .matcher import NO_MATCH, Matcher, Vocabulary
+
+
+class MatchRequest(NamedTuple):
+    """A person's mean feature to match. `epoch` counts the streams that `slot` has held."""
+
+    slot: int
+    epoch: int
+    feature_F: np.ndarray
+
+
+class MatchedStreams:
+    """The encoder's streams, with the logits of the latest match.
+
+    `lock` must be held for everything except `match`.
+
+    Attributes:
+        background: whether features go to `requests`, to be matched on a thread, instead of being matched in `step`.
+        error: the exception that stopped the thread.
+    """
+
+    def __init__(self, streams: Streams, matcher: Matcher, manifest: ZeroShotManifest) -> None:
+        P, settings = streams.capacity, manifest.matching
+        self.capacity = P
+        self.lock = threading.Lock()
+        self.background = True
+        self.requests: LatestQueue[MatchRequest] = LatestQueue()
+        self.error: Exception | None = None
+        self.vocabulary: Vocabulary
+        self._streams, self._matcher = streams, matcher
+        self._interval = max(1, round(settings.every_s * manifest.fps))  # frames
+        window = max(1, round(settings.window_s * manifest.fps))
+        self._windows_PNF = np.zeros((P, window, manifest.features), np.float32)
+        self._frames_P, self._due_P, self._epoch_P = np.zeros((3, P), int)  # frames so far, frame of the next match
+
+    def relabel(self, vocabulary: Vocabulary) -> None:
+        """Switch to other labels: all logits are cleared, and everyone matched before is matched at the next frame."""
+        self.vocabulary = vocabulary
+        self.logits_PK = np.full((self.capacity, len(vocabulary.labels)), NO_MATCH, np.float32)
+        self.logits_PK[:, -1] = 0
+        self._due_P[self._frames_P >= self._interval] = 0
+
+    def begin(self, slot: int) -> None:
+        self._streams.begin(slot)
+        self._epoch_P[slot] += 1
+        self._frames_P[slot], self._due_P[slot] = 0, self._interval
+        self.logits_PK[slot], self.logits_PK[slot, -1] = NO_MATCH, 0
+
+    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As the encoder's `step`, with logits [M, K] of the current labels."""
+        _, features = self._streams.step(slots, frames)
+        self._windows_PNF[slots, self._frames_P[slots] % self._windows_PNF.shape[1]] = features
+        self._frames_P[slots] += 1
+        due = [self._request(slot) for slot in slots if self._frames_P[slot] >= self._due_P[slot]]
+        if due and self.background:
+            self.requests.put({request.slot: request for request in due})
+        elif due:
+            self._publish(due, self._logits(due, self.vocabulary))
+        return self.logits_PK[slots], features
+
+    def match(self, requests: Sequence[MatchRequest]) -> None:
+        """Match on another thread; results for labels or people that have changed meanwhile are discarded."""
+        vocabulary = self.vocabulary
+        logits_BK = self._logits(requests, vocabulary)
+        with self.lock:
+            if vocabulary is self.vocabulary:
+                self._publish(requests, logits_BK)
+
+    def _request(self, slot: int) -> MatchRequest:
+        frames = self._frames_P[slot]
+        self._due_P[slot] = frames + self._interval
+        return MatchRequest(int(slot), self._epoch_P[slot], self._windows_PNF[slot, :frames].mean(0))
+
+    def _logits(self, requests: Sequence[MatchRequest], vocabulary: Vocabulary) -> np.ndarray:
+        return self._matcher.logits(np.stack([request.feature_F for request in requests]), vocabulary)
+
+    def _publish(self, requests: Sequence[MatchRequest], logits_BK: np.ndarray) -> None:
+        for request, logits_K in zip(requests, logits_BK, strict=True):
+            if request.epoch == self._epoch_P[request.slot]:
+                self.logits_PK[request.slot] = logits_K
+
+
+class MeanStreams:
+    """The encoder's streams of one person, with the mean feature since the last reset."""
+
+    def __init__(self, streams: Streams) -> None:
+        self.capacity, self._streams = streams.capacity, streams
+
+    def mean(self) -> np.ndarray:
+        """[F]"""
+        return (self._sum_F / self._count).astype(np.float32)
+
+    def begin(self, slot: int) -> None:
+        self._streams.begin(slot)
+        self._sum_F, self._count = np.zeros(()), 0
+
+    def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        logits, features = self._streams.step(slots, frames)
+        self._sum_F = self._sum_F + features[0]
+        self._count += 1
+        return logits, features

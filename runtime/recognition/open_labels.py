@@ -1,0 +1,190 @@
+"""Open labels of a `Recognizer`: any texts, or a few examples each, matched alongside the stream.
+
+The encoder steps with every frame. The mean feature of the last seconds is matched a few times a second on a
+background thread; a frame only reads the latest result. New labels are encoded first and then swapped in between two
+frames.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..backends.protocols import Backend
+from ..body.motion import Motion
+from ..body.motion_data import MAX_PEOPLE
+from ..bundles.bundle import Bundle
+from ..bundles.safetensors import pack
+from ..bundles.schema import MANIFEST, MATCHER, WEIGHTS, RecognitionManifest, ZeroShotManifest, parse_manifest
+from ..errors import InputError
+from .decision import Descriptions
+from .engine import StreamEngine
+from .gestures import MAX_EXAMPLES, read_gestures, write_gestures
+from .label_texts import Text, resolve_labels
+from .labels import Classified, Lock
+from .matched_streams import MatchedStreams, MeanStreams
+from .matcher import Matcher
+
+MAX_LABELS = 1000
+_WAIT_S = 3600.0
+
+
+class OpenLabels:
+    """Labels described by texts and examples. They may be changed from any thread.
+
+    Args:
+        bundle: a zero-shot bundle.
+        backend: runs its encoder.
+        matcher: matches features with labels.
+        texts, examples: sentences by label, and features [n, F] by label; by default the labels of training.
+    Attributes:
+        streams: the encoder, with the matcher's logits. examples: of enrolled labels. thread: matches; None before
+            the first frame in the background.
+    """
+
+    fixed = False
+
+    def __init__(
+        self,
+        bundle: Bundle[ZeroShotManifest],
+        backend: Backend,
+        matcher: Matcher,
+        texts: Mapping[str, Text] | None = None,
+        examples: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self.matcher = matcher
+        self.streams = MatchedStreams(backend.streams(MAX_PEOPLE), matcher, bundle.manifest)
+        self.texts = bundle.manifest.matching.labels if texts is None else texts
+        self.examples = examples or {}
+        self.thread: threading.Thread | None = None
+        self._bundle, self._backend = bundle, backend
+        self._engine: StreamEngine
+        self._editing = threading.Lock()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.streams.vocabulary.labels
+
+    @property
+    def lock(self) -> Lock:
+        return self.streams.lock
+
+    def attach(self, engine: StreamEngine) -> None:
+        self._engine = engine
+        self._apply(self.texts, self.examples)
+
+    def frame_lock(self, background: bool) -> Lock:
+        streams = self.streams
+        if background and self.thread is None:
+            self.thread = threading.Thread(target=_match, args=(streams,), name="motionrt matching", daemon=True)
+            self.thread.start()
+            weakref.finalize(self, _stop, streams, self.thread)  # runs at interpreter exit, too
+        if streams.error is not None:
+            raise streams.error
+        streams.background = background
+        return streams.lock
+
+    def classify(self, motion: Motion) -> Classified:
+        vocabulary = self.streams.vocabulary
+        logits_K = self.matcher.logits(self.clip_feature(motion)[None], vocabulary)[0]
+        probs_K = np.exp(logits_K - logits_K.max())
+        return int(logits_K.argmax()), probs_K / probs_K.sum(), vocabulary.labels
+
+    def clip_feature(self, motion: Motion) -> np.ndarray:
+        """Mean of the encoder's features over a clip, [F]."""
+        streams = MeanStreams(self._backend.streams(MAX_PEOPLE))
+        return self._engine.fork(streams).run_clip(motion, streams.mean)
+
+    def editor(self) -> OpenLabels:
+        return self
+
+    def clone(self) -> OpenLabels:
+        with self._editing:
+            return OpenLabels(self._bundle, self._backend, self.matcher, self.texts, self.examples)
+
+    def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
+        texts = resolve_labels(labels, descriptions, self._bundle.manifest.matching.labels)
+        with self._editing:
+            self._apply(texts, self.examples)
+
+    def enroll(self, label: str, motions: Sequence[Motion]) -> None:
+        (label,) = resolve_labels([label])
+        valid = isinstance(motions, Sequence) and all(isinstance(motion, Motion) for motion in motions)
+        if not valid or not 1 <= len(motions) <= MAX_EXAMPLES:
+            count = f"{len(motions)} motions" if valid else type(motions).__name__
+            raise InputError(f"examples of {label!r} are {count}, expected a list of 1 to {MAX_EXAMPLES} motions")
+        features = []
+        for i, motion in enumerate(motions, 1):
+            try:
+                features.append(self.clip_feature(motion))
+            except InputError as error:
+                raise type(error)(f"example {i} of {label!r}: {error}") from error
+        with self._editing:
+            self._apply(self.texts, {**self.examples, label: np.stack(features)})
+
+    def forget(self, label: str) -> None:
+        with self._editing:
+            if label not in self.examples:
+                known = ", ".join(map(repr, self.examples)) or "nothing"
+                raise InputError(f"{label!r} is not enrolled, there is {known}")
+            self._apply(self.texts, {name: features for name, features in self.examples.items() if name != label})
+
+    def save_gestures(self, path: str | Path) -> None:
+        write_gestures(path, self.examples, self.matcher.settings.encoder_sha256)
+
+    def load_gestures(self, path: str | Path) -> None:
+        loaded = read_gestures(path, self._bundle.manifest.features, self.matcher.settings.encoder_sha256)
+        resolve_labels(list(loaded))
+        with self._editing:
+            self._apply(self.texts, {**self.examples, **loaded})
+
+    def _apply(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> None:
+        """Switch to these labels between two frames; the slow part runs before the lock is taken."""
+        count = len(texts.keys() | examples.keys())
+        if not 1 <= count <= MAX_LABELS:
+            found = f"{count} labels" if count else "no labels, and nothing is enrolled"
+            raise InputError(f"{found}, expected 1 to {MAX_LABELS}")
+        vocabulary = self.matcher.vocabulary(texts, examples)
+        with self.streams.lock:
+            self._engine.relabel(len(vocabulary.labels))
+            self.streams.relabel(vocabulary)
+        self.texts, self.examples = texts, examples
+
+
+def encoder_bundle(bundle: Bundle[ZeroShotManifest]) -> Bundle[RecognitionManifest]:
+    """The encoder of a zero-shot bundle as a bundle of its own."""
+    weights = {name: array for name, array in bundle.weights.items() if not name.startswith(MATCHER)}
+    raw = json.loads(bundle.manifest_file)
+    graphs = {name: graph for name, graph in raw["graphs"].items() if name in ("step", "clip")}
+    raw |= {"task": RecognitionManifest.task, "graphs": graphs}
+    manifest = parse_manifest(raw, str(bundle.path / MANIFEST))
+    assert isinstance(manifest, RecognitionManifest)
+    return Bundle(
+        path=bundle.path,
+        manifest=manifest,
+        files={**bundle.files, WEIGHTS: pack(weights)},
+        weights=weights,
+        manifest_file=json.dumps(raw).encode(),
+        sha256=bundle.sha256,
+    )
+
+
+def _match(streams: MatchedStreams) -> None:
+    while (requests := streams.requests.take(_WAIT_S)) is not None:
+        if requests:
+            try:
+                streams.match(requests)
+            except Exception as error:  # raised by the next frame
+                streams.error = error
+                return
+
+
+def _stop(streams: MatchedStreams, thread: threading.Thread) -> None:
+    streams.requests.close()
+    if thread is not threading.current_thread():
+        thread.join()
