@@ -209,7 +209,7 @@ class CudaNetworks(Networks):
     @torch.no_grad()
     def sample(
         self,
-        told_GBM: np.ndarray,
+        modulation_GBM: np.ndarray,
         counts: Sequence[int],
         settings: Sampling,
         *,
@@ -226,7 +226,7 @@ class CudaNetworks(Networks):
             self.mask, counts, settings, seed=seed, samples=samples, known_BLD=known_BLD, regenerate_BL=regenerate_BL
         )
         target = np.zeros((len(counts), 1), np.float32) if target_BF is None else target_BF
-        given = [to_device(array, self._device) for array in (told_GBM, target, *arrays)]
+        given = [to_device(array, self._device) for array in (modulation_GBM, target, *arrays)]
 
         def sampled(*given: Tensor) -> tuple[Tensor, ...]:
             return (loop(self._networks, *given),)

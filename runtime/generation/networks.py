@@ -18,8 +18,8 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
 from ..bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ..errors import BundleError
-from .schedule import STRIDE, Guidance, Sampling, draw_noise, initial_tokens
-from .solvers import SOLVERS, evaluation_times
+from .sampler import GraphOps, sample_tokens
+from .schedule import STRIDE, Sampling, initial_tokens
 
 _SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
 
@@ -103,7 +103,7 @@ class Networks:
 
     def sample(
         self,
-        told_GBM: np.ndarray,
+        modulation_GBM: np.ndarray,
         counts: Sequence[int],
         settings: Sampling,
         *,
@@ -113,65 +113,26 @@ class Networks:
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Tokens [B, L, D], zeros beyond their counts: the loop of `training.sampling.sample`.
+        """Sample tokens [B, L, D], zeros beyond their counts.
 
         Args:
-            told_GBM: of the descriptions; with G = 2, of no description besides.
+            modulation_GBM: of the trunk, from `condition`: of the texts, of no text, or of both in this order.
             counts: tokens of every motion.
-            seed, samples: the noise of a sample depends on the seed and its own number alone.
-            target_BF: descriptions in the recogniser's space, for guidance.
-            known_BLD, regenerate_BL: to edit, the tokens of a motion, and which of them are made anew.
+            seed, samples: key of the noise, which depends on the seed and the sample's number alone.
+            target_BF: texts in the recognizer's space, for guidance.
+            known_BLD, regenerate_BL: to edit, the tokens of a motion, and the mask of those to regenerate.
         """
         samples = range(len(counts)) if samples is None else samples
-        counts_B = np.array(counts, np.int64)
-        tokens, steps = initial_tokens(self.mask, counts, settings, seed, samples, known_BLD, regenerate_BL)
-        for step in steps:
-            masked = step.masked
-            tokens[masked] = self.mask
-            asked = np.logical_or.reduce([rows for rows, _ in step.parts])
-            z_GBLE = self._trunk(tokens, counts_B, told_GBM, asked)
-            for rows, evaluations in step.parts:
-                drawn = draw_noise(seed, samples, step.number, rows, tokens.shape[2])
-                tokens[rows] = self._solve(z_GBLE[:, rows], drawn, settings, evaluations)
-            if step.guidance is not None:
-                assert target_BF is not None, "guidance needs a target"
-                gradient, _ = self.run("guide", tokens, counts_B, target_BF)
-                tokens += guidance_step(gradient, masked, step.guidance)
+        tokens_BLD, steps = initial_tokens(self.mask, counts, settings, seed, samples, known_BLD, regenerate_BL)
+        ops = GraphOps(
+            run=self.run,
+            mask_D=self.mask,
+            counts_B=np.array(counts, np.int64),
+            modulation_GBM=modulation_GBM,
+            settings=settings,
+            seed=seed,
+            samples=samples,
+            target_BF=target_BF,
+        )
+        tokens: np.ndarray = sample_tokens(ops, tokens_BLD, steps)
         return tokens
-
-    def _trunk(
-        self, tokens_BLD: np.ndarray, counts_B: np.ndarray, told_GBM: np.ndarray, asked_BL: np.ndarray
-    ) -> np.ndarray:
-        """What the head needs to know of the places asked for, at their places in [G, B, L, E]."""
-        most = int(asked_BL.sum(1).max())
-        places = np.argsort(~asked_BL, axis=1, kind="stable")[:, :most]  # those asked for first, in their order
-        (z,) = self.run("trunk", tokens_BLD, counts_B, told_GBM, places)
-        found = np.zeros((*told_GBM.shape[:2], asked_BL.shape[1], z.shape[-1]), np.float32)
-        np.put_along_axis(found, np.broadcast_to(places[None, :, :, None], z.shape), z, axis=2)
-        return found
-
-    def _solve(self, z_GNE: np.ndarray, noise_ND: np.ndarray, settings: Sampling, evaluations: int) -> np.ndarray:
-        """Tokens [N, D]. What the head is told at all times is computed at once."""
-        solver = SOLVERS[settings.solver] if isinstance(settings.solver, str) else settings.solver
-        times = sorted(set(evaluation_times(solver, evaluations)))
-        G, N, E = z_GNE.shape
-        (told,) = self.run("times", np.array(times, np.float32), z_GNE.reshape(G * N, E))
-        at_time = {t: told[s].reshape(G, N, -1) for s, t in enumerate(times)}
-
-        def velocity(x_ND: np.ndarray, t: float) -> np.ndarray:
-            (v_GND,) = self.run("velocity", x_ND, at_time[t])
-            return v_GND[0] if G == 1 else v_GND[1] + np.float32(settings.cfg) * (v_GND[0] - v_GND[1])
-
-        found: np.ndarray = solver(velocity, noise_ND, evaluations).astype(np.float32)
-        return found
-
-
-def guidance_step(gradient_BLD: np.ndarray, sampled_BL: np.ndarray, guidance: Guidance) -> np.ndarray:
-    """Step of the tokens along a gradient; the same as `training.coamd.guidance.guided`."""
-    own = gradient_BLD * sampled_BL[:, :, None]
-    counted = gradient_BLD if guidance.norm == "all" else own
-    length_B = np.sqrt((counted**2).sum((1, 2))) + 1e-8
-    if guidance.norm == "token":
-        length_B = length_B / np.sqrt(np.maximum(sampled_BL.sum(1), 1))
-    step: np.ndarray = (guidance.step * own / length_B[:, None, None]).astype(np.float32)
-    return step

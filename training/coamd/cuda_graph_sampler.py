@@ -1,16 +1,16 @@
-"""The loop of `sampling.sample` as one function of tensors, for a given number of tokens: what a CUDA graph can hold.
+"""The sampling loop as one function of tensors, for given numbers of tokens: the content of a CUDA graph.
 
-What is random or depends on a seed, and where masked tokens are, is drawn before and handed in; what is left are the
-same operations in the same order for every seed. Both conditions go through the networks together, and what the head's
-layers are told at all times of a step is computed at once.
+Everything random, and the positions of masked tokens, are drawn in advance and passed in; what is left are the same
+operations in the same order for every seed. Both conditions go through the networks together, and the modulations of
+the head's layers are computed at once for all times of a solver.
 
-Shapes: B batch, L tokens of D channels, G conditions (told and untold), N tokens sampled together, S solver times,
-E width of the trunk, M what layers are told, F width of the recogniser's space.
+Shapes: B batch, L tokens of D channels, G conditions (text, no text), N tokens sampled together, S solver times,
+E width of the trunk, M modulation parameters of all layers, F width of the recognizer's space.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,82 +19,130 @@ import torch
 from torch import Tensor
 
 from ...kernels.guided_step import cosine_gradient, guided_step, masked_step
+from ...runtime.generation.sampler import sample_tokens
 from ...runtime.generation.schedule import STRIDE, Guidance, Sampling, draw_noise, initial_tokens
-from ...runtime.generation.solvers import STAGES
-from ..models.coamd.generator import FlowHead
+from ...runtime.generation.solvers import STAGES, Stage, integrate
 from .exported import ExportedCoamd
 from .guidance import WEIGHTS
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """An autoregressive step: how many tokens are sampled together, with how many evaluations; and its guidance."""
+class StepShape:
+    """Constants of an autoregressive step: for every part the number of tokens and of evaluations; and its guidance."""
 
     parts: tuple[tuple[int, int], ...]
     guidance: Guidance | None
 
 
 @dataclass(frozen=True, slots=True)
-class SamplingLoop:
-    """All that is the same for every seed. Made by `draw_inputs`, together with what is not."""
+class TensorPart:
+    """Tokens that are sampled together: their positions in B L, [N], their noise, [N, D], and evaluations."""
 
-    steps: tuple[Step, ...]
+    positions_N: Tensor
+    noise_ND: Tensor
+    evaluations: int
+
+
+@dataclass(frozen=True, slots=True)
+class TensorStep:
+    """A `DecodeStep` as tensors; masked is [B, L] bool."""
+
+    masked_BL: Tensor
+    parts: list[TensorPart]
+    guidance: Guidance | None
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingLoop:
+    """Everything about a loop that is the same for every seed; hashable. `draw_inputs` makes it and its inputs."""
+
+    steps: tuple[StepShape, ...]
     solver: str
     cfg: float
 
-    def __call__(self, networks: ExportedCoamd, told_GBM: Tensor, target_BF: Tensor, *drawn: Tensor) -> Tensor:
-        """Tokens [B, L, D] of descriptions.
+    def __call__(self, networks: ExportedCoamd, modulation_GBM: Tensor, target_BF: Tensor, *inputs: Tensor) -> Tensor:
+        """Sample tokens [B, L, D].
 
         Args:
-            told_GBM: what the trunk is told of them and, with G = 2, of no description besides.
-            target_BF: them in the recogniser's space; not read without guidance.
-            drawn: as by `draw_inputs`.
+            modulation_GBM: of the trunk, for each condition.
+            target_BF: texts in the recognizer's space; ignored without guidance.
+            inputs: from `draw_inputs`.
         """
-        generator, G = networks.generator, len(told_GBM)
-        counts_B, tokens_BLD, *rest = drawn
-        valid_BL = torch.arange(tokens_BLD.shape[1], device=counts_B.device) < counts_B[:, None]
-        told, given = told_GBM.flatten(0, 1).chunk(len(generator.blocks), 1), iter(rest)
-        for step in self.steps:
-            masked_BL = next(given)
-            tokens_BLD = torch.where(masked_BL[:, :, None], generator.mask, tokens_BLD)
-            z = generator.trunk(tokens_BLD.repeat(G, 1, 1), told, valid_BL.repeat(G, 1)).unflatten(0, (G, -1))
-            for _, evaluations in step.parts:
-                place_N, x_ND = next(given), next(given)
-                x_ND = self.solved(generator.head, x_ND, z.flatten(1, 2)[:, place_N], evaluations)
-                tokens_BLD = tokens_BLD.flatten(0, 1).index_copy(0, place_N, x_ND).view_as(tokens_BLD)
-            if step.guidance is not None:
-                gradient = gradient_of(networks, tokens_BLD, counts_B, target_BF, step.guidance.lengths)
-                of = step.guidance
-                tokens_BLD = masked_step(tokens_BLD, gradient, masked_BL, step=of.step, norm=of.norm)
-        return tokens_BLD
+        counts_B, tokens_BLD, *drawn = inputs
+        ops = _Ops(
+            networks=networks,
+            solver=self.solver,
+            cfg=self.cfg,
+            counts_B=counts_B,
+            valid_BL=torch.arange(tokens_BLD.shape[1], device=counts_B.device) < counts_B[:, None],
+            modulation=modulation_GBM.flatten(0, 1).chunk(len(networks.generator.blocks), 1),
+            conditions=len(modulation_GBM),
+            target_BF=target_BF,
+        )
+        tokens: Tensor = sample_tokens(ops, tokens_BLD, self._steps(iter(drawn)))
+        return tokens
 
-    def solved(self, head: FlowHead, x_ND: Tensor, z_GNE: Tensor, evaluations: int) -> Tensor:
-        """From noise to tokens, [N, D]."""
-        stages = STAGES[self.solver](evaluations)
+    def _steps(self, drawn: Iterator[Tensor]) -> Iterator[TensorStep]:
+        for shape in self.steps:
+            masked_BL = next(drawn)
+            parts = [TensorPart(next(drawn), next(drawn), evaluations) for _, evaluations in shape.parts]
+            yield TensorStep(masked_BL, parts, shape.guidance)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Ops:
+    """`SamplerOps` on tensors without data-dependent shapes; nothing is changed in place."""
+
+    networks: ExportedCoamd
+    solver: str
+    cfg: float
+    counts_B: Tensor
+    valid_BL: Tensor
+    modulation: Sequence[Tensor]  # of the trunk's blocks, [G B, ...] each
+    conditions: int
+    target_BF: Tensor
+
+    def mask(self, tokens_BLD: Tensor, step: TensorStep) -> Tensor:
+        return torch.where(step.masked_BL[:, :, None], self.networks.generator.mask, tokens_BLD)
+
+    def trunk(self, tokens_BLD: Tensor, step: TensorStep) -> Tensor:
+        G = self.conditions
+        z = self.networks.generator.trunk(tokens_BLD.repeat(G, 1, 1), self.modulation, self.valid_BL.repeat(G, 1))
+        return z.unflatten(0, (G, -1))
+
+    def sample(self, tokens_BLD: Tensor, z_GBLE: Tensor, step: TensorStep, part: TensorPart) -> Tensor:
+        head = self.networks.generator.head
+        stages = STAGES[self.solver](part.evaluations)
         times = sorted({stage.time for stage in stages})
-        told = head.modulations(_times(tuple(times), x_ND.device)[:, None, None], z_GNE)  # [S, G, N, ...] each
-        begin, before = x_ND, None
-        for stage in stages:
-            v_GND = head.velocity(x_ND, [part[times.index(stage.time)] for part in told])
-            begin = begin if stage.from_step_start else x_ND
-            earlier = before if stage.carry else None
-            untold = v_GND[1] if len(v_GND) == 2 else None
-            x_ND, before = guided_step(
-                begin, v_GND[0], untold, earlier, cfg=self.cfg, step=stage.step, carry=stage.carry
-            )
-        return x_ND
+        z_GNE = z_GBLE.flatten(1, 2)[:, part.positions_N]
+        modulations = head.modulations(_constant(tuple(times), z_GNE.device)[:, None, None], z_GNE)  # [S, G, N, ...]
+
+        def velocity(x_ND: Tensor, t: float) -> Tensor:
+            return head.velocity(x_ND, [layer[times.index(t)] for layer in modulations])
+
+        x_ND = integrate(stages, velocity, part.noise_ND, self._update)
+        return tokens_BLD.flatten(0, 1).index_copy(0, part.positions_N, x_ND).view_as(tokens_BLD)
+
+    def _update(self, x_ND: Tensor, v_GND: Tensor, previous_ND: Tensor | None, stage: Stage) -> tuple[Tensor, Tensor]:
+        no_text = v_GND[1] if len(v_GND) == 2 else None
+        return guided_step(x_ND, v_GND[0], no_text, previous_ND, cfg=self.cfg, step=stage.step, carry=stage.carry)
+
+    def guide(self, tokens_BLD: Tensor, step: TensorStep) -> Tensor:
+        assert step.guidance is not None
+        gradient = reward_gradient(self.networks, tokens_BLD, self.counts_B, self.target_BF, step.guidance.lengths)
+        return masked_step(tokens_BLD, gradient, step.masked_BL, step=step.guidance.step, norm=step.guidance.norm)
 
 
 @cache
-def _times(times: tuple[float, ...], device: torch.device) -> Tensor:
-    """Kept, as numbers of the host cannot be brought to a device within a CUDA graph."""
-    return torch.tensor(times, device=device)
+def _constant(numbers: tuple[float, ...], device: torch.device) -> Tensor:
+    """Numbers as a tensor, cached: inside a CUDA graph nothing can be copied from the host."""
+    return torch.tensor(numbers, device=device)
 
 
-def gradient_of(
+def reward_gradient(
     networks: ExportedCoamd, tokens_BLD: Tensor, counts_B: Tensor, target_BF: Tensor, lengths: str
 ) -> Tensor:
-    """That of `guidance.reward_of`, [B, L, D], the cosines' by hand."""
+    """Gradient of `guidance.reward_of`, [B, L, D]; that of the cosines is computed by hand."""
     frames_B = STRIDE * counts_B
     with torch.enable_grad():
         leaf = tokens_BLD.detach().requires_grad_()
@@ -114,20 +162,20 @@ def draw_inputs(
     known_BLD: np.ndarray | None = None,
     regenerate_BL: np.ndarray | None = None,
 ) -> tuple[SamplingLoop, list[np.ndarray]]:
-    """The loop for some numbers of tokens, and what is drawn for it; arguments as of `sampling.sample`.
+    """Build the loop for some numbers of tokens and draw its inputs; arguments as of `sampling.sample`.
 
     Returns:
-        The loop, and its arguments: counts [B], tokens [B, L, D] to begin with, and for every step which tokens are
-        masked, [B, L], and for each part of it the places in B L, [N], and noise, [N, D].
+        The loop, and its inputs: counts [B], initial tokens [B, L, D], and for every step the mask [B, L] and, for
+        every part of it, positions in B L, [N], and noise, [N, D].
     """
     samples = range(len(counts)) if samples is None else samples
-    tokens, planned = initial_tokens(mask_D, counts, settings, seed, samples, known_BLD, regenerate_BL)
-    found: list[np.ndarray] = [np.array(counts, np.int64), tokens]
-    steps = []
-    for step in planned:
-        found.append(step.masked)
+    tokens, schedule = initial_tokens(mask_D, counts, settings, seed, samples, known_BLD, regenerate_BL)
+    inputs: list[np.ndarray] = [np.array(counts, np.int64), tokens]
+    shapes = []
+    for step in schedule:
+        inputs.append(step.masked)
         for rows, _ in step.parts:
-            found += [np.flatnonzero(rows), draw_noise(seed, samples, step.number, rows, len(mask_D))]
-        steps.append(Step(tuple((int(rows.sum()), n) for rows, n in step.parts), step.guidance))
+            inputs += [np.flatnonzero(rows), draw_noise(seed, samples, step.number, rows, len(mask_D))]
+        shapes.append(StepShape(tuple((int(rows.sum()), n) for rows, n in step.parts), step.guidance))
     assert isinstance(settings.solver, str)
-    return SamplingLoop(tuple(steps), settings.solver, settings.cfg), found
+    return SamplingLoop(tuple(shapes), settings.solver, settings.cfg), inputs

@@ -1,24 +1,22 @@
-"""Text to tokens: the masked-autoregressive loop, in plain PyTorch.
+"""Text to tokens in plain PyTorch: the operations of the sampling loop on a generator and a reward.
 
-All tokens are sampled at once and most of them masked again; every step keeps a few more, until all are decided.
-Editing is the same with some tokens known.
-
-Shapes: B batch, L tokens, D channels of a token, W width of the text features.
+Shapes: B batch, L tokens, D channels of a token, N tokens sampled together, W width of the text features, E of the
+trunk.
 Source: Li et al., "Autoregressive image generation without vector quantization" (2024); MARDM; CoAMD.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ...runtime.generation import rng as noise
-from ...runtime.generation.schedule import Sampling, decode_schedule, draw_noise
-from ...runtime.generation.solvers import SOLVERS
+from ...runtime.generation.sampler import sample_tokens
+from ...runtime.generation.schedule import DecodeStep, Part, Sampling, draw_noise, initial_tokens
+from ...runtime.generation.solvers import classifier_free
 from ..models.coamd import MotionGenerator
 from .guidance import Reward, guided
 from .solvers import ddpm, dopri5
@@ -38,78 +36,110 @@ def sample(
     known_BLD: Tensor | None = None,
     regenerate_BL: np.ndarray | None = None,
 ) -> Tensor:
-    """Tokens [B, L, D] for descriptions, zeros beyond their counts.
+    """Sample tokens [B, L, D] for texts, zeros beyond their counts.
 
     Args:
         generator: in evaluation mode.
-        text_BW: features of the descriptions.
+        text_BW: features of the texts.
         counts: tokens of every motion, at least 1.
-        seed, samples: the noise of a sample depends on the seed and its own number (0, 1, ...) only.
-        quality_B: kind of capture, for generators that know kinds.
-        reward: what `settings.guidance` climbs.
-        known_BLD, regenerate_BL: to edit, the tokens of a motion, and which of them are made anew.
+        seed, samples: key of the noise, which depends on the seed and the sample's number (0, 1, ...) alone.
+        quality_B: capture quality, for generators conditioned on it.
+        reward: objective of `settings.guidance`.
+        known_BLD, regenerate_BL: to edit, the tokens of a motion, and the mask of those to regenerate.
     Raises:
         ValueError: a temperature for a flow; guidance without a reward.
     """
     settings = settings or Sampling()
-    flow = generator.config.objective == "flow"
-    if flow and settings.temperature != 1:
+    if generator.config.objective == "flow" and settings.temperature != 1:
         raise ValueError(f"temperature {settings.temperature}: a flow has none, expected 1")
     if settings.guidance is not None and reward is None:
         raise ValueError("guidance needs a reward")
-    B, L, device = len(counts), max(counts), text_BW.device
-    samples = range(B) if samples is None else samples
+    device, samples = text_BW.device, range(len(counts)) if samples is None else samples
+    known = None if known_BLD is None else known_BLD.cpu().numpy()
+    mask_D = generator.mask.detach().cpu().numpy()
+    tokens_BLD, steps = initial_tokens(mask_D, counts, settings, seed, samples, known, regenerate_BL)
     counts_B = torch.tensor(list(counts), device=device)
-    valid_BL = torch.arange(L, device=device) < counts_B[:, None]
-    inside = valid_BL.cpu().numpy()
-    wanted = inside if regenerate_BL is None else inside & regenerate_BL
-    orders = [np.pad(noise.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
-
-    tokens = generator.mask.expand(B, L, -1) if known_BLD is None else known_BLD
-    tokens = (tokens * valid_BL[:, :, None]).contiguous()
-    conditions = condition_modulations(generator, text_BW, quality_B, settings.cfg)
-    for step in decode_schedule(wanted, orders, settings):
-        masked_BL = torch.from_numpy(step.masked).to(device)
-        tokens[masked_BL] = generator.mask
-        z = [generator.trunk(tokens, told, valid_BL) for told in conditions]
-        for rows, evaluations in step.parts:
-            draw = partial(drawn, seed, samples, step.number, rows, generator.config.latent, device)
-            at = torch.from_numpy(rows).to(device)
-            tokens[at] = solve(generator, [z_BLE[at] for z_BLE in z], draw, settings, evaluations)
-        if step.guidance is not None:
-            assert reward is not None
-            tokens = guided(reward, tokens, counts_B, masked_BL, step.guidance)
+    ops = TorchOps(
+        generator=generator,
+        modulations=condition_modulations(generator, text_BW, quality_B, settings.cfg),
+        counts_B=counts_B,
+        valid_BL=torch.arange(tokens_BLD.shape[1], device=device) < counts_B[:, None],
+        settings=settings,
+        seed=seed,
+        samples=samples,
+        reward=reward,
+    )
+    tokens: Tensor = sample_tokens(ops, torch.from_numpy(tokens_BLD).to(device), steps)
     return tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TorchOps:
+    """`SamplerOps` on tensors: the trunk runs once for every condition, the head once for every evaluation of each.
+
+    Attributes:
+        modulations: of the trunk, for every condition.
+    """
+
+    generator: MotionGenerator
+    modulations: list[list[Tensor]]
+    counts_B: Tensor
+    valid_BL: Tensor
+    settings: Sampling
+    seed: int
+    samples: Sequence[int]
+    reward: Reward | None
+
+    def mask(self, tokens_BLD: Tensor, step: DecodeStep) -> Tensor:
+        tokens_BLD[self._tensor(step.masked)] = self.generator.mask
+        return tokens_BLD
+
+    def trunk(self, tokens_BLD: Tensor, step: DecodeStep) -> list[Tensor]:
+        return [self.generator.trunk(tokens_BLD, modulation, self.valid_BL) for modulation in self.modulations]
+
+    def sample(self, tokens_BLD: Tensor, z: list[Tensor], step: DecodeStep, part: Part) -> Tensor:
+        def draw(number: int = 0) -> Tensor:
+            width = tokens_BLD.shape[2]
+            return self._tensor(draw_noise(self.seed, self.samples, step.number, part.rows, width, number))
+
+        rows_BL = self._tensor(part.rows)
+        z_of_rows = [z_BLE[rows_BL] for z_BLE in z]
+        tokens_BLD[rows_BL] = solve(self.generator, z_of_rows, draw, self.settings, part.evaluations)
+        return tokens_BLD
+
+    def guide(self, tokens_BLD: Tensor, step: DecodeStep) -> Tensor:
+        assert self.reward is not None and step.guidance is not None
+        return guided(self.reward, tokens_BLD, self.counts_B, self._tensor(step.masked), step.guidance)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.counts_B.device)
 
 
 def condition_modulations(
     generator: MotionGenerator, text_BW: Tensor, quality_B: Tensor | None, cfg: float
 ) -> list[list[Tensor]]:
-    """What the trunk must be told: the text, its absence, or each in turn."""
+    """Modulations of the trunk's blocks for the text, for no text, or for each in turn."""
     texts = (text_BW, torch.zeros_like(text_BW))
-    told, untold = (generator.modulations(generator.condition(text, quality_B)) for text in texts)
-    return [told] if cfg == 1 else [untold] if cfg == 0 else [told, untold]
-
-
-def drawn(
-    seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, device: torch.device, draw: int = 0
-) -> Tensor:
-    """The noise of some tokens, [rows, D], in their order in the batch."""
-    return torch.from_numpy(draw_noise(seed, samples, step, rows_BL, width, draw)).to(device)
+    text, no_text = (generator.modulations(generator.condition(x_BW, quality_B)) for x_BW in texts)
+    return [text] if cfg == 1 else [no_text] if cfg == 0 else [text, no_text]
 
 
 def solve(
     generator: MotionGenerator, z: list[Tensor], draw: Callable[..., Tensor], settings: Sampling, evaluations: int
 ) -> Tensor:
-    """Tokens [rows, D] whose places' outputs of the trunk are z, [rows, E] for every condition."""
+    """Sample tokens [N, D], given the trunk's outputs at their positions, [N, E] for every condition.
 
-    def velocity(x: Tensor, t: float) -> Tensor:
-        found = [generator.head(x, x.new_tensor([t]), z_NE) for z_NE in z]
-        return found[0] if len(found) == 1 else found[1] + settings.cfg * (found[0] - found[1])
+    Args:
+        draw: number of the draw -> noise [N, D].
+    """
+
+    def velocity(x_ND: Tensor, t: float) -> Tensor:
+        v_ND: Tensor = classifier_free([generator.head(x_ND, x_ND.new_tensor([t]), z_NE) for z_NE in z], settings.cfg)
+        return v_ND
 
     if generator.config.objective == "ddpm":
-        return ddpm(velocity, draw(), lambda k: draw(draw=k + 1), settings.temperature)
+        return ddpm(velocity, draw(), lambda k: draw(k + 1), settings.temperature)
     if settings.solver == "dopri5":
         return dopri5(velocity, draw())[0]
-    solver = SOLVERS[settings.solver] if isinstance(settings.solver, str) else settings.solver
-    return solver(velocity, draw(), evaluations)
+    x_ND: Tensor = settings.solve(velocity, draw(), evaluations)
+    return x_ND

@@ -1,0 +1,120 @@
+"""The masked-autoregressive sampling loop, written once for arrays of any library, and its operations on ONNX graphs.
+
+Which tokens are sampled at which step is data, see `schedule`; networks and arrays belong to the operations.
+
+Shapes: B batch, L tokens of D channels, Q positions, G conditions (text, no text), S solver times, N noisy tokens,
+E width of the trunk, F width of the recognizer's space, M modulation parameters of all layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .schedule import DecodeStep, Guidance, Part, Sampling, draw_noise
+from .solvers import classifier_free, evaluation_times
+
+
+class SamplerOps(Protocol):
+    """Operations of the sampling loop on tokens [B, L, D]; each returns the tokens, in place or not."""
+
+    def mask(self, tokens: Any, step: Any) -> Any:
+        """Put the mask token where the step masks."""
+
+    def trunk(self, tokens: Any, step: Any) -> Any:
+        """Run the trunk, at least for the tokens that the step samples; returns its output."""
+
+    def sample(self, tokens: Any, z: Any, step: Any, part: Any) -> Any:
+        """Sample the tokens of a part, given the trunk's output."""
+
+    def guide(self, tokens: Any, step: Any) -> Any:
+        """Move masked tokens along the gradient of the reward."""
+
+
+def sample_tokens(ops: SamplerOps, tokens: Any, steps: Iterable[Any]) -> Any:
+    """Sample tokens in autoregressive steps.
+
+    Args:
+        ops: networks and arrays.
+        tokens: initial ones, [B, L, D].
+        steps: each with `parts`, tokens that are sampled together, and `guidance` or None; see `schedule.DecodeStep`.
+    """
+    for step in steps:
+        tokens = ops.mask(tokens, step)
+        z = ops.trunk(tokens, step)
+        for part in step.parts:
+            tokens = ops.sample(tokens, z, step, part)
+        if step.guidance is not None:
+            tokens = ops.guide(tokens, step)
+    return tokens
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GraphOps:
+    """`SamplerOps` on numpy arrays and a bundle's graphs.
+
+    Attributes:
+        run: run a graph: name and inputs -> outputs.
+        mask_D: the mask token. counts_B: tokens of every motion.
+        modulation_GBM: of the trunk, for each condition. target_BF: features of the texts, for guidance.
+        seed, samples: key of the noise.
+    """
+
+    run: Callable[..., list[np.ndarray]]
+    mask_D: np.ndarray
+    counts_B: np.ndarray
+    modulation_GBM: np.ndarray
+    settings: Sampling
+    seed: int
+    samples: Sequence[int]
+    target_BF: np.ndarray | None
+
+    def mask(self, tokens_BLD: np.ndarray, step: DecodeStep) -> np.ndarray:
+        tokens_BLD[step.masked] = self.mask_D
+        return tokens_BLD
+
+    def trunk(self, tokens_BLD: np.ndarray, step: DecodeStep) -> np.ndarray:
+        """Run the trunk for the sampled tokens alone; [G, B, L, E], zeros elsewhere."""
+        sampled_BL = np.logical_or.reduce([part.rows for part in step.parts])
+        Q = int(sampled_BL.sum(1).max())
+        positions_BQ = np.argsort(~sampled_BL, axis=1, kind="stable")[:, :Q]  # sampled tokens first, in their order
+        (z_GBQE,) = self.run("trunk", tokens_BLD, self.counts_B, self.modulation_GBM, positions_BQ)
+        z_GBLE = np.zeros((*self.modulation_GBM.shape[:2], sampled_BL.shape[1], z_GBQE.shape[-1]), np.float32)
+        np.put_along_axis(z_GBLE, np.broadcast_to(positions_BQ[None, :, :, None], z_GBQE.shape), z_GBQE, axis=2)
+        return z_GBLE
+
+    def sample(self, tokens_BLD: np.ndarray, z_GBLE: np.ndarray, step: DecodeStep, part: Part) -> np.ndarray:
+        """Sample by the flow head; its modulations at all times of the solver are computed in one run."""
+        z_GNE = z_GBLE[:, part.rows]
+        G, N, E = z_GNE.shape
+        times = sorted(set(evaluation_times(self.settings.solve, part.evaluations)))
+        (modulation,) = self.run("times", np.array(times, np.float32), z_GNE.reshape(G * N, E))
+        at_time = {t: modulation[s].reshape(G, N, -1) for s, t in enumerate(times)}
+
+        def velocity(x_ND: np.ndarray, t: float) -> np.ndarray:
+            (v_GND,) = self.run("velocity", x_ND, at_time[t])
+            return classifier_free(v_GND, self.settings.cfg)
+
+        noise_ND = draw_noise(self.seed, self.samples, step.number, part.rows, tokens_BLD.shape[2])
+        tokens_BLD[part.rows] = self.settings.solve(velocity, noise_ND, part.evaluations)
+        return tokens_BLD
+
+    def guide(self, tokens_BLD: np.ndarray, step: DecodeStep) -> np.ndarray:
+        assert step.guidance is not None and self.target_BF is not None, "guidance needs a target"
+        gradient_BLD, _ = self.run("guide", tokens_BLD, self.counts_B, self.target_BF)
+        tokens_BLD += guidance_step(gradient_BLD, step.masked, step.guidance)
+        return tokens_BLD
+
+
+def guidance_step(gradient_BLD: np.ndarray, sampled_BL: np.ndarray, guidance: Guidance) -> np.ndarray:
+    """Move of sampled tokens along a gradient, step m g / |m g|; the numpy form of `kernels.guided_step.masked_step`."""
+    own = gradient_BLD * sampled_BL[:, :, None]
+    counted = gradient_BLD if guidance.norm == "all" else own
+    length_B = np.sqrt((counted**2).sum((1, 2))) + 1e-8
+    if guidance.norm == "token":
+        length_B = length_B / np.sqrt(np.maximum(sampled_BL.sum(1), 1))
+    move: np.ndarray = (guidance.step * own / length_B[:, None, None]).astype(np.float32)
+    return move
