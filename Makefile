@@ -102,9 +102,9 @@ results: $(VENV)/dev
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
 	$(call result,recognised.json,eval recognised --model default)
 	$(call result,streaming.json,eval streaming --model default)
-	cd $(VENV) && bin/python -m motionrt.bench.accuracy.coamd precision default $(abspath $(DATA)) -o ../bench/results/precision.json
-	cd $(VENV) && bin/python -m motionrt.bench.accuracy.coamd guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
-	cd $(VENV) && bin/python -m motionrt.bench.accuracy.coamd strip default $(abspath $(DATA)) -o ../docs/generated.png
+	cd $(VENV) && bin/python -m motionrt.bench.studies.generation precision default $(abspath $(DATA)) -o ../bench/results/precision.json
+	cd $(VENV) && bin/python -m motionrt.bench.studies.generation guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
+	cd $(VENV) && bin/python -m motionrt.bench.studies.generation strip default $(abspath $(DATA)) -o ../docs/generated.png
 	cd $(VENV) && bin/python -m motionrt.bench.kernels.compiled -o ../bench/results/kernels_compiled.json
 	cd $(VENV) && bin/python -m motionrt.bench.gpu -o ../bench/results/gpu.json --picture ../docs/gpu.png
 	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results

@@ -1,0 +1,1 @@
+"""Accuracy benchmarks: `registry` lists them, `protocols` holds how each is measured."""

@@ -30,7 +30,7 @@ from ...training.data import vocabulary
 from ...training.data.clips import clip_sets, fingerprint
 from ...training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
 from ...training.recognition.ctr_gcn import FRAMES
-from ..accuracy.recognition import set_aside, top1
+from ..accuracy.protocols.labeled_clips import set_aside, top1
 from .baselines import network_step, window
 from .environment import environment
 from .plot import OTHER, OURS, check_plot

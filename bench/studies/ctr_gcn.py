@@ -1,4 +1,4 @@
-"""CTR-GCN on view 3 of NW-UCLA, streams and ensembles.
+"""Accuracy of CTR-GCN on view 3 of NW-UCLA, by stream and ensemble.
 
 `python -m motionrt.bench.studies.ctr_gcn RUN... [-o OUT.json]`
 """
@@ -18,7 +18,7 @@ from ...training.data.clips import clip_sets, fingerprint
 from ...training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 from ...training.recognition.ctr_gcn import compute_logits, load_views, whole_sample
 from ...training.runs import read_network, weights_sha256
-from ..accuracy.recognition import Answer, figures
+from ..accuracy.protocols.labeled_clips import Prediction, summarize
 
 PROTOCOL = (
     "NW-UCLA cross-view: trained on views 1 and 2, tested on the clips of view 3, each whole; the network averaged "
@@ -29,16 +29,16 @@ ENSEMBLES = (("joint", "bone"), tuple(WEIGHTS))
 
 
 def evaluate(runs: Sequence[Path], data: Path) -> dict[str, Any]:
-    """Figures of every run's stream and of the ensembles whose streams are there.
+    """Scores of every run's stream and of the ensembles whose streams are available.
 
     Args:
         runs: folders of finished runs of the recipe nwucla-ctrgcn, of one stream each.
         data: folder of clip sets.
     Returns:
-        A JSON object; percentages over all clips of view 3 and, `without_copies`, over those that are no copies of a
-        clip of view 1 or 2.
+        A JSON object; percentages over all clips of view 3 and, `without_copies`, over those that are not copies of
+        a clip of view 1 or 2.
     Raises:
-        InputError: no such run, two of one stream or of other labels, no clip of view 3.
+        InputError: a missing run, two runs of one stream, runs with different labels, or no clip of view 3.
     """
     clips, names = load_views(data, 3), fingerprints(data, 3)
     if not clips:
@@ -49,35 +49,35 @@ def evaluate(runs: Sequence[Path], data: Path) -> dict[str, Any]:
     labels: tuple[str, ...] = ()
     for run in runs:
         network, about = read_network(run, CTRGCN, CTRGCNConfig)
-        stream, of_run = about["recipe"].get("stream"), tuple(about.get("labels", ()))
-        if stream not in WEIGHTS or stream in streams or labels not in ((), of_run):
-            raise InputError(f"{run}: expected runs of nwucla-ctrgcn, one a stream, with the same labels")
-        labels = of_run
+        stream, run_labels = about["recipe"].get("stream"), tuple(about.get("labels", ()))
+        if stream not in WEIGHTS or stream in streams or labels not in ((), run_labels):
+            raise InputError(f"{run}: expected runs of nwucla-ctrgcn, one per stream, with the same labels")
+        labels = run_labels
         loop = about["recipe"]["loop"]
         logits_NC[stream] = compute_logits(network, [whole_sample(clip, stream, labels) for clip in clips])
         streams[stream] = {"weights_sha256": weights_sha256(run), "steps": loop["steps"], "seed": loop["seed"]}
 
-    def measured(weights: Mapping[str, float]) -> dict[str, Any]:
-        said = np.sum([weight * logits_NC[stream] for stream, weight in weights.items()], 0).argmax(1)
-        answers = [
-            Answer(wanted=clip.label or "", said=labels[i], source=clip.source, fingerprint=name)
-            for clip, i, name in zip(clips, said, names, strict=True)
+    def score(weights: Mapping[str, float]) -> dict[str, Any]:
+        label_N = np.sum([weight * logits_NC[stream] for stream, weight in weights.items()], 0).argmax(1)
+        predictions = [
+            Prediction(target=clip.label or "", label=labels[i], source=clip.source, fingerprint=name)
+            for clip, i, name in zip(clips, label_N, names, strict=True)
         ]
-        new = [answer for answer in answers if answer.fingerprint not in trained]
-        return {**figures(answers), "without_copies": figures(new)}
+        new = [prediction for prediction in predictions if prediction.fingerprint not in trained]
+        return {**summarize(predictions), "without_copies": summarize(new)}
 
-    together = [names for names in ENSEMBLES if set(names) <= set(streams)]
+    ensembles = [names for names in ENSEMBLES if set(names) <= set(streams)]
     return {
         "benchmark": "nw-ucla",
         "protocol": PROTOCOL,
         "n": len(clips),
-        "streams": {stream: about | measured({stream: 1.0}) for stream, about in streams.items()},
-        "ensembles": {"+".join(names): measured({name: WEIGHTS[name] for name in names}) for names in together},
+        "streams": {stream: about | score({stream: 1.0}) for stream, about in streams.items()},
+        "ensembles": {"+".join(names): score({name: WEIGHTS[name] for name in names}) for names in ensembles},
     }
 
 
 def fingerprints(data: Path, *views: int) -> list[str]:
-    """Names of NW-UCLA's clips of these views, in the order of `load_views`."""
+    """Fingerprints of NW-UCLA's clips of these views, in the order of `load_views`."""
     return [
         fingerprint(clip_set, i)
         for clip_set in clip_sets(data)
@@ -95,8 +95,8 @@ def main() -> None:
     report = evaluate(args.runs, args.data)
     if args.out:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
-    found = {**report["streams"], **report["ensembles"]}
-    print(json.dumps({name: [of["top1"], of["without_copies"]["top1"]] for name, of in found.items()}))
+    scores = {**report["streams"], **report["ensembles"]}
+    print(json.dumps({name: [s["top1"], s["without_copies"]["top1"]] for name, s in scores.items()}))
 
 
 if __name__ == "__main__":

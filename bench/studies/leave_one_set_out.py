@@ -1,8 +1,8 @@
-"""How `live` knows actions on a sensor it never saw.
+"""Accuracy of `live` on sensors that it was not trained on.
 
-`python -m motionrt.bench.studies.leave_one_set_out DATA RUNS -o OUT.json`: for every set, the recipe `live` is
-trained without it (in RUNS/without-SET, resumed if that is there) and measured on all of its clips whose
-label another set has too.
+`python -m motionrt.bench.studies.leave_one_set_out DATA RUNS -o OUT.json`: for every set, the recipe `live` is trained
+without it (in RUNS/without-SET, resumed if that exists) and tested on all of its clips whose label occurs in another
+set.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from ...runtime.recognition.recognizer import Recognizer
 from ...training.data import vocabulary
 from ...training.data.clips import clip_sets
 from ...training.recipes import train
-from ..accuracy.recognition import answers, figures
+from ..accuracy.protocols.labeled_clips import predict_clips, summarize
 
 
 def shared_labels(data: Path) -> dict[str, set[str]]:
-    """Per set, its labels that another set has too."""
+    """For each set, the labels that also occur in another set."""
     sources = defaultdict(set)
     for clip_set in clip_sets(data):
         for record in clip_set.clips:
@@ -33,7 +33,7 @@ def shared_labels(data: Path) -> dict[str, set[str]]:
 
 
 def measure(source: str, labels: set[str], data: Path, runs: Path, settings: dict[str, str]) -> dict[str, Any]:
-    """Train without `source`, measure on it."""
+    """Train without `source`, test on it."""
     run = train("live", {"leave_out": source, "data": str(data), "run": str(runs / f"without-{source}"), **settings})
     recognizer = Recognizer.load(export_run(run, run / "bundle").path)
 
@@ -42,8 +42,8 @@ def measure(source: str, labels: set[str], data: Path, runs: Path, settings: dic
         name = vocabulary.label(record)
         return name if name in labels and vocabulary.source(record) == source else None
 
-    said, _ = answers(recognizer, data, label)
-    return figures(said)
+    predictions, _ = predict_clips(recognizer, data, label)
+    return summarize(predictions)
 
 
 def main() -> None:

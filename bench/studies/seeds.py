@@ -1,4 +1,4 @@
-"""One benchmark over models of several seeds.
+"""Mean and deviation of a benchmark over models trained with different seeds.
 
 `python -m motionrt.bench.studies.seeds BENCHMARK DATA BUNDLE... -o OUT.json`
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..accuracy.recognition import evaluate
+from ..accuracy.registry import Options, evaluate
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("bundles", nargs="+")
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_intermixed_args()
-    reports = [evaluate(args.benchmark, bundle, args.data) for bundle in args.bundles]
+    reports = [evaluate(args.benchmark, Options(model=bundle, data=args.data)) for bundle in args.bundles]
     top1 = [report["top1"] for report in reports]
     spread = float(np.std(top1, ddof=1)) if len(top1) > 1 else None
     summary = {"top1_mean": float(np.mean(top1)), "top1_std": spread, "top1": top1}

@@ -1,10 +1,10 @@
-"""Choose when a recogniser tells an action.
+"""Choose the decision thresholds of a recognizer.
 
 `python -m motionrt.bench.studies.thresholds BUNDLE DATA -o thresholds.json`
 
-The validation streams are dealt into two halves. The thresholds that are best on one half are measured on the other and
-the other way round, so no stream is measured with thresholds that it helped to choose. What ships is the best on both.
-The network runs once; every setting then replays its logits.
+The validation streams are split into two halves. The best thresholds of one half are tested on the other half and vice
+versa, so no stream is scored with thresholds that it helped to choose. The thresholds that ship are the best on both
+halves. The network runs once; every setting then replays its logits.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from ...runtime.progress import progress
 from ...runtime.recognition.recognizer import Recognizer
 from ...training.data import vocabulary
 from ...training.data.streams import Stream
-from ..accuracy.continuous import Trace, follow, summary, validation_streams
+from ..accuracy.protocols.continuous import Trace, run_stream, summarize, validation_streams
 
-MOST_FALSE_PER_MINUTE = 2.5
+MAX_FALSE_PER_MINUTE = 2.5
 FEW_FALSE_PER_MINUTE = 1.0
 LABELS = (*vocabulary.labels(), vocabulary.NONE)
 SETTINGS = [
@@ -39,7 +39,7 @@ SETTINGS = [
 
 
 class Recorder:
-    """A backend that keeps the logits of another one."""
+    """A backend that records the logits of another backend."""
 
     name = "recorder"
 
@@ -58,15 +58,15 @@ class Recorder:
         return logits, features
 
 
-class Player:
-    """A backend that gives the logits of a `Recorder` again, in order."""
+class Replay:
+    """A backend that returns the logits of a `Recorder`, in order."""
 
-    name = "player"
+    name = "replay"
 
     def __init__(self, logits: Sequence[np.ndarray]):
         self.logits = iter(logits)
 
-    def streams(self, people: int) -> Player:
+    def streams(self, people: int) -> Replay:
         self.capacity = people
         return self
 
@@ -82,55 +82,59 @@ def record(bundle: Bundle, streams: Sequence[Stream]) -> list[list[np.ndarray]]:
     recorded, backend = [], create("auto", bundle)
     for stream in progress(streams, "network"):
         recorder = Recorder(backend)
-        follow(Recognizer(bundle, recorder), stream, LABELS)  # type: ignore[arg-type]
+        run_stream(Recognizer(bundle, recorder), stream, LABELS)  # type: ignore[arg-type]
         recorded.append(recorder.logits)
     return recorded
 
 
 def replay(bundle: Bundle, thresholds: Thresholds, streams: Sequence[Stream], logits: Sequence[Any]) -> list[Trace]:
-    """What the recogniser says with these thresholds."""
+    """The recognizer's output with these thresholds."""
     changed = replace(bundle, manifest=replace(bundle.manifest, decision=thresholds))
     return [
-        follow(Recognizer(changed, Player(recorded)), stream, LABELS)  # type: ignore[arg-type]
+        run_stream(Recognizer(changed, Replay(recorded)), stream, LABELS)  # type: ignore[arg-type]
         for stream, recorded in zip(streams, logits, strict=True)
     ]
 
 
-def best(traces: Sequence[list[Trace]], streams: slice, most_false: float) -> int:
-    """The setting whose onsets are right and early, among those with few enough false ones, else that with fewest."""
-    figures = [summary(trace[streams]) for trace in traces]
-    rates = [figure["false_onsets_per_minute"] for figure in figures]
-    fine = [i for i, rate in enumerate(rates) if rate <= most_false]
-    return max(fine, key=lambda i: figures[i]["f1"] + figures[i]["f1_when_told"]) if fine else int(np.argmin(rates))
+def best_setting(traces: Sequence[list[Trace]], streams: slice, max_false: float) -> int:
+    """The setting with the most correct and early onsets among those with few false ones, else the one with fewest."""
+    scores = [summarize(trace[streams]) for trace in traces]
+    rates = [score["false_onsets_per_minute"] for score in scores]
+    allowed = [i for i, rate in enumerate(rates) if rate <= max_false]
+    return (
+        max(allowed, key=lambda i: scores[i]["f1"] + scores[i]["f1_when_reported"])
+        if allowed
+        else int(np.argmin(rates))
+    )
 
 
 def choose(bundle: Bundle, data: Path) -> dict[str, Any]:
-    """The thresholds to ship, the figures of the two halves each with the other's, and the trade-off curve."""
+    """The thresholds to ship, the cross-fitted scores of the two halves, and the trade-off curve."""
     streams = validation_streams(data, bundle.manifest.layout)
     logits = record(bundle, streams)
     traces = [replay(bundle, setting, streams, logits) for setting in progress(SETTINGS, "settings")]
     even, odd, every = slice(0, None, 2), slice(1, None, 2), slice(None)
 
-    def crossed(most_false: float) -> dict[str, Any]:
-        chosen = {half: traces[best(traces, other, most_false)] for half, other in ((0, odd), (1, even))}
-        return summary(chosen[0][even] + chosen[1][odd])
+    def cross_fit(max_false: float) -> dict[str, Any]:
+        chosen = {half: traces[best_setting(traces, other, max_false)] for half, other in ((0, odd), (1, even))}
+        return summarize(chosen[0][even] + chosen[1][odd])
 
     return {
-        "protocol": "thresholds chosen on every other stream, measured on the rest, and the other way round",
+        "protocol": "thresholds chosen on every other stream, tested on the rest, and vice versa",
         "weights_sha256": bundle.manifest.files["weights.safetensors"].sha256,
-        "cross_fitted": crossed(MOST_FALSE_PER_MINUTE),
-        "cross_fitted_few_false": crossed(FEW_FALSE_PER_MINUTE),
-        "shipped": asdict(SETTINGS[best(traces, every, MOST_FALSE_PER_MINUTE)]),
-        "curve": [{"thresholds": asdict(s), **summary(t)} for s, t in zip(SETTINGS, traces, strict=True)],
+        "cross_fitted": cross_fit(MAX_FALSE_PER_MINUTE),
+        "cross_fitted_few_false": cross_fit(FEW_FALSE_PER_MINUTE),
+        "shipped": asdict(SETTINGS[best_setting(traces, every, MAX_FALSE_PER_MINUTE)]),
+        "curve": [{"thresholds": asdict(s), **summarize(t)} for s, t in zip(SETTINGS, traces, strict=True)],
     }
 
 
 def draw(result: dict[str, Any], path: Path) -> None:
-    """F1 over false onsets a minute, a point a setting."""
+    """Plot F1 over false onsets per minute, one point per setting."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.add_subplot(xlabel="false onsets a minute", ylabel="event F1, %")
+    axes = figure.add_subplot(xlabel="false onsets per minute", ylabel="event F1, %")
     for smooth_s in sorted({point["thresholds"]["smooth_s"] for point in result["curve"]}):
         points = [point for point in result["curve"] if point["thresholds"]["smooth_s"] == smooth_s]
         x, y = ([point[key] for point in points] for key in ("false_onsets_per_minute", "f1"))
@@ -138,8 +142,8 @@ def draw(result: dict[str, Any], path: Path) -> None:
     for key in ("cross_fitted", "cross_fitted_few_false"):
         axes.plot(result[key]["false_onsets_per_minute"], result[key]["f1"], "k*", ms=14)
     axes.plot([], [], "k*", ms=14, label="chosen on the other half")
-    for limit in (FEW_FALSE_PER_MINUTE, MOST_FALSE_PER_MINUTE):
-        axes.axvline(limit, color="grey", lw=1, ls="--")
+    for limit in (FEW_FALSE_PER_MINUTE, MAX_FALSE_PER_MINUTE):
+        axes.axvline(limit, color="gray", lw=1, ls="--")
     axes.legend()
     figure.savefig(path, dpi=90)
 
@@ -148,9 +152,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("bundle")
     parser.add_argument("data", type=Path)
-    parser.add_argument("-o", "--out", type=Path, required=True, help="JSON of everything measured")
-    parser.add_argument("--run", type=Path, help="training run whose decision.json gets the thresholds to ship")
-    parser.add_argument("--plot", type=Path, help="picture of the trade-off (needs matplotlib)")
+    parser.add_argument("-o", "--out", type=Path, required=True, help="JSON file of all measurements")
+    parser.add_argument("--run", type=Path, help="training run; its decision.json receives the thresholds to ship")
+    parser.add_argument("--plot", type=Path, help="plot of the trade-off (needs matplotlib)")
     args = parser.parse_args()
     result = choose(Bundle.load(args.bundle), args.data)
     args.out.write_text(json.dumps(result, indent=1) + "\n")

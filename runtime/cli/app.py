@@ -356,16 +356,22 @@ def train(
 
 @app.command("eval")
 def evaluate(
-    benchmark: Annotated[str, typer.Argument(help="Name of a benchmark, for example live or nw-ucla.")],
+    benchmark: Annotated[
+        str | None, typer.Argument(help="Name of a benchmark, for example live or nw-ucla; without it, lists all.")
+    ] = None,
     model: Model = "live",
     data: Annotated[Path | None, typer.Option(help="Folder of data sets (NAME.npz, NAME.json).")] = None,
     backend: Backend = "auto",
     precision: Precision = "fp32",
+    list_all: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
     as_json: LastLine = False,
 ) -> None:
-    """Measure a model on a benchmark."""
-    from .develop import run_eval
+    """Measure a model's accuracy on a benchmark, or list the benchmarks."""
+    from .develop import list_benchmarks, run_eval
 
+    if benchmark is None or list_all:
+        list_benchmarks()
+        return
     run_eval(benchmark, model, data, backend, precision, as_json)
 
 

@@ -89,7 +89,7 @@ def test_copies_are_counted_apart(
 
 
 def test_runs_that_do_not_belong_together_are_refused(runs: dict[str, Path], data: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one a stream"):
+    with pytest.raises(InputError, match="one per stream"):
         evaluate([runs["bone"], runs["bone"]], data)
     with pytest.raises(InputError, match="no recipe.json"):
         evaluate([tmp_path], data)

@@ -1,4 +1,4 @@
-"""Thresholds are chosen by replaying what the network said once."""
+"""Thresholds are chosen by replaying the recorded logits of the network."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,9 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.bench.accuracy.continuous import follow, validation_streams
+from motionrt.bench.accuracy.protocols.continuous import run_stream, validation_streams
 from motionrt.bench.studies import thresholds
-from motionrt.bench.studies.thresholds import LABELS, MOST_FALSE_PER_MINUTE, SETTINGS, best, choose, record, replay
+from motionrt.bench.studies.thresholds import (
+    LABELS,
+    MAX_FALSE_PER_MINUTE,
+    SETTINGS,
+    best_setting,
+    choose,
+    record,
+    replay,
+)
 from motionrt.runtime.backends import create
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.recognition.recognizer import Recognizer
@@ -27,55 +35,55 @@ def streams(data: Path) -> list[Stream]:
     return validation_streams(data, "core15")
 
 
-def test_a_replay_says_what_the_network_would_have_said(loaded: Bundle, streams: list[Stream]) -> None:
+def test_a_replay_predicts_what_the_network_predicts(loaded: Bundle, streams: list[Stream]) -> None:
     logits = record(loaded, streams)
     recognizer = Recognizer(loaded, create("auto", loaded))
-    direct = [follow(recognizer, stream, LABELS) for stream in streams]
+    direct = [run_stream(recognizer, stream, LABELS) for stream in streams]
     again = replay(loaded, loaded.manifest.decision, streams, logits)
     assert len(again) == len(direct)
     for a, b in zip(again, direct, strict=True):
-        assert a.said == b.said and a.onsets == b.onsets and a.wanted == b.wanted
+        assert a.labels == b.labels and a.onsets == b.onsets and a.targets == b.targets
 
 
-def test_other_thresholds_change_what_is_said(loaded: Bundle, streams: list[Stream]) -> None:
+def test_other_thresholds_change_the_onsets(loaded: Bundle, streams: list[Stream]) -> None:
     logits = record(loaded, streams)
     eager, slow = (replay(loaded, setting, streams, logits) for setting in (SETTINGS[0], SETTINGS[-1]))
     assert [trace.onsets for trace in eager] != [trace.onsets for trace in slow]
 
 
-def figures(f1: float, false_per_minute: float) -> dict[str, float]:
-    return {"f1": f1, "f1_when_told": 0.0, "false_onsets_per_minute": false_per_minute}
+def scores(f1: float, false_per_minute: float) -> dict[str, float]:
+    return {"f1": f1, "f1_when_reported": 0.0, "false_onsets_per_minute": false_per_minute}
 
 
 @pytest.mark.parametrize(
     ("settings", "chosen"),
     [
-        ([figures(50, 0.1), figures(70, MOST_FALSE_PER_MINUTE), figures(60, 0.5)], 1),
-        ([figures(50, 0.1), figures(90, MOST_FALSE_PER_MINUTE + 0.1), figures(60, 0.5)], 2),
-        ([figures(90, 9.0), figures(20, 2.0), figures(60, 3.0)], 1),
+        ([scores(50, 0.1), scores(70, MAX_FALSE_PER_MINUTE), scores(60, 0.5)], 1),
+        ([scores(50, 0.1), scores(90, MAX_FALSE_PER_MINUTE + 0.1), scores(60, 0.5)], 2),
+        ([scores(90, 9.0), scores(20, 2.0), scores(60, 3.0)], 1),
     ],
 )
 def test_the_best_setting_has_few_false_onsets_first(
     monkeypatch: pytest.MonkeyPatch, settings: list[dict[str, float]], chosen: int
 ) -> None:
-    monkeypatch.setattr(thresholds, "summary", lambda traces: settings[traces[0]])
+    monkeypatch.setattr(thresholds, "summarize", lambda traces: settings[traces[0]])
     traces: Any = [[i] for i in range(len(settings))]
-    assert best(traces, slice(None), MOST_FALSE_PER_MINUTE) == chosen
+    assert best_setting(traces, slice(None), MAX_FALSE_PER_MINUTE) == chosen
 
 
-def test_no_stream_is_measured_with_thresholds_that_it_helped_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of two settings the first is better on even streams, the second on odd ones: each half gets the worse."""
+def test_no_stream_is_scored_with_thresholds_that_it_helped_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first of two settings is better on even streams, the second on odd ones: each half gets the worse one."""
 
-    def summary(traces: Sequence[Any]) -> dict[str, Any]:
-        return {**figures(float(np.mean([f1 for f1, _, _ in traces])), 0.0), "traces": traces}
+    def summarize(traces: Sequence[Any]) -> dict[str, Any]:
+        return {**scores(float(np.mean([f1 for f1, _, _ in traces])), 0.0), "traces": traces}
 
-    def replayed(bundle: Any, setting: Any, streams: Any, logits: Any) -> list[Any]:
+    def replay(bundle: Any, setting: Any, streams: Any, logits: Any) -> list[Any]:
         first = setting is SETTINGS[0]
         return [(90.0 if (i % 2 == 0) == first else 10.0, SETTINGS.index(setting), i) for i in range(4)]
 
     monkeypatch.setattr(thresholds, "SETTINGS", SETTINGS[:2])
-    monkeypatch.setattr(thresholds, "summary", summary)
-    monkeypatch.setattr(thresholds, "replay", replayed)
+    monkeypatch.setattr(thresholds, "summarize", summarize)
+    monkeypatch.setattr(thresholds, "replay", replay)
     monkeypatch.setattr(thresholds, "record", lambda bundle, streams: [])
     monkeypatch.setattr(thresholds, "validation_streams", lambda data, layout: [])
     manifest = SimpleNamespace(layout="core15", files={"weights.safetensors": SimpleNamespace(sha256="abc")})

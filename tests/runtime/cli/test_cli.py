@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -10,7 +11,7 @@ import threading
 import time
 import types
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import pytest
 
 import motionrt
 from motionrt import Decision, InputError, Motion, Recognizer
+from motionrt.bench.accuracy.registry import BENCHMARKS
 from motionrt.runtime.body import layout as skeleton
 from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.cli import main
@@ -331,7 +333,7 @@ def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: 
         (["recognize", "a.npz", "b.npz", "--overlay", "o.mp4"], "--overlay"),
         (["train"], "recipe"),
         (["train", "live", "epochs"], "'epochs': expected KEY=VALUE"),
-        (["eval"], "benchmark"),
+        (["eval", "lief"], "unknown benchmark 'lief', expected one of: recognition: live, nw-ucla, continuous;"),
         (["eval", "live"], "--data"),
         (["eval", "live", "--data", "no-such-folder"], "no-such-folder: not a folder"),
         (["eval", "humanml3d-t2m"], "benchmark humanml3d-t2m needs --data DIR, a folder with new_joints/*.npy"),
@@ -429,15 +431,23 @@ def test_train_hands_recipe_and_settings_over(run: Any, monkeypatch: pytest.Monk
 
 
 def test_eval_prints_one_json_object_last(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    def evaluate(benchmark: str, model: str, data: Path, backend: str, precision: str) -> dict[str, Any]:
-        said = {"benchmark": benchmark, "model": model, "data": str(data)}
-        return {**said, "backend": backend, "precision": precision, "macro_top1": 0.5}
+    def evaluate(name: str, options: Any) -> dict[str, Any]:
+        return {"benchmark": name, **asdict(options), "data": str(options.data), "macro_top1": 0.5}
 
-    stub(monkeypatch, "bench.evaluate", evaluate=evaluate)
+    monkeypatch.setattr("motionrt.bench.accuracy.registry.evaluate", evaluate)
     expected = {"benchmark": "nw-ucla", "model": "m", "data": str(tmp_path), "backend": "auto", "precision": "bf16"}
     out = run("eval", "nw-ucla", "--model", "m", "--data", tmp_path, "--precision", "bf16", "--json").out
     assert json.loads(out.splitlines()[-1]) == {**expected, "macro_top1": 0.5}
     assert "macro_top1: 0.5" in run("eval", "live", "--data", tmp_path).out
+
+
+@pytest.mark.parametrize("arguments", [("eval",), ("eval", "--list"), ("eval", "live", "--list")])
+def test_eval_lists_every_benchmark_with_its_data(run: Any, arguments: tuple[str, ...]) -> None:
+    result = run(*arguments)
+    assert result.status == 0
+    for benchmark in BENCHMARKS:
+        assert re.search(rf"^ *{benchmark.name} +{benchmark.about.split()[0]} ", result.out, re.MULTILINE)
+    assert "NTU RGB+D" in result.out and "HumanML3D" in result.out
 
 
 def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -59,14 +59,14 @@ def test_features_are_those_of_the_torch_networks(tiny: Retriever, coamd_bundle:
 
 def test_recall_on_real_clips_is_that_of_the_torch_networks(default: Retriever, shared: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    from motionrt.bench.accuracy import protocols
-    from motionrt.bench.accuracy.motion import windowed
-    from motionrt.bench.accuracy.scoring import Measuring
+    from motionrt.bench.accuracy.motion_data import window_examples
+    from motionrt.bench.accuracy.protocols import retrieval
+    from motionrt.bench.accuracy.protocols.scoring import ScoringConfig
     from motionrt.training.data.motions import load_motions
 
     for path in (*shared.glob("cmu22.*"), *shared.glob("mocap22.*")):
         (tmp_path / path.name).symlink_to(path)
-    real = [part for one in load_motions(tmp_path) if one.split == "test" for part in windowed(one)]
+    real = [part for one in load_motions(tmp_path) if one.split == "test" for part in window_examples(one)]
 
     class Runtime:
         def motions(self, clips: Any) -> np.ndarray:
@@ -76,13 +76,13 @@ def test_recall_on_real_clips_is_that_of_the_torch_networks(default: Retriever, 
             return default.text_features(texts)
 
     here, there = (
-        protocols.retrieval(model, real, measuring=Measuring())["model"]
+        retrieval.retrieval(model, real, config=ScoringConfig())["model"]
         for model in (Runtime(), load_pipeline("default"))
     )
     for direction, kinds in there.items():
         for kind, figures in kinds.items():
-            found = [here[direction][kind][f"R@{k}"]["mean"] for k in protocols.RECALL_AT]
-            wanted = [figures[f"R@{k}"]["mean"] for k in protocols.RECALL_AT]
+            found = [here[direction][kind][f"R@{k}"]["mean"] for k in retrieval.RECALL_AT]
+            wanted = [figures[f"R@{k}"]["mean"] for k in retrieval.RECALL_AT]
             assert found == pytest.approx(wanted, abs=0.5), "but for ties; torch keeps words in 16 bits"
     assert here["text_to_motion"]["all_tolerant"]["R@10"]["mean"] > 50
 

@@ -1,4 +1,4 @@
-"""The baseline of retrieval: what statistics of joints and ridge regression to text features find.
+"""Retrieval baseline: statistics of joint positions, mapped to text features by ridge regression.
 
 Shapes: T frames, V joints, N clips, P statistics, W text width.
 """
@@ -9,16 +9,16 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ...runtime.errors import InputError
-from ...training.metrics.motion import check_motion
+from ....runtime.errors import InputError
+from ....training.metrics.motion import check_motion
 
-RIDGES = tuple(10.0**power for power in range(-3, 5))  # penalties to choose from, per clip
+RIDGES = tuple(10.0**power for power in range(-3, 5))  # candidate penalties, per clip
 
 
 class BagOfJoints:
     """Mean and deviation over time of joint positions and velocities -> text features, by ridge regression.
 
-    The penalty is chosen by generalised cross-validation (Golub, Heath and Wahba, 1979) on the clips it is fitted to.
+    The penalty is chosen by generalized cross-validation (Golub, Heath and Wahba, 1979) on the clips of the fit.
     """
 
     def __init__(self, clips: Sequence[np.ndarray], text_NW: np.ndarray, fps: float = 20.0):
@@ -32,7 +32,7 @@ class BagOfJoints:
         projected = U.T @ (y_NW - self.y_mean)
         self.weights_PW = min(
             (self._fit(U, s, Vt, projected, y_NW - self.y_mean, ridge * len(clips)) for ridge in RIDGES),
-            key=lambda fitted: fitted[0],
+            key=lambda fit: fit[0],
         )[1]
 
     @staticmethod
@@ -40,8 +40,9 @@ class BagOfJoints:
         U: np.ndarray, s: np.ndarray, Vt: np.ndarray, projected: np.ndarray, y: np.ndarray, penalty: float
     ) -> tuple[float, np.ndarray]:
         """The cross-validated error of a penalty, and its weights [P, W]."""
-        kept = s**2 / (s**2 + penalty)
-        error = ((y - U @ (kept[:, None] * projected)) ** 2).mean() / max(1e-9, 1 - (kept.sum() + 1) / len(y)) ** 2
+        shrinkage = s**2 / (s**2 + penalty)
+        residual = y - U @ (shrinkage[:, None] * projected)
+        error = (residual**2).mean() / max(1e-9, 1 - (shrinkage.sum() + 1) / len(y)) ** 2
         return float(error), Vt.T @ ((s / (s**2 + penalty))[:, None] * projected)
 
     def motions(self, clips: Sequence[np.ndarray]) -> np.ndarray:

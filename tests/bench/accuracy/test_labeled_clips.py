@@ -1,4 +1,4 @@
-"""`motionrt eval`: which clips are measured, and what is counted."""
+"""Accuracy on labeled clips: which clips are measured, and how they are counted."""
 
 import json
 import subprocess
@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from motionrt.bench.accuracy.recognition import Answer, answers, evaluate, figures, live, nw_ucla
+from motionrt.bench.accuracy.protocols.labeled_clips import Prediction, live, nw_ucla, predict_clips, summarize
+from motionrt.bench.accuracy.registry import Options, evaluate
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.recognition.recognizer import Recognizer
@@ -18,25 +19,25 @@ from motionrt.training.data import vocabulary
 from motionrt.training.data.clips import clip_sets, fingerprint
 
 
-def answer(wanted: str, said: str, source: str = "bandai") -> Answer:
-    return Answer(wanted=wanted, said=said, source=source, fingerprint="")
+def prediction(target: str, label: str, source: str = "bandai") -> Prediction:
+    return Prediction(target=target, label=label, source=source, fingerprint="")
 
 
-def parrot(say: Callable[[Motion], str]) -> Any:
-    """A recogniser without a network that says `say(motion)` of every clip."""
+def fake_recognizer(label: Callable[[Motion], str]) -> Any:
+    """A recognizer without a network that returns `label(motion)` for every clip."""
     bundle = SimpleNamespace(manifest=SimpleNamespace(files={}), path=Path("nowhere"))
-    return SimpleNamespace(bundle=bundle, recognize=lambda motion: SimpleNamespace(label=say(motion)))
+    return SimpleNamespace(bundle=bundle, recognize=lambda motion: SimpleNamespace(label=label(motion)))
 
 
-def test_figures_are_counted_by_clip_by_class_and_by_set() -> None:
-    found = figures(
+def test_accuracy_is_counted_by_clip_by_class_and_by_set() -> None:
+    found = summarize(
         [
-            *[answer("bow", "bow")] * 4,
-            *[answer("bow", "walk", "nw-ucla")] * 1,
-            *[answer("walk", "walk", "nw-ucla")] * 2,
-            *[answer("walk", "bow")] * 3,
-            *[answer("walk", "none")] * 1,
-            *[answer("run", "run")] * 2,
+            *[prediction("bow", "bow")] * 4,
+            *[prediction("bow", "walk", "nw-ucla")] * 1,
+            *[prediction("walk", "walk", "nw-ucla")] * 2,
+            *[prediction("walk", "bow")] * 3,
+            *[prediction("walk", "none")] * 1,
+            *[prediction("run", "run")] * 2,
         ]
     )
     assert found["n"] == 13 and found["top1"] == pytest.approx(100 * 8 / 13)
@@ -52,19 +53,19 @@ def test_figures_are_counted_by_clip_by_class_and_by_set() -> None:
     assert sorted(found["mistakes"][1:]) == [["bow", "walk", 1], ["walk", "none", 1]]
 
 
-def test_where_every_class_is_small_all_enter_the_macro_average() -> None:
-    found = figures([answer("bow", "bow"), answer("walk", "bow"), answer("walk", "walk")])
+def test_small_classes_enter_the_macro_average_if_all_are_small() -> None:
+    found = summarize([prediction("bow", "bow"), prediction("walk", "bow"), prediction("walk", "walk")])
     assert found["macro_top1"] == pytest.approx(75.0)
     assert (found["macro_classes"], found["macro_min_clips"]) == (2, 1)
 
 
-def test_live_is_measured_on_every_labelled_clip(data: Path) -> None:
-    """All bow: the recogniser is right about clips that the vocabulary calls so, from whatever set."""
-    found = live(parrot(lambda motion: "bow"), data)
+def test_live_is_measured_on_every_labeled_clip(data: Path) -> None:
+    """A recognizer that always answers bow is correct on the clips that the vocabulary labels bow, in every set."""
+    found = live(fake_recognizer(lambda motion: "bow"), data)
     records = {fingerprint(s, i): record for s in clip_sets(data) for i, record in enumerate(s.clips)}
-    wanted = [vocabulary.label(record) for record in records.values() if vocabulary.label(record)]
-    assert found["n"] == len(wanted) == 48, "of 49 one is a copy"
-    assert found["top1"] == pytest.approx(100 * wanted.count("bow") / len(wanted))
+    targets = [vocabulary.label(record) for record in records.values() if vocabulary.label(record)]
+    assert found["n"] == len(targets) == 48, "one of 49 is a copy"
+    assert found["top1"] == pytest.approx(100 * targets.count("bow") / len(targets))
     assert {name: figure["top1"] for name, figure in found["per_class"].items()} == {
         "bow": 100.0,
         "run": 0.0,
@@ -80,8 +81,8 @@ def test_live_is_measured_on_every_labelled_clip(data: Path) -> None:
     }
 
 
-def test_a_bundle_is_not_measured_on_what_it_set_aside(bundle: Path, data: Path, aside: list[str]) -> None:
-    found = evaluate("live", str(bundle), data)
+def test_a_bundle_is_not_measured_on_clips_that_it_set_aside(bundle: Path, data: Path, aside: list[str]) -> None:
+    found = evaluate("live", Options(model=str(bundle), data=data))
     recognizer, hits, known = Recognizer.load(bundle), [], []
     seen: set[str] = set()
     for clip_set in clip_sets(data):
@@ -93,8 +94,8 @@ def test_a_bundle_is_not_measured_on_what_it_set_aside(bundle: Path, data: Path,
                 known.append(name)
     assert found["n"] == len(hits) == 48 - len(aside)
     assert found["top1"] == pytest.approx(100 * sum(hits) / len(hits))
-    assert found["per_class"]["wave"]["n"] == 2, "those of another set are left"
-    assert found["per_class"]["run"] == {"n": known.count("run"), "top1": 0.0}, "a label it does not know counts"
+    assert found["per_class"]["wave"]["n"] == 2, "those of another set remain"
+    assert found["per_class"]["run"] == {"n": known.count("run"), "top1": 0.0}, "an unknown label counts"
     assert found["benchmark"] == "live" and found["model"] == str(bundle)
     assert found["weights_sha256"] == recognizer.bundle.manifest.files["weights.safetensors"].sha256
     assert "set aside" in found["protocol"] or "left out" in found["protocol"]
@@ -102,7 +103,7 @@ def test_a_bundle_is_not_measured_on_what_it_set_aside(bundle: Path, data: Path,
 
 
 def test_nw_ucla_is_measured_on_view_three_with_and_without_copies(data: Path) -> None:
-    found = nw_ucla(parrot(lambda motion: "walk around"), data)
+    found = nw_ucla(fake_recognizer(lambda motion: "walk around"), data)
     assert found["n"] == 6 and found["top1"] == pytest.approx(50.0)
     assert found["per_class"] == {"bend": {"n": 3, "top1": 0.0}, "walk around": {"n": 3, "top1": 100.0}}
     assert found["per_set"] == {"nw-ucla": {"n": 6, "top1": pytest.approx(50.0)}}
@@ -111,28 +112,28 @@ def test_nw_ucla_is_measured_on_view_three_with_and_without_copies(data: Path) -
     assert "view 3" in found["protocol"]
 
 
-def test_each_clip_is_recognised_once(data: Path) -> None:
-    shown: list[str] = []
-    nw_ucla(parrot(lambda motion: shown.append(motion.meta["action"]) or "bend"), data)  # type: ignore[func-returns-value]
-    assert sorted(shown) == ["bend"] * 3 + ["walk around"] * 3
+def test_each_clip_is_recognized_once(data: Path) -> None:
+    actions: list[str] = []
+    nw_ucla(fake_recognizer(lambda motion: actions.append(motion.meta["action"]) or "bend"), data)  # type: ignore[func-returns-value]
+    assert sorted(actions) == ["bend"] * 3 + ["walk around"] * 3
 
 
-def test_an_unknown_benchmark_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown benchmark 'dead'; there are live, nw-ucla, continuous"):
-        evaluate("dead", "no model", tmp_path)
-
-
-def test_an_unknown_model_and_an_empty_folder_are_refused(bundle: Path, tmp_path: Path) -> None:
+def test_an_unknown_model_and_an_empty_folder_are_refused(bundle: Path, data: Path, tmp_path: Path) -> None:
     with pytest.raises(BundleError, match="no model named 'dead'"):
-        evaluate("live", "dead", tmp_path)
+        evaluate("live", Options(model="dead", data=data))
+    for benchmark in ("live", "nw-ucla", "continuous"):
+        with pytest.raises(InputError, match=f"{tmp_path.name}: has no \\*.npz, \\*.json; benchmark {benchmark} needs"):
+            evaluate(benchmark, Options(model=str(bundle), data=tmp_path))
+    (tmp_path / "a.npz").touch()
+    (tmp_path / "b.json").touch()
     for benchmark in ("live", "nw-ucla", "continuous"):
         with pytest.raises(InputError, match=f"{tmp_path.name}: no clip set here"):
-            evaluate(benchmark, str(bundle), tmp_path)
+            evaluate(benchmark, Options(model=str(bundle), data=tmp_path))
 
 
 def test_a_folder_without_a_clip_of_the_benchmark_is_refused(data: Path) -> None:
     with pytest.raises(InputError, match="no clip of this benchmark"):
-        answers(parrot(lambda motion: "bow"), data, lambda clip_set, i: None)
+        predict_clips(fake_recognizer(lambda motion: "bow"), data, lambda clip_set, i: None)
 
 
 WITHOUT_TORCH = """
@@ -146,8 +147,8 @@ class Blocked(MetaPathFinder):
             raise ImportError(f"{name} was imported")
 
 sys.meta_path.insert(0, Blocked())
-from motionrt.bench.accuracy.recognition import evaluate
-found = [evaluate(name, sys.argv[1], Path(sys.argv[2])) for name in ("live", "nw-ucla")]
+from motionrt.bench.accuracy.registry import Options, evaluate
+found = [evaluate(name, Options(model=sys.argv[1], data=Path(sys.argv[2]))) for name in ("live", "nw-ucla")]
 print(json.dumps([report["n"] for report in found]))
 """
 
@@ -157,4 +158,4 @@ def test_evaluation_works_without_torch(bundle: Path, data: Path, aside: list[st
         [sys.executable, "-c", WITHOUT_TORCH, str(bundle), str(data)], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{json.dumps([48 - len(aside), 6])}\n", "nothing but the answer goes to standard output"
+    assert done.stdout == f"{json.dumps([48 - len(aside), 6])}\n", "only the report goes to standard output"

@@ -1,0 +1,73 @@
+"""CoAMD's pipeline behind the interface of the motion benchmarks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ...runtime.generation.schedule import Sampling
+from ...runtime.text_encoder import TextEncoder
+from ...training.coamd.evaluator import TrainedEvaluator
+from ...training.coamd.pipeline import CoamdPipeline
+from .motion_model import MotionModel, Scorer
+
+EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
+BATCH = 32
+
+
+def load(model: str, *, evaluator: bool, sampling: Sampling | None = None) -> tuple[MotionModel, Scorer]:
+    """Load a model and its scorer.
+
+    Args:
+        model: a generation bundle, or a folder of the finished runs coamd-ae, coamd-mar, coamd-generator and,
+            optionally, coamd-evaluator.
+        evaluator: whether to load the evaluator as well.
+        sampling: None: the model's own settings.
+    """
+    text = TextEncoder.load("text")
+    pipeline = CoamdPipeline.load(model, text)
+    scorer = Scorer(
+        evaluator=load_evaluator(model, text) if evaluator else None,
+        encode_text=lambda texts: text.encode(texts).pooled,
+    )
+    return motion_model(pipeline, sampling), scorer
+
+
+def load_evaluator(model: str, text: TextEncoder) -> TrainedEvaluator:
+    """The run coamd-evaluator next to the model's runs, or else the one that ships with motionrt."""
+    own = Path(model) / "coamd-evaluator"
+    return TrainedEvaluator.load(own if own.is_dir() else EVALUATOR, text)
+
+
+def motion_model(pipeline: CoamdPipeline, sampling: Sampling | None = None) -> MotionModel:
+    def generate(texts: Sequence[str], lengths: Sequence[int], seed: int, quality: str = "mocap") -> list[np.ndarray]:
+        order = np.argsort(lengths, kind="stable")  # less padding in batches of similar lengths
+        generated: dict[int, np.ndarray] = {}
+        for start in range(0, len(texts), BATCH):
+            part = [int(i) for i in order[start : start + BATCH]]
+            captions, frames = [texts[i] for i in part], [lengths[i] for i in part]
+            clips = pipeline.generate(captions, frames, sampling, seed=seed, samples=part, quality=quality)
+            generated |= dict(zip(part, clips, strict=True))
+        return [generated[i] for i in range(len(texts))]
+
+    def edit(
+        clips: Sequence[np.ndarray], texts: Sequence[str], masks: Sequence[np.ndarray], seed: int
+    ) -> list[np.ndarray]:
+        jobs = zip(clips, texts, masks, strict=True)
+        return [pipeline.edit(clip, text, mask, sampling, seed=seed) for clip, text, mask in jobs]
+
+    def classify(clips: Sequence[np.ndarray], labels: Sequence[str]) -> list[str]:
+        names = list(labels)
+        return [names[i] for i in (pipeline.motions(clips) @ pipeline.labels(names).T).argmax(1)]
+
+    return MotionModel(
+        generate=generate,
+        generate_kinect=partial(generate, quality="kinect"),
+        edit=edit,
+        reconstruct=pipeline.reconstruct,
+        classify=classify,
+        retriever=pipeline,
+    )

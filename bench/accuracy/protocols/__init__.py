@@ -1,0 +1,1 @@
+"""Evaluation protocols: one function each, which returns a JSON object."""

@@ -1,0 +1,199 @@
+"""Recognition in streams: onsets, labels, and frames without an action. Needs no torch.
+
+Every validation clip appears once, in streams of a few minutes: actions joined with rest, walking and unknown actions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.random import Generator
+
+from ....runtime.body.layout import Layout
+from ....runtime.errors import InputError
+from ....runtime.progress import progress
+from ....runtime.recognition.recognizer import Recognizer
+from ....training.data import streams, vocabulary
+from ....training.data.clips import LabeledClip, load_clips, phases, resample
+from ....training.data.streams import UNLABELED, Segment, Stream
+
+CAMERA_HZ = 30.0
+TOLERANCE_S = 0.5
+CLIPS_PER_STREAM = 24
+UNKNOWN_EVERY = 8  # clips
+SEED = 2026
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Action:
+    """An interval of a stream, seconds."""
+
+    label: str
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Onset:
+    """An onset event: the time of the frame that reported it, and the time it gives for the action's start."""
+
+    label: str
+    reported_s: float
+    start_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trace:
+    """Output of a recognizer on one stream: a label per frame, and the onsets."""
+
+    actions: list[Action]
+    times_s: np.ndarray
+    targets: list[str | None]  # per frame; None where the frame is not scored
+    labels: list[str]
+    onsets: list[Onset]
+
+
+def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
+    """Event F1 and per-frame scores with the bundle's own thresholds."""
+    composed = validation_streams(data, recognizer.layout)
+    labels = (*vocabulary.labels(), vocabulary.NONE)
+    traces = [run_stream(recognizer, stream, labels) for stream in progress(composed, "streams")]
+    protocol = (
+        f"validation clips once each in streams at {CAMERA_HZ:g} Hz, joined with rest, walking and unknown actions "
+        f"of held-out clips; an onset is correct if its label is, and its start is within {TOLERANCE_S} s of "
+        "the action's"
+    )
+    return {"protocol": protocol, "thresholds": asdict(recognizer.bundle.manifest.decision)} | summarize(traces)
+
+
+def validation_streams(data: Path, layout_name: str) -> list[Stream]:
+    """Compose the streams; deterministic for a given folder."""
+    layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
+    labels = (*vocabulary.labels(), vocabulary.NONE)
+    clips = load_clips(data, layout, vocabulary.is_validation)
+    unknown = load_clips(data, layout, lambda r: vocabulary.is_held_out(r) and vocabulary.is_unknown(r))
+    rests = streams.rest_windows(clips, layout)
+    known = [clip for clip in clips if clip.label]
+    if not known or not rests:
+        raise InputError(f"{data}: expected labeled validation clips, some of them with a person standing still")
+    composed = []
+    for chosen in arrange_clips(known, unknown, rng):
+        parts = []
+        for clip in chosen:
+            if rng.random() < 0.6:
+                window, fps = rests[rng.integers(len(rests))]
+                joints = streams.play_rest(window, fps, rng.uniform(1, 4), CAMERA_HZ)
+                parts.append(Segment(joints=joints, target=labels.index(vocabulary.NONE), actions=()))
+            label = clip.label or vocabulary.NONE
+            names = phases(clip.joints, clip.fps, label, layout)
+            joints = resample(clip.joints, max(2, round(clip.seconds * CAMERA_HZ)))
+            parts.append(streams.segment(joints, len(clip.joints), label, names, labels))
+        composed.append(streams.compose(parts, layout, labels.index(vocabulary.NONE), CAMERA_HZ, rng))
+    return composed
+
+
+def arrange_clips(
+    known: Sequence[LabeledClip], unknown: Sequence[LabeledClip], rng: Generator
+) -> list[list[LabeledClip]]:
+    """Clips in random order, split into streams: no label repeats, and sitting down is followed by standing up."""
+    left = [known[i] for i in rng.permutation(len(known))]
+    others = [unknown[i] for i in rng.permutation(len(unknown))]
+    order: list[LabeledClip] = []
+    while left:
+        last = order[-1].label if order else None
+        fits = [i for i, clip in enumerate(left) if clip.label != last]
+        if last == "sit down":
+            fits = [i for i in fits if left[i].label == "stand up"] or fits
+        order.append(left.pop(fits[0] if fits else 0))
+        if others and len(order) % UNKNOWN_EVERY == 0:
+            order.append(others.pop())
+    return [order[i : i + CLIPS_PER_STREAM] for i in range(0, len(order), CLIPS_PER_STREAM)]
+
+
+def run_stream(recognizer: Recognizer, stream: Stream, labels: Sequence[str]) -> Trace:
+    """Step through a stream at the camera's rate."""
+    recognizer.reset()
+    times = np.arange(len(stream.joints)) / CAMERA_HZ
+    predicted, onsets = [], []
+    for t, joints in zip(times, stream.joints, strict=True):
+        decision = recognizer.step(joints, timestamp=float(t))
+        predicted.append(decision.label)
+        if decision.event == "onset" and decision.event_label is not None:
+            start = t if decision.since is None else decision.since
+            onsets.append(Onset(label=decision.event_label, reported_s=float(t), start_s=float(start)))
+    actions = [
+        Action(label=labels[target], start_s=begin / CAMERA_HZ, end_s=end / CAMERA_HZ)
+        for target, begin, end in stream.actions
+    ]
+    targets = [None if target == UNLABELED else labels[target] for target in stream.targets]
+    return Trace(actions=actions, times_s=times, targets=targets, labels=predicted, onsets=onsets)
+
+
+def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
+    """Scores over all streams; rates in percent, times in seconds."""
+    minutes = sum(len(trace.labels) for trace in traces) / CAMERA_HZ / 60
+    actions = sum(len(trace.actions) for trace in traces)
+    onsets = sum(len(trace.onsets) for trace in traces)
+    by_start = sum(hits(trace, when_reported=False) for trace in traces)
+    by_report = sum(hits(trace, when_reported=True) for trace in traces)
+    false = sum(not is_ongoing(onset, trace.actions) for trace in traces for onset in trace.onsets)
+    pairs = [
+        (target, label)
+        for trace in traces
+        for target, label in zip(trace.targets, trace.labels, strict=True)
+        if target is not None
+    ]
+    none_targets = [label == vocabulary.NONE for target, label in pairs if target == vocabulary.NONE]
+    none_predicted = [target == vocabulary.NONE for target, label in pairs if label == vocabulary.NONE]
+    waits = [wait for trace in traces for action in trace.actions if (wait := first_correct(trace, action)) is not None]
+    return {
+        "minutes": minutes,
+        "actions": actions,
+        "onsets": onsets,
+        "f1": 200 * by_start / max(actions + onsets, 1),
+        "precision": 100 * by_start / max(onsets, 1),
+        "recall": 100 * by_start / max(actions, 1),
+        "f1_when_reported": 200 * by_report / max(actions + onsets, 1),
+        "false_onsets_per_minute": false / minutes,
+        "unmatched_onsets_per_minute": (onsets - by_start) / minutes,
+        "none_recall": 100 * float(np.mean(none_targets or [False])),
+        "none_precision": 100 * float(np.mean(none_predicted or [False])),
+        "recognized": 100 * len(waits) / max(actions, 1),
+        "median_s_to_first_right": float(np.median([wait for wait, _ in waits])) if waits else None,
+        "median_share_to_first_right": float(np.median([share for _, share in waits])) if waits else None,
+    }
+
+
+def hits(trace: Trace, when_reported: bool) -> int:
+    """Number of actions with a matching onset within the tolerance, one onset each; by its start or by its report."""
+    unmatched, count = list(trace.onsets), 0
+    for action in trace.actions:
+        for onset in unmatched:
+            time_s = onset.reported_s if when_reported else onset.start_s
+            if onset.label == action.label and abs(time_s - action.start_s) <= TOLERANCE_S:
+                unmatched.remove(onset)
+                count += 1
+                break
+    return count
+
+
+def is_ongoing(onset: Onset, actions: Sequence[Action]) -> bool:
+    """Whether the action of an onset is in progress when it is reported, or ended just before."""
+    return any(
+        onset.label == action.label and action.start_s - TOLERANCE_S <= onset.reported_s <= action.end_s + TOLERANCE_S
+        for action in actions
+    )
+
+
+def first_correct(trace: Trace, action: Action) -> tuple[float, float] | None:
+    """Delay from an action's start to its first correct label: seconds, and fraction of the action; None if never."""
+    begin, end = np.searchsorted(trace.times_s, [action.start_s, action.end_s])
+    for i in range(begin, min(end, len(trace.labels))):
+        if trace.labels[i] == action.label:
+            wait = float(trace.times_s[i] - action.start_s)
+            return wait, wait / max(action.end_s - action.start_s, 1e-6)
+    return None
