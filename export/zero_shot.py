@@ -1,7 +1,7 @@
 """A trained matcher and the encoder that it was trained on as one zero-shot bundle.
 
 Shapes: B features, F their width, K texts of S sentences, W text width, J noises, E width, N features and noises; R and
-M floats that the network is told of a sentence and of a text.
+M floats that condition the network on a sentence and on a text.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
 
 
 class Graphs(nn.Module):
-    """What is computed of a text once, and what of every feature; weights are named as in a bundle."""
+    """The graphs of a bundle: `condition` runs once per text, `match` on every feature. Weights are named as in it."""
 
     def __init__(self, network: ZeroShot, noises_JF: Tensor):
         super().__init__()
@@ -123,25 +123,29 @@ class Graphs(nn.Module):
         self.signal = float(alpha_bar()[NOISE_STEP])
         network.register_buffer("noises", noises_JF)
 
-    def told(self, sentences_KSW: Tensor, said_KS: Tensor) -> tuple[Tensor, Tensor]:
-        """What is told of the sentences, [K, S, R], and of the texts, [K, M]."""
-        read = self.matcher.encode_texts(*self.matcher.embed_sentences(sentences_KSW, said_KS))
-        told = self.matcher.condition(torch.tensor([NOISE_STEP]), read)
-        parts = [part for block in told.blocks for part in block]
-        return torch.cat(told.keys, 2), torch.cat([*parts, told.last], 2)[:, 0]
+    def condition(self, sentences_KSW: Tensor, mask_KS: Tensor) -> tuple[Tensor, Tensor]:
+        """Modulation by the sentences, [K, S, R], and by the texts, [K, M]."""
+        texts = self.matcher.encode_texts(*self.matcher.embed_sentences(sentences_KSW, mask_KS))
+        step = self.matcher.condition(torch.tensor([NOISE_STEP]), texts)
+        parts = [part for block in step.blocks for part in block]
+        return torch.cat(step.keys, 2), torch.cat([*parts, step.last], 2)[:, 0]
 
-    def match(self, z_BF: Tensor, read_KSR: Tensor, told_KM: Tensor) -> tuple[Tensor]:
+    def match(self, z_BF: Tensor, token_modulation_KSR: Tensor, modulation_KM: Tensor) -> tuple[Tensor]:
         """Mean squared error over all noises, [B, K]."""
         noises_JF: Any = self.matcher.noises
-        B, J, K = z_BF.shape[0], len(noises_JF), read_KSR.shape[0]
+        B, J, K = z_BF.shape[0], len(noises_JF), token_modulation_KSR.shape[0]
         noisy_BJF = self.signal**0.5 * z_BF[:, None] + (1 - self.signal) ** 0.5 * noises_JF
         x_NE = self.matcher.x_embedder(noisy_BJF).flatten(0, 1)
         x_NKE = x_NE[:, None].expand(B * J, K, x_NE.shape[1])
-        read, told = (x.expand(B * J, *x.shape).flatten(0, 1) for x in (read_KSR, told_KM[:, None]))
+        by_token, by_text = (
+            x.expand(B * J, *x.shape).flatten(0, 1) for x in (token_modulation_KSR, modulation_KM[:, None])
+        )
         E, depth = self.matcher.config.width, len(self.matcher.blocks)
-        *blocks, last = told.split([6 * E] * depth + [2 * E], 2)
-        all_told = StepConditioning(read, read.chunk(depth, 2), tuple((block,) for block in blocks), last, None)
-        found_NF = self.matcher.predict_noise(x_NKE.flatten(0, 1), all_told)
+        *blocks, last = by_text.split([6 * E] * depth + [2 * E], 2)
+        conditioning = StepConditioning(
+            by_token, by_token.chunk(depth, 2), tuple((block,) for block in blocks), last, None
+        )
+        found_NF = self.matcher.predict_noise(x_NKE.flatten(0, 1), conditioning)
         error_BJKF = (found_NF.unflatten(0, (B, J, K)) - noises_JF[:, None]).pow(2)
         return (error_BJKF.mean((1, 3)),)
 

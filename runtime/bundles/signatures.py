@@ -24,7 +24,7 @@ Shape = tuple[int | str, ...]
 Tensors = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs of a graph
 
 INT8_SUFFIX = ".int8"
-MATCHER_GRAPHS = ("told", "match")
+MATCHER_GRAPHS = ("condition", "match")
 INT8_GRAPHS = ("trunk", "times", "velocity")  # those that bundles also hold in 8 bits, named with INT8_SUFFIX
 
 
@@ -126,16 +126,21 @@ _RECOGNITION = TaskSignatures(
     },
 )
 
-_READ = {"read": float32("K", "slots", "token_modulation"), "told": float32("K", "modulation")}
+_CONDITIONING = {
+    "token_modulation": float32("K", "slots", "token_modulation"),
+    "modulation": float32("K", "modulation"),
+}
 _ZERO_SHOT = TaskSignatures(
     open={**_RECOGNITION.open, "K": OpenSize(example=5), "B": OpenSize(example=2)},
     graphs={
         **_RECOGNITION.graphs,
-        "told": Signature(
-            inputs={"sentences": float32("K", "slots", "text"), "said": float32("K", "slots")},
-            outputs=_READ,
+        "condition": Signature(
+            inputs={"sentences": float32("K", "slots", "text"), "mask": float32("K", "slots")},
+            outputs=_CONDITIONING,
         ),
-        "match": Signature(inputs={"z": float32("B", "matched"), **_READ}, outputs={"errors": float32("B", "K")}),
+        "match": Signature(
+            inputs={"z": float32("B", "matched"), **_CONDITIONING}, outputs={"errors": float32("B", "K")}
+        ),
     },
 )
 

@@ -17,6 +17,7 @@ import numpy as np
 from ..backends.onnx_session import one_line, open_session
 from ..bundles.bundle import Bundle
 from ..bundles.schema import MATCHER, SLOTS, ZeroShotManifest
+from ..bundles.signatures import MATCHER_GRAPHS
 from ..errors import BundleError
 from ..text_encoder import TextEncoder
 from .label_texts import NONE, Text
@@ -30,8 +31,8 @@ NO_MATCH = -30.0  # logit of a label before the first match
 class TextConditioning(NamedTuple):
     """Conditioning of the matcher by texts: by their sentences [T, S, R], and by each text as a whole [T, M]."""
 
-    sentences: np.ndarray
-    text: np.ndarray
+    token_modulation: np.ndarray
+    modulation: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +69,7 @@ class Matcher:
         if text.sha256 != self.settings.text_sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name!r}")
         self._bundle, self._text = bundle, text
-        self._sessions = {name: open_session(bundle, name, threads) for name in ("told", "match")}
+        self._sessions = {name: open_session(bundle, name, threads) for name in MATCHER_GRAPHS}
         manifest, texts = bundle.manifest, (*self.settings.labels.values(), *self.settings.background.values())
         self._mean = _array(bundle, "mean", manifest.features)
         self._projection = _array(bundle, "projection", manifest.features, manifest.matched)
@@ -120,7 +121,7 @@ class Matcher:
         return z_BF
 
     def _errors(self, z_BF: np.ndarray, batches: Sequence[TextConditioning]) -> np.ndarray:
-        parts = [self._run("match", {"z": z_BF, "read": batch.sentences, "told": batch.text})[0] for batch in batches]
+        parts = [self._run("match", {"z": z_BF, **batch._asdict()})[0] for batch in batches]
         return np.concatenate(parts, 1)
 
     def _batches(self, texts: Sequence[Text]) -> tuple[TextConditioning, ...]:
@@ -141,11 +142,11 @@ class Matcher:
                 batch = new[start : start + BATCH_SIZE]
                 rows = [[features[sentence] if sentence else empty for sentence in key] for key in batch]
                 present = [[bool(sentence) for sentence in key] for key in batch]
-                inputs = {"sentences": np.array(rows, np.float32), "said": np.array(present, np.float32)}
-                outputs = zip(*self._run("told", inputs), strict=True)
+                inputs = {"sentences": np.array(rows, np.float32), "mask": np.array(present, np.float32)}
+                outputs = zip(*self._run("condition", inputs), strict=True)
                 known |= {
-                    key: TextConditioning(sentences.copy(), text.copy())
-                    for key, (sentences, text) in zip(batch, outputs, strict=True)
+                    key: TextConditioning(*(row.copy() for row in pair))
+                    for key, pair in zip(batch, outputs, strict=True)
                 }
             for key in keys:
                 self._cache[key] = known[key]

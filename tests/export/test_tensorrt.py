@@ -30,7 +30,7 @@ from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
 
 SIZES = {"M": 3, "T": 8, "B": 2, "L": 2, "G": 2, "Q": 2, "N": 5, "S": 3, "K": 4}
 INTEGERS = {"counts": 2, "frames": 8, "places": 1, "quality": 1}  # of a generator's graphs, all the same value
-MATCHER = [("zero-shot", "told"), ("zero-shot", "match")]
+MATCHER = [("zero-shot", "condition"), ("zero-shot", "match")]
 GRAPHS = [(name, graph) for name in bundled() for graph in engine_graphs(Bundle.load(name, Manifest).manifest)]
 HALF_ERROR = {"fp16": 1e-2, "bf16": 3e-2}  # of the largest value
 
@@ -44,7 +44,7 @@ def inputs_of(bundle: Bundle[Any], graph: str) -> dict[str, np.ndarray]:
     integers = INTEGERS if bundle.manifest.task == "generation" else {}
     for name, shape in bundle.manifest.graphs[graph].inputs.items():
         sizes = [SIZES[size] if isinstance(size, str) else size for size in shape]
-        ones = name == "said"
+        ones = name == "mask"
         random_values = np.ones(sizes, np.float32) if ones else random.normal(0, 0.5, sizes).astype(np.float32)
         found[name] = np.full(sizes, integers[name]) if name in integers else random_values
     return found

@@ -19,7 +19,7 @@ from motionrt.runtime.errors import BundleError  # noqa: E402
 BUNDLES = {name: Bundle.load(name, Manifest) for name in bundled()}
 ALL = [(name, graph) for name, bundle in BUNDLES.items() for graph in bundle.manifest.graphs]
 TAKEN = [(name, graph) for name, bundle in BUNDLES.items() for graph in engine_graphs(bundle.manifest)]
-MATCHER = [("zero-shot", "told"), ("zero-shot", "match")]  # stay in ONNX Runtime, but could be taken
+MATCHER = [("zero-shot", "condition"), ("zero-shot", "match")]  # stay in ONNX Runtime, but could be taken
 LOWERED = {"SplitToSequence", "SequenceAt", "Pad of BOOL", "LayerNormalization with 3 outputs"}
 LOWERED |= {"ScatterND with reduction add"}
 

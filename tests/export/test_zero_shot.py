@@ -108,11 +108,11 @@ def test_what_is_computed_once_of_a_text_changes_no_error(text: TextEncoder) -> 
     torch.manual_seed(1)
     network = opened(SMALL)
     z = torch.randn(2, SMALL.feature)
-    encoded, said = torch.randn(5, SMALL.tokens, SMALL.text), (torch.rand(5, SMALL.tokens) < 0.6).float()
-    said[:, 0] = 1
+    encoded, mask = torch.randn(5, SMALL.tokens, SMALL.text), (torch.rand(5, SMALL.tokens) < 0.6).float()
+    mask[:, 0] = 1
     graphs = Graphs(network, fixed_noises(2, SMALL.feature))
-    (found,) = graphs.match(z, *graphs.told(encoded, said))
-    classes = class_texts(*network.embed_sentences(encoded, said))
+    (found,) = graphs.match(z, *graphs.condition(encoded, mask))
+    classes = class_texts(*network.embed_sentences(encoded, mask))
     wanted = Matcher(network, classes, fixed_noises(2, SMALL.feature)).scores(z)
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-4)
 

@@ -1,7 +1,7 @@
 """The tiny recogniser as the encoder of a zero-shot bundle, whose real ONNX matcher knows three texts.
 
-The network is told where a text lies: the sum of its sentences times P [W, 4], P solved so that a label lies where
-both wrists are, their heights over the pelvis; its error is the mean squared distance to the feature.
+The modulation of a text is its place: the sum of its sentences times P [W, 4]. P is solved so that a label lies where
+both wrists are, their heights above the pelvis; the error is the mean squared distance to the feature.
 """
 
 from pathlib import Path
@@ -56,7 +56,7 @@ def zero_shot_bundle(path: Path, **changes: Any) -> Path:
     known = np.zeros((len(settings["labels"]) + len(settings["background"]), S, W), np.float32)
     known[:, 0] = text.encode([*settings["labels"], *settings["background"]]).pooled
     weights[MATCHER + "known"] = known
-    graphs = {"told.onnx": _told(), "match.onnx": _match()}
+    graphs = {"condition.onnx": _condition(), "match.onnx": _match()}
     return write_bundle(path, manifest, {**tiny.files(), **graphs, tiny.WEIGHTS: pack({**tiny.weights(), **weights})})
 
 
@@ -64,28 +64,28 @@ def load(path: Path) -> Bundle[ZeroShotManifest]:
     return Bundle.load(path, ZeroShotManifest)
 
 
-def _told() -> bytes:
+def _condition() -> bytes:
     node = tiny.helper.make_node
     nodes = [
         node("ReduceSum", ["sentences", "one"], ["summed"], keepdims=0),
-        node("MatMul", ["summed", MATCHER + "place"], ["told"]),
-        node("Slice", ["sentences", "zero", "width", "two"], ["read"]),
+        node("MatMul", ["summed", MATCHER + "place"], ["modulation"]),
+        node("Slice", ["sentences", "zero", "width", "two"], ["token_modulation"]),
     ]
     small = {"zero": [0], "width": [R], "one": [1], "two": [2]}
-    inputs = {"sentences": ["K", S, W], "said": ["K", S]}
-    outputs = {"read": ["K", S, R], "told": ["K", M]}
+    inputs = {"sentences": ["K", S, W], "mask": ["K", S]}
+    outputs = {"token_modulation": ["K", S, R], "modulation": ["K", M]}
     return tiny.model(nodes, inputs, outputs, small, [tiny.external(MATCHER + "place", (W, M))])
 
 
 def _match() -> bytes:
     node = tiny.helper.make_node
     nodes = [
-        node("Slice", ["told", "zero", "width", "one"], ["places"]),
+        node("Slice", ["modulation", "zero", "width", "one"], ["places"]),
         node("Unsqueeze", ["z", "one"], ["z_B1F"]),
         node("Sub", ["z_B1F", "places"], ["off"]),
         node("Mul", ["off", "off"], ["squared"]),
         node("ReduceMean", ["squared", "two"], ["errors"], keepdims=0),
     ]
-    inputs = {"z": ["B", tiny.D], "read": ["K", S, R], "told": ["K", M]}
+    inputs = {"z": ["B", tiny.D], "token_modulation": ["K", S, R], "modulation": ["K", M]}
     small = {"zero": [0], "width": [tiny.D], "one": [1], "two": [2]}
     return tiny.model(nodes, inputs, {"errors": ["B", "K"]}, small, [])
