@@ -110,7 +110,7 @@ class GraphOps:
 
 
 def guidance_step(gradient_BLD: np.ndarray, sampled_BL: np.ndarray, guidance: Guidance) -> np.ndarray:
-    """Move of sampled tokens along a gradient, step m g / |m g|; the numpy form of `kernels.guided_step.masked_step`."""
+    """Move of sampled tokens along a gradient, step m g / |m g|; as `kernels.guided_step.masked_step`."""
     own = gradient_BLD * sampled_BL[:, :, None]
     counted = gradient_BLD if guidance.norm == "all" else own
     length_B = np.sqrt((counted**2).sum((1, 2))) + 1e-8
