@@ -1,4 +1,4 @@
-"""The command line `motionrt`; a command imports what it needs itself, so that it starts fast."""
+"""The command line `motionrt`; each command imports only what it needs, for a fast start."""
 
 import os
 import sys
@@ -14,14 +14,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: without the program's name; None: those of the process. `--debug` shows tracebacks.
+        arguments: without the program name; default: those of the process. `--debug` shows tracebacks.
     Returns:
-        0; 2 for input or usage the user can mend; 1 for any other error.
+        0 on success; 2 for invalid input or usage; 1 for any other error.
     """
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in given
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in argv
     try:
-        code = _run([argument for argument in given if argument != "--debug"])
+        code = _run([argument for argument in argv if argument != "--debug"])
         sys.stdout.flush()
         return code
     except BrokenPipeError:
@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         try:
             sys.stdout.flush()
-        except OSError:  # Python would try once more at exit, and end with a status of its own
+        except OSError:  # Python would retry at exit and change the exit status
             _discard_stdout()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(f"{where}{error.strerror or error}", EXIT_ERROR, debug)
@@ -51,10 +51,10 @@ def _run(arguments: list[str]) -> int:
     try:
         with command.make_context("motionrt", arguments) as context:
             command.invoke(context)
-    except typer.Exit as leave:
-        return leave.exit_code
+    except typer.Exit as exit_:
+        return exit_.exit_code
     except Exception as error:
-        if hasattr(error, "format_message"):  # the parser's errors, whose class depends on typer's version
+        if hasattr(error, "format_message"):  # a parser error, whose class depends on the version of typer
             raise InputError(error.format_message()) from error
         raise
     return EXIT_OK
@@ -68,5 +68,5 @@ def _fail(message: str, code: int, debug: bool) -> int:
 
 
 def _discard_stdout() -> None:
-    """Whoever read our output has left, or is full: what is buffered goes nowhere instead of failing at exit."""
+    """Discard buffered output that the reader no longer accepts; flushing it at exit would fail."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

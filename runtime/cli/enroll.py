@@ -1,4 +1,4 @@
-"""enroll: a label from a few recordings, into a file of gestures."""
+"""enroll: learn a label from a few recordings and store it in a file of gestures."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from ..errors import InputError
 from ..io.files import READERS
 from ..recognition.gestures import MAX_EXAMPLES
 from ..recognition.recognizer import Recognizer
-from .license import state_licence
+from .license import print_license_notice
 
 
 def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | None = None) -> None:
@@ -18,12 +18,12 @@ def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | No
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS)
         paths = [path for path in paths if not (out.exists() and path.samefile(out))]
     if not 1 <= len(paths) <= MAX_EXAMPLES:
-        raise InputError(f"{folder}: holds {len(paths)} recordings, expected 1 to {MAX_EXAMPLES}")
+        raise InputError(f"{folder}: has {len(paths)} recordings, expected 1 to {MAX_EXAMPLES}")
     motions = [Motion.load(path, layout) for path in paths]
     recognizer = Recognizer.load(model)
     if out.exists():
         recognizer.load_gestures(out)
     recognizer.enroll(label, motions)
     recognizer.save_gestures(out)
-    state_licence(recognizer.bundle)
+    print_license_notice(recognizer.bundle)
     typer.echo(f"wrote {out}: {label.strip()!r} from {len(motions)} recording(s)")

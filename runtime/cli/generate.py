@@ -5,9 +5,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import typer
@@ -18,77 +16,54 @@ from ..generation.generator import Generator
 from ..generation.stream import Stream
 from ..io.files import check_target
 from ..progress import spinner
-from .license import state_licence
+from .license import print_license_notice
+from .options import GenerateOptions
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Options:
-    """What both commands take."""
-
-    model: str
-    seed: int
-    cfg: float | None
-    guidance: float
-    quality: str
-    threads: int
-    precision: str
-    backend: str
-
-    def load(self) -> Generator:
-        with spinner("loading"):
-            generator = Generator.load(self.model, self.threads, self.precision, self.backend)
-        state_licence(generator.bundle)
-        return generator
-
-    @property
-    def asked(self) -> dict[str, Any]:
-        return {"seed": self.seed, "cfg": self.cfg, "guidance": self.guidance, "quality": self.quality}
-
-
-def run_generate(text: str, seconds: float | None, out: Path | None, stream: bool, options: Options) -> None:
+def run_generate(text: str, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions) -> None:
     if out is None and not stream:
         raise InputError("expected -o FILE for the motion, or --stream for frames on standard output")
     if out is not None:
         check_target(out)
-    generator = options.load()
+    generator = _load(options)
     if stream:
-        with generator.stream(text, seconds, **options.asked) as chunks:
-            made = play(chunks)
-        if out is not None and made:
-            joints = np.concatenate([chunk.joints for chunk in made])
-            first = made[0]
+        with generator.stream(text, seconds, **options.sampling) as chunks:
+            played = play(chunks)
+        if out is not None and played:
+            joints = np.concatenate([chunk.joints for chunk in played])
+            first = played[0]
             Motion(joints=joints, fps=first.fps, layout=first.layout, meta=first.meta).save(out)
             print(f"wrote {out}: {len(joints)} frames", file=sys.stderr)
         return
     started = time.perf_counter()
-    with spinner("making the motion"):
-        motion = generator.generate(text, seconds, **options.asked)
-    write(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
+    with spinner("generating the motion"):
+        motion = generator.generate(text, seconds, **options.sampling)
+    _save(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
-def run_edit(path: Path, text: str, regenerate: str, out: Path, options: Options) -> None:
+def run_edit(path: Path, text: str, regenerate: str, out: Path, options: GenerateOptions) -> None:
     check_target(out)
     motion = Motion.load(path)
-    generator = options.load()
-    frames = span(regenerate, motion)
+    generator = _load(options)
+    frames = parse_interval(regenerate, motion)
     started = time.perf_counter()
-    with spinner("making frames anew"):
-        edited = generator.edit(motion, text, frames, **options.asked)
-    write(edited, out, time.perf_counter() - started)
+    with spinner("regenerating frames"):
+        edited = generator.edit(motion, text, frames, **options.sampling)
+    _save(edited, out, time.perf_counter() - started)
 
 
 def play(chunks: Stream) -> list[Motion]:
-    """Frames as JSON lines when they are due, until the stream ends or Ctrl-C; a line that comes in is a new prompt.
+    """Print frames as JSON lines in real time until the stream ends or Ctrl-C; lines on stdin are new prompts.
 
     Returns the chunks that were played.
     """
-    threading.Thread(target=listen, args=(chunks,), daemon=True).start()
+    threading.Thread(target=_read_prompts, args=(chunks,), daemon=True).start()
     played: list[Motion] = []
     started = time.monotonic()
     try:
         for chunk in chunks:
             played.append(chunk)
-            for t, line in lines(chunk):
+            for t, line in json_lines(chunk):
                 time.sleep(max(0.0, started + t - time.monotonic()))
                 print(line, flush=True)
     except KeyboardInterrupt:
@@ -96,25 +71,16 @@ def play(chunks: Stream) -> list[Motion]:
     return played
 
 
-def lines(chunk: Motion) -> Iterator[tuple[float, str]]:
-    """When each frame is due, in seconds, and its message."""
+def json_lines(chunk: Motion) -> Iterator[tuple[float, str]]:
+    """Yield (seconds, JSON message) of each frame."""
     for i, joints in enumerate(chunk.joints):
         t = round(chunk.meta["start"] + i / chunk.fps, 6)
         message = {"t": t, "person": 0, "layout": chunk.layout, "joints": joints.round(5).tolist()}
         yield t, json.dumps(message)
 
 
-def listen(chunks: Stream) -> None:
-    """Takes every line of standard input for what is to be done next."""
-    for line in sys.stdin:
-        try:
-            chunks.prompt = line.strip()
-        except InputError as error:
-            print(f"motionrt: {error}", file=sys.stderr)
-
-
-def span(text: str, motion: Motion) -> slice:
-    """BEGIN:END in seconds as frames; either may be left out. Raises InputError: not that, or outside the motion."""
+def parse_interval(text: str, motion: Motion) -> slice:
+    """Frames of BEGIN:END in seconds; each may be omitted. Raises InputError if invalid or outside the motion."""
     begin, colon, end = text.partition(":")
     try:
         edges = [float(edge) if edge.strip() else default for edge, default in ((begin, 0.0), (end, motion.seconds))]
@@ -128,6 +94,21 @@ def span(text: str, motion: Motion) -> slice:
     return slice(first, max(first + 1, min(last, motion.frames)))
 
 
-def write(motion: Motion, out: Path, took: float) -> None:
+def _load(options: GenerateOptions) -> Generator:
+    with spinner("loading"):
+        generator = options.load()
+    print_license_notice(generator.bundle)
+    return generator
+
+
+def _read_prompts(chunks: Stream) -> None:
+    for line in sys.stdin:
+        try:
+            chunks.prompt = line.strip()
+        except InputError as error:
+            print(f"motionrt: {error}", file=sys.stderr)
+
+
+def _save(motion: Motion, out: Path, seconds: float) -> None:
     motion.save(out)
-    typer.echo(f"wrote {out}: {motion.frames} frames, {motion.seconds:.1f} s, made in {1000 * took:.0f} ms")
+    typer.echo(f"wrote {out}: {motion.frames} frames, {motion.seconds:.1f} s, generated in {1000 * seconds:.0f} ms")

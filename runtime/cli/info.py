@@ -1,4 +1,4 @@
-"""doctor and models: what is here."""
+"""doctor and models: describe this installation."""
 
 import json
 from typing import Any
@@ -29,13 +29,13 @@ def show_doctor(as_json: bool) -> None:
 
 
 def show_models(as_json: bool, name: str | None = None) -> None:
-    chosen = None if name is None else Bundle.load(name, Manifest).manifest
-    rows = [_describe(one) for one in (bundled() if name is None else [name])]
+    manifest = None if name is None else Bundle.load(name, Manifest).manifest
+    rows = [_describe(model) for model in (bundled() if name is None else [name])]
     if as_json:
         typer.echo(json.dumps(rows, ensure_ascii=False))
         return
     if not rows:
-        typer.echo("no models are bundled with this installation")
+        typer.echo("this installation has no bundled models")
         return
     console = Console(highlight=False, soft_wrap=True)
     table = Table("model", "task", "knows", "skeleton", "MB", box=None, pad_edge=False)
@@ -44,23 +44,23 @@ def show_models(as_json: bool, name: str | None = None) -> None:
             table.add_row(row["name"], "damaged")
             continue
         knows = f"{row['labels']} labels" if "labels" in row else ""
-        knows += " or any texts" if row["task"] == ZeroShotManifest.task else ""
+        knows += " or any text" if row["task"] == ZeroShotManifest.task else ""
         knows += f"{len(row['actions'])} actions" if "actions" in row else ""
         skeleton = f"{row['layout']} at {row['fps']:g} Hz" if "fps" in row else ""
         table.add_row(row["name"], row["task"], knows, skeleton, f"{row['megabytes']:.1f}")
     console.print(table)
-    console.print("\nlicences")
+    console.print("\nlicenses")
     for row in rows:
         console.print(Text(f"  {row['name']}: {row.get('license') or row['error']}"))
     console.print()
-    if chosen is None:
-        console.print("What a model knows: motionrt models NAME")
+    if manifest is None:
+        console.print("To list the labels or actions of a model: motionrt models NAME")
     else:
-        _show_names(chosen, console)
+        _show_names(manifest, console)
 
 
 def _show_names(manifest: Manifest, console: Console) -> None:
-    """What a model knows; of actions, in how many clips of each quality it has seen them."""
+    """Print a model's labels, or its actions with the number of training clips of each capture quality."""
     if isinstance(manifest, GenerationManifest):
         table = Table("action", *manifest.qualities, box=None, pad_edge=False)
         for action, clips in manifest.actions.items():

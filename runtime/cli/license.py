@@ -1,4 +1,4 @@
-"""What the command line says of a model that is not for commercial use."""
+"""The notice about models that are not licensed for commercial use."""
 
 import sys
 
@@ -6,10 +6,10 @@ from ..bundles import bundle as bundles
 from ..bundles.schema import MANIFEST
 
 
-def state_licence(bundle: bundles.Bundle) -> None:
-    """One short line on standard error, unless everybody may use it for anything."""
+def print_license_notice(bundle: bundles.Bundle) -> None:
+    """Print one line on standard error if the model must not be used commercially."""
     manifest = bundle.manifest
     if manifest.non_commercial:
         where = "motionrt models" if bundle.path.parent == bundles.MODELS else bundle.path / MANIFEST
-        sys.stdout.flush()  # so that it comes after what was said
-        print(f"model {manifest.name!r} is not for commercial use; its licence: {where}", file=sys.stderr)
+        sys.stdout.flush()  # print it after the output so far
+        print(f"model {manifest.name!r} is not for commercial use; its license: {where}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""A copy of a video with skeletons and labels drawn into it."""
+"""Draw skeletons and labels into a copy of a video."""
 
 import os
 import shutil
@@ -16,28 +16,28 @@ from ..io.frame import Frame
 from ..recognition.decision import Decision
 
 MAX_FPS = 120.0
-_COLOURS_BGR = ((80, 220, 80), (80, 160, 255), (255, 140, 80), (200, 100, 255), (80, 230, 230))
-_INK_BGR, _PAPER_BGR = (255, 255, 255), (0, 0, 0)
+_COLORS_BGR = ((80, 220, 80), (80, 160, 255), (255, 140, 80), (200, 100, 255), (80, 230, 230))
+_TEXT_BGR, _OUTLINE_BGR = (255, 255, 255), (0, 0, 0)
 
 
 class Overlay:
-    """Writes an .mp4, which appears at `path` only if nothing failed.
+    """Writes an .mp4, which appears at `path` only on success.
 
-    The rate is that of the first two images; where nobody was found, the image before is repeated.
+    The frame rate is that of the first two images; while nobody is visible, the previous image is repeated.
     """
 
     def __init__(self, path: Path) -> None:
         if path.suffix.lower() != ".mp4":
-            raise InputError(f"{path}: the overlay is written as .mp4")
+            raise InputError(f"{path}: expected an .mp4 file for the overlay")
         if not path.parent.is_dir():
-            raise InputError(f"{path}: its folder does not exist")
+            raise InputError(f"{path}: the folder does not exist")
         self._cv2: Any = require("cv2")
         self._path = path
         self._writer: Any = None
         self._start_s = 0.0
         self._fps = 0.0
         self._written = 0
-        self._current: tuple[float, np.ndarray] | None = None  # time, image [H, W, 3] being drawn on
+        self._current: tuple[float, np.ndarray] | None = None  # seconds, image [H, W, 3] to draw on
 
     def __enter__(self) -> "Overlay":
         self._folder = Path(tempfile.mkdtemp(prefix=f".{self._path.stem}-", dir=self._path.parent))
@@ -56,7 +56,7 @@ class Overlay:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def add(self, frame: Frame, decision: Decision) -> None:
-        """Draw one person; the people of one image share its time. Raises InputError without an image."""
+        """Draw one person; the people of one image have the same time. Raises InputError without an image."""
         if frame.image is None or frame.pixels is None:
             raise InputError(f"{self._path}: --overlay needs a video source")
         if self._current is None or frame.t != self._current[0]:
@@ -82,16 +82,16 @@ class Overlay:
 
     def _draw(self, image: np.ndarray, frame: Frame, decision: Decision) -> None:
         assert frame.pixels is not None
-        cv2, colour = self._cv2, _COLOURS_BGR[frame.person % len(_COLOURS_BGR)]
+        cv2, color = self._cv2, _COLORS_BGR[frame.person % len(_COLORS_BGR)]
         visible = np.asarray(np.isfinite(frame.pixels).all(axis=-1))  # [V]
         points = [(int(x), int(y)) for x, y in np.nan_to_num(frame.pixels)]
         for joint, parent in Layout.load(frame.layout).edges:
             if visible[joint] and visible[parent]:
-                cv2.line(image, points[joint], points[parent], colour, 2, cv2.LINE_AA)
+                cv2.line(image, points[joint], points[parent], color, 2, cv2.LINE_AA)
         if not visible.any():
             return
         left, top = frame.pixels[visible].min(axis=0)
-        where = max(0, int(left)), max(20, int(top) - 10)
+        position = max(0, int(left)), max(20, int(top) - 10)
         text = f"{decision.label} {decision.score:.2f}"
-        for ink, thickness in ((_PAPER_BGR, 4), (_INK_BGR, 1)):
-            cv2.putText(image, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.6, ink, thickness, cv2.LINE_AA)
+        for text_color, thickness in ((_OUTLINE_BGR, 4), (_TEXT_BGR, 1)):
+            cv2.putText(image, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.6, text_color, thickness, cv2.LINE_AA)

@@ -1,4 +1,4 @@
-"""How decisions are told: JSON lines, or a timeline of labels."""
+"""Reports of decisions: JSON lines, or a timeline of labels."""
 
 import json
 import sys
@@ -15,8 +15,15 @@ from .timeline import Segment, Timeline
 
 @dataclass(slots=True)
 class Summary:
-    """Counts over all sources: frames that came in, of these dropped; messages that were not as they should be, or came
-    without the token; latency of every decision."""
+    """Totals over all sources.
+
+    Attributes:
+        frames: frames received.
+        dropped: frames that were not used.
+        malformed: messages that could not be parsed.
+        rejected: messages without the token.
+        latencies_ms: latency of every decision.
+    """
 
     frames: int = 0
     dropped: int = 0
@@ -25,17 +32,17 @@ class Summary:
     latencies_ms: "array[float]" = field(default_factory=lambda: array("d"))
 
     def as_dict(self) -> dict[str, Any]:
-        """Latencies are None where nothing was decided; bad messages are told of only if there were any."""
+        """Counts and latency percentiles, None without decisions; counts of bad messages only if there were any."""
         names = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
         values = [None] * 4 if not self.latencies_ms else np.percentile(self.latencies_ms, (50, 90, 99, 100)).tolist()
         latency = {name: value and round(value, 4) for name, value in zip(names, values, strict=True)}
         bad = {"malformed": self.malformed, "rejected": self.rejected}
-        told = {name: count for name, count in bad.items() if count}
-        return {"frames": self.frames, "dropped": self.dropped, **told, **latency}
+        nonzero = {name: count for name, count in bad.items() if count}
+        return {"frames": self.frames, "dropped": self.dropped, **nonzero, **latency}
 
 
 class Report(Protocol):
-    """Where decisions go; `begin` and `end` enclose one source."""
+    """Output of decisions; `begin` and `end` enclose one source."""
 
     def begin(self, source: str) -> None: ...
     def decide(self, t: float, decision: Decision) -> None: ...
@@ -44,7 +51,7 @@ class Report(Protocol):
 
 
 class JsonReport:
-    """One JSON object a decision, then the summary; with several sources each decision names its own."""
+    """One JSON object per decision, then the summary; of several sources, each decision names its own."""
 
     def __init__(self, name_sources: bool) -> None:
         self._name_sources = name_sources
@@ -64,8 +71,7 @@ class JsonReport:
 
 
 class TextReport:
-    """A line for every stretch of one label, as it ends, in seconds since the source began to tell of people; on a
-    terminal, also what is seen now."""
+    """One line per segment of a label, in seconds since the first decision; on a terminal, also the current labels."""
 
     def __init__(self) -> None:
         from rich.console import Console
@@ -105,14 +111,14 @@ class TextReport:
         self._now.clear()
 
     def summarize(self, summary: Summary) -> None:
-        told = summary.as_dict()
+        totals = summary.as_dict()
         latency = ", ".join(
-            f"{name.removesuffix('_ms')} {told[name]:.2f}"
+            f"{name.removesuffix('_ms')} {totals[name]:.2f}"
             for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")
-            if told[name]
+            if totals[name]
         )
         counts = ", ".join(
-            f"{told[name]} {name}" for name in ("frames", "dropped", "malformed", "rejected") if name in told
+            f"{totals[name]} {name}" for name in ("frames", "dropped", "malformed", "rejected") if name in totals
         )
         self._console.print(f"{counts}; latency in ms: {latency or 'none'}")
 
@@ -121,8 +127,8 @@ class TextReport:
             return
         from rich.text import Text
 
-        who = f"person {person}  " if len(self._timelines) > 1 else ""
-        line = f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {who}{segment.label:22} {segment.score:.2f}"
+        person_name = f"person {person}  " if len(self._timelines) > 1 else ""
+        line = f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {person_name}{segment.label:22} {segment.score:.2f}"
         self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
 
 

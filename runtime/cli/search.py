@@ -1,4 +1,4 @@
-"""search: the files of a folder whose motion fits a text, or is like that of a file."""
+"""search: find the files in a folder whose motion matches a text or another motion."""
 
 import json
 import sys
@@ -15,25 +15,25 @@ from ..io.files import READERS
 from ..progress import progress
 from ..retrieval.index import MotionIndex
 from ..retrieval.retriever import Retriever
-from .license import state_licence
+from .license import print_license_notice
 
 INDEX = ".motionrt-search.safetensors"
 
 
 def run_search(query: str, folder: Path, k: int, model: str, threads: int, backend: str, as_json: bool) -> None:
     if not folder.is_dir():
-        raise InputError(f"{folder}: not a folder, expected one of motion files")
+        raise InputError(f"{folder}: not a folder, expected a folder of motion files")
     retriever = Retriever.load(model, threads, backend=backend)
-    state_licence(retriever.bundle)
-    asked = retriever.feature(Motion.load(query) if is_motion(Path(query)) else query)
-    skipped = fill(retriever, folder)
+    print_license_notice(retriever.bundle)
+    feature = retriever.feature(Motion.load(query) if is_motion(Path(query)) else query)
+    skipped = load_folder(retriever, folder)
     for file, reason in skipped.items():
-        print(f"motionrt: {folder / file}: {reason}; left out", file=sys.stderr)
+        print(f"motionrt: {folder / file}: {reason}; skipped", file=sys.stderr)
     if not len(retriever):
-        raise InputError(f"{folder}: no motion to search, expected files that end in {', '.join(READERS)}")
+        raise InputError(f"{folder}: no motions to search, expected {', '.join(READERS)}")
     hits = [
         {"rank": rank, "score": hit.score, "file": hit.meta["file"], "text": hit.text, "seconds": hit.meta["seconds"]}
-        for rank, hit in enumerate(retriever.library.nearest(asked, k), 1)
+        for rank, hit in enumerate(retriever.library.nearest(feature, k), 1)
     ]
     if as_json:
         report = {"query": query, "model": retriever.name, "motions": len(retriever), "hits": hits, "left_out": skipped}
@@ -45,11 +45,11 @@ def run_search(query: str, folder: Path, k: int, model: str, threads: int, backe
         typer.echo(row.rstrip())
 
 
-def fill(retriever: Retriever, folder: Path) -> dict[str, str]:
-    """Put a folder's motions into the retriever, those that have not changed from the index file there.
+def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
+    """Add a folder's motions to the retriever; unchanged files are taken from the index file in the folder.
 
     Returns:
-        Names of files that cannot be used, and why.
+        Reasons by name of the files that cannot be used.
     """
     try:
         paths = [path for path in sorted(folder.iterdir()) if is_motion(path)]
@@ -59,24 +59,24 @@ def fill(retriever: Retriever, folder: Path) -> dict[str, str]:
     library, index = retriever.library, folder / INDEX
     try:
         old = MotionIndex.read(index, library.width, library.model)
-    except InputError:  # there is none yet, or it is of no use
+    except InputError:  # missing or unusable
         old = MotionIndex(library.width, library.model)
-    same = [i for i, meta in enumerate(old.metas) if stamps.get(meta["file"]) == meta["stamp"]]
-    library.add(old.features[same], [old.texts[i] for i in same], [old.metas[i] for i in same])
+    unchanged = [i for i, meta in enumerate(old.metas) if stamps.get(meta["file"]) == meta["stamp"]]
+    library.add(old.features[unchanged], [old.texts[i] for i in unchanged], [old.metas[i] for i in unchanged])
     skipped = {file: note for file, note in old.notes.items() if stamps.get(file) == note["stamp"]}
-    known = skipped.keys() | {meta["file"] for meta in library.metas}
-    fresh = [path for path in paths if path.name not in known]
-    for path in progress(fresh, "reading motions"):
-        about = {"file": path.name, "stamp": stamps[path.name]}
+    indexed = skipped.keys() | {meta["file"] for meta in library.metas}
+    changed = [path for path in paths if path.name not in indexed]
+    for path in progress(changed, "reading motions"):
+        record = {"file": path.name, "stamp": stamps[path.name]}
         try:
             motion = Motion.load(path)
             text = str(motion.meta.get("text", motion.meta.get("label", "")))
-            retriever.add(replace(motion, meta={**about, "seconds": motion.seconds}), " ".join(text.split()))
+            retriever.add(replace(motion, meta={**record, "seconds": motion.seconds}), " ".join(text.split()))
         except InputError as error:
-            skipped[path.name] = {**about, "reason": str(error).removeprefix(f"{path}: ")}
-    if fresh or (len(old), len(old.notes)) != (len(library), len(skipped)):
+            skipped[path.name] = {**record, "reason": str(error).removeprefix(f"{path}: ")}
+    if changed or (len(old), len(old.notes)) != (len(library), len(skipped)):
         library.notes = skipped
-        with suppress(InputError):  # a folder that cannot be written is read anew each time
+        with suppress(InputError):  # without write permission, the folder is read each time
             library.save(index)
     return {file: note["reason"] for file, note in sorted(skipped.items())}
 
@@ -86,6 +86,6 @@ def is_motion(path: Path) -> bool:
 
 
 def stamp(path: Path) -> str:
-    """Another one where the content may be another, or this program."""
+    """Fingerprint that changes with the file and with the version of this program."""
     status = path.stat()
     return f"{__version__} {status.st_size} {status.st_mtime_ns}"

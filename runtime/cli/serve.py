@@ -8,7 +8,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import Manifest
 from ..errors import InputError
 from ..extras import require
-from .license import state_licence
+from .license import print_license_notice
 
 
 def run_serve(
@@ -31,37 +31,37 @@ def run_serve(
         model=model,
         generator=generator,
         labels=() if labels is None else tuple(labels.split(",")),
-        token=token_of(token_file) if token_file is not None else token or None,
+        token=read_token(token_file) if token_file is not None else token or None,
         origins=tuple(origins),
         clients=clients,
     )
     for name in (model, generator):
-        state_licence(Bundle.load(name, Manifest))
+        print_license_notice(Bundle.load(name, Manifest))
 
-    def tell(address: str) -> None:
+    def announce(address: str) -> None:
         print(f"serving at {address}", file=sys.stderr, flush=True)
 
     if replicas is None:
         from ..serve.server import serve
 
-        serve(settings, host, port, tell)
+        serve(settings, host, port, announce)
     else:
-        least, most = least_and_most(replicas)
+        minimum, maximum = parse_replicas(replicas)
         require("ray.serve", "ray", "--replicas")
         from ..serve.replicas import serve as serve_replicas
 
-        serve_replicas(settings, host, port, least, most, tell)
+        serve_replicas(settings, host, port, minimum, maximum, announce)
 
 
-def least_and_most(replicas: str) -> tuple[int, int]:
-    """(2, 2) of "2", (1, 8) of "1-8"."""
-    found = re.fullmatch(r"([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?", replicas)
-    if found is None or int(found[2] or found[1]) < int(found[1]):
+def parse_replicas(replicas: str) -> tuple[int, int]:
+    """Minimum and maximum: "2" -> (2, 2), "1-8" -> (1, 8)."""
+    match = re.fullmatch(r"([1-9]\d{0,3})(?:-([1-9]\d{0,3}))?", replicas)
+    if match is None or int(match[2] or match[1]) < int(match[1]):
         raise InputError(f"--replicas {replicas}: expected a number such as 2, or a range such as 1-8")
-    return int(found[1]), int(found[2] or found[1])
+    return int(match[1]), int(match[2] or match[1])
 
 
-def token_of(path: Path) -> str:
+def read_token(path: Path) -> str:
     """The first line of a file."""
     try:
         return path.read_text(encoding="utf-8").partition("\n")[0].strip()

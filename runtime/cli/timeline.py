@@ -1,11 +1,11 @@
-"""Runs of one label, without flicker."""
+"""Segments of one label, without flicker."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """A stretch of one label: start and end in seconds, mean score."""
+    """A time span with one label: start and end in seconds, mean score."""
 
     label: str
     start_s: float
@@ -14,9 +14,9 @@ class Segment:
 
 
 class Timeline:
-    """One person's decisions as maximal runs of one label.
+    """Merges one person's decisions into segments of one label.
 
-    A run shorter than `min_s` joins the one before it; a gap longer than `max_gap_s` ends a run.
+    A run shorter than `min_s` is merged into the previous one; a gap longer than `max_gap_s` ends a run.
     """
 
     def __init__(self, min_s: float = 0.3, max_gap_s: float = 0.5) -> None:
@@ -26,7 +26,7 @@ class Timeline:
         self._latest_s = 0.0
 
     def add(self, t: float, label: str, score: float) -> Segment | None:
-        """Take a decision at time t (s); returns the segment that it has brought to an end."""
+        """Add a decision at `t` seconds; returns the segment that it ends, if any."""
         done = self.finish() if t - self._latest_s > self._max_gap_s else None
         self._latest_s = t
         if self._current is None:
@@ -34,26 +34,26 @@ class Timeline:
             return done
         if label == self._current.label:
             self._absorb()
-            self._current.take(t, score)
+            self._current.extend(t, score)
             return None
         if self._next is None or label != self._next.label:
             self._absorb()
             self._next = _Run(label, t, t, score, 1)
         else:
-            self._next.take(t, score)
+            self._next.extend(t, score)
         if t - self._next.start_s < self._min_s:
             return None
-        before, self._current, self._next = self._current, self._next, None
-        return before.segment(end_s=self._current.start_s)
+        previous, self._current, self._next = self._current, self._next, None
+        return previous.segment(end_s=self._current.start_s)
 
     def finish(self) -> Segment | None:
-        """The segment that is still open; the timeline starts afresh."""
+        """End and return the open segment."""
         self._absorb()
         done, self._current = self._current, None
         return done.segment(end_s=done.end_s) if done else None
 
     def _absorb(self) -> None:
-        """The run that was too short becomes part of the current one, in time but not in its score."""
+        """Merge a run that was too short into the current one: its time, not its score."""
         if self._current and self._next:
             self._current.end_s = self._next.end_s
         self._next = None
@@ -67,7 +67,7 @@ class _Run:
     total: float
     count: int
 
-    def take(self, t: float, score: float) -> None:
+    def extend(self, t: float, score: float) -> None:
         self.end_s = t
         self.total += score
         self.count += 1

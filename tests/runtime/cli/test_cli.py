@@ -1,4 +1,4 @@
-"""The command line: what it prints, and with which status it ends."""
+"""The command line: output and exit status."""
 
 import json
 import os
@@ -31,7 +31,7 @@ from motionrt.runtime.io.frame import Frame
 from .. import tiny
 
 LEFT, RIGHT = tiny.LABELS[1:]
-LICENCE = "CC BY-NC 4.0 (test)"
+LICENSE = "CC BY-NC 4.0 (test)"
 NO_TENSORRT = "backend 'tensorrt' cannot be used here: tensorrt not installed"
 
 
@@ -57,7 +57,7 @@ def run(capfd: pytest.CaptureFixture[str]) -> Callable[..., Result]:
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Bundled models: `live`, which is not for commercial use, and `free`."""
-    tiny.tiny_bundle(tmp_path / "models" / "live", name="live", license=LICENCE)
+    tiny.tiny_bundle(tmp_path / "models" / "live", name="live", license=LICENSE)
     tiny.tiny_bundle(tmp_path / "models" / "free", name="free")
     monkeypatch.setattr(bundles, "MODELS", tmp_path / "models")
     return tmp_path / "models"
@@ -82,7 +82,7 @@ def messages(joints: np.ndarray, **fields: Any) -> str:
 
 
 def start(models: Path, *arguments: str | Path) -> subprocess.Popen[str]:
-    """The command line in a process of its own, with the models of a test; killed after a minute."""
+    """Run the command line in a subprocess with the models of a test; killed after a minute."""
     code = (
         "import sys; from pathlib import Path;"
         "from motionrt.runtime.bundles import bundle; from motionrt.runtime.cli import main;"
@@ -97,7 +97,7 @@ def start(models: Path, *arguments: str | Path) -> subprocess.Popen[str]:
     return process
 
 
-def refused(result: Result, *parts: str) -> None:
+def assert_error(result: Result, *parts: str) -> None:
     assert result.status == 2 and result.out == ""
     assert result.err.count("\n") == 1 and result.err.startswith("motionrt: ")
     for part in parts:
@@ -115,13 +115,13 @@ def test_recognize_prints_a_timeline_and_the_latency(run: Any, models: Path, cli
     assert all(name in lines[-1] for name in ("p90", "p99", "max"))
 
 
-def test_recognize_json_is_an_object_a_decision_and_a_summary(run: Any, models: Path, clip: Path) -> None:
+def test_recognize_json_prints_one_object_per_decision_and_a_summary(run: Any, models: Path, clip: Path) -> None:
     result = run("recognize", clip, "--json")
     *decisions, last = result.objects
     assert result.status == 0 and len(decisions) == 130
     for k, decision in enumerate(decisions):
-        about = {None: [], "onset": ["event_label", "since"], "offset": ["event_label"]}[decision["event"]]
-        assert list(decision) == ["t", "person", "label", "score", "top", "event", *about, "latency_ms"]
+        more = {None: [], "onset": ["event_label", "since"], "offset": ["event_label"]}[decision["event"]]
+        assert list(decision) == ["t", "person", "label", "score", "top", "event", *more, "latency_ms"]
         assert decision["t"] == pytest.approx(k / tiny.FPS) and decision["person"] == 0
         assert 0 <= decision["score"] <= 1 and decision["latency_ms"] > 0
         assert decision["top"][0] == [decision["label"], decision["score"]] and len(decision["top"]) == 3
@@ -132,7 +132,7 @@ def test_recognize_json_is_an_object_a_decision_and_a_summary(run: Any, models: 
     assert 0 < summary["p50_ms"] <= summary["p90_ms"] <= summary["p99_ms"] <= summary["max_ms"]
 
 
-def test_several_sources_are_named_and_start_anew(run: Any, models: Path, clip: Path, tmp_path: Path) -> None:
+def test_several_sources_are_named_and_start_clean(run: Any, models: Path, clip: Path, tmp_path: Path) -> None:
     other = save(tmp_path / "other.npz", tiny.poses(10))
     *decisions, last = run("recognize", clip, other, clip, "--json").objects
     assert [decision["source"] for decision in decisions] == [str(clip)] * 130 + [str(other)] * 10 + [str(clip)] * 130
@@ -142,21 +142,21 @@ def test_several_sources_are_named_and_start_anew(run: Any, models: Path, clip: 
     assert last["summary"]["frames"] == 270
 
 
-def test_two_people_are_told_apart(run: Any, models: Path, tmp_path: Path) -> None:
-    both = save(tmp_path / "two.npz", np.stack([tiny.poses(40, "left"), tiny.poses(40, "right")], axis=1))
-    *decisions, last = run("recognize", both, "--json").objects
+def test_two_people_are_distinguished(run: Any, models: Path, tmp_path: Path) -> None:
+    path = save(tmp_path / "two.npz", np.stack([tiny.poses(40, "left"), tiny.poses(40, "right")], axis=1))
+    *decisions, last = run("recognize", path, "--json").objects
     assert [(one["person"], one["label"]) for one in decisions[-2:]] == [(0, LEFT), (1, RIGHT)]
     assert last["summary"]["frames"] == 40 and len(decisions) == 80
-    assert "person 1  raise right hand" in run("recognize", both).out
+    assert "person 1  raise right hand" in run("recognize", path).out
 
 
-def test_a_non_commercial_licence_is_stated_once(run: Any, models: Path, clip: Path) -> None:
+def test_a_non_commercial_license_is_printed_once(run: Any, models: Path, clip: Path) -> None:
     result = run("recognize", clip, clip, "--json")
-    assert result.err == "model 'live' is not for commercial use; its licence: motionrt models\n"
+    assert result.err == "model 'live' is not for commercial use; its license: motionrt models\n"
     assert run("recognize", clip, "--model", "free").err == ""
     elsewhere = models.rename(models.with_name("mine")) / "live"
-    told = run("recognize", clip, "--model", elsewhere).err
-    assert told == f"model 'live' is not for commercial use; its licence: {elsewhere / 'manifest.json'}\n"
+    notice = run("recognize", clip, "--model", elsewhere).err
+    assert notice == f"model 'live' is not for commercial use; its license: {elsewhere / 'manifest.json'}\n"
 
 
 def test_the_model_may_be_a_path(run: Any, clip: Path, tmp_path: Path) -> None:
@@ -170,8 +170,8 @@ def test_the_layout_may_be_a_file_of_your_own(
     own, clip = tmp_path / "own.json", tmp_path / "clip.npz"
     np.savez(clip, joints=tiny.poses(20, "left"), fps=tiny.FPS, layout="own")
     own.write_text((skeleton.FOLDER / f"{tiny.LAYOUT}.json").read_text())
-    refused(run("recognize", clip), "unknown skeleton layout 'own'", "--layout FILE.json")
-    refused(run("recognize", clip, "--layout", tmp_path / "none.json"), "none.json: cannot be read")
+    assert_error(run("recognize", clip), "unknown skeleton layout 'own'", "--layout FILE.json")
+    assert_error(run("recognize", clip, "--layout", tmp_path / "none.json"), "none.json: cannot be read")
     result = run("recognize", clip, "--layout", own)
     assert result.status == 0 and "raise left hand" in result.out
 
@@ -198,14 +198,14 @@ def test_realtime_plays_a_recording_at_its_own_speed(
     run: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = save(tmp_path / "s.npz", tiny.poses(21))
-    began = time.monotonic()
+    start_s = time.monotonic()
     assert run("recognize", source, "--realtime").status == 0
-    assert time.monotonic() - began >= 1.0
+    assert time.monotonic() - start_s >= 1.0
     monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail(f"waits for {seconds} s"))
     assert run("recognize", source).status == 0
 
 
-def test_ctrl_c_leaves_a_summary(models: Path, clip: Path) -> None:
+def test_ctrl_c_still_prints_the_summary(models: Path, clip: Path) -> None:
     process = start(models, "recognize", clip, "--json", "--realtime")
     assert process.stdout
     process.stdout.readline()
@@ -215,7 +215,7 @@ def test_ctrl_c_leaves_a_summary(models: Path, clip: Path) -> None:
     assert 0 < json.loads(out.splitlines()[-1])["summary"]["frames"] < 130
 
 
-def test_a_reader_that_leaves_is_no_error(models: Path, clip: Path) -> None:
+def test_a_closed_output_pipe_is_not_an_error(models: Path, clip: Path) -> None:
     process = start(models, "recognize", *[clip] * 20, "--json")
     assert process.stdout and process.stderr
     process.stdout.readline()
@@ -224,7 +224,7 @@ def test_a_reader_that_leaves_is_no_error(models: Path, clip: Path) -> None:
 
 
 def bad_source(path: Path, name: str) -> Path | str:
-    """A source that must be refused, made in the folder `path`."""
+    """Create an invalid source in the folder `path`."""
     good = tiny.poses(10)
     file = path / "bad.npz"
     match name:
@@ -290,9 +290,9 @@ BAD_SOURCES = {
 
 
 @pytest.mark.parametrize("name", BAD_SOURCES)
-def test_a_bad_source_is_refused_in_one_line(run: Any, models: Path, tmp_path: Path, name: str) -> None:
+def test_a_bad_source_is_a_one_line_error(run: Any, models: Path, tmp_path: Path, name: str) -> None:
     source = bad_source(tmp_path, name)
-    refused(run("recognize", source, "--json"), str(source), BAD_SOURCES[name])
+    assert_error(run("recognize", source, "--json"), str(source), BAD_SOURCES[name])
 
 
 def test_a_line_cut_in_the_middle_ends_the_stream_with_one_line(run: Any, models: Path, tmp_path: Path) -> None:
@@ -302,23 +302,23 @@ def test_a_line_cut_in_the_middle_ends_the_stream_with_one_line(run: Any, models
     assert result.err.count("\n") == 1 and "cut.jsonl: line 10" in result.err
 
 
-def test_a_bad_model_is_refused_in_one_line(run: Any, models: Path, clip: Path) -> None:
-    refused(run("recognize", clip, "--model", "liev"), "'liev'", "free, live")
+def test_a_bad_model_is_a_one_line_error(run: Any, models: Path, clip: Path) -> None:
+    assert_error(run("recognize", clip, "--model", "liev"), "'liev'", "free, live")
     weights = models / "live" / "weights.safetensors"
     damaged = bytearray(weights.read_bytes())
     damaged[-1] ^= 1
     weights.write_bytes(damaged)
-    refused(run("recognize", clip), "weights.safetensors", "sha256")
+    assert_error(run("recognize", clip), "weights.safetensors", "sha256")
 
 
-def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: Path, tmp_path: Path) -> None:
+def test_a_model_that_references_another_file_is_a_one_line_error(run: Any, clip: Path, tmp_path: Path) -> None:
     path = tiny.tiny_bundle(tmp_path / "b")
     data = tiny.step_graph(location="/etc/passwd")
     raw = json.loads((path / "manifest.json").read_text())
     raw["files"]["step.onnx"] = {"sha256": bundles._sha256(data), "size": len(data)}
     (path / "manifest.json").write_text(json.dumps(raw))
     (path / "step.onnx").write_bytes(data)
-    refused(run("recognize", clip, "--model", path), "step.onnx", "'/etc/passwd'")
+    assert_error(run("recognize", clip, "--model", path), "step.onnx", "'/etc/passwd'")
 
 
 @pytest.mark.parametrize(
@@ -345,11 +345,11 @@ def test_a_model_that_names_another_file_is_refused_in_one_line(run: Any, clip: 
         (["recognize", "a.npz", "--backend", "tensorrt"], NO_TENSORRT),
     ],
 )
-def test_wrong_usage_is_refused_in_one_line(
+def test_wrong_usage_is_a_one_line_error(
     run: Any, models: Path, arguments: list[str], part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    refused(run(*arguments), part)
+    assert_error(run(*arguments), part)
 
 
 def test_debug_shows_the_traceback(run: Any, models: Path) -> None:
@@ -375,13 +375,13 @@ def test_help_lists_the_commands(run: Any) -> None:
             assert command in result.out
 
 
-def test_models_lists_names_and_licences(run: Any, models: Path) -> None:
+def test_models_lists_names_and_licenses(run: Any, models: Path) -> None:
     out = run("models").out
     rows = [line.split() for line in out.splitlines()]
     assert ["live", "recognition", "3", "labels", "core15", "at", "20", "Hz", "0.0"] in rows
-    assert f"  live: {LICENCE}\n" in out and "  free: " in out
+    assert f"  live: {LICENSE}\n" in out and "  free: " in out
     assert run("models", "free").out.splitlines()[-3:] == list(tiny.LABELS)
-    refused(run("models", "nobody"), "no model named 'nobody'")
+    assert_error(run("models", "nobody"), "no model named 'nobody'")
     (models / "free" / "step.onnx").unlink()
     assert "free: " in run("models").out and "step.onnx: file is missing" in run("models").out
     assert [row["name"] for row in json.loads(run("models", "--json").out)] == ["free", "live"]
@@ -392,16 +392,16 @@ def torchless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("motionrt.runtime.backends.installed", lambda module: module != "torch")
 
 
-def test_a_backend_that_cannot_be_used_is_refused(run: Any, models: Path, clip: Path, torchless: None) -> None:
-    refused(run("recognize", clip, "--backend", "cuda"), "backend 'cuda' cannot be used here: torch not installed")
+def test_an_unavailable_backend_is_an_error(run: Any, models: Path, clip: Path, torchless: None) -> None:
+    assert_error(run("recognize", clip, "--backend", "cuda"), "backend 'cuda' cannot be used here: torch not installed")
 
 
 def test_doctor_says_what_works(run: Any, models: Path, torchless: None) -> None:
     result = run("doctor")
-    said = dict(line.split(maxsplit=1) for line in result.out.splitlines() if len(line.split()) > 1)
+    rows = dict(line.split(maxsplit=1) for line in result.out.splitlines() if len(line.split()) > 1)
     assert result.status == 0
-    assert (said["core"], said["onnx"], said["live"]) == ("ok", "ok", "ok")
-    assert said["cuda"] == "torch not installed"
+    assert (rows["core"], rows["onnx"], rows["live"]) == ("ok", "ok", "ok")
+    assert rows["cuda"] == "torch not installed"
     assert json.loads(run("doctor", "--json").out)["backends"]["onnx"] is None
 
 
@@ -413,7 +413,7 @@ def test_doctor_says_why_tensorrt_cannot_be_used(run: Any, models: Path, monkeyp
 
 
 def stub(monkeypatch: pytest.MonkeyPatch, name: str, **names: Any) -> None:
-    """Put a module with these names in the place of `motionrt.NAME`."""
+    """Replace the module `motionrt.NAME` by one with these names."""
     module = types.ModuleType(f"motionrt.{name}")
     vars(module).update(names)
     monkeypatch.setitem(sys.modules, f"motionrt.{name}", module)
@@ -423,9 +423,9 @@ def stub(monkeypatch: pytest.MonkeyPatch, name: str, **names: Any) -> None:
         monkeypatch.setitem(sys.modules, f"motionrt.{parent}", package)
 
 
-def test_train_hands_recipe_and_settings_over(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_train_passes_recipe_and_settings_on(run: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Any] = []
-    stub(monkeypatch, "training.recipes", train=lambda *given: seen.append(given))
+    stub(monkeypatch, "training.recipes", train=lambda *arguments: seen.append(arguments))
     assert run("train", "live", "epochs=3", "data=a=b").status == 0
     assert seen == [("live", {"epochs": "3", "data": "a=b"})]
 
@@ -450,7 +450,7 @@ def test_eval_lists_every_benchmark_with_its_data(run: Any, arguments: tuple[str
     assert "NTU RGB+D" in result.out and "HumanML3D" in result.out
 
 
-def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_export_passes_run_and_bundle_on(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     seen: list[Any] = []
     stub(
         monkeypatch,
@@ -458,7 +458,7 @@ def test_export_hands_run_and_bundle_over(run: Any, monkeypatch: pytest.MonkeyPa
         export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda run: False,
-        export_run=lambda *given: seen.append(given),
+        export_run=lambda *arguments: seen.append(arguments),
     )
     assert run("export", tmp_path, "-o", tmp_path / "b").status == 0
     assert seen == [(tmp_path, tmp_path / "b")]
@@ -473,7 +473,7 @@ def test_export_builds_engines_of_a_bundle(
         seen.append((bundle.path.name, precision))
         return ["a.plan", "b.plan"]
 
-    def export_run(given: Path, out: Path) -> None:
+    def export_run(run: Path, out: Path) -> None:
         tiny.tiny_bundle(out)
 
     stub(
@@ -483,14 +483,14 @@ def test_export_builds_engines_of_a_bundle(
         export_run=export_run,
         export_coamd=None,
         export_zero_shot=None,
-        is_matcher=lambda given: False,
+        is_matcher=lambda run: False,
     )
     monkeypatch.setattr("motionrt.runtime.cli.develop.pick", lambda name: name)
     assert run("export", "free", "--tensorrt", "--precision", "fp16").out == "wrote a.plan\nwrote b.plan\n"
-    assert run("export", tmp_path, "-o", tmp_path / "made", "--tensorrt").status == 0
-    assert seen == [("free", "fp16"), ("made", "fp32")]
-    refused(run("export", "free", "--tensorrt", "--precision", "int8"), "precision 'int8' needs MatMulInteger")
-    refused(run("export", "nobody", "--tensorrt"), "no model named 'nobody'")
+    assert run("export", tmp_path, "-o", tmp_path / "new", "--tensorrt").status == 0
+    assert seen == [("free", "fp16"), ("new", "fp32")]
+    assert_error(run("export", "free", "--tensorrt", "--precision", "int8"), "precision 'int8' needs MatMulInteger")
+    assert_error(run("export", "nobody", "--tensorrt"), "no model named 'nobody'")
 
 
 def without_torch(*arguments: str | Path) -> Result:
@@ -502,13 +502,13 @@ def without_torch(*arguments: str | Path) -> Result:
 
 @pytest.mark.parametrize("command, extra", [(["train", "live"], "train"), (["export", ".", "-o", "b"], "export")])
 def test_without_torch_one_line_names_the_extra(command: list[str], extra: str) -> None:
-    refused(without_torch(*command), "torch is not installed", f"pip install '.[{extra}]' in motionrt's checkout")
+    assert_error(without_torch(*command), "torch is not installed", f"pip install '.[{extra}]' in motionrt's checkout")
 
 
 def test_eval_needs_no_torch(tmp_path: Path) -> None:
     model = tiny.tiny_bundle(tmp_path / "tiny")
     (tmp_path / "data").mkdir()
-    refused(without_torch("eval", "live", "--model", model, "--data", tmp_path / "data"), str(tmp_path / "data"))
+    assert_error(without_torch("eval", "live", "--model", model, "--data", tmp_path / "data"), str(tmp_path / "data"))
 
 
 def test_version(run: Any) -> None:
@@ -525,7 +525,7 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
 
 
 def segments(labels: str, step_s: float = 0.1) -> list[tuple[str, float, float]]:
-    """The timeline of one letter a decision; a blank is a moment without one."""
+    """The timeline of decisions, one letter each; a blank is a time without a decision."""
     timeline = Timeline(min_s=0.3, max_gap_s=0.5)
     found = [timeline.add(k * step_s, label, 0.5) for k, label in enumerate(labels) if label != " "]
     return [(s.label, round(s.start_s, 3), round(s.end_s, 3)) for s in [*found, timeline.finish()] if s]
@@ -549,7 +549,7 @@ def test_the_timeline_ends_a_segment_at_a_gap() -> None:
 
 
 def film(start_s: float, frames: int) -> list[Frame]:
-    """Frames of two people in a grey video at 25 Hz."""
+    """Frames of two people in a gray video at 25 Hz."""
     image = np.full((120, 160, 3), 128, np.uint8)
     pose = tiny.poses(1)[0]
     pixels = pose[:, :2] * (40, -40) + (80, 90)
@@ -575,7 +575,7 @@ def test_the_overlay_shows_every_image_once_at_its_own_rate(models: Path, tmp_pa
     cv2 = pytest.importorskip("cv2", reason="the webcam extra is not installed")
     recognizer = Recognizer.load("live")
     with Overlay(tmp_path / "o.mp4") as overlay:
-        for frame in [*film(0, 5), *film(0.4, 5)]:  # nobody is seen for 0.2 s
+        for frame in [*film(0, 5), *film(0.4, 5)]:  # nobody is visible for 0.2 s
             overlay.add(frame, decision(recognizer, frame))
     video = cv2.VideoCapture(str(tmp_path / "o.mp4"))
     images = [video.read()[1] for _ in range(15)]
@@ -593,8 +593,8 @@ def test_a_failure_leaves_no_overlay(models: Path, tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == ["models"]
 
 
-def test_people_who_send_themselves_are_recognised_until_they_are_gone(tmp_path: Path) -> None:
-    """Two people by datagrams; one of them raises a hand and falls silent."""
+def test_people_from_the_network_are_recognized_until_they_disappear(tmp_path: Path) -> None:
+    """Two people arrive in datagrams; one raises a hand and then sends nothing more."""
     arguments = ["recognize", "udp://127.0.0.1:0", "--json", "--model", str(tiny.tiny_bundle(tmp_path / "tiny"))]
     command = [sys.executable, "-c", "import sys; from motionrt.runtime.cli import main; sys.exit(main())", *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
@@ -607,12 +607,12 @@ def test_people_who_send_themselves_are_recognised_until_they_are_gone(tmp_path:
 
             decisions = []
             for k in range(45):
-                there = [("left", 1), (None, 2)] if k < 30 else [(None, 2)]
-                poses = {person: tiny.poses(1, raised)[0].tolist() for raised, person in there}
-                about = {"t": k / tiny.FPS, "layout": tiny.LAYOUT}
-                send([{**about, "person": person, "joints": joints} for person, joints in poses.items()])
+                visible = [("left", 1), (None, 2)] if k < 30 else [(None, 2)]
+                poses = {person: tiny.poses(1, raised)[0].tolist() for raised, person in visible}
+                common = {"t": k / tiny.FPS, "layout": tiny.LAYOUT}
+                send([{**common, "person": person, "joints": joints} for person, joints in poses.items()])
                 decisions.append(json.loads(receiver.stdout.readline()))
-                while decisions[-1]["person"] != 2:  # wait: of two messages that wait the newer wins
+                while decisions[-1]["person"] != 2:  # wait, as the newer of two pending messages wins
                     decisions.append(json.loads(receiver.stdout.readline()))
             send("nonsense")
             send({"end": True})

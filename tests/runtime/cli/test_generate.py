@@ -1,4 +1,4 @@
-"""generate and edit on the command line: a file or one line that says what is wrong."""
+"""generate and edit on the command line: a file, or an error in one line."""
 
 import io
 import json
@@ -10,7 +10,7 @@ import pytest
 
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.cli import main
-from motionrt.runtime.cli.generate import lines
+from motionrt.runtime.cli.generate import json_lines
 
 
 @pytest.fixture
@@ -23,10 +23,10 @@ def run(coamd_bundle: Path, capfd: pytest.CaptureFixture[str]) -> Any:
     return run
 
 
-def test_a_motion_is_made_and_a_part_of_it_made_anew(run: Any, tmp_path: Path) -> None:
+def test_a_motion_is_generated_and_a_part_of_it_regenerated(run: Any, tmp_path: Path) -> None:
     first, second = tmp_path / "walk.npz", tmp_path / "bow.npz"
     status, out, err = run("generate", "a person walks", "--seconds", 3, "--seed", 2, "-o", first)
-    assert status == 0 and f"wrote {first}: 60 frames, 3.0 s, made in" in out and "not for commercial use" in err
+    assert status == 0 and f"wrote {first}: 60 frames, 3.0 s, generated in" in out and "not for commercial use" in err
     walk = Motion.load(first)
     assert (walk.frames, walk.fps, walk.layout) == (60, 20, "smpl22")
     assert run("edit", first, "a person bows", "--regenerate", "1:2", "--guidance", 0.5, "-o", second)[0] == 0
@@ -35,7 +35,7 @@ def test_a_motion_is_made_and_a_part_of_it_made_anew(run: Any, tmp_path: Path) -
     assert (bow.joints[20:40] != walk.joints[20:40]).any((1, 2)).all()
 
 
-def test_a_stream_is_frames_that_the_recogniser_reads(
+def test_a_stream_consists_of_frames_that_motions_load(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(""))
@@ -49,7 +49,7 @@ def test_a_stream_is_frames_that_the_recogniser_reads(
     assert np.isfinite(walk.joints).all()
 
 
-def test_what_comes_in_while_it_streams_is_the_next_prompt(
+def test_input_during_streaming_is_the_next_prompt(
     run: Any, monkeypatch: pytest.MonkeyPatch, generated_texts: list[str]
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("\na person bows\n"))
@@ -60,14 +60,14 @@ def test_what_comes_in_while_it_streams_is_the_next_prompt(
 
 @pytest.fixture
 def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What was asked for in every chunk of a stream."""
+    """Prompts of the chunks of a stream."""
     texts: list[str] = []
 
-    def noted(chunk: Motion) -> Any:
+    def spy(chunk: Motion) -> Any:
         texts.append(chunk.meta["text"])
-        return lines(chunk)
+        return json_lines(chunk)
 
-    monkeypatch.setattr("motionrt.runtime.cli.generate.lines", noted)
+    monkeypatch.setattr("motionrt.runtime.cli.generate.json_lines", spy)
     return texts
 
 
@@ -91,7 +91,7 @@ def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["edit", "in.npz", "a person bows", "--regenerate", "2:1", "-o", "x.npz"], "which lasts 3.00 s"),
     ],
 )
-def test_what_cannot_be_done_takes_one_line_and_leaves_nothing(
+def test_errors_take_one_line_and_write_nothing(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, samples: list[Motion], arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

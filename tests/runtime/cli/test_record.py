@@ -1,4 +1,4 @@
-"""`motionrt record`: what it writes, and when it stops."""
+"""`motionrt record`: its files, and when it stops."""
 
 import json
 import os
@@ -44,8 +44,8 @@ def line(t: float, person: int = 0, **changes: Any) -> str:
     return json.dumps({"t": t, "person": person, "layout": "core15", "joints": (POSE + t).tolist()} | changes)
 
 
-def lines(path: Path, *given: str) -> Path:
-    path.write_text("\n".join(given))
+def write_lines(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines))
     return path
 
 
@@ -53,8 +53,8 @@ def recordings(folder: Path) -> list[Motion]:
     return [Motion.load(path) for path in sorted(folder.iterdir())]
 
 
-def test_a_recording_is_a_file_a_person_with_a_label(run: Any, tmp_path: Path) -> None:
-    source = lines(
+def test_a_recording_is_one_labeled_file_per_person(run: Any, tmp_path: Path) -> None:
+    source = write_lines(
         tmp_path / "two.jsonl",
         *(line(5 + k / 25, person) for k in range(10) for person in (7, 3) if (k, person) != (4, 3)),
     )
@@ -75,8 +75,8 @@ def test_a_recording_is_a_file_a_person_with_a_label(run: Any, tmp_path: Path) -
     np.testing.assert_allclose(second.times, [k / 25 for k in range(10) if k != 4], atol=1e-9)
 
 
-def test_confidence_is_kept_and_counts_as_one_where_it_was_not_told(run: Any, tmp_path: Path) -> None:
-    source = lines(tmp_path / "s.jsonl", line(0), line(0.1, confidence=[0.5] * 15))
+def test_confidence_is_kept_and_defaults_to_one(run: Any, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1, confidence=[0.5] * 15))
     assert run(source, "--label", "x", "-o", tmp_path / "out").status == 0
     (motion,) = recordings(tmp_path / "out")
     assert motion.confidence is not None
@@ -85,7 +85,7 @@ def test_confidence_is_kept_and_counts_as_one_where_it_was_not_told(run: Any, tm
 
 def test_nothing_is_overwritten(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "strftime", lambda *_: "20260101-000000")
-    source = lines(tmp_path / "s.jsonl", line(0), line(0.1))
+    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1))
     for _ in range(3):
         assert run(source, "--label", "x", "-o", tmp_path / "out").status == 0
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
@@ -93,66 +93,66 @@ def test_nothing_is_overwritten(run: Any, tmp_path: Path, monkeypatch: pytest.Mo
 
 
 def test_seconds_end_a_recording(run: Any, tmp_path: Path) -> None:
-    source = lines(tmp_path / "s.jsonl", *(line(3 + k / 10) for k in range(40)))
+    source = write_lines(tmp_path / "s.jsonl", *(line(3 + k / 10) for k in range(40)))
     assert run(source, "--label", "x", "-o", tmp_path / "out", "--seconds", "1.05").status == 0
     (motion,) = recordings(tmp_path / "out")
     assert motion.frames == 11
 
 
 def test_a_recording_ends_after_ten_minutes(run: Any, tmp_path: Path) -> None:
-    source = lines(tmp_path / "s.jsonl", *(line(k * 200.0) for k in range(5)))
+    source = write_lines(tmp_path / "s.jsonl", *(line(k * 200.0) for k in range(5)))
     result = run(source, "--label", "x", "-o", tmp_path / "out")
-    assert result.status == 0 and "stopped: 10 minutes is as long as one recording lasts" in result.out
+    assert result.status == 0 and "stopped: a recording lasts at most 10 minutes" in result.out
     assert recordings(tmp_path / "out")[0].frames == 3
 
 
-def test_a_recording_has_a_largest_size(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_has_a_maximum_size(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(record, "MAX_BYTES", 10 * POSE.nbytes)
-    source = lines(tmp_path / "s.jsonl", *(line(k / 10) for k in range(40)))
+    source = write_lines(tmp_path / "s.jsonl", *(line(k / 10) for k in range(40)))
     result = run(source, "--label", "x", "-o", tmp_path / "out")
-    assert result.status == 0 and "is as much as one recording holds" in result.out
+    assert result.status == 0 and "stopped: a recording holds at most" in result.out
     assert recordings(tmp_path / "out")[0].frames == 11
 
 
-def test_late_frames_and_strangers_are_left_out_and_told(run: Any, tmp_path: Path) -> None:
+def test_late_frames_and_people_over_the_limit_are_ignored_and_reported(run: Any, tmp_path: Path) -> None:
     crowd = [line(t, person) for t in (0, 1) for person in range(18)]
-    source = lines(tmp_path / "s.jsonl", *crowd, line(0.5), line(2))
+    source = write_lines(tmp_path / "s.jsonl", *crowd, line(0.5), line(2))
     result = run(source, "--label", "x", "-o", tmp_path / "out")
     assert result.status == 0
-    assert "1 frames or messages left out because they came late" in result.out
-    assert "4 frames or messages left out because they were of more than 16 people" in result.out
+    assert "1 frames or messages ignored because they arrived late" in result.out
+    assert "4 frames or messages ignored because there were more than 16 people" in result.out
     motions = recordings(tmp_path / "out")
     assert sorted(motion.frames for motion in motions) == [2] * 15 + [3]
 
 
-def refused(result: Result, part: str) -> None:
+def assert_error(result: Result, part: str) -> None:
     assert result.status == 2 and result.err.count("\n") == 1
     assert part in result.err
 
 
-@pytest.mark.parametrize("given", [[], [line(0)]], ids=["nobody", "one frame"])
-def test_an_empty_recording_writes_nothing_and_says_so(run: Any, tmp_path: Path, given: list[str]) -> None:
-    source = lines(tmp_path / "s.jsonl", "\n", *given)
-    refused(run(source, "--label", "x", "-o", tmp_path / "out"), "nothing was recorded")
+@pytest.mark.parametrize("messages", [[], [line(0)]], ids=["nobody", "one frame"])
+def test_an_empty_recording_writes_nothing_and_says_so(run: Any, tmp_path: Path, messages: list[str]) -> None:
+    source = write_lines(tmp_path / "s.jsonl", "\n", *messages)
+    assert_error(run(source, "--label", "x", "-o", tmp_path / "out"), "nothing was recorded")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_what_came_before_a_broken_line_is_kept(run: Any, tmp_path: Path) -> None:
-    source = lines(tmp_path / "s.jsonl", line(0), line(0.1), line(0.2)[:50])
-    refused(run(source, "--label", "x", "-o", tmp_path / "out"), "s.jsonl: line 3 is not a whole JSON message")
+def test_frames_before_a_broken_line_are_kept(run: Any, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1), line(0.2)[:50])
+    assert_error(run(source, "--label", "x", "-o", tmp_path / "out"), "s.jsonl: line 3 is not a whole JSON message")
     assert recordings(tmp_path / "out")[0].frames == 2
 
 
-def test_a_folder_that_cannot_be_and_a_label_without_letters_are_refused(run: Any, tmp_path: Path) -> None:
-    source = lines(tmp_path / "s.jsonl", line(0), line(0.1))
-    refused(run(source, "--label", "x", "-o", source), "s.jsonl: not a folder, expected one for the recordings")
-    refused(run(source, "--label", "?!", "-o", tmp_path / "out"), "label '?!' has no letter or digit")
-    refused(run(source, "--label", "x", "-o", tmp_path / "out", "--seconds", "601"), "--seconds")
-    refused(run("udp://0.0.0.0:0", "--label", "x", "-o", tmp_path / "out"), "needs a token")
+def test_bad_folders_labels_and_durations_are_errors(run: Any, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1))
+    assert_error(run(source, "--label", "x", "-o", source), "s.jsonl: not a folder, expected one for the recordings")
+    assert_error(run(source, "--label", "?!", "-o", tmp_path / "out"), "label '?!' has no letters or digits")
+    assert_error(run(source, "--label", "x", "-o", tmp_path / "out", "--seconds", "601"), "--seconds")
+    assert_error(run("udp://0.0.0.0:0", "--label", "x", "-o", tmp_path / "out"), "needs a token")
 
 
 def play(motion: Motion, send: Callable[[dict[str, Any]], object]) -> None:
-    """A clip as messages, each sent when the one before has had time to be taken, and the end."""
+    """Send a clip as messages, slowly enough for each to be received, and the end message."""
     pause = threading.Event()
     for t, pose in zip(motion.times, motion.joints, strict=True):
         send({"t": float(t), "layout": motion.layout, "joints": pose.tolist()})
@@ -169,7 +169,7 @@ def labels(motion: Motion) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["bandai_wave_right_hand", "cmu_walk"])
-def test_what_was_sent_is_recorded_and_gives_the_same_labels(
+def test_a_recording_of_a_stream_gives_the_same_labels_as_the_stream(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     sent = Motion.load(SAMPLES / f"{name}.npz")
@@ -183,7 +183,7 @@ def test_what_was_sent_is_recorded_and_gives_the_same_labels(
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
             play(sent, lambda message: udp.sendto(json.dumps(message | {"token": "s3cret"}).encode(), address))
 
-    monkeypatch.setattr(record, "open_source", listening)
+    monkeypatch.setattr("motionrt.runtime.io.source.open_source", listening)
     result = run("udp://127.0.0.1:0", "--label", "x", "-o", tmp_path, "--token", "s3cret")
     assert result.status == 0
     (recorded,) = recordings(tmp_path)

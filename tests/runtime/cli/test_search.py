@@ -1,4 +1,4 @@
-"""search on the command line: what a folder holds that fits, or one line that says what is wrong."""
+"""search on the command line: matching motions in a folder, or an error in one line."""
 
 import json
 from dataclasses import replace
@@ -23,29 +23,31 @@ def run(capfd: pytest.CaptureFixture[str]) -> Any:
 
 @pytest.fixture
 def folder(tmp_path: Path, samples: list[Motion]) -> Path:
-    made = tmp_path / "motions"
-    made.mkdir()
+    path = tmp_path / "motions"
+    path.mkdir()
     for motion, name in zip(samples, ("bow.bvh", "run.npz", "wave.npz", "walk.NPZ"), strict=True):
-        motion.save(made / name)
-    replace(samples[2], meta={"label": "high\nwave", "text": "arm up"}).save(made / "wave.npz")
-    replace(samples[1], meta={"label": "sprint"}).save(made / "run.npz")
-    return made
+        motion.save(path / name)
+    replace(samples[2], meta={"label": "high\nwave", "text": "arm up"}).save(path / "wave.npz")
+    replace(samples[1], meta={"label": "sprint"}).save(path / "run.npz")
+    return path
 
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Names of the files that have been read."""
+    """Names of the files that were read."""
     names: list[str] = []
 
-    def reading(path: Path) -> Motion:
-        names.append(Path(path).name)
-        return Motion.load(path)
+    load = Motion.load
 
-    monkeypatch.setattr(search, "read", reading)
+    def spy(path: Path) -> Motion:
+        names.append(Path(path).name)
+        return load(path)
+
+    monkeypatch.setattr(Motion, "load", spy)
     return names
 
 
-def test_what_fits_comes_first(run: Any, folder: Path) -> None:
+def test_the_best_match_comes_first(run: Any, folder: Path) -> None:
     status, out, err = run("someone waves", "--library", folder)
     assert (status, err) == (0, [])
     rows = [line.split(maxsplit=5) for line in out.splitlines()]
@@ -63,14 +65,14 @@ def test_what_fits_comes_first(run: Any, folder: Path) -> None:
     assert 0.5 < hit["score"] <= 1
 
 
-def test_a_motion_file_finds_its_like(run: Any, folder: Path, samples: list[Motion], tmp_path: Path) -> None:
+def test_a_motion_file_finds_similar_motions(run: Any, folder: Path, samples: list[Motion], tmp_path: Path) -> None:
     half = Motion(joints=samples[3].joints[:60], fps=20, layout="smpl22")
     half.save(tmp_path / "some.npz")
     status, out, _ = run(tmp_path / "some.npz", "--library", folder)
     assert status == 0 and out.split()[2] == "walk.NPZ"
 
 
-def test_only_what_has_changed_is_read_again(run: Any, folder: Path, opened: list[str], samples: list[Motion]) -> None:
+def test_only_changed_files_are_read_again(run: Any, folder: Path, opened: list[str], samples: list[Motion]) -> None:
     (folder / "bad.npz").write_text("no archive")
     first = run("someone waves", "--library", folder)
     assert sorted(opened) == ["bad.npz", "bow.bvh", "run.npz", "walk.NPZ", "wave.npz"]
@@ -86,8 +88,8 @@ def test_only_what_has_changed_is_read_again(run: Any, folder: Path, opened: lis
     assert run("someone bows", "--library", folder)[1] == out and opened == []
 
 
-def test_an_index_that_is_of_no_use_is_made_anew(run: Any, folder: Path, opened: list[str], coamd_bundle: Path) -> None:
-    wanted = run("someone waves", "--library", folder)
+def test_an_unusable_index_is_rebuilt(run: Any, folder: Path, opened: list[str], coamd_bundle: Path) -> None:
+    expected = run("someone waves", "--library", folder)
     for spoil in (
         lambda index: index.write_bytes(index.read_bytes()[:-1]),
         lambda index: index.write_bytes(b""),
@@ -95,39 +97,39 @@ def test_an_index_that_is_of_no_use_is_made_anew(run: Any, folder: Path, opened:
     ):
         spoil(folder / search.INDEX)
         opened.clear()
-        assert run("someone waves", "--library", folder) == wanted and len(opened) == 4
+        assert run("someone waves", "--library", folder) == expected and len(opened) == 4
 
 
-def test_a_folder_that_cannot_be_written_is_searched_all_the_same(
+def test_a_read_only_folder_can_be_searched(
     run: Any, folder: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = run("someone waves", "--library", folder)
+    expected = run("someone waves", "--library", folder)
     (folder / search.INDEX).unlink()
-    (folder / search.INDEX).mkdir()  # nobody, root included, can replace a folder by a file
+    (folder / search.INDEX).mkdir()  # not even root can replace a folder by a file
     opened.clear()
     for _ in range(2):
-        assert run("someone waves", "--library", folder) == wanted
+        assert run("someone waves", "--library", folder) == expected
     assert len(opened) == 8 and not list(folder.glob("*.part"))
 
 
-def test_each_file_that_is_of_no_use_takes_one_line(run: Any, folder: Path, samples: list[Motion]) -> None:
+def test_each_unusable_file_takes_one_line(run: Any, folder: Path, samples: list[Motion]) -> None:
     joints = samples[2].joints
     Motion(joints=joints[:3], fps=20, layout="smpl22").save(folder / "short.npz")
     Motion(joints=joints[:, :17, :2], fps=20, layout="coco17").save(folder / "flat.npz")
     (folder / "text.bvh").write_text("HIERARCHY")
-    (folder / "notes.txt").write_text("no motion, and none is expected")
-    (folder / ".hidden.npz").write_text("no motion, and none is expected")
+    (folder / "notes.txt").write_text("not a motion")
+    (folder / ".hidden.npz").write_text("not a motion")
     (folder / "folder.npz").mkdir()
     status, out, err = run("someone waves", "--library", folder, "--json")
     assert status == 0 and len(json.loads(out)["hits"]) == 4
-    wanted = {
+    expected = {
         "flat.npz": "2-D",
         "folder.npz": "a folder, expected files",
         "short.npz": "a motion of 3 frames",
         "text.bvh": "ends too early",
     }
-    assert list(json.loads(out)["left_out"]) == list(wanted)
-    for line, (file, reason) in zip(err, wanted.items(), strict=True):
+    assert list(json.loads(out)["left_out"]) == list(expected)
+    for line, (file, reason) in zip(err, expected.items(), strict=True):
         assert line.startswith(f"motionrt: {folder / file}: ") and reason in line and line.count(str(folder)) == 1
 
 
@@ -138,15 +140,18 @@ def test_each_file_that_is_of_no_use_takes_one_line(run: Any, folder: Path, samp
         (["x" * 600, "--library", "motions"], "512"),
         (["no.npz", "--library", "motions"], "no.npz: no such file"),
         (["motions/notes.json", "--library", "motions"], "notes.json"),
-        (["a person walks", "--library", "nowhere"], "nowhere: not a folder, expected one of motion files"),
-        (["a person walks", "--library", "empty"], "empty: no motion to search, expected files that end in .npz, .npy"),
+        (["a person walks", "--library", "nowhere"], "nowhere: not a folder, expected a folder of motion files"),
+        (
+            ["a person walks", "--library", "empty"],
+            "empty: no motions to search, expected .npz, .npy",
+        ),
         (["a person walks", "--library", "motions", "-k", "0"], "-k"),
         (["a person walks", "--library", "motions", "--model", "live"], "task 'recognition', expected 'generation'"),
         (["a person walks", "--library", "motions", "--backend", "native"], "native backend runs recognisers only"),
         (["a person walks"], "--library"),
     ],
 )
-def test_what_cannot_be_done_takes_one_line(
+def test_errors_take_one_line(
     run: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

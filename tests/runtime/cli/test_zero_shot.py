@@ -31,33 +31,35 @@ def recordings(tmp_path: Path) -> Path:
     return folder
 
 
-def told(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+def output(capfd: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capfd.readouterr().out.splitlines()]
 
 
-def test_labels_are_given_on_the_command_line(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_labels_from_the_command_line(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "left.npz"
     clip("left", 60).save(path)
     command = ["recognize", str(path), "--model", str(bundle), "--json"]
     assert main([*command, "--labels", f"sit, {LEFT} ,jump"]) == 0
-    lines = told(capfd)
+    lines = output(capfd)
     assert lines[-2]["label"] == LEFT and {label for label, _ in lines[-2]["top"]} == {"sit", LEFT, "jump", "none"}
     assert [line["event"] for line in lines[:-1] if line["event"]] == ["onset"]
     assert main(command) == 0
-    assert {label for label, _ in told(capfd)[0]["top"]} == {LEFT, RIGHT, "none"}
+    assert {label for label, _ in output(capfd)[0]["top"]} == {LEFT, RIGHT, "none"}
 
 
-def test_a_recording_gives_the_same_every_time(bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_recognition_of_a_recording_is_deterministic(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "right.npz"
     clip("right", 60).save(path)
     runs = []
     for _ in range(2):
         assert main(["recognize", str(path), "--model", str(bundle), "--json"]) == 0
-        runs.append([{**line, "latency_ms": None} for line in told(capfd)[:-1]])
+        runs.append([{**line, "latency_ms": None} for line in output(capfd)[:-1]])
     assert runs[0] == runs[1]
 
 
-def test_a_gesture_is_enrolled_and_recognised(
+def test_a_gesture_is_enrolled_and_recognized(
     bundle: Path, recordings: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = recordings / "gestures.npz"
@@ -65,17 +67,17 @@ def test_a_gesture_is_enrolled_and_recognised(
     assert main(["enroll", str(recordings), "--as", "both arms", *enroll]) == 0
     assert capfd.readouterr().out == f"wrote {out}: 'both arms' from 3 recording(s)\n"
     assert main(["enroll", str(recordings / "both-1.npz"), "--as", "one more", *enroll]) == 0, "added to the file"
-    assert main(["enroll", str(recordings), "--as", "both arms", *enroll]) == 0, "gestures are no recording"
+    assert main(["enroll", str(recordings), "--as", "both arms", *enroll]) == 0, "the gestures are not a recording"
     capfd.readouterr()
     recognize = ["recognize", str(recordings / "both-2.npz"), "--model", str(bundle), "--gestures", str(out), "--json"]
     assert main([*recognize, "--labels", ""]) == 0
-    last = told(capfd)[-2]
+    last = output(capfd)[-2]
     assert {label for label, _ in last["top"]} == {"both arms", "one more", "none"} and last["label"] != "none"
     assert main(recognize) == 0
-    assert {label for label, _ in told(capfd)[-2]["top"]} == {LEFT, RIGHT, "both arms", "one more", "none"}
+    assert {label for label, _ in output(capfd)[-2]["top"]} == {LEFT, RIGHT, "both arms", "one more", "none"}
 
 
-def test_what_cannot_be_is_one_line(
+def test_errors_take_one_line(
     bundle: Path, recordings: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     empty, many, one = tmp_path / "empty", tmp_path / "many", recordings / "both-0.npz"
@@ -92,8 +94,8 @@ def test_what_cannot_be_is_one_line(
         (["recognize", str(one), "--labels", "", *model], "no labels, and nothing is enrolled"),
         (["recognize", str(one), "--labels", "a,a", *model], "label 'a' is repeated"),
         (["recognize", str(one), "--gestures", str(tmp_path / "no.npz"), *model], "no.npz: no such file"),
-        (["enroll", str(empty), "--as", "x", *model, *out], "holds 0 recordings, expected 1 to 10"),
-        (["enroll", str(many), "--as", "x", *model, *out], "holds 11 recordings, expected 1 to 10"),
+        (["enroll", str(empty), "--as", "x", *model, *out], "has 0 recordings, expected 1 to 10"),
+        (["enroll", str(many), "--as", "x", *model, *out], "has 11 recordings, expected 1 to 10"),
         (["enroll", str(tmp_path / "nowhere"), "--as", "x", *model, *out], "nowhere: no such file"),
         (["enroll", str(recordings), "--as", "none", *model, *out], "means no action"),
         (["enroll", str(recordings), "--as", "x", "--model", "live", *out], "the labels of model 'live' are fixed"),
@@ -104,7 +106,7 @@ def test_what_cannot_be_is_one_line(
     assert not (tmp_path / "g.npz").exists()
 
 
-def test_a_live_stream_is_matched_beside_it(
+def test_a_live_stream_is_matched_in_the_background(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[bool] = []
@@ -112,11 +114,11 @@ def test_a_live_stream_is_matched_beside_it(
 
     step = Recognizer._step
 
-    def spied(self: Recognizer, *given: Any) -> Any:
+    def spy(self: Recognizer, *arguments: Any) -> Any:
         seen.append(self.background)
-        return step(self, *given)
+        return step(self, *arguments)
 
-    monkeypatch.setattr(Recognizer, "_step", spied)
+    monkeypatch.setattr(Recognizer, "_step", spy)
     path = tmp_path / "left.npz"
     Motion(tiny.poses(4, "left"), tiny.FPS, tiny.LAYOUT).save(path)
     assert main(["recognize", str(path), "--model", str(bundle)]) == 0 and not any(seen)
@@ -124,11 +126,11 @@ def test_a_live_stream_is_matched_beside_it(
     assert main(["recognize", str(path), "--model", str(bundle), "--realtime"]) == 0 and all(seen)
 
 
-def test_models_and_the_doctor_know_it(
+def test_models_and_doctor_list_it(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(bundles, "MODELS", bundle.parent)
     assert main(["models"]) == 0
-    assert "zero-shot  2 labels or any texts  core15 at 20 Hz" in capfd.readouterr().out
+    assert "zero-shot  2 labels or any text  core15 at 20 Hz" in capfd.readouterr().out
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["models"] == {"zero-shot": None}

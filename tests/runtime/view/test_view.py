@@ -338,7 +338,7 @@ def test_a_timeline_has_a_stretch_a_label_and_no_markup_of_its_labels() -> None:
         (("view", "--model", "live", "--labels", "wave"), "the labels of model 'live' are fixed"),
         (
             ("recognize", WAVE, "--view", "--json"),
-            "--view shows a page, expected neither --json nor --overlay beside it",
+            "--view shows a page and cannot be combined with --json or --overlay",
         ),
     ],
 )

@@ -1,0 +1,157 @@
+"""Options that several commands share, each with its help and default in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from ..generation.generator import Generator
+    from ..io.source import Source
+    from ..recognition.recognizer import Recognizer
+
+
+def _register_layout(name: str | None) -> str | None:
+    """The name of a layout; a layout file is registered first."""
+    if name is None or not name.endswith(".json"):
+        return name
+    from ..body.layout import Layout
+
+    return Layout.read(name).name
+
+
+RecognizerName = Annotated[str, typer.Option("--model", help="Name of a bundled model, or path of a bundle.")]
+GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
+ServedGenerator = Annotated[str, typer.Option("--generator", help="Name of a bundled generator, or path of a bundle.")]
+Backend = Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda.")]
+GraphBackend = Annotated[str, typer.Option("--backend", help="auto, onnx, tensorrt or cuda.")]
+Precision = Annotated[str, typer.Option(help="Native engine: fp32 or bf16; TensorRT: also fp16.")]
+Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
+LayoutName = Annotated[
+    str | None,
+    typer.Option(
+        callback=_register_layout,
+        help="Skeleton layout of sources that do not name theirs: a name, or a layout file of your own (.json).",
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(help='Labels to recognize, for zero-shot models: "wave,jump". A single label competes with none.'),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+JsonLine = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
+JsonFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON object to this file.")]
+MOTION_FILE = typer.Option("--out", "-o", help="Motion file to write: .npz .bvh .glb .gif .mp4.")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceOptions:
+    """How to read a source of skeletons."""
+
+    layout: LayoutName = None
+    fps: Annotated[float | None, typer.Option(help="Frames per second of sources that do not specify it.")] = None
+    scale: Annotated[float | None, typer.Option(help="Meters per unit of the source (BVH).")] = None
+    pose: Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")] = "mediapipe"
+    token: Annotated[
+        str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="Token that senders to udp:// and ws:// must present.")
+    ] = None
+
+    def open(self, name: str, realtime: bool = False) -> "Source":
+        from ..io.source import open_source
+
+        return open_source(
+            name,
+            layout=self.layout,
+            fps=self.fps,
+            scale=self.scale,
+            realtime=realtime,
+            pose=self.pose,
+            token=self.token,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecognizeOptions(SourceOptions):
+    """The recognizer, its labels and its sources."""
+
+    model: RecognizerName = "live"
+    labels: Labels = None
+    gestures: Annotated[Path | None, typer.Option(help="Gestures written by `enroll`, for zero-shot models.")] = None
+    backend: Backend = "auto"
+    threads: Annotated[int, typer.Option(min=1, help="CPU threads; the native engine uses one.")] = 1
+    precision: Precision = "fp32"
+
+    def load(self) -> "Recognizer":
+        from ..recognition.recognizer import Recognizer
+
+        recognizer = Recognizer.load(self.model, self.backend, self.threads, self.precision)
+        if self.gestures is not None:
+            recognizer.load_gestures(self.gestures)
+        if self.labels is not None:
+            recognizer.set_labels(self.labels.split(",") if self.labels.strip() else [])
+        return recognizer
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ViewOptions(RecognizeOptions):
+    """Options of the viewer, whose labels can be edited."""
+
+    model: RecognizerName = "zero-shot"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GenerateOptions:
+    """The generator and its sampling."""
+
+    model: GeneratorName = "default"
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0
+    cfg: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; default: the model's own.")] = (
+        None
+    )
+    guidance: Annotated[float, typer.Option(help="Step size along the recognizer's gradient; 0: off.")] = 0.0
+    quality: Annotated[str, typer.Option(help="Capture quality to imitate: mocap or kinect.")] = "mocap"
+    threads: Threads = 1
+    precision: Annotated[
+        str, typer.Option(help="Of matrix products: fp32 or int8 (faster); on a GPU also fp16 or bf16.")
+    ] = "fp32"
+    backend: GraphBackend = "auto"
+
+    def load(self) -> "Generator":
+        from ..generation.generator import Generator
+
+        return Generator.load(self.model, self.threads, self.precision, self.backend)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """Arguments of `Generator.generate`, `stream` and `edit`."""
+        return {"seed": self.seed, "cfg": self.cfg, "guidance": self.guidance, "quality": self.quality}
+
+
+def expand(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace parameters that are dataclasses by their fields; typer has no grouped options."""
+    hints = get_type_hints(command, include_extras=True)
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    parameters: list[Parameter] = []
+    for name, parameter in signature(command).parameters.items():
+        if name in groups:
+            types = get_type_hints(groups[name], include_extras=True)
+            parameters += [
+                Parameter(field.name, Parameter.KEYWORD_ONLY, default=field.default, annotation=types[field.name])
+                for field in fields(groups[name])
+            ]
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY, annotation=hints[name]))
+
+    @wraps(command)
+    def expanded(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        command(**values)
+
+    expanded.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return expanded
