@@ -14,7 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 
-from ..runtime.backends import create
+from ..runtime.backends.factory import create
 from ..runtime.bundles.bundle import Bundle, write_bundle
 from ..runtime.bundles.schema import SCHEMA, WEIGHTS, RecognitionManifest, Thresholds
 from ..runtime.bundles.signatures import manifest_graphs

@@ -6,7 +6,7 @@ import platform
 from importlib import import_module
 from typing import Any
 
-from . import backends
+from .backends import factory
 from .bundles.bundle import Bundle, bundled
 from .bundles.schema import Manifest
 from .errors import MotionError, install_hint
@@ -42,7 +42,7 @@ def doctor() -> dict[str, Any]:
         },
         "machine": {"system": platform.platform(), "cpu_cores": str(os.cpu_count())},
         "core": _problem(import_module, f"{__package__}._core"),
-        "backends": backends.available(),
+        "backends": factory.available(),
         "extras": {extra: _missing(extra, modules) for extra, modules in EXTRAS.items()},
         "models": {name: _problem(Bundle.load, name, Manifest) for name in bundled()},
     }

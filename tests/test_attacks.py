@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from motionrt.runtime import backends
+from motionrt.runtime.backends import factory
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.errors import BundleError
 
@@ -20,5 +20,5 @@ def test_every_attack_is_tried() -> None:
 @pytest.mark.parametrize("name", FOUND)
 def test_it_is_refused(name: str) -> None:
     with pytest.raises(BundleError, match=FOUND[name]) as caught:
-        backends.create("onnx", Bundle.load(ATTACKS / name))
+        factory.create("onnx", Bundle.load(ATTACKS / name))
     assert "\n" not in str(caught.value) and name in str(caught.value) and len(str(caught.value)) < 600

@@ -140,7 +140,7 @@ BAD = {
     "part of torch in the runtime": ("runtime/cli/a.py", "from torch.nn import functional"),
     "torch if it is there": ("runtime/a.py", "try:\n    import torch\nexcept ImportError:\n    torch = None"),
     "triton in the runtime": ("runtime/backends/onnx.py", "import triton.language as tl"),
-    "tensorrt in the runtime": ("runtime/backends/__init__.py", "import numpy, tensorrt"),
+    "tensorrt in the runtime": ("runtime/backends/factory.py", "import numpy, tensorrt"),
     "torch in the root": ("__init__.py", "import torch"),
     "a folder as if it were a package": ("training/a.py", "from runtime.motion import Motion"),
 }

@@ -18,7 +18,7 @@ import onnxruntime as ort
 import torch
 
 from ...export.ctr_gcn import fold, person_graph
-from ...runtime import backends
+from ...runtime.backends import factory
 from ...runtime.body.motion import Motion
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.onnx_external import external_tensors
@@ -51,7 +51,7 @@ def costs() -> dict[str, dict[str, Any]]:
     """Latencies of one decision on a stream of NW-UCLA's skeleton: a step, or a network over the last frames."""
     bundle = Bundle.load(STREAM_GCN)
     frames = walk(2 * FRAMES, bundle.manifest.joints)
-    stepped, again = backends.create("native", bundle), backends.create("onnx", bundle)
+    stepped, again = factory.create("native", bundle), factory.create("onnx", bundle)
     calls = {
         "step": network_step(stepped, frames),
         "onnx_step": network_step(again, frames),

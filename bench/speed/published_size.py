@@ -30,7 +30,7 @@ from ...runtime.bundles.onnx_external import ExternalTensor, external_tensors
 from ...runtime.bundles.schema import WEIGHTS, Graph, coamd_sizes
 from ...runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ...runtime.errors import MotionError
-from ...runtime.generation.networks import Networks
+from ...runtime.generation.open_networks import open_networks
 from ...runtime.generation.schedule import MAX_TOKENS, Sampling
 from ...training.coamd.pipeline import CoamdPipeline
 from ...training.coamd.sampling import condition_modulations, sample
@@ -92,7 +92,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     made = exported(pipeline, size)
     tokens: dict[str, np.ndarray] = {}
     for precision in ("fp32", "int8"):
-        networks = Networks(made, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
+        networks = open_networks(made, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
         make = partial(networks.sample, told_GBM, [MAX_TOKENS], SETTINGS)
         tokens[precision], seconds[f"runtime_{precision}"] = clocked(make, repeats)
         memory[f"resident_{precision}_gb"] = resident_bytes() / 1e9

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime import backends
+from ...runtime.backends import factory
 from ...runtime.backends.protocols import Backend
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import MotionError
@@ -123,7 +123,7 @@ def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: 
         MotionError: the backend does not compute what the bundle's ONNX graphs compute.
     """
     bundle = Bundle.load(model)
-    backend, reference = backends.create("auto", bundle), backends.create("onnx", bundle)
+    backend, reference = factory.create("auto", bundle), factory.create("onnx", bundle)
     with ProgressBar() as bar:
         bar.stage("parity")
         recordings = samples() + ([] if data is None else some_clips(data, effort.clips))
@@ -201,7 +201,7 @@ def enter(
     if backend.name != reference.name:
         calls["native_network"] = contenders.network_step(backend, frames)
     if backend.name == "native":
-        half = backends.create("native", bundle, precision="bf16")
+        half = factory.create("native", bundle, precision="bf16")
         calls["native_bf16"] = contenders.network_step(half, frames)
     calls["only_reading"] = contenders.only_reading(bundle)
     calls["onnx_step"] = contenders.network_step(reference, frames)

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ...runtime import backends
+from ...runtime.backends import factory
 from ...runtime.backends.protocols import Backend
 from ...runtime.body.layout import Layout, layouts
 from ...runtime.bundles.bundle import Bundle, write_bundle
@@ -111,7 +111,7 @@ def by_network(like: Bundle, backend_name: str, bar: ProgressBar) -> list[dict[s
         layout = Layout.load(name)
         with tempfile.TemporaryDirectory() as folder:
             bundle = random_bundle(like, layout, Path(folder) / name)
-        backend, reference = backends.create(backend_name, bundle), backends.create("onnx", bundle)
+        backend, reference = factory.create(backend_name, bundle), factory.create("onnx", bundle)
         frames, slots, streams = walk(60, len(layout.joints)), [0], backend.streams(1)
         streams.begin(0)
         logits = np.concatenate([streams.step(slots, frame)[0] for frame in frames[:, None]])

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.backends import create
+from ...runtime.backends.factory import create
 from ...runtime.backends.protocols import Backend
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.schema import Thresholds

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from ..backends import pick
+from ..backends.factory import pick
 from ..backends.tensorrt_cache import check_precision
 from ..bundles.bundle import Bundle
 from ..bundles.schema import Manifest

@@ -19,7 +19,7 @@ from ..bundles.schema import GenerationManifest
 from ..errors import BundleError, InputError
 from ..text_encoder import TextEncoder
 from . import rng as noise
-from .networks import open_networks
+from .open_networks import open_networks
 from .postprocess import crossfade, extrapolate, fix_bone_lengths, plant_feet, postprocess, smooth_for_quality
 from .schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window

@@ -6,12 +6,11 @@ T frames, V joints, E width of the trunk, F of the recogniser's space, W of text
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 
 import numpy as np
 
-from .. import backends
 from ..backends.onnx_session import one_line
 from ..backends.protocols import Session
 from ..bundles.bundle import Bundle
@@ -24,43 +23,26 @@ from .schedule import STRIDE, Sampling, initial_tokens
 _SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
 
 
-def open_networks(
-    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "fp32", backend: str = "auto"
-) -> Networks:
-    """A bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda".
-
-    Args:
-        bundle: a verified bundle.
-        threads: CPU threads of an operator.
-        precision: of the sampler's products: "fp32" or "int8" in ONNX Runtime, "fp32", "fp16" or "bf16" in TensorRT,
-            "fp32" or "bf16" in CUDA.
-    Raises:
-        InputError: a backend or precision that is not to be had.
-    """
-    if backend == "cuda":
-        backends.pick("cuda")
-        from ..backends.cuda import CudaNetworks
-
-        return CudaNetworks(bundle, precision)
-    return Networks(bundle, threads, precision, backend)
-
-
 class Networks:
     """The graphs of a bundle, each opened when it is first needed.
 
     Args:
         bundle: a verified bundle.
-        threads: of one operator.
-        precision, backend: see `open_networks`; not "cuda".
+        open_graph: makes a graph ready to run, by its name.
+        threads, precision: see `open_networks`.
     """
 
     def __init__(
-        self, bundle: Bundle[GenerationManifest], threads: int, precision: str = "fp32", backend: str = "auto"
+        self,
+        bundle: Bundle[GenerationManifest],
+        open_graph: Callable[[str], Session],
+        threads: int,
+        precision: str = "fp32",
     ) -> None:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
-        self._open = backends.session_opener(backend, bundle, threads, precision)
+        self._open = open_graph
         self._sessions: dict[str, Session] = {}
 
     @cached_property

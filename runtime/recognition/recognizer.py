@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .. import backends
 from .._core import Outcome
+from ..backends import factory
 from ..backends.protocols import Backend
 from ..body.input_check import InputMonitor
 from ..body.layout import Layout
@@ -77,12 +77,12 @@ class Recognizer:
         """
         bundle: Bundle[Any] = Bundle.load(name)
         if not isinstance(bundle.manifest, ZeroShotManifest):
-            return cls(bundle, backends.create(backend, bundle, threads, precision))
+            return cls(bundle, factory.create(backend, bundle, threads, precision))
         from ..text_encoder import TextEncoder
         from .matcher import Matcher
         from .open_labels import OpenLabels, encoder_bundle
 
-        encoder = backends.create(backend, encoder_bundle(bundle), threads, precision)
+        encoder = factory.create(backend, encoder_bundle(bundle), threads, precision)
         matcher = Matcher(bundle, TextEncoder.load(threads=threads), threads)
         return cls(bundle, encoder, OpenLabels(bundle, encoder, matcher))
 

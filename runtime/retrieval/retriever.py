@@ -19,7 +19,7 @@ from ..body.motion import Motion
 from ..bundles.bundle import Bundle
 from ..bundles.schema import WEIGHTS, GenerationManifest
 from ..errors import BundleError, InputError, LayoutError
-from ..generation.networks import open_networks
+from ..generation.open_networks import open_networks
 from ..generation.schedule import MAX_TOKENS, STRIDE
 from ..text_encoder import TextEncoder
 from .index import Hit, MotionIndex

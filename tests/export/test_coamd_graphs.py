@@ -13,7 +13,8 @@ from motionrt.export.coamd_graphs import GRAPHS, ExportedCoamd  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
 from motionrt.runtime.bundles.signatures import INT8_SUFFIX, SIGNATURES  # noqa: E402
-from motionrt.runtime.generation import networks as coamd  # noqa: E402
+from motionrt.runtime.generation.networks import Networks  # noqa: E402
+from motionrt.runtime.generation.open_networks import open_networks  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 
@@ -26,11 +27,11 @@ def networks(coamd_bundle: Path) -> ExportedCoamd:
 
 
 @pytest.fixture(scope="module")
-def graphs(coamd_bundle: Path) -> coamd.Networks:
-    return coamd.Networks(Bundle.load(coamd_bundle, GenerationManifest), threads=1)
+def graphs(coamd_bundle: Path) -> Networks:
+    return open_networks(Bundle.load(coamd_bundle, GenerationManifest), threads=1)
 
 
-def ask(graphs: coamd.Networks, name: str, *inputs: Any) -> list[np.ndarray]:
+def ask(graphs: Networks, name: str, *inputs: Any) -> list[np.ndarray]:
     return graphs.run(name, *(x.numpy() for x in inputs))
 
 
@@ -51,7 +52,7 @@ CASES = {  # of one motion and of several
 }
 
 
-def test_every_graph_has_a_case(graphs: coamd.Networks) -> None:
+def test_every_graph_has_a_case(graphs: Networks) -> None:
     about, signatures = graphs.bundle.manifest.graphs, SIGNATURES["generation"].graphs
     assert set(GRAPHS) == {*CASES, "guide"} == {name.removesuffix(INT8_SUFFIX) for name in about}
     assert all(tuple(about[name].outputs) == tuple(signatures[name].outputs) for name in about)
@@ -59,9 +60,7 @@ def test_every_graph_has_a_case(graphs: coamd.Networks) -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", CASES)
-def test_a_graph_gives_what_the_network_gives(
-    networks: ExportedCoamd, graphs: coamd.Networks, name: str, count: int
-) -> None:
+def test_a_graph_gives_what_the_network_gives(networks: ExportedCoamd, graphs: Networks, name: str, count: int) -> None:
     torch.manual_seed(count)
     inputs = CASES[name](count)
     with torch.no_grad():
@@ -72,7 +71,7 @@ def test_a_graph_gives_what_the_network_gives(
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 49), (2, 11)])
-def test_the_gradient_is_autograds(networks: ExportedCoamd, graphs: coamd.Networks, count: int, length: int) -> None:
+def test_the_gradient_is_autograds(networks: ExportedCoamd, graphs: Networks, count: int, length: int) -> None:
     torch.manual_seed(length)
     tokens, counts = torch.randn(count, length, D), length - 2 * torch.arange(count)
     target = torch.randn(count, F)
@@ -86,9 +85,7 @@ def test_the_gradient_is_autograds(networks: ExportedCoamd, graphs: coamd.Networ
 
 
 @torch.no_grad()
-def test_what_is_computed_apart_is_the_trunk_and_the_head_as_a_whole(
-    networks: ExportedCoamd, graphs: coamd.Networks
-) -> None:
+def test_what_is_computed_apart_is_the_trunk_and_the_head_as_a_whole(networks: ExportedCoamd, graphs: Networks) -> None:
     generator = networks.generator
     text, quality, tokens = torch.randn(1, W), torch.tensor([1]), torch.randn(1, 8, D)
     valid, places = torch.ones(1, 8, dtype=torch.bool), torch.tensor([[5, 2, 7]])

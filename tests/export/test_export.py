@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 from motionrt.export import export_run  # noqa: E402
 from motionrt.export.graphs import INLINE, bind_weights  # noqa: E402
 from motionrt.export.recognizer import check_parity, load_network  # noqa: E402
-from motionrt.runtime.backends import create  # noqa: E402
+from motionrt.runtime.backends.factory import create  # noqa: E402
 from motionrt.runtime.body.frontend import Frontend, prepare  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402

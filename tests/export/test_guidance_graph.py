@@ -20,11 +20,11 @@ import sys
 sys.modules["torch"] = None
 import numpy as np
 from motionrt.runtime.bundles.bundle import Bundle
-from motionrt.runtime.generation.networks import Networks
+from motionrt.runtime.generation.open_networks import open_networks
 from motionrt.runtime.bundles.schema import GenerationManifest
 
 given = np.load(sys.argv[1])
-networks = Networks(Bundle.load("default", GenerationManifest), 1)
+networks = open_networks(Bundle.load("default", GenerationManifest), 1)
 gradient, reward = networks.run("guide", given["tokens"], given["counts"], given["target"])
 np.savez(sys.argv[2], gradient=gradient, reward=reward)
 """

@@ -20,7 +20,7 @@ from onnx.reference import ReferenceEvaluator  # noqa: E402
 from motionrt.export import build_engines  # noqa: E402
 from motionrt.export.tensorrt import build_plan  # noqa: E402
 from motionrt.export.tensorrt_graph import FP32_GRAPHS, PRODUCTS, halved, inlined, lowered, prepared  # noqa: E402
-from motionrt.runtime import backends  # noqa: E402
+from motionrt.runtime.backends import factory  # noqa: E402
 from motionrt.runtime.backends import tensorrt as backend  # noqa: E402
 from motionrt.runtime.backends.onnx_session import open_session  # noqa: E402
 from motionrt.runtime.backends.tensorrt_cache import engine_graphs, load_plan  # noqa: E402
@@ -268,7 +268,7 @@ def test_a_text_encoder_and_int8_are_refused(library: Any) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["live", "default"])
 def test_engines_compute_what_onnx_runtime_computes(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if (reason := backends.available()["tensorrt"]) is not None:
+    if (reason := factory.available()["tensorrt"]) is not None:
         pytest.skip(reason)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     bundle = load(name)

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from motionrt.bench.speed.tdsm import open_gates  # noqa: E402
 from motionrt.export.zero_shot import PROBES, Graphs, check_parity, export_zero_shot, is_matcher, network_errors  # noqa: E402
-from motionrt.runtime.backends import create  # noqa: E402
+from motionrt.runtime.backends.factory import create  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.runtime.bundles.safetensors import unpack  # noqa: E402

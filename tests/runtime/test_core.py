@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime._core import Config, Engine, Session
-from motionrt.runtime.backends import create
+from motionrt.runtime.backends.factory import create
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.bundles.bundle import Bundle
 

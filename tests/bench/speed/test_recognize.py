@@ -27,7 +27,7 @@ from motionrt.bench.speed import (
     scaling as growth,
 )
 from motionrt.bench.speed.workloads import samples as shipped
-from motionrt.runtime import backends
+from motionrt.runtime.backends import factory
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import InputError, MotionError
@@ -90,12 +90,12 @@ class WrongStreams:
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
     """What is measured makes the mistake that is the test's parameter; what it is compared with does not."""
-    create = backends.create
+    create = factory.create
 
     def create_wrong(name: str, bundle: Bundle) -> Any:
         return Wrong(create("onnx", bundle), request.param) if name == "auto" else create(name, bundle)
 
-    monkeypatch.setattr(backends, "create", create_wrong)
+    monkeypatch.setattr(factory, "create", create_wrong)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_no_number_is_printed_while_parity_fails(wrong: None, bundle: Path, capf
 
 def test_logits_that_are_no_numbers_fail_parity(bundle: Path) -> None:
     loaded = Bundle.load(bundle)
-    onnx = backends.create("onnx", loaded)
+    onnx = factory.create("onnx", loaded)
     recorder = parity.record(loaded, onnx, shipped(), 30)
     recorder.steps[20][2][0, 0] = np.nan
     assert parity.against_steps(recorder, onnx) == parity.against_clips(recorder, onnx) == np.inf
@@ -122,7 +122,7 @@ def test_logits_that_are_no_numbers_fail_parity(bundle: Path) -> None:
 
 def test_parity_is_measured_on_several_people_together_with_resets(bundle: Path) -> None:
     loaded = Bundle.load(bundle)
-    onnx = backends.create("onnx", loaded)
+    onnx = factory.create("onnx", loaded)
     found = parity.parity(loaded, onnx, onnx, shipped(), 1000)
     assert found["frames"] >= 1000 and found["begins"] >= 5 and found["together"] >= 50
     assert set(found["against"]) == {"step graph", "clip graph"}
@@ -172,7 +172,7 @@ def test_contenders_that_need_torch_take_part(bundle: Path, monkeypatch: pytest.
     network = CTRGCN(CTRGCNConfig(classes=3, channels=(16, 32))).eval().requires_grad_(False)
     monkeypatch.setattr(contenders, "_ctr_gcn", lambda: (network, torch.randn(1, 3, 8, 25, 2)))
     loaded = Bundle.load(bundle)
-    native, onnx = (backends.create(name, loaded) for name in ("native", "onnx"))
+    native, onnx = (factory.create(name, loaded) for name in ("native", "onnx"))
     calls, left_out = recognize.enter(loaded, native, onnx, lambda i: None, slow=True)
     assert set(calls) == set(contenders.TITLES) and left_out == {}
     for call in calls.values():
@@ -189,7 +189,7 @@ def test_a_ctr_gcn_that_onnx_runtime_computes_wrongly_does_not_take_part(
     pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.setattr(contenders, "ctr_gcn_onnx", fails)
     loaded = Bundle.load(bundle)
-    onnx = backends.create("onnx", loaded)
+    onnx = factory.create("onnx", loaded)
     calls, left_out = recognize.enter(loaded, onnx, onnx, lambda i: None, slow=True)
     assert "ctr_gcn_onnx" not in calls and "ctr_gcn_torch" in calls
     assert left_out == {"ctr_gcn_onnx": "CTR-GCN in ONNX Runtime differs from PyTorch"}
@@ -207,7 +207,7 @@ def test_the_torch_contender_computes_what_the_bundle_computes(bundle: Path) -> 
         patch.setattr(StreamGCN, "step", lambda self, *given: seen.append(original(self, *given)) or seen[-1])  # type: ignore[func-returns-value]
         for i in range(5):
             step(i)
-    wanted, _ = backends.create("onnx", loaded).clip(frames)
+    wanted, _ = factory.create("onnx", loaded).clip(frames)
     assert torch.cat([logits for logits, _, _ in seen]).numpy() == pytest.approx(wanted, abs=1e-4)
 
 
@@ -216,7 +216,7 @@ def test_a_timed_step_is_one_step_of_the_network_for_everybody(bundle: Path) -> 
     loaded = Bundle.load(bundle)
     poses = contenders.sensor_poses(shipped())
     for feed, people in ((contenders.one_by_one, 1), (contenders.one_by_one, 3), (contenders.all_at_once, 8)):
-        recorder = parity.Recorder(backends.create("onnx", loaded))
+        recorder = parity.Recorder(factory.create("onnx", loaded))
         call = feed(Recognizer(loaded, recorder), poses, people)
         for i in range(450):
             call(i)
@@ -305,8 +305,8 @@ def test_growth_is_measured_and_drawn(bundle: Path, tmp_path: Path, monkeypatch:
         monkeypatch.setattr(growth, name, value)
     loaded = Bundle.load(bundle)
     with ProgressBar() as bar:
-        backend = backends.create("auto", loaded)
-        found = growth.growth(loaded, backend, backends.create("onnx", loaded), slow=True, bar=bar)
+        backend = factory.create("auto", loaded)
+        found = growth.growth(loaded, backend, factory.create("onnx", loaded), slow=True, bar=bar)
     assert [row["frames"] for row in found["history"]] == [2, 5]
     assert [row["people"] for row in found["people"]] == [1, 3]
     assert all(row["ms"] > 0 and row["one_by_one_ms"] > 0 for row in found["people"])
@@ -322,9 +322,9 @@ def test_networks_that_break_parity_are_not_timed(bundle: Path, monkeypatch: pyt
     loaded = Bundle.load(bundle)
     monkeypatch.setattr(growth, "random_bundle", lambda like, layout, path: like)
     monkeypatch.setattr(growth, "NETWORKS", ("core15",))
-    create = backends.create
+    create = factory.create
     monkeypatch.setattr(
-        backends, "create", lambda name, b: create("onnx", b) if name == "onnx" else Wrong(create("onnx", b), name)
+        factory, "create", lambda name, b: create("onnx", b) if name == "onnx" else Wrong(create("onnx", b), name)
     )
     with ProgressBar() as bar, pytest.raises(MotionError, match="parity: logits of wrong on core15"):
         growth.by_network(loaded, "a little off", bar)

@@ -19,7 +19,7 @@ from motionrt.bench.studies.thresholds import (
     record,
     replay,
 )
-from motionrt.runtime.backends import create
+from motionrt.runtime.backends.factory import create
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.recognition.recognizer import Recognizer
 from motionrt.training.data.streams import Stream

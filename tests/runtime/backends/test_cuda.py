@@ -13,6 +13,7 @@ from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
 from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
 from motionrt.runtime.generation.networks import Networks  # noqa: E402
+from motionrt.runtime.generation.open_networks import open_networks  # noqa: E402
 from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 
@@ -136,7 +137,7 @@ def networks() -> CudaNetworks:
 
 @pytest.fixture(scope="module")
 def plain() -> Networks:
-    return Networks(Bundle.load("default", GenerationManifest), 1)
+    return open_networks(Bundle.load("default", GenerationManifest), 1)
 
 
 @pytest.mark.parametrize(

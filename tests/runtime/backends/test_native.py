@@ -6,8 +6,8 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from motionrt.runtime import backends
 from motionrt.runtime._core import StreamGCN, Streams
+from motionrt.runtime.backends import factory
 from motionrt.runtime.backends.native import NativeBackend
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.bundles.bundle import Bundle, bundled
@@ -74,7 +74,7 @@ def test_native_decides_as_onnx_does_with_gaps_people_and_resets(name: str, mome
 
 @pytest.mark.parametrize("name", bundled("recognition"))
 def test_native_logits_and_features_are_those_of_onnx(name: str, moments: list[Moment]) -> None:
-    both = [backends.create(backend, Bundle.load(name)).streams(4) for backend in ("native", "onnx")]
+    both = [factory.create(backend, Bundle.load(name)).streams(4) for backend in ("native", "onnx")]
     frames = 0
 
     class Pair:
@@ -136,7 +136,7 @@ def test_half_precision_weights_take_half_the_memory_and_decide_alike(samples: l
 
 
 def test_a_step_says_what_does_not_fit() -> None:
-    streams = backends.create("native", Bundle.load("live")).streams(2)
+    streams = factory.create("native", Bundle.load("live")).streams(2)
     assert isinstance(streams, Streams)
     frame = np.zeros((1, 15, 3), np.float32)
     for slots, frames, message in (
@@ -152,7 +152,7 @@ def test_a_step_says_what_does_not_fit() -> None:
 
 
 def test_a_stream_that_begins_anew_forgets_everything(moments: list[Moment]) -> None:
-    streams = backends.create("native", Bundle.load("live")).streams(2)
+    streams = factory.create("native", Bundle.load("live")).streams(2)
     frames = np.random.default_rng(1).normal(0, 0.3, (150, 1, 15, 3)).astype(np.float32)
     first = [streams.step([0], frame)[0] for frame in frames]
     streams.begin(0)

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 
 from motionrt import Generator, Recognizer, Retriever
-from motionrt.runtime import backends
-from motionrt.runtime.backends import tensorrt
+from motionrt.runtime.backends import factory, tensorrt
 from motionrt.runtime.backends.onnx_session import open_session
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.bundles.schema import GenerationManifest, ZeroShotManifest
@@ -31,7 +30,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         opened.append((name, precision))
         return open_session(bundle, name, 1, INTEGERS if bundle.manifest.task == "generation" else ())
 
-    monkeypatch.setattr(backends, "_why_not", lambda name: None)
+    monkeypatch.setattr(factory, "_why_not", lambda name: None)
     monkeypatch.setattr(tensorrt, "open_engine", open_engine)
     return opened
 
@@ -43,7 +42,7 @@ def test_a_recogniser_steps_and_reads_clips_in_engines(tmp_path: Path, engines: 
     assert found.backend == "tensorrt"
     for pose in poses:
         np.testing.assert_array_equal(found.step(pose).probs, plain.step(pose).probs)
-    both = [backends.create(name, Bundle.load(path)).clip(poses) for name in ("onnx", "tensorrt")]
+    both = [factory.create(name, Bundle.load(path)).clip(poses) for name in ("onnx", "tensorrt")]
     for plain_output, output in zip(*both, strict=True):
         np.testing.assert_array_equal(output, plain_output)
     assert engines == [("step", "fp16"), ("step", "fp32"), ("clip", "fp32")]
@@ -85,9 +84,9 @@ def test_backends_that_generators_do_not_have_say_why(monkeypatch: pytest.Monkey
 
 def test_without_a_gpu_that_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    monkeypatch.setattr(backends, "installed", lambda module: True)
+    monkeypatch.setattr(factory, "installed", lambda module: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert backends.available()["tensorrt"] == "torch finds no GPU"
+    assert factory.available()["tensorrt"] == "torch finds no GPU"
 
 
 @pytest.fixture

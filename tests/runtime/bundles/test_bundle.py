@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from motionrt import BundleError, InputError
-from motionrt.runtime import backends
+from motionrt.runtime.backends import factory
 from motionrt.runtime.bundles import bundle
 from motionrt.runtime.bundles.bundle import Bundle, bundled, write_bundle
 from motionrt.runtime.bundles.safetensors import pack
@@ -40,7 +40,7 @@ def put(path: Path, file: str, data: bytes) -> None:
 def refused(path: str | Path, message: str) -> None:
     """The bundle is refused in one short line."""
     with pytest.raises(BundleError, match=message) as caught:
-        backends.create("onnx", Bundle.load(path))
+        factory.create("onnx", Bundle.load(path))
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
@@ -346,7 +346,7 @@ def test_a_failure_while_writing_leaves_the_old_bundle(path: Path, monkeypatch: 
 
 
 def test_step_and_clip_graph_agree(path: Path) -> None:
-    backend = backends.create("onnx", Bundle.load(path))
+    backend = factory.create("onnx", Bundle.load(path))
     frames = np.random.default_rng(0).standard_normal((9, tiny.V, 3)).astype(np.float32)
     logits, features = backend.clip(frames)
     streams = backend.streams(3)
@@ -364,7 +364,7 @@ def test_the_network_runs_on_the_checked_weights_wherever_it_was_started(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     Path("weights.safetensors").write_bytes(bytes(10_000))
-    backend = backends.create("onnx", loaded)
+    backend = factory.create("onnx", loaded)
     raised = tiny.poses(1, "left") - tiny.poses(1)[:, :1]
     logits, _ = backend.streams(1).step([0], raised)
     np.testing.assert_allclose(logits, [[0, 20 * 0.8 / 3 - 4, 20 * -0.05 / 3 - 4]], atol=1e-4)
@@ -372,7 +372,7 @@ def test_the_network_runs_on_the_checked_weights_wherever_it_was_started(
 
 def test_a_bundle_without_a_clip_graph_still_steps(tmp_path: Path) -> None:
     graphs = {"step": tiny.manifest()["graphs"]["step"]}
-    backend = backends.create("onnx", Bundle.load(tiny.tiny_bundle(tmp_path / "b", graphs=graphs)))
+    backend = factory.create("onnx", Bundle.load(tiny.tiny_bundle(tmp_path / "b", graphs=graphs)))
     backend.streams(1).step([0], tiny.poses(1))
     with pytest.raises(InputError, match="no clip graph"):
         backend.clip(tiny.poses(2))
@@ -381,7 +381,7 @@ def test_a_bundle_without_a_clip_graph_still_steps(tmp_path: Path) -> None:
 def test_a_graph_that_differs_from_the_manifest_is_refused(path: Path) -> None:
     put(path, "step.onnx", tiny.clip_graph())
     with pytest.raises(BundleError, match=r"step.onnx: inputs \['frames'\], the manifest says \['frame', 'state'\]"):
-        backends.create("onnx", Bundle.load(path))
+        factory.create("onnx", Bundle.load(path))
 
 
 def test_a_graph_of_one_fixed_person_is_refused(path: Path) -> None:
@@ -389,7 +389,7 @@ def test_a_graph_of_one_fixed_person_is_refused(path: Path) -> None:
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
     put(path, "step.onnx", model.SerializeToString())
     with pytest.raises(BundleError, match=r"input frame is tensor\(float\) \[1, 15, 3\]"):
-        backends.create("onnx", Bundle.load(path))
+        factory.create("onnx", Bundle.load(path))
 
 
 def test_a_graph_that_onnx_runtime_refuses_is_a_bundle_error(path: Path) -> None:
@@ -397,34 +397,34 @@ def test_a_graph_that_onnx_runtime_refuses_is_a_bundle_error(path: Path) -> None
     model.graph.node[0].op_type = "NoSuchOperator"
     put(path, "step.onnx", model.SerializeToString())
     with pytest.raises(BundleError, match="step.onnx: ONNX Runtime cannot load it .*NoSuchOperator"):
-        backends.create("onnx", Bundle.load(path))
+        factory.create("onnx", Bundle.load(path))
 
 
 def test_a_graph_whose_outputs_are_not_finite_is_refused(path: Path) -> None:
     put(path, "weights.safetensors", pack({**tiny.weights(), "b": np.full(3, np.nan, np.float32)}))
     with pytest.raises(BundleError, match="logits of the first step is not finite"):
-        backends.create("onnx", Bundle.load(path))
+        factory.create("onnx", Bundle.load(path))
 
 
 def test_backends_say_why_they_cannot_be_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backends, "installed", lambda module: module != "torch")
-    reasons = backends.available()
-    assert list(reasons) == list(backends.NAMES) and reasons["native"] is None and reasons["onnx"] is None
-    assert backends.pick("auto") == "native"
+    monkeypatch.setattr(factory, "installed", lambda module: module != "torch")
+    reasons = factory.available()
+    assert list(reasons) == list(factory.NAMES) and reasons["native"] is None and reasons["onnx"] is None
+    assert factory.pick("auto") == "native"
     with pytest.raises(InputError, match="'cuda' cannot be used here: torch not installed"):
-        backends.pick("cuda")
+        factory.pick("cuda")
     with pytest.raises(InputError, match="unknown backend 'tpu', expected auto, native, onnx"):
-        backends.pick("tpu")
+        factory.pick("tpu")
     with pytest.raises(InputError, match="threads is 0"):
-        backends.create("onnx", Bundle.load(path), threads=0)
+        factory.create("onnx", Bundle.load(path), threads=0)
 
 
 def test_auto_is_the_native_engine_where_it_knows_the_network(path: Path) -> None:
-    assert backends.create("auto", Bundle.load("live")).name == "native"
-    assert backends.create("auto", Bundle.load(path)).name == "onnx"
+    assert factory.create("auto", Bundle.load("live")).name == "native"
+    assert factory.create("auto", Bundle.load(path)).name == "onnx"
     with pytest.raises(BundleError, match="not a StreamGCN"):
-        backends.create("native", Bundle.load(path))
+        factory.create("native", Bundle.load(path))
     with pytest.raises(InputError, match="unknown precision 'fp8', expected fp32 or bf16"):
-        backends.create("native", Bundle.load("live"), precision="fp8")
+        factory.create("native", Bundle.load("live"), precision="fp8")
     with pytest.raises(InputError, match="precision 'bf16' needs the native backend, onnx runs fp32"):
-        backends.create("onnx", Bundle.load("live"), precision="bf16")
+        factory.create("onnx", Bundle.load("live"), precision="bf16")

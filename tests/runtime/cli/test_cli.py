@@ -389,7 +389,7 @@ def test_models_lists_names_and_licenses(run: Any, models: Path) -> None:
 
 @pytest.fixture
 def torchless(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("motionrt.runtime.backends.installed", lambda module: module != "torch")
+    monkeypatch.setattr("motionrt.runtime.backends.factory.installed", lambda module: module != "torch")
 
 
 def test_an_unavailable_backend_is_an_error(run: Any, models: Path, clip: Path, torchless: None) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.runtime.backends import create  # noqa: E402
+from motionrt.runtime.backends.factory import create  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.training.data import vocabulary  # noqa: E402
 from motionrt.training.data.clips import LabeledClip, load_clips  # noqa: E402

@@ -1,0 +1,29 @@
+"""`open_networks`: a generation bundle's networks on any backend."""
+
+from __future__ import annotations
+
+from ..backends import factory
+from ..bundles.bundle import Bundle
+from ..bundles.schema import GenerationManifest
+from .networks import Networks
+
+
+def open_networks(
+    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "fp32", backend: str = "auto"
+) -> Networks:
+    """Open a bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda".
+
+    Args:
+        bundle: a verified bundle.
+        threads: CPU threads of an operator.
+        precision: of the sampler's products: "fp32" or "int8" in ONNX Runtime, "fp32", "fp16" or "bf16" in TensorRT,
+            "fp32" or "bf16" in CUDA.
+    Raises:
+        InputError: an unknown or unavailable backend or precision.
+    """
+    if backend == "cuda":
+        factory.pick("cuda")
+        from ..backends.cuda import CudaNetworks
+
+        return CudaNetworks(bundle, precision)
+    return Networks(bundle, factory.session_opener(backend, bundle, threads, precision), threads, precision)
