@@ -175,7 +175,7 @@ from importlib.abc import MetaPathFinder
 
 class Blocked(MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "onnx", "transformers", "safetensors", "huggingface_hub"):
+        if name.split(".")[0] in ("torch", "onnx", "transformers", "huggingface_hub"):
             raise ImportError(f"{name} was imported")
 
 sys.meta_path.insert(0, Blocked())
