@@ -1,7 +1,7 @@
-"""Who may import whom, read from the source: the arrows between the packages, and no torch in the runtime."""
+"""Import rules, read from the source: arrows between the packages, no torch in the runtime, no cycles in it."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,7 @@ MAY_BE_HEAVY = ("runtime/backends/cuda.py", "runtime/backends/tensorrt.py")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Import:
-    """One imported module, absolute (`motionrt.runtime.body.motion`); `lazy` inside a function."""
+    """One imported module, absolute (`motionrt.runtime.body.motion`). `lazy`: inside a function."""
 
     module: str
     line: int
@@ -36,7 +36,7 @@ class Import:
 
 
 def imports(source: str, module: str) -> Iterator[Import]:
-    """Imports of a module's source; `module` is its own absolute name, a package's ending in `.__init__`."""
+    """Imports in a module's source. `module` is its absolute name, that of a package ends in `.__init__`."""
     yield from _imports(ast.parse(source), module, lazy=False)
 
 
@@ -49,7 +49,7 @@ def _imports(node: ast.AST, module: str, lazy: bool) -> Iterator[Import]:
 
 
 def _imported(node: ast.AST, module: str) -> list[str]:
-    """Absolute names that one statement, or one call of import_module or __import__, imports."""
+    """Absolute names imported by one statement, or by one call of import_module or __import__."""
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):
@@ -71,7 +71,7 @@ def _absolute(name: str, module: str) -> str:
 
 
 def problems(root: Path) -> list[str]:
-    """Everything under `root`, laid out like the package, that imports what it must not."""
+    """Forbidden imports of a tree that is laid out like the package."""
     found = [
         f"__init__.py:{imported.line}: imports {imported.module} at module level"
         for imported in imports((root / "__init__.py").read_text(encoding="utf-8"), "motionrt.__init__")
@@ -103,11 +103,59 @@ def _problem(file: str, package: str, imported: Import) -> str | None:
     return None if rest[0] in allowed else f"{package} imports {rest[0]} {where}"
 
 
+def cycles(root: Path, lazy: bool) -> list[list[str]]:
+    """Groups of modules in `runtime` that import each other.
+
+    An import depends on the module and on the `__init__` of every package that it enters, so a package whose
+    `__init__` imports something is a link like any other. `lazy`: with the imports inside functions.
+    """
+    files = {
+        ".".join(["motionrt", *path.relative_to(root).with_suffix("").parts]): path
+        for path in sorted((root / "runtime").rglob("*.py"))
+    }
+    links = {
+        module: {
+            target
+            for imported in imports(path.read_text(encoding="utf-8"), module)
+            if lazy or not imported.lazy
+            for target in _targets(imported.module, module, files) - {module}
+        }
+        for module, path in files.items()
+    }
+    reachable = {module: _reachable(module, links) for module in links}
+    groups = {tuple(other for other in seen if module in reachable[other]) for module, seen in reachable.items()}
+    return sorted(list(group) for group in groups if group)
+
+
+def _targets(imported: str, importer: str, files: Collection[str]) -> set[str]:
+    """The imported module, or that of the imported name; and the `__init__` of packages that are entered for it."""
+    parts = imported.split(".")
+    parents = [".".join(parts[:n]) for n in range(1, len(parts))]
+    entered = {f"{parent}.__init__" for parent in parents if not importer.startswith(f"{parent}.")}
+    names = [imported, f"{imported}.__init__", parents[-1], f"{parents[-1]}.__init__"] if parents else []
+    return (entered & set(files)) | set([name for name in names if name in files][:1])
+
+
+def _reachable(module: str, links: dict[str, set[str]]) -> list[str]:
+    """All modules that an import of `module` leads to, sorted; `module` itself only through a cycle."""
+    seen: set[str] = set()
+    waiting = [module]
+    while waiting:
+        waiting += (new := links[waiting.pop()] - seen)
+        seen |= new
+    return sorted(seen)
+
+
 def test_imports_follow_the_design() -> None:
     assert problems(ROOT) == []
 
 
-def test_every_package_is_looked_at() -> None:
+@pytest.mark.parametrize("lazy", [False, True], ids=["at module level", "with function-level imports"])
+def test_the_runtime_has_no_import_cycle(lazy: bool) -> None:
+    assert cycles(ROOT, lazy) == []
+
+
+def test_every_package_is_checked() -> None:
     assert {path.name for path in ROOT.iterdir() if path.is_dir() and list(path.glob("*.py"))} <= {
         *PACKAGES,
         "cmake",
@@ -138,11 +186,11 @@ BAD = {
     "export imports kernels": ("export/a.py", "from ..kernels.conv import conv"),
     "torch in the runtime": ("runtime/a.py", "import torch"),
     "part of torch in the runtime": ("runtime/cli/a.py", "from torch.nn import functional"),
-    "torch if it is there": ("runtime/a.py", "try:\n    import torch\nexcept ImportError:\n    torch = None"),
+    "torch if it is installed": ("runtime/a.py", "try:\n    import torch\nexcept ImportError:\n    torch = None"),
     "triton in the runtime": ("runtime/backends/onnx.py", "import triton.language as tl"),
     "tensorrt in the runtime": ("runtime/backends/factory.py", "import numpy, tensorrt"),
     "torch in the root": ("__init__.py", "import torch"),
-    "a folder as if it were a package": ("training/a.py", "from runtime.motion import Motion"),
+    "a folder as a package": ("training/a.py", "from runtime.motion import Motion"),
 }
 GOOD = {
     "within a package": ("runtime/io/a.py", "from ..motion import Motion\nfrom .frame import Frame"),
@@ -171,12 +219,62 @@ GOOD = {
 }
 
 
+CYCLES = {  # modules of runtime -> whether there is a cycle at module level, and with function-level imports
+    "two modules": ({"a": "from . import b", "b": "from .a import x"}, True, True),
+    "one import in a function": ({"a": "from . import b", "b": "def f():\n    from .a import x"}, False, True),
+    "both in functions": (
+        {"a": "def f():\n    from . import b", "b": "class B:\n    def f(self):\n        from .a import x"},
+        False,
+        True,
+    ),
+    "three modules": ({"a": "from .b import x", "b": "from .p.c import x", "p/c": "from ..a import x"}, True, True),
+    "through a package": (
+        {"a": "from .p.c import x", "p/__init__": "from .d import x", "p/c": "", "p/d": "from ..a import x"},
+        True,
+        True,
+    ),
+    "through a package, in a function": (
+        {"a": "from . import p", "p/__init__": "def f():\n    from .d import x", "p/d": "from ..a import x"},
+        False,
+        True,
+    ),
+    "a name of its own package": ({"p/__init__": "from .c import x", "p/c": "from ..p import y"}, True, True),
+    "a name of its own package, relative": ({"p/__init__": "from .c import x", "p/c": "from . import y"}, True, True),
+    "only for types": ({"a": "from . import b", "b": "if TYPE_CHECKING:\n    from .a import x"}, True, True),
+    "by name": ({"a": "from . import b", "b": "x = import_module('.a', __package__)"}, True, True),
+    "a chain": (
+        {"a": "from .b import x", "b": "from .p.c import x", "p/c": "from ..d import x", "d": ""},
+        False,
+        False,
+    ),
+    "a diamond": ({"a": "from . import b, c", "b": "from .d import x", "c": "from .d import y", "d": ""}, False, False),
+    "an __init__ that exports": (
+        {"a": "from .p import x", "p/__init__": "from .c import x", "p/c": "from .d import x", "p/d": ""},
+        False,
+        False,
+    ),
+    "siblings under an empty __init__": (
+        {"p/__init__": "", "p/c": "from .d import x", "p/d": "from ..a import x", "a": "from .q import x", "q": ""},
+        False,
+        False,
+    ),
+}
+
+
 def tree(root: Path, file: str, source: str) -> Path:
-    """A package that holds nothing but this file."""
+    """Write a package with one file."""
     (root / "__init__.py").touch()
     (root / file).parent.mkdir(parents=True, exist_ok=True)
     (root / file).write_text(source)
     return root
+
+
+@pytest.mark.parametrize("name", CYCLES)
+def test_cycles_of_either_kind_are_found(tmp_path: Path, name: str) -> None:
+    modules, eager, lazy = CYCLES[name]
+    for module, source in modules.items():
+        tree(tmp_path, f"runtime/{module}.py", source)
+    assert (bool(cycles(tmp_path, lazy=False)), bool(cycles(tmp_path, lazy=True))) == (eager, lazy)
 
 
 @pytest.mark.parametrize("name", BAD)
