@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV = .venv
 DATA ?= ../shared/data
 FUZZ_SECONDS ?= 60
+TEST_LIMIT ?= 60m
 PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SHELL = /bin/bash -o pipefail
 SOURCES = $(shell find __init__.py runtime kernels training export bench cmake CMakeLists.txt pyproject.toml constraints.txt \
@@ -23,7 +24,11 @@ make_motion = $(VENV)/bin/motionrt generate "a person walks forward and turns le
 
 test: $(VENV)/dev
 	$(MAKE) --jobs 2 --output-sync=target lint ctest
-	$(fuzz) & $(VENV)/bin/python -m pytest -c tests/pytest.ini --numprocesses 2 tests; status=$$?; wait $$! && exit $$status
+	$(fuzz) & $(limit) $(VENV)/bin/python -m pytest -c tests/pytest.ini --numprocesses 2 tests; status=$$?; \
+	  wait $$! && exit $$status
+
+# each test has its own limit, in tests/pytest.ini
+limit = timeout --foreground --signal=INT --kill-after=60 $(TEST_LIMIT)
 
 # mutated bundles through the loader, under the sanitisers; an input that breaks it stays in build/sanitize
 fuzz = (cd build/sanitize && tests/csrc/fuzz_bundle $(FUZZ_SECONDS) $(addprefix ../../runtime/models/,live nwucla-stream))

@@ -11,18 +11,27 @@ import pytest
 import motionrt
 from motionrt.runtime.body.motion import Motion
 
-# tests interrupt what they have started, which whoever runs them in the background may have switched off
+TIMEOUTS_S = {"coamd_runs": 900}  # of tests that need a slow fixture: one of them sets it up
+
+# tests interrupt processes with SIGINT, which a shell ignores in what it runs in the background
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# without a GPU, kernels run in Triton's interpreter: it must be chosen before whoever imports triton first
+# without a GPU, kernels run in Triton's interpreter, which must be chosen before the first import of triton
 if find_spec("torch") and not import_module("torch").cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        limits = [TIMEOUTS_S[name] for name in getattr(item, "fixturenames", ()) if name in TIMEOUTS_S]
+        if limits and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(max(limits)))
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Of several processes one runs all tests of a file, and of all files that need what takes minutes to export."""
+    """Run all tests of a file in one process, and all files that need the slow export in the same one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):

@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -16,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 import motionrt
 from motionrt import Motion
@@ -138,9 +138,12 @@ def write_official(path: Path) -> None:
 def interrupted(line: str, folder: Path, said: str, status: int) -> bool:
     """Whether it ends well when it is interrupted once it has said, or written a file named, what it should."""
     with running(line, folder) as process:
-        while said not in (folder / SAID).read_text() and not list(folder.glob(f"runs/*/{said}")):
+
+        def is_there() -> bool:
             assert process.poll() is None, (folder / SAID).read_text()
-            time.sleep(0.05)
+            return said in (folder / SAID).read_text() or any(folder.glob(f"runs/*/{said}"))
+
+        wait_until(is_there, 60, said)
         process.send_signal(signal.SIGINT)
         return process.wait(timeout=60) == status
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 import motionrt
 from motionrt import Motion, Recognizer
@@ -73,8 +74,7 @@ def test_what_the_viewer_keeps_of_somebody_is_of_one_clock(tmp_path: Path) -> No
     (tmp_path / "twice.jsonl").write_text("\n".join([*messages(motion, HOUR_S), *messages(motion, 0)]))
     player = SourcePlayer(Recognizer.load("live"), [str(tmp_path / "twice.jsonl")], open_source)
     player.start()
-    while player.observations.take(10) is not None:
-        pass
+    wait_until(lambda: player.observations.take(10) is None, 60, "the recording ends")
     recent = player.recent_motion(0, 3.0)
     player.close()
     np.testing.assert_allclose(recent.joints, motion.joints[-recent.frames :], atol=1e-5)

@@ -6,7 +6,6 @@ import resource
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 import motionrt
 from motionrt import BundleError, InputError, Motion, Recognizer, Retriever
@@ -215,9 +215,7 @@ def killed_while_writing(kind: str, path: Path) -> None:
     command = [sys.executable, "-c", WRITES, kind, str(path), str(WALK), str(LIVE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as writer:
         assert writer.stdout is not None and writer.stdout.readline()
-        end = time.monotonic() + 20
-        while not unfinished(path):
-            assert time.monotonic() < end
+        wait_until(lambda: unfinished(path), 60, f"{path.name} is half written")
         writer.send_signal(signal.SIGKILL)
 
 

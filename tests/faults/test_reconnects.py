@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
     pytest.importorskip(module, reason=f"{module} is not installed")
@@ -35,10 +36,10 @@ def come_and_go(process: Process, visit: Callable[[int], None]) -> float:
     before, start_mb = (process.files, process.threads), process.rss_mb
     for number in range(FIRST, CLIENTS):
         visit(number)
-    end = time.monotonic() + 10
-    while process.files > before[0] or process.threads > before[1]:
-        assert time.monotonic() < end, f"{before} files and threads before, {process.files}, {process.threads} after"
-        time.sleep(0.1)
+    files, threads = before
+    wait_until(
+        lambda: process.files <= files and process.threads <= threads, 30, f"{files} files and {threads} threads again"
+    )
     return process.rss_mb - start_mb
 
 

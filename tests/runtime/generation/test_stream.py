@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
@@ -108,15 +109,14 @@ def test_what_is_being_computed_when_it_is_closed_never_comes() -> None:
 
     def make(window: Window) -> list[np.ndarray]:
         begun.set()
-        go_on.wait()
+        go_on.wait(30)
         return [np.zeros((20, 22, 3), np.float32)]
 
     stream = Stream(make, lambda joints, prompt, number: Motion(joints, 20, "smpl22"), "walk", lambda text: None)
-    begun.wait()
+    assert begun.wait(30)
     closing = threading.Thread(target=stream.close)
     closing.start()
-    while not stream._state.closed:
-        time.sleep(0.001)
+    wait_until(lambda: stream._state.closed, 30, "the stream is marked as closed")
     go_on.set()
     closing.join()
     assert list(stream) == []

@@ -6,13 +6,13 @@ import logging
 import socket
 import sys
 import threading
-import time
 from contextlib import ExitStack, contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wait import wait_until
 
 from motionrt.runtime.errors import InputError, MissingExtra
 from motionrt.runtime.io.net import MAX_CLIENTS, MAX_MESSAGE, Inbox
@@ -23,13 +23,6 @@ POSE = np.arange(45.0).reshape(15, 3)
 
 def message(t, person=0, **changes):
     return {"t": t, "person": person, "layout": "core15", "joints": POSE.tolist()} | changes
-
-
-def wait_for(condition):
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.002)
 
 
 @contextmanager
@@ -102,7 +95,7 @@ def test_a_slow_consumer_sees_the_newest_of_every_person_and_the_others_are_coun
     for k in range(20):
         send(message(k / 30, 0))
         send(message(k / 30, 1))
-    wait_for(lambda: source.dropped == 38)
+    wait_until(lambda: source.dropped == 38, 30, "source.dropped == 38")
     assert seen(source) == (19 / 30, [0, 1])
     send(message(20 / 30, 1))
     assert seen(source) == (20 / 30, [1])
@@ -129,7 +122,7 @@ def test_malformed_messages_are_counted_and_the_stream_goes_on(stream, caplog):
         bad += ["[]", [message(0)] * 17, [message(0), message(0, joints=None)]]
         for value in bad:
             send(value)
-        wait_for(lambda: source.malformed == len(bad))
+        wait_until(lambda: source.malformed == len(bad), 30, "source.malformed == len(bad)")
         send(message(1.0))
         assert seen(source) == (1.0, [0])
     assert [record.getMessage() for record in caplog.records if record.name.startswith("motionrt")] == [
@@ -142,7 +135,7 @@ def test_bytes_that_are_no_text_are_malformed():
     with open_source("udp://127.0.0.1:0") as source, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"\xff\xfe\x00{", source.address)
         sender.sendto(b"", source.address)
-        wait_for(lambda: source.malformed == 2)
+        wait_until(lambda: source.malformed == 2, 30, "source.malformed == 2")
 
 
 def test_a_message_too_long_costs_the_connection_but_not_the_stream():
@@ -150,7 +143,7 @@ def test_a_message_too_long_costs_the_connection_but_not_the_stream():
     with open_source("ws://127.0.0.1:0") as source:
         with connected(source) as send:
             send(" " * (MAX_MESSAGE + 1))
-            wait_for(lambda: source.malformed == 1)
+            wait_until(lambda: source.malformed == 1, 30, "source.malformed == 1")
         with connected(source) as send:
             send(message(0))
             assert seen(source) == (0, [0])
@@ -170,11 +163,11 @@ def test_a_seventeenth_person_has_to_wait_until_somebody_has_left(stream):
     send([message(10.2, person) for person in range(1, 16)])
     assert seen(source) == (10.2, list(range(1, 16)))
     send(message(10.4, 99))
-    wait_for(lambda: source.malformed == 1)
+    wait_until(lambda: source.malformed == 1, 30, "source.malformed == 1")
     send(message(10.6, 99))
     assert seen(source) == (10.6, [99])  # in the place of 0
     send(message(10.6, 0))
-    wait_for(lambda: source.malformed == 2)
+    wait_until(lambda: source.malformed == 2, 30, "source.malformed == 2")
 
 
 def test_end_ends_the_stream_once_what_waits_is_taken(stream):
@@ -231,8 +224,9 @@ def test_clients_beyond_the_limit_are_turned_away():
         for k, one in enumerate(clients):
             one.send(json.dumps(message(0, k)))
         people = set()
-        while len(people) < MAX_CLIENTS:
-            people |= {next(source).person}
+        for _ in clients:
+            people.add(next(source).person)
+        assert len(people) == MAX_CLIENTS
         with (
             pytest.raises(ConnectionClosed, match="8 clients are connected"),
             client.connect(source.name) as one_too_many,
@@ -240,7 +234,7 @@ def test_clients_beyond_the_limit_are_turned_away():
             one_too_many.recv(timeout=5)
         assert source.rejected == 1
         clients[0].close()
-        wait_for(lambda: _is_admitted(client, source))
+        wait_until(lambda: _is_admitted(client, source), 30, "_is_admitted(client, source)")
 
 
 def _is_admitted(client, source):
@@ -263,7 +257,7 @@ def test_udp_senders_must_present_the_token():
         send(message(2, token=7))
         send([message(3, 0, token="s3cret"), message(3, 1)])
         send({"end": True})
-        wait_for(lambda: source.rejected == 6)
+        wait_until(lambda: source.rejected == 6, 30, "source.rejected == 6")
         send(message(4, token="s3cret"))
         assert seen(source) == (4, [0]) and source.malformed == 0
         send({"end": True, "token": "s3cret"})

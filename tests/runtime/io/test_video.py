@@ -1,9 +1,9 @@
 import sys
 import threading
-import time
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
@@ -27,13 +27,6 @@ class FakeCapture:
         self.released = True
 
 
-def wait_for(condition):
-    end = time.monotonic() + 5
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
 def next_image(images):
     """The next one that is there, and its time."""
     return next((t, image) for t, image in images if image is not None)
@@ -48,12 +41,12 @@ def test_a_camera_keeps_the_newest_image_and_counts_the_others():
     assert image[0, 0, 0] == 1 and camera.dropped == 0
     for _ in range(5):
         capture.tick.release()
-    wait_for(lambda: capture.n == 6 and camera.dropped == 4)
+    wait_until(lambda: capture.n == 6 and camera.dropped == 4, 30, "capture.n == 6 and camera.dropped == 4")
     t1, image = next_image(images)
     assert image[0, 0, 0] == 6 and t1 > t0
     for _ in range(5):
         capture.tick.release()
-    wait_for(lambda: capture.released)
+    wait_until(lambda: capture.released, 30, "capture.released")
     assert [image[0, 0, 0] for _, image in images] == [10]
     assert camera.dropped == 7
 
@@ -64,7 +57,7 @@ def test_a_camera_that_is_closed_stops_waiting_and_is_released():
     closer = threading.Timer(0.05, lambda: (capture.tick.release(1), camera.close()))
     closer.start()
     assert len([image for _, image in camera if image is not None]) <= 1
-    wait_for(lambda: capture.released)
+    wait_until(lambda: capture.released, 30, "capture.released")
 
 
 def test_a_camera_that_gives_nothing_says_so():
@@ -102,7 +95,7 @@ def test_a_stream_that_breaks_off_is_opened_again():
     first, second = playing(3), FakeCapture(9)
     street = Street(first, None, second)
     camera = Camera(street, pauses_s=(0.0, 0.01))
-    wait_for(lambda: camera.reopened == 1)
+    wait_until(lambda: camera.reopened == 1, 30, "camera.reopened == 1")
     assert first.released and street.tries == 3
     images = iter(camera)
     assert next_image(images)[1][0, 0, 0] == 3 and camera.dropped == 2
@@ -111,13 +104,13 @@ def test_a_stream_that_breaks_off_is_opened_again():
     assert camera.dropped == 2
     second.tick.release(9)
     camera.close()
-    wait_for(lambda: second.released)
+    wait_until(lambda: second.released, 30, "second.released")
 
 
 def test_a_stream_that_does_not_come_back_is_an_error_after_what_it_gave():
     street = Street(playing(2), playing(0))
     camera = Camera(street, pauses_s=(0.0, 0.0, 0.01))
-    wait_for(lambda: street.tries == 4)
+    wait_until(lambda: street.tries == 4, 30, "street.tries == 4")
     images = iter(camera)
     assert next_image(images)[1][0, 0, 0] == 2
     with pytest.raises(InputError, match="broke off, and no image came after 3 attempts to open it again"):
@@ -196,7 +189,7 @@ def test_a_real_stream_is_read_and_opened_again_where_it_ends(tmp_path):
     camera = Camera(f"file://{tmp_path / 'grey.avi'}", pauses_s=(0.0, 0.0))
     images = iter(camera)
     assert next_image(images)[1].shape == (48, 64, 3)
-    wait_for(lambda: camera.reopened >= 2)
+    wait_until(lambda: camera.reopened >= 2, 30, "camera.reopened >= 2")
     assert next_image(images)[1].mean() == pytest.approx(128, abs=2)
     (tmp_path / "grey.avi").rename(tmp_path / "moved.avi")
     with pytest.raises(InputError, match="broke off, and no image came after 2 attempts"):

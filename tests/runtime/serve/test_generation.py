@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from wait import wait_until
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
@@ -29,8 +30,8 @@ def begin(client: ClientConnection, **asked: object) -> dict:
 
 def wait_until_free(url: str) -> None:
     """The stream of a client who has just left is about to end."""
-    while request(f"{url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 503:
-        pass
+    asked = {"prompt": "walk", "seconds": 0.2}
+    wait_until(lambda: request(f"{url}/generate", asked).status != 503, 30, "the stream before has ended")
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ import socket
 
 import numpy as np
 import pytest
+from wait import wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from motionrt import InputError, Motion, MotionError, Recognizer
@@ -246,8 +247,7 @@ def test_clients_beyond_the_limit_are_told_to_come_back(serve, motion: Motion) -
             with pytest.raises(MotionError, match="recognize: 2 clients are connected"):
                 Client(server.url).reset()
             assert counted(server.url, "clients") == 2
-        while counted(server.url, "clients") == 2:
-            pass
+        wait_until(lambda: counted(server.url, "clients") < 2, 30, "the server notices that a client has left")
         with connect(server.url) as client:
             send(client, frame_message(motion, 0))
             assert "label" in receive(client)

@@ -2,13 +2,14 @@
 
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 import motionrt.runtime
 from motionrt import Generator, Motion, Recognizer
@@ -56,18 +57,10 @@ def browser(served: Any) -> Iterator[Any]:
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.goto(served.url)
         tab.get_by_role("button", name="Recognise these").wait_for(timeout=40_000)
-        wait_for(lambda: served.recognition.now and in_place(served))
+        wait_until(lambda: served.recognition.now and in_place(served), 60, "the scene is drawn")
         yield tab
         tab.context.browser.close()
     assert problems == []
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.05)
-    return found
 
 
 def in_place(served: Any) -> bool:
@@ -109,7 +102,7 @@ def body(served: Any, tab: Any, stage: str) -> tuple[slice, slice]:
 
 
 def test_the_skeleton_moves_and_what_is_beside_it_does_not(served: Any, browser: Any) -> None:
-    wait_for(lambda: changes(browser, body(served, browser, "live")) > 0.02)
+    wait_until(lambda: changes(browser, body(served, browser, "live")) > 0.02, 60, "the live skeleton moves")
     between = on_screen(served, browser, np.array([[-0.08, 0.3, 0.0], [0.08, 1.2, 0.0]]))
     assert changes(browser, between) == 0
 
@@ -131,14 +124,15 @@ def test_a_prompt_makes_motion_that_is_edited_and_downloaded(served: Any, browse
     text = browser.locator("form", has_text="Prompt").get_by_role("textbox")
     text.fill("a person waves with both hands")
     text.press("Enter")
-    wait_for(lambda: served.generation.player.motion and served.generation.player.motion.frames >= 80)  # 4 s
-    assert served.generation.player.motion.meta["text"] == "a person waves with both hands"
-    wait_for(lambda: changes(browser, body(served, browser, "generated")) > 0.02)
+    player = served.generation.player
+    wait_until(lambda: player.motion and player.motion.frames >= 80, 60, "four seconds of motion")
+    assert player.motion.meta["text"] == "a person waves with both hands"
+    wait_until(lambda: changes(browser, body(served, browser, "generated")) > 0.02, 60, "the generated skeleton moves")
     browser.get_by_role("button", name="Stop").click()
     browser.get_by_text("in a loop").wait_for()
-    before = served.generation.player.motion
+    before = player.motion
     browser.get_by_role("button", name="Make this part anew").click()
-    edited = wait_for(lambda: served.generation.player.motion is not before and served.generation.player.motion)
+    edited = wait_until(lambda: player.motion is not before and player.motion, 60, "the edited motion")
     assert edited.frames == before.frames and not np.array_equal(edited.joints, before.joints)
     with browser.expect_download() as download:
         browser.get_by_role("button", name="BVH").click()

@@ -2,13 +2,13 @@
 
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 import motionrt.runtime
 from motionrt import Generator, InputError, Motion, Recognizer
@@ -25,14 +25,6 @@ from motionrt.runtime.view.timeline import people_html
 
 SAMPLES = Path(motionrt.runtime.__file__).parent / "samples"
 WAVE, WALK, BOW = (str(SAMPLES / f"{name}.npz") for name in ("bandai_wave_right_hand", "cmu_walk", "bandai_bow"))
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 20) -> Any:
-    end = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < end
-        time.sleep(0.01)
-    return found
 
 
 def taken(seen: LatestQueue[Observation]) -> list[Observation]:
@@ -101,7 +93,7 @@ def test_a_player_decides_what_the_recogniser_decides_on_the_file(play: Any) -> 
 def test_whoever_looks_too_rarely_sees_the_newest_and_holds_nobody_up(play: Any) -> None:
     player = play(WAVE)
     frames = Motion.load(WAVE).frames
-    wait_for(lambda: player.observations.closed)
+    wait_until(lambda: player.observations.closed, 30, "the recording ends")
     [one] = player.observations.take(0)
     np.testing.assert_array_equal(one.frame.joints, Motion.load(WAVE).joints[-1])
     assert player.observations.dropped == frames - 1
@@ -140,13 +132,15 @@ def test_a_gesture_that_is_enrolled_is_recognised(play: Any) -> None:
     player = play(BOW, model="zero-shot", realtime=True, loop=True)
     player.recognizer.set_labels(["wave", "run"])
     player.enroll("greet", Motion.load(BOW))
-    wait_for(lambda: any(one.label == "greet" for one in player.history().get(0, [])))
+    wait_until(
+        lambda: any(one.label == "greet" for one in player.history().get(0, [])), 60, "the gesture is recognized"
+    )
 
 
 @pytest.mark.parametrize("source", [WAVE, "udp://127.0.0.1:0"])
 def test_a_player_ends_when_it_is_closed(play: Any, source: str) -> None:
     player = play(source, realtime=True)
-    wait_for(lambda: player.latencies_ms() or source != WAVE)
+    wait_until(lambda: player.latencies_ms() or source != WAVE, 30, "the first frame")
     player.close()
     assert not any(thread.name == "motionrt player" for thread in threading.enumerate())
 
@@ -165,7 +159,7 @@ def maker(generator: Generator) -> Iterator[tuple[MotionPlayer, list[tuple[np.nd
 def test_a_prompt_streams_and_what_was_streamed_is_edited(maker: Any, generator: Generator) -> None:
     maker, shown = maker
     maker.prompt("a person walks forward")
-    wait_for(lambda: maker.motion is not None and maker.motion.frames >= 40)
+    wait_until(lambda: maker.motion is not None and maker.motion.frames >= 40, 30, "two seconds of motion")
     maker.stop()
     motion = maker.motion
     with generator.stream("a person walks forward", seconds=2) as chunks:
@@ -177,18 +171,18 @@ def test_a_prompt_streams_and_what_was_streamed_is_edited(maker: Any, generator:
     np.testing.assert_array_equal(edited.joints[:10], motion.joints[:10])
     np.testing.assert_array_equal(edited.joints[30:], motion.joints[30:])
     assert np.abs(edited.joints[10:30] - motion.joints[10:30]).max() > 0.02
-    wait_for(lambda: len(shown) > 45)
+    wait_until(lambda: len(shown) > 45, 30, "the edited motion plays")
     start = next(i for i, (joints, _) in enumerate(shown) if np.array_equal(joints, edited.joints[0]))
-    wait_for(lambda: len(shown) >= start + 40)
+    wait_until(lambda: len(shown) >= start + 40, 30, "the edited motion plays to its end")
     assert [anew for _, anew in shown[start : start + 40]] == [10 <= i < 30 for i in range(40)]
 
 
 def test_another_prompt_steers_the_stream(maker: Any) -> None:
     maker, _ = maker
     maker.prompt("a person walks forward")
-    wait_for(lambda: maker.motion is not None)
+    wait_until(lambda: maker.motion is not None, 30, "the first chunk")
     maker.prompt("a person bows")
-    wait_for(lambda: maker.motion.meta["text"] == "a person bows")
+    wait_until(lambda: maker.motion.meta["text"] == "a person bows", 30, "a chunk of the second prompt")
     assert 20 < maker.motion.frames <= MAX_FRAMES
 
 
@@ -214,10 +208,10 @@ def test_labels_stand_between_commas_and_lines() -> None:
 
 
 def test_labels_of_the_page_are_those_of_the_decisions(page: Any) -> None:
-    shown = page()
-    shown.recognition.set_labels("waving a hand, running")
-    seen = wait_for(lambda: shown.recognition.now.get(0) and shown.recognition.now[0].decision.label == "waving a hand")
-    assert seen and shown.recognition.now[0].decision.labels == ("waving a hand", "running", "none")
+    panel = page().recognition
+    panel.set_labels("waving a hand, running")
+    wait_until(lambda: panel.now.get(0) and panel.now[0].decision.label == "waving a hand", 60, "a wave is recognized")
+    assert panel.now[0].decision.labels == ("waving a hand", "running", "none")
 
 
 @pytest.mark.parametrize(
@@ -249,7 +243,7 @@ def test_downloads_are_read_again(page: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="there is no motion to download"):
         panel.download("motion.bvh")
     panel.prompt("a person waves")
-    wait_for(lambda: panel.player.motion is not None)
+    wait_until(lambda: panel.player.motion is not None, 30, "the first chunk")
     panel.stop()
     for name in ("motion.bvh", "motion.npz"):
         (tmp_path / name).write_bytes(panel.download(name))
