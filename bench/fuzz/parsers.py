@@ -14,6 +14,7 @@ import argparse
 import hashlib
 import io
 import json
+import math
 import re
 import resource
 import signal
@@ -71,13 +72,14 @@ class Target:
     seeds: tuple[bytes, ...]
 
 
-def fuzz(seconds: float, seed: int = 0, keep: Path | None = None) -> dict[str, Any]:
+def fuzz(seconds: float, seed: int = 0, keep: Path | None = None, inputs: float = math.inf) -> dict[str, Any]:
     """Give all parsers damaged input in turn.
 
     Args:
         seconds: how long.
         seed: of the damage.
         keep: folder for the inputs of findings.
+        inputs: number of inputs per parser after which it stops early; the same ones for the same seed.
     Returns:
         Inputs, refusals and the slowest one's seconds by parser; the peak of memory; findings.
     """
@@ -86,7 +88,7 @@ def fuzz(seconds: float, seed: int = 0, keep: Path | None = None) -> dict[str, A
         known = targets(Path(folder))
         counts = {name: {"inputs": 0, "refused": 0, "slowest_s": 0.0} for name in known}
         end = time.monotonic() + seconds
-        while time.monotonic() < end:
+        while time.monotonic() < end and min(count["inputs"] for count in counts.values()) < inputs:
             for name, target in known.items():
                 data = damaged(target.seeds[draw.integers(len(target.seeds))], draw)
                 count = counts[name]

@@ -60,22 +60,23 @@ class Told:
         self.findings.append({"kind": kind, "problem": problem, "seed": str(seed)})
 
 
-def fuzz_server(model: str, seconds: float, seed: int = 0) -> dict[str, Any]:
+def fuzz_server(model: str, seconds: float, seed: int = 0, conversations: int = 0) -> dict[str, Any]:
     """Talk nonsense to a server.
 
     Args:
         model: that the server recognises with.
         seconds: how long.
         seed: of the nonsense; that of a finding gives its conversation alone.
+        conversations: number of conversations to have even if they take longer.
     Returns:
         Conversations by kind, how they ended, what became of the good client, memory, findings.
     """
-    told, context = Told(), multiprocessing.get_context("spawn")
+    told, context, last = Told(), multiprocessing.get_context("spawn"), seed + conversations
     with Server(model, 64) as server, ProcessPoolExecutor(1, context) as apart:
         watching = apart.submit(watch, server.url, seconds)
         for part_s in (WARM_UP * seconds, (1 - WARM_UP) * seconds):
             start_mb, end = server.rss_mb, time.monotonic() + part_s
-            while time.monotonic() < end and server.is_up:
+            while (time.monotonic() < end or seed < last) and server.is_up:
                 one(server.url, seed, told)
                 seed += 1
         seen = summary(Recognizer.load(model), [watching.result()], RATE_HZ)

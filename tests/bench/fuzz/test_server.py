@@ -11,7 +11,7 @@ from motionrt.bench.fuzz import server as fuzz_server  # noqa: E402
 
 @pytest.mark.slow
 def test_nonsense_is_answered_and_disturbs_nobody() -> None:
-    found = fuzz_server.fuzz_server("live", 5.0, seed=0)
+    found = fuzz_server.fuzz_server("live", 5.0, seed=0, conversations=100)
     # how long a reply took is for the benchmark to say
     assert [one for one in found["findings"] if not one["problem"].startswith("a reply after")] == []
     assert min(found["conversations"].values()) > 5 and len(found["conversations"]) == len(fuzz_server.KINDS)
