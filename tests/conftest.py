@@ -11,7 +11,8 @@ import pytest
 import motionrt
 from motionrt.runtime.body.motion import Motion
 
-TIMEOUTS_S = {"coamd_runs": 900}  # of tests that need a slow fixture: one of them sets it up
+# limits of tests with a slow marker or fixture, seconds; of all others: tests/pytest.ini
+TIMEOUTS_S = {"slow": 300, "coamd_runs": 900}
 
 # tests interrupt processes with SIGINT, which a shell ignores in what it runs in the background
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -24,7 +25,8 @@ if find_spec("torch") and not import_module("torch").cuda.is_available():
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
-        limits = [TIMEOUTS_S[name] for name in getattr(item, "fixturenames", ()) if name in TIMEOUTS_S]
+        names = {*item.keywords, *getattr(item, "fixturenames", ())}
+        limits = [limit for name, limit in TIMEOUTS_S.items() if name in names]
         if limits and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(max(limits)))
 

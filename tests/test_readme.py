@@ -82,6 +82,7 @@ LACKING = {  # what not every machine has: what the line says there
     "motionrt export live --tensorrt": "TensorRT|tensorrt",
 }
 SAID = "said.txt"
+SHORT = " steps=2 batch=4"  # a training that ends soon
 
 
 def of(line: str, table: dict[str, Any]) -> Any:
@@ -99,11 +100,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("line", LINES)
 def test_its_commands_run(line: str, folder: Path, request: pytest.FixtureRequest) -> None:
-    """As they are written, and one after the other: some need what those before have left."""
-    if "data" in line and not (folder / "data").exists():
+    """Each line as it is written, after what it takes from the lines before it."""
+    needed = [*inputs(line, folder), line]
+    if any("data" in one for one in needed) and not (folder / "data").exists():
         (folder / "data").symlink_to(request.getfixturevalue("shared"))
     if "official.pt" in line:
         write_official(folder / "official.pt")
+    for earlier in needed[:-1]:
+        status, said = run_it(earlier + (SHORT if earlier.startswith("motionrt train") else ""), folder)
+        assert status == 0, said
     if where := of(line, ELSEWHERE):
         assert (ROOT / where).is_file()
     elif line.startswith("make demo"):
@@ -113,9 +118,7 @@ def test_its_commands_run(line: str, folder: Path, request: pytest.FixtureReques
         assert Motion.load(ROOT / "build" / "demo" / "turn.bvh").frames > 100
     elif until := of(line, UNTIL):
         assert interrupted(line, folder, *until)
-        if line.startswith("motionrt train"):
-            shutil.rmtree(folder / "runs")
-            assert run_it(line + " steps=2 batch=4", folder)[0] == 0  # a run that has ended, for what comes after
+        shutil.rmtree(folder / "runs", ignore_errors=True)  # of a training that was interrupted
     else:
         status, said = run_it(line, folder)
         if lacking := of(line, LACKING):
@@ -124,6 +127,16 @@ def test_its_commands_run(line: str, folder: Path, request: pytest.FixtureReques
             if status == 2:
                 pytest.skip(last)
         assert status == 0, said
+
+
+def inputs(line: str, folder: Path) -> list[str]:
+    """Earlier lines that write what this one reads and is not there yet, the first one first."""
+    found: list[str] = []
+    for earlier in LINES[: LINES.index(line)]:
+        out = re.search(r" (?:-o |run=)(\S+)", earlier)
+        if out is not None and out[1] in line.split() and not (folder / out[1]).exists():
+            found += [*inputs(earlier, folder), earlier]
+    return found
 
 
 def write_official(path: Path) -> None:

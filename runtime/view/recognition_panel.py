@@ -98,7 +98,7 @@ class RecognitionPanel:
                 time.sleep(RECORD_S)
                 motion = self.player.recent_motion(person, RECORD_S)
                 self.player.enroll(label, motion)
-                self.gesture_note.content = note_html(f"{label.strip()!r} is recognised by {motion.seconds:.1f} s")
+                self.gesture_note.content = note_html(f"{label.strip()!r} is recognized from {motion.seconds:.1f} s")
         finally:
             self.record.disabled = False
 

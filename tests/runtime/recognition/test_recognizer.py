@@ -70,7 +70,7 @@ def test_a_decision_ranks_its_labels(recognizer: Recognizer) -> None:
     assert out.probs.dtype == np.float32 and out.probs.shape == (3,) and out.probs.sum() == pytest.approx(1)
     assert out.label == RIGHT and out.top(1) == [(RIGHT, out.score)]
     assert [score for _, score in out.top(5)] == sorted(out.probs.tolist(), reverse=True)
-    assert out.top(0) == [] and 0 < out.latency_ms < 1000 and out.labels == recognizer.labels
+    assert out.top(0) == [] and out.latency_ms > 0 and out.labels == recognizer.labels
     with pytest.raises(AttributeError):
         out.label = "other"  # type: ignore[misc]
 

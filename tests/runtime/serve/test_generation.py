@@ -1,5 +1,6 @@
 """Prompts in, motion out, over real sockets."""
 
+import asyncio
 import json
 
 import numpy as np
@@ -10,6 +11,8 @@ from websockets.sync.client import ClientConnection
 
 from motionrt import Generator, InputError, Motion
 from motionrt.runtime.serve.client import Client
+from motionrt.runtime.serve.connection import Connection
+from motionrt.runtime.serve.generation import GenerationSession
 
 from .messages import connect, receive, request, send
 
@@ -54,7 +57,21 @@ def test_a_stream_is_that_of_the_generator(url: str, generator: Generator) -> No
         assert receive(client)["prompt"] == "a person bows" and receive(client) == {"end": True}
 
 
-def test_another_prompt_changes_course(url: str, generator: Generator) -> None:
+def test_another_prompt_changes_course(url: str, generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_steered, send_message, take = asyncio.Event(), Connection.send, GenerationSession._take
+
+    async def send_and_wait(connection: Connection, message: dict) -> None:  # however long the client takes
+        await send_message(connection, message)
+        if message.get("t") == 1:
+            await is_steered.wait()
+
+    def take_and_tell(session: GenerationSession, content: dict) -> None:
+        take(session, content)
+        if content == {"prompt": "a person bows"}:
+            is_steered.set()
+
+    monkeypatch.setattr(Connection, "send", send_and_wait)
+    monkeypatch.setattr(GenerationSession, "_take", take_and_tell)
     expected: list[Motion] = []
     with generator.stream("a person walks", 3) as chunks:
         expected.append(next(chunks))

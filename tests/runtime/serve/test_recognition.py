@@ -190,11 +190,20 @@ def test_every_client_chooses_its_own_labels(serve, samples: list[Motion]) -> No
         assert "expected a string" in receive(client)["error"]
 
 
-def test_frames_are_decided_on_while_labels_are_made_ready(serve, motion: Motion) -> None:
+def test_frames_are_decided_on_while_labels_are_encoded(serve, motion: Motion, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_decided, set_labels = threading.Event(), Recognizer.set_labels
+
+    def set_labels_later(recognizer: Recognizer, labels: list[str]) -> None:
+        assert is_decided.wait(30)
+        set_labels(recognizer, labels)
+
     server = serve(model="zero-shot")
+    monkeypatch.setattr(Recognizer, "set_labels", set_labels_later)
     with connect(server.url) as client:
-        send_batch(client, [{"labels": [f"somebody does trick {k}" for k in range(50)]}, frame_message(motion, 0)])
-        assert [receive(client)["frame"] for _ in range(2)] == [1, 0]
+        send(client, {"labels": ["juggle", "dance"]}, frame_message(motion, 0))
+        assert receive(client)["frame"] == 1
+        is_decided.set()
+        assert receive(client) == {"frame": 0, "labels": ["juggle", "dance", "none"]}
 
 
 def test_the_client_says_what_the_recogniser_says(url: str, live: Recognizer, motion: Motion) -> None:

@@ -1,5 +1,6 @@
 """The viewer without a browser: what is played, drawn, made and told."""
 
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.cli import main
 from motionrt.runtime.io.latest_queue import LatestQueue
 from motionrt.runtime.io.source import open_source
-from motionrt.runtime.view import Page, SourcePlayer
+from motionrt.runtime.view import Page, SourcePlayer, recognition_panel
 from motionrt.runtime.view.motion_player import MAX_FRAMES, MotionPlayer
 from motionrt.runtime.view.recognition_panel import parse_labels
 from motionrt.runtime.view.skeleton_scene import RADIUS_M, Pose, SkeletonScene
@@ -224,12 +225,16 @@ def test_what_is_wrong_with_labels_is_told_in_the_page(page: Any, text: str, pro
     assert "wave" in shown.recognition.player.recognizer.labels
 
 
-def test_what_is_recorded_in_the_page_becomes_a_label(page: Any) -> None:
-    live = page().recognition
-    live.enroll(" ", 0)
-    assert "is empty" in live.gesture_note.content
-    live.enroll("greet", 0)
-    assert "is recognised by 3.0 s" in live.gesture_note.content and "greet" in live.player.recognizer.labels
+def test_what_is_recorded_in_the_page_becomes_a_label(page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recognition_panel, "RECORD_S", 2.0)
+    panel = page().recognition
+    panel.enroll(" ", 0)
+    assert "is empty" in panel.gesture_note.content
+    wait_until(lambda: panel.player.latencies_ms(), 30, "the first frame")
+    panel.enroll("greet", 0)
+    found = re.search(r"is recognized from ([\d.]+) s", panel.gesture_note.content)
+    assert found is not None and 0.5 <= float(found[1]) <= 2.1
+    assert "greet" in panel.player.recognizer.labels
 
 
 def test_labels_that_are_fixed_cannot_be_typed(page: Any) -> None:
