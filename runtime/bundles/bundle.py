@@ -1,4 +1,4 @@
-"""Bundles: a trained model as a folder of a manifest, weights and graphs, verified before anything runs."""
+"""Bundles: a trained model as a folder with manifest, weights and graphs, verified before anything runs."""
 
 import hashlib
 import json
@@ -34,11 +34,11 @@ class Bundle(Generic[M]):
     """A verified bundle.
 
     Attributes:
-        manifest: that of the bundle's task.
-        files: the bytes of the files that the model is made of (`manifest.needs`).
+        manifest: of the type that belongs to the bundle's task.
+        files: content of the files in `manifest.required_files`.
         weights: arrays by name, as the graphs take them.
-        manifest_file: the bytes of the manifest.
-        sha256: hash of the manifest, and so of everything that it lists.
+        manifest_file: content of the manifest.
+        sha256: hash of the manifest, which in turn holds the hashes of all files.
     """
 
     path: Path
@@ -50,7 +50,7 @@ class Bundle(Generic[M]):
 
     @property
     def graphs(self) -> dict[str, bytes]:
-        """The bytes of every graph file."""
+        """Content of the graph files by name."""
         return {graph.file: self.files[graph.file] for graph in self.manifest.graphs.values()}
 
     @property
@@ -71,19 +71,19 @@ class Bundle(Generic[M]):
 
         Args:
             name: a bundled model's name, or the path of a bundle's folder.
-            kind: the task's kind of manifest; `Manifest` for any task.
+            kind: manifest class of the expected task; `Manifest` accepts any task.
         Raises:
-            BundleError: unknown name, another task, or anything missing, damaged or not as the manifest says.
+            BundleError: unknown name, another task, or a file that is missing, damaged or not as in the manifest.
         """
         path = _find(name, kind.task or None)
-        text = _read(path / MANIFEST, None)
+        text = _read_file(path / MANIFEST, None)
         manifest = parse_manifest(load_object(text, str(path / MANIFEST)), str(path / MANIFEST))
         if not isinstance(manifest, kind):
             raise BundleError(f"{path / MANIFEST}: task {manifest.task!r}, expected {kind.task!r}")
         files: dict[str, bytes] = {}
         for file, entry in manifest.files.items():
-            data = _read(path / file, entry)
-            if file in manifest.needs:
+            data = _read_file(path / file, entry)
+            if file in manifest.required_files:
                 files[file] = data
         weights = unpack(files[WEIGHTS], str(path / WEIGHTS))
         return Bundle(
@@ -96,10 +96,10 @@ class Bundle(Generic[M]):
         )
 
     def initializers(self, file: str) -> dict[str, ExternalTensor]:
-        """The initialisers of a graph file that are weights, by name.
+        """Initializers of a graph file that refer to the bundle's weights, by name.
 
         Raises:
-            BundleError: it is no ONNX graph, holds weights of its own, or refers to others than the bundle's.
+            BundleError: not an ONNX graph, or it refers to weights that the bundle does not have.
         """
         where = str(self.path / file)
         tensors = external_tensors(self.files[file], WEIGHTS, where)
@@ -108,7 +108,7 @@ class Bundle(Generic[M]):
 
 
 def bundled(task: str | None = None) -> list[str]:
-    """Names of the models inside this installation: all, or those whose manifest names this task."""
+    """Names of the models in this installation: all, or those of one task."""
     if not MODELS.is_dir():
         return []
     folders = sorted(folder for folder in MODELS.iterdir() if (folder / MANIFEST).is_file())
@@ -119,8 +119,8 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
     """Write a bundle whole or not at all.
 
     Args:
-        path: the folder to create; a bundle that is there already is replaced.
-        manifest: every field of manifest.json but `files`, whose hashes and sizes are filled in here.
+        path: the folder to create; an existing bundle is replaced.
+        manifest: every field of manifest.json except `files`, which is computed here.
         files: plain file name -> content.
     Returns:
         `path`.
@@ -136,17 +136,17 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
     target.parent.mkdir(parents=True, exist_ok=True)
     work = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
     try:
-        fresh = work / target.name
-        fresh.mkdir()
+        new = work / target.name
+        new.mkdir()
         for name, data in {**files, MANIFEST: text.encode()}.items():
-            with open(fresh / name, "wb") as stream:
+            with open(new / name, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-        bundle = Bundle.load(fresh, Manifest)
+        bundle = Bundle.load(new, Manifest)
         for file in bundle.graphs:
             bundle.initializers(file)
-        _replace(fresh, target, work / "replaced")
+        _replace(new, target, work / "replaced")
     except OSError as error:
         raise BundleError(f"{target}: cannot be written ({error.strerror or error})") from error
     finally:
@@ -155,9 +155,9 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
 
 
 def _task(folder: Path) -> Any:
-    """What the manifest gives as its task, None if it cannot be read."""
+    """Task in a folder's manifest, None if it cannot be read."""
     try:
-        return load_object(_read(folder / MANIFEST, None), str(folder / MANIFEST)).get("task")
+        return load_object(_read_file(folder / MANIFEST, None), str(folder / MANIFEST)).get("task")
     except BundleError:
         return None
 
@@ -168,13 +168,13 @@ def _find(name: str | Path, task: str | None) -> Path:
     path = Path(name)
     if path.is_dir():
         return path
-    what = f"{name}: not the folder of a bundle" if path.exists() else f"no model named {str(name)!r}"
+    problem = f"{name}: not the folder of a bundle" if path.exists() else f"no model named {str(name)!r}"
     known = ", ".join(bundled(task)) or "none"
-    raise BundleError(f"{what}; bundled models are: {known} (or give the path of a bundle)")
+    raise BundleError(f"{problem}; bundled models are: {known} (or give the path of a bundle)")
 
 
-def _read(path: Path, entry: FileEntry | None) -> bytes:
-    """The content of one file, which must be as `entry` says (None: the manifest, limited in size)."""
+def _read_file(path: Path, entry: FileEntry | None) -> bytes:
+    """Content of a file, checked against its `entry`; None for the manifest, which is only limited in size."""
     limit = MAX_MANIFEST_BYTES if entry is None else entry.size
     try:
         status = path.stat()
@@ -202,17 +202,17 @@ def _sha256(data: bytes) -> str:
 def _check_initializers(tensors: Mapping[str, ExternalTensor], weights: Mapping[str, np.ndarray], where: str) -> None:
     for name, tensor in tensors.items():
         if name not in weights:
-            raise BundleError(f"{where}: initialiser {name!r} is not in {WEIGHTS}")
+            raise BundleError(f"{where}: initializer {name!r} is not in {WEIGHTS}")
         array = weights[name]
-        wanted = ONNX_DTYPES.get(tensor.onnx_type)
-        if array.dtype.name != wanted or array.shape != tensor.shape:
+        dtype = ONNX_DTYPES.get(tensor.onnx_type)
+        if array.dtype.name != dtype or array.shape != tensor.shape:
             found = f"{array.dtype.name} {list(array.shape)}"
-            expected = f"{wanted} {list(tensor.shape)}"
-            raise BundleError(f"{where}: initialiser {name!r} is {expected}, {WEIGHTS} has {found}")
+            expected = f"{dtype} {list(tensor.shape)}"
+            raise BundleError(f"{where}: initializer {name!r} is {expected}, {WEIGHTS} has {found}")
 
 
 def _check_replaceable(target: Path) -> None:
-    """`target` must be free, an empty folder, or a bundle with nothing else in it."""
+    """Raises BundleError unless `target` does not exist, is an empty folder, or holds a bundle and nothing else."""
     if not target.exists() and not target.is_symlink():
         return
     if not target.is_dir() or target.is_symlink():
@@ -222,22 +222,22 @@ def _check_replaceable(target: Path) -> None:
         return
     if MANIFEST not in present:
         raise BundleError(f"{target}: holds files but no {MANIFEST}; nothing was written")
-    manifest = load_object(_read(target / MANIFEST, None), str(target / MANIFEST))
+    manifest = load_object(_read_file(target / MANIFEST, None), str(target / MANIFEST))
     listed = manifest.get("files")
     foreign = sorted(present - set(listed if isinstance(listed, dict) else {}) - {MANIFEST})
     if "schema" not in manifest or foreign:
-        what = f"{foreign[0]!r}, which is no part of it" if foreign else "a foreign manifest.json"
-        raise BundleError(f"{target}: not only a bundle, it holds {what}; nothing was written")
+        found = f"{foreign[0]!r}, which is not part of it" if foreign else "a foreign manifest.json"
+        raise BundleError(f"{target}: not only a bundle, it holds {found}; nothing was written")
 
 
-def _replace(fresh: Path, target: Path, old: Path) -> None:
-    """Rename `fresh` to `target`; what was there is kept at `old` until that has worked."""
+def _replace(new: Path, target: Path, old: Path) -> None:
+    """Rename `new` to `target`; the previous folder stays at `old` until that has worked."""
     if not target.exists():
-        os.rename(fresh, target)
+        os.rename(new, target)
         return
     os.rename(target, old)
     try:
-        os.rename(fresh, target)
+        os.rename(new, target)
     except BaseException:
         os.rename(old, target)
         raise

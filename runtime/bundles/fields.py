@@ -37,8 +37,8 @@ class Fields:
 
     def texts(self, key: str) -> tuple[str, ...]:
         value = self.get(key)
-        good = isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value)
-        if not good or not 0 < len(value) <= MAX_LABELS:
+        valid = isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value)
+        if not valid or not 0 < len(value) <= MAX_LABELS:
             raise self._error(key, f"a list of 1 to {MAX_LABELS} texts")
         return tuple(value)
 

@@ -1,7 +1,7 @@
-"""Which tensors of an ONNX model live outside its file, found without the onnx package.
+"""Finds the tensors of an ONNX model that are stored outside its file, without the onnx package.
 
-ONNX Runtime opens the files that a model names. A bundle's graph may name the weights file only, and only for
-initialisers of its main graph: those are bound from the hash-checked buffer, and no file is opened.
+ONNX Runtime opens the files that a model names. A bundle's graph must name the weights file only, and only for
+initializers of its main graph: those are bound from the hash-checked buffer, and no file is opened.
 """
 
 from collections.abc import Iterator
@@ -28,7 +28,7 @@ _MAIN_INITIALIZER = ("model", "graph", "tensor")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ExternalTensor:
-    """An initialiser whose values are stored outside the graph. `onnx_type` is a TensorProto.DataType."""
+    """An initializer whose values are stored outside the graph. `onnx_type` is a TensorProto.DataType."""
 
     name: str
     onnx_type: int
@@ -36,17 +36,17 @@ class ExternalTensor:
 
 
 def external_tensors(data: bytes, weights_file: str, where: str) -> dict[str, ExternalTensor]:
-    """Collect the external initialisers of a serialised ModelProto.
+    """Collect the external initializers of a serialized ModelProto.
 
     Args:
         data: the model file.
-        weights_file: the only external location that is allowed.
+        weights_file: the only external location allowed.
         where: names the file in errors.
     Returns:
-        name -> tensor, for the initialisers of the main graph that live in `weights_file`.
+        name -> tensor, for the initializers of the main graph that are stored in `weights_file`.
     Raises:
         BundleError: the file is not a ModelProto, a tensor names another location, or external data is used
-            anywhere but in the main graph's initialisers (attributes, subgraphs, sparse tensors, functions).
+            outside the main graph's initializers (attributes, subgraphs, sparse tensors, functions).
     """
     found: dict[str, ExternalTensor] = {}
     has_graph = False
@@ -60,7 +60,7 @@ def external_tensors(data: bytes, weights_file: str, where: str) -> dict[str, Ex
             _check_location(tensor, locations, path, weights_file, where)
             if locations:
                 if tensor.name in found:
-                    raise BundleError(f"{where}: two initialisers are named {tensor.name!r}")
+                    raise BundleError(f"{where}: two initializers are named {tensor.name!r}")
                 found[tensor.name] = tensor
             continue
         children = _CHILDREN[path[-1]]
@@ -83,13 +83,13 @@ def _check_location(
             f"{where}: tensor {tensor.name!r} names the external file {foreign[0]!r}, only {weights_file!r} is allowed"
         )
     if locations and path != _MAIN_INITIALIZER:
-        raise BundleError(f"{where}: tensor {tensor.name!r} is external but no initialiser of the main graph")
+        raise BundleError(f"{where}: tensor {tensor.name!r} is external but not an initializer of the main graph")
     if locations and not tensor.name:
-        raise BundleError(f"{where}: an external initialiser has no name")
+        raise BundleError(f"{where}: an external initializer has no name")
 
 
 def _tensor(data: bytes, start: int, end: int, where: str) -> tuple[ExternalTensor, list[str]]:
-    """TensorProto -> (tensor, locations); no locations if it is not external."""
+    """TensorProto -> (tensor, locations); the locations are empty if it is not external."""
     name, onnx_type, shape, location_kind, locations, has_entries = "", 0, [], 0, [], False
     seen: set[int] = set()
     for number, wire, value, stop in _fields(data, start, end, where):

@@ -41,7 +41,7 @@ def unpack(data: bytes, where: str) -> dict[str, np.ndarray]:
     Returns:
         name -> read-only array, a view of `data`; BF16 comes as its uint16 bit pattern.
     Raises:
-        BundleError: anything that is not exactly the format; the message names file and tensor.
+        BundleError: the data deviates from the format; the message names file and tensor.
     """
     if len(data) < _LENGTH_BYTES:
         raise BundleError(f"{where}: {len(data)} bytes is too short for a safetensors file")
@@ -84,7 +84,7 @@ def pack(tensors: Mapping[str, np.ndarray]) -> bytes:
 
 def _check_metadata(metadata: Any, where: str) -> None:
     if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
-        raise BundleError(f"{where}: __metadata__ must map texts to texts")
+        raise BundleError(f"{where}: __metadata__ must map strings to strings")
 
 
 def _entry(entry: Any, where: str) -> tuple[np.dtype[Any], tuple[int, ...], tuple[int, int]]:
@@ -110,14 +110,14 @@ def _sizes(value: Any) -> bool:
 
 
 def _check_coverage(spans: dict[str, tuple[int, int]], size: int, where: str) -> None:
-    """The spans must fill the `size` bytes after the header without a hole or an overlap."""
+    """Raises BundleError unless the spans fill the `size` bytes after the header without holes or overlaps."""
     position = 0
     for name, (begin, end) in sorted(spans.items(), key=lambda item: item[1]):
         if end > size:
             raise BundleError(f"{where}: tensor {name!r} ends at byte {end} of {size}")
         if begin != position:
-            what = "overlaps the tensor before it" if begin < position else f"leaves a hole at byte {position}"
-            raise BundleError(f"{where}: tensor {name!r} {what}")
+            problem = "overlaps the tensor before it" if begin < position else f"leaves a hole at byte {position}"
+            raise BundleError(f"{where}: tensor {name!r} {problem}")
         position = end
     if position != size:
         raise BundleError(f"{where}: {size - position} bytes after the last tensor")

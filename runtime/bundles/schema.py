@@ -1,4 +1,4 @@
-"""manifest.json: what a bundle says about itself, as typed values."""
+"""manifest.json: the description of a bundle, as typed values."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -15,8 +15,8 @@ from .signatures import MATCHER_GRAPHS, SIGNATURES, Shape, Tensors
 SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
-MATCHER = "matcher."  # what the weights of a matcher begin with
-SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # what a sentence on a label is about
+MATCHER = "matcher."  # prefix of a matcher's weights
+SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # topics of the sentences on a label
 TOKENIZER = "tokenizer.json"
 MAX_FILE_BYTES = 4 * 1024**3
 MAX_SIZE = 1_000_000  # of a dimension of the networks
@@ -26,13 +26,13 @@ _NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Thresholds:
-    """How logits become decisions.
+    """Thresholds that turn logits into decisions.
 
     Attributes:
-        temperature: logits are divided by it.
+        temperature: divisor of the logits.
         smooth_s: time constant of the scores, seconds.
         on, off: score at which an action starts, and below which it ends.
-        hold_s: how long the score must stay at `on`, seconds.
+        hold_s: time that the score must stay at `on`, seconds.
     """
 
     temperature: float
@@ -44,7 +44,7 @@ class Thresholds:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Graph:
-    """One ONNX file and the tensors it takes and gives."""
+    """An ONNX file and its inputs and outputs."""
 
     file: str
     inputs: dict[str, Shape]
@@ -61,10 +61,10 @@ class FileEntry:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Manifest:
-    """What the manifests of all tasks have in common."""
+    """Fields that the manifests of all tasks share."""
 
     task: ClassVar[str] = ""
-    more_files: ClassVar[tuple[str, ...]] = ()  # that a model of this task needs besides weights and graphs
+    extra_files: ClassVar[tuple[str, ...]] = ()  # needed in addition to weights and graphs
     quantized: ClassVar[bool] = False  # weights are stored in fewer bits than the graphs take
 
     name: str
@@ -79,14 +79,14 @@ class Manifest:
         return _NON_COMMERCIAL.search(self.license) is not None
 
     @property
-    def needs(self) -> tuple[str, ...]:
-        """The files that the model is made of."""
-        return (WEIGHTS, *(graph.file for graph in self.graphs.values()), *self.more_files)
+    def required_files(self) -> tuple[str, ...]:
+        """Files that are needed to run the model."""
+        return (WEIGHTS, *(graph.file for graph in self.graphs.values()), *self.extra_files)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecognitionManifest(Manifest):
-    """A recogniser's manifest; `joints`, `state` and `features` are V, S and D of the step graph."""
+    """Manifest of a recognizer; `joints`, `state` and `features` are V, S and D of the step graph."""
 
     task: ClassVar[str] = "recognition"
 
@@ -110,15 +110,17 @@ class RecognitionManifest(Manifest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Matching:
-    """How features of motion are matched with texts and examples.
+    """Settings for matching features of motion with texts and examples.
 
     Attributes:
-        labels: those that are seen in training, with a sentence for each of `SLOTS`, or some.
-        background: what is no action, likewise. The smallest of their errors less a label's, times `scale`, less
-            `none`, is the label's logit; that of "none" is 0.
-        prototype_scale, prototype_offset: of a label with examples, `scale * (offset - d)`, d its squared distance.
-        window_s, every_s: how much of a stream is matched, and how often, seconds.
-        encoder_sha256, text_sha256: of the weights that make the features, and of the text encoder.
+        labels: labels from training, with a sentence for each of `SLOTS` or some of them.
+        background: the same for motion that is not an action.
+        scale, none: logit of a label = scale * (smallest background error - error of the label) - none; the logit of
+            "none" is 0.
+        prototype_scale, prototype_offset: logit of a label with examples = scale * (offset - d), d the mean squared
+            distance to their mean.
+        window_s, every_s: length of the matched part of a stream, and interval between matches, seconds.
+        encoder_sha256, text_sha256: hashes of the encoder's weights and of the text encoder.
     """
 
     labels: dict[str, dict[str, str]]
@@ -135,10 +137,10 @@ class Matching:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ZeroShotManifest(RecognitionManifest):
-    """Manifest of a recogniser that is an encoder of motion, to which all else belongs, and a matcher of its features.
+    """Manifest of a recognizer whose labels are texts: an encoder of motion and a matcher of its features.
 
     Attributes:
-        matched: how wide features are when they are matched.
+        matched: width of the features that are matched.
     """
 
     task: ClassVar[str] = "zero-shot"
@@ -150,10 +152,10 @@ class ZeroShotManifest(RecognitionManifest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TextManifest(Manifest):
-    """A text encoder's manifest: features of `width` floats, texts of at most `max_tokens` tokens."""
+    """Manifest of a text encoder: features of `width` floats, texts of at most `max_tokens` tokens."""
 
     task: ClassVar[str] = "text"
-    more_files: ClassVar[tuple[str, ...]] = (TOKENIZER,)
+    extra_files: ClassVar[tuple[str, ...]] = (TOKENIZER,)
 
     width: int
     max_tokens: int
@@ -161,14 +163,15 @@ class TextManifest(Manifest):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GenerationManifest(Manifest):
-    """A manifest of CoAMD's networks, which were trained for each other.
+    """Manifest of CoAMD's networks, which were trained together.
 
     Attributes:
-        joints, qualities: V, and the kinds of capture that a motion is asked in.
-        layout, fps: of the motion that they make.
-        sampler: settings that suit them.
-        text_sha256: of the text encoder that they were trained with.
-        actions: clips of each action in training, by capture quality.
+        joints: V.
+        qualities: kinds of capture that a motion can be requested in.
+        layout, fps: of generated motion.
+        sampler: recommended settings.
+        text_sha256: hash of the text encoder that they were trained with.
+        actions: training clips per action and capture quality.
     """
 
     task: ClassVar[str] = "generation"
@@ -190,7 +193,7 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
         raw: the JSON object.
         where: names the file in errors.
     Returns:
-        That of its task.
+        A manifest of its task.
     Raises:
         BundleError: names the field, its value and what was expected.
     """
@@ -276,7 +279,7 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
 
 
 def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
-    """Labels, at least one, with sentences on them."""
+    """Labels with their sentences; at least one label."""
     table, found = top.section(key), {}
     for label, about in top.mapping(key).items():
         sentences = table.section(label)
@@ -317,8 +320,8 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
         ),
         text_sha256=top.sha256("text_sha256"),
         actions={
-            name: {quality: of.integer(quality, 0, 1_000_000_000) for quality in actions.mapping(name)}
-            for name, of in counts.items()
+            name: {quality: clips.integer(quality, 0, 1_000_000_000) for quality in actions.mapping(name)}
+            for name, clips in counts.items()
         },
     )
     for name in expected:
@@ -342,19 +345,19 @@ def _check_labels(manifest: RecognitionManifest, where: str) -> None:
     if manifest.none is not None and manifest.none not in manifest.labels:
         raise BundleError(f"{where}: none: {manifest.none!r} is not one of the labels")
     if len(manifest.labels) - (manifest.none is not None) < 1:
-        raise BundleError(f"{where}: labels: no label besides {manifest.none!r}")
+        raise BundleError(f"{where}: labels: no label other than {manifest.none!r}")
     if manifest.decision.off > manifest.decision.on:
         raise BundleError(f"{where}: decision: off {manifest.decision.off} is above on {manifest.decision.on}")
 
 
 def _check_files(manifest: Manifest, where: str) -> None:
-    for file in manifest.needs:
+    for file in manifest.required_files:
         if file not in manifest.files:
             raise BundleError(f"{where}: {file!r} is not listed under files")
 
 
 def _joints(graphs: dict[str, Graph], where: str) -> int:
-    """V, the last but one size of the step graph's input `frame`."""
+    """V, the second to last size of the step graph's input `frame`."""
     shape = graphs["step"].inputs.get("frame", ()) if "step" in graphs else ()
     if len(shape) != 3 or not isinstance(shape[1], int):
         raise BundleError(f"{where}: graphs: a step graph with an input frame [M, joints, 3] is needed")
@@ -416,10 +419,10 @@ def _graph(fields: Fields) -> Graph:
 def _tensors(fields: Fields, key: str) -> dict[str, Shape]:
     tensors = fields.mapping(key)
     for name, shape in tensors.items():
-        good = isinstance(shape, list) and all(
+        valid = isinstance(shape, list) and all(
             (type(size) is int and size > 0) or (isinstance(size, str) and size != "") for size in shape
         )
-        if not good:
+        if not valid:
             raise BundleError(f"{fields.where}.{key}.{name}: {shape!r}, expected a list of sizes or names of sizes")
     return {name: tuple(shape) for name, shape in tensors.items()}
 
@@ -431,6 +434,6 @@ def _file_entry(name: str, files: Fields, where: str) -> FileEntry:
 
 
 def check_file_name(name: str, where: str) -> None:
-    """A bundle's files lie directly in its folder: no path, no hidden file, not the manifest itself."""
+    """Raises BundleError unless the name is that of a visible file in the bundle's folder other than the manifest."""
     if not _FILE_NAME.fullmatch(name) or name.lower() == MANIFEST:
         raise BundleError(f"{where}: file name {name!r}, expected a plain name of letters, digits, '.', '_' and '-'")

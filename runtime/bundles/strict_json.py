@@ -13,10 +13,10 @@ def load_object(data: bytes, where: str) -> dict[str, Any]:
         data: UTF-8 bytes.
         where: names the file in errors.
     Raises:
-        BundleError: not UTF-8, not JSON, not an object, a key that occurs twice, a number not finite.
+        BundleError: not UTF-8, not JSON, not an object, a duplicate key, or NaN or infinity.
     """
     try:
-        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse)
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_reject)
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{where}: not valid JSON ({error})") from error
     if not isinstance(value, dict):
@@ -32,5 +32,5 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return result
 
 
-def _refuse(constant: str) -> Any:
+def _reject(constant: str) -> Any:
     raise ValueError(f"{constant} is not allowed")

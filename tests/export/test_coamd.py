@@ -33,7 +33,7 @@ def bundle(coamd_bundle: Path) -> Path:
     return coamd_bundle
 
 
-def test_the_bundles_networks_are_those_of_the_runs_but_for_rounding(
+def test_the_bundles_networks_match_those_of_the_runs_up_to_rounding(
     runs: Path, bundle: Path, samples: list[Motion]
 ) -> None:
     text = TextEncoder.load("text")
@@ -58,7 +58,7 @@ def test_the_command_line_exports_coamd(
     assert seen == [(runs, tmp_path / "out")]
 
 
-def test_the_manifest_tells_what_it_was_trained_on(bundle: Path) -> None:
+def test_the_manifest_names_the_training_data(bundle: Path) -> None:
     manifest = Bundle.load(bundle, GenerationManifest).manifest
     assert (manifest.layout, manifest.fps) == ("smpl22", 20.0)
     assert manifest.actions and all(set(of) == {"mocap", "kinect"} for of in manifest.actions.values())
@@ -95,7 +95,7 @@ def test_models_lists_the_actions_with_their_clips(
         ("graphs", {}, "graphs: condition is missing"),
     ],
 )
-def test_a_manifest_that_does_not_fit_is_refused(
+def test_a_manifest_that_does_not_match_is_refused(
     bundle: Path, tmp_path: Path, key: str, value: Any, message: str
 ) -> None:
     changed = shutil.copytree(bundle, tmp_path / "changed")
@@ -112,7 +112,7 @@ def test_a_missing_run_is_named(runs: Path, tmp_path: Path) -> None:
         CoamdPipeline.load(part, TextEncoder.load("text"))
 
 
-def test_rows_of_8_bits_are_within_half_a_step() -> None:
+def test_quantized_rows_are_within_half_a_step() -> None:
     weight = np.random.default_rng(0).normal(size=(5, 7, 3)).astype(np.float32)
     weight[2] = 0
     integers, scale = quantize_rows(weight)

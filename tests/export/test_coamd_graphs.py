@@ -60,7 +60,7 @@ def test_every_graph_has_a_case(graphs: Networks) -> None:
 
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("name", CASES)
-def test_a_graph_gives_what_the_network_gives(networks: ExportedCoamd, graphs: Networks, name: str, count: int) -> None:
+def test_a_graph_matches_the_network(networks: ExportedCoamd, graphs: Networks, name: str, count: int) -> None:
     torch.manual_seed(count)
     inputs = CASES[name](count)
     with torch.no_grad():
@@ -71,7 +71,7 @@ def test_a_graph_gives_what_the_network_gives(networks: ExportedCoamd, graphs: N
 
 
 @pytest.mark.parametrize(("count", "length"), [(1, 49), (2, 11)])
-def test_the_gradient_is_autograds(networks: ExportedCoamd, graphs: Networks, count: int, length: int) -> None:
+def test_the_gradient_matches_autograd(networks: ExportedCoamd, graphs: Networks, count: int, length: int) -> None:
     torch.manual_seed(length)
     tokens, counts = torch.randn(count, length, D), length - 2 * torch.arange(count)
     target = torch.randn(count, F)
@@ -85,7 +85,7 @@ def test_the_gradient_is_autograds(networks: ExportedCoamd, graphs: Networks, co
 
 
 @torch.no_grad()
-def test_what_is_computed_apart_is_the_trunk_and_the_head_as_a_whole(networks: ExportedCoamd, graphs: Networks) -> None:
+def test_the_parts_match_the_whole_trunk_and_head(networks: ExportedCoamd, graphs: Networks) -> None:
     generator = networks.generator
     text, quality, tokens = torch.randn(1, W), torch.tensor([1]), torch.randn(1, 8, D)
     valid, places = torch.ones(1, 8, dtype=torch.bool), torch.tensor([[5, 2, 7]])

@@ -79,7 +79,7 @@ def test_every_backend_gives_the_networks_numbers_on_real_recordings(
             np.testing.assert_allclose(stepped, wanted, atol=1e-4)
 
 
-def test_what_is_exported_is_the_network_that_was_trained(run: Path) -> None:
+def test_the_exported_network_is_the_trained_one(run: Path) -> None:
     """Folded, and back from the run's file, within 1e-5 of the network before it was stored."""
     config = json.loads((run / "recipe.json").read_text())["model"]
     folded = load_network(run, config)
@@ -92,7 +92,7 @@ def test_what_is_exported_is_the_network_that_was_trained(run: Path) -> None:
     assert not any(parameter.requires_grad for parameter in folded.parameters())
 
 
-def test_several_people_are_stepped_at_once(bundle: Bundle) -> None:
+def test_several_people_are_stepped_together(bundle: Bundle) -> None:
     backend = create("onnx", bundle)
     frames = np.random.default_rng(0).normal(0, 0.3, (3, 15, 3)).astype(np.float32)
     together = backend.streams(3).step([0, 1, 2], frames)
@@ -102,7 +102,7 @@ def test_several_people_are_stepped_at_once(bundle: Bundle) -> None:
             np.testing.assert_allclose(a[person], b[0], atol=1e-5)
 
 
-def test_weights_exist_once(bundle: Bundle) -> None:
+def test_weights_are_stored_once(bundle: Bundle) -> None:
     assert set(bundle.initializers("step.onnx")) == set(bundle.initializers("clip.onnx")) == set(bundle.weights)
     for name in ("step.onnx", "clip.onnx"):
         graph = onnx.load(bundle.path / name, load_external_data=False).graph
@@ -113,7 +113,7 @@ def test_weights_exist_once(bundle: Bundle) -> None:
             assert not (external and tensor.raw_data)
 
 
-def test_graphs_tell_nothing_of_the_machine_they_were_made_on(bundle: Bundle, run: Path) -> None:
+def test_graphs_reveal_nothing_about_the_machine(bundle: Bundle, run: Path) -> None:
     for name in ("step.onnx", "clip.onnx"):
         content = (bundle.path / name).read_bytes()
         for text in (str(Path(__file__).parents[2]), str(run), str(Path.home()), "site-packages", ".py"):
@@ -126,7 +126,7 @@ def test_a_bundle_is_a_recognizer(bundle: Bundle, samples: list[Motion]) -> None
     assert recognizer.recognize(samples[0]).label in LABELS
 
 
-def test_a_bundle_says_what_the_run_was(bundle: Bundle, run: Path) -> None:
+def test_a_bundle_describes_its_run(bundle: Bundle, run: Path) -> None:
     manifest = bundle.manifest
     recipe = json.loads((run / "recipe.json").read_text())["recipe"]
     assert (manifest.name, manifest.layout, manifest.fps, manifest.none) == ("tiny", "core15", 20.0, "none")
@@ -141,7 +141,7 @@ def test_a_bundle_says_what_the_run_was(bundle: Bundle, run: Path) -> None:
         assert fact in card
 
 
-def test_a_network_that_the_graphs_do_not_match_is_noticed(bundle: Bundle, run: Path) -> None:
+def test_a_mismatch_between_graphs_and_network_is_noticed(bundle: Bundle, run: Path) -> None:
     network = load_network(run, json.loads((run / "recipe.json").read_text())["model"])
     check_parity(bundle, network)
     with torch.no_grad():
@@ -179,7 +179,7 @@ def test_damaged_runs_are_refused_in_one_line(copy: Path, run: Path, tmp_path: P
     refuse(r"decision\.json: not JSON")
 
 
-def test_a_large_constant_that_is_no_weight_is_refused() -> None:
+def test_a_large_constant_that_is_not_a_weight_is_refused() -> None:
     """It would be stored in every graph."""
     made = onnx.helper.make_graph(
         [onnx.helper.make_node("Add", ["x", "table"], ["y"])],

@@ -30,7 +30,7 @@ np.savez(sys.argv[2], gradient=gradient, reward=reward)
 """
 
 
-def test_the_gradient_that_ships_is_autograds_without_torch(tmp_path: Path) -> None:
+def test_the_bundled_gradient_matches_autograd_without_torch(tmp_path: Path) -> None:
     generator, pipeline = Generator.load("default"), CoamdPipeline.load("default", TextEncoder.load("text"))
     counts = [49, 30, 12]
     told = np.concatenate([generator._conditions(Request(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)

@@ -33,7 +33,7 @@ def run(graph: bytes, weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarr
     return session.run(None, {"x": x})[0]
 
 
-def test_products_are_of_integers_and_nearly_the_same() -> None:
+def test_int8_products_are_nearly_the_same() -> None:
     torch.manual_seed(0)
     network = Network().eval().requires_grad_(False)
     stored: dict[str, np.ndarray] = {}

@@ -80,7 +80,7 @@ def test_the_depth_is_counted_in_the_keys(written: Callable[..., Any], depth: in
     assert len(again.blocks) == again.config.depth == depth
 
 
-def test_weights_of_the_kit_skeleton_are_known_by_their_width(written: Callable[..., Any]) -> None:
+def test_weights_of_the_kit_skeleton_are_recognized_by_their_width(written: Callable[..., Any]) -> None:
     _, path = written("ae", parents=KIT21_REFERENCE)
     again = read_official("ae", path, REDUCED)
     assert isinstance(again, AutoEncoder) and again.config.parents == KIT21_REFERENCE
@@ -113,7 +113,7 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
         ("ae", put("encoder.joint_proj.bias", "eight"), "encoder.joint_proj.bias is not a tensor"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_key(
+def test_a_wrong_tensor_is_refused_by_its_key(
     written: Callable[..., Any], kind: str, change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     _, path = written(kind, change)

@@ -80,7 +80,7 @@ def remove(key: str) -> Callable[[dict[str, Any]], Any]:
         (put("fc.bias", "five"), "fc.bias is not a tensor"),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_key(
+def test_a_wrong_tensor_is_refused_by_its_key(
     written: Callable[..., Any], change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     _, path = written(change)

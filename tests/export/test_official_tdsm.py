@@ -86,7 +86,7 @@ def test_the_published_size_comes_back_bit_for_bit(tmp_path: Path) -> None:
         (lambda state: state.clear(), "no key like blocks.0."),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_key(
+def test_a_wrong_tensor_is_refused_by_its_key(
     written: Callable[..., Any], change: Callable[[dict[str, Any]], Any], message: str
 ) -> None:
     _, path = written(change)

@@ -59,7 +59,7 @@ def in_onnx_runtime(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> li
 
 
 @pytest.mark.parametrize("name, graph", GRAPHS + MATCHER)
-def test_weights_inside_and_other_operators_change_no_result(name: str, graph: str) -> None:
+def test_inlined_weights_and_lowered_operators_change_no_result(name: str, graph: str) -> None:
     bundle = load(name)
     inputs = inputs_of(bundle, graph)
     wanted = open_session(bundle, graph, 1).run(None, inputs)
@@ -73,7 +73,7 @@ def test_weights_inside_and_other_operators_change_no_result(name: str, graph: s
 
 @pytest.mark.parametrize("precision", HALF_ERROR)
 @pytest.mark.parametrize("graph", ["trunk", "velocity", "decode", "motion"])
-def test_half_changes_results_a_little(graph: str, precision: str) -> None:
+def test_half_precision_changes_results_a_little(graph: str, precision: str) -> None:
     bundle = load("default")
     inputs = inputs_of(bundle, graph)
     wanted = ReferenceEvaluator(prepared(bundle, graph)).run(None, inputs)
@@ -90,7 +90,7 @@ def test_gradients_stay_in_fp32(graph: str) -> None:
 
 @pytest.mark.parametrize("name, graph", [pair for pair in GRAPHS if pair[1] not in FP32_GRAPHS])
 @pytest.mark.parametrize("precision", HALF_ERROR)
-def test_only_what_is_safe_is_in_half(name: str, graph: str, precision: str) -> None:
+def test_only_safe_operators_are_in_half_precision(name: str, graph: str, precision: str) -> None:
     half = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
     model = onnx.shape_inference.infer_shapes(prepared(load(name), graph, precision))
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
@@ -134,7 +134,7 @@ def test_the_last_product_stays_in_fp32_and_weights_are_rounded() -> None:
     assert [node.op_type for node in model.graph.node] == ["Cast", "MatMul", "Relu", "Cast", "MatMul", "Add"]
 
 
-def test_an_output_that_is_used_further_is_in_fp32() -> None:
+def test_an_output_with_further_uses_is_in_fp32() -> None:
     square = np.eye(4, dtype=np.float32)
     model = tiny(
         helper.make_node("MatMul", ["x", "w"], ["a"]),
@@ -216,7 +216,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     backend.logger.cache_clear()
 
 
-def test_engines_are_built_strongly_typed_with_profiles_and_kept(library: Any) -> None:
+def test_engines_are_strongly_typed_have_profiles_and_are_stored(library: Any) -> None:
     asked = library([], b"plan").asked
     bundle = load("live")
     paths = build_engines(bundle, "fp16")
@@ -234,7 +234,7 @@ def test_engines_are_built_strongly_typed_with_profiles_and_kept(library: Any) -
     assert not any(tensor.external_data for tensor in parsed.graph.initializer)
 
 
-def test_what_tensorrt_says_against_a_graph_is_one_line(library: Any) -> None:
+def test_a_tensorrt_parser_error_is_one_line(library: Any) -> None:
     library(["no such\noperator", "nor that"], b"")
     with pytest.raises(BundleError, match="step.onnx: TensorRT does not take it .no such operator; nor that.$"):
         build_plan(b"", {}, "step.onnx")

@@ -32,7 +32,7 @@ def test_the_document_is_named() -> None:
 
 
 @pytest.mark.parametrize("name, graph", TAKEN + MATCHER)
-def test_a_graph_is_what_tensorrt_takes(name: str, graph: str) -> None:
+def test_tensorrt_supports_the_graph(name: str, graph: str) -> None:
     bundle = BUNDLES[name]
     assert set(unsupported(inlined(bundle, graph))) <= LOWERED, "as exported"
     for precision in PRECISIONS:
@@ -43,7 +43,7 @@ def test_a_graph_is_what_tensorrt_takes(name: str, graph: str) -> None:
 
 
 @pytest.mark.parametrize("name, graph", sorted(set(ALL) - set(TAKEN) - set(MATCHER)))
-def test_a_graph_of_integers_is_not_and_is_never_handed_over(name: str, graph: str) -> None:
+def test_integer_graphs_are_unsupported_and_never_handed_over(name: str, graph: str) -> None:
     assert graph.endswith(".int8") or name == "text"
     problems = unsupported(lowered(inlined(BUNDLES[name], graph)))
     assert ("Cast of INT8" if name == "text" else "MatMulInteger") in problems
@@ -92,11 +92,11 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_tensorrt_does_not_take_is_named(case: str) -> None:
+def test_unsupported_operators_and_types_are_named(case: str) -> None:
     found, expected = CASES[case]
     assert unsupported(found) == expected
 
 
-def test_the_bundled_graphs_are_all_looked_at() -> None:
+def test_all_bundled_graphs_are_tested() -> None:
     files = {path for bundle in BUNDLES.values() for path in Path(bundle.path).glob("*.onnx")}
     assert files == {BUNDLES[name].path / BUNDLES[name].manifest.graphs[graph].file for name, graph in ALL}

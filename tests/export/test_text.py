@@ -138,7 +138,7 @@ def test_the_exact_network_is_bert(source: Path) -> None:
         torch.testing.assert_close(pooled[0], nn.functional.normalize(expected.mean(0), dim=0), atol=1e-5, rtol=1e-5)
 
 
-def test_the_exact_network_is_that_of_transformers(source: Path) -> None:
+def test_the_exact_network_matches_transformers(source: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     model = transformers.BertModel(transformers.BertConfig(**CONFIG), add_pooling_layer=False).eval()
     weights, config = load_published(source)
@@ -150,7 +150,7 @@ def test_the_exact_network_is_that_of_transformers(source: Path) -> None:
     torch.testing.assert_close(tokens, expected * mask[..., None], atol=1e-5, rtol=1e-5)
 
 
-def test_the_bundle_has_the_features_of_the_original(bundle: Bundle[TextManifest]) -> None:
+def test_the_bundles_features_match_the_original(bundle: Bundle[TextManifest]) -> None:
     features = TextEncoder(bundle).encode(TEXTS)
     assert features.mask.sum(1).tolist() == [6, 3, 11, 3]  # nothing is cut or padded, as the published file would
     for i, text in enumerate(TEXTS):
@@ -194,7 +194,7 @@ def test_the_same_folder_gives_the_same_bundle(source: Path, bundle: Bundle[Text
     assert export_text(source, tmp_path / "tiny").sha256 == bundle.sha256
 
 
-def test_a_row_is_rounded_by_at_most_half_a_step() -> None:
+def test_rounding_of_a_row_is_at_most_half_a_step() -> None:
     matrix = torch.randn(50, 33) * torch.logspace(-6, 3, 50)[:, None]
     matrix[7] = 0
     rows = Int8Rows(matrix)
@@ -215,7 +215,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_WEIGHTS)
-def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str) -> None:
+def test_mismatched_weights_are_named(tmp_path: Path, name: str) -> None:
     alter, message = BAD_WEIGHTS[name]
     folder = published(tmp_path / "published")
     weights = dict(load_file(folder / "model.safetensors"))
@@ -251,7 +251,7 @@ def test_a_folder_that_is_not_as_published_is_refused(tmp_path: Path, name: str)
     assert "\n" not in str(caught.value) and not (tmp_path / "out").exists()
 
 
-def test_weights_that_8_bits_do_not_hold_are_not_shipped(
+def test_weights_that_do_not_fit_8_bits_are_refused(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coarse = Int8Rows.__init__

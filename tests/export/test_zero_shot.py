@@ -88,7 +88,7 @@ def stored_network(bundle: Bundle[ZeroShotManifest]) -> ZeroShot:
     return network
 
 
-def test_errors_are_those_of_the_network(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
+def test_errors_match_the_network(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
     z = np.random.default_rng(0).normal(size=(3, SMALL.feature)).astype(np.float32)
     found = Exported(bundle, text).errors(z, TEXTS)
     assert found.shape == (3, len(TEXTS)) and found.std() > 1e-4, "texts matter"
@@ -103,7 +103,7 @@ def test_features_are_projected_as_in_the_network(bundle: Bundle[ZeroShotManifes
     np.testing.assert_allclose(Exported(bundle, text).project(encoded), wanted, rtol=1e-4, atol=1e-4)
 
 
-def test_what_is_computed_once_of_a_text_changes_no_error(text: TextEncoder) -> None:
+def test_precomputed_conditioning_changes_no_error(text: TextEncoder) -> None:
     """Before it becomes graphs."""
     torch.manual_seed(1)
     network = opened(SMALL)
@@ -126,7 +126,7 @@ def test_matrices_are_stored_in_16_bits(bundle: Bundle[ZeroShotManifest], run: P
     assert all(stored[f"matcher.{name}.weight"].dtype == np.float16 for name in ("t_embedder.mlp.0", "fl_embedder"))
 
 
-def test_the_encoder_is_that_of_its_own_bundle(bundle: Bundle[ZeroShotManifest], samples: list[Motion]) -> None:
+def test_the_encoder_matches_its_own_bundle(bundle: Bundle[ZeroShotManifest], samples: list[Motion]) -> None:
     live, encoder = Bundle.load("live"), encoder_bundle(bundle)
     assert encoder.weights.keys() == live.weights.keys() and encoder.graphs == live.graphs
     frames = np.random.default_rng(0).normal(0, 0.3, (30, 15, 3)).astype(np.float32)
@@ -162,7 +162,7 @@ def test_a_feature_is_the_mean_over_the_frames_of_the_clip(
     np.testing.assert_allclose(recognizer.label_strategy.clip_feature(motion), features.mean(0), atol=1e-4)
 
 
-def test_a_bundle_says_what_the_run_was(bundle: Bundle[ZeroShotManifest]) -> None:
+def test_a_bundle_describes_its_run(bundle: Bundle[ZeroShotManifest]) -> None:
     manifest, live = bundle.manifest, Bundle.load("live").manifest
     assert (manifest.name, manifest.license, manifest.layout) == ("tiny", "for research", "core15")
     assert tuple(manifest.matching.labels) == tuple(LABELS) and tuple(manifest.matching.background) == (
@@ -184,7 +184,7 @@ def test_a_bundle_says_what_the_run_was(bundle: Bundle[ZeroShotManifest]) -> Non
         assert fact in card
 
 
-def test_a_network_that_the_graphs_do_not_match_is_noticed(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
+def test_a_mismatch_between_graphs_and_network_is_noticed(bundle: Bundle[ZeroShotManifest], text: TextEncoder) -> None:
     network = stored_network(bundle)
     check_parity(bundle, text, network, fixed_noises(2, SMALL.feature))
     with torch.no_grad():
@@ -205,7 +205,7 @@ def test_the_command_line_exports_a_matcher(
     assert is_matcher(run) and not is_matcher(tmp_path / "other") and not is_matcher(tmp_path)
 
 
-def test_runs_that_do_not_fit_are_refused_in_one_line(
+def test_runs_that_do_not_match_are_refused_in_one_line(
     run: Path, text: TextEncoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TextEncoder, "load", classmethod(lambda cls: text))

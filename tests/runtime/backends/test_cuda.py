@@ -36,7 +36,7 @@ def walk(frames: int, joints: int, seed: int = 0) -> np.ndarray:
     return np.cumsum(draw.normal(0, 0.03, (frames, joints, 3)), 0).astype(np.float32)
 
 
-def test_people_who_come_and_go_are_followed_as_by_onnx_runtime(backend: CudaBackend, reference: OnnxBackend) -> None:
+def test_people_who_come_and_go_get_the_outputs_of_onnx_runtime(backend: CudaBackend, reference: OnnxBackend) -> None:
     people, V = 5, backend.streams(1)._network.config.joints
     ours, theirs = backend.streams(people), reference.streams(people)
     walks = np.stack([walk(40, V, seed) for seed in range(people)])
@@ -51,13 +51,13 @@ def test_people_who_come_and_go_are_followed_as_by_onnx_runtime(backend: CudaBac
         np.testing.assert_allclose(features, wanted[1], atol=1e-3)
 
 
-def test_a_clip_is_as_by_onnx_runtime(backend: CudaBackend, reference: OnnxBackend) -> None:
+def test_a_clip_gets_the_outputs_of_onnx_runtime(backend: CudaBackend, reference: OnnxBackend) -> None:
     frames = walk(30, 15)
     for found, wanted in zip(backend.clip(frames), reference.clip(frames), strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
-def test_streams_of_nobody_do_not_touch_those_of_people(backend: CudaBackend) -> None:
+def test_padding_streams_do_not_change_those_of_people(backend: CudaBackend) -> None:
     V = 15
     alone, beside = backend.streams(3), backend.streams(3)
     for t, frame in enumerate(walk(12, V)):
@@ -70,7 +70,7 @@ def test_streams_of_nobody_do_not_touch_those_of_people(backend: CudaBackend) ->
     assert PEOPLE[-1] == 16
 
 
-def test_frames_may_be_tensors(backend: CudaBackend) -> None:
+def test_frames_can_be_tensors(backend: CudaBackend) -> None:
     frame = walk(1, 15)
     wanted, _ = backend.streams(1).step([0], frame)
     found, _ = backend.streams(1).step([0], torch.from_numpy(frame).to(DEVICE))
@@ -84,7 +84,7 @@ class Exporter:
         self.__dlpack__, self.__dlpack_device__ = tensor.__dlpack__, tensor.__dlpack_device__
 
 
-def test_arrays_are_taken_by_dlpack() -> None:
+def test_arrays_are_accepted_by_dlpack() -> None:
     array, device = walk(2, 3), torch.device(DEVICE)
     tensor = torch.from_numpy(array).to(device)
     for given, wanted in ((array, array), (tensor, array), (Exporter(tensor), array), (array[:, ::2], array[:, ::2])):
@@ -93,20 +93,20 @@ def test_arrays_are_taken_by_dlpack() -> None:
 
 @gpu
 @pytest.mark.gpu
-def test_arrays_are_taken_by_the_cuda_array_interface() -> None:
+def test_arrays_are_accepted_by_the_cuda_array_interface() -> None:
     tensor = torch.from_numpy(walk(2, 3)).cuda()
     given = type("Interface", (), {"__cuda_array_interface__": tensor.__cuda_array_interface__})()
     torch.testing.assert_close(to_device(given, tensor.device), tensor)
 
 
-def test_a_graph_reads_what_it_is_given_anew_and_says_why_it_is_none() -> None:
+def test_a_graph_reads_new_inputs_and_says_why_it_was_not_captured() -> None:
     first = torch.arange(3.0, device=DEVICE)
     graphed = CudaGraph(lambda x: (2 * x,), [first])
     assert graphed(first + 1)[0].tolist() == [2, 4, 6] and graphed(first)[0].tolist() == [0, 2, 4]
     assert graphed.reason == (None if DEVICE == "cuda" else "tensors are on cpu")
 
 
-def test_graphs_are_kept_by_key_and_shape_and_not_without_end() -> None:
+def test_the_cache_keeps_a_limited_number_of_graphs_by_key_and_shape() -> None:
     graphs, made = CudaGraphCache(), []
 
     def function(x: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -164,7 +164,7 @@ def test_tokens_are_those_of_onnx_runtime(networks: CudaNetworks, plain: Network
         np.testing.assert_allclose(motion, as_wanted, atol=1e-4)
 
 
-def test_what_is_known_of_an_edit_stays(networks: CudaNetworks, plain: Networks) -> None:
+def test_known_tokens_of_an_edit_stay(networks: CudaNetworks, plain: Networks) -> None:
     draw = np.random.default_rng(0)
     told, known = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0], draw.normal(0, 1, (1, 8, 64))
     again = np.arange(8)[None] // 3 == 1
@@ -175,7 +175,7 @@ def test_what_is_known_of_an_edit_stays(networks: CudaNetworks, plain: Networks)
     np.testing.assert_allclose(found[~again], known[~again].astype(np.float32))
 
 
-def test_half_precision_makes_nearly_the_same_tokens(plain: Networks) -> None:
+def test_half_precision_gives_nearly_the_same_tokens(plain: Networks) -> None:
     half = CudaNetworks(Bundle.load("default", GenerationManifest), "bf16", DEVICE)
     told = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0][None]
     settings = Sampling(steps=3, evaluations=4, cfg=1.0)
@@ -183,7 +183,7 @@ def test_half_precision_makes_nearly_the_same_tokens(plain: Networks) -> None:
     assert 0 < np.abs(found - wanted).mean() < 0.1 * wanted.std()
 
 
-def test_a_precision_that_there_is_not_is_refused() -> None:
+def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="precision is 'int8', expected fp32 or bf16"):
         CudaNetworks(Bundle.load("default", GenerationManifest), "int8", DEVICE)
 
@@ -196,7 +196,7 @@ def test_a_bundle_of_other_shapes_is_refused(tmp_path: Path) -> None:
         CudaBackend(changed, DEVICE)
 
 
-def test_without_triton_it_goes_on_and_says_so(
+def test_without_triton_it_runs_and_logs_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("motionrt.runtime.backends.cuda.installed", lambda module: module != "triton")

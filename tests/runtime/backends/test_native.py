@@ -60,7 +60,7 @@ def follow(recognizer: Recognizer, moments: list[Moment]) -> Iterator[Decision]:
 
 
 @pytest.mark.parametrize("name", bundled("recognition"))
-def test_native_decides_as_onnx_does_with_gaps_people_and_resets(name: str, moments: list[Moment]) -> None:
+def test_native_decisions_match_onnx_with_gaps_people_and_resets(name: str, moments: list[Moment]) -> None:
     native, onnx = (Recognizer.load(name, backend=backend) for backend in ("native", "onnx"))
     decided = 0
     for a, b in zip(follow(native, moments), follow(onnx, moments), strict=True):
@@ -73,7 +73,7 @@ def test_native_decides_as_onnx_does_with_gaps_people_and_resets(name: str, mome
 
 
 @pytest.mark.parametrize("name", bundled("recognition"))
-def test_native_logits_and_features_are_those_of_onnx(name: str, moments: list[Moment]) -> None:
+def test_native_logits_and_features_match_onnx(name: str, moments: list[Moment]) -> None:
     both = [factory.create(backend, Bundle.load(name)).streams(4) for backend in ("native", "onnx")]
     frames = 0
 
@@ -103,7 +103,7 @@ def test_native_logits_and_features_are_those_of_onnx(name: str, moments: list[M
     assert frames > 1000
 
 
-def test_people_in_one_call_are_decided_as_one_after_the_other(moments: list[Moment]) -> None:
+def test_people_in_one_call_get_the_decisions_of_single_calls(moments: list[Moment]) -> None:
     together, apart = (Recognizer.load("live", backend="native") for _ in range(2))
     by_time: dict[tuple[float, str], list[Moment]] = {}
     for moment in moments:
@@ -125,7 +125,7 @@ def test_people_in_one_call_are_decided_as_one_after_the_other(moments: list[Mom
     assert crowds > 50
 
 
-def test_half_precision_weights_take_half_the_memory_and_decide_alike(samples: list[Motion]) -> None:
+def test_half_precision_weights_take_half_the_memory_and_give_the_same_decisions(samples: list[Motion]) -> None:
     bundle = Bundle.load("live")
     full, half = (NativeBackend(bundle, precision) for precision in ("fp32", "bf16"))
     assert half.weight_bytes < 0.6 * full.weight_bytes
@@ -135,7 +135,7 @@ def test_half_precision_weights_take_half_the_memory_and_decide_alike(samples: l
         np.testing.assert_allclose(a.probs, b.probs, atol=0.05)
 
 
-def test_a_step_says_what_does_not_fit() -> None:
+def test_a_step_names_a_wrong_shape() -> None:
     streams = factory.create("native", Bundle.load("live")).streams(2)
     assert isinstance(streams, Streams)
     frame = np.zeros((1, 15, 3), np.float32)
@@ -151,7 +151,7 @@ def test_a_step_says_what_does_not_fit() -> None:
         streams.begin(2)
 
 
-def test_a_stream_that_begins_anew_forgets_everything(moments: list[Moment]) -> None:
+def test_a_restarted_stream_forgets_everything(moments: list[Moment]) -> None:
     streams = factory.create("native", Bundle.load("live")).streams(2)
     frames = np.random.default_rng(1).normal(0, 0.3, (150, 1, 15, 3)).astype(np.float32)
     first = [streams.step([0], frame)[0] for frame in frames]
@@ -160,7 +160,7 @@ def test_a_stream_that_begins_anew_forgets_everything(moments: list[Moment]) -> 
     np.testing.assert_array_equal(first, [streams.step([1], frame)[0] for frame in frames])
 
 
-def test_weights_that_do_not_fit_the_architecture_are_refused() -> None:
+def test_weights_of_another_architecture_are_refused() -> None:
     bundle = Bundle.load("live")
     narrow = bundle.manifest_file.replace(b'"kernel": 5', b'"kernel": 3')
     with pytest.raises(BundleError, match="state"):

@@ -35,7 +35,7 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return opened
 
 
-def test_a_recogniser_steps_and_reads_clips_in_engines(tmp_path: Path, engines: list[tuple[str, str]]) -> None:
+def test_a_recognizer_runs_steps_and_clips_in_engines(tmp_path: Path, engines: list[tuple[str, str]]) -> None:
     path = tiny.tiny_bundle(tmp_path / "tiny")
     poses = tiny.poses(30, "left")
     plain, found = Recognizer.load(path, "onnx"), Recognizer.load(path, "tensorrt", precision="fp16")
@@ -71,7 +71,7 @@ def test_precisions_that_a_backend_does_not_have_are_refused(
     assert engines == []
 
 
-def test_backends_that_generators_do_not_have_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_backends_of_generators_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     for load in (Generator.load, Retriever.load):
         with pytest.raises(InputError, match="the native backend runs recognisers only, expected auto, onnx, tensorrt"):
@@ -82,7 +82,7 @@ def test_backends_that_generators_do_not_have_say_why(monkeypatch: pytest.Monkey
             load("default", backend="tpu")
 
 
-def test_without_a_gpu_that_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_gpu_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.setattr(factory, "installed", lambda module: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -101,7 +101,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def test_an_engine_is_looked_for_by_all_that_it_depends_on(gpu: None) -> None:
+def test_an_engines_key_holds_all_that_it_depends_on(gpu: None) -> None:
     bundle = Bundle.load("default", GenerationManifest)
     files = bundle.manifest.files
     key = tensorrt.plan_key(bundle.manifest, "trunk", "fp16")
@@ -113,7 +113,7 @@ def test_an_engine_is_looked_for_by_all_that_it_depends_on(gpu: None) -> None:
 
 
 @pytest.mark.parametrize("graph", ["step", "clip"])
-def test_the_encoder_of_a_zero_shot_bundle_finds_the_engines_built_of_that(gpu: None, graph: str) -> None:
+def test_the_encoder_of_a_zero_shot_bundle_finds_the_engines_of_the_bundle(gpu: None, graph: str) -> None:
     whole = Bundle.load("zero-shot", ZeroShotManifest)
     built, wanted = (tensorrt.plan_key(b.manifest, graph, "fp32") for b in (whole, encoder_bundle(whole)))
     assert built == wanted
@@ -143,7 +143,7 @@ def test_an_engine_that_cannot_be_captured_is_refused(monkeypatch: pytest.Monkey
         engine_of(monkeypatch, taken=False)
 
 
-def test_shapes_are_captured_once_and_the_least_used_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shapes_are_captured_once_and_the_least_recently_used_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
     captured = []
 
     class Captured:

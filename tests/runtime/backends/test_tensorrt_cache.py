@@ -68,13 +68,13 @@ def test_a_plan_comes_back_and_only_its_user_can_read_it(cache: Path) -> None:
     assert load_plan(KEY, BUNDLE) == PLAN[1:] and list(cache.iterdir()) == [path]
 
 
-def test_without_a_plan_the_error_tells_how_to_build_it() -> None:
+def test_without_a_plan_the_error_says_how_to_build_it() -> None:
     refused("has no TensorRT engine yet .fp32, TensorRT 10.15.1, NVIDIA H200 9.0.; build it here")
     with pytest.raises(BundleError, match="motionrt export models/live --tensorrt --precision bf16$"):
         load_plan(replace(KEY, precision="bf16"), BUNDLE)
 
 
-def test_the_table_of_changes_knows_every_field() -> None:
+def test_the_table_of_changes_has_every_field() -> None:
     assert OTHERS.keys() == KEY.fields.keys()
 
 
@@ -111,7 +111,7 @@ def test_a_plan_that_was_changed_is_refused() -> None:
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_what_others_may_write_is_refused(mode: int, cache: Path) -> None:
+def test_a_plan_that_others_can_write_is_refused(mode: int, cache: Path) -> None:
     path = store_plan(KEY, PLAN)
     path.chmod(mode)
     refused(f"{path}: others may write to it")
@@ -152,13 +152,13 @@ def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 GRAPHS = [(name, graph) for name in bundled() for graph in engine_graphs(Bundle.load(name, Manifest).manifest)]
 
 
-def test_tensorrt_runs_the_graphs_of_recognisers_and_generators_in_float() -> None:
+def test_tensorrt_runs_the_float_graphs_of_recognizers_and_generators() -> None:
     assert {graph for _, graph in GRAPHS} >= {"step", "clip", "trunk", "velocity", "decode", "guide"}
     assert not any(name == "text" or graph.endswith(".int8") or graph == "match" for name, graph in GRAPHS)
 
 
 @pytest.mark.parametrize("name, graph", GRAPHS)
-def test_every_open_size_has_a_bucket_whose_smallest_runs(name: str, graph: str) -> None:
+def test_every_open_size_has_engine_sizes_and_the_smallest_runs(name: str, graph: str) -> None:
     bundle = Bundle.load(name, Manifest)
     manifest, about = bundle.manifest, bundle.manifest.graphs[graph]
     found = profiles(manifest.task, graph, about)
@@ -177,7 +177,7 @@ def test_every_open_size_has_a_bucket_whose_smallest_runs(name: str, graph: str)
     assert all(np.isfinite(array).all() for array in session.run(None, inputs))
 
 
-def test_the_buckets_hold_what_the_runtime_asks_for() -> None:
+def test_engine_sizes_cover_what_the_runtime_uses() -> None:
     def largest(task: str, graph: str) -> dict[str, int]:
         sizes = SIGNATURES[task].open_sizes(graph)
         return {size: about.engine[2] for size, about in sizes.items() if about.engine is not None}
@@ -190,13 +190,13 @@ def test_the_buckets_hold_what_the_runtime_asks_for() -> None:
     assert generator["S"] > 2 * Bundle.load("default", GenerationManifest).manifest.sampler.evaluations
 
 
-def test_a_size_without_a_bucket_is_refused() -> None:
+def test_an_open_size_without_engine_sizes_is_refused() -> None:
     graph = Graph(file="step.onnx", inputs={"frame": ("X", 15, 3)}, outputs={})
     with pytest.raises(BundleError, match="graph step of task 'recognition': TensorRT has no sizes for 'X' of frame"):
         profiles("recognition", "step", graph)
 
 
-def test_int8_is_not_for_tensorrt() -> None:
+def test_tensorrt_refuses_int8() -> None:
     with pytest.raises(InputError, match="precision 'int8' needs MatMulInteger, which TensorRT does not take"):
         plans.check_precision("int8")
     with pytest.raises(InputError, match="precision is 'fp8', TensorRT expects fp32, fp16 or bf16"):

@@ -44,7 +44,7 @@ def refused(path: str | Path, message: str) -> None:
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
-def test_a_bundle_comes_back_as_it_was_written(path: Path) -> None:
+def test_a_written_bundle_loads_unchanged(path: Path) -> None:
     loaded = Bundle.load(path)
     assert loaded.manifest.labels == tiny.LABELS and loaded.manifest.none_index == 0
     assert (loaded.manifest.joints, loaded.manifest.state, loaded.manifest.features) == (
@@ -57,7 +57,7 @@ def test_a_bundle_comes_back_as_it_was_written(path: Path) -> None:
         np.testing.assert_array_equal(loaded.weights[name], expected)
 
 
-def test_the_same_bundle_has_the_same_sha256(path: Path, tmp_path: Path) -> None:
+def test_equal_bundles_have_the_same_sha256(path: Path, tmp_path: Path) -> None:
     other = tiny.tiny_bundle(tmp_path / "other")
     changed = tiny.tiny_bundle(tmp_path / "changed", license="MIT")
     assert Bundle.load(path).sha256 == Bundle.load(other).sha256 != Bundle.load(changed).sha256
@@ -70,7 +70,7 @@ def test_a_label_that_means_none_is_optional(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text, non_commercial", [("CC BY-NC 4.0", True), ("research use only", True), ("Apache-2.0", False)]
 )
-def test_a_non_commercial_licence_is_recognised(tmp_path: Path, text: str, non_commercial: bool) -> None:
+def test_a_non_commercial_license_is_recognized(tmp_path: Path, text: str, non_commercial: bool) -> None:
     loaded = Bundle.load(tiny.tiny_bundle(tmp_path / "b", license=text))
     assert loaded.manifest.non_commercial is non_commercial
 
@@ -98,7 +98,7 @@ def test_a_pipe_in_place_of_a_file_does_not_block(path: Path) -> None:
     refused(path, "step.onnx: not a regular file")
 
 
-def test_no_model_is_made_of_a_damaged_bundle(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_bundle_never_becomes_a_model(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     import motionrt
@@ -141,7 +141,7 @@ def test_a_graph_file_that_is_a_path_is_refused(path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "step.onnx", "clip.onnx"])
-def test_what_a_model_is_made_of_must_be_listed(path: Path, file: str) -> None:
+def test_every_required_file_must_be_listed(path: Path, file: str) -> None:
     edit(path, lambda raw: raw["files"].pop(file))
     refused(path, f"'{file}' is not listed under files")
 
@@ -152,25 +152,25 @@ def test_a_graph_that_names_another_external_file_is_refused(path: Path, locatio
     refused(path, "step.onnx: tensor 'more' names the external file .*only 'weights.safetensors'")
 
 
-def test_a_graph_that_is_no_model_is_refused(path: Path) -> None:
+def test_a_graph_that_is_not_an_onnx_model_is_refused(path: Path) -> None:
     put(path, "step.onnx", b"not a model at all")
     refused(path, "step.onnx: not a well-formed ONNX model")
 
 
-def test_weights_that_are_no_safetensors_are_refused(path: Path) -> None:
+def test_weights_that_are_not_safetensors_are_refused(path: Path) -> None:
     put(path, "weights.safetensors", b"\x80\x04pickle" * 100)
     refused(path, "weights.safetensors: header of .* bytes")
 
 
-def test_an_initialiser_that_the_weights_lack_is_refused(path: Path) -> None:
+def test_an_initializer_without_a_weight_is_refused(path: Path) -> None:
     put(path, "weights.safetensors", pack({name: w for name, w in tiny.weights().items() if name != "w2"}))
-    refused(path, r"(clip|step).onnx: initialiser 'w2' is not in weights.safetensors")
+    refused(path, r"(clip|step).onnx: initializer 'w2' is not in weights.safetensors")
 
 
 @pytest.mark.parametrize("w2", [np.zeros((3, 4), np.float32), np.zeros((4, 3), np.float16)])
 def test_weights_of_another_shape_or_type_are_refused(path: Path, w2: np.ndarray) -> None:
     put(path, "weights.safetensors", pack({**tiny.weights(), "w2": w2}))
-    refused(path, r"initialiser 'w2' is float32 \[4, 3\], weights.safetensors has float")
+    refused(path, r"initializer 'w2' is float32 \[4, 3\], weights.safetensors has float")
 
 
 def change(**values: Any) -> Any:
@@ -202,7 +202,7 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
     "label as a number": (change(labels=["none", 1, "b"]), "labels: .*texts"),
     "label twice": (change(labels=["none", "b", "b"]), "a label occurs twice"),
     "too few labels": (change(labels=["none", "b"]), r"logits \[M, 3\].*expected logits \[M, 2\]"),
-    "only none": (change(labels=["none"]), "no label besides 'none'"),
+    "only none": (change(labels=["none"]), "no label other than 'none'"),
     "none that is no label": (change(none="rest"), "'rest' is not one of the labels"),
     "none as a number": (change(none=0), "none: 0, expected a text"),
     "receptive field as a float": (within("model", receptive_field=1.5), "model: receptive_field: 1.5"),
@@ -232,7 +232,7 @@ def test_a_wrong_field_of_the_manifest_is_named(path: Path, name: str) -> None:
     refused(path, f"manifest.json: .*{message}|manifest.json: {message}")
 
 
-def test_every_field_of_the_manifest_is_needed(path: Path) -> None:
+def test_every_field_of_the_manifest_is_required(path: Path) -> None:
     raw = json.loads((path / "manifest.json").read_text())
     for field in raw:
         edit(path, lambda now, field=field: (now.update(raw), now.pop(field)))
@@ -251,17 +251,17 @@ def test_every_field_of_the_manifest_is_needed(path: Path) -> None:
         (b" " * (bundle.MAX_MANIFEST_BYTES + 1), "expected at most"),
     ],
 )
-def test_a_manifest_that_is_no_object_is_refused(path: Path, text: bytes, message: str) -> None:
+def test_a_manifest_that_is_not_an_object_is_refused(path: Path, text: bytes, message: str) -> None:
     (path / "manifest.json").write_bytes(text)
     refused(path, f"manifest.json: .*{message}")
 
 
-def test_what_the_manifest_has_beyond_the_schema_is_ignored(path: Path) -> None:
+def test_unknown_fields_of_the_manifest_are_ignored(path: Path) -> None:
     edit(path, change(comment={"any": ["thing"]}))
     assert Bundle.load(path).manifest.name == "tiny"
 
 
-def test_an_unknown_name_says_which_models_exist(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_lists_the_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("live", "zebra"):
         tiny.tiny_bundle(tmp_path / "models" / name)
     (tmp_path / "models" / "no-bundle").mkdir()
@@ -296,7 +296,7 @@ def test_an_empty_folder_is_filled(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("file", ["notes.txt", "manifest.json"])
-def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path, file: str) -> None:
+def test_a_folder_that_is_not_a_bundle_is_left_alone(tmp_path: Path, file: str) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / file).write_text("{}")
     before = contents(tmp_path)
@@ -305,10 +305,10 @@ def test_a_folder_that_is_no_bundle_is_left_alone(tmp_path: Path, file: str) -> 
     assert contents(tmp_path) == before
 
 
-def test_a_bundle_with_other_files_in_it_is_left_alone(path: Path) -> None:
+def test_a_bundle_with_foreign_files_is_left_alone(path: Path) -> None:
     (path / "notes.txt").write_text("keep me")
     before = contents(path)
-    with pytest.raises(BundleError, match="'notes.txt', which is no part of it"):
+    with pytest.raises(BundleError, match="'notes.txt', which is not part of it"):
         tiny.tiny_bundle(path)
     assert contents(path) == before
 
@@ -356,7 +356,7 @@ def test_step_and_clip_graph_agree(path: Path) -> None:
         np.testing.assert_allclose(seen[0], features[t], atol=1e-4)
 
 
-def test_the_network_runs_on_the_checked_weights_wherever_it_was_started(
+def test_the_network_runs_on_the_checked_weights_from_any_working_directory(
     path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded = Bundle.load(path)
@@ -392,7 +392,7 @@ def test_a_graph_of_one_fixed_person_is_refused(path: Path) -> None:
         factory.create("onnx", Bundle.load(path))
 
 
-def test_a_graph_that_onnx_runtime_refuses_is_a_bundle_error(path: Path) -> None:
+def test_a_graph_that_onnx_runtime_rejects_is_a_bundle_error(path: Path) -> None:
     model = tiny.onnx.load_from_string(tiny.step_graph())
     model.graph.node[0].op_type = "NoSuchOperator"
     put(path, "step.onnx", model.SerializeToString())
@@ -419,7 +419,7 @@ def test_backends_say_why_they_cannot_be_used(path: Path, monkeypatch: pytest.Mo
         factory.create("onnx", Bundle.load(path), threads=0)
 
 
-def test_auto_is_the_native_engine_where_it_knows_the_network(path: Path) -> None:
+def test_auto_is_the_native_engine_if_it_supports_the_network(path: Path) -> None:
     assert factory.create("auto", Bundle.load("live")).name == "native"
     assert factory.create("auto", Bundle.load(path)).name == "onnx"
     with pytest.raises(BundleError, match="not a StreamGCN"):

@@ -79,14 +79,14 @@ ANYWHERE: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def test_external_initialisers_are_found_with_type_and_shape() -> None:
+def test_external_initializers_are_found_with_type_and_shape() -> None:
     found = external_tensors(tiny.step_graph(), tiny.WEIGHTS, "step.onnx")
     assert {name: (tensor.onnx_type, tensor.shape) for name, tensor in found.items()} == {
         name: (tiny.FLOAT, array.shape) for name, array in tiny.weights().items()
     }
 
 
-def test_a_graph_without_external_data_is_fine() -> None:
+def test_a_graph_without_external_data_is_accepted() -> None:
     assert check(model(constant(onnx.numpy_helper.from_array(np.zeros(2, np.float32))))) == {}
 
 
@@ -104,8 +104,8 @@ def test_a_foreign_location_is_refused_anywhere(place: str) -> None:
 
 
 @pytest.mark.parametrize("place", ANYWHERE)
-def test_outside_the_main_initialisers_even_the_weights_file_is_refused(place: str) -> None:
-    with pytest.raises(BundleError, match="'w' is external but no initialiser of the main graph"):
+def test_even_the_weights_file_is_refused_outside_the_main_initializers(place: str) -> None:
+    with pytest.raises(BundleError, match="'w' is external but not an initializer of the main graph"):
         check(ANYWHERE[place](tiny.external("w", [2])))
 
 
@@ -116,26 +116,26 @@ def test_a_second_location_of_a_tensor_is_refused() -> None:
         check(model(initializer=[tensor]))
 
 
-def test_a_key_given_twice_in_one_entry_is_refused() -> None:
+def test_a_duplicate_key_in_an_entry_is_refused() -> None:
     entry = field(1, b"location") * 2 + field(2, tiny.WEIGHTS.encode())
     with pytest.raises(BundleError, match="well-formed"):
         check_raw_tensor(field(8, b"w") + b"\x70\x01" + field(13, entry))
 
 
-def test_external_data_without_its_mark_is_refused() -> None:
+def test_external_data_without_its_location_type_is_refused() -> None:
     tensor = tiny.external("w", [2])
     tensor.ClearField("data_location")
     with pytest.raises(BundleError, match="one external location"):
         check(model(initializer=[tensor]))
 
 
-def test_the_mark_without_a_location_is_refused() -> None:
+def test_the_location_type_without_a_location_is_refused() -> None:
     with pytest.raises(BundleError, match="one external location"):
         check(model(initializer=[onnx.TensorProto(name="w", data_location=onnx.TensorProto.EXTERNAL)]))
 
 
-def test_two_initialisers_of_one_name_are_refused() -> None:
-    with pytest.raises(BundleError, match="two initialisers are named 'w'"):
+def test_initializers_with_the_same_name_are_refused() -> None:
+    with pytest.raises(BundleError, match="two initializers are named 'w'"):
         check(model(initializer=[tiny.external("w", [2]), tiny.external("w", [2])]))
 
 
@@ -147,13 +147,13 @@ def test_a_second_graph_field_does_not_hide_the_first() -> None:
             external_tensors(data, tiny.WEIGHTS, "step.onnx")
 
 
-def test_unpacked_shapes_are_read_too() -> None:
+def test_unpacked_shapes_are_supported() -> None:
     tensor = tiny.external("w", []).SerializeToString()
     found = check_raw_tensor(b"\x08\x02\x08\x03" + tensor)
     assert found["w"].shape == (2, 3)
 
 
-def test_endless_nesting_is_refused() -> None:
+def test_deep_nesting_is_refused() -> None:
     graph = branch(tiny.external("w", [2])).SerializeToString()
     for _ in range(40):
         for number in (6, 5, 1):  # a graph in an attribute, in a node, in a graph
@@ -176,12 +176,12 @@ NOT_MODELS = {
 
 
 @pytest.mark.parametrize("name", NOT_MODELS)
-def test_what_is_no_model_is_refused(name: str) -> None:
+def test_data_that_is_not_a_model_is_refused(name: str) -> None:
     with pytest.raises(BundleError, match="some/step.onnx: not a"):
         external_tensors(NOT_MODELS[name], tiny.WEIGHTS, "some/step.onnx")
 
 
-def test_any_damage_gives_a_bundle_error_or_an_answer() -> None:
+def test_any_damage_gives_a_bundle_error_or_a_result() -> None:
     generator = np.random.default_rng(0)
     data = tiny.step_graph()
     for _ in range(1000):
@@ -193,7 +193,7 @@ def test_any_damage_gives_a_bundle_error_or_an_answer() -> None:
 
 
 def check_raw_tensor(tensor: bytes) -> dict[str, Any]:
-    """The check of a model whose only initialiser is this serialised TensorProto."""
+    """The check of a model whose only initializer is this serialized TensorProto."""
     return external_tensors(field(7, field(5, tensor)), tiny.WEIGHTS, "some/step.onnx")
 
 

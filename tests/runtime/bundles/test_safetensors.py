@@ -32,7 +32,7 @@ def entry(dtype: Any = "F32", shape: Any = (2, 3), offsets: Any = (0, 24)) -> di
     return {"dtype": dtype, "shape": shape, "data_offsets": offsets}
 
 
-def test_what_is_packed_comes_back_read_only() -> None:
+def test_packed_tensors_come_back_read_only() -> None:
     tensors = unpack(pack(TENSORS), "w")
     assert set(tensors) == set(TENSORS)
     for name, expected in TENSORS.items():
