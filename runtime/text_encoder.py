@@ -1,4 +1,4 @@
-"""Sentences as features for the networks: the bundled text encoder."""
+"""The bundled text encoder: sentences to features."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from .bundles.schema import TOKENIZER, WEIGHTS, TextManifest
 from .errors import BundleError, InputError
 
 MAX_CHARACTERS = 512  # of a text
-_SHOWN_CHARACTERS = 40
+_QUOTED_CHARACTERS = 40  # in messages
 _OUTPUTS = ["tokens", "pooled"]
 _PROBE = "a"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextFeatures:
-    """Features of N texts, of W floats; L is the length of the longest one in tokens.
+    """Features of N texts, W wide; L is the length of the longest one in tokens.
 
     Attributes:
-        tokens: [N, L, W] float32 of every token, those that mark begin and end among them; 0 where `mask` is False.
-        mask: [N, L] bool, where a text has a token.
-        pooled: [N, W] float32 of the whole text.
+        tokens: [N, L, W] float32, of every token including the start and end markers; 0 where `mask` is False.
+        mask: [N, L] bool, True at the tokens of a text.
+        pooled: [N, W] float32, of the whole text.
     """
 
     tokens: np.ndarray
@@ -37,28 +37,28 @@ class TextFeatures:
 
 
 class TextEncoder:
-    """A sentence encoder. A text has the same features, bit for bit, whatever it is encoded together with.
+    """A sentence encoder. The features of a text do not depend, bit for bit, on the texts encoded with it.
 
     `pooled` is the mean over `tokens`, scaled to length 1: the dot product of two is their cosine similarity.
 
     Args:
         bundle: a verified bundle.
-        threads: of ONNX Runtime; None for one, which is nearly as fast on texts as short as these.
+        threads: of ONNX Runtime; None: one, which is nearly as fast on short texts.
     Attributes:
-        name: of its bundle. width: W. license: of its weights.
-        sha256: of its weights and tokenizer, 64 hex digits: what a model that was trained with it records. It stays
-            when the graph is exported anew or the model card changes.
+        name: of the bundle. width: W. license: of the weights.
+        sha256: of weights and tokenizer, 64 hex digits, recorded by models trained with this encoder. A new export of
+            the graph or another model card does not change it.
     Raises:
-        BundleError: the graph or the tokenizer cannot be used, or they do not fit each other.
+        BundleError: the graph or the tokenizer is unusable, or they do not match.
         InputError: `threads` is not a whole number of 1 or more.
     """
 
     @classmethod
     def load(cls, name: str | Path = "text", threads: int | None = None) -> TextEncoder:
-        """Load a bundled encoder by its name, or one from its folder.
+        """Load a bundled encoder by name, or one from its folder.
 
         Raises:
-            BundleError: unknown name, or a bundle that is damaged or of another task.
+            BundleError: unknown name, or a bundle that is damaged or for another task.
         """
         return cls(Bundle.load(name, TextManifest), threads)
 
@@ -74,21 +74,19 @@ class TextEncoder:
         self._where = str(bundle.path / manifest.graphs["text"].file)
         self._tokenizer = _tokenizer(bundle)
         self._session = open_session(bundle, "text", threads or 1)
-        self._run(self._ids(0, _PROBE))  # finds out now what would fail later
+        self._run(self._ids(0, _PROBE))  # fails now rather than later
 
     def encode(self, texts: Sequence[str]) -> TextFeatures:
-        """Features of texts, in their order.
-
-        Each text runs alone: about 4 ms for a sentence on one core.
+        """Encode texts, one by one: about 4 ms for a sentence on one core.
 
         Raises:
-            InputError: not a sequence of texts; a text that is empty or has more than 512 characters (or more
-                tokens than the encoder knows positions); the message tells which one.
+            InputError: not a sequence of texts, or a text that is empty or has more than 512 characters or more tokens
+                than the encoder has positions; the message names the text.
         """
         return gather(check_texts(texts), lambda i, text: self._run(self._ids(i, text)), self.width)
 
     def check(self, text: str) -> None:
-        """Raises InputError for a text that `encode` would refuse; it is not run."""
+        """Validate a text without encoding it. Raises InputError as `encode`."""
         self._ids(0, *check_texts([text]))
 
     def _ids(self, i: int, text: str) -> np.ndarray:
@@ -112,16 +110,16 @@ class TextEncoder:
 
 
 def check_texts(texts: Sequence[str]) -> list[str]:
-    """The texts as a list.
+    """Validate texts; returns them as a list.
 
     Raises:
-        InputError: not a sequence of texts, or one that is empty, too long or no valid Unicode.
+        InputError: not a sequence of texts, or a text that is empty, too long or not valid Unicode.
     """
     if isinstance(texts, str) or not isinstance(texts, Sequence):
-        raise InputError(f"texts is {str(texts)[:_SHOWN_CHARACTERS]!r}, expected a list of texts")
+        raise InputError(f"texts is {str(texts)[:_QUOTED_CHARACTERS]!r}, expected a list of texts")
     for i, text in enumerate(texts):
         if not isinstance(text, str):
-            raise InputError(f"text {i} is {str(text)[:_SHOWN_CHARACTERS]!r}, expected a string")
+            raise InputError(f"text {i} is {str(text)[:_QUOTED_CHARACTERS]!r}, expected a string")
         if not text.strip():
             raise InputError(f"text {i} is empty")
         if len(text) > MAX_CHARACTERS:
@@ -134,7 +132,7 @@ def check_texts(texts: Sequence[str]) -> list[str]:
 def gather(
     texts: Sequence[str], encode: Callable[[int, str], tuple[np.ndarray, np.ndarray]], width: int
 ) -> TextFeatures:
-    """Features of texts that are encoded one by one, equal ones once.
+    """Encode texts one by one, equal ones once, and pad them.
 
     Args:
         encode: index and text -> tokens [L, W], pooled [W].
@@ -172,4 +170,4 @@ def _sha256(manifest: TextManifest) -> str:
 
 
 def _which(i: int, text: str) -> str:
-    return f"text {i} ({text[:_SHOWN_CHARACTERS]!r}{'...' if len(text) > _SHOWN_CHARACTERS else ''})"
+    return f"text {i} ({text[:_QUOTED_CHARACTERS]!r}{'...' if len(text) > _QUOTED_CHARACTERS else ''})"

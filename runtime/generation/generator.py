@@ -1,4 +1,4 @@
-"""Text to motion without torch: `Generator` makes motion, and makes parts of one anew."""
+"""Text to motion without torch: `Generator` generates motion, and regenerates parts of one."""
 
 from __future__ import annotations
 
@@ -18,29 +18,30 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
 from ..errors import BundleError, InputError
 from ..text_encoder import TextEncoder
-from . import rng as noise
+from . import rng
 from .open_networks import open_networks
 from .postprocess import crossfade, extrapolate, fix_bone_lengths, plant_feet, postprocess, smooth_for_quality
 from .schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
 
-MAX_SECONDS = 60.0  # of one generation
-OVERLAP_TOKENS = 5  # tokens of a window that the one before has made
-CHUNK_TOKENS = 5  # tokens of a chunk of a stream: a second
-FIRST_WINDOW_CHUNKS, WINDOW_CHUNKS = 2, 3  # chunks of its first window, and of those that follow
-GUIDED_STEPS = 3  # of the last autoregressive steps; to guide more of them costs time and quality
-_MAX_PROMPTS = 64  # that are kept
+MAX_SECONDS = 60.0  # of one motion
+MAX_STREAM_SECONDS = 24 * 3600.0
+OVERLAP_TOKENS = 5  # that a window shares with the one before
+CHUNK_TOKENS = 5  # of a stream: a second
+FIRST_WINDOW_CHUNKS, WINDOW_CHUNKS = 2, 3  # in the first window of a stream, and in the others
+GUIDED_STEPS = 3  # the last autoregressive steps; guiding more of them costs time and quality
+_MIN_TOKENS = 4  # of a motion whose length is estimated
+_MAX_CACHED = 64  # prompts
 Key = TypeVar("Key")
 Value = TypeVar("Value")
-_MIN_TOKENS = 4  # tokens of a motion whose length is not told
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a generator, checked.
+    """Validated arguments of a generation.
 
     Attributes:
-        text: what somebody is to do. seed: of the noise. settings: of the sampler. quality: of capture.
+        text: description of the motion. seed: of the noise. settings: of the sampler. quality: of capture.
     """
 
     text: str
@@ -50,24 +51,24 @@ class Request:
 
 
 class Generator:
-    """Makes motion of one person from text; threads that ask at once are served one after the other.
+    """Generates motion of one person from text. Thread-safe: concurrent calls run one after the other.
 
-    A seed means the same motion on every machine, up to rounding.
+    A seed gives the same motion on every machine, up to rounding.
 
     Args:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
-        precision: of the sampler's products: "fp32", or "int8", which is faster and meant for CPUs with VNNI or NEON;
-            joints move by millimetres. With TensorRT "fp32", "fp16" or "bf16", with CUDA "fp32" or "bf16".
-        backend: what runs its networks: "auto", "onnx", "tensorrt" or "cuda"; texts are encoded in ONNX Runtime.
+        precision: of the sampler's matrix products: "fp32", or "int8", which is faster on CPUs with VNNI or NEON and
+            changes joints by millimeters. With TensorRT "fp32", "fp16" or "bf16", with CUDA "fp32" or "bf16".
+        backend: of the networks: "auto", "onnx", "tensorrt" or "cuda"; texts are always encoded in ONNX Runtime.
     Attributes:
-        name: of its bundle. license: of its weights. layout, fps: of the motion that it makes.
-        actions: what it has seen, with the number of clips by quality. qualities: that can be asked for.
+        name: of the bundle. license: of the weights. layout, fps: of generated motion.
+        actions: in the training data, with the number of clips by quality. qualities: values of `quality`.
         settings: of the sampler.
     Raises:
         BundleError: the bundle was trained with another text encoder.
-        InputError: a backend or precision that is not to be had.
+        InputError: unknown or unavailable backend or precision.
     """
 
     def __init__(
@@ -88,13 +89,13 @@ class Generator:
         self.settings = manifest.sampler
         self._networks = open_networks(bundle, threads, precision, backend)
         self._text = text
-        self._told: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
-        self._targets: dict[str, np.ndarray] = {}
-        self._busy = threading.Lock()
+        self._condition_cache: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
+        self._target_cache: dict[str, np.ndarray] = {}
+        self._lock = threading.Lock()
         self._stream: weakref.ref[Stream] | None = None
 
     def __repr__(self) -> str:
-        return f"Generator({self.name!r}, {self.layout} at {self.fps:g} a second, {len(self.actions)} actions)"
+        return f"Generator({self.name!r}, {self.layout} at {self.fps:g} frames/s, {len(self.actions)} actions)"
 
     @classmethod
     def load(
@@ -103,12 +104,12 @@ class Generator:
         """Load a generator.
 
         Args:
-            name: a bundled model's name, or the path of a bundle.
-            threads: CPU threads of an operation.
+            name: name of a bundled model, or path of a bundle.
+            threads: CPU threads per operator.
             precision, backend: see `Generator`.
         Raises:
-            BundleError: unknown name, or a bundle that is damaged or of another task.
-            InputError: no such precision, an unknown backend or one that cannot be used here.
+            BundleError: unknown name, or a bundle that is damaged or for another task.
+            InputError: unknown or unavailable backend or precision.
         """
         return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads, precision, backend)
 
@@ -121,23 +122,23 @@ class Generator:
         guidance: float = 0.0,
         quality: str = "mocap",
     ) -> Motion:
-        """A motion that fits a description.
+        """Generate a motion from a description.
 
         Args:
-            text: what somebody does, at most 512 characters.
-            seconds: how long, at most 60, rounded to a fifth of a second; None: as long as such motions are.
-            seed: 0 or more; another seed, another motion.
-            cfg: weight of the description; None: the model's own, 1: without guidance by its absence.
-            guidance: length of a step along the recogniser's gradient, 1 is a good one; 0: none.
+            text: description of the motion, at most 512 characters.
+            seconds: duration, at most 60, rounded to a fifth of a second; None: estimated from the text.
+            seed: 0 or more; another seed gives another motion.
+            cfg: weight of classifier-free guidance; None: the model's own, 1: none.
+            guidance: length of a step along the recognizer's gradient; 1 is a good value, 0 turns it off.
             quality: one of `qualities`.
         Returns:
-            One person with bones of constant length and feet that do not slide, who faces about +z at the origin at
-            first; y = 0 is the floor.
+            One person with bones of constant length and feet that do not slide, facing +z at the origin in the first
+            frame; y = 0 is the floor.
         Raises:
-            InputError: any of these is not as said.
+            InputError: an argument is invalid.
         """
-        request = self._checked(text, seed, cfg, guidance, quality)
-        with self._busy:
+        request = self._request(text, seed, cfg, guidance, quality)
+        with self._lock:
             windows = list(self._windows(request, self._count(request, seconds)))
         return self._motion(np.concatenate(windows), text=text, seed=seed)
 
@@ -150,21 +151,22 @@ class Generator:
         guidance: float = 0.0,
         quality: str = "mocap",
     ) -> Stream:
-        """The same in chunks of a second, as `Motion`s; what is to come is computed while a chunk plays.
+        """Generate a motion in chunks of one second; the next ones are computed while a chunk plays.
 
-        Setting `prompt`, here or of the stream, changes what is done from the next chunk on. Leaving the stream to
-        itself, `close` or a `with` end it; so does the next stream of this generator.
+        Setting `prompt` on the generator or the stream changes the motion from the next chunk on. A stream ends when it
+        is closed, leaves its `with` block or is garbage-collected, and when this generator opens another one.
 
         Args:
-            seconds: how long, at most a day; None: until it is closed.
+            seconds: duration, at most a day; None: until it is closed.
             text, seed, cfg, guidance, quality: as in `generate`.
         Raises:
-            InputError: any of these is not as said.
+            InputError: an argument is invalid.
         """
-        first = self._checked(text, seed, cfg, guidance, quality)
-        longest = math.inf if seconds is None else check_number("seconds", seconds, STRIDE / self.fps, 24 * 3600)
-        total = max(1.0, np.round(longest * self.fps / STRIDE))
-        if (running := self._running) is not None:
+        initial = self._request(text, seed, cfg, guidance, quality)
+        if seconds is not None:
+            seconds = check_number("seconds", seconds, STRIDE / self.fps, MAX_STREAM_SECONDS)
+        total = max(1.0, np.round((math.inf if seconds is None else seconds) * self.fps / STRIDE))
+        if (running := self._open_stream) is not None:
             running.close()
 
         def make(window: Window) -> list[np.ndarray]:
@@ -172,8 +174,8 @@ class Generator:
             count = int(min(CHUNK_TOKENS * chunks, total - CHUNK_TOKENS * window.number))
             if count <= 0:
                 return []
-            request = replace(first, text=window.prompt)
-            with self._busy:
+            request = replace(initial, text=window.prompt)
+            with self._lock:
                 if window.past is None:
                     joints = self._first(request, count)
                 else:
@@ -184,32 +186,32 @@ class Generator:
             start = number * CHUNK_TOKENS * STRIDE / self.fps
             return self._motion(joints, text=prompt, seed=seed, start=start)
 
-        made = Stream(make, finish, text, self._text.check)
-        self._stream = weakref.ref(made)
-        return made
-
-    @property
-    def _running(self) -> Stream | None:
-        return self._stream() if self._stream is not None else None
+        stream = Stream(make, finish, text, self._text.check)
+        self._stream = weakref.ref(stream)
+        return stream
 
     @property
     def prompt(self) -> str:
-        """What the latest stream is to do; setting it changes that.
+        """Prompt of the latest stream; can be set.
 
         Raises:
-            InputError: no text, or there is no stream.
+            InputError: an invalid text, or there is no stream.
         """
-        return self._steered().prompt
+        return self._require_stream().prompt
 
     @prompt.setter
     def prompt(self, text: str) -> None:
-        self._steered().prompt = text
+        self._require_stream().prompt = text
 
-    def _steered(self) -> Stream:
-        running = self._running
-        if running is None:
-            raise InputError("no stream of this generator is there to have a prompt")
-        return running
+    @property
+    def _open_stream(self) -> Stream | None:
+        return self._stream() if self._stream is not None else None
+
+    def _require_stream(self) -> Stream:
+        stream = self._open_stream
+        if stream is None:
+            raise InputError("this generator has no stream whose prompt could be read or set")
+        return stream
 
     def edit(
         self,
@@ -221,25 +223,25 @@ class Generator:
         guidance: float = 0.0,
         quality: str = "mocap",
     ) -> Motion:
-        """A motion of which some frames are made anew to fit a description; all others stay as they are.
+        """Regenerate some frames of a motion from a description; all others stay unchanged.
 
         Args:
-            motion: one person in `layout` at `fps` frames a second, 4 to 196 frames.
-            regenerate: the frames to make anew, as a slice of frames or [T] bool. Of these, up to 8 beside a seam lean
-                towards what was there.
+            motion: one person in `layout` at `fps`, 4 to 196 frames.
+            regenerate: frames to replace, as a slice of frames or [T] bool. Up to 8 of them at each seam are blended
+                toward the old motion.
             text, seed, cfg, guidance, quality: as in `generate`.
         Raises:
-            InputError: any of these is not as said.
+            InputError: an argument is invalid.
         """
-        request = self._checked(text, seed, cfg, guidance, quality)
+        request = self._request(text, seed, cfg, guidance, quality)
         joints = self._joints(motion)
-        wanted = frames_of(regenerate, len(joints))
-        with self._busy:
-            found = self._regenerate(joints, wanted, request)
-        return self._motion(found, text=text, seed=seed)
+        regenerate_T = frame_mask(regenerate, len(joints))
+        with self._lock:
+            edited = self._regenerate(joints, regenerate_T, request)
+        return self._motion(edited, text=text, seed=seed)
 
-    def _checked(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Request:
-        """Raises InputError: any of these is not as `generate` says."""
+    def _request(self, text: str, seed: int, cfg: float | None, guidance: float, quality: str) -> Request:
+        """Validate arguments of `generate`. Raises InputError."""
         if not isinstance(text, str) or not text.strip():
             raise InputError(f"text is {text!r}, expected a description of a motion")
         self._text.check(text)
@@ -256,25 +258,25 @@ class Generator:
         return Request(text, int(seed), settings, quality)
 
     def _count(self, request: Request, seconds: float | None) -> int:
-        """How many tokens a motion takes."""
+        """Number of tokens of a motion; without `seconds`, drawn from the distribution that the text predicts."""
         if seconds is not None:
-            length = check_number("seconds", seconds, STRIDE / self.fps, MAX_SECONDS)
-            return max(1, round(length * self.fps / STRIDE))
-        _, lengths = self._condition(request.text, request.quality)
-        chances = np.exp(lengths - lengths.max())
-        below = np.cumsum(chances / chances.sum()) < noise.uniform(request.seed, 0)
+            duration_s = check_number("seconds", seconds, STRIDE / self.fps, MAX_SECONDS)
+            return max(1, round(duration_s * self.fps / STRIDE))
+        _, logits = self._condition(request.text, request.quality)
+        weights = np.exp(logits - logits.max())
+        below = np.cumsum(weights / weights.sum()) < rng.uniform(request.seed, 0)
         return min(max(int(below.sum()), _MIN_TOKENS), MAX_TOKENS)
 
     def _windows(self, request: Request, count: int) -> Iterator[np.ndarray]:
-        """Joints of as many tokens, a window after the other; each takes up the last second of the one before."""
-        made = self._first(request, min(count, MAX_TOKENS))
-        yield made
-        left, number = count - MAX_TOKENS, 1
-        while left > 0:
-            size = min(left, MAX_TOKENS - OVERLAP_TOKENS)
-            made = self._next(made, request, size, number)
-            yield made
-            left, number = left - size, number + 1
+        """Joints of `count` tokens, window by window; each continues the last second of the one before."""
+        joints = self._first(request, min(count, MAX_TOKENS))
+        yield joints
+        remaining, number = count - MAX_TOKENS, 1
+        while remaining > 0:
+            size = min(remaining, MAX_TOKENS - OVERLAP_TOKENS)
+            joints = self._next(joints, request, size, number)
+            yield joints
+            remaining, number = remaining - size, number + 1
 
     def _first(self, request: Request, count: int) -> np.ndarray:
         tokens = self._networks.sample(
@@ -282,72 +284,75 @@ class Generator:
         )
         return postprocess(smooth_for_quality(self._networks.decode(tokens, [count])[0], request.quality))
 
-    def _next(self, before: np.ndarray, request: Request, count: int, number: int) -> np.ndarray:
-        """So many tokens more, [4 count, V, 3], after the end of what is there."""
-        kept = before[-STRIDE * OVERLAP_TOKENS :]
-        wanted = np.arange(len(kept) + STRIDE * count) >= len(kept)
-        again = self._regenerate(kept, wanted, request, number)
-        return plant_feet(again[len(kept) - 1 :])[1:]
+    def _next(self, past: np.ndarray, request: Request, count: int, number: int) -> np.ndarray:
+        """Continue joints by `count` tokens: [4 count, V, 3]."""
+        kept = past[-STRIDE * OVERLAP_TOKENS :]
+        regenerate_T = np.arange(len(kept) + STRIDE * count) >= len(kept)
+        joints = self._regenerate(kept, regenerate_T, request, number)
+        return plant_feet(joints[len(kept) - 1 :])[1:]
 
-    def _regenerate(self, joints: np.ndarray, wanted: np.ndarray, request: Request, number: int = 0) -> np.ndarray:
-        """Joints with the wanted frames, or frames beyond the last, made anew; `number` chooses the noise."""
-        T = len(wanted)
-        whole = -(-T // STRIDE) * STRIDE
-        known, back = to_canonical_with_inverse(joints)
-        held = extrapolate(known, whole)
-        again: np.ndarray = np.pad(wanted, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
+    def _regenerate(
+        self, joints: np.ndarray, regenerate_T: np.ndarray, request: Request, number: int = 0
+    ) -> np.ndarray:
+        """Replace the marked frames, which may lie beyond the last one; `number` selects the noise."""
+        T = len(regenerate_T)
+        padded_T = -(-T // STRIDE) * STRIDE
+        known, to_world = to_canonical_with_inverse(joints)
+        regenerate_L: np.ndarray = np.pad(regenerate_T, (0, padded_T - T), "edge").reshape(-1, STRIDE).max(1)
         tokens = self._networks.sample(
             self._conditions(request),
-            [len(again)],
+            [len(regenerate_L)],
             request.settings,
             seed=request.seed,
             samples=[number],
             target_BF=self._target(request),
-            known_BLD=self._networks.encode(held[None], [whole]),
-            regenerate_BL=again[None],
+            known_BLD=self._networks.encode(extrapolate(known, padded_T)[None], [padded_T]),
+            regenerate_BL=regenerate_L[None],
         )
-        made = smooth_for_quality(self._networks.decode(tokens, [len(again)])[0][:T], request.quality)
-        return crossfade(extrapolate(joints, T), back(fix_bone_lengths(made, known)), wanted)
+        decoded = smooth_for_quality(self._networks.decode(tokens, [len(regenerate_L)])[0][:T], request.quality)
+        return crossfade(extrapolate(joints, T), to_world(fix_bone_lengths(decoded, known)), regenerate_T)
 
     def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
-        """What the trunk is told, [M], and logits of the number of tokens, [50]; "" is no text."""
+        """Modulation of the trunk, [M], and logits of the number of tokens, [50]; "" is no text."""
 
-        def make() -> tuple[np.ndarray, np.ndarray]:
-            width = self._text.width
-            pooled = self._text.encode([text]).pooled if text else np.zeros((1, width), np.float32)
-            told, lengths = self._networks.condition(pooled, np.array([self.qualities.index(quality)]))
-            return told[0], lengths[0]
+        def compute() -> tuple[np.ndarray, np.ndarray]:
+            pooled = self._text.encode([text]).pooled if text else np.zeros((1, self._text.width), np.float32)
+            modulation, logits = self._networks.condition(pooled, np.array([self.qualities.index(quality)]))
+            return modulation[0], logits[0]
 
-        return cached(self._told, (text, quality), make)
+        return cached(self._condition_cache, (text, quality), compute)
 
     def _conditions(self, request: Request) -> np.ndarray:
-        """[G, 1, M]: told the text, or nothing, or both."""
-        told, untold = (self._condition(text, request.quality)[0] for text in (request.text, ""))
-        chosen = [told] if request.settings.cfg == 1 else [untold] if request.settings.cfg == 0 else [told, untold]
-        return np.stack(chosen)[:, None]
+        """Modulations [G, 1, M] of the conditions that the request's cfg needs: the text, no text, or both."""
+        cfg = request.settings.cfg
+        texts = [request.text] if cfg == 1 else [""] if cfg == 0 else [request.text, ""]
+        return np.stack([self._condition(text, request.quality)[0] for text in texts])[:, None]
 
     def _target(self, request: Request) -> np.ndarray | None:
-        """[1, F], where guidance leads to; None without guidance."""
+        """The text in the recognizer's space, [1, F]; None without guidance."""
         if request.settings.guidance is None:
             return None
 
-        def make() -> np.ndarray:
-            found = self._text.encode([request.text])
-            (features,) = self._networks.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
+        def compute() -> np.ndarray:
+            words = self._text.encode([request.text])
+            (features,) = self._networks.run("describe", words.tokens, words.mask.sum(1).astype(np.int64))
             return features
 
-        return cached(self._targets, request.text, make)
+        return cached(self._target_cache, request.text, compute)
 
     def _joints(self, motion: Motion) -> np.ndarray:
-        if motion.layout != self.layout or motion.people != 1:
-            raise InputError(f"a motion of {motion.people} in layout {motion.layout}, expected one in {self.layout}")
+        """Joints [T, V, 3] of a motion to edit. Raises InputError."""
+        if motion.layout != self.layout:
+            raise InputError(f"a motion in layout {motion.layout}, expected {self.layout}")
+        if motion.people != 1:
+            raise InputError(f"a motion of {motion.people} people, expected one")
         if motion.fps != self.fps or motion.timestamps is not None:
             raise InputError(f"a motion at {motion.fps:g} frames a second, expected {self.fps:g}, evenly spaced")
         if not STRIDE <= motion.frames <= STRIDE * MAX_TOKENS:
             raise InputError(f"a motion of {motion.frames} frames, expected {STRIDE} to {STRIDE * MAX_TOKENS}")
         joints = motion.person(0).joints
         if not np.isfinite(joints).all():
-            raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} misses joints")
+            raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} has missing joints")
         return joints
 
     def _motion(self, joints: np.ndarray, **about: object) -> Motion:
@@ -355,34 +360,34 @@ class Generator:
         return Motion(joints=joints.astype(np.float32), fps=self.fps, layout=self.layout, meta=meta)
 
 
-def frames_of(regenerate: slice | np.ndarray, frames: int) -> np.ndarray:
-    """[T] bool. Raises InputError: not a slice or mask of the motion's frames, or none of them."""
+def frame_mask(regenerate: slice | np.ndarray, frames: int) -> np.ndarray:
+    """Frames to regenerate, [T] bool. Raises InputError: not a slice or mask of the motion's frames, or empty."""
     if isinstance(regenerate, slice):
         for name, edge in (("start", regenerate.start), ("stop", regenerate.stop)):
             if edge is not None and not -frames <= edge <= frames:
                 raise InputError(f"regenerate has {name} {edge}, the motion has {frames} frames")
-        wanted = np.zeros(frames, bool)
-        wanted[regenerate] = True
+        mask_T = np.zeros(frames, bool)
+        mask_T[regenerate] = True
     else:
-        wanted = np.asarray(regenerate)
-        if wanted.dtype != bool or wanted.shape != (frames,):
-            raise InputError(f"regenerate is {wanted.dtype} {list(wanted.shape)}, expected bool [{frames}] or a slice")
-    if not wanted.any():
-        raise InputError("regenerate names no frame")
-    return wanted
+        mask_T = np.asarray(regenerate)
+        if mask_T.dtype != bool or mask_T.shape != (frames,):
+            raise InputError(f"regenerate is {mask_T.dtype} {list(mask_T.shape)}, expected bool [{frames}] or a slice")
+    if not mask_T.any():
+        raise InputError("regenerate selects no frame")
+    return mask_T
 
 
 def check_number(name: str, value: float, low: float, high: float) -> float:
-    """Raises InputError: not a number from `low` to `high`."""
+    """Validate a number. Raises InputError: not one from `low` to `high`."""
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}, expected a number from {low:g} to {high:g}")
     return float(value)
 
 
-def cached(known: dict[Key, Value], key: Key, make: Callable[[], Value]) -> Value:
-    """What is known of a key, made where it is not; the oldest is forgotten."""
-    if key not in known:
-        known[key] = make()
-        if len(known) > _MAX_PROMPTS:
-            del known[next(iter(known))]
-    return known[key]
+def cached(cache: dict[Key, Value], key: Key, compute: Callable[[], Value]) -> Value:
+    """Look up a key, or compute its value; a full cache drops its oldest entry."""
+    if key not in cache:
+        cache[key] = compute()
+        if len(cache) > _MAX_CACHED:
+            del cache[next(iter(cache))]
+    return cache[key]

@@ -1,7 +1,7 @@
-"""CoAMD's networks without torch: text to tokens to motion, and the gradient that guides.
+"""CoAMD's networks without torch: text to tokens to motion, and the gradient for guidance.
 
-Shapes: B batch, L tokens of D channels, Q places, G conditions (told and untold), S solver times, N noisy tokens,
-T frames, V joints, E width of the trunk, F of the recogniser's space, W of text features, M what layers are told.
+Shapes: B batch, L tokens of D channels, G conditions (text, no text), T frames, V joints, F width of the recognizer's
+space, W of text features, M modulation parameters of the trunk.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
 
 
 class Networks:
-    """The graphs of a bundle, each opened when it is first needed.
+    """The graphs of a bundle, each opened on first use.
 
     Args:
         bundle: a verified bundle.
-        open_graph: makes a graph ready to run, by its name.
+        open_graph: graph name -> session.
         threads, precision: see `open_networks`.
     """
 
@@ -47,11 +47,11 @@ class Networks:
 
     @cached_property
     def mask(self) -> np.ndarray:
-        """[D], what stands for a token that is not known."""
+        """The mask token, [D]."""
         return self.bundle.weights["generator.mask"]
 
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """The outputs of a graph for its inputs, in the order of its signature.
+        """Run a graph; inputs and outputs are in the order of its signature.
 
         Raises:
             BundleError: the backend cannot load or run it.
@@ -69,17 +69,17 @@ class Networks:
             raise BundleError(f"{file}: cannot be run ({one_line(error)})") from error
 
     def condition(self, text_BW: np.ndarray, quality_B: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the trunk is told of descriptions, [B, M], and how likely each number of tokens is, [B, 50] logits."""
-        told, lengths = self.run("condition", text_BW, quality_B)
-        return told, lengths
+        """Modulation of the trunk by texts, [B, M], and logits of the number of tokens, [B, 50]."""
+        modulation, lengths = self.run("condition", text_BW, quality_B)
+        return modulation, lengths
 
     def decode(self, tokens_BLD: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
-        """Motions [T, V, 3], metres."""
+        """Decode tokens to motions [T, V, 3], meters."""
         (joints,) = self.run("decode", tokens_BLD, np.array(counts, np.int64))
         return [motion[: STRIDE * n] for motion, n in zip(joints, counts, strict=True)]
 
     def encode(self, joints_BTV3: np.ndarray, frames: Sequence[int]) -> np.ndarray:
-        """Motions, T a multiple of 4 -> tokens [B, L, D]."""
+        """Encode motions, T a multiple of 4, to tokens [B, L, D]."""
         (tokens,) = self.run("encode", joints_BTV3.astype(np.float32), np.array(frames, np.int64))
         return tokens
 

@@ -15,7 +15,7 @@ def open_networks(
 
     Args:
         bundle: a verified bundle.
-        threads: CPU threads of an operator.
+        threads: CPU threads per operator.
         precision: of the sampler's products: "fp32" or "int8" in ONNX Runtime, "fp32", "fp16" or "bf16" in TensorRT,
             "fp32" or "bf16" in CUDA.
     Raises:

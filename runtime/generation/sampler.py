@@ -28,7 +28,7 @@ class SamplerOps(Protocol):
         """Run the trunk, at least for the tokens that the step samples; returns its output."""
 
     def sample(self, tokens: Any, z: Any, step: Any, part: Any) -> Any:
-        """Sample the tokens of a part, given the trunk's output."""
+        """Sample the tokens of a part from the trunk's output."""
 
     def guide(self, tokens: Any, step: Any) -> Any:
         """Move masked tokens along the gradient of the reward."""

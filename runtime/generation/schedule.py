@@ -54,7 +54,7 @@ class Guidance:
         return cls(step=0.5 + scale, norm="all", lengths="tokens") if scale > 0 else None
 
     def at(self, step: int, steps: int) -> bool:
-        """Whether this autoregressive step is guided."""
+        """True if this autoregressive step is guided."""
         return self.last is None or step >= steps - self.last
 
 

@@ -1,4 +1,4 @@
-"""Motion without end: what is to come is computed on a thread of its own while what is there plays."""
+"""Endless motion: the next window is computed on a background thread while the current chunk plays."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import numpy as np
 
 from ..body.motion import Motion
 
-AHEAD = 1  # chunks that are left when the next window is begun
+MIN_READY = 1  # chunks; the next window is computed when no more than these are left
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What is to be made.
+    """Frames to generate.
 
     Attributes:
-        prompt: what somebody is to do.
-        past: the chunk that it follows, [T, V, 3]; None at the beginning.
+        prompt: description of the motion.
+        past: the chunk before, [T, V, 3]; None at the start.
         number: of its first chunk.
     """
 
@@ -30,19 +30,19 @@ class Window:
     number: int
 
 
-Make = Callable[[Window], list[np.ndarray]]  # a window's chunks, [T, V, 3] each; none: the stream ends
+Make = Callable[[Window], list[np.ndarray]]  # returns a window's chunks, [T, V, 3] each; none ends the stream
 
 
 class Stream:
-    """Chunks of motion, one after the other: an iterator, and a context manager that closes it.
+    """Iterator over chunks of motion; a context manager that closes it.
 
-    A pause between chunks changes nothing. The same seed, and prompts changed at the same chunks, give the same motion.
+    Pauses between chunks do not matter: the same seed, with the same prompts at the same chunks, gives the same motion.
 
     Args:
         make: computes a window.
-        finish: a chunk, what was asked for in it and its number as a `Motion`.
-        prompt: what somebody is to do at first.
-        check: raises for a prompt that is none.
+        finish: turns a chunk, its prompt and its number into a `Motion`.
+        prompt: the first one.
+        check: raises InputError for an invalid prompt.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Stream:
         self._state = _State(prompt=prompt)
         self._thread = threading.Thread(target=_work, args=(self._state, make), name="motionrt stream", daemon=True)
         self._thread.start()
-        self._stop = weakref.finalize(self, _stop, self._state, self._thread)  # also when Python ends
+        self._stop = weakref.finalize(self, _stop, self._state, self._thread)  # also at interpreter exit
 
     @property
     def prompt(self) -> str:
-        """What somebody is to do. Another one holds from the next chunk on."""
+        """Current prompt; a new one applies from the next chunk on."""
         return self._state.prompt
 
     @prompt.setter
@@ -67,13 +67,13 @@ class Stream:
         with state.changed:
             if text != state.prompt:
                 state.prompt = text
-                state.plan += 1  # a window that is being computed is no longer wanted
+                state.version += 1  # discards a window that is being computed
                 state.ready.clear()
                 state.ended = False
                 state.changed.notify_all()
 
     def close(self) -> None:
-        """Stop; there are no more chunks. Returns when the thread has ended, after the window that it is at."""
+        """End the stream. Returns when the thread has ended, which finishes its current window first."""
         self._stop()
 
     def __iter__(self) -> Stream:
@@ -102,20 +102,20 @@ class Stream:
 
 @dataclass(slots=True, eq=False)
 class _State:
-    """What the consumer and the thread share, under the lock of `changed`."""
+    """State shared by the consumer and the thread, guarded by the lock of `changed`."""
 
     prompt: str
     changed: threading.Condition = field(default_factory=threading.Condition)
-    ready: deque[np.ndarray] = field(default_factory=deque)  # chunks to hand out
-    last: np.ndarray | None = None  # that was handed out
-    sent: int = 0  # chunks handed out
-    plan: int = 0  # counts changes of the prompt
+    ready: deque[np.ndarray] = field(default_factory=deque)  # chunks to return
+    last: np.ndarray | None = None  # chunk returned last
+    sent: int = 0  # chunks returned
+    version: int = 0  # of the prompt
     ended: bool = False
     closed: bool = False
     error: BaseException | None = None
 
-    def wanted(self) -> bool:
-        return not self.ended and len(self.ready) <= AHEAD
+    def needs_window(self) -> bool:
+        return not self.ended and len(self.ready) <= MIN_READY
 
     def window(self) -> Window:
         past = self.ready[-1] if self.ready else self.last
@@ -125,19 +125,19 @@ class _State:
 def _work(state: _State, make: Make) -> None:
     while True:
         with state.changed:
-            state.changed.wait_for(lambda: state.closed or state.wanted())
+            state.changed.wait_for(lambda: state.closed or state.needs_window())
             if state.closed:
                 return
-            plan, window = state.plan, state.window()
+            version, window = state.version, state.window()
         try:
             chunks = make(window)
-        except BaseException as error:  # it belongs to whoever waits for a chunk
+        except BaseException as error:  # raised in the consumer's thread
             with state.changed:
                 state.error = error
                 state.changed.notify_all()
             return
         with state.changed:
-            if plan == state.plan and not state.closed:
+            if version == state.version and not state.closed:
                 state.ready.extend(chunks)
                 state.ended = not chunks
                 state.changed.notify_all()

@@ -1,7 +1,7 @@
-"""Motions found by text or by motion, without torch: `Retriever`.
+"""Search for motions by text or by motion, without torch: `Retriever`.
 
-CoAMD's recogniser puts motions and texts into one space of F floats; what lies in nearly one direction goes together.
-Shapes: N motions, T frames, V = 22 joints, metres, y up.
+CoAMD's recognizer embeds motions and texts in one space of F dimensions; a small angle means a good match.
+Shapes: N motions, T frames, V = 22 joints, meters, y up.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ from ..generation.schedule import MAX_TOKENS, STRIDE
 from ..text_encoder import TextEncoder
 from .index import Hit, MotionIndex
 
-FRAMES = STRIDE * MAX_TOKENS  # that the recogniser was trained on
-_LONGEST_S = 24 * 3600.0  # of a motion, of which only the beginning is seen
-_FAR_M = 100.0  # nobody comes so far in 9.8 s; a person measured in centimetres is taller
-_BATCH = 32  # motions of one length that go through the network together
-_ON_FRAME = 6  # decimals: a time as near as that to a frame's is the frame's
+FRAMES = STRIDE * MAX_TOKENS  # longest motion that the recognizer was trained on
+_MAX_S = 24 * 3600.0  # of a motion, of which only the start is used
+_MAX_DISTANCE_M = 100.0  # unreachable in 9.8 s; exceeded by joints in centimeters
+_BATCH = 32  # motions of equal length per run of the network
+_TIME_DECIMALS = 6  # of frame numbers: times this close to a frame's count as the frame's
 
 
 class Retriever:
-    """Finds motions by what they show. One thread may add while others search.
+    """Searches motions by content. One thread may add while others search.
 
-    Motions may have any 3-D layout from whose joints those of smpl22 can be made, and any rate; what is compared is the
-    first 9.8 s, 196 frames at 20 a second.
+    Motions may have any frame rate and any 3-D layout that maps to smpl22. The first 9.8 s of a motion are compared,
+    196 frames at 20 frames a second.
 
     Args:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
-        backend: what runs its networks: "auto", "onnx", "tensorrt" or "cuda"; texts are encoded in ONNX Runtime.
+        backend: of the networks: "auto", "onnx", "tensorrt" or "cuda"; texts are always encoded in ONNX Runtime.
     Attributes:
-        name: of its bundle. license: of its weights. library: what has been added.
+        name: of the bundle. license: of the weights. library: entries added so far.
     Raises:
         BundleError: the bundle was trained with another text encoder.
-        InputError: an unknown backend or one that cannot be used here.
+        InputError: unknown or unavailable backend.
     """
 
     def __init__(
@@ -78,129 +78,129 @@ class Retriever:
         """Load a retriever.
 
         Args:
-            name: a bundled generation model's name, or the path of a bundle.
-            threads: CPU threads of a network's operation.
-            library: a file that `save` wrote with the same model; None: nothing has been added yet.
+            name: name of a bundled generation model, or path of a bundle.
+            threads: CPU threads per operator.
+            library: a file that `save` wrote with the same model; None: start empty.
             backend: see `Retriever`.
         Raises:
-            BundleError: unknown name, a bundle or a library that is damaged or of another kind or model.
-            InputError: there is no such library, an unknown backend or one that cannot be used here.
+            BundleError: unknown name, or a bundle or library that is damaged or of another kind or model.
+            InputError: no such library, or unknown or unavailable backend.
         """
-        made = cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
+        retriever = cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
         if library is not None:
-            made.library = MotionIndex.read(library, made.library.width, made.library.model)
-        return made
+            retriever.library = MotionIndex.read(library, retriever.library.width, retriever.library.model)
+        return retriever
 
     def __len__(self) -> int:
         return len(self.library)
 
     def add(self, motion: Motion, text: str = "") -> None:
-        """Add a motion of one person; a `Hit` on it has the text, and of its `meta` what is text or number.
+        """Add a motion of one person. Its hits have the text, and the strings and numbers in its `meta`.
 
         Raises:
-            InputError: several people, a missing joint, under 4 frames at 20 a second, or joints that are not 3-D.
+            InputError: several people, missing joints, under 4 frames at 20 frames a second, or a 2-D layout.
         """
         self.add_all([(motion, text)])
 
     def add_all(self, pairs: Iterable[tuple[Motion, str]]) -> None:
-        """Add motions with their texts, all of them or none; those of one length share the network's work.
+        """Add motions with their texts, all of them or none; motions of equal length share a run of the network.
 
         Raises:
-            InputError: as in `add`; the message tells which one.
+            InputError: as in `add`; the message names the motion.
         """
         pairs = list(pairs)
         for i, (_, text) in enumerate(pairs):
             if not isinstance(text, str):
-                raise InputError(f"motion {i}: its text is {text!r}, expected a string")
+                raise InputError(f"motion {i}: the text is {text!r}, expected a string")
         features = self.motion_features([motion for motion, _ in pairs])
-        self.library.add(features, [text for _, text in pairs], [_plain(motion.meta) for motion, _ in pairs])
+        self.library.add(features, [text for _, text in pairs], [_json_values(motion.meta) for motion, _ in pairs])
 
     def search(self, query: str | Motion, k: int = 5) -> list[Hit]:
-        """The motions that fit a text, or are like a motion, best first.
+        """Find motions that match a text or resemble a motion, best first.
 
         Args:
-            query: what somebody does, at most 512 characters; or a motion as in `add`.
-            k: how many; all, where there are no more.
+            query: a description of at most 512 characters, or a motion as in `add`.
+            k: number of hits; fewer if there are fewer motions.
         Raises:
-            InputError: no text or motion to search by, or `k` is no whole number of 1 or more.
+            InputError: invalid text or motion, or `k` is not a whole number of 1 or more.
         """
         return self.library.nearest(self.feature(query), k)
 
     def save(self, path: str | Path) -> None:
-        """Write what has been added to a safetensors file, whole or not at all. Raises InputError: it cannot be."""
+        """Write the library to a safetensors file, atomically. Raises InputError: the file cannot be written."""
         self.library.save(path)
 
     def feature(self, query: str | Motion) -> np.ndarray:
-        """Where a text or a motion lies in the space, [F], unit length. Raises InputError as `search`."""
+        """Embed a text or a motion: a unit vector [F]. Raises InputError as `search`."""
         if isinstance(query, Motion):
             return self.motion_features([query])[0]
         if not isinstance(query, str) or not query.strip():
-            raise InputError(f"a search for {query!r}, expected a description of a motion or a Motion")
+            raise InputError(f"query is {query!r}, expected a description of a motion or a Motion")
         return self.text_features([query])[0]
 
     def motion_features(self, motions: Sequence[Motion]) -> np.ndarray:
-        """Where motions lie in the space, [N, F], unit length. Raises InputError as `add_all`."""
-        known = []
+        """Embed motions: unit vectors [N, F]. Raises InputError as `add_all`."""
+        canonical = []
         for i, motion in enumerate(motions):
             try:
-                known.append(self._known(motion))
+                canonical.append(self._canonical(motion))
             except InputError as error:
                 raise error if len(motions) == 1 else type(error)(f"motion {i}: {error}") from None
-        features = np.empty((len(known), self.library.width), np.float32)
-        lengths = np.array([len(joints) for joints in known])
+        features = np.empty((len(canonical), self.library.width), np.float32)
+        lengths = np.array([len(joints) for joints in canonical])
         for length in np.unique(lengths):
-            alike = np.flatnonzero(lengths == length)
-            for part in np.split(alike, range(_BATCH, len(alike), _BATCH)):
-                joints = np.stack([known[i] for i in part])
+            same_length = np.flatnonzero(lengths == length)
+            for part in np.split(same_length, range(_BATCH, len(same_length), _BATCH)):
+                joints = np.stack([canonical[i] for i in part])
                 (features[part],) = self._networks.run("motion", joints, np.full(len(part), length, np.int64))
         return _unit(features)
 
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
-        """Where texts lie in the space, [N, F], unit length. Raises InputError as `TextEncoder.encode`."""
+        """Embed texts: unit vectors [N, F]. Raises InputError as `TextEncoder.encode`."""
         features = np.empty((len(texts), self.library.width), np.float32)
         for i, text in enumerate(texts):
-            found = self._text.encode([text])
-            (features[i : i + 1],) = self._networks.run("describe", found.tokens, np.array([found.tokens.shape[1]]))
+            words = self._text.encode([text]).tokens
+            (features[i : i + 1],) = self._networks.run("describe", words, np.array([words.shape[1]]))
         return _unit(features)
 
-    def _known(self, motion: Motion) -> np.ndarray:
-        """Joints [T, 22, 3] as the recogniser knows them, T a multiple of 4 of at most 196."""
+    def _canonical(self, motion: Motion) -> np.ndarray:
+        """Canonical joints [T, 22, 3] at the model's rate, T a multiple of 4 of at most 196."""
         if not isinstance(motion, Motion):
-            raise InputError(f"{motion!r}, expected a Motion")
+            raise InputError(f"{motion!r}: expected a Motion")
         if motion.people != 1:
-            raise InputError(f"a motion of {motion.people} people, expected one: choose with `motion.person`")
+            raise InputError(f"a motion of {motion.people} people, expected one: select it with `motion.person`")
         layout = Layout.load(motion.layout)
         if layout.dims != 3:
-            raise LayoutError(f"a motion in layout {layout.name} is 2-D, expected joints in 3-D")
-        weights = SMPL.map_from(layout)
-        at = self._frames(motion)
-        before, after = np.floor(at).astype(int), np.ceil(at).astype(int)
-        needed = weights.any(0)
+            raise LayoutError(f"a motion in layout {layout.name} is 2-D, expected a 3-D layout")
+        mapping = SMPL.map_from(layout)
+        frames_T = self._source_frames(motion)
+        before, after = np.floor(frames_T).astype(int), np.ceil(frames_T).astype(int)
+        needed = mapping.any(0)
         joints = motion.person(0).joints[: after[-1] + 1, needed]
         if not np.isfinite(joints).all():
-            raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} misses joints")
-        share = (at - before)[:, None, None].astype(np.float32)
+            raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} has missing joints")
+        weight = (frames_T - before)[:, None, None].astype(np.float32)
         with np.errstate(over="ignore", invalid="ignore"):
-            known = to_canonical(weights[:, needed] @ (joints[before] * (1 - share) + joints[after] * share))
-            far = np.abs(known).max()
-        if not far <= _FAR_M:
-            raise InputError(f"a joint is {far:.3g} m from where the motion begins, expected metres")
-        return known
+            canonical = to_canonical(mapping[:, needed] @ (joints[before] * (1 - weight) + joints[after] * weight))
+            distance_m = np.abs(canonical).max()
+        if not distance_m <= _MAX_DISTANCE_M:
+            raise InputError(f"a joint is {distance_m:.3g} m from the start of the motion; joints must be in meters")
+        return canonical
 
-    def _frames(self, motion: Motion) -> np.ndarray:
-        """Where in a motion the recogniser's frames are, [T], in frames of the motion."""
+    def _source_frames(self, motion: Motion) -> np.ndarray:
+        """Positions of the recognizer's frames in a motion, [T], in frames of the motion."""
         times = motion.times
         steps, seconds = np.diff(times), times[-1] - times[0]
         if (steps <= 0).any():
-            raise InputError(f"its timestamps do not rise at frame {int((steps <= 0).argmax()) + 1}")
-        if not seconds <= _LONGEST_S:
-            raise InputError(f"it lasts {seconds:g} s, expected at most {_LONGEST_S:g}")
+            raise InputError(f"timestamps do not increase at frame {int((steps <= 0).argmax()) + 1}")
+        if not seconds <= _MAX_S:
+            raise InputError(f"the motion lasts {seconds:g} s, expected at most {_MAX_S:g}")
         total = round(seconds * self._rate_hz) + 1
         count = min(total, FRAMES) // STRIDE * STRIDE
         if count == 0:
-            raise InputError(f"a motion of {total} frames at {self._rate_hz:g} a second, expected at least {STRIDE}")
-        at = np.interp(np.arange(count) * (seconds / (total - 1)) + times[0], times, np.arange(len(times)))
-        return at.round(_ON_FRAME)
+            raise InputError(f"a motion of {total} frames at {self._rate_hz:g} Hz, expected at least {STRIDE}")
+        frames_T = np.interp(np.arange(count) * (seconds / (total - 1)) + times[0], times, np.arange(len(times)))
+        return frames_T.round(_TIME_DECIMALS)
 
 
 def _unit(features_NF: np.ndarray) -> np.ndarray:
@@ -208,8 +208,8 @@ def _unit(features_NF: np.ndarray) -> np.ndarray:
     return unit
 
 
-def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:
-    """What JSON can hold of what is known of a motion."""
+def _json_values(meta: Mapping[str, Any]) -> dict[str, Any]:
+    """Entries of a motion's metadata that JSON can hold."""
     return {
         name: value
         for name, value in meta.items()

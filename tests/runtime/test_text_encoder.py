@@ -1,4 +1,4 @@
-"""The bundled text encoder gives a text the same features wherever it stands, and refuses what it cannot encode."""
+"""The bundled text encoder: features that do not depend on the batch, and rejected inputs."""
 
 import json
 import shutil
@@ -43,13 +43,13 @@ def features(encoder: TextEncoder) -> TextFeatures:
     return encoder.encode(TEXTS)
 
 
-def test_tokens_and_pooled_have_the_shapes_they_should(encoder: TextEncoder, features: TextFeatures) -> None:
+def test_features_have_the_documented_shapes(encoder: TextEncoder, features: TextFeatures) -> None:
     N, L, W = len(TEXTS), 21, encoder.width
     assert W == 384
     assert features.tokens.shape == (N, L, W) and features.tokens.dtype == np.float32
     assert features.mask.shape == (N, L) and features.mask.dtype == bool
     assert features.pooled.shape == (N, W) and features.pooled.dtype == np.float32
-    assert features.mask.sum(1).tolist() == [6, 3, 21, 6, 7]  # words and punctuation, begin and end
+    assert features.mask.sum(1).tolist() == [6, 3, 21, 6, 7]  # words and punctuation, start and end
     assert (np.diff(features.mask.astype(int), axis=1) <= 0).all()
     assert not features.tokens[~features.mask].any() and features.tokens[features.mask].any(1).all()
 
@@ -59,17 +59,17 @@ def test_pooled_is_the_mean_over_the_tokens_scaled_to_length_1(features: TextFea
     np.testing.assert_allclose(features.pooled, mean / np.linalg.norm(mean, axis=1, keepdims=True), atol=1e-6)
 
 
-def test_a_text_has_the_same_bits_alone_and_beside_any_other(encoder: TextEncoder, features: TextFeatures) -> None:
+def test_features_are_bit_equal_alone_and_with_other_texts(encoder: TextEncoder, features: TextFeatures) -> None:
     for order in ([0], [1], [2], [4], [4, 3, 2, 1, 0], [1, 4]):
-        again = encoder.encode([TEXTS[i] for i in order])
-        L = again.mask.shape[1]
-        np.testing.assert_array_equal(again.tokens, features.tokens[order, :L])
-        np.testing.assert_array_equal(again.mask, features.mask[order, :L])
-        np.testing.assert_array_equal(again.pooled, features.pooled[order])
+        reordered = encoder.encode([TEXTS[i] for i in order])
+        L = reordered.mask.shape[1]
+        np.testing.assert_array_equal(reordered.tokens, features.tokens[order, :L])
+        np.testing.assert_array_equal(reordered.mask, features.mask[order, :L])
+        np.testing.assert_array_equal(reordered.pooled, features.pooled[order])
     np.testing.assert_array_equal(features.pooled[0], features.pooled[3])
 
 
-def test_another_encoder_gives_the_same_bits(encoder: TextEncoder, features: TextFeatures) -> None:
+def test_a_second_encoder_is_bit_equal(encoder: TextEncoder, features: TextFeatures) -> None:
     np.testing.assert_array_equal(TextEncoder.load("text").encode(TEXTS).tokens, features.tokens)
 
 
@@ -79,9 +79,9 @@ def test_features_are_those_of_the_published_model(encoder: TextEncoder) -> None
         np.testing.assert_allclose(found, expected, atol=4e-3)
 
 
-def test_a_paraphrase_is_nearer_than_any_other_action(encoder: TextEncoder) -> None:
-    asked = ["a person jumps", "a man sits down", "someone strolls along", "she throws a ball", "a kick", "waving"]
-    known = [
+def test_a_paraphrase_is_closer_than_any_other_action(encoder: TextEncoder) -> None:
+    queries = ["a person jumps", "a man sits down", "someone strolls along", "she throws a ball", "a kick", "waving"]
+    paraphrases = [
         "someone leaps into the air",
         "the person takes a seat on a chair",
         "a person is walking",
@@ -89,16 +89,16 @@ def test_a_paraphrase_is_nearer_than_any_other_action(encoder: TextEncoder) -> N
         "somebody kicks with the leg",
         "greeting somebody with a wave of the hand",
     ]
-    similarity = encoder.encode(asked).pooled @ encoder.encode(known).pooled.T
-    assert similarity.argmax(1).tolist() == list(range(len(asked)))
+    similarity = encoder.encode(queries).pooled @ encoder.encode(paraphrases).pooled.T
+    assert similarity.argmax(1).tolist() == list(range(len(queries)))
 
 
-def test_case_and_white_space_make_no_difference(encoder: TextEncoder) -> None:
+def test_case_and_whitespace_do_not_matter(encoder: TextEncoder) -> None:
     a, b = encoder.encode(["A person  walks\n forward ", "a person walks forward"]).pooled
     np.testing.assert_array_equal(a, b)
 
 
-def test_no_texts_have_no_features(encoder: TextEncoder) -> None:
+def test_an_empty_list_gives_empty_features(encoder: TextEncoder) -> None:
     features = encoder.encode([])
     assert features.tokens.shape == (0, 0, 384) and features.pooled.shape == (0, 384)
 
@@ -126,7 +126,7 @@ BAD_TEXTS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_TEXTS)
-def test_what_is_no_text_is_refused_in_one_line(encoder: TextEncoder, name: str) -> None:
+def test_invalid_texts_are_rejected_in_one_line(encoder: TextEncoder, name: str) -> None:
     texts, message = BAD_TEXTS[name]
     with pytest.raises(InputError, match=message) as caught:
         encoder.encode(texts)
@@ -134,7 +134,7 @@ def test_what_is_no_text_is_refused_in_one_line(encoder: TextEncoder, name: str)
 
 
 @pytest.mark.parametrize("threads", [0, -1, 1.5, "2", True])
-def test_threads_are_a_whole_number(threads: Any) -> None:
+def test_threads_must_be_a_whole_number(threads: Any) -> None:
     with pytest.raises(InputError, match="threads is .*expected a whole number"):
         TextEncoder.load("text", threads=threads)
 
@@ -143,7 +143,7 @@ def test_more_threads_give_the_same_features(features: TextFeatures) -> None:
     np.testing.assert_allclose(TextEncoder.load("text", threads=2).encode(TEXTS).pooled, features.pooled, atol=1e-6)
 
 
-def test_the_models_in_the_package_are_not_too_large() -> None:
+def test_the_bundled_models_are_not_too_large() -> None:
     megabytes = {
         name: sum(entry.size for entry in Bundle.load(name, Manifest).manifest.files.values()) / 1e6
         for name in bundled()
@@ -151,7 +151,7 @@ def test_the_models_in_the_package_are_not_too_large() -> None:
     assert megabytes["text"] <= 24 and sum(megabytes.values()) <= 45
 
 
-def test_its_licence_is_told() -> None:
+def test_it_reports_its_license() -> None:
     encoder = TextEncoder.load("text")
     assert encoder.name == "text" and encoder.license == "Apache-2.0"
 
@@ -160,7 +160,7 @@ def test_bundles_are_listed_by_task() -> None:
     assert "text" in bundled() and bundled("text") == ["text"] and "text" not in bundled("recognition")
 
 
-def test_it_is_no_recogniser() -> None:
+def test_a_bundle_of_another_task_is_rejected() -> None:
     with pytest.raises(BundleError, match="task 'text', expected 'recognition'"):
         motionrt.Recognizer.load("text")
     with pytest.raises(BundleError, match="task 'recognition', expected 'text'"):
@@ -186,8 +186,8 @@ print("works")
 
 
 def test_it_works_without_torch() -> None:
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.returncode) == ("works\n", 0), done.stderr
+    process = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    assert (process.stdout, process.returncode) == ("works\n", 0), process.stderr
 
 
 @pytest.fixture(scope="module")
@@ -200,24 +200,24 @@ def copy(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "text"))
 
 
-def refused(path: Path, message: str) -> None:
+def rejected(path: Path, message: str) -> None:
     with pytest.raises(BundleError, match=message) as caught:
         TextEncoder.load(path)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 600
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "text.onnx", "tokenizer.json", "MODEL_CARD.md"])
-def test_a_damaged_bundle_is_refused(copy: Path, file: str) -> None:
+def test_a_damaged_bundle_is_rejected(copy: Path, file: str) -> None:
     data = bytearray((copy / file).read_bytes())
     data[len(data) // 2] ^= 1
     (copy / file).write_bytes(data)
-    refused(copy, f"{file}: content does not match the sha256")
+    rejected(copy, f"{file}: content does not match the sha256")
     (copy / file).unlink()
-    refused(copy, f"{file}: file is missing")
+    rejected(copy, f"{file}: file is missing")
 
 
 def rewrite(copy: Path, change: Any = None, **files: bytes) -> Path:
-    """Write the bundle anew with a changed manifest and changed files, hashes and all (. is _ in names)."""
+    """Rewrite the bundle with a changed manifest and changed files and their hashes (_ stands for . in names)."""
     raw = json.loads((copy / "manifest.json").read_text())
     content = {name: (copy / name).read_bytes() for name in raw.pop("files")}
     content |= {name.replace("_", "."): data for name, data in files.items()}
@@ -228,21 +228,21 @@ def rewrite(copy: Path, change: Any = None, **files: bytes) -> Path:
 
 
 BAD_FILES: dict[str, tuple[dict[str, bytes], str]] = {
-    "tokenizer that is no JSON": ({"tokenizer_json": b"\x80"}, "tokenizer.json: not a tokenizer"),
-    "tokenizer that is none": ({"tokenizer_json": b"{}"}, "tokenizer.json: not a tokenizer"),
+    "invalid JSON as tokenizer": ({"tokenizer_json": b"\x80"}, "tokenizer.json: not a tokenizer"),
+    "empty JSON as tokenizer": ({"tokenizer_json": b"{}"}, "tokenizer.json: not a tokenizer"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_FILES)
-def test_files_that_are_not_what_they_should_be_are_refused(copy: Path, name: str) -> None:
+def test_unusable_files_are_rejected(copy: Path, name: str) -> None:
     files, message = BAD_FILES[name]
-    refused(rewrite(copy, **files), message)
+    rejected(rewrite(copy, **files), message)
 
 
-def test_a_tokenizer_with_words_that_the_model_lacks_is_refused(copy: Path) -> None:
+def test_a_tokenizer_with_unknown_ids_is_rejected(copy: Path) -> None:
     tokenizer = json.loads((copy / "tokenizer.json").read_text())
     tokenizer["model"]["vocab"]["a"] = 40_000
-    refused(rewrite(copy, tokenizer_json=json.dumps(tokenizer).encode()), "text.onnx: cannot be run")
+    rejected(rewrite(copy, tokenizer_json=json.dumps(tokenizer).encode()), "text.onnx: cannot be run")
 
 
 BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
@@ -256,7 +256,7 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
         r"graphs.text.inputs: ids \[N, L\], exp",
     ),
     "no tokenizer": (lambda raw: raw["files"].pop("tokenizer.json"), "'tokenizer.json' is not listed under files"),
-    "no licence": (lambda raw: raw.pop("license"), "license is missing"),
+    "no license": (lambda raw: raw.pop("license"), "license is missing"),
 }
 
 
@@ -266,25 +266,25 @@ def test_a_wrong_field_of_the_manifest_is_named(copy: Path, name: str) -> None:
     raw = json.loads((copy / "manifest.json").read_text())
     alter(raw)
     (copy / "manifest.json").write_text(json.dumps(raw))
-    refused(copy, f"manifest.json: .*{message}")
+    rejected(copy, f"manifest.json: .*{message}")
 
 
 def test_the_sha256_is_that_of_weights_and_tokenizer(copy: Path, encoder: TextEncoder) -> None:
-    again = TextEncoder.load(rewrite(copy, lambda raw: raw.update(name="other"), MODEL_CARD_md=b"new\n"))
-    assert again.name == "other" and again.sha256 == encoder.sha256
+    renamed = TextEncoder.load(rewrite(copy, lambda raw: raw.update(name="other"), MODEL_CARD_md=b"new\n"))
+    assert renamed.name == "other" and renamed.sha256 == encoder.sha256
     loaded = Bundle.load(copy, TextManifest)
     weights = dict(loaded.weights)
     weights["positions"] = weights["positions"] * np.float32(1.001)
     assert TextEncoder.load(rewrite(copy, weights_safetensors=pack(weights))).sha256 != encoder.sha256
 
 
-def test_weights_that_give_no_numbers_are_refused(copy: Path) -> None:
+def test_weights_that_give_nan_are_rejected(copy: Path) -> None:
     weights = dict(Bundle.load(copy, TextManifest).weights)
     weights["positions"] = np.full_like(weights["positions"], np.nan)
-    refused(rewrite(copy, weights_safetensors=pack(weights)), "text.onnx: gives features that are not finite")
+    rejected(rewrite(copy, weights_safetensors=pack(weights)), "text.onnx: gives features that are not finite")
 
 
-def test_it_is_among_the_models_and_passes_the_examination(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_is_listed_among_the_models_and_passes_the_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert motionrt.doctor()["models"]["text"] is None
     show_models(as_json=True)
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
@@ -297,7 +297,7 @@ def test_it_is_among_the_models_and_passes_the_examination(capsys: pytest.Captur
     assert ["wave", "273", "31"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_a_model_whose_manifest_is_damaged_has_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_with_a_damaged_manifest_has_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "manifest.json").write_text("{")
     monkeypatch.setattr(bundle, "MODELS", tmp_path)

@@ -136,7 +136,7 @@ def test_each_unusable_file_takes_one_line(run: Any, folder: Path, samples: list
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["", "--library", "motions"], "a search for '', expected a description"),
+        (["", "--library", "motions"], "query is '', expected a description"),
         (["x" * 600, "--library", "motions"], "512"),
         (["no.npz", "--library", "motions"], "no.npz: no such file"),
         (["motions/notes.json", "--library", "motions"], "notes.json"),

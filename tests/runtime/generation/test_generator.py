@@ -1,4 +1,4 @@
-"""Text to motion without torch gives what the networks give in torch, whole, long and edited."""
+"""Text to motion without torch matches the torch pipeline: whole, long and edited."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ import pytest
 
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import BundleError, InputError
-from motionrt.runtime.generation.generator import OVERLAP_TOKENS, Generator, frames_of
+from motionrt.runtime.generation.generator import OVERLAP_TOKENS, Generator, frame_mask
 from motionrt.runtime.generation.schedule import Guidance, Sampling
 
 FEW = Sampling(steps=4, evaluations=4)
@@ -19,14 +19,14 @@ FEW = Sampling(steps=4, evaluations=4)
 
 @pytest.fixture(scope="module")
 def generator(coamd_bundle: Path) -> Generator:
-    made = Generator.load(coamd_bundle)
-    made.settings = FEW
-    return made
+    generator = Generator.load(coamd_bundle)
+    generator.settings = FEW
+    return generator
 
 
 @pytest.fixture(scope="module")
 def pipeline(coamd_bundle: Path) -> Any:
-    """The same in torch."""
+    """The same networks in torch."""
     from motionrt.runtime.text_encoder import TextEncoder
     from motionrt.training.coamd.pipeline import CoamdPipeline
 
@@ -35,7 +35,7 @@ def pipeline(coamd_bundle: Path) -> Any:
 
 @pytest.mark.parametrize("cfg", [0, 1, 3.5])
 @pytest.mark.parametrize("guidance", [None, Guidance(step=0.5, norm="token", last=2, preview=1)])
-def test_it_is_the_torch_samplers_motion(generator: Generator, pipeline: Any, cfg: float, guidance: Any) -> None:
+def test_it_matches_the_torch_pipeline(generator: Generator, pipeline: Any, cfg: float, guidance: Any) -> None:
     settings = replace(FEW, cfg=cfg, guidance=guidance)
     generator.settings = settings
     found = generator.generate("a person bows", seconds=4.2, seed=3)
@@ -45,20 +45,20 @@ def test_it_is_the_torch_samplers_motion(generator: Generator, pipeline: Any, cf
     assert np.abs(found.joints - wanted).max() < 1e-3
 
 
-def test_without_seconds_it_is_as_long_as_the_torch_samplers(generator: Generator, pipeline: Any) -> None:
+def test_the_estimated_length_matches_the_torch_pipeline(generator: Generator, pipeline: Any) -> None:
     lengths = [generator.generate("a person runs", seed=seed).frames for seed in range(4)]
     assert lengths == [len(pipeline.generate(["a person runs"], None, FEW, seed=seed)[0]) for seed in range(4)]
     assert all(16 <= frames <= 196 for frames in lengths)
 
 
 @pytest.mark.parametrize("part", [slice(45, None), slice(0, 40), slice(22, 67), "ends"])
-def test_an_edit_is_the_torch_samplers_and_keeps_all_other_frames(
+def test_an_edit_matches_the_torch_pipeline_and_keeps_all_other_frames(
     generator: Generator, pipeline: Any, samples: list[Motion], part: Any
 ) -> None:
     joints = samples[2].joints[:90].astype(np.float32)
     wanted = (np.arange(90) < 22) | (np.arange(90) >= 67)
     if part != "ends":
-        wanted = frames_of(part, 90)
+        wanted = frame_mask(part, 90)
     motion = Motion(joints=joints, fps=20, layout="smpl22")
     found = generator.edit(motion, "a person bows", wanted if part == "ends" else part, seed=1)
     assert np.array_equal(found.joints[~wanted], joints[~wanted])
@@ -66,7 +66,7 @@ def test_an_edit_is_the_torch_samplers_and_keeps_all_other_frames(
 
 
 @pytest.mark.parametrize("mode", ["suffix", "prefix", "between", "around"])
-def test_all_that_is_not_made_anew_stays_in_real_clips(shared: Path, mode: str) -> None:
+def test_frames_of_real_clips_outside_an_edit_are_kept(shared: Path, mode: str) -> None:
     from motionrt.runtime.io.dataset import ClipSet
 
     generator, clips = Generator.load("default"), ClipSet.load(shared / "cmu22.npz")
@@ -82,11 +82,11 @@ def test_all_that_is_not_made_anew_stays_in_real_clips(shared: Path, mode: str) 
         motion = Motion(joints=joints, fps=20, layout="smpl22")
         found = generator.edit(motion, "a person waves with the right hand", part, seed=i).joints
         assert np.abs(found[~part] - joints[~part]).max() <= 1e-6
-        assert (np.abs(found[part] - joints[part]).max((1, 2)) > 1e-3).mean() > 0.9, "the rest is another motion"
+        assert (np.abs(found[part] - joints[part]).max((1, 2)) > 1e-3).mean() > 0.9, "edited frames differ"
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
-def test_precision_changes_products_and_hardly_the_motion(precision: str) -> None:
+def test_int8_hardly_changes_the_motion(precision: str) -> None:
     plain = Generator.load("default").generate("a person bows", seconds=4).joints
     found = Generator.load("default", precision=precision).generate("a person bows", seconds=4).joints
     assert (np.abs(found - plain).max() == 0) == (precision == "fp32")
@@ -95,7 +95,7 @@ def test_precision_changes_products_and_hardly_the_motion(precision: str) -> Non
         Generator.load("default", precision="int4")
 
 
-def test_a_long_motion_goes_on_where_a_window_ends(generator: Generator) -> None:
+def test_a_long_motion_is_continuous_between_windows(generator: Generator) -> None:
     long = generator.generate("a person walks", seconds=21)
     assert long.frames == 420
     steps = np.abs(np.diff(long.joints, axis=0)).max((1, 2))
@@ -105,7 +105,7 @@ def test_a_long_motion_goes_on_where_a_window_ends(generator: Generator) -> None
     assert not np.array_equal(long.joints[:196], generator.generate("a person walks", seconds=21, seed=1).joints[:196])
 
 
-def test_what_comes_out_tells_its_origin(generator: Generator) -> None:
+def test_a_motion_records_its_text_and_license(generator: Generator) -> None:
     motion = generator.generate("a person waves", seconds=2)
     assert motion.meta["text"] == "a person waves" and "research" in motion.meta["license"]
     assert np.isfinite(motion.joints).all() and motion.joints.dtype == np.float32
@@ -130,7 +130,7 @@ def test_what_comes_out_tells_its_origin(generator: Generator) -> None:
         ({"quality": "film"}, "quality is 'film', expected mocap or kinect"),
     ],
 )
-def test_what_cannot_be_made_is_refused(generator: Generator, changes: dict[str, Any], message: str) -> None:
+def test_invalid_arguments_are_rejected(generator: Generator, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         generator.generate(**({"text": "a person walks", "seconds": 1} | changes))
 
@@ -139,12 +139,12 @@ def test_what_cannot_be_made_is_refused(generator: Generator, changes: dict[str,
     ("part", "message"),
     [
         (slice(80, 200), "regenerate has stop 200, the motion has 90 frames"),
-        (slice(30, 30), "regenerate names no frame"),
-        (np.zeros(90, bool), "regenerate names no frame"),
+        (slice(30, 30), "regenerate selects no frame"),
+        (np.zeros(90, bool), "regenerate selects no frame"),
         (np.ones(80, bool), r"regenerate is bool \[80\], expected bool \[90\] or a slice"),
     ],
 )
-def test_an_edit_outside_the_motion_is_refused(
+def test_an_edit_outside_the_motion_is_rejected(
     generator: Generator, samples: list[Motion], part: Any, message: str
 ) -> None:
     motion = Motion(joints=samples[2].joints[:90], fps=20, layout="smpl22")
@@ -152,21 +152,21 @@ def test_an_edit_outside_the_motion_is_refused(
         generator.edit(motion, "a person bows", part)
 
 
-def test_an_edit_of_another_motion_is_refused(generator: Generator, samples: list[Motion]) -> None:
+def test_an_edit_of_an_unsuitable_motion_is_rejected(generator: Generator, samples: list[Motion]) -> None:
     joints = samples[2].joints[:90]
-    holed = joints.copy()
-    holed[7] = np.nan
+    damaged = joints.copy()
+    damaged[7] = np.nan
     for motion, message in (
         (Motion(joints=joints, fps=30, layout="smpl22"), "at 30 frames a second, expected 20"),
-        (Motion(joints=joints[:, :15], fps=20, layout="core15"), "in layout core15, expected one in smpl22"),
+        (Motion(joints=joints[:, :15], fps=20, layout="core15"), "a motion in layout core15, expected smpl22"),
         (Motion(joints=joints[:3], fps=20, layout="smpl22"), "3 frames, expected 4 to 196"),
-        (Motion(joints=holed, fps=20, layout="smpl22"), "frame 7 misses joints"),
+        (Motion(joints=damaged, fps=20, layout="smpl22"), "frame 7 has missing joints"),
     ):
         with pytest.raises(InputError, match=message):
             generator.edit(motion, "a person bows", slice(0, 2))
 
 
-def test_a_recogniser_is_no_generator() -> None:
+def test_a_recognizer_bundle_is_rejected() -> None:
     with pytest.raises(BundleError, match="task 'recognition', expected 'generation'"):
         Generator.load("live")
 
@@ -179,5 +179,5 @@ import motionrt
 motion = motionrt.Generator.load(sys.argv[1]).generate("a person walks", seconds=1, guidance=0.5)
 assert motion.frames == 20
 """
-    done = subprocess.run([sys.executable, "-c", program, str(coamd_bundle)], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", program, str(coamd_bundle)], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr[-2000:]

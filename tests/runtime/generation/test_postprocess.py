@@ -1,4 +1,4 @@
-"""Where a motion stands, and what is made of a decoder's output."""
+"""The canonical frame, and postprocessing of decoder outputs."""
 
 import numpy as np
 
@@ -7,27 +7,27 @@ from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.generation.postprocess import crossfade, fix_bone_lengths, plant_feet, smooth_for_quality
 
 
-def test_a_motion_comes_back_to_its_place(samples: list[Motion]) -> None:
+def test_the_canonical_frame_can_be_undone(samples: list[Motion]) -> None:
     joints = rotate_y(samples[2].joints[:60], -2.0) + np.float32([5, 1, -3])
-    known, back = to_canonical_with_inverse(joints)
-    assert np.abs(back(known) - joints).max() < 1e-4
-    assert np.abs(known - to_canonical(samples[2].joints[:60])).max() < 1e-4, "known from one place only"
-    assert abs(heading(known[:1], SMPL)[0]) < 1e-4 and abs(known[:, FEET, 1].min()) < 1e-6
+    canonical, undo = to_canonical_with_inverse(joints)
+    assert np.abs(undo(canonical) - joints).max() < 1e-4
+    assert np.abs(canonical - to_canonical(samples[2].joints[:60])).max() < 1e-4, "wherever it is"
+    assert abs(heading(canonical[:1], SMPL)[0]) < 1e-4 and abs(canonical[:, FEET, 1].min()) < 1e-6
 
 
-def test_rigid_bones_are_as_long_as_those_they_are_to_be_like(samples: list[Motion]) -> None:
+def test_bones_get_the_lengths_of_the_reference(samples: list[Motion]) -> None:
     rng = np.random.default_rng(0)
-    own = samples[2].joints
-    joints = own[:60] + rng.normal(0, 0.005, (60, 22, 3)).astype(np.float32)
-    found = fix_bone_lengths(joints, own)
+    reference = samples[2].joints
+    joints = reference[:60] + rng.normal(0, 0.005, (60, 22, 3)).astype(np.float32)
+    found = fix_bone_lengths(joints, reference)
     child, parent = np.array(SMPL.edges).T
-    lengths, wanted = (np.linalg.norm(x[:, child] - x[:, parent], axis=-1) for x in (found, own))
+    lengths, wanted = (np.linalg.norm(x[:, child] - x[:, parent], axis=-1) for x in (found, reference))
     assert np.abs(lengths / np.median(wanted, 0) - 1).max() < 0.02
     assert np.abs(found - joints).max() < 0.03, "joints move little"
-    assert np.abs(fix_bone_lengths(own, own) - own).max() < 2e-3
+    assert np.abs(fix_bone_lengths(reference, reference) - reference).max() < 2e-3
 
 
-def test_a_sliding_foot_is_planted_and_a_real_run_stays_as_it_is(samples: list[Motion]) -> None:
+def test_a_sliding_foot_is_planted_and_a_real_run_hardly_changes(samples: list[Motion]) -> None:
     run = samples[1].joints
     assert np.abs(plant_feet(run)[-1, 0] - run[-1, 0]).max() < 0.15 * np.abs(run[-1, 0] - run[0, 0]).max()
     slides = samples[2].joints[:60] + np.linspace(0, 2, 60)[:, None, None] * np.array([1, 0, 0])
@@ -36,21 +36,21 @@ def test_a_sliding_foot_is_planted_and_a_real_run_stays_as_it_is(samples: list[M
         np.abs(np.diff(x[:, FEET][..., [0, 2]], axis=0)).max(2).min(1).mean() for x in (slides, plant_feet(slides))
     ]
     assert speeds[1] < 0.5 * speeds[0]
-    assert np.array_equal(plant_feet(slides)[..., 1], slides[..., 1]), "heights stay"
+    assert np.array_equal(plant_feet(slides)[..., 1], slides[..., 1]), "heights do not change"
     flies = slides + np.float32([0, 1, 0])
-    assert np.abs(plant_feet(flies) - flies).max() < 1e-4, "nobody stands in the air"
+    assert np.abs(plant_feet(flies) - flies).max() < 1e-4, "no foot is planted in the air"
 
 
-def test_new_frames_meet_the_old_ones() -> None:
+def test_new_frames_meet_old_ones() -> None:
     old, new = np.zeros((40, 22, 3), np.float32), np.ones((40, 22, 3), np.float32)
     wanted = (np.arange(40) >= 10) & (np.arange(40) < 30)
     found = crossfade(old, new, wanted)
     assert np.array_equal(found[~wanted], old[~wanted])
     assert np.abs(np.diff(found, axis=0)).max() < 0.2
-    assert np.array_equal(found[18:22], new[18:22]), "eight frames beside a seam, no more"
+    assert np.array_equal(found[18:22], new[18:22]), "eight frames at each seam, no more"
 
 
-def test_what_is_made_as_a_kinect_sees_is_smooth_and_the_rest_stays(samples: list[Motion]) -> None:
+def test_only_kinect_quality_is_smoothed(samples: list[Motion]) -> None:
     still = samples[2].joints[:1].repeat(60, 0)
     shaken = still + (0.01 * (-1) ** np.arange(60)[:, None, None]).astype(np.float32)  # 10 times a second
     slow = still + (0.2 * np.sin(2 * np.pi * np.arange(60) / 40))[:, None, None].astype(np.float32)  # twice in 4 s

@@ -1,4 +1,4 @@
-"""Motion in chunks: in order whatever the consumer does, steered by prompts, and nothing left behind."""
+"""Streams: chunks in order, prompts that change midway, and threads that end."""
 
 import gc
 import threading
@@ -18,16 +18,16 @@ from motionrt.runtime.generation.stream import Stream, Window
 
 @pytest.fixture(scope="module")
 def generator(coamd_bundle: Path) -> Generator:
-    made = Generator.load(coamd_bundle)
-    made.settings = Sampling(steps=3, evaluations=2)
-    return made
+    generator = Generator.load(coamd_bundle)
+    generator.settings = Sampling(steps=3, evaluations=2)
+    return generator
 
 
-def threads() -> int:
+def stream_threads() -> int:
     return sum(thread.name == "motionrt stream" for thread in threading.enumerate())
 
 
-def taken(generator: Generator, count: int, pause: float = 0.0, change: int | None = None) -> np.ndarray:
+def take(generator: Generator, count: int, pause: float = 0.0, change: int | None = None) -> np.ndarray:
     chunks = []
     with generator.stream("a person walks", seed=3) as stream:
         for number in range(count):
@@ -38,7 +38,7 @@ def taken(generator: Generator, count: int, pause: float = 0.0, change: int | No
     return np.concatenate(chunks)
 
 
-def test_chunks_are_a_second_each_and_follow_one_another(generator: Generator) -> None:
+def test_chunks_last_a_second_and_are_continuous(generator: Generator) -> None:
     with generator.stream("a person walks", seconds=7.4, seed=1) as stream:
         chunks = list(stream)
     assert [chunk.frames for chunk in chunks] == [20] * 7 + [8]
@@ -49,15 +49,15 @@ def test_chunks_are_a_second_each_and_follow_one_another(generator: Generator) -
     assert seams.max() < 1.5 * np.quantile(steps, 0.99)
 
 
-def test_a_seed_is_a_stream_whatever_the_pauses(generator: Generator) -> None:
-    quick = taken(generator, 7)
-    assert np.array_equal(quick, taken(generator, 7, pause=0.05))
-    steered = taken(generator, 7, change=3)
-    assert np.array_equal(steered, taken(generator, 7, pause=0.05, change=3))
+def test_pauses_do_not_change_a_stream(generator: Generator) -> None:
+    quick = take(generator, 7)
+    assert np.array_equal(quick, take(generator, 7, pause=0.05))
+    steered = take(generator, 7, change=3)
+    assert np.array_equal(steered, take(generator, 7, pause=0.05, change=3))
     assert np.array_equal(steered[:60], quick[:60]) and not np.array_equal(steered[60:80], quick[60:80])
 
 
-def test_a_new_prompt_holds_from_the_next_chunk(generator: Generator) -> None:
+def test_a_new_prompt_applies_from_the_next_chunk(generator: Generator) -> None:
     with generator.stream("a person walks") as stream:
         next(stream)
         generator.prompt = "a person bows"
@@ -67,28 +67,28 @@ def test_a_new_prompt_holds_from_the_next_chunk(generator: Generator) -> None:
             stream.prompt = "  "
         with pytest.raises(InputError, match="has 600 characters, at most 512"):
             generator.prompt = "x" * 600
-        assert next(stream).meta["text"] == "a person bows", "what is refused changes nothing"
+        assert next(stream).meta["text"] == "a person bows", "a rejected prompt changes nothing"
 
 
 def test_the_thread_ends_with_its_stream(generator: Generator) -> None:
     stream = generator.stream("a person walks")
     next(stream)
-    assert threads() == 1
+    assert stream_threads() == 1
     other = generator.stream("a person runs")
-    assert threads() == 1 and list(stream) == [], "a generator has one stream"
+    assert stream_threads() == 1 and list(stream) == [], "a generator has one stream"
     next(other)
     other.close()
     other.close()
-    assert threads() == 0 and list(other) == []
+    assert stream_threads() == 0 and list(other) == []
     for _ in generator.stream("a person walks"):
         break
     gc.collect()
-    assert threads() == 0, "left to itself"
-    with pytest.raises(InputError, match="no stream of this generator"):
+    assert stream_threads() == 0, "garbage-collected"
+    with pytest.raises(InputError, match="this generator has no stream"):
         _ = generator.prompt
 
 
-def test_what_goes_wrong_in_the_thread_is_told_where_chunks_are_awaited() -> None:
+def test_an_error_in_the_thread_is_raised_by_next() -> None:
     def make(window: Window) -> list[np.ndarray]:
         if window.number:
             raise OSError("no more")
@@ -104,25 +104,25 @@ def test_what_goes_wrong_in_the_thread_is_told_where_chunks_are_awaited() -> Non
     stream.close()
 
 
-def test_what_is_being_computed_when_it_is_closed_never_comes() -> None:
-    begun, go_on = threading.Event(), threading.Event()
+def test_a_window_in_progress_is_dropped_on_close() -> None:
+    started, resume = threading.Event(), threading.Event()
 
     def make(window: Window) -> list[np.ndarray]:
-        begun.set()
-        go_on.wait(30)
+        started.set()
+        resume.wait(30)
         return [np.zeros((20, 22, 3), np.float32)]
 
     stream = Stream(make, lambda joints, prompt, number: Motion(joints, 20, "smpl22"), "walk", lambda text: None)
-    assert begun.wait(30)
+    assert started.wait(30)
     closing = threading.Thread(target=stream.close)
     closing.start()
     wait_until(lambda: stream._state.closed, 30, "the stream is marked as closed")
-    go_on.set()
+    resume.set()
     closing.join()
     assert list(stream) == []
 
 
-def test_while_it_streams_it_can_generate(generator: Generator) -> None:
+def test_generate_works_during_a_stream(generator: Generator) -> None:
     alone = generator.generate("a person bows", seconds=2, seed=5)
     with generator.stream("a person walks") as stream:
         next(stream)
@@ -140,10 +140,10 @@ def test_while_it_streams_it_can_generate(generator: Generator) -> None:
         ({"quality": "film"}, "quality is 'film'"),
     ],
 )
-def test_a_stream_that_cannot_be_is_refused_at_once(
+def test_invalid_arguments_of_a_stream_are_rejected_immediately(
     generator: Generator, changes: dict[str, object], message: str
 ) -> None:
-    before = threads()
+    before = stream_threads()
     with pytest.raises(InputError, match=message):
         generator.stream(**({"text": "a person walks"} | changes))  # type: ignore[arg-type]
-    assert threads() == before
+    assert stream_threads() == before
