@@ -3,8 +3,9 @@
     import motionrt
 
     recognizer = motionrt.Recognizer.load("live")
-    out = recognizer.step(joints)  # [V, 3] metres, in recognizer.layout
+    out = recognizer.step(joints)  # [V, 3] meters, in recognizer.layout
     print(out.label, out.score, out.event)
+    print(motionrt.recognize("clip.mp4"))
 
 The names below are imported on first use, so that `import motionrt` stays cheap.
 """
@@ -17,41 +18,59 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BundleError": ".runtime.errors",
+    "Client": ".runtime.serve.client",
     "Decision": ".runtime.recognition.decision",
     "Generator": ".runtime.generation.generator",
     "InputError": ".runtime.errors",
+    "Layout": ".runtime.body.layout",
     "LayoutError": ".runtime.errors",
     "MissingExtra": ".runtime.errors",
     "Motion": ".runtime.body.motion",
     "MotionError": ".runtime.errors",
+    "PoseEstimator": ".runtime.io.pose",
     "Recognizer": ".runtime.recognition.recognizer",
     "Retriever": ".runtime.retrieval.retriever",
+    "Segment": ".runtime.recognition.segments",
     "doctor": ".runtime.doctor",
+    "recognize": ".runtime.recognition.recognize",
 }
+_MODULES = {"rotations": ".runtime.body.rotations"}
 
 __all__ = [
     "BundleError",
+    "Client",
     "Decision",
     "Generator",
     "InputError",
+    "Layout",
     "LayoutError",
     "MissingExtra",
     "Motion",
     "MotionError",
+    "PoseEstimator",
     "Recognizer",
     "Retriever",
+    "Segment",
     "__version__",
     "doctor",
+    "recognize",
+    "rotations",
 ]
 
 if TYPE_CHECKING:
+    from .runtime.body import rotations
+    from .runtime.body.layout import Layout
     from .runtime.body.motion import Motion
     from .runtime.doctor import doctor
     from .runtime.errors import BundleError, InputError, LayoutError, MissingExtra, MotionError
     from .runtime.generation.generator import Generator
+    from .runtime.io.pose import PoseEstimator
     from .runtime.recognition.decision import Decision
+    from .runtime.recognition.recognize import recognize
     from .runtime.recognition.recognizer import Recognizer
+    from .runtime.recognition.segments import Segment
     from .runtime.retrieval.retriever import Retriever
+    from .runtime.serve.client import Client
 elif find_spec(".runtime._core", __name__) is None:
     raise ImportError(
         f"{__path__[0]} is motionrt's source, not compiled: run `pip install .` in it, start Python elsewhere"
@@ -59,10 +78,13 @@ elif find_spec(".runtime._core", __name__) is None:
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name in _MODULES:
+        value = import_module(_MODULES[name], __name__)
+    elif name in _HOMES:
+        value = getattr(import_module(_HOMES[name], __name__), name)
+    else:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name], __name__), name)
-    globals()[name] = value  # found at once the next time
+    globals()[name] = value  # the next access is direct
     return value
 
 

@@ -1,4 +1,4 @@
-"""The root of the package: lazy public names, and nothing heavy imported for them."""
+"""The root of the package: public names, imported on first use."""
 
 import importlib
 import shutil
@@ -12,16 +12,16 @@ import motionrt
 
 def test_public_names_are_listed_and_resolve() -> None:
     assert dir(motionrt) == sorted(motionrt.__all__)
-    homes = {**motionrt._HOMES, "__version__": "."}
-    assert sorted(homes) == sorted(motionrt.__all__)
-    for name, home in homes.items():
-        module = importlib.import_module(home, "motionrt") if home != "." else motionrt
-        assert getattr(motionrt, name) is getattr(module, name)
+    assert sorted([*motionrt._HOMES, *motionrt._MODULES, "__version__"]) == motionrt.__all__
+    for name, home in motionrt._HOMES.items():
+        assert getattr(motionrt, name) is getattr(importlib.import_module(home, "motionrt"), name)
+    for name, home in motionrt._MODULES.items():
+        assert getattr(motionrt, name) is importlib.import_module(home, "motionrt")
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    with pytest.raises(AttributeError, match="motionrt.*Recogniser"):
-        _ = motionrt.Recogniser
+    with pytest.raises(AttributeError, match="motionrt.*Recogn1zer"):
+        _ = motionrt.Recogn1zer
 
 
 def test_importing_the_package_imports_nothing_heavy() -> None:

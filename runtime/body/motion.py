@@ -1,4 +1,4 @@
-"""`Motion`: a clip of one or more skeletons, the type that models take and return."""
+"""`Motion`: a clip of one or more skeletons, the input and output of the models."""
 
 from __future__ import annotations
 
@@ -17,14 +17,29 @@ class Motion(MotionData):
     def load(
         cls, path: str | Path, layout: str | None = None, fps: float | None = None, *, scale: float | None = None
     ) -> Motion:
-        """Reads a motion file; arguments and errors are those of `runtime.io.read`."""
+        """Read a motion file.
+
+        Args:
+            path: .npz, .npy, .jsonl, .bvh, .skeleton (NTU RGB+D) or .json (NW-UCLA, Kinetics-Skeleton).
+            layout, fps: for files that do not specify them; they override what a file specifies.
+            scale: meters per unit of the file; None: 1, and for BVH detected from the height of the skeleton.
+        Raises:
+            InputError: the file is missing, damaged or of another kind; one line that names the file and the problem.
+        """
         return cls.from_data(read(path, layout, fps, scale=scale))
 
     @classmethod
     def from_data(cls, data: MotionData) -> Motion:
-        """The same arrays as a `Motion`."""
+        """A Motion with the same arrays."""
         return cls(**{field.name: getattr(data, field.name) for field in fields(data)})
 
     def save(self, path: str | Path) -> None:
-        """Writes a motion file, .npz, .bvh, .glb, .gif or .mp4; see `runtime.io.write`."""
+        """Write a motion file, atomically.
+
+        Args:
+            path: .npz (everything), .bvh or .glb (one person in 3-D without missing joints), .gif or .mp4 (a drawing).
+        Raises:
+            InputError: the motion or the path does not fit, or the file cannot be written.
+            MissingExtra: a package for this kind of file is not installed.
+        """
         write(self, path)

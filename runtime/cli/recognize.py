@@ -1,22 +1,18 @@
 """recognize: run the recognizer on every frame of every source and report a timeline or JSON lines."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from ..errors import InputError
-from ..io.frame import Frame
 from ..io.source import Source
-from ..recognition.decision import Decision
-from ..recognition.frames import step_frames
+from ..recognition.frames import step_source
 from ..recognition.recognizer import Recognizer
 from .license import print_license_notice
 from .options import RecognizeOptions
 from .overlay import Overlay
 from .report import JsonReport, Report, Summary, TextReport
-
-MIN_RECORDED_FRAMES = 2
 
 
 def run_recognize(
@@ -79,34 +75,10 @@ class _Session:
                 self.summary.dropped += source.dropped + self._recognizer.counters["dropped"] - dropped_before
 
     def _process(self, source: Source, overlay: Overlay | None, recorded: bool) -> None:
-        """Report every decision; a recording's first frame has to wait, as a single frame is an error."""
-        n_decisions = 0
-        pending: list[tuple[Frame, Decision]] = []
-        for t, people in source.snapshots():
-            decided = [
-                (frame, decision)
-                for frame, decision in self._step(source.name, people)
-                if decision.status not in ("dropped", "missing")
-            ]
-            n_decisions += len(decided)
-            self.summary.latencies_ms.extend(decision.latency_ms for _, decision in decided)
-            pending += decided
-            if not (recorded and source.frames_in < MIN_RECORDED_FRAMES):
-                for frame, decision in pending:
-                    if overlay:
-                        overlay.add(frame, decision)
-                    self._report.decide(frame.t, decision)
-                pending.clear()
-            for decision in self._recognizer.evict(t):
-                self._report.decide(t, decision)
-        frames = source.frames_in
-        if recorded and frames < MIN_RECORDED_FRAMES:
-            raise InputError(f"{source.name}: {frames} frame(s), expected at least {MIN_RECORDED_FRAMES}")
-        if n_decisions == 0:
-            raise InputError(f"{source.name}: nobody is visible in any of its {frames} frame(s)")
-
-    def _step(self, name: str, people: Sequence[Frame]) -> Iterator[tuple[Frame, Decision]]:
-        try:
-            yield from step_frames(self._recognizer, people)
-        except InputError as error:
-            raise type(error)(f"{name}: {error}") from error
+        """Report every decision on the people in a source."""
+        for t, decision, frame in step_source(self._recognizer, source, recorded):
+            if frame is not None:
+                self.summary.latencies_ms.append(decision.latency_ms)
+                if overlay:
+                    overlay.add(frame, decision)
+            self._report.decide(t, decision)

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..io.jsonl import decision_message
 from ..recognition.decision import Decision
-from .timeline import Segment, Timeline
+from ..recognition.segments import Segment, Segmenter
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class TextReport:
         self._console = Console(highlight=False, soft_wrap=True)
         self._live = Live(console=self._console, transient=True, refresh_per_second=10)
         self._start_s: float | None = None  # of the source
-        self._timelines: dict[int, Timeline] = {}
+        self._segmenter = Segmenter()
         self._now: dict[int, str] = {}
 
     def begin(self, source: str) -> None:
@@ -92,22 +92,21 @@ class TextReport:
 
     def decide(self, t: float, decision: Decision) -> None:
         self._start_s = t if self._start_s is None else self._start_s
-        timeline = self._timelines.setdefault(decision.person, Timeline())
+        if segment := self._segmenter.add(t - self._start_s, decision):
+            self._show(segment)
         if decision.status == "lost":
-            self._show(decision.person, timeline.finish())
             self._now.pop(decision.person, None)
         else:
-            self._show(decision.person, timeline.add(t - self._start_s, decision.label, decision.score))
             self._now[decision.person] = f"{decision.label} {decision.score:.2f}"
         if self._live.is_started:
             self._live.update("  now: " + ", ".join(self._now.values()))
 
     def end(self) -> None:
-        for person, timeline in self._timelines.items():
-            self._show(person, timeline.finish())
+        for segment in self._segmenter.finish():
+            self._show(segment)
         self._live.stop()
         self._start_s = None
-        self._timelines.clear()
+        self._segmenter = Segmenter()
         self._now.clear()
 
     def summarize(self, summary: Summary) -> None:
@@ -122,13 +121,11 @@ class TextReport:
         )
         self._console.print(f"{counts}; latency in ms: {latency or 'none'}")
 
-    def _show(self, person: int, segment: Segment | None) -> None:
-        if segment is None:
-            return
+    def _show(self, segment: Segment) -> None:
         from rich.text import Text
 
-        person_name = f"person {person}  " if len(self._timelines) > 1 else ""
-        line = f"  {segment.start_s:7.2f} - {segment.end_s:7.2f} s  {person_name}{segment.label:22} {segment.score:.2f}"
+        person = f"person {segment.person}  " if self._segmenter.people > 1 else ""
+        line = f"  {segment.start:7.2f} - {segment.end:7.2f} s  {person}{segment.label:22} {segment.score:.2f}"
         self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
 
 

@@ -112,7 +112,7 @@ class Source:
 
 
 def open_source(
-    source: str | int | Path,
+    source: str | int | Path | MotionData,
     *,
     layout: str | None = None,
     fps: float | None = None,
@@ -124,8 +124,8 @@ def open_source(
     """Opens a source of skeletons.
 
     Args:
-        source: camera number, video file, motion file (see `read`), `-` (JSON lines on standard input), rtsp://…,
-            or an address to listen at for JSON messages: udp://HOST:PORT or ws://HOST:PORT (see `net`).
+        source: camera number, video file, motion file (see `read`) or motion, `-` (JSON lines on standard input),
+            rtsp://…, or an address to listen at for JSON messages: udp://HOST:PORT or ws://HOST:PORT (see `net`).
         layout, fps, scale: as in `read`; `layout` also for JSON lines that do not name theirs.
         realtime: yield the frames of a file no sooner than their timestamps say.
         pose: who finds the skeletons in images: `mediapipe`, `rtmlib` or a PoseEstimator.
@@ -135,6 +135,8 @@ def open_source(
         InputError: the source is missing, damaged or of an unknown kind, or needs a token.
         MissingExtra: the packages that it needs are not installed.
     """
+    if isinstance(source, MotionData):
+        return Source("motion", _of_clip(source), realtime=realtime)
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)

@@ -189,20 +189,28 @@ class Recognizer:
             self._clocks.pop(decision.person, None)
         return decisions
 
-    def recognize(self, motion: Motion) -> Decision:
+    def recognize(
+        self, motion: Motion | str | Path | ArrayLike, layout: str | None = None, fps: float | None = None
+    ) -> Decision:
         """Classify a whole clip. The people of the live stream are not affected.
 
         If the clip has several people, the one with the most visible joints is used; if it has gaps, its longest part.
 
         Args:
-            motion: at least two frames, in any 3-D layout.
+            motion: a Motion, the path of a motion file, or joints [T, V, 3] in meters; at least two frames.
+            layout, fps: of a file that does not specify them, or of an array; by default those of the model.
         Returns:
             One decision: `probs` is the softmax of the logits averaged over time, `latency_ms` covers the whole clip.
         Raises:
-            InputError: fewer than two frames, nobody visible in any frame, or joints not in meters.
-            LayoutError: unknown layout.
+            InputError: a file that cannot be read, fewer than two frames, nobody visible in any frame, or joints not
+                in meters.
+            LayoutError: unknown layout, or joints that do not fit it.
         """
         started = time.perf_counter()
+        if isinstance(motion, str | Path):
+            motion = Motion.load(motion, layout, fps)
+        elif not isinstance(motion, Motion):
+            motion = Motion(motion, fps or self.fps, layout or self.layout)  # type: ignore[arg-type]
         label, probs, labels = self.label_strategy.classify(motion)
         return clip_decision(started, label, probs, labels)
 

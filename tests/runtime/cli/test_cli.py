@@ -25,7 +25,6 @@ from motionrt.runtime.body import layout as skeleton
 from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.cli import main
 from motionrt.runtime.cli.overlay import Overlay
-from motionrt.runtime.cli.timeline import Timeline
 from motionrt.runtime.io.frame import Frame
 
 from .. import tiny
@@ -522,30 +521,6 @@ def test_the_command_line_starts_without_heavy_imports() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.splitlines()[-1] == "[]", done.stderr
-
-
-def segments(labels: str, step_s: float = 0.1) -> list[tuple[str, float, float]]:
-    """The timeline of decisions, one letter each; a blank is a time without a decision."""
-    timeline = Timeline(min_s=0.3, max_gap_s=0.5)
-    found = [timeline.add(k * step_s, label, 0.5) for k, label in enumerate(labels) if label != " "]
-    return [(s.label, round(s.start_s, 3), round(s.end_s, 3)) for s in [*found, timeline.finish()] if s]
-
-
-def test_the_timeline_joins_equal_labels() -> None:
-    assert segments("aaaa") == [("a", 0, 0.3)]
-    assert segments("aaaabbbb") == [("a", 0, 0.4), ("b", 0.4, 0.7)]
-
-
-def test_the_timeline_absorbs_flicker() -> None:
-    assert segments("aaaabbaaaa") == [("a", 0, 0.9)]
-    assert segments("aaaabcbccaa") == [("a", 0, 1.0)]
-    assert segments("aaaabb") == [("a", 0, 0.5)]
-    assert segments("aaaabccccc") == [("a", 0, 0.5), ("c", 0.5, 0.9)]
-
-
-def test_the_timeline_ends_a_segment_at_a_gap() -> None:
-    assert segments("aaaa      aaaa") == [("a", 0, 0.3), ("a", 1.0, 1.3)]
-    assert segments("aaaa    aaaa") == [("a", 0, 1.1)]
 
 
 def film(start_s: float, frames: int) -> list[Frame]:

@@ -1,0 +1,58 @@
+"""`recognize`: the actions in a recording, a video or the images of a webcam."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..body.motion_data import MotionData
+from ..io.source import open_source
+from .frames import step_source
+from .recognizer import Recognizer
+from .segments import Segment, Segmenter
+
+
+def recognize(
+    source: str | int | Path | MotionData,
+    model: str | Path | Recognizer = "live",
+    *,
+    labels: Sequence[str] | None = None,
+    layout: str | None = None,
+    fps: float | None = None,
+    scale: float | None = None,
+    pose: str = "mediapipe",
+    seconds: float | None = None,
+) -> list[Segment]:
+    """Recognize the actions in a source.
+
+        for segment in motionrt.recognize("clip.npz"):
+            print(segment.start, segment.end, segment.label)
+
+    Args:
+        source: a motion file, a video, a Motion, a webcam number, or an address (rtsp://…, udp://…, ws://…).
+        model: name of a bundled model, path of a bundle, or a Recognizer, which is not changed.
+        labels: labels to recognize, for models with open labels, such as "zero-shot".
+        layout, fps, scale: of a motion file, see `Motion.load`.
+        pose: pose estimator for video, "mediapipe" or "rtmlib".
+        seconds: stop after this much of the source; None: at its end. Ctrl-C stops early, too.
+    Returns:
+        Segments of one label, "none" included, in order of their ends; times are on the clock of the source.
+    Raises:
+        InputError: the source cannot be opened or read, nobody is visible in it, or the model's labels are fixed.
+        MissingExtra: packages for videos are not installed.
+    """
+    recognizer = model.clone() if isinstance(model, Recognizer) else Recognizer.load(model)
+    if labels is not None:
+        recognizer.set_labels(labels)
+    recorded = isinstance(source, MotionData) or (not isinstance(source, int) and Path(source).is_file())
+    recognizer.background = not recorded
+    segmenter = Segmenter()
+    segments: list[Segment] = []
+    with open_source(source, layout=layout, fps=fps, scale=scale, pose=pose) as opened:
+        try:
+            for t, decision, _ in step_source(recognizer, opened, recorded, seconds):
+                if segment := segmenter.add(t, decision):
+                    segments.append(segment)
+        except KeyboardInterrupt:
+            pass
+    return segments + segmenter.finish()
