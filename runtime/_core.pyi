@@ -196,6 +196,24 @@ class Engine:
     def session(self) -> Session:
         """People, clip decisions and counters."""
 
+class Tracker:
+    """Ids that stay with people from frame to frame: prediction at constant velocity and body shape. Not thread-safe.
+
+    Args:
+        forget_s: seconds out of sight after which an id is given up.
+        max_people: tracked at the same time, 1 to 1024; ids are below it.
+        parents: [V] of every joint, -1 for a root; empty: shapes are not compared.
+    """
+
+    def __init__(self, forget_s: float = 0.5, max_people: int = 16, parents: Sequence[int] = ()) -> None: ...
+    def assign(
+        self, t: float, poses: Sequence[npt.NDArray[Any]], confidence: Sequence[npt.NDArray[Any]] | None = None
+    ) -> list[int]:
+        """Ids of the poses [V, 2] or [V, 3] at time t (s); -1: without joints, or one too many."""
+
+    def reset(self) -> None:
+        """Forgets everybody."""
+
 def instruction_set() -> str:
     """What the network runs on here: avx512, avx2, neon or portable."""
 

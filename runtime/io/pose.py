@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import nvtx
+from ..body.layout import Layout
 from ..errors import InputError
 from .frame import Frame, SourceUpdate
 from .pose_model import Person, PoseModel
@@ -99,7 +100,7 @@ class PoseEstimator:
         Args:
             images: (seconds, [H, W, 3] uint8 RGB); None instead of an image is passed on as a heartbeat.
         """
-        tracker = Tracker()
+        tracker = Tracker(parents=Layout.load(self.layout).parents)
         for t, image in images:
             if image is None:
                 yield t, None

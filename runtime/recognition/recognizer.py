@@ -163,7 +163,7 @@ class Recognizer:
         check_joints(poses.shape[1:], source.name)
         seen = None if confidence is None else _check_confidence(confidence, poses.shape[:2], source)
         if people is None:
-            ids = self._track(timestamp, poses, seen)
+            ids = self._track(timestamp, poses, seen, source)
         else:
             ids = [_check_person(person) for person in people]
             if len(ids) != len(poses):
@@ -298,11 +298,13 @@ class Recognizer:
         clocks = [self._clocks[person] for person in people if person in self._clocks]
         return max(clocks) + 1 / self.fps if clocks else 0.0
 
-    def _track(self, timestamp: float | None, poses: np.ndarray, confidence: np.ndarray | None) -> list[int]:
+    def _track(
+        self, timestamp: float | None, poses: np.ndarray, confidence: np.ndarray | None, layout: Layout
+    ) -> list[int]:
         if self._tracker is None:
             from ..io.tracker import Tracker
 
-            self._tracker = Tracker()
+            self._tracker = Tracker(parents=layout.parents)
         t = self._next_time(list(self._clocks)) if timestamp is None else float(timestamp)
         return self._tracker.assign(t, list(poses), None if confidence is None else list(confidence))
 

@@ -185,11 +185,37 @@ void steps_with_other_labels_allocate_nothing() {
   }
 }
 
+void tracking_allocates_nothing() {
+  motionrt_tracker* tracker = nullptr;
+  CHECK(motionrt_tracker_create("kinect20", &tracker) == MOTIONRT_OK);
+  constexpr int kCount = 20, kPoses = MOTIONRT_MAX_POSES;
+  std::vector<float> joints(std::size_t{kPoses} * 3 * kCount);
+  std::vector<motionrt_pose> poses(kPoses);
+  int failed = 0, ids = 0;
+  double t = 0;
+  const auto frame = [&](int k, int people) {
+    for (int i = 0; i < people; ++i) {
+      float* pose = joints.data() + 3 * kCount * i;
+      for (int v = 0; v < 3 * kCount; ++v)
+        pose[v] = std::sin(static_cast<float>(v * (i + 1))) + (v % 3 == 0 ? 0.1f * static_cast<float>(i * (k % 50)) : 0);
+      poses[i] = {0, pose, nullptr, kCount};
+    }
+    failed += motionrt_track(tracker, t += kFrame_s, poses.data(), people) != MOTIONRT_OK;
+    for (int i = 0; i < people; ++i) ids += poses[i].person >= 0;
+  };
+  CHECK(allocations_of([&] {
+          for (int k = 0; k < kSteps; ++k) frame(k, k % 200 < 60 ? 8 : k % 200 < 100 ? 2 : k % 200 < 120 ? kPoses : 0);
+        }) == 0);
+  CHECK(failed == 0 && ids > kSteps / 2);
+  motionrt_tracker_free(tracker);
+}
+
 int main() {
   count_allocations();
   allocations_are_counted();
   for (const int people : {1, 8, kPeople}) steps_allocate_nothing(people);
   comings_and_goings_allocate_nothing();
+  tracking_allocates_nothing();
   steps_with_other_labels_allocate_nothing();
   return result();
 }

@@ -31,6 +31,9 @@ namespace fs = std::filesystem;
 struct Free {
   void operator()(motionrt_recognizer* r) const { motionrt_free(r); }
 };
+struct FreeTracker {
+  void operator()(motionrt_tracker* t) const { motionrt_tracker_free(t); }
+};
 using Recognizer = std::unique_ptr<motionrt_recognizer, Free>;
 
 Recognizer load(motionrt_precision precision = MOTIONRT_FP32) {
@@ -350,7 +353,75 @@ void threads_get_what_one_alone_gets() {
   }
 }
 
+void a_tracker_gives_poses_their_person() {
+  motionrt_tracker* made = nullptr;
+  CHECK_OK(motionrt_tracker_create("core15", &made));
+  const std::unique_ptr<motionrt_tracker, FreeTracker> tracker(made);
+  const auto at = [](float x) {
+    auto joints = joints_at(0, 0);
+    for (int v = 0; v < kJoints; ++v) joints[3 * v] += x;
+    return joints;
+  };
+  const auto left = at(-5), right = at(5);
+  std::vector<float> nobody(3 * kJoints, std::numeric_limits<float>::quiet_NaN());
+  const float unseen[kJoints] = {};
+  motionrt_pose poses[] = {{9, left.data(), nullptr, kJoints}, {9, right.data(), nullptr, kJoints}};
+  CHECK_OK(motionrt_track(tracker.get(), 0, poses, 2));
+  CHECK(poses[0].person == 0 && poses[1].person == 1);
+  motionrt_pose later[] = {{9, right.data(), nullptr, kJoints}, {9, nobody.data(), nullptr, kJoints},
+                           {9, left.data(), unseen, kJoints}, {9, left.data(), nullptr, kJoints}};
+  CHECK_OK(motionrt_track(tracker.get(), 0.1, later, 4));
+  CHECK(later[0].person == 1 && later[1].person == -1 && later[2].person == -1 && later[3].person == 0);
+  CHECK_OK(motionrt_tracker_reset(tracker.get()));
+  CHECK_OK(motionrt_track(tracker.get(), 0.2, later, 1));
+  CHECK(later[0].person == 0);
+  CHECK_OK(motionrt_track(tracker.get(), 0.3, nullptr, 0));
+
+  std::vector<std::vector<float>> crowd;
+  std::vector<motionrt_pose> many;
+  for (int i = 0; i < MOTIONRT_MAX_POSES + 1; ++i) crowd.push_back(at(20.f * static_cast<float>(i)));
+  for (const auto& joints : crowd) many.push_back({0, joints.data(), nullptr, kJoints});
+  CHECK_OK(motionrt_track(tracker.get(), 9, many.data(), MOTIONRT_MAX_POSES));
+  for (int i = 0; i < MOTIONRT_MAX_POSES; ++i) CHECK(many[i].person == (i < MOTIONRT_MAX_PEOPLE ? i : -1));
+  CHECK_INVALID(motionrt_track(tracker.get(), 9, many.data(), 65), "65 poses, expected 0 to 64");
+  CHECK_INVALID(motionrt_track(tracker.get(), 9, many.data(), -1), "-1 poses, expected 0 to 64");
+}
+
+void a_tracker_refuses_what_it_cannot_take() {
+  motionrt_tracker* tracker = nullptr;
+  const std::int32_t parents[] = {-1, 0}, wrong[] = {-1, 2};
+  CHECK_INVALID(motionrt_tracker_create("nowhere5", &tracker), "unknown skeleton layout 'nowhere5'");
+  CHECK_INVALID(motionrt_tracker_create(nullptr, &tracker), "layout is null");
+  CHECK_INVALID(motionrt_tracker_create("core15", nullptr), "tracker is null");
+  CHECK_INVALID(motionrt_tracker_create_custom(nullptr, 2, 3, &tracker), "parents is null");
+  CHECK_INVALID(motionrt_tracker_create_custom(parents, 2, 3, nullptr), "tracker is null");
+  CHECK_INVALID(motionrt_tracker_create_custom(parents, 0, 3, &tracker), "0 joints, expected 1 to 256");
+  CHECK_INVALID(motionrt_tracker_create_custom(parents, 257, 3, &tracker), "257 joints, expected 1 to 256");
+  CHECK_INVALID(motionrt_tracker_create_custom(parents, 2, 4, &tracker), "4 dimensions, expected 2 or 3");
+  CHECK_INVALID(motionrt_tracker_create_custom(wrong, 2, 3, &tracker), "parents[1] is 2");
+  CHECK(!tracker);
+  CHECK_OK(motionrt_tracker_create_custom(parents, 2, 2, &tracker));
+  const std::unique_ptr<motionrt_tracker, FreeTracker> freed(tracker);
+  const float pixels[] = {100, 100, 150, 300};
+  motionrt_pose pose = {7, pixels, nullptr, 2};
+  CHECK_OK(motionrt_track(tracker, 0, &pose, 1));
+  CHECK(pose.person == 0);
+  pose.person = 7;
+  CHECK_INVALID(motionrt_track(tracker, std::nan(""), &pose, 1), "t is nan, expected seconds");
+  CHECK_INVALID(motionrt_track(tracker, 1, nullptr, 1), "poses is null");
+  CHECK_INVALID(motionrt_track(nullptr, 1, &pose, 1), "tracker is null");
+  CHECK_INVALID(motionrt_tracker_reset(nullptr), "tracker is null");
+  pose.joint_count = 3;
+  CHECK_INVALID(motionrt_track(tracker, 1, &pose, 1), "pose 0 has 3 joints, expected 2");
+  pose = {7, nullptr, nullptr, 2};
+  CHECK_INVALID(motionrt_track(tracker, 1, &pose, 1), "joints of pose 0 is null");
+  CHECK(pose.person == 7);
+  motionrt_tracker_free(nullptr);
+}
+
 int main() {
+  a_tracker_gives_poses_their_person();
+  a_tracker_refuses_what_it_cannot_take();
   a_recognizer_tells_what_it_is();
   a_null_pointer_is_refused_by_name();
   layouts_have_numbers();

@@ -78,7 +78,33 @@ void errors_are_exceptions() {
               [&] { recognizer.step(0, few, layout); });
 }
 
+void people_are_tracked_as_in_c() {
+  motionrt::Tracker cpp("core15"), custom({-1, 0, 1}, 2);
+  motionrt_tracker* c = nullptr;
+  CHECK(motionrt_tracker_create("core15", &c) == MOTIONRT_OK);
+  const std::vector<float> unseen(3 * kJoints, std::nanf(""));
+  for (int frame = 0; frame < 40; ++frame) {
+    std::vector<std::vector<float>> joints(3, joints_at(frame));
+    for (int i = 0; i < 3; ++i)
+      for (int v = 0; v < kJoints; ++v) joints[i][3 * v] += static_cast<float>((i - 1) * (frame - 20)) / 5;
+    std::vector<motionrt_pose> poses = {{0, unseen.data(), nullptr, kJoints}};
+    for (const auto& pose : joints) poses.push_back({0, pose.data(), nullptr, kJoints});
+    std::vector<motionrt_pose> same = poses;
+    CHECK(motionrt_track(c, frame * 0.05, poses.data(), 4) == MOTIONRT_OK);
+    cpp.track(frame * 0.05, same);
+    CHECK(poses[0].person == -1 && same.size() == 3);
+    for (std::size_t i = 0; i < same.size(); ++i)
+      CHECK(same[i].person == poses[i + 1].person && same[i].joints == joints[i].data());
+  }
+  motionrt_tracker_free(c);
+  cpp.reset();
+  std::vector<motionrt_pose> wrong = {{0, unseen.data(), nullptr, kJoints}};
+  check_error(MOTIONRT_INVALID_ARGUMENT, "pose 0 has 15 joints, expected 3", [&] { custom.track(0, wrong); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "unknown skeleton layout", [] { motionrt::Tracker tracker("nowhere5"); });
+}
+
 int main() {
+  people_are_tracked_as_in_c();
   it_says_what_c_says();
   people_come_and_go();
   errors_are_exceptions();

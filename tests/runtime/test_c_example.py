@@ -1,5 +1,6 @@
 """The C example, built as its README says, says of a recording what the Python package says."""
 
+import ctypes
 import os
 import re
 import shutil
@@ -12,6 +13,8 @@ import pytest
 
 import motionrt
 from motionrt import Decision, Recognizer
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.io.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "runtime" / "models" / "live"
@@ -116,3 +119,49 @@ def test_the_program_of_the_walk_through_tells_the_same_events(
     assert done.stdout.splitlines() == expected and len(expected) > 6
     missing = subprocess.run([program, "nowhere"], capture_output=True, text=True)
     assert (missing.returncode, missing.stderr) == (2, "nowhere: not the folder of a bundle\n")
+
+
+class Pose(ctypes.Structure):
+    """motionrt_pose of motionrt.h."""
+
+    _fields_ = (
+        ("person", ctypes.c_int64),
+        ("joints", ctypes.c_void_p),
+        ("confidence", ctypes.c_void_p),
+        ("joint_count", ctypes.c_int32),
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dims", [2, 3])
+def test_people_get_the_ids_that_python_gives_them(
+    dims: int, example: Path, frames: list[tuple[float, int, np.ndarray]]
+) -> None:
+    [path] = (example.parents[1] / "prefix").glob("lib*/libmotionrt.so")
+    library, handle = ctypes.CDLL(str(path)), ctypes.c_void_p()
+    parents = Layout.load(LAYOUT).parents
+    numbers = (ctypes.c_int32 * len(parents))(*parents)
+    assert library.motionrt_tracker_create_custom(numbers, len(parents), dims, ctypes.byref(handle)) == 0
+    tracker, random = Tracker(parents=parents), np.random.default_rng(0)
+    recording = [joints for _, person, joints in frames if person == 0]
+    seen = set()
+    for k in range(600):
+        poses = []
+        for i in range(18):  # of different sizes, on paths that cross, some out of sight
+            if (k + 50 * i) % 300 < 60 or random.random() < 0.05:
+                continue
+            pose = recording[(k + 7 * i) % len(recording)] * (1 + 0.05 * i)
+            pose[random.random(len(pose)) < 0.05] = np.nan
+            poses.append(
+                np.ascontiguousarray((pose + [np.sin(0.02 * k + i) * (i + 1), 0, i / 9])[:, :dims], np.float32)
+            )
+        confidence = [random.random(len(pose), np.float32) for pose in poses]
+        array = (Pose * len(poses))()
+        for pose, one, sure in zip(array, poses, confidence, strict=True):
+            pose.joints, pose.confidence, pose.joint_count = one.ctypes.data, sure.ctypes.data, len(one)
+        assert library.motionrt_track(handle, ctypes.c_double(k / 30), array, len(poses)) == 0
+        ids = tracker.assign(k / 30, poses, confidence)
+        assert [pose.person for pose in array] == ids
+        seen |= set(ids)
+    assert seen == set(range(-1, 16))
+    library.motionrt_tracker_free(handle)

@@ -17,6 +17,7 @@
 #include "layouts.hpp"
 #include "session.hpp"
 #include "stream_gcn.hpp"
+#include "tracker.hpp"
 
 namespace py = pybind11;
 using namespace py::literals;
@@ -346,6 +347,41 @@ PYBIND11_MODULE(_core, m) {
       .def_property_readonly(
           "session", [](Engine& self) -> Session& { return self.session(); },
           py::return_value_policy::reference_internal, "People, clip decisions and counters.");
+
+  py::class_<motionrt::Tracker>(m, "Tracker", "Ids that stay with people from frame to frame. Not thread-safe.")
+      .def(py::init([](double forget_s, int max_people, std::vector<int> parents) {
+             return std::make_unique<motionrt::Tracker>(
+                 motionrt::TrackerConfig{forget_s, max_people, std::move(parents)});
+           }),
+           "forget_s"_a = 0.5, "max_people"_a = 16, "parents"_a = std::vector<int>())
+      .def(
+          "assign",
+          [](motionrt::Tracker& self, double t, const std::vector<py::object>& poses,
+             const std::optional<std::vector<py::object>>& confidence) {
+            motionrt::require(!confidence || confidence->size() == poses.size(), "confidence is of ",
+                              confidence ? confidence->size() : 0, " people, poses are of ", poses.size());
+            std::vector<Floats> arrays;
+            std::vector<motionrt::TrackedPose> tracked(poses.size());
+            int dims = 3;
+            if (!poses.empty() && py::isinstance<py::array>(poses[0])) {
+              const auto first = py::reinterpret_borrow<py::array>(poses[0]);
+              if (first.ndim() == 2 && first.shape(1) == 2) dims = 2;
+            }
+            for (std::size_t i = 0; i < poses.size(); ++i) {
+              arrays.push_back(floats(poses[i], "pose", {kAny, dims}));
+              tracked[i].joints_VD = arrays.back().data();
+              tracked[i].joints = joint_count(arrays.back().shape(0));
+              if (!confidence) continue;
+              arrays.push_back(floats((*confidence)[i], "confidence", {kAny}));
+              tracked[i].confidence = arrays.back().data();
+              tracked[i].confidences = joint_count(arrays.back().shape(0));
+            }
+            std::vector<int> ids(poses.size());
+            self.assign(t, static_cast<int>(poses.size()), tracked.data(), dims, ids.data());
+            return ids;
+          },
+          "t"_a, "poses"_a, "confidence"_a = py::none(), "The ids of the poses [V, 2] or [V, 3] at time t (s); -1: none.")
+      .def("reset", &motionrt::Tracker::reset, "Forgets everybody.");
 
   m.def("instruction_set", [] { return motionrt::supported_kernels().front()->name; },
         "What the network runs on here: avx512, avx2, neon or portable.");

@@ -11,6 +11,7 @@
 #include "engine.hpp"
 #include "layouts.hpp"
 #include "stream_gcn.hpp"
+#include "tracker.hpp"
 
 using namespace motionrt;
 
@@ -60,6 +61,21 @@ struct motionrt_recognizer {
   std::array<Outcome, MOTIONRT_MAX_PEOPLE> outcomes;
 };
 
+struct motionrt_tracker {
+  motionrt_tracker(std::vector<int> parents, int dimensions)
+      : joints(static_cast<int>(parents.size())),
+        dims(dimensions),
+        tracker({kForgetS, MOTIONRT_MAX_PEOPLE, std::move(parents)}) {}
+
+  static constexpr double kForgetS = 0.5;
+  std::mutex mutex;
+  const int joints, dims;
+  Tracker tracker;
+  std::array<TrackedPose, MOTIONRT_MAX_POSES> poses;
+  std::array<int, MOTIONRT_MAX_POSES> ids;
+};
+static_assert(MOTIONRT_MAX_POSES <= Tracker::kReservedPoses, "motionrt_track allocates nothing");
+
 namespace {
 
 constexpr std::size_t kMaxLayouts = 1000;
@@ -95,6 +111,12 @@ template <class Action>
 motionrt_status guarded(motionrt_recognizer* recognizer, Action action) noexcept {
   if (!recognizer) return failed(MOTIONRT_INVALID_ARGUMENT, "recognizer is null, expected what motionrt_load gave");
   return guarded(&recognizer->mutex, action);
+}
+
+template <class Action>
+motionrt_status guarded(motionrt_tracker* tracker, Action action) noexcept {
+  if (!tracker) return failed(MOTIONRT_INVALID_ARGUMENT, "tracker is null, expected what motionrt_tracker_create gave");
+  return guarded(&tracker->mutex, action);
 }
 
 void require_pointer(const void* pointer, const char* name) {
@@ -238,4 +260,47 @@ motionrt_status motionrt_reset(motionrt_recognizer* recognizer, int64_t person) 
 
 motionrt_status motionrt_reset_all(motionrt_recognizer* recognizer) {
   return guarded(recognizer, [&] { recognizer->engine.session().reset(); });
+}
+
+motionrt_status motionrt_tracker_create(const char* layout, motionrt_tracker** tracker) {
+  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+    require_pointer(layout, "layout");
+    require_pointer(tracker, "tracker");
+    const Layout& source = find_layout(layout);
+    *tracker = new motionrt_tracker(source.parents, source.dims);
+  });
+}
+
+motionrt_status motionrt_tracker_create_custom(const int32_t* parents, int32_t joint_count, int32_t dims,
+                                               motionrt_tracker** tracker) {
+  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+    require_pointer(parents, "parents");
+    require_pointer(tracker, "tracker");
+    require(joint_count >= 1 && joint_count <= kMaxJoints, joint_count, " joints, expected 1 to ", kMaxJoints);
+    require(dims == 2 || dims == 3, dims, " dimensions, expected 2 or 3");
+    *tracker = new motionrt_tracker({parents, parents + joint_count}, dims);
+  });
+}
+
+void motionrt_tracker_free(motionrt_tracker* tracker) { delete tracker; }
+
+motionrt_status motionrt_track(motionrt_tracker* tracker, double t, motionrt_pose* poses, int32_t count) {
+  return guarded(tracker, [&] {
+    require(count >= 0 && count <= MOTIONRT_MAX_POSES, count, " poses, expected 0 to ",
+            static_cast<int>(MOTIONRT_MAX_POSES));
+    if (count > 0) require_pointer(poses, "poses");
+    for (int i = 0; i < count; ++i) {
+      require(poses[i].joints, "joints of pose ", i, " is null, expected a pointer");
+      require(poses[i].joint_count == tracker->joints, "pose ", i, " has ", poses[i].joint_count,
+              " joints, expected ", tracker->joints);
+      tracker->poses[i] = {poses[i].joints, tracker->joints, poses[i].confidence,
+                           poses[i].confidence ? tracker->joints : 0};
+    }
+    tracker->tracker.assign(t, count, tracker->poses.data(), tracker->dims, tracker->ids.data());
+    for (int i = 0; i < count; ++i) poses[i].person = tracker->ids[i];
+  });
+}
+
+motionrt_status motionrt_tracker_reset(motionrt_tracker* tracker) {
+  return guarded(tracker, [&] { tracker->tracker.reset(); });
 }

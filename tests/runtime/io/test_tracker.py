@@ -1,24 +1,15 @@
 import itertools
 import json
-import sys
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.io.tracker import Tracker
 
 FPS = 30.0
-
-
-@pytest.fixture(params=["scipy", "greedy"])
-def assignment(request, monkeypatch):
-    """Tests that ask for it run once with scipy and once without."""
-    if request.param == "greedy":
-        monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    else:
-        pytest.importorskip("scipy")
 
 
 def body(x, y=200.0, size=100.0):
@@ -26,7 +17,6 @@ def body(x, y=200.0, size=100.0):
     return np.array([[x - size / 2, y - size], [x + size / 2, y + size]])
 
 
-@pytest.mark.usefixtures("assignment")
 def test_ids_stay_with_people_who_change_places_in_the_list():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100), body(400)]) == [0, 1]
@@ -34,7 +24,6 @@ def test_ids_stay_with_people_who_change_places_in_the_list():
     assert tracker.assign(0.2, [body(380), body(140), body(600)]) == [1, 0, 2]
 
 
-@pytest.mark.usefixtures("assignment")
 def test_an_id_is_kept_for_half_a_second_and_then_given_away():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100), body(400)]) == [0, 1]
@@ -44,21 +33,18 @@ def test_an_id_is_kept_for_half_a_second_and_then_given_away():
     assert tracker.assign(1.1, [body(700), body(400), body(900)]) == [0, 1, 2]
 
 
-@pytest.mark.usefixtures("assignment")
 def test_somebody_far_away_is_somebody_else():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100)]) == [0]
     assert tracker.assign(0.1, [body(500)]) == [1]
 
 
-@pytest.mark.usefixtures("assignment")
 def test_a_newcomer_does_not_take_an_id_over_from_somebody_who_stays():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100), body(190)]) == [0, 1]
     assert tracker.assign(0.1, [body(0), body(102)]) == [2, 0]
 
 
-@pytest.mark.usefixtures("assignment")
 def test_of_too_many_newcomers_the_surest_are_followed():
     poses = [body(100), body(400), body(700)]
     for confidence in ([0.5, 0.1, 0.9], [np.full(2, 0.5), np.full(2, np.nan), np.array([0.8, 1.0])]):
@@ -136,7 +122,6 @@ def crossings(shared):
 
 
 @pytest.mark.parametrize("view", [seen_by_a_camera, lambda pose: pose], ids=["pixels", "metres"])
-@pytest.mark.usefixtures("assignment")
 def test_people_who_walk_through_each_other_keep_their_ids(shared, view):
     for one, other in crossings(shared):
         tracker, rng = Tracker(), np.random.default_rng(0)
@@ -145,7 +130,6 @@ def test_people_who_walk_through_each_other_keep_their_ids(shared, view):
             assert tracker.assign(k / FPS, [view(pair[m]) for m in order]) == order
 
 
-@pytest.mark.usefixtures("assignment")
 def test_somebody_hidden_behind_another_is_found_again(shared):
     for one, other in crossings(shared):
         tracker, middle = Tracker(), len(one) // 2
@@ -169,13 +153,40 @@ def test_the_order_of_poses_does_not_matter(data):
         assert again == [ids[m] for m in order] == [here[m] for m in order]
 
 
-def test_scipy_and_greedy_agree_where_nothing_is_ambiguous(monkeypatch):
-    pytest.importorskip("scipy")
-    optimal = Tracker()
-    monkeypatch.setitem(sys.modules, "scipy.optimize", None)
-    greedy, rng = Tracker(), np.random.default_rng(0)
-    start, speed = np.arange(16) * 200.0, rng.uniform(-30, 30, 16)
-    for k in range(60):
-        x = start + speed * k / FPS + rng.uniform(-2, 2, 16)
-        poses = [body(x[m]) for m in rng.permutation(16)[: rng.integers(10, 17)]]
-        assert optimal.assign(k / FPS, poses) == greedy.assign(k / FPS, poses)
+SMPL = Layout.load("smpl22").parents
+
+
+def taller(pose, height):
+    """The pose of somebody `height` times as tall, with longer legs than arms."""
+    legs = [1, 2, 4, 5, 7, 8, 10, 11]
+    bones = np.array([pose[v] - pose[p] if p >= 0 else pose[v] for v, p in enumerate(SMPL)])
+    bones[legs] *= height**2
+    taller = np.zeros_like(pose)
+    for v, p in enumerate(SMPL):
+        taller[v] = bones[v] + (taller[p] if p >= 0 else 0)
+    return taller
+
+
+def test_people_who_meet_and_turn_back_are_known_by_their_bones(shared):
+    kept = dict.fromkeys((SMPL, ()), 0)
+    for one, other in crossings(shared):
+        middle = len(one) // 2
+        one, other = (np.concatenate([clip[:middle], clip[:middle][::-1]]) for clip in (one, other))
+        for parents in kept:
+            tracker = Tracker(parents=parents)
+            for k, (a, b) in enumerate(zip(one, other, strict=True)):
+                ids = tracker.assign(k / FPS, [seen_by_a_camera(pose) for pose in (taller(a, 1.1), b)])
+            kept[parents] += ids == [0, 1]
+    assert kept[SMPL] == 8 > kept[()]
+
+
+def test_somebody_who_returns_gets_the_id_back_only_if_the_bones_match(shared):
+    for clip in walks(shared, 4):
+        for height, person in ((1.05, 1), (1.2, 2)):  # the same one, a stranger
+            tracker = Tracker(parents=SMPL)
+            for k, pose in enumerate(clip[:45]):
+                assert tracker.assign(k / FPS, [pose, taller(pose, 1.05) + [0, 0, 3]]) == [0, 1]
+            for t in np.arange(1.5, 6, 0.2):  # the first one stays
+                assert tracker.assign(t, [clip[44]]) == [0]
+            back = taller(clip[20], height) + [2, 0, -1]
+            assert tracker.assign(6.0, [clip[44], back]) == [0, person]

@@ -28,7 +28,7 @@
 extern "C" {
 #endif
 
-enum { MOTIONRT_MAX_PEOPLE = 16 };
+enum { MOTIONRT_MAX_PEOPLE = 16, MOTIONRT_MAX_POSES = 64 };
 
 typedef enum motionrt_status {
   MOTIONRT_OK = 0,
@@ -53,6 +53,7 @@ typedef enum motionrt_tracking {
 } motionrt_tracking;
 
 typedef struct motionrt_recognizer motionrt_recognizer;
+typedef struct motionrt_tracker motionrt_tracker;
 
 /* One person's pose. */
 typedef struct motionrt_pose {
@@ -115,6 +116,30 @@ MOTIONRT_API motionrt_status motionrt_scores(motionrt_recognizer* recognizer, in
 /* Forgets one person, or everybody. */
 MOTIONRT_API motionrt_status motionrt_reset(motionrt_recognizer* recognizer, int64_t person);
 MOTIONRT_API motionrt_status motionrt_reset_all(motionrt_recognizer* recognizer);
+
+/* A tracker gives poses their person: ids that stay with people from frame to frame, by predicted position and body
+ * shape. An id is kept for 0.5 s out of sight; for 10 s more, somebody whose bone lengths clearly match gets it back.
+ *
+ *   motionrt_tracker* tracker;
+ *   motionrt_tracker_create("kinect20", &tracker);
+ *   motionrt_track(tracker, t, poses, count);
+ *
+ * layout: name of the built-in layout of the poses. Those of 2-D layouts ("coco17", ...) hold pixels
+ * [joint_count, 2]. Free it with motionrt_tracker_free. */
+MOTIONRT_API motionrt_status motionrt_tracker_create(const char* layout, motionrt_tracker** tracker);
+
+/* The same for a layout of your own: parents [joint_count] of every joint, -1 for a root; dims is 2 or 3. */
+MOTIONRT_API motionrt_status motionrt_tracker_create_custom(const int32_t* parents, int32_t joint_count, int32_t dims,
+                                                            motionrt_tracker** tracker);
+MOTIONRT_API void motionrt_tracker_free(motionrt_tracker* tracker); /* NULL is no error */
+
+/* Sets `person` of `count` poses, at most MOTIONRT_MAX_POSES, of one frame at time t (seconds, rising): 0 to
+ * MOTIONRT_MAX_PEOPLE - 1, or -1 for a pose without joints or of one person too many, which motionrt_step must not
+ * get. */
+MOTIONRT_API motionrt_status motionrt_track(motionrt_tracker* tracker, double t, motionrt_pose* poses, int32_t count);
+
+/* Forgets everybody. */
+MOTIONRT_API motionrt_status motionrt_tracker_reset(motionrt_tracker* tracker);
 
 #ifdef __cplusplus
 }

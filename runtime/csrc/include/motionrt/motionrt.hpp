@@ -9,6 +9,7 @@
 
 #include <motionrt/motionrt.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <stdexcept>
@@ -23,6 +24,10 @@ class Error : public std::runtime_error {
   explicit Error(motionrt_status s) : std::runtime_error(motionrt_error()), status(s) {}
   const motionrt_status status;
 };
+
+inline void check(motionrt_status status) {
+  if (status != MOTIONRT_OK) throw Error(status);
+}
 
 // Every function throws Error where the one of the same name in motionrt.h tells a status, and then changes nothing.
 class Recognizer {
@@ -82,9 +87,6 @@ class Recognizer {
   struct Free {
     void operator()(motionrt_recognizer* recognizer) const { motionrt_free(recognizer); }
   };
-  static void check(motionrt_status status) {
-    if (status != MOTIONRT_OK) throw Error(status);
-  }
   std::int32_t layout_of(const char* name) {
     std::int32_t number = -1;
     check(motionrt_layout(handle_.get(), name, &number));
@@ -92,6 +94,36 @@ class Recognizer {
   }
 
   std::unique_ptr<motionrt_recognizer, Free> handle_;
+};
+
+// Ids that stay with people from frame to frame.
+class Tracker {
+ public:
+  explicit Tracker(const std::string& layout) {
+    motionrt_tracker* tracker = nullptr;
+    check(motionrt_tracker_create(layout.c_str(), &tracker));
+    handle_.reset(tracker);
+  }
+  // A layout of your own: the parent of every joint, -1 for a root, and 2 or 3 dimensions.
+  Tracker(const std::vector<std::int32_t>& parents, std::int32_t dims) {
+    motionrt_tracker* tracker = nullptr;
+    check(motionrt_tracker_create_custom(parents.data(), static_cast<std::int32_t>(parents.size()), dims, &tracker));
+    handle_.reset(tracker);
+  }
+
+  // Sets the person of each pose, and removes the poses that get none.
+  void track(double t, std::vector<motionrt_pose>& poses) {
+    check(motionrt_track(handle_.get(), t, poses.data(), static_cast<std::int32_t>(poses.size())));
+    const auto has_no_person = [](const motionrt_pose& pose) { return pose.person < 0; };
+    poses.erase(std::remove_if(poses.begin(), poses.end(), has_no_person), poses.end());
+  }
+  void reset() { check(motionrt_tracker_reset(handle_.get())); }
+
+ private:
+  struct Free {
+    void operator()(motionrt_tracker* tracker) const { motionrt_tracker_free(tracker); }
+  };
+  std::unique_ptr<motionrt_tracker, Free> handle_;
 };
 
 }  // namespace api
