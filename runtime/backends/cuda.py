@@ -1,8 +1,7 @@
-"""PyTorch on a GPU: the training package's own networks, with their kernels, as CUDA graphs.
+"""PyTorch on a GPU: the training package's networks, with their kernels, as CUDA graphs.
 
-A graph is captured when something is first asked for in its shape, and replayed after: a replay is one launch that
-reads and writes memory that stays where it is. Where none can be captured the same operations are launched one by one,
-and a warning says why.
+A graph is captured at the first call with a shape and replayed afterwards: a replay is a single launch that reads and
+writes fixed memory. If capture fails, the same operations are launched one by one and a warning says why.
 """
 
 from __future__ import annotations
@@ -29,45 +28,46 @@ from ..text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
 PRECISIONS = ("fp32", "bf16")  # of a generator's matrices
-PEOPLE = (1, 2, 4, 8, 16)  # who are stepped together, with streams that nobody uses if need be
-GRAPHS = 16  # that are kept of a kind
+PEOPLE = (1, 2, 4, 8, 16)  # batch sizes of a step; unused streams fill them up
+MAX_GRAPHS = 16  # in a cache
 WARM_UP = 3  # calls before a capture: kernels are compiled and tuned, libraries choose theirs
 
 
 class CudaGraph:
-    """A function of tensors, captured with copies of `given`; what it gives stays in the same memory.
+    """A function of tensors, captured as a graph; its inputs and outputs have fixed memory.
 
     Attributes:
-        reason: why it is not captured, None if it is.
+        inputs: the tensors that the graph reads, copied from those it was captured with.
+        reason: reason why it was not captured, None if it was.
     """
 
-    def __init__(self, function: Callable[..., tuple[Tensor, ...]], given: Sequence[Tensor]) -> None:
-        self.given = [tensor.clone() for tensor in given]
+    def __init__(self, function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor]) -> None:
+        self.inputs = [tensor.clone() for tensor in inputs]
         self._function = function
         self._graph: torch.cuda.CUDAGraph | None = None
-        self.reason = self._captured() if given[0].is_cuda else f"tensors are on {given[0].device}"
+        self.reason = self._capture() if inputs[0].is_cuda else f"tensors are on {inputs[0].device}"
 
-    def __call__(self, *given: Tensor) -> tuple[Tensor, ...]:
-        for own, new in zip(self.given, given, strict=True):
+    def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        for own, new in zip(self.inputs, inputs, strict=True):
             own.copy_(new, non_blocking=True)
         if self._graph is None:
             with without_tf32():
-                return self._function(*self.given)
+                return self._function(*self.inputs)
         self._graph.replay()
-        return self._found
+        return self._outputs
 
-    def _captured(self) -> str | None:
-        """Captures the function, or says why not."""
-        aside = torch.cuda.Stream()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(aside), without_tf32():
+    def _capture(self) -> str | None:
+        """Capture the function; returns the reason if that fails."""
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), without_tf32():
             for _ in range(WARM_UP):
-                self._function(*self.given)
-        torch.cuda.current_stream().wait_stream(aside)
+                self._function(*self.inputs)
+        torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
             with torch.cuda.graph(graph), without_tf32():
-                self._found = self._function(*self.given)
+                self._outputs = self._function(*self.inputs)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
             log.warning("no CUDA graph, operations are launched one by one: %s", reason)
@@ -77,21 +77,21 @@ class CudaGraph:
 
 
 class CudaGraphCache:
-    """Functions captured by what tells them apart; the least recently used are dropped."""
+    """Captured functions by key and by dtypes and shapes of their inputs; the least recently used are dropped."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Hashable, CudaGraph] = OrderedDict()
+        self._graphs: OrderedDict[Hashable, CudaGraph] = OrderedDict()
 
     def __call__(
-        self, key: Hashable, function: Callable[..., tuple[Tensor, ...]], given: Sequence[Tensor]
+        self, key: Hashable, function: Callable[..., tuple[Tensor, ...]], inputs: Sequence[Tensor]
     ) -> tuple[Tensor, ...]:
-        whole = (key, *((tensor.dtype, tensor.shape) for tensor in given))
-        if whole not in self._kept:
-            self._kept[whole] = CudaGraph(function, given)
-            if len(self._kept) > GRAPHS:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(whole)
-        return self._kept[whole](*given)
+        full_key = (key, *((tensor.dtype, tensor.shape) for tensor in inputs))
+        if full_key not in self._graphs:
+            self._graphs[full_key] = CudaGraph(function, inputs)
+            if len(self._graphs) > MAX_GRAPHS:
+                self._graphs.popitem(last=False)
+        self._graphs.move_to_end(full_key)
+        return self._graphs[full_key](*inputs)
 
 
 class CudaBackend:
@@ -99,7 +99,7 @@ class CudaBackend:
 
     Args:
         bundle: a verified bundle.
-        device: where; only tests use another than "cuda".
+        device: "cuda"; tests also use "cpu".
     Raises:
         BundleError: its network is not a StreamGCN, or the weights are not those of its architecture.
     """
@@ -116,7 +116,7 @@ class CudaBackend:
             raise BundleError(f"{bundle.path}: its weights are not those of a StreamGCN: {reason}") from None
         self._network = network.requires_grad_(False).to(device)
         self._network.stack()
-        _tell_of_kernels()
+        _warn_without_kernels()
 
     def streams(self, people: int) -> CudaStreams:
         """New streams of `people` people."""
@@ -131,42 +131,42 @@ class CudaBackend:
 
 
 class CudaStreams:
-    """What a StreamGCN remembers of several people, in rings on the GPU. `capacity`: how many there is room for."""
+    """State of a StreamGCN for several people, in ring buffers on the GPU. `capacity`: maximum number of people."""
 
     def __init__(self, network: Any, people: int) -> None:
         self.capacity = people
         self._network = network
         self._device = network.pool.device
-        self._rings = network.new_rings(people + PEOPLE[-1])  # the last are nobody's
+        self._rings = network.new_rings(people + PEOPLE[-1])  # the last ones are padding
         self._graphs: dict[int, CudaGraph] = {}
         self._graph(1)
 
     @torch.inference_mode()
     def begin(self, slot: int) -> None:
-        """The stream in this slot starts anew."""
-        for kept in (self._rings.last_SX, *self._rings.blocks, self._rings.place_S):
-            kept[slot] = 0
+        """Restart the stream in this slot."""
+        for ring in (self._rings.last_SX, *self._rings.blocks, self._rings.place_S):
+            ring[slot] = 0
 
     @torch.inference_mode()
     def step(self, slots: Sequence[int], frames: Any) -> tuple[np.ndarray, np.ndarray]:
-        """One frame of each slot [M, V, 3], of numpy or on the GPU -> logits [M, C], features [M, D]."""
+        """One frame of each slot [M, V, 3], in numpy or on the GPU -> logits [M, C], features [M, D]."""
         graph, M = self._graph(len(slots)), len(slots)
-        own_frames, own_slots = graph.given
-        nobody = range(self.capacity, self.capacity + len(own_slots) - M)
-        own_frames[:M].copy_(to_device(frames, self._device))
-        found = graph(own_frames, torch.tensor([*slots, *nobody]))
-        logits, features = (part[:M].cpu().numpy() for part in found)
+        graph_frames, graph_slots = graph.inputs
+        padding = range(self.capacity, self.capacity + len(graph_slots) - M)
+        graph_frames[:M].copy_(to_device(frames, self._device))
+        outputs = graph(graph_frames, torch.tensor([*slots, *padding]))
+        logits, features = (output[:M].cpu().numpy() for output in outputs)
         return logits, features
 
     @torch.inference_mode()
     def _graph(self, people: int) -> CudaGraph:
-        """That of as many people or a few more."""
+        """The smallest graph for this many people."""
         M = next(size for size in PEOPLE if size >= people)
         if M not in self._graphs:
             frames = torch.zeros(M, self._network.config.joints, 3, device=self._device)
-            nobody = torch.arange(self.capacity, self.capacity + M, device=self._device)
+            padding = torch.arange(self.capacity, self.capacity + M, device=self._device)
             step = self._network.step_in_rings
-            self._graphs[M] = CudaGraph(lambda frames, slots: step(frames, self._rings, slots), [frames, nobody])
+            self._graphs[M] = CudaGraph(lambda frames, slots: step(frames, self._rings, slots), [frames, padding])
         return self._graphs[M]
 
 
@@ -176,10 +176,10 @@ class CudaNetworks(Networks):
     Args:
         bundle: a verified bundle.
         precision: "fp32", or "bf16" for the generator's matrices.
-        device: where; only tests use another than "cuda".
+        device: "cuda"; tests also use "cpu".
     Raises:
         BundleError: the weights are not those of its architecture.
-        InputError: no such precision.
+        InputError: unknown precision.
     """
 
     def __init__(self, bundle: Bundle[GenerationManifest], precision: str = "fp32", device: str = "cuda") -> None:
@@ -196,15 +196,15 @@ class CudaNetworks(Networks):
             self._networks.generator.to_bf16()
         self._networks.generator.head.stack()
         self._graphs = CudaGraphCache()
-        _tell_of_kernels()
+        _warn_without_kernels()
 
     @torch.no_grad()
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """What the method of this name gives; see `training.networks`."""
+        """Outputs of the method of this name, see `training.coamd.exported`."""
         method = getattr(self._networks, graph)
-        given = [to_device(array, self._device) for array in inputs]
-        with self._rounded():
-            return [found.float().cpu().numpy() for found in self._graphs(graph, method, given)]
+        tensors = [to_device(array, self._device) for array in inputs]
+        with self._autocast():
+            return [output.float().cpu().numpy() for output in self._graphs(graph, method, tensors)]
 
     @torch.no_grad()
     def sample(
@@ -219,48 +219,48 @@ class CudaNetworks(Networks):
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Tokens [B, L, D], zeros beyond their counts; arguments as of `Networks.sample`."""
+        """Sample tokens [B, L, D], zeros beyond their counts; arguments as in `Networks.sample`."""
         from ...training.coamd.cuda_graph_sampler import draw_inputs
 
         loop, arrays = draw_inputs(
             self.mask, counts, settings, seed=seed, samples=samples, known_BLD=known_BLD, regenerate_BL=regenerate_BL
         )
         target = np.zeros((len(counts), 1), np.float32) if target_BF is None else target_BF
-        given = [to_device(array, self._device) for array in (modulation_GBM, target, *arrays)]
+        tensors = [to_device(array, self._device) for array in (modulation_GBM, target, *arrays)]
 
-        def sampled(*given: Tensor) -> tuple[Tensor, ...]:
-            return (loop(self._networks, *given),)
+        def run_loop(*tensors: Tensor) -> tuple[Tensor, ...]:
+            return (loop(self._networks, *tensors),)
 
-        with self._rounded():
-            return self._graphs(loop, sampled, given)[0].float().cpu().numpy()
+        with self._autocast():
+            return self._graphs(loop, run_loop, tensors)[0].float().cpu().numpy()
 
-    def _rounded(self) -> Any:
+    def _autocast(self) -> Any:
         if self.precision == "fp32":
             return nullcontext()
         return torch.autocast(self._device.type, torch.bfloat16, cache_enabled=False)
 
 
 def without_tf32() -> AbstractContextManager[None]:
-    """Inside, convolutions do not round to TF32, which cuDNN does unless told; products do if PyTorch was told to."""
+    """Keep cuDNN's convolutions from rounding to TF32, its default; matrix products follow PyTorch's own setting."""
     return cudnn.flags(enabled=True, allow_tf32=False)
 
 
-def _tell_of_kernels() -> None:
+def _warn_without_kernels() -> None:
     if not installed("triton"):
         log.warning("no kernels, PyTorch's own operations are used: triton is not installed")
 
 
 def to_device(array: Any, device: torch.device) -> Tensor:
-    """An array of numpy, or anything on a GPU that speaks DLPack or has a CUDA array interface."""
+    """Move to `device`: a numpy array, or a GPU array with DLPack or the CUDA array interface."""
     if isinstance(array, np.ndarray):
         return torch.from_numpy(np.ascontiguousarray(array)).to(device, non_blocking=True)
     return _tensor(array).to(device)
 
 
 def to_host(array: Any) -> np.ndarray:
-    """What is on a GPU, as an array of numpy."""
-    found: np.ndarray = _tensor(array).cpu().numpy()
-    return found
+    """Copy a GPU array to numpy."""
+    copy: np.ndarray = _tensor(array).cpu().numpy()
+    return copy
 
 
 def _tensor(array: Any) -> Tensor:

@@ -11,22 +11,22 @@ from .protocols import Backend, Session
 from .tensorrt_cache import check_precision
 
 NAMES = ("native", "onnx", "tensorrt", "cuda")
-AUTO = ("native", "onnx")  # what "auto" tries, in this order
-_NEEDS = {"tensorrt": ("tensorrt", "torch"), "cuda": ("torch",)}
-_OF_GENERATION = ("fp32", "int8")  # precisions of a generator's graphs in ONNX Runtime
+AUTO = ("native", "onnx")  # tried in this order for "auto"
+_REQUIRED = {"tensorrt": ("tensorrt", "torch"), "cuda": ("torch",)}
+_ONNX_PRECISIONS = ("fp32", "int8")  # of a generator's graphs in ONNX Runtime
 
 
 def available() -> dict[str, str | None]:
-    """Backend name -> None if it can be used here, else the reason why not."""
-    return {name: _why_not(name) for name in NAMES}
+    """Backend name -> None if it can be used here, otherwise the reason why not."""
+    return {name: _unavailable(name) for name in NAMES}
 
 
-def _why_not(name: str) -> str | None:
+def _unavailable(name: str) -> str | None:
     if name == "native":
         return None
     if name == "onnx":
         return None if installed("onnxruntime") else "onnxruntime is not installed"
-    missing = [module for module in _NEEDS[name] if not installed(module)]
+    missing = [module for module in _REQUIRED[name] if not installed(module)]
     if missing:
         return f"{' and '.join(missing)} not installed"
     import torch
@@ -35,32 +35,33 @@ def _why_not(name: str) -> str | None:
 
 
 def pick(name: str = "auto") -> str:
-    """The backend to use.
+    """Choose the backend to use.
 
     Args:
-        name: "auto" for the best one that exists here, or one of `NAMES`.
+        name: "auto" for the first available one of `AUTO`, or one of `NAMES`.
     Raises:
-        InputError: unknown name, or a backend that cannot be used here (with the reason).
+        InputError: unknown name.
+        MissingExtra: a backend that cannot be used here, with the reason.
     """
     if name == "auto":
         for candidate in AUTO:
-            if _why_not(candidate) is None:
+            if _unavailable(candidate) is None:
                 return candidate
-        why = "; ".join(f"{candidate}: {_why_not(candidate)}" for candidate in AUTO)
-        raise MissingExtra(f"no backend can be used here: {why}")
+        reasons = "; ".join(f"{candidate}: {_unavailable(candidate)}" for candidate in AUTO)
+        raise MissingExtra(f"no backend can be used here: {reasons}")
     if name not in NAMES:
         raise InputError(f"unknown backend {name!r}, expected auto, {', '.join(NAMES)}")
-    if (reason := _why_not(name)) is not None:
+    if (reason := _unavailable(name)) is not None:
         raise MissingExtra(f"backend {name!r} cannot be used here: {reason}")
     return name
 
 
 def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32") -> Backend:
-    """Make the backend `name` (or "auto") for `bundle`.
+    """Create the backend `name` (or "auto") for `bundle`.
 
     Args:
         threads: CPU threads of a step; the native engine uses one.
-        precision: of the weights, see NativeBackend; of TensorRT's products, see `tensorrt_cache.PRECISIONS`.
+        precision: of the weights, see NativeBackend; of matrix products in TensorRT, see `tensorrt_cache.PRECISIONS`.
     """
     if type(threads) is not int or threads < 1:
         raise InputError(f"threads is {threads!r}, expected a whole number of 1 or more")
@@ -90,24 +91,24 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
 def session_opener(
     name: str, bundle: Bundle[Any], threads: int = 1, precision: str = "fp32"
 ) -> Callable[[str], Session]:
-    """What makes a generation bundle's graphs ready to run, by their names, with the backend `name` (or "auto").
+    """Function that opens a generation bundle's graphs by name, with the backend `name` (or "auto").
 
     Args:
         threads: CPU threads of an operator.
         precision: "fp32" or "int8" in ONNX Runtime; in TensorRT one of `tensorrt_cache.PRECISIONS`.
     Raises:
-        InputError: a backend that cannot be used here or for this, or a precision that it does not have.
+        InputError: a backend that cannot be used here or for generation, or a precision that it does not support.
     """
     if name == "native":
-        raise InputError("the native backend runs recognisers only, expected auto, onnx, tensorrt or cuda")
+        raise InputError("the native backend runs recognizers only, expected auto, onnx, tensorrt or cuda")
     chosen = pick("onnx" if name == "auto" else name)
     if chosen == "tensorrt":
         from .tensorrt import open_engine
 
         check_precision(precision)
         return partial(open_engine, bundle, precision=precision)
-    if precision not in _OF_GENERATION:
-        raise InputError(f"precision is {precision!r}, expected {' or '.join(_OF_GENERATION)}")
+    if precision not in _ONNX_PRECISIONS:
+        raise InputError(f"precision is {precision!r}, expected {' or '.join(_ONNX_PRECISIONS)}")
     from .onnx_session import open_session
 
     return partial(open_session, bundle, threads=threads)

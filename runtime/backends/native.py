@@ -10,7 +10,7 @@ PRECISIONS = ("fp32", "bf16")
 
 
 def supports(bundle: Bundle) -> bool:
-    """Whether the bundle's network is one that the engine knows."""
+    """True if the engine can run the bundle's network."""
     return "channels" in bundle.manifest.model
 
 
@@ -38,11 +38,11 @@ class NativeBackend:
         return self._network.weight_bytes
 
     def streams(self, people: int) -> Streams:
-        """New streams of `people` people."""
+        """New streams for `people` people."""
         return self._network.streams(people)
 
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """frames [T, V, 3] float32 -> logits [T, C], features [T, D], stepping."""
+        """frames [T, V, 3] float32 -> logits [T, C], features [T, D], frame by frame."""
         streams = self.streams(1)
         logits, features = zip(*(streams.step([0], frame[None]) for frame in frames), strict=True)
         return np.concatenate(logits), np.concatenate(features)

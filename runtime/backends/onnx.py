@@ -23,7 +23,7 @@ class OnnxBackend:
         bundle: a verified bundle.
         threads: threads of one operator.
     Raises:
-        BundleError: ONNX Runtime refuses a graph, or its inputs and outputs differ from the manifest.
+        BundleError: ONNX Runtime rejects a graph, or its inputs and outputs differ from the manifest.
     """
 
     name = "onnx"
@@ -36,7 +36,7 @@ class OnnxBackend:
         self._try_step()
 
     def streams(self, people: int) -> "OnnxStreams":
-        """New streams of `people` people."""
+        """New streams for `people` people."""
         return OnnxStreams(self._step, people, self._bundle.manifest.state)
 
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -52,7 +52,7 @@ class OnnxBackend:
         return open_session(self._bundle, graph, self._threads)
 
     def _try_step(self) -> None:
-        """One step on zeros, to find out now what would fail in the middle of a stream."""
+        """Run a step on zeros, so that errors surface now and not in the middle of a stream."""
         manifest = self._bundle.manifest
         where = str(self._bundle.path / manifest.graphs["step"].file)
         frames = np.zeros((1, manifest.joints, 3), np.float32)
@@ -71,15 +71,15 @@ class OnnxBackend:
 
 
 class OnnxStreams:
-    """The streams of several people, `size` floats each. `capacity`: how many there is room for."""
+    """States of several people, `size` floats each. `capacity`: maximum number of people."""
 
     def __init__(self, session: Session, people: int, size: int) -> None:
         self.capacity = people
         self._session, self._size = session, size
-        self._states = [np.zeros((1, size), np.float32)] * people  # of a slot; never written to
+        self._states = [np.zeros((1, size), np.float32)] * people  # by slot; never written to
 
     def begin(self, slot: int) -> None:
-        """The stream in this slot starts anew."""
+        """Restart the stream in this slot."""
         self._states[slot] = np.zeros((1, self._size), np.float32)
 
     def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -14,7 +14,7 @@ _ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
 def open_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
-    """Make one of a bundle's graphs ready to run.
+    """Open one of a bundle's graphs.
 
     The weights are bound from the bundle's own buffer: all its graphs share them, and no file is opened.
 
@@ -23,7 +23,7 @@ def open_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSessio
         name: of the graph.
         threads: threads of one operator.
     Raises:
-        BundleError: ONNX Runtime refuses the graph, or its inputs and outputs differ from the manifest.
+        BundleError: ONNX Runtime rejects the graph, or its inputs and outputs differ from the manifest.
     """
     graph = bundle.manifest.graphs[name]
     where = str(bundle.path / graph.file)
@@ -45,7 +45,7 @@ def open_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSessio
 
 
 def one_line(error: Exception) -> str:
-    """The message of one of ONNX Runtime's errors, without line breaks and not too long."""
+    """Message of an error of ONNX Runtime, in one line of at most 300 characters."""
     return " ".join(str(error).split())[:300]
 
 
@@ -71,9 +71,9 @@ def _check(session: ort.InferenceSession, graph: Graph, signature: Signature, wh
 
 
 def _fits(found: list[int | str | None], expected: Shape, exact: bool) -> bool:
-    """Sizes that the manifest names must be open in the graph, and fixed ones the same.
+    """True if sizes that are open in the manifest are open in the graph, and all others equal.
 
-    Graphs need not tell the sizes of their outputs: unless `exact`, those may be open too.
+    Unless `exact`, the graph's sizes can also be unknown, as those of outputs often are.
     """
     if len(found) != len(expected):
         return not exact and not found

@@ -1,4 +1,4 @@
-"""TensorRT on an NVIDIA GPU: engines from this user's cache, a CUDA graph for every shape. No hardware has run it yet.
+"""TensorRT on an NVIDIA GPU: engines from this user's cache, a CUDA graph for every shape. Not yet run on hardware.
 
 Written against the documentation of TensorRT 10 and 11. torch owns the buffers, the streams and the CUDA graphs.
 """
@@ -20,18 +20,18 @@ from ..errors import BundleError, InputError
 from .onnx import OnnxBackend
 from .tensorrt_cache import PlanKey, load_plan, profiles
 
-MOST_SHAPES = 64  # of an engine whose CUDA graphs are kept; the one not used for longest goes first
+MAX_SHAPES = 64  # CUDA graphs of an engine; the least recently used is dropped
 _LEVELS = {"INTERNAL_ERROR": logging.CRITICAL, "ERROR": logging.ERROR, "WARNING": logging.WARNING}
 
 
 class TensorRTBackend(OnnxBackend):
-    """Runs a bundle's step and clip graphs in TensorRT; else as `OnnxBackend`.
+    """Runs a bundle's step and clip graphs in TensorRT, otherwise like `OnnxBackend`.
 
     Args:
-        bundle: a verified bundle whose engines `motionrt export --tensorrt` has built here.
-        precision: that they were built with.
+        bundle: a verified bundle whose engines were built on this machine by `motionrt export --tensorrt`.
+        precision: precision that they were built with.
     Raises:
-        BundleError: there is no such engine, it is not to be trusted, or it cannot be run.
+        BundleError: an engine is missing, cannot be trusted or cannot run.
     """
 
     name = "tensorrt"
@@ -45,13 +45,13 @@ class TensorRTBackend(OnnxBackend):
 
 
 def open_engine(bundle: Bundle[Any], name: str, precision: str) -> Engine:
-    """Make the engine of one of a bundle's graphs ready to run. Raises BundleError as `TensorRTBackend`."""
+    """Open the engine of one of a bundle's graphs. Raises BundleError like `TensorRTBackend`."""
     plan = load_plan(plan_key(bundle.manifest, name, precision), bundle.path)
     return Engine(plan, str(bundle.path / bundle.manifest.graphs[name].file))
 
 
 def plan_key(manifest: Manifest, name: str, precision: str) -> PlanKey:
-    """What an engine of a graph must have been built for to run here."""
+    """Key of a graph's engine on this machine."""
     import tensorrt
     import torch
 
@@ -67,7 +67,7 @@ def plan_key(manifest: Manifest, name: str, precision: str) -> PlanKey:
 
 
 class Engine:
-    """A plan, called like a session of ONNX Runtime; threads that ask at once are served one after the other."""
+    """A plan that runs like a session of ONNX Runtime; concurrent calls run one after the other."""
 
     def __init__(self, plan: bytes, where: str) -> None:
         import tensorrt
@@ -75,7 +75,7 @@ class Engine:
         self._runtime = tensorrt.Runtime(logger())
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
-            raise BundleError(f"{where}: TensorRT does not take the engine that was built of it")
+            raise BundleError(f"{where}: TensorRT rejects the engine that was built from it")
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         for name in names:
             if self._engine.is_shape_inference_io(name):
@@ -89,7 +89,7 @@ class Engine:
         """Outputs for inputs, by name.
 
         Raises:
-            InputError: a shape that the engine was not built for.
+            InputError: the engine was not built for a shape.
         """
         shapes = tuple((name, array.shape) for name, array in inputs.items())
         with self._busy:
@@ -97,15 +97,15 @@ class Engine:
             if captured is None:
                 captured = Captured(self._engine, self._types, dict(shapes), self._where)
             self._captured[shapes] = captured
-            if len(self._captured) > MOST_SHAPES:
+            if len(self._captured) > MAX_SHAPES:
                 self._captured.popitem(last=False)
             return captured.run(outputs, inputs)
 
 
 class Captured:
-    """A CUDA graph of an engine at work on inputs of these shapes, in buffers of its own.
+    """A CUDA graph of an engine for inputs of these shapes, with its own buffers.
 
-    It has its own context, too: a graph is not to be replayed once the context it was captured with has changed.
+    It also has its own context: a graph must not be replayed after the context of its capture has changed.
     """
 
     def __init__(
@@ -125,12 +125,12 @@ class Captured:
             if min(shape, default=0) < 0:
                 raise BundleError(f"{where}: the shape of {name} is not known before it is computed")
             kind = getattr(torch, dtype.name)
-            self._device[name] = torch.zeros(shape, dtype=kind, device="cuda")  # indices must not be anything
+            self._device[name] = torch.zeros(shape, dtype=kind, device="cuda")  # indices must be valid
             self._host[name] = torch.empty(shape, dtype=kind, pin_memory=True)
             self._context.set_tensor_address(name, self._device[name].data_ptr())
         self._stream, self._graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        self._enqueue(where)  # what is put off after a change of shapes happens now, outside the graph
+        self._enqueue(where)  # work that is deferred after a change of shapes happens now, outside the graph
         self._stream.synchronize()
         with torch.cuda.graph(self._graph, stream=self._stream, capture_error_mode="thread_local"):
             self._enqueue(where)
@@ -155,7 +155,7 @@ class Captured:
 
 @cache
 def logger() -> Any:
-    """TensorRT's messages go to `logging`; one for all, as it must outlive whatever it was given to."""
+    """TensorRT logger that writes to `logging`; a single one, since it must outlive its users."""
     import tensorrt
 
     log = logging.getLogger(__name__)

@@ -1,6 +1,7 @@
-"""TensorRT's engines on disk. A plan is executable code: only this user's own are read, and only where they were built.
+"""TensorRT engines on disk. A plan is executable code: only the user's own are read, and only on the machine and for
+the versions that they were built for.
 
-A file is 8 bytes, the length of what follows (little-endian); a JSON header of `key`, `size` and `sha256`; the plan.
+A file is 8 bytes, the length of the header (little-endian); a JSON header of `key`, `size` and `sha256`; the plan.
 """
 
 import hashlib
@@ -17,25 +18,27 @@ from ..bundles.signatures import INT8_SUFFIX, SIGNATURES
 from ..bundles.strict_json import load_object
 from ..errors import BundleError, InputError
 
-BUILDER = 1  # of `export/tensorrt_graph.py`: another number where it makes other graphs
+BUILDER = 1  # version of `export/tensorrt_graph.py`: changes whenever its graphs change
 PRECISIONS = ("fp32", "fp16", "bf16")
 MAX_HEADER_BYTES = 64 * 1024
 MAX_PLAN_BYTES = 4 * 1024**3
 _LENGTH = 8
-_OTHERS_MAY_WRITE = 0o022
+_OTHERS_CAN_WRITE = 0o022
 
-Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # of an input: smallest, usual and largest shape
+Profile = tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]  # smallest, usual and largest shape of an input
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PlanKey:
-    """What an engine was built of, by what and for what; all must be as wanted.
+    """Everything that an engine depends on; an engine is used only if all of it matches.
 
     Attributes:
         graph, weights: sha256 of the ONNX file and of the weights.
-        tensorrt: its version. gpu: name and compute capability.
-        precision: one of `PRECISIONS`. profiles: of the inputs.
-        builder: how the graph was prepared.
+        tensorrt: version.
+        gpu: name and compute capability.
+        precision: one of `PRECISIONS`.
+        profiles: shapes of the inputs.
+        builder: version of the code that prepared the graph.
     """
 
     graph: str
@@ -48,22 +51,22 @@ class PlanKey:
 
     @property
     def fields(self) -> dict[str, Any]:
-        """As JSON gives them back."""
-        found: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return found
+        """The fields as read back from JSON."""
+        fields: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return fields
 
     @property
     def path(self) -> Path:
-        """Where its plan is kept."""
+        """File of the plan in the cache."""
         text = json.dumps(self.fields, sort_keys=True)
         return cache_folder() / f"{hashlib.sha256(text.encode()).hexdigest()}.plan"
 
 
 def check_precision(precision: str) -> None:
-    """Raises InputError: not one of `PRECISIONS`."""
+    """Raises InputError unless it is one of `PRECISIONS`."""
     if precision == "int8":
         raise InputError(
-            "precision 'int8' needs MatMulInteger, which TensorRT does not take: expected fp32, fp16 or bf16"
+            "precision 'int8' needs MatMulInteger, which TensorRT does not support: expected fp32, fp16 or bf16"
         )
     if precision not in PRECISIONS:
         raise InputError(f"precision is {precision!r}, TensorRT expects fp32, fp16 or bf16")
@@ -87,28 +90,28 @@ def profiles(task: str, name: str, graph: Graph) -> dict[str, Profile]:
     Raises:
         BundleError: an open size of an input has no sizes for an engine.
     """
-    sizes = {size: about.engine for size, about in SIGNATURES[task].open_sizes(name).items()}
+    engines = {size: about.engine for size, about in SIGNATURES[task].open_sizes(name).items()}
     result: dict[str, Profile] = {}
     for tensor, shape in graph.inputs.items():
         ranges: list[tuple[int, int, int]] = []
         for size in shape:
-            engine = (size, size, size) if isinstance(size, int) else sizes.get(size)
+            engine = (size, size, size) if isinstance(size, int) else engines.get(size)
             if engine is None:
                 raise BundleError(f"graph {name} of task {task!r}: TensorRT has no sizes for {size!r} of {tensor}")
             ranges.append(engine)
-        low, usual, high = (tuple(of[i] for of in ranges) for i in range(3))
+        low, usual, high = (tuple(sizes[i] for sizes in ranges) for i in range(3))
         result[tensor] = low, usual, high
     return result
 
 
 def cache_folder() -> Path:
-    """Where this user's engines are: below $XDG_CACHE_HOME, or ~/.cache."""
-    named = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(named) if os.path.isabs(named) else Path.home() / ".cache") / "motionrt" / "tensorrt"
+    """Folder of the user's engines, below $XDG_CACHE_HOME or ~/.cache."""
+    folder = os.environ.get("XDG_CACHE_HOME", "")
+    return (Path(folder) if os.path.isabs(folder) else Path.home() / ".cache") / "motionrt" / "tensorrt"
 
 
 def store_plan(key: PlanKey, plan: bytes) -> Path:
-    """Keep a plan, whole or not at all, where only this user can write. Raises InputError: it cannot be kept there."""
+    """Store a plan atomically where only the user can write. Raises InputError if it cannot be written."""
     header = {"key": key.fields, "size": len(plan), "sha256": hashlib.sha256(plan).hexdigest()}
     text = json.dumps(header).encode()
     path = key.path
@@ -133,42 +136,42 @@ def store_plan(key: PlanKey, plan: bytes) -> Path:
 
 
 def load_plan(key: PlanKey, bundle: Path) -> bytes:
-    """The plan that was built for a key.
+    """Load the plan that was built for a key.
 
     Args:
-        bundle: whose it is, for what to do in errors.
+        bundle: path of the bundle, for the instructions in errors.
     Raises:
-        BundleError: there is none, it is damaged, foreign, or somebody else may have changed it.
+        BundleError: it is missing, damaged or foreign, or another user can change it.
     """
     path = key.path
-    more = "" if key.precision == "fp32" else f" --precision {key.precision}"
-    cure = f"build it here: motionrt export {bundle} --tensorrt{more}"
+    option = "" if key.precision == "fp32" else f" --precision {key.precision}"
+    fix = f"build it here: motionrt export {bundle} --tensorrt{option}"
     try:
         _check_owner(path.parent, path.parent.stat())
-        with open(path, "rb", opener=_no_link) as stream:
+        with open(path, "rb", opener=_open_no_link) as stream:
             status = os.fstat(stream.fileno())
             _check_owner(path, status)
             if status.st_size > MAX_PLAN_BYTES:
                 raise BundleError(f"{path}: {status.st_size} bytes, expected at most {MAX_PLAN_BYTES}")
-            return _checked(stream.read(), key, path)
+            return _check_plan(stream.read(), key, path)
     except FileNotFoundError:
-        what = f"{key.precision}, TensorRT {key.tensorrt}, {key.gpu}"
-        raise BundleError(f"{bundle}: has no TensorRT engine yet ({what}); {cure}") from None
+        engine = f"{key.precision}, TensorRT {key.tensorrt}, {key.gpu}"
+        raise BundleError(f"{bundle}: has no TensorRT engine yet ({engine}); {fix}") from None
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); {cure}") from error
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error}); {fix}") from error
     except BundleError as error:
-        raise BundleError(f"{error}; {cure}") from None
+        raise BundleError(f"{error}; {fix}") from None
 
 
-def _checked(data: bytes, key: PlanKey, path: Path) -> bytes:
+def _check_plan(data: bytes, key: PlanKey, path: Path) -> bytes:
     end = _LENGTH + int.from_bytes(data[:_LENGTH], "little")
     if not _LENGTH < end <= min(len(data), _LENGTH + MAX_HEADER_BYTES):
-        raise BundleError(f"{path}: not a TensorRT engine of motionrt, or cut off")
+        raise BundleError(f"{path}: not a TensorRT engine of motionrt, or truncated")
     header, plan = load_object(data[_LENGTH:end], str(path)), data[end:]
-    found, wanted = header.get("key"), key.fields
-    if not isinstance(found, dict) or found.keys() != wanted.keys():
+    found, expected = header.get("key"), key.fields
+    if not isinstance(found, dict) or found.keys() != expected.keys():
         raise BundleError(f"{path}: its header is not that of a TensorRT engine of this version")
-    for name, value in wanted.items():
+    for name, value in expected.items():
         if found[name] != value:
             raise BundleError(f"{path}: built for {name} {str(found[name])[:200]!r}, expected {str(value)[:200]!r}")
     if header.get("size") != len(plan):
@@ -178,12 +181,12 @@ def _checked(data: bytes, key: PlanKey, path: Path) -> bytes:
     return plan
 
 
-def _no_link(path: str, flags: int) -> int:
+def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
 def _check_owner(path: Path, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         raise BundleError(f"{path}: belongs to user {status.st_uid}; a plan is code, only your own are run")
-    if status.st_mode & _OTHERS_MAY_WRITE:
-        raise BundleError(f"{path}: others may write to it (mode {status.st_mode & 0o777:o}); a plan is code")
+    if status.st_mode & _OTHERS_CAN_WRITE:
+        raise BundleError(f"{path}: others can write to it (mode {status.st_mode & 0o777:o}); a plan is code")

@@ -1,4 +1,4 @@
-"""The CUDA backend: its networks are the bundle's. Without a GPU everything but the capture is tried on the CPU."""
+"""The CUDA backend matches ONNX Runtime. Without a GPU, everything except the capture is tested on the CPU."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E40
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
-gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU: only there are graphs captured")
+gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU: graphs are captured only there")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_padding_streams_do_not_change_those_of_people(backend: CudaBackend) -> 
     alone, beside = backend.streams(3), backend.streams(3)
     for t, frame in enumerate(walk(12, V)):
         wanted, _ = alone.step([1], frame[None])
-        if t % 2:  # three are stepped as four, of which one is nobody
+        if t % 2:  # three people run in a batch of four
             found = beside.step([0, 1, 2], np.stack([frame + 1, frame, frame - 1]))[0][1:2]
         else:
             found, _ = beside.step([1], frame[None])
@@ -78,7 +78,7 @@ def test_frames_can_be_tensors(backend: CudaBackend) -> None:
 
 
 class Exporter:
-    """Speaks DLPack and nothing else."""
+    """Supports DLPack only."""
 
     def __init__(self, tensor: torch.Tensor) -> None:
         self.__dlpack__, self.__dlpack_device__ = tensor.__dlpack__, tensor.__dlpack_device__
@@ -87,23 +87,23 @@ class Exporter:
 def test_arrays_are_accepted_by_dlpack() -> None:
     array, device = walk(2, 3), torch.device(DEVICE)
     tensor = torch.from_numpy(array).to(device)
-    for given, wanted in ((array, array), (tensor, array), (Exporter(tensor), array), (array[:, ::2], array[:, ::2])):
-        np.testing.assert_array_equal(to_device(given, device).cpu().numpy(), wanted)
+    for source, wanted in ((array, array), (tensor, array), (Exporter(tensor), array), (array[:, ::2], array[:, ::2])):
+        np.testing.assert_array_equal(to_device(source, device).cpu().numpy(), wanted)
 
 
 @gpu
 @pytest.mark.gpu
 def test_arrays_are_accepted_by_the_cuda_array_interface() -> None:
     tensor = torch.from_numpy(walk(2, 3)).cuda()
-    given = type("Interface", (), {"__cuda_array_interface__": tensor.__cuda_array_interface__})()
-    torch.testing.assert_close(to_device(given, tensor.device), tensor)
+    source = type("Interface", (), {"__cuda_array_interface__": tensor.__cuda_array_interface__})()
+    torch.testing.assert_close(to_device(source, tensor.device), tensor)
 
 
 def test_a_graph_reads_new_inputs_and_says_why_it_was_not_captured() -> None:
     first = torch.arange(3.0, device=DEVICE)
-    graphed = CudaGraph(lambda x: (2 * x,), [first])
-    assert graphed(first + 1)[0].tolist() == [2, 4, 6] and graphed(first)[0].tolist() == [0, 2, 4]
-    assert graphed.reason == (None if DEVICE == "cuda" else "tensors are on cpu")
+    graph = CudaGraph(lambda x: (2 * x,), [first])
+    assert graph(first + 1)[0].tolist() == [2, 4, 6] and graph(first)[0].tolist() == [0, 2, 4]
+    assert graph.reason == (None if DEVICE == "cuda" else "tensors are on cpu")
 
 
 def test_the_cache_keeps_a_limited_number_of_graphs_by_key_and_shape() -> None:
@@ -115,7 +115,7 @@ def test_the_cache_keeps_a_limited_number_of_graphs_by_key_and_shape() -> None:
 
     for size in [*range(1, 20), 3]:
         assert graphs("add", function, [torch.ones(size)])[0].tolist() == [2.0] * size
-    assert len(graphs._kept) == 16
+    assert len(graphs._graphs) == 16
 
 
 @gpu
@@ -153,12 +153,14 @@ def plain() -> Networks:
 def test_tokens_are_those_of_onnx_runtime(networks: CudaNetworks, plain: Networks, settings: Sampling) -> None:
     found = TextEncoder.load("text").encode(["a person walks forward", "a person waves"])
     text = found.pooled
-    told, untold = (plain.condition(of, np.array([0, 1]))[0] for of in (text, np.zeros_like(text)))
-    told_GBM = np.stack([told, untold][: 1 if settings.cfg == 1 else 2])
-    np.testing.assert_allclose(networks.condition(text, np.array([0, 1]))[0], told, atol=1e-3)
+    with_text, without = (plain.condition(x, np.array([0, 1]))[0] for x in (text, np.zeros_like(text)))
+    modulation_GBM = np.stack([with_text, without][: 1 if settings.cfg == 1 else 2])
+    np.testing.assert_allclose(networks.condition(text, np.array([0, 1]))[0], with_text, atol=1e-3)
     (target,) = plain.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
     for seed in (0, 1):  # the second replays
-        tokens, wanted = (n.sample(told_GBM, [9, 6], settings, seed=seed, target_BF=target) for n in (networks, plain))
+        tokens, wanted = (
+            n.sample(modulation_GBM, [9, 6], settings, seed=seed, target_BF=target) for n in (networks, plain)
+        )
         np.testing.assert_allclose(tokens, wanted, atol=2e-3)
     for motion, as_wanted in zip(networks.decode(wanted, [9, 6]), plain.decode(wanted, [9, 6]), strict=True):
         np.testing.assert_allclose(motion, as_wanted, atol=1e-4)
@@ -166,20 +168,20 @@ def test_tokens_are_those_of_onnx_runtime(networks: CudaNetworks, plain: Network
 
 def test_known_tokens_of_an_edit_stay(networks: CudaNetworks, plain: Networks) -> None:
     draw = np.random.default_rng(0)
-    told, known = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0], draw.normal(0, 1, (1, 8, 64))
-    again = np.arange(8)[None] // 3 == 1
+    modulation, known = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0], draw.normal(0, 1, (1, 8, 64))
+    regenerate = np.arange(8)[None] // 3 == 1
     settings = Sampling(steps=3, evaluations=2, cfg=1.0)
-    of = {"known_BLD": known.astype(np.float32), "regenerate_BL": again}
-    found, wanted = (n.sample(told[None], [8], settings, **of) for n in (networks, plain))
+    edit = {"known_BLD": known.astype(np.float32), "regenerate_BL": regenerate}
+    found, wanted = (n.sample(modulation[None], [8], settings, **edit) for n in (networks, plain))
     np.testing.assert_allclose(found, wanted, atol=2e-3)
-    np.testing.assert_allclose(found[~again], known[~again].astype(np.float32))
+    np.testing.assert_allclose(found[~regenerate], known[~regenerate].astype(np.float32))
 
 
 def test_half_precision_gives_nearly_the_same_tokens(plain: Networks) -> None:
     half = CudaNetworks(Bundle.load("default", GenerationManifest), "bf16", DEVICE)
-    told = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0][None]
+    modulation = plain.condition(np.zeros((1, 384), np.float32), np.array([0]))[0][None]
     settings = Sampling(steps=3, evaluations=4, cfg=1.0)
-    found, wanted = (n.sample(told, [10], settings) for n in (half, plain))
+    found, wanted = (n.sample(modulation, [10], settings) for n in (half, plain))
     assert 0 < np.abs(found - wanted).mean() < 0.1 * wanted.std()
 
 

@@ -1,4 +1,4 @@
-"""The native engine against ONNX Runtime, on real recordings, as a robot would meet them."""
+"""The native engine matches ONNX Runtime on real recordings with the faults of a live stream."""
 
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -19,7 +19,7 @@ TOLERANCE = 1e-4
 
 
 class Moment(NamedTuple):
-    """What is seen at one time: poses [M, V, 3] of M people, or a person who is reset."""
+    """Poses [M, V, 3] of M people at a time, or a person to reset."""
 
     t: float
     layout: str
@@ -30,7 +30,7 @@ class Moment(NamedTuple):
 
 @pytest.fixture(scope="module")
 def moments(samples: list[Motion]) -> list[Moment]:
-    """A day of four people: each plays all the recordings, starting at another one, with joints missing, frames lost,
+    """A stream of four people: each plays all recordings, from a different start, with missing joints, lost frames,
     gaps longer than half a second, absences and resets; more than 1,000 poses."""
     rng = np.random.default_rng(0)
     clips = samples
@@ -62,13 +62,13 @@ def follow(recognizer: Recognizer, moments: list[Moment]) -> Iterator[Decision]:
 @pytest.mark.parametrize("name", bundled("recognition"))
 def test_native_decisions_match_onnx_with_gaps_people_and_resets(name: str, moments: list[Moment]) -> None:
     native, onnx = (Recognizer.load(name, backend=backend) for backend in ("native", "onnx"))
-    decided = 0
+    count = 0
     for a, b in zip(follow(native, moments), follow(onnx, moments), strict=True):
-        told = [(d.person, d.status, d.label, d.event, d.event_label, d.since) for d in (a, b)]
-        assert told[0] == told[1]
+        first, second = ((d.person, d.status, d.label, d.event, d.event_label, d.since) for d in (a, b))
+        assert first == second
         np.testing.assert_allclose(a.probs, b.probs, atol=TOLERANCE)
-        decided += 1
-    assert decided > 1000 and native.counters == onnx.counters
+        count += 1
+    assert count > 1000 and native.counters == onnx.counters
     assert native.counters["lost"] + native.counters["resets"] > 5
 
 

@@ -1,4 +1,4 @@
-"""What surrounds TensorRT: who may ask for it, and that its engines are asked for all that they run; it takes none."""
+"""The TensorRT backend without TensorRT: its errors, its keys, and which graphs run in engines."""
 
 import sys
 import types
@@ -18,19 +18,17 @@ from motionrt.runtime.recognition.open_labels import encoder_bundle
 
 from .. import tiny
 
-INTEGERS = ("counts", "places", "quality", "frames")
-
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """The engines that are opened, with their precisions; ONNX Runtime is in their place."""
+    """Names and precisions of the engines that are opened; ONNX Runtime replaces them."""
     opened = []
 
     def open_engine(bundle: Bundle[Any], name: str, precision: str) -> Any:
         opened.append((name, precision))
-        return open_session(bundle, name, 1, INTEGERS if bundle.manifest.task == "generation" else ())
+        return open_session(bundle, name, 1)
 
-    monkeypatch.setattr(factory, "_why_not", lambda name: None)
+    monkeypatch.setattr(factory, "_unavailable", lambda name: None)
     monkeypatch.setattr(tensorrt, "open_engine", open_engine)
     return opened
 
@@ -64,7 +62,7 @@ def test_precisions_that_a_backend_does_not_have_are_refused(
 ) -> None:
     path = tiny.tiny_bundle(tmp_path / "tiny")
     for load in (Recognizer.load, Generator.load):
-        with pytest.raises(InputError, match="precision 'int8' needs MatMulInteger, which TensorRT does not take"):
+        with pytest.raises(InputError, match="precision 'int8' needs MatMulInteger, which TensorRT does not support"):
             load("default" if load == Generator.load else path, backend="tensorrt", precision="int8")
     with pytest.raises(InputError, match="precision is 'fp16', expected fp32 or int8"):
         Generator.load("default", backend="onnx", precision="fp16")
@@ -74,7 +72,7 @@ def test_precisions_that_a_backend_does_not_have_are_refused(
 def test_unsupported_backends_of_generators_say_why(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     for load in (Generator.load, Retriever.load):
-        with pytest.raises(InputError, match="the native backend runs recognisers only, expected auto, onnx, tensorrt"):
+        with pytest.raises(InputError, match="the native backend runs recognizers only, expected auto, onnx, tensorrt"):
             load("default", backend="native")
         with pytest.raises(InputError, match="'tensorrt' cannot be used here: tensorrt not installed"):
             load("default", backend="tensorrt")
@@ -91,7 +89,7 @@ def test_a_missing_gpu_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """What an engine's key asks TensorRT and torch for, and an empty cache."""
+    """The parts of TensorRT and torch that an engine's key needs, and an empty cache."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     properties = types.SimpleNamespace(name="NVIDIA Test", major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
@@ -122,7 +120,7 @@ def test_the_encoder_of_a_zero_shot_bundle_finds_the_engines_of_the_bundle(gpu: 
 def engine_of(
     monkeypatch: pytest.MonkeyPatch, shape_inputs: tuple[str, ...] = (), taken: bool = True
 ) -> tensorrt.Engine:
-    """An engine with an input `counts` and an output `y`, on a library that is not there."""
+    """An engine with an input `counts` and an output `y`, with a fake library."""
     made = types.SimpleNamespace(
         num_io_tensors=2,
         get_tensor_name=lambda i: ("counts", "y")[i],
@@ -139,7 +137,7 @@ def engine_of(
 def test_an_engine_that_cannot_be_captured_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BundleError, match="step.onnx: shapes depend on values of counts"):
         engine_of(monkeypatch, shape_inputs=("counts",))
-    with pytest.raises(BundleError, match="step.onnx: TensorRT does not take the engine"):
+    with pytest.raises(BundleError, match="step.onnx: TensorRT rejects the engine"):
         engine_of(monkeypatch, taken=False)
 
 
@@ -155,7 +153,7 @@ def test_shapes_are_captured_once_and_the_least_recently_used_is_dropped(monkeyp
             return [inputs["counts"]]
 
     monkeypatch.setattr(tensorrt, "Captured", Captured)
-    monkeypatch.setattr(tensorrt, "MOST_SHAPES", 2)
+    monkeypatch.setattr(tensorrt, "MAX_SHAPES", 2)
     engine = engine_of(monkeypatch)
     for size in (1, 2, 1, 3, 1, 2):
         assert engine.run(["y"], {"counts": np.zeros(size, np.int64)})[0].shape == (size,)

@@ -1,4 +1,4 @@
-"""Only this user's own plans are loaded, and only for what they were built for; every graph has sizes to build for."""
+"""Only the user's own plans are loaded, and only with the key they were built for; every graph has engine sizes."""
 
 import json
 import os
@@ -90,7 +90,7 @@ def test_each_field_changes_the_file_and_is_checked_inside_it(field: str) -> Non
 def test_a_plan_that_is_cut_off_is_refused(keep: int) -> None:
     path = store_plan(KEY, PLAN)
     path.write_bytes(path.read_bytes()[:keep])
-    refused("cut off|bytes of plan, its header says|not valid JSON")
+    refused("truncated|bytes of plan, its header says|not valid JSON")
 
 
 def test_a_plan_that_was_changed_is_refused() -> None:
@@ -107,18 +107,18 @@ def test_a_plan_that_was_changed_is_refused() -> None:
         path.write_bytes(len(text).to_bytes(8, "little") + text + PLAN)
         refused("its header is not that of a TensorRT engine")
     path.write_bytes(b"\xff" * 8 + PLAN)
-    refused("not a TensorRT engine of motionrt, or cut off")
+    refused("not a TensorRT engine of motionrt, or truncated")
 
 
 @pytest.mark.parametrize("mode", [0o620, 0o602])
 def test_a_plan_that_others_can_write_is_refused(mode: int, cache: Path) -> None:
     path = store_plan(KEY, PLAN)
     path.chmod(mode)
-    refused(f"{path}: others may write to it")
+    refused(f"{path}: others can write to it")
     path.chmod(0o600)
     cache.chmod(0o700 | mode & 0o022)
-    refused(f"{cache}: others may write to it")
-    with pytest.raises(BundleError, match="others may write to it"):
+    refused(f"{cache}: others can write to it")
+    with pytest.raises(BundleError, match="others can write to it"):
         store_plan(KEY, PLAN)
 
 
@@ -197,7 +197,7 @@ def test_an_open_size_without_engine_sizes_is_refused() -> None:
 
 
 def test_tensorrt_refuses_int8() -> None:
-    with pytest.raises(InputError, match="precision 'int8' needs MatMulInteger, which TensorRT does not take"):
+    with pytest.raises(InputError, match="precision 'int8' needs MatMulInteger, which TensorRT does not support"):
         plans.check_precision("int8")
     with pytest.raises(InputError, match="precision is 'fp8', TensorRT expects fp32, fp16 or bf16"):
         plans.check_precision("fp8")

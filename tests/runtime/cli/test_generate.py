@@ -83,7 +83,7 @@ def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["generate", "a person walks", "--seconds", "0", "--stream"], "seconds is 0.0, expected"),
         (["generate", "a person walks", "-o", "x.avi"], "x.avi: cannot write .avi, expected .npz, .bvh"),
         (["generate", "a person walks", "-o", "no/x.npz"], "no/x.npz: cannot be written: there is no folder no"),
-        (["generate", "a person walks", "-o", "x.npz", "--backend", "native"], "native backend runs recognisers only"),
+        (["generate", "a person walks", "-o", "x.npz", "--backend", "native"], "native backend runs recognizers only"),
         (["edit", "no.npz", "a person bows", "--regenerate", "1:2", "-o", "x.npz"], "no.npz"),
         (["edit", "in.npz", "a person bows", "--regenerate", "2", "-o", "x.npz"], "expected BEGIN:END in seconds"),
         (["edit", "in.npz", "a person bows", "--regenerate", "a:b", "-o", "x.npz"], "expected BEGIN:END in seconds"),

@@ -147,7 +147,7 @@ def test_each_unusable_file_takes_one_line(run: Any, folder: Path, samples: list
         ),
         (["a person walks", "--library", "motions", "-k", "0"], "-k"),
         (["a person walks", "--library", "motions", "--model", "live"], "task 'recognition', expected 'generation'"),
-        (["a person walks", "--library", "motions", "--backend", "native"], "native backend runs recognisers only"),
+        (["a person walks", "--library", "motions", "--backend", "native"], "native backend runs recognizers only"),
         (["a person walks"], "--library"),
     ],
 )
