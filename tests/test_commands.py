@@ -1,0 +1,156 @@
+"""The commands that the documentation shows run as written."""
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+from wait import wait_until
+
+import motionrt
+from motionrt import Motion
+from motionrt.runtime.cli import main
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/commands.md")
+TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
+SAMPLE = Path(motionrt.__path__[0]) / "runtime" / "samples" / "cmu_walk.npz"
+BLOCKS = re.findall(r"^```(?:sh)?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+LINES = list(
+    dict.fromkeys(re.sub(" +#.*", "", line) for block in BLOCKS for line in block.splitlines() if line.strip())
+)
+TESTED_ELSEWHERE = {"make test": ".ci/run", "pip install": ".ci/run"}  # by a command that CI runs itself
+INTERRUPTED = {  # commands without an end: text they print before they are interrupted, and their exit status
+    "motionrt recognize clip.npz --realtime --view": ("http://127.0.0.1:", 0),
+    "motionrt view": ("http://127.0.0.1:", 0),
+    "motionrt serve": ("serving at http://127.0.0.1:", 0),
+    'motionrt generate "a person walks" --stream': ('"joints"', 0),
+}
+OPTIONAL = {  # commands that need what not every machine has: a pattern of their last line without it
+    "motionrt recognize 0": "camera|cv2|mediapipe",
+    "motionrt export live --tensorrt": "TensorRT|tensorrt",
+}
+OUTPUT = "output.txt"
+START_S = 60  # for a command to start
+SHORT = " steps=2 batch=4"  # as written, a training takes hours
+
+
+def lookup(line: str, table: dict[str, Any]) -> Any:
+    return next((value for start, value in table.items() if line.startswith(start)), None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a recording, in which all commands run."""
+    path = tmp_path_factory.mktemp("commands")
+    shutil.copy(SAMPLE, path / "clip.npz")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("line", LINES)
+def test_a_command_runs_as_written(line: str, folder: Path, request: pytest.FixtureRequest) -> None:
+    needed = prerequisites(line, folder)
+    if any("data" in command for command in (*needed, line)) and not (folder / "data").exists():
+        (folder / "data").symlink_to(request.getfixturevalue("shared"))
+    for earlier in needed:
+        status, output = run(earlier, folder)
+        assert status == 0, output
+    if "official.pt" in line:
+        write_official(folder / "official.pt")
+    if script := lookup(line, TESTED_ELSEWHERE):
+        assert (ROOT / script).is_file()
+    elif line.startswith("make demo"):
+        if subprocess.run(["make", "--question", ".venv/base"], cwd=ROOT, capture_output=True).returncode:
+            pytest.skip("make has not built .venv from this source")
+        subprocess.run(["make", "demo"], cwd=ROOT, check=True, capture_output=True)
+        assert Motion.load(ROOT / "build" / "demo" / "turn.bvh").frames > 100
+    elif expected := lookup(line, INTERRUPTED):
+        assert interrupt(line, folder, expected[0]) == expected[1]
+    else:
+        status, output = run(line, folder)
+        if pattern := lookup(line, OPTIONAL):
+            last = output.splitlines()[-1]
+            assert status == 0 or (status == 2 and last.startswith("motionrt: ") and re.search(pattern, last))
+            if status == 2:
+                pytest.skip(last)
+        assert status == 0, output
+
+
+def prerequisites(line: str, folder: Path) -> list[str]:
+    """Earlier lines, in order, that write files which this line reads and which do not exist yet."""
+    found: list[str] = []
+    for earlier in LINES[: LINES.index(line)]:
+        out = re.search(r" (?:-o |run=)(\S+)", earlier)
+        if out is not None and out[1] in line.split() and not (folder / out[1]).exists():
+            found += [*prerequisites(earlier, folder), earlier]
+    return found
+
+
+def write_official(path: Path) -> None:
+    """Write a checkpoint in the official form, with random weights."""
+    torch = pytest.importorskip("torch", reason="torch is not installed")
+    from motionrt.export.official import official
+    from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
+
+    torch.save(official(CTRGCN(CTRGCNConfig(classes=5, channels=(16, 16, 32)))), path)
+
+
+def interrupt(line: str, folder: Path, expected: str) -> int:
+    """The exit status of a command that is interrupted once it has printed `expected`."""
+    with start(line, folder) as process:
+
+        def printed() -> bool:
+            output = (folder / OUTPUT).read_text()
+            assert process.poll() is None, output
+            return expected in output
+
+        wait_until(printed, START_S, f"{line} has not printed {expected}")
+        process.send_signal(signal.SIGINT)
+        return process.wait(timeout=START_S)
+
+
+def run(line: str, folder: Path) -> tuple[int, str]:
+    with start(line, folder) as process:
+        return process.wait(), (folder / OUTPUT).read_text()
+
+
+@contextmanager
+def start(line: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a command whose output goes to a file."""
+    paths = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
+    line += SHORT if line.startswith("motionrt train") else ""
+    command = [sys.executable, "-m", "motionrt.runtime.cli", *shlex.split(line)[1:]]
+    with open(folder / OUTPUT, "wb") as output:
+        process = subprocess.Popen(
+            command, cwd=folder, env=os.environ | paths, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [\w.]+)", TEXT))))
+def test_a_command_in_a_sentence_exists(command: str) -> None:
+    name = command.split()[-1]
+    if command.startswith("make"):
+        assert subprocess.run(["make", "--dry-run", name], cwd=ROOT, capture_output=True).returncode == 0
+    else:
+        assert find_spec(name) is not None
+
+
+def test_every_command_is_on_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    listed = set(re.findall(r"^│ ([a-z]+) ", capsys.readouterr().out, re.MULTILINE))
+    assert listed and listed == {line.split()[1] for line in LINES if line.startswith("motionrt ")}
