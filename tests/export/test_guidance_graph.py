@@ -35,7 +35,7 @@ def test_the_bundled_gradient_matches_autograd_without_torch(tmp_path: Path) -> 
     counts = [49, 30, 12]
     told = np.concatenate([generator._conditions(Request(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)
     tokens = generator._networks.sample(told, counts, generator.settings)
-    target = pipeline._described(PROMPTS)
+    target = pipeline._describe(PROMPTS)
     leaf = torch.from_numpy(tokens).requires_grad_()
     with torch.enable_grad():
         reward = reward_of(pipeline.autoencoder, pipeline.recognizer, target)(leaf, torch.tensor(counts))

@@ -1,7 +1,7 @@
-"""Trained CoAMD networks together: text to motion, editing, retrieval and recognition, in plain PyTorch.
+"""The trained CoAMD networks as one pipeline in plain PyTorch: text to motion, editing, retrieval and recognition.
 
-What runs without torch is exported from the same networks; this is what it is measured against.
-Shapes: B batch, T frames at 20 a second, V = 22 joints, metres, y up; F width of the recogniser's space.
+The runtime without torch is exported from the same networks and measured against this pipeline.
+Shapes: B batch, T frames at 20 per second, V = 22 joints in meters, y up; F width of the recognizer's space.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from .guidance import Reward, reward_of
 from .sampling import sample
 from .tasks import QUALITIES, Normalization, padded, text_inputs
 
-NETWORKS = {"autoencoder": "coamd-ae", "generator": "coamd-generator", "recognizer": "coamd-mar"}  # and their runs
+NETWORKS = {"autoencoder": "coamd-ae", "generator": "coamd-generator", "recognizer": "coamd-mar"}  # network -> its run
 CLASSES: dict[str, tuple[Any, Any]] = {
     "autoencoder": (AutoEncoder, AutoEncoderConfig),
     "generator": (MotionGenerator, GeneratorConfig),
@@ -51,7 +51,7 @@ CLASSES: dict[str, tuple[Any, Any]] = {
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoamdPipeline:
-    """Networks that were trained on the same motions, and the encoder of their descriptions."""
+    """Networks that were trained on the same motions, and the encoder of their captions."""
 
     autoencoder: AutoEncoder
     generator: MotionGenerator
@@ -59,45 +59,45 @@ class CoamdPipeline:
     lengths: LengthEstimator
     normalization: Normalization
     text: CaptionEncoder
-    sampler: Sampling = Sampling()  # settings where none are given
+    sampler: Sampling = Sampling()  # default settings
 
     @classmethod
     def load(cls, source: str | Path, text: CaptionEncoder) -> CoamdPipeline:
-        """A generation bundle by its name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
+        """Load a generation bundle by name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
 
         Raises:
-            InputError: one is missing, not finished or damaged, or they were not trained for each other or `text`.
+            InputError: a run is missing, unfinished or damaged, or they were not trained with each other or `text`.
         """
         runs = Path(source)
-        made = (
+        pipeline = (
             cls._from_runs(runs, text)
             if (runs / NETWORKS["generator"]).is_dir()
             else cls.from_bundle(Bundle.load(source, GenerationManifest), text)
         )
-        return made.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        return pipeline.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
     def _from_runs(cls, runs: Path, text: CaptionEncoder) -> CoamdPipeline:
-        read = {name: read_network(runs / NETWORKS[name], *CLASSES[name]) for name in NETWORKS}
-        about = {name: written for name, (_, written) in read.items()}
+        loaded = {name: read_network(runs / NETWORKS[name], *CLASSES[name]) for name in NETWORKS}
+        records = {name: record for name, (_, record) in loaded.items()}
         for name in ("generator", "recognizer"):
-            if about[name].get("mean") != about["autoencoder"].get("mean"):
+            if records[name].get("mean") != records["autoencoder"].get("mean"):
                 raise InputError(f"{runs / NETWORKS[name]}: trained on other motions than {NETWORKS['autoencoder']}")
-            if about[name].get("text_sha256") != text.sha256:
+            if records[name].get("text_sha256") != text.sha256:
                 raise InputError(f"{runs / NETWORKS[name]}: trained with another text encoder than this one")
         autoencoder = runs / NETWORKS["autoencoder"]
-        if about["generator"].get("autoencoder_sha256") != weights_sha256(autoencoder):
-            raise InputError(f"{runs / NETWORKS['generator']}: trained on tokens of another auto-encoder")
-        lengths = LengthEstimator(text.width, read["generator"][0].config.qualities)
+        if records["generator"].get("autoencoder_sha256") != weights_sha256(autoencoder):
+            raise InputError(f"{runs / NETWORKS['generator']}: trained on tokens of another autoencoder")
+        lengths = LengthEstimator(text.width, loaded["generator"][0].config.qualities)
         lengths.load_state_dict(read_weights(runs / NETWORKS["generator"], "length.safetensors"))
-        mean, std = (np.array(about["autoencoder"][name], np.float32) for name in ("mean", "std"))
-        networks: dict[str, Any] = {name: network for name, (network, _) in read.items()}
+        mean, std = (np.array(records["autoencoder"][name], np.float32) for name in ("mean", "std"))
+        networks: dict[str, Any] = {name: network for name, (network, _) in loaded.items()}
         normalization = Normalization(mean=mean, std=std)
         return cls(**networks, lengths=lengths.eval(), normalization=normalization, text=text)
 
     @classmethod
     def from_bundle(cls, bundle: Bundle[GenerationManifest], text: CaptionEncoder) -> CoamdPipeline:
-        """Raises BundleError: its weights are not those of its networks, or it was trained with another encoder."""
+        """Raises BundleError if the weights do not fit the networks, or `text` is not the encoder of the training."""
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
         weights = {name: torch.from_numpy(array) for name, array in network_weights(bundle.weights).items()}
@@ -108,8 +108,9 @@ class CoamdPipeline:
                 networks[name] = kind(configuration(**{k: tuple(v) if isinstance(v, list) else v for k, v in settings}))
             networks["lengths"] = LengthEstimator(text.width, networks["generator"].config.qualities)
             for name, network in networks.items():
-                own = {key: weight for key, weight in weights.items() if key.startswith(f"{name}.")}
-                network.load_state_dict({key.removeprefix(f"{name}."): weight for key, weight in own.items()})
+                prefix = f"{name}."
+                state = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
+                network.load_state_dict(state)
                 network.eval().requires_grad_(False)
             normalization = Normalization(mean=weights["mean"].numpy(), std=weights["std"].numpy())
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
@@ -140,14 +141,15 @@ class CoamdPipeline:
         samples: Sequence[int] | None = None,
         quality: str = "mocap",
     ) -> list[np.ndarray]:
-        """A motion [T, V, 3] for each caption; T is `frames` less what is over a multiple of 4, or estimated."""
+        """A motion [T, V, 3] for each caption; T is `frames`, rounded down to a multiple of 4, or estimated."""
         settings = self.sampler if settings is None else settings
         samples = range(len(captions)) if samples is None else samples
         pooled = torch.from_numpy(self.text.encode(captions).pooled).to(self.device)
         quality_B = self._quality(quality, len(captions))
         if frames is None:
-            chances = self.lengths(self.generator.standardized(pooled), quality_B).softmax(1).cumsum(1).cpu().numpy()
-            drawn = [int((row < noise.uniform(seed, s)).sum()) for row, s in zip(chances, samples, strict=True)]
+            logits_BL = self.lengths(self.generator.standardized(pooled), quality_B)
+            cumulative_BL = logits_BL.softmax(1).cumsum(1).cpu().numpy()
+            drawn = [int((row < noise.uniform(seed, s)).sum()) for row, s in zip(cumulative_BL, samples, strict=True)]
             frames = [STRIDE * min(max(count, 4), MAX_TOKENS) for count in drawn]
         check_frames(frames)
         counts = [n // STRIDE for n in frames]
@@ -161,7 +163,7 @@ class CoamdPipeline:
             quality_B=quality_B,
             reward=self.reward(captions, settings),
         )
-        return [postprocess(smooth_for_quality(motion, quality)) for motion in self._decoded(tokens, counts)]
+        return [postprocess(smooth_for_quality(motion, quality)) for motion in self._decode(tokens, counts)]
 
     @torch.no_grad()
     def edit(
@@ -174,75 +176,75 @@ class CoamdPipeline:
         seed: int = 0,
         quality: str = "mocap",
     ) -> np.ndarray:
-        """A motion [T, V, 3] with some frames made anew; all others are as they were.
+        """A motion [T, V, 3] with some frames regenerated; all others are unchanged.
 
         Args:
-            regenerate_T: which frames; any of them. New frames next to a seam, `BLEND` at most, lean to the old.
+            regenerate_T: mask of the frames to regenerate. At a seam up to `BLEND` new frames are blended with the old.
         """
         settings = self.sampler if settings is None else settings
         T = len(joints)
         check_frames([T])
-        whole = -(-T // STRIDE) * STRIDE
+        padded_T = -(-T // STRIDE) * STRIDE
         known, back = to_canonical_with_inverse(joints)
-        held = extrapolate(known, whole)
-        wanted: np.ndarray = np.pad(regenerate_T, (0, whole - T), "edge").reshape(-1, STRIDE).max(1)
-        x_BTC, lengths_B = padded([self.normalization(held)], self.device)
+        extended = extrapolate(known, padded_T)
+        regenerate_L: np.ndarray = np.pad(regenerate_T, (0, padded_T - T), "edge").reshape(-1, STRIDE).max(1)
+        x_BTC, lengths_B = padded([self.normalization(extended)], self.device)
         tokens = sample(
             self.generator,
             torch.from_numpy(self.text.encode([caption]).pooled).to(self.device),
-            [len(wanted)],
+            [len(regenerate_L)],
             settings,
             seed=seed,
             quality_B=self._quality(quality, 1),
             reward=self.reward([caption], settings),
             known_BLD=self.autoencoder.encode(x_BTC, lengths_B),
-            regenerate_BL=wanted[None],
+            regenerate_BL=regenerate_L[None],
         )
-        made = smooth_for_quality(self._decoded(tokens, [len(wanted)])[0][:T], quality)
-        return crossfade(joints, back(fix_bone_lengths(made, known)), regenerate_T)
+        motion = smooth_for_quality(self._decode(tokens, [len(regenerate_L)])[0][:T], quality)
+        return crossfade(joints, back(fix_bone_lengths(motion, known)), regenerate_T)
 
     @torch.no_grad()
     def reconstruct(self, clips: Sequence[np.ndarray], batch: int = 64) -> list[np.ndarray]:
-        """Motions [T, V, 3], as the networks know them (`to_canonical`), to tokens and back; T a multiple of 4."""
-        found: list[np.ndarray] = []
-        for begin in range(0, len(clips), batch):
-            x_BTC, lengths_B = padded([self.normalization(clip) for clip in clips[begin : begin + batch]], self.device)
+        """Encode canonical motions [T, V, 3], T a multiple of 4, to tokens and decode them again."""
+        motions: list[np.ndarray] = []
+        for start in range(0, len(clips), batch):
+            x_BTC, lengths_B = padded([self.normalization(clip) for clip in clips[start : start + batch]], self.device)
             tokens = self.autoencoder.encode(x_BTC, lengths_B)
-            found += self._decoded(tokens, (lengths_B // STRIDE).tolist())
-        return found
+            motions += self._decode(tokens, (lengths_B // STRIDE).tolist())
+        return motions
 
     def reward(self, captions: Sequence[str], settings: Sampling) -> Reward | None:
-        """What guidance climbs; None where there is none."""
+        """The reward that guidance maximizes; None without guidance."""
         if settings.guidance is None:
             return None
-        described = self._described(captions)
-        return reward_of(self.autoencoder, self.recognizer, described, settings.guidance.lengths)
+        target_BF = self._describe(captions)
+        return reward_of(self.autoencoder, self.recognizer, target_BF, settings.guidance.lengths)
 
     @torch.no_grad()
     def motions(self, clips: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
-        """Where motions [T, V, 3], or their first 196 frames, lie in the recogniser's space, [N, F], unit length."""
-        found = []
-        for begin in range(0, len(clips), batch):
-            part = [clip[: min(len(clip) // STRIDE * STRIDE, MAX_FRAMES)] for clip in clips[begin : begin + batch]]
+        """Features [N, F] of motions [T, V, 3], of their first 196 frames, in the recognizer's space; unit length."""
+        features = []
+        for start in range(0, len(clips), batch):
+            part = [clip[: min(len(clip) // STRIDE * STRIDE, MAX_FRAMES)] for clip in clips[start : start + batch]]
             check_frames([len(clip) for clip in part])
             part = [self.normalization(to_canonical(clip)) for clip in part]
             x_BTC, lengths_B = padded(part, self.device)
-            found.append(normalize(self.recognizer.encode(x_BTC, lengths_B).fused, dim=1).cpu().numpy())
-        return np.concatenate(found)
+            features.append(normalize(self.recognizer.encode(x_BTC, lengths_B).fused, dim=1).cpu().numpy())
+        return np.concatenate(features)
 
     @torch.no_grad()
     def texts(self, captions: Sequence[str], batch: int = 64) -> np.ndarray:
-        """Where descriptions lie in the recogniser's space, [N, F], unit length."""
-        parts = [captions[begin : begin + batch] for begin in range(0, len(captions), batch)]
-        return np.concatenate([normalize(self._described(part), dim=1).cpu().numpy() for part in parts])
+        """Features [N, F] of captions in the recognizer's space; unit length."""
+        parts = [captions[start : start + batch] for start in range(0, len(captions), batch)]
+        return np.concatenate([normalize(self._describe(part), dim=1).cpu().numpy() for part in parts])
 
     @torch.no_grad()
     def labels(self, names: Sequence[str]) -> np.ndarray:
-        """What motions are compared with to be named, [N, F], unit length."""
+        """Features [N, F] of labels, to compare motions with; unit length."""
         pooled = self.text.encode(names).pooled
         return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
-    def _described(self, captions: Sequence[str]) -> Tensor:
+    def _describe(self, captions: Sequence[str]) -> Tensor:
         with torch.no_grad():
             return self.recognizer.describe(*text_inputs(CaptionFeatures(captions, self.text), captions, self.device))
 
@@ -251,18 +253,18 @@ class CoamdPipeline:
             return None
         return torch.full((count,), QUALITIES.index(quality), device=self.device)
 
-    def _decoded(self, tokens_BLD: Tensor, counts: Sequence[int]) -> list[np.ndarray]:
+    def _decode(self, tokens_BLD: Tensor, counts: Sequence[int]) -> list[np.ndarray]:
         lengths_B = STRIDE * torch.tensor(list(counts), device=self.device)
         x_BTC = self.autoencoder.decode(tokens_BLD, lengths_B).cpu().numpy()
         return [self.normalization.back(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
 
     def to(self, device: torch.device) -> CoamdPipeline:
-        """The same on another device."""
+        """Copy to another device."""
         return replace(self, **{name: getattr(self, name).to(device) for name in (*NETWORKS, "lengths")})
 
 
 def check_frames(frames: Sequence[int]) -> None:
-    """Raises InputError for a length that the networks do not know."""
+    """Raises InputError for a length that the networks do not support."""
     for n in frames:
         if not STRIDE <= n <= MAX_FRAMES:
             raise InputError(f"a motion of {n} frames, expected {STRIDE} to {MAX_FRAMES}")
