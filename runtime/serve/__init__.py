@@ -1,1 +1,1 @@
-"""The server: frames in, decisions out; prompts in, motion out. Needs the extra `serve`."""
+"""The server: decisions on incoming frames, motion from prompts. Needs the extra `serve`."""

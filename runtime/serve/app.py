@@ -1,4 +1,4 @@
-"""`create_app`: the server's routes around one recogniser and one generator."""
+"""`create_app`: the server's routes around one recognizer and one generator."""
 
 from __future__ import annotations
 
@@ -43,32 +43,33 @@ PAGE_HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 ABOUT = """\
-Actions from skeletons, motion from text. Besides these routes there are two WebSockets of JSON messages:
+Action recognition from skeletons, and motion from text. Two WebSockets exchange JSON messages:
 
 `/recognize` takes frames, `{"t": s, "person": 0, "layout": "smpl22", "joints": [[x, y, z], …], "confidence": […]}`
-(person, layout and confidence may be left out; t is one clock of all people), and answers each by its number:
-`{"frame": 0, "t": …, "person": 0, "label": …, "score": …, "top": …, "event": …, "latency_ms": …}`,
+(person, layout and confidence are optional; all people share one clock t), and answers each message with its number,
+counted from 0: `{"frame": 0, "t": …, "person": 0, "label": …, "score": …, "top": …, "event": …, "latency_ms": …}`,
 `{"frame": 0, "dropped": true, "why": "overtaken" or "late"}` or `{"frame": 0, "error": …}`. `{"labels": ["wave",
-"jump"]}` changes the labels of a model that can, `{"reset": 0}` forgets a person, `{"reset": null}` all. A message
-without "frame" is the last decision on somebody who has gone.
+"jump"]}` sets the labels of a model that accepts any text, `{"reset": 0}` forgets a person, `{"reset": null}` all of
+them. A message without "frame" is the final decision on a person who left.
 
-`/generate` takes `{"prompt": text, "seconds": s or null, "seed": n, "guidance": g}` and sends `{"t": start, "fps": 20,
-"layout": "smpl22", "prompt": text, "joints": [[[x, y, z], …], …]}`, a second each, a second before it is due. Another
-`{"prompt": text}` holds from the next chunk on; `{"stop": true}` stops; `{"end": true}` comes last.
+`/generate` takes `{"prompt": text, "seconds": s or null, "seed": n, "guidance": g}` and sends chunks of one second,
+each a second before it is due: `{"t": start, "fps": 20, "layout": "smpl22", "prompt": text, "joints": [[[x, y, z], …],
+…]}`. Another `{"prompt": text}` takes effect with the next chunk, `{"stop": true}` stops the stream, and `{"end":
+true}` is its last message.
 """
 
 
 def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
     """The server as an ASGI application; `app.state.service` is what its routes share.
 
-    Models are loaded before it returns. Whoever runs it calls `service.drain` before it ends (see `server.serve`), in
-    one process: limits are of the process.
+    Models are loaded before it returns. Limits hold per process. Await `service.drain` before shutting it down, as
+    `server.serve` does.
 
     Args:
-        settings: None for the defaults, which are for clients on the same machine.
-        replica: name of this one of several servers, which its metrics tell.
+        settings: None: the defaults, for clients on the same machine.
+        replica: name of this server among several replicas, for its metrics.
     Raises:
-        BundleError: a model that is not there or damaged.
+        BundleError: a model is missing or damaged.
         InputError: labels for a model whose labels are fixed.
     """
     settings = settings or Settings()
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
         title="motionrt",
         version=__version__,
         description=ABOUT,
-        docs_url=None,  # its page would be fetched from elsewhere
+        docs_url=None,  # its page loads scripts from other sites
         redoc_url=None,
     )
     app.state.service = service
@@ -91,7 +92,7 @@ def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
 
 
 def _add_page(app: FastAPI, service: Service) -> None:
-    """What is there without the token."""
+    """Routes without a token."""
 
     @app.get("/", include_in_schema=False)
     async def page() -> HTMLResponse:
@@ -99,12 +100,12 @@ def _add_page(app: FastAPI, service: Service) -> None:
 
     @app.get("/healthz")
     async def healthz() -> Status:
-        """Whether the server runs."""
+        """Liveness of the server."""
         return Status(status="ok")
 
-    @app.get("/readyz", responses={503: {"model": Status, "description": "The server is ending."}})
+    @app.get("/readyz", responses={503: {"model": Status, "description": "The server is shutting down."}})
     async def readyz(response: Response) -> Status:
-        """Whether it takes clients."""
+        """Readiness of the server for clients."""
         if service.closing.is_set():
             response.status_code = 503
             return Status(status="ending")
@@ -112,35 +113,35 @@ def _add_page(app: FastAPI, service: Service) -> None:
 
 
 def _http(service: Service, needs_token: bool) -> APIRouter:
-    """What needs the token, where there is one; `Guard` looks at it."""
+    """Routes that need the token, if there is one; `Guard` checks it."""
     router = APIRouter(dependencies=[Depends(HTTPBearer(auto_error=False))] * needs_token, responses=REFUSALS)
 
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Counters in Prometheus' format."""
+        """Metrics in the text format of Prometheus."""
         return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
     @router.get("/models")
     async def models() -> list[Model]:
-        """What is served."""
+        """Models of this server."""
         return _models(service)
 
     @router.get("/layouts")
     async def layouts() -> dict[str, Skeleton]:
-        """The skeletons that may be sent, by name."""
-        known = {name: Layout.load(name) for name in LAYOUTS_3D}
-        return {name: Skeleton(joints=list(of.joints), parents=list(of.parents)) for name, of in known.items()}
+        """Skeleton layouts of incoming frames, by name."""
+        loaded = {name: Layout.load(name) for name in LAYOUTS_3D}
+        return {name: Skeleton(joints=list(one.joints), parents=list(one.parents)) for name, one in loaded.items()}
 
     @router.post("/recognize", response_model=ClipDecision, responses=PROBLEMS)
     async def recognize(clip: Clip) -> object:
-        """What is done in a clip."""
+        """Recognize the action in a clip."""
         return await service.compute(service.clips, partial(service.recognize, clip))
 
     @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS)
     async def generate(prompt: ClipPrompt) -> Response:
-        """A motion that fits a description."""
-        made = await service.compute(service.generations, partial(service.generate, prompt))
-        return Response(made, media_type="application/json")
+        """Generate a motion from a description."""
+        content = await service.compute(service.generations, partial(service.generate, prompt))
+        return Response(content, media_type="application/json")
 
     return router
 
@@ -150,7 +151,7 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
     async def recognize(socket: WebSocket) -> None:
         async with service.admitted(socket) as connection:
             if connection is not None:
-                await RecognitionSession(connection, service.recognizer.clone(), service.labelling).run()
+                await RecognitionSession(connection, service.recognizer.clone(), service.label_encoding).run()
 
     @app.websocket("/generate")
     async def generate(socket: WebSocket) -> None:
@@ -161,17 +162,20 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
 
 def _models(service: Service) -> list[Model]:
     recognizer, generator = service.recognizer, service.generator
-    takes_any = isinstance(recognizer.bundle.manifest, ZeroShotManifest)
-    return [_model(recognizer, list(recognizer.labels), takes_any), _model(generator, sorted(generator.actions), True)]
+    accepts_any = isinstance(recognizer.bundle.manifest, ZeroShotManifest)
+    return [
+        _model(recognizer, list(recognizer.labels), accepts_any),
+        _model(generator, sorted(generator.actions), True),
+    ]
 
 
-def _model(of: Recognizer | Generator, labels: list[str], any_labels: bool) -> Model:
+def _model(model: Recognizer | Generator, labels: list[str], any_labels: bool) -> Model:
     return Model(
-        name=of.name,
-        task=of.bundle.manifest.task,
-        license=of.license,
-        layout=of.layout,
-        fps=of.fps,
+        name=model.name,
+        task=model.bundle.manifest.task,
+        license=model.license,
+        layout=model.layout,
+        fps=model.fps,
         labels=labels,
         any_labels=any_labels,
     )

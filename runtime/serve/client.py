@@ -1,4 +1,4 @@
-"""`Client`: a server's recognition and generation from Python, one call a message. Needs `websockets` alone."""
+"""`Client`: recognition and generation on a server, from Python. Needs only the package `websockets`."""
 
 from __future__ import annotations
 
@@ -20,29 +20,33 @@ from ..body.motion_data import as_array
 from ..errors import InputError, MotionError
 from ..extras import require
 
-MAX_ATTEMPTS = 3  # times that one message is sent, where the connection is lost over it
-RETRY_DELAYS_S = (0.05, 1.0)  # first and longest between two attempts to connect again
-RETRYABLE_STATUSES = (429, 500, 502, 503, 504)  # statuses of a server that may let one in later
-PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009)  # codes of a close that is about what was sent
+MAX_ATTEMPTS = 3  # at sending one message, if the connection is lost each time
+RETRY_DELAYS_S = (0.05, 1.0)  # first and longest delay between two attempts to connect
+RETRYABLE_STATUSES = (429, 500, 502, 503, 504)  # HTTP statuses of a server that may accept the client later
+PERMANENT_CLOSE_CODES = (1002, 1003, 1007, 1008, 1009)  # WebSocket close codes that blame what the client sent
 
 
 class Client:
-    """A conversation with a server; a context manager. Not for several threads at once.
+    """Connection to a server that `motionrt serve` runs: a remote `Recognizer` and `Generator`.
 
-    A connection that is lost, because the server or a replica of it ended, is made again. What was known of people is
-    lost with it: the next decision on each of them has the "event" "reset", and is one on a person who has just come
-    in. Labels that were chosen are chosen again.
+        with motionrt.Client("http://127.0.0.1:8765") as client:
+            for timestamp, joints in zip(motion.times, motion.joints):
+                print(client.step(joints, timestamp, layout=motion.layout)["label"])
+            for chunk in client.generate("a person waves", seconds=4):
+                print(chunk.joints.shape)
 
-        with Client("ws://127.0.0.1:8765") as client:
-            for t, joints in zip(motion.times, motion.joints):
-                print(client.step(joints, t, layout=motion.layout)["label"])
+    It connects on first use, and again when the connection is lost because the server (or one of its replicas) ended.
+    The new server does not know the people of the old one: the first decision on each of them has the event "reset" and
+    is that on a person who has just appeared. Labels that were chosen with `set_labels` are restored.
+
+    A client is a context manager and not thread-safe.
 
     Args:
-        url: that which the server says it serves at, http:// or https://, or ws:// or wss://.
-        token: what the server demands, if it does.
-        timeout_s: for which a reply is waited for, and a server that has gone.
+        url: address of the server: http://, https://, ws:// or wss://.
+        token: the server's token, if it requires one.
+        timeout_s: time limit for a reply, and for reconnecting.
     Attributes:
-        left: last decisions on people who have gone, oldest first; whoever has read them clears it.
+        departed: final decisions on people who left, oldest first, at most 100; clear it once they are read.
     """
 
     def __init__(self, url: str, token: str | None = None, timeout_s: float = 10.0) -> None:
@@ -52,33 +56,35 @@ class Client:
         self._socket: _Socket | None = None
         self._count = 0
         self._labels: list[str] = []
-        self._known: set[int] = set()  # people of whom the server knows
-        self._forgotten: set[int] = set()  # of whom it has lost what it knew, and that has not been told
+        self._known: set[int] = set()  # people that the server is tracking
+        self._lost: set[int] = set()  # people whose state was lost with a server, not yet reported to the caller
 
     def step(
         self,
         joints: ArrayLike,
-        t: float,
+        timestamp: float,
         person: int = 0,
         confidence: ArrayLike | None = None,
         layout: str | None = None,
     ) -> dict[str, Any]:
-        """Send one frame of one person, and wait for what the server says of it.
+        """Send one frame of one person and wait for the decision.
 
         Args:
-            joints: [V, 3] metres, y up; NaN where a joint was not seen.
-            t: seconds, rising.
-            person: any whole number that stays with the person.
-            confidence: [V]; a joint with 0 was not seen.
-            layout: name of the skeleton of `joints`; None: the model's own.
+            joints: [V, 3] meters, y up; NaN for a missing joint.
+            timestamp: seconds, increasing.
+            person: an integer that identifies the person.
+            confidence: [V]; a joint with 0 is missing.
+            layout: name of the skeleton layout of `joints`; None: the model's own.
         Returns:
-            The decision, "label", "score", "top", "event" and more, or "dropped": True.
+            The decision: "label", "score", "top" (labels and scores), "event", "latency_ms" and more. A frame that
+            arrived too late has "dropped": True instead.
         Raises:
-            InputError: the server refuses the frame, or the client. MotionError: it cannot be reached, or has gone.
+            InputError: the client or the server rejected the frame.
+            MotionError: the server cannot be reached, did not reply in time, or closed the connection.
         """
         pose = as_array("joints", joints, np.float32).astype(float)
         message: dict[str, Any] = {
-            "t": float(t),
+            "t": float(timestamp),
             "person": person,
             "joints": np.where(np.isfinite(pose), pose.round(5), None).tolist(),  # type: ignore[call-overload]
         }
@@ -86,38 +92,48 @@ class Client:
             message["confidence"] = as_array("confidence", confidence, np.float32).tolist()
         if layout is not None:
             message["layout"] = layout
-        reply = self._ask(message)
+        reply = self._request(message)
         if "label" in reply:
             self._known.add(person)
-            if person in self._forgotten:
-                self._forgotten.remove(person)
+            if person in self._lost:
+                self._lost.remove(person)
                 reply["event"] = "reset"
         return reply
 
     def set_labels(self, labels: Sequence[str]) -> list[str]:
-        """Choose what is recognised of this client's people, of a model of any labels; returns all labels.
+        """Choose the labels for this client, if the server's model accepts any text as a label.
 
-        Raises: as `step`.
+        Returns:
+            All labels of the model, "none" included.
+        Raises:
+            InputError, MotionError: as for `step`.
         """
-        found: list[str] = self._ask({"labels": list(labels)})["labels"]
+        found: list[str] = self._request({"labels": list(labels)})["labels"]
         self._labels = list(labels)
         return found
 
     def reset(self, person: int | None = None) -> None:
-        """Forget one person, or everybody. Raises: as `step`."""
-        self._ask({"reset": person})
-        for people in (self._known, self._forgotten):
+        """Forget one person, or all of them if `person` is None. Raises the errors of `step`."""
+        self._request({"reset": person})
+        for people in (self._known, self._lost):
             people.difference_update(people.copy() if person is None else {person})
 
     def generate(self, text: str, seconds: float | None = None, seed: int = 0, guidance: float = 0.0) -> MotionStream:
-        """Motion that fits a description, in chunks that come a second before they are due; see `Generator.stream`.
+        """Stream motion from text in chunks of one second, each of which is sent a second before it is due.
 
-        Raises: as `step`.
+        Args:
+            text, seed, guidance: as for `Generator.generate`.
+            seconds: length of the motion; None: until the stream is closed.
+        Returns:
+            An iterator over the chunks, each a `Motion`; setting its `prompt` changes what comes next.
+        Raises:
+            InputError, MotionError: as for `step`; the iterator raises them, too.
         """
-        asked = {"prompt": text, "seconds": seconds, "seed": seed, "guidance": guidance}
-        return MotionStream(_Socket(f"{self._url}/generate", self._token), asked, self._timeout_s)
+        message = {"prompt": text, "seconds": seconds, "seed": seed, "guidance": guidance}
+        return MotionStream(_Socket(f"{self._url}/generate", self._token), message, self._timeout_s)
 
     def close(self) -> None:
+        """Close the connection; the next call opens a new one."""
         if self._socket is not None:
             self._socket.close()
             self._socket = None
@@ -128,39 +144,39 @@ class Client:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
-    def _ask(self, message: dict[str, Any]) -> dict[str, Any]:
+    def _request(self, message: dict[str, Any]) -> dict[str, Any]:
         if self._socket is None:
             self._connect()
         for _ in range(MAX_ATTEMPTS - 1):
             try:
                 return self._exchange(message)
             except _ConnectionLost:
-                self._connect_again()
+                self._reconnect()
         return self._exchange(message)
 
     def _connect(self) -> None:
         self.close()
-        self._forgotten |= self._known
+        self._lost |= self._known
         self._known.clear()
         self._socket, self._count = _Socket(f"{self._url}/recognize", self._token), 0
         if self._labels:
             try:
                 self._exchange({"labels": self._labels})
-            except MotionError:  # nobody is to be recognised by other ones
+            except MotionError:  # better no decisions than decisions among other labels
                 self.close()
                 raise
 
-    def _connect_again(self) -> None:
-        """Raises what the last attempt did when time is up."""
-        end_s, (pause_s, longest_s) = time.monotonic() + self._timeout_s, RETRY_DELAYS_S
+    def _reconnect(self) -> None:
+        """Raises the error of the last attempt when time is up."""
+        end_s, (delay_s, longest_s) = time.monotonic() + self._timeout_s, RETRY_DELAYS_S
         while True:
             try:
                 return self._connect()
             except _ConnectionLost:
                 if time.monotonic() > end_s:
                     raise
-            time.sleep(pause_s * random.uniform(0.5, 1.5))  # not all clients at once
-            pause_s = min(2 * pause_s, longest_s)
+            time.sleep(delay_s * random.uniform(0.5, 1.5))  # so that clients do not all reconnect at the same time
+            delay_s = min(2 * delay_s, longest_s)
 
     def _exchange(self, message: dict[str, Any]) -> dict[str, Any]:
         assert self._socket is not None
@@ -175,21 +191,17 @@ class Client:
                 return reply
 
 
-class _ConnectionLost(MotionError):
-    """A connection that is lost, or was not to be had; another one may be."""
-
-
 class MotionStream:
-    """Chunks of motion, one after the other: an iterator, and a context manager that closes it."""
+    """Iterator over chunks of motion, each a `Motion`; a context manager that closes the stream."""
 
-    def __init__(self, socket: _Socket, asked: dict[str, Any], timeout_s: float) -> None:
+    def __init__(self, socket: _Socket, message: dict[str, Any], timeout_s: float) -> None:
         self._socket, self._timeout_s = socket, timeout_s
-        self._prompt = asked["prompt"]
-        self._socket.send(asked)
+        self._prompt = message["prompt"]
+        self._socket.send(message)
 
     @property
     def prompt(self) -> str:
-        """What somebody is to do. Another one holds from the next chunk on that the server makes."""
+        """Description of the motion. A new one takes effect with the next chunk that the server generates."""
         return self._prompt
 
     @prompt.setter
@@ -198,6 +210,7 @@ class MotionStream:
         self._prompt = text
 
     def close(self) -> None:
+        """Stop the stream on the server."""
         self._socket.close()
 
     def __iter__(self) -> MotionStream:
@@ -218,14 +231,16 @@ class MotionStream:
         self.close()
 
 
+class _ConnectionLost(MotionError):
+    """A connection that was lost or refused; another attempt may succeed."""
+
+
 class _Socket:
-    """JSON messages over a WebSocket, and the server's errors as ours."""
+    """JSON messages over a WebSocket, with the server's errors as this package's exceptions."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        client, self._errors = (
-            require("websockets.sync.client", "serve", "the client"),
-            require("websockets.exceptions"),
-        )
+        client = require("websockets.sync.client", "serve", "the client")
+        self._errors = require("websockets.exceptions", "serve", "the client")
         self._open = ExitStack()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
@@ -261,9 +276,9 @@ class _Socket:
         self._open.close()
 
     def _closed(self, error: Any) -> MotionError:
-        reason = error.rcvd.reason if error.rcvd is not None else "the connection is lost"
-        is_final = error.rcvd is not None and error.rcvd.code in PERMANENT_CLOSE_CODES
-        return (MotionError if is_final else _ConnectionLost)(f"{self._url}: closed ({reason or error})")
+        reason = error.rcvd.reason if error.rcvd is not None else "the connection was lost"
+        is_permanent = error.rcvd is not None and error.rcvd.code in PERMANENT_CLOSE_CODES
+        return (MotionError if is_permanent else _ConnectionLost)(f"{self._url}: closed ({reason or error})")
 
 
 def _detail(body: bytes | None) -> str:

@@ -1,4 +1,4 @@
-"""One WebSocket: JSON messages within limits, and an end that is told."""
+"""One WebSocket: JSON messages within limits, closed with a code and a reason."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ from .metrics import Metrics
 from .settings import Settings
 
 GOING_AWAY, POLICY, TOO_BIG, FAILED = 1001, 1008, 1009, 1011  # RFC 6455, section 7.4.1
-CLOSE_S = 1.0  # for a close to leave
-IN_A_ROW = 4  # messages that are taken before others have their turn
+CLOSE_S = 1.0  # time limit for sending a close frame
+MESSAGES_PER_TURN = 4  # messages read before other clients get their turn
 
 
 class ClientGone(Exception):
-    """The client has gone."""
+    """The client disconnected."""
 
 
 class CloseConnection(Exception):
-    """The client has to go: (code, reason) of the close."""
+    """The server closes the connection; arguments are the close code and the reason."""
 
 
 class Message(NamedTuple):
-    """Its number, from 0, when it came in, and what it says."""
+    """A message: its number, counted from 0, its arrival on `time.perf_counter`, and its JSON object."""
 
     number: int
-    came_s: float
+    arrived_s: float
     content: dict[str, Any]
 
 
 class Connection:
-    """A WebSocket that was accepted.
+    """An accepted WebSocket.
 
     Attributes:
-        closing: set when the server is about to end.
+        closing: set when the server shuts down.
     """
 
     def __init__(self, socket: WebSocket, settings: Settings, metrics: Metrics, closing: asyncio.Event) -> None:
@@ -52,14 +52,14 @@ class Connection:
         self._count = 0
 
     async def receive(self) -> Message:
-        """The next message that is a JSON object; what is none is answered.
+        """Wait for the next JSON object; anything else is answered with an error.
 
         Raises:
-            ClientGone: the client has gone. CloseConnection: it sends too much.
+            ClientGone: the client disconnected. CloseConnection: it sends too much.
         """
         while True:
             event = await self._socket.receive()
-            came_s = time.perf_counter()
+            arrived_s = time.perf_counter()
             if event["type"] == "websocket.disconnect":
                 if event.get("code") == TOO_BIG:
                     self.metrics.refused.labels("size").inc()
@@ -67,52 +67,52 @@ class Connection:
             number, self._count = self._count, self._count + 1
             if not self._bucket.take():
                 self.metrics.refused.labels("flood").inc()
-                raise CloseConnection(POLICY, f"more than {self._settings.messages_per_s:g} messages a second")
-            if self._count % IN_A_ROW == 0:
+                raise CloseConnection(POLICY, f"more than {self._settings.messages_per_s:g} messages per second")
+            if self._count % MESSAGES_PER_TURN == 0:
                 await asyncio.sleep(0)
             text = event.get("text") or event.get("bytes") or b""
-            if len(text) > self._settings.message_bytes:  # where it is not uvicorn that looks
+            if len(text) > self._settings.message_bytes:  # under another server than uvicorn, which checks it
                 self.metrics.refused.labels("size").inc()
                 raise CloseConnection(TOO_BIG, f"a message longer than {self._settings.message_bytes} bytes")
             try:
                 content = parse_json(text)
                 if isinstance(content, dict):
-                    return Message(number, came_s, content)
+                    return Message(number, arrived_s, content)
                 raise InputError(f"is a JSON {type(content).__name__}, expected an object")
             except InputError as error:
                 await self.refuse(number, error)
 
     async def send(self, message: dict[str, Any]) -> None:
-        """Raises ClientGone or, where the client leaves it unread for too long, CloseConnection."""
+        """Raises ClientGone, or CloseConnection if the client does not read for too long."""
         try:
             async with asyncio.timeout(self._settings.send_timeout_s):
                 await self._socket.send_text(json.dumps(message, allow_nan=False))
         except TimeoutError:
             self.metrics.refused.labels("slow").inc()
-            raise CloseConnection(POLICY, f"nothing was read for {self._settings.send_timeout_s:g} s") from None
-        except (WebSocketDisconnect, RuntimeError):  # it left meanwhile
+            raise CloseConnection(POLICY, f"the client read nothing for {self._settings.send_timeout_s:g} s") from None
+        except (WebSocketDisconnect, RuntimeError):  # it disconnected meanwhile
             raise ClientGone from None
 
     async def refuse(self, number: int, error: InputError) -> None:
         self.metrics.errors.inc()
         await self.send({"frame": number, "error": " ".join(str(error).split())})
 
-    async def converse(self, *parts: Coroutine[Any, Any, None]) -> None:
-        """Run all parts until one raises ClientGone or CloseConnection, then close the socket."""
+    async def run(self, *tasks: Coroutine[Any, Any, None]) -> None:
+        """Run tasks until one raises ClientGone or CloseConnection, then close the socket."""
         code, reason = FAILED, "the server failed"
         try:
             async with asyncio.TaskGroup() as group:
-                for part in parts:
-                    group.create_task(part)
+                for task in tasks:
+                    group.create_task(task)
         except* ClientGone:
             pass
-        except* CloseConnection as leaves:
-            code, reason = leaves.exceptions[0].args
+        except* CloseConnection as closes:
+            code, reason = closes.exceptions[0].args
         finally:
             await self._close(code, reason)
 
     async def _close(self, code: int, reason: str) -> None:
-        """Does nothing where the client has closed it."""
+        """Does nothing if the client has already closed it."""
         with suppress(TimeoutError, WebSocketDisconnect, RuntimeError):
             async with asyncio.timeout(CLOSE_S):
                 await self._socket.close(code, reason)

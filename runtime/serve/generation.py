@@ -1,4 +1,4 @@
-"""Prompts in, motion out: the WebSocket `/generate`."""
+"""The WebSocket `/generate`: motion from prompts."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from .connection import GOING_AWAY, CloseConnection, Connection
 from .limits import Slots
 from .schemas import Prompt, first_error
 
-AHEAD_S = 1.0  # a chunk leaves this long before it is due
-BUSY = "somebody else's motion is being made, come back later"
+LEAD_S = 1.0  # a chunk is sent this long before it is due
+BUSY = "another client is generating motion; try again later"
 
 
 class GenerationSession:
-    """A conversation with somebody who asks for motion; one stream at a time, which further prompts steer."""
+    """One client that streams motion: one stream at a time, which further prompts steer."""
 
     def __init__(self, connection: Connection, generator: Generator, slots: Slots, threads: Executor) -> None:
         self._connection, self._generator, self._slots, self._threads = connection, generator, slots, threads
         self._stream: Stream | None = None
-        self._begun, self._stopped = asyncio.Event(), asyncio.Event()
+        self._started, self._stopped = asyncio.Event(), asyncio.Event()
 
     async def run(self) -> None:
         try:
-            await self._connection.converse(self._read(), self._play(), self._end())
+            await self._connection.run(self._read(), self._play(), self._wait_for_shutdown())
         finally:
             await self._finish()
 
@@ -39,55 +39,56 @@ class GenerationSession:
         while True:
             message = await self._connection.receive()
             try:
-                self._take(message.content)
+                self._handle(message.content)
             except InputError as error:
                 await self._connection.refuse(message.number, error)
 
-    def _take(self, content: dict[str, Any]) -> None:
+    def _handle(self, content: dict[str, Any]) -> None:
         if content.get("stop") is True:
             self._stopped.set()
             return
-        asked = _prompt(content)
+        request = _prompt(content)
         if self._stream is not None:
-            self._stream.prompt = asked.prompt
+            self._stream.prompt = request.prompt
             return
         if not self._slots.acquire():
             raise InputError(BUSY)
         try:
-            self._stream = self._generator.stream(asked.prompt, asked.seconds, asked.seed, guidance=asked.guidance)
+            self._stream = self._generator.stream(
+                request.prompt, request.seconds, request.seed, guidance=request.guidance
+            )
         except InputError:
             self._slots.release()
             raise
         self._stopped.clear()
-        self._begun.set()
+        self._started.set()
 
     async def _play(self) -> None:
-        """One stream after the other."""
         while True:
-            await self._begun.wait()
-            self._begun.clear()
+            await self._started.wait()
+            self._started.clear()
             await self._send_chunks()
             await self._finish()
             await self._connection.send({"end": True})
 
     async def _send_chunks(self) -> None:
-        """Asks for a chunk no sooner than it is to leave, so that a new prompt holds from the next one on."""
+        """Compute each chunk only when it is time to send it, so that a new prompt takes effect with the next one."""
         loop = asyncio.get_running_loop()
-        leaves_s = began_s = loop.time()
-        while not await self._is_stopped_before(leaves_s):
+        send_s = start_s = loop.time()
+        while not await self._stops_before(send_s):
             chunk = await loop.run_in_executor(self._threads, self._next)
             if chunk is None:
                 return
             await self._connection.send(chunk_message(chunk))
             self._connection.metrics.chunks.inc()
-            leaves_s = began_s + chunk.meta["start"] + chunk.seconds - AHEAD_S
+            send_s = start_s + chunk.meta["start"] + chunk.seconds - LEAD_S
 
     def _next(self) -> Motion | None:
         return None if self._stream is None else next(self._stream, None)
 
-    async def _is_stopped_before(self, then_s: float) -> bool:
+    async def _stops_before(self, deadline_s: float) -> bool:
         with suppress(TimeoutError):
-            async with asyncio.timeout_at(then_s):
+            async with asyncio.timeout_at(deadline_s):
                 await self._stopped.wait()
         return self._stopped.is_set()
 
@@ -97,9 +98,9 @@ class GenerationSession:
             self._stream = None
             self._slots.release()
 
-    async def _end(self) -> None:
+    async def _wait_for_shutdown(self) -> None:
         await self._connection.closing.wait()
-        raise CloseConnection(GOING_AWAY, "the server is ending")
+        raise CloseConnection(GOING_AWAY, "the server is shutting down")
 
 
 def chunk_message(chunk: Motion) -> dict[str, Any]:
@@ -108,12 +109,12 @@ def chunk_message(chunk: Motion) -> dict[str, Any]:
         "fps": chunk.fps,
         "layout": chunk.layout,
         "prompt": chunk.meta["text"],
-        "joints": rounded(chunk),
+        "joints": joint_lists(chunk),
     }
 
 
-def rounded(motion: Motion) -> Any:
-    """Joints as lists, to a hundredth of a millimetre."""
+def joint_lists(motion: Motion) -> Any:
+    """Joints as lists, rounded to 0.01 mm."""
     return motion.joints.astype(float).round(5).tolist()
 
 

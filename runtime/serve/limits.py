@@ -1,4 +1,4 @@
-"""How much of something may be had: so many at once, so many a second."""
+"""Limits on concurrency and on rates."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
-BURST_S = 2.0  # so much time's worth may come at once, after a silence
-MAX_ADDRESSES = 4096  # that are remembered; who has been away for longest is forgotten first
+BURST_S = 2.0  # a burst may be as large as the allowance of this many seconds
+MAX_ADDRESSES = 4096  # tracked at a time; the least recently seen one is forgotten first
 
 
 class Slots:
@@ -28,17 +28,17 @@ class Slots:
 
 
 class Bucket:
-    """A token bucket: `rate` a second, `burst` at once."""
+    """A token bucket: `rate` tokens per second, at most `burst` at a time."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._rate, self._burst, self._clock = rate, burst, clock
-        self._tokens, self._then = burst, clock()
+        self._tokens, self._updated = burst, clock()
 
     def take(self) -> bool:
-        """Whether one more may be had now."""
+        """Take a token; False if there is none."""
         now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._then) * self._rate)
-        self._then = now
+        self._tokens = min(self._burst, self._tokens + (now - self._updated) * self._rate)
+        self._updated = now
         if self._tokens < 1:
             return False
         self._tokens -= 1
@@ -46,14 +46,14 @@ class Bucket:
 
 
 class Buckets:
-    """A `Bucket` an address."""
+    """One `Bucket` per address."""
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = rate, burst, clock
         self._buckets: OrderedDict[str, Bucket] = OrderedDict()
 
     def take(self, address: str) -> bool:
-        """Whether this address may have one more now."""
+        """Take a token of an address; False if it has none."""
         bucket = self._buckets.pop(address, None) or Bucket(*self._settings)
         self._buckets[address] = bucket
         if len(self._buckets) > MAX_ADDRESSES:

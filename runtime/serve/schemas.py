@@ -1,4 +1,4 @@
-"""What goes over HTTP, as the OpenAPI tells it.
+"""Bodies of HTTP requests and responses, as the OpenAPI document describes them.
 
 Shapes: T frames, V joints.
 """
@@ -17,8 +17,8 @@ from ..recognition.engine import MIN_CLIP_FRAMES
 from ..text_encoder import MAX_CHARACTERS
 
 MIN_SECONDS = 0.2
-MAX_CLIP_FRAMES = 1800  # of a clip
-_SHOWN_CHARACTERS = 200  # of an error
+MAX_CLIP_FRAMES = 1800
+_MAX_ERROR_CHARACTERS = 200
 
 LAYOUTS_3D = [name for name in layouts() if Layout.load(name).dims == 3]
 LayoutName = Annotated[str, Field(json_schema_extra={"enum": LAYOUTS_3D})]
@@ -28,7 +28,7 @@ Pose = Annotated[list[Point], Field(min_length=1, max_length=MAX_JOINTS)]
 
 
 class Body(BaseModel):
-    """Of a request: nothing is converted, nothing else is taken."""
+    """Body of a request, without type conversions and unknown fields."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
@@ -37,63 +37,70 @@ class Clip(Body):
     """A clip of one person."""
 
     layout: LayoutName = Field(description="Name of the skeleton.")
-    fps: float = Field(gt=0, le=1000, description="Frames a second.")
+    fps: float = Field(gt=0, le=1000, description="Frames per second.")
     joints: list[Pose] = Field(
         min_length=MIN_CLIP_FRAMES,
         max_length=MAX_CLIP_FRAMES,
-        description="[T][V][3] metres, y up; null where a joint was not seen.",
+        description="[T][V][3] meters, y up; null for a missing joint.",
     )
 
 
 class Prompt(Body):
-    """What motion is wanted."""
+    """Description of a motion."""
 
     prompt: str = Field(min_length=1, max_length=MAX_CHARACTERS, pattern=r"\S", examples=["a person walks and waves"])
-    seconds: float | None = Field(None, ge=MIN_SECONDS, description="How long; null: as such motions are, or endless.")
-    seed: int = Field(0, ge=0, lt=2**63, description="Another seed, another motion.")
-    guidance: float = Field(0.0, ge=0, le=1000, description="Step along the recogniser's gradient, 1 is a good one.")
+    seconds: float | None = Field(None, ge=MIN_SECONDS, description="Length; null: endless.")
+    seed: int = Field(0, ge=0, lt=2**63, description="Seed of the random numbers: same seed, same motion.")
+    guidance: float = Field(
+        0.0,
+        ge=0,
+        le=1000,
+        description="Scale of the recognizer's gradient; 0 is off, 1 a good value.",
+    )
 
 
 class ClipPrompt(Prompt):
-    """What motion is wanted in one piece."""
+    """Description of a motion that is returned in one piece."""
 
-    seconds: float | None = Field(None, ge=MIN_SECONDS, le=MAX_SECONDS, description="null: as such motions are.")
+    seconds: float | None = Field(
+        None, ge=MIN_SECONDS, le=MAX_SECONDS, description="Length; null: typical for the prompt."
+    )
 
 
 class ClipDecision(BaseModel):
-    """What is done in a clip."""
+    """Action in a clip."""
 
     label: str
     score: float = Field(ge=0, le=1)
-    top: list[list[str | float]] = Field(description="The most probable labels, each with its probability, best first.")
+    top: list[list[str | float]] = Field(description="Most probable labels, each with its probability, best first.")
     latency_ms: float
 
 
 class GeneratedMotion(BaseModel):
-    """A motion that was made; it can be posted to /recognize."""
+    """Generated motion; it can be posted to /recognize."""
 
     layout: str
     fps: float
-    joints: list[list[list[float]]] = Field(description="[T][V][3] metres, y up.")
+    joints: list[list[list[float]]] = Field(description="[T][V][3] meters, y up.")
 
 
 class Model(BaseModel):
-    """A model that is served."""
+    """A model of this server."""
 
     name: str
     task: str
     license: str
     layout: str
     fps: float
-    labels: list[str] = Field(description="What a recogniser can say, or the actions that a generator has seen.")
-    any_labels: bool = Field(description="Whether clients may choose labels.")
+    labels: list[str] = Field(description="Labels of a recognizer, or actions in the training data of a generator.")
+    any_labels: bool = Field(description="Whether the model accepts any text as a label or prompt.")
 
 
 class Skeleton(BaseModel):
     """A skeleton layout."""
 
     joints: list[str]
-    parents: list[int] = Field(description="Of every joint the one that it hangs from, -1: none.")
+    parents: list[int] = Field(description="Index of each joint's parent, -1 for the root.")
 
 
 class Status(BaseModel):
@@ -101,7 +108,7 @@ class Status(BaseModel):
 
 
 class Problem(BaseModel):
-    """What was wrong."""
+    """An error."""
 
     detail: str
 
@@ -109,19 +116,19 @@ class Problem(BaseModel):
 PROBLEMS: dict[int | str, dict[str, Any]] = {
     400: {"model": Problem, "description": "The body cannot be read."},
     413: {"model": Problem, "description": "The body is too long."},
-    422: {"model": Problem, "description": "The body is not as it should be."},
-    503: {"model": Problem, "description": "Too much is being done already; come back later."},
+    422: {"model": Problem, "description": "The body does not match the schema."},
+    503: {"model": Problem, "description": "The server is busy; try again later."},
 }
 REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": Problem, "description": "The token is missing or wrong."},
-    403: {"model": Problem, "description": "A page of this origin, or a host of this name, may not ask."},
+    403: {"model": Problem, "description": "The origin or the host name is not allowed."},
     429: {"model": Problem, "description": "Too many requests from this address."},
 }
 
 
 def first_error(errors: Sequence[Mapping[str, Any]]) -> str:
-    """The first of pydantic's errors, without what was sent."""
+    """The first of pydantic's errors in one line, without the input."""
     first = errors[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")
     text = f"{where or 'body'}: {first['msg']}"
-    return " ".join(text.encode("utf-8", "replace").decode().split())[:_SHOWN_CHARACTERS]
+    return " ".join(text.encode("utf-8", "replace").decode().split())[:_MAX_ERROR_CHARACTERS]

@@ -1,4 +1,4 @@
-"""What the routes of a server share: models, slots, threads and counters."""
+"""State that the routes of a server share: models, slots, threads and metrics."""
 
 from __future__ import annotations
 
@@ -17,27 +17,29 @@ from ..generation.generator import Generator
 from ..io.jsonl import TOP_K, parse_array
 from ..recognition.recognizer import Recognizer
 from .connection import Connection
-from .generation import rounded
+from .generation import joint_lists
 from .guard import PROTOCOL
 from .limits import Slots
 from .metrics import Metrics
 from .schemas import Clip, ClipPrompt
 from .settings import Settings
 
-CLIPS, GENERATIONS = 2, 1  # at once
-BUSY = "too much is being done already, come back later"
+CLIPS, GENERATIONS = 2, 1  # concurrent requests
+BUSY = "the server is busy; try again later"
 
 T = TypeVar("T")
 
 
 class Service:
-    """What the routes share; `replica` is the name of this one of several servers.
+    """State of one server.
 
+    Args:
+        replica: name of this server among several replicas.
     Attributes:
-        recognizer: that of clips, and the one that those of clients are made after.
-        clients, clips, generations: slots for so many at once.
-        closing: set when the server is about to end.
-        threads: that clips and motion are computed on. labelling: where labels are made ready, one after the other.
+        recognizer: recognizes clips; each client gets a clone of it.
+        clients, clips, generations: slots that limit concurrency.
+        closing: set when the server shuts down.
+        threads: pool for clips and motion. label_encoding: pool of one thread that encodes clients' labels.
     """
 
     def __init__(self, settings: Settings, replica: str = "") -> None:
@@ -50,10 +52,10 @@ class Service:
         self.metrics = Metrics(lambda: self.clients.in_use, lambda: self.generations.in_use, replica)
         self.closing = asyncio.Event()
         self.threads = ThreadPoolExecutor(CLIPS + 2 * GENERATIONS, "motionrt serve")
-        self.labelling = ThreadPoolExecutor(1, "motionrt labels")
+        self.label_encoding = ThreadPoolExecutor(1, "motionrt labels")
 
     async def drain(self, timeout_s: float) -> None:
-        """Lets every client have the replies that it waits for, and closes its WebSocket."""
+        """Send all pending replies and close all WebSockets, within a time limit."""
         self.closing.set()
         loop = asyncio.get_running_loop()
         end_s = loop.time() + timeout_s
@@ -62,11 +64,11 @@ class Service:
 
     @asynccontextmanager
     async def admitted(self, socket: WebSocket) -> AsyncIterator[Connection | None]:
-        """A connection that was accepted; None where there was no place, which the client has been told."""
+        """An accepted connection; None if there is no slot, which the client is informed of."""
         if self.closing.is_set() or not self.clients.acquire():
             self.metrics.refused.labels("clients").inc()
-            told = {"detail": f"{self.settings.clients} clients are connected, come back later"}
-            await socket.send_denial_response(JSONResponse(told, 503, {"Retry-After": "5"}))
+            content = {"detail": f"{self.settings.clients} clients are connected; try again later"}
+            await socket.send_denial_response(JSONResponse(content, 503, {"Retry-After": "5"}))
             yield None
             return
         try:
@@ -76,7 +78,7 @@ class Service:
             self.clients.release()
 
     async def compute(self, slots: Slots, work: Callable[[], T]) -> T:
-        """On another thread. Raises HTTPException where there is no place."""
+        """Compute on another thread. Raises HTTPException if there is no slot."""
         if not slots.acquire():
             raise HTTPException(503, BUSY, {"Retry-After": "1"})
         try:
@@ -89,11 +91,11 @@ class Service:
         decision = self.recognizer.recognize(Motion(joints, clip.fps, clip.layout))
         self.metrics.clips.inc()
         top = [(label, round(score, 4)) for label, score in decision.top(TOP_K)]
-        told = {"label": decision.label, "score": round(decision.score, 4), "top": top}
-        return told | {"latency_ms": round(decision.latency_ms, 4)}
+        latency_ms = round(decision.latency_ms, 4)
+        return {"label": decision.label, "score": round(decision.score, 4), "top": top, "latency_ms": latency_ms}
 
-    def generate(self, asked: ClipPrompt) -> bytes:
-        motion = self.generator.generate(asked.prompt, asked.seconds, asked.seed, guidance=asked.guidance)
+    def generate(self, request: ClipPrompt) -> bytes:
+        motion = self.generator.generate(request.prompt, request.seconds, request.seed, guidance=request.guidance)
         self.metrics.generated.inc()
-        made = {"layout": motion.layout, "fps": motion.fps, "joints": rounded(motion)}
-        return json.dumps(made, allow_nan=False).encode()
+        content = {"layout": motion.layout, "fps": motion.fps, "joints": joint_lists(motion)}
+        return json.dumps(content, allow_nan=False).encode()

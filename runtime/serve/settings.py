@@ -1,4 +1,4 @@
-"""What a server is told when it starts: models, who may come in, and limits."""
+"""Settings of the server: models, access and limits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ class Settings:
     """Settings of a server.
 
     Attributes:
-        model: name of a bundled recogniser, or path of its bundle. generator: of a generator.
-        labels: what is recognised until a client says otherwise; only models of any labels. Empty: the model's own.
-        token: what clients must present; None: whoever reaches the server may use it.
-        origins: web pages that may connect besides the server's own, such as "https://example.org".
-        clients: WebSockets at once.
-        requests_per_s: HTTP requests and new WebSockets of one address; two seconds' worth may come at once.
-        messages_per_s: of one WebSocket, likewise; it is closed where more come.
-        message_bytes: of one message. body_bytes: of one HTTP request.
-        send_timeout_s: for how long a client may leave what it is sent unread.
+        model: name of a bundled recognizer, or path of its bundle. generator: the same for a generator.
+        labels: labels until a client chooses others; only for models that accept any text. Empty: the model's own.
+        token: token that clients must present; None: no access control beyond the address.
+        origins: origins of web pages that may connect, besides the server's own, such as "https://example.org".
+        clients: limit of open WebSockets.
+        requests_per_s: limit of HTTP requests and new WebSockets per address, averaged over two seconds.
+        messages_per_s: limit of messages per WebSocket, averaged in the same way; exceeding it closes the connection.
+        message_bytes: limit of one message. body_bytes: limit of the body of an HTTP request.
+        send_timeout_s: a client that has not read its messages for this long is disconnected.
     Raises:
-        InputError: a token that cannot stand in a header.
+        InputError: a token that an HTTP header cannot carry.
     """
 
     model: str = "live"
@@ -35,9 +35,9 @@ class Settings:
     requests_per_s: float = 20.0
     messages_per_s: float = 1000.0
     message_bytes: int = 1 << 16
-    body_bytes: int = 1 << 22  # more would keep everybody waiting while it is parsed
+    body_bytes: int = 1 << 22  # parsing a larger one would block all clients
     send_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:
         if self.token is not None and re.fullmatch(r"[!-~]+", self.token) is None:
-            raise InputError("the token is empty or holds other characters than visible ASCII ones, without spaces")
+            raise InputError("the token is empty or has characters other than visible ASCII without spaces")

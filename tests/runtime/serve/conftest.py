@@ -1,4 +1,4 @@
-"""Real servers with the bundled models, at free ports."""
+"""Servers with the bundled models, on free ports."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -15,13 +15,13 @@ for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
 from motionrt.runtime.serve.server import Server  # noqa: E402
 from motionrt.runtime.serve.settings import Settings  # noqa: E402
 
-PLENTY = {"requests_per_s": 1e6}
+UNLIMITED = {"requests_per_s": 1e6}
 
 
 @contextmanager
 def running(**settings: Any) -> Iterator[Server]:
     started = threading.Event()
-    server = Server(Settings(**PLENTY | settings), "127.0.0.1", 0, lambda url: started.set())
+    server = Server(Settings(**UNLIMITED | settings), "127.0.0.1", 0, lambda url: started.set())
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -35,14 +35,14 @@ def running(**settings: Any) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
-    """http:// address of a server with the default settings, but for the rate."""
+    """http:// address of a server with the default settings, except for the rate."""
     with running() as server:
         yield server.url
 
 
 @pytest.fixture
 def serve() -> Iterator[Callable[..., Server]]:
-    """A function that starts a server with some settings; it ends with the test."""
+    """A function that starts a server with some settings; it is shut down after the test."""
     with ExitStack() as stack:
         yield lambda **settings: stack.enter_context(running(**settings))
 
@@ -59,5 +59,5 @@ def generator() -> Generator:
 
 @pytest.fixture(scope="session")
 def motion(samples: list[Motion]) -> Motion:
-    """In which actions begin and end."""
+    """A motion in which actions start and end."""
     return max(samples, key=lambda motion: motion.frames)

@@ -1,4 +1,4 @@
-"""What tests say to a server, message by message."""
+"""Requests to a server, and its replies, message by message."""
 
 import json
 import urllib.error
@@ -24,11 +24,11 @@ class Response(NamedTuple):
 
 
 def request(url: str, value: Any = None, headers: dict[str, str] | None = None) -> Response:
-    """A GET, or a POST of JSON, bytes or pieces of them."""
+    """GET, or POST of JSON, bytes or an iterable of bytes."""
     data = json.dumps(value).encode() if isinstance(value, dict) else value
-    told = ({"Content-Type": "application/json"} if data is not None else {}) | (headers or {})
+    all_headers = ({"Content-Type": "application/json"} if data is not None else {}) | (headers or {})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, told), timeout=30) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, data, all_headers), timeout=30) as response:
             return Response(response.status, response.headers, response.read())
     except urllib.error.HTTPError as error:
         return Response(error.code, error.headers, error.read())
@@ -50,7 +50,7 @@ def send(socket: ClientConnection, *messages: Any) -> None:
 
 
 def send_batch(socket: ClientConnection, messages: Sequence[Any]) -> None:
-    """So that the server has them all before it can answer the first."""
+    """Send messages together, so that the server has them all before it answers the first."""
     with socket.protocol_mutex:
         for message in messages:
             socket.protocol.send_text(json.dumps(message).encode())
@@ -63,7 +63,7 @@ def receive(socket: ClientConnection) -> dict[str, Any]:
 
 
 def receive_replies(socket: ClientConnection, count: int) -> dict[int, dict[str, Any]]:
-    """So many replies, by the number of the message that they answer; a second one to a message is an error."""
+    """Receive so many replies, by the number of the message they answer; each message must be answered once."""
     replies: dict[int, dict[str, Any]] = {}
     while len(replies) < count:
         reply = receive(socket)

@@ -1,4 +1,4 @@
-"""HTTP: whole clips, what is told of the server, its OpenAPI and its page."""
+"""HTTP: clips, information about the server, its OpenAPI document and its page."""
 
 import os
 import subprocess
@@ -24,15 +24,15 @@ def problem(response: Response) -> str:
     return text
 
 
-def test_a_clip_is_recognised_as_offline(url: str, live: Recognizer, clip: dict) -> None:
+def test_a_clip_is_recognized_as_offline(url: str, live: Recognizer, clip: dict) -> None:
     clip["joints"][5][3] = [None, 0, 0]
     joints = np.array(clip["joints"], np.float32)
     expected = live.recognize(Motion(joints, clip["fps"], clip["layout"]))
     found = request(f"{url}/recognize", clip)
     assert found.status == 200
     top = [[label, round(score, 4)] for label, score in expected.top(5)]
-    told = {"label": expected.label, "score": round(expected.score, 4), "top": top, "latency_ms": 0}
-    assert found.json | {"latency_ms": 0} == told
+    reply = {"label": expected.label, "score": round(expected.score, 4), "top": top, "latency_ms": 0}
+    assert found.json | {"latency_ms": 0} == reply
 
 
 @pytest.mark.parametrize(
@@ -52,26 +52,26 @@ def test_a_clip_is_recognised_as_offline(url: str, live: Recognizer, clip: dict)
         ({"\ud800": 1}, "unable to parse raw data as a unicode string"),
     ],
 )
-def test_a_clip_that_is_not_as_it_should_be(url: str, clip: dict, changes: dict, why: str) -> None:
+def test_an_invalid_clip_is_refused(url: str, clip: dict, changes: dict, why: str) -> None:
     refused = request(f"{url}/recognize", clip | changes)
     assert refused.status == 422 and why in problem(refused) and len(refused.body) < 300
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"fps": NaN}', b"null"])
-def test_a_body_that_is_no_json(url: str, body: bytes) -> None:
+def test_a_body_that_is_not_json_is_refused(url: str, body: bytes) -> None:
     refused = request(f"{url}/recognize", body)
     assert refused.status in (400, 422) and problem(refused)
 
 
-def test_a_body_too_long_is_refused(serve) -> None:
+def test_a_body_that_is_too_long_is_refused(serve) -> None:
     server = serve(body_bytes=1000)
-    for body in (b" " * 1001, iter([b" " * 600] * 2)):  # of a length that is told, and in pieces
+    for body in (b" " * 1001, iter([b" " * 600] * 2)):  # with Content-Length, and chunked
         refused = request(f"{server.url}/recognize", body)
         assert refused.status == 413 and problem(refused)
     assert request(f"{server.url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 200
 
 
-def test_what_may_go_wrong_is_documented(url: str) -> None:
+def test_errors_are_documented(url: str) -> None:
     documented = request(f"{url}/openapi.json").json["paths"]["/recognize"]["post"]["responses"]
     assert {"200", "400", "401", "403", "413", "422", "429", "503"} == documented.keys()
 
@@ -81,7 +81,7 @@ def test_health_and_readiness(url: str) -> None:
     assert request(f"{url}/readyz").json == {"status": "ready"}
 
 
-def test_models_and_layouts_are_told(url: str, live: Recognizer) -> None:
+def test_models_and_layouts_are_listed(url: str, live: Recognizer) -> None:
     recognizer, generator = request(f"{url}/models").json
     assert (recognizer["name"], recognizer["labels"]) == ("live", list(live.labels))
     assert (recognizer["layout"], recognizer["fps"], recognizer["any_labels"]) == ("core15", 20, False)
@@ -92,7 +92,7 @@ def test_models_and_layouts_are_told(url: str, live: Recognizer) -> None:
     assert layouts["smpl22"]["parents"][0] == -1
 
 
-def test_metrics_count(serve, motion: Motion) -> None:
+def test_metrics_are_counted(serve, motion: Motion) -> None:
     server = serve()
     with connect(server.url) as client:
         send(client, "{")
@@ -109,13 +109,13 @@ def test_metrics_count(serve, motion: Motion) -> None:
     assert any(line.startswith("process_resident_memory_bytes ") for line in lines)
 
 
-def test_the_page_needs_nothing_from_elsewhere(url: str) -> None:
+def test_the_page_loads_nothing_from_other_sites(url: str) -> None:
     page = request(url)
     assert page.status == 200 and "default-src 'none'" in page.headers["Content-Security-Policy"]
     assert b"src=" not in page.body and b"http:" not in page.body and b"https:" not in page.body
 
 
-def test_the_token_is_part_of_the_openapi_where_there_is_one(url: str) -> None:
+def test_a_required_token_is_part_of_the_openapi_document(url: str) -> None:
     from .conftest import running
 
     assert "security" not in request(f"{url}/openapi.json").json["paths"]["/models"]["get"]
@@ -128,7 +128,7 @@ def test_the_token_is_part_of_the_openapi_where_there_is_one(url: str) -> None:
 @pytest.mark.slow
 def test_schemathesis_finds_nothing(url: str, tmp_path: Path) -> None:
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-    # whether joints fit their layout, or anybody is visible, a schema cannot tell
+    # a schema cannot express whether joints fit their layout or anybody is visible
     (tmp_path / "schemathesis.toml").write_text(
         '[checks.positive_data_acceptance]\nexpected-statuses = ["2xx", "422", "503"]\n'
     )

@@ -1,4 +1,4 @@
-"""Prompts in, motion out, over real sockets."""
+"""Motion from prompts, over real sockets."""
 
 import asyncio
 import json
@@ -25,16 +25,16 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and bool(np.allclose(a, b, atol=2e-5))
 
 
-def begin(client: ClientConnection, **asked: object) -> dict:
-    """The first chunk."""
-    send(client, asked)
+def start(client: ClientConnection, **prompt: object) -> dict:
+    """Request a stream and receive its first chunk."""
+    send(client, prompt)
     return receive(client)
 
 
 def wait_until_free(url: str) -> None:
-    """The stream of a client who has just left is about to end."""
+    """Wait until the stream of a client that has just left is closed."""
     asked = {"prompt": "walk", "seconds": 0.2}
-    wait_until(lambda: request(f"{url}/generate", asked).status != 503, 30, "the stream before has ended")
+    wait_until(lambda: request(f"{url}/generate", asked).status != 503, 30, "the stream before is closed")
 
 
 @pytest.fixture(autouse=True)
@@ -46,32 +46,34 @@ def test_a_stream_is_that_of_the_generator(url: str, generator: Generator) -> No
     with generator.stream("a person walks", 2.4, seed=3, guidance=1.0) as chunks:
         expected = list(chunks)
     with connect(url, "generate") as client:
-        reply = begin(client, prompt="a person walks", seconds=2.4, seed=3, guidance=1.0)
+        reply = start(client, prompt="a person walks", seconds=2.4, seed=3, guidance=1.0)
         for k, chunk in enumerate(expected):
             reply = receive(client) if k else reply
             assert same(chunk_of(reply), chunk.joints)
             assert (reply["t"], reply["fps"], reply["layout"]) == (chunk.meta["start"], 20, "smpl22")
             assert reply["prompt"] == "a person walks"
         assert receive(client) == {"end": True}
-        send(client, {"prompt": "a person bows", "seconds": 0.2})  # and another
+        send(client, {"prompt": "a person bows", "seconds": 0.2})  # a second stream
         assert receive(client)["prompt"] == "a person bows" and receive(client) == {"end": True}
 
 
-def test_another_prompt_changes_course(url: str, generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
-    is_steered, send_message, take = asyncio.Event(), Connection.send, GenerationSession._take
+def test_another_prompt_takes_effect_with_the_next_chunk(
+    url: str, generator: Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_steered, send_message, handle = asyncio.Event(), Connection.send, GenerationSession._handle
 
-    async def send_and_wait(connection: Connection, message: dict) -> None:  # however long the client takes
+    async def send_and_wait(connection: Connection, message: dict) -> None:  # for the next prompt
         await send_message(connection, message)
         if message.get("t") == 1:
             await is_steered.wait()
 
-    def take_and_tell(session: GenerationSession, content: dict) -> None:
-        take(session, content)
+    def handle_and_set(session: GenerationSession, content: dict) -> None:
+        handle(session, content)
         if content == {"prompt": "a person bows"}:
             is_steered.set()
 
     monkeypatch.setattr(Connection, "send", send_and_wait)
-    monkeypatch.setattr(GenerationSession, "_take", take_and_tell)
+    monkeypatch.setattr(GenerationSession, "_handle", handle_and_set)
     expected: list[Motion] = []
     with generator.stream("a person walks", 3) as chunks:
         expected.append(next(chunks))
@@ -87,9 +89,9 @@ def test_another_prompt_changes_course(url: str, generator: Generator, monkeypat
     assert all(same(a.joints, b.joints) for a, b in zip(found, expected, strict=True))
 
 
-def test_stop_ends_a_stream_without_end(url: str) -> None:
+def test_stop_ends_an_endless_stream(url: str) -> None:
     with connect(url, "generate") as client:
-        assert begin(client, prompt="a person walks")["t"] == 0
+        assert start(client, prompt="a person walks")["t"] == 0
         send(client, {"stop": True})
         while (reply := receive(client)) != {"end": True}:
             assert "joints" in reply
@@ -100,13 +102,16 @@ def test_stop_ends_a_stream_without_end(url: str) -> None:
 def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
     with connect(url, "generate") as other:
         with connect(url, "generate") as client:
-            begin(client, prompt="a person walks")
+            start(client, prompt="a person walks")
             send(other, {"prompt": "a person bows"})
-            assert receive(other) == {"frame": 0, "error": "somebody else's motion is being made, come back later"}
+            assert receive(other) == {
+                "frame": 0,
+                "error": "another client is generating motion; try again later",
+            }
             busy = request(f"{url}/generate", {"prompt": "a person bows"})
             assert busy.status == 503 and busy.headers["Retry-After"] == "1"
         wait_until_free(url)
-        assert begin(other, prompt="a person bows", seconds=1)["prompt"] == "a person bows"
+        assert start(other, prompt="a person bows", seconds=1)["prompt"] == "a person bows"
 
 
 @pytest.mark.parametrize(
@@ -124,12 +129,12 @@ def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
         ({"stop": 1}, "prompt: Field required"),
     ],
 )
-def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, message: object, why: str) -> None:
+def test_an_error_is_answered_and_the_session_continues(url: str, message: object, why: str) -> None:
     with connect(url, "generate") as client:
         send(client, message)
         reply = receive(client)
         assert reply["frame"] == 0 and why in reply["error"] and "\n" not in reply["error"]
-        assert len(begin(client, prompt="a person walks", seconds=0.2)["joints"]) == 4
+        assert len(start(client, prompt="a person walks", seconds=0.2)["joints"]) == 4
 
 
 def test_a_bad_prompt_does_not_end_the_stream(url: str) -> None:
@@ -152,7 +157,7 @@ def test_a_motion_in_one_piece_is_that_of_the_generator(url: str, generator: Gen
     assert label in ("wave", "raise right hand", "raise left hand", "none")
 
 
-def test_the_server_ends_a_stream_when_it_ends() -> None:
+def test_a_shutdown_ends_a_stream() -> None:
     from .conftest import running
 
     with running() as server:
@@ -162,4 +167,4 @@ def test_the_server_ends_a_stream_when_it_ends() -> None:
     with pytest.raises(ConnectionClosed) as caught:
         while True:
             json.loads(client.recv(timeout=30))
-    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is ending")
+    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is shutting down")

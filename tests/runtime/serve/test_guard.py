@@ -1,4 +1,4 @@
-"""Who is let in, and how the others are told."""
+"""Access control: requests that are accepted, and refusals of all others."""
 
 import base64
 
@@ -29,7 +29,7 @@ def protocol(token: str) -> str:
 
 
 def status_of_socket(url: str, **settings) -> int:
-    """101 where it is let in."""
+    """HTTP status of the handshake: 101 if it is accepted."""
     try:
         with connect(url, **settings):
             return 101
@@ -39,27 +39,27 @@ def status_of_socket(url: str, **settings) -> int:
 
 
 @pytest.mark.parametrize("path", ["/", "/healthz", "/readyz"])
-def test_what_tells_nothing_needs_no_token(guarded: str, path: str) -> None:
+def test_public_pages_need_no_token(guarded: str, path: str) -> None:
     assert request(guarded + path).status == 200
 
 
 @pytest.mark.parametrize("path", PRIVATE)
-@pytest.mark.parametrize("given", [None, "Bearer guess", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}"])
-def test_all_else_needs_the_token(guarded: str, path: str, given: str | None) -> None:
-    headers = {"Authorization": given} if given else {}
+@pytest.mark.parametrize("header", [None, "Bearer guess", f"Bearer {TOKEN}x", TOKEN, f"Basic {TOKEN}"])
+def test_all_other_pages_need_the_token(guarded: str, path: str, header: str | None) -> None:
+    headers = {"Authorization": header} if header else {}
     refused = request(guarded + path, headers=headers)
     assert refused.status == 401 and refused.headers["WWW-Authenticate"] == "Bearer"
     assert refused.json == {"detail": "expected the header Authorization: Bearer TOKEN"}
 
 
-def test_the_token_lets_in(guarded: str, motion: Motion) -> None:
+def test_requests_with_the_token_are_accepted(guarded: str, motion: Motion) -> None:
     headers = {"Authorization": f"Bearer {TOKEN}"}
     assert request(f"{guarded}/models", headers=headers).status == 200
     assert status_of_socket(guarded, additional_headers=headers) == 101
     assert request(f"{guarded}/models?token={TOKEN}").status == 401
 
 
-def test_a_page_gives_the_token_as_a_protocol(guarded: str, motion: Motion) -> None:
+def test_a_web_page_presents_the_token_as_a_subprotocol(guarded: str, motion: Motion) -> None:
     with connect(guarded, subprotocols=["motionrt", protocol(TOKEN)], origin=guarded) as client:
         assert client.subprotocol == "motionrt"
         send(client, frame_message(motion, 0))
@@ -80,28 +80,28 @@ def test_the_client_presents_its_token() -> None:
             client.reset()
 
 
-@pytest.mark.parametrize("token", ["", "two words", "gehe\u00efm", "line\n"])
-def test_a_token_that_cannot_stand_in_a_header_is_refused(token: str) -> None:
-    with pytest.raises(InputError, match="other characters than visible ASCII ones"):
+@pytest.mark.parametrize("token", ["", "two words", "se\u00e7ret", "line\n"])
+def test_a_token_that_a_header_cannot_carry_is_refused(token: str) -> None:
+    with pytest.raises(InputError, match="characters other than visible ASCII"):
         Settings(token=token)
 
 
 @pytest.mark.parametrize(
     "page", ["https://evil.example", "null", "http://127.0.0.1.evil.example", "http://127.0.0.1:1"]
 )
-def test_pages_from_elsewhere_may_not_connect(url: str, guarded: str, page: str) -> None:
+def test_pages_of_other_sites_are_refused(url: str, guarded: str, page: str) -> None:
     for server in (url, guarded):
         assert status_of_socket(server, origin=page) == 403
         assert request(f"{server}/generate", {"prompt": "walk"}, {"Origin": page}).status == 403
 
 
-def test_the_servers_own_page_and_those_named_may(url: str, guarded: str) -> None:
+def test_the_servers_page_and_allowed_origins_are_accepted(url: str, guarded: str) -> None:
     assert status_of_socket(url, origin=url) == 101
     assert status_of_socket(guarded, origin="https://app.example", subprotocols=[protocol(TOKEN)]) == 101
     assert status_of_socket(url, origin="https://app.example") == 403
 
 
-def test_a_name_given_to_the_address_by_somebody_else_is_refused(url: str, guarded: str) -> None:
+def test_a_foreign_host_name_is_refused(url: str, guarded: str) -> None:
     rebound = {"Host": "evil.example:8765", "Origin": "http://evil.example:8765"}
     assert request(f"{url}/models", headers=rebound).status == 403
     assert request(f"{url}/", headers={"Host": "["}).status in (400, 403)
@@ -109,17 +109,17 @@ def test_a_name_given_to_the_address_by_somebody_else_is_refused(url: str, guard
     assert request(f"{guarded}/healthz", headers={"Host": "robot.example"}).status == 200
 
 
-def test_too_many_requests_are_refused_but_for_probes(serve) -> None:
+def test_too_many_requests_are_refused_except_for_probes(serve) -> None:
     server = serve(requests_per_s=1.0)
     statuses = [request(f"{server.url}/models").status for _ in range(6)]
     assert statuses[:2] == [200, 200] and 429 in statuses
     refused = request(f"{server.url}/models")
-    assert refused.headers["Retry-After"] == "1" and "more than 1 requests a second" in refused.json["detail"]
+    assert refused.headers["Retry-After"] == "1" and "more than 1 requests per second" in refused.json["detail"]
     assert status_of_socket(server.url) == 429
     assert {request(f"{server.url}/healthz").status for _ in range(6)} == {200}
 
 
-def test_a_bucket_fills_with_time() -> None:
+def test_a_bucket_refills_over_time() -> None:
     now = 0.0
     bucket = Bucket(rate=2, burst=3, clock=lambda: now)
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
@@ -129,7 +129,7 @@ def test_a_bucket_fills_with_time() -> None:
     assert [bucket.take() for _ in range(4)] == [True, True, True, False]
 
 
-def test_addresses_have_buckets_of_their_own_and_are_forgotten_in_the_end() -> None:
+def test_each_address_has_a_bucket_until_it_is_forgotten() -> None:
     buckets = Buckets(rate=0, burst=1)
     assert [buckets.take(address) for address in "aba"] == [True, True, False]
     for k in range(MAX_ADDRESSES):
@@ -137,7 +137,7 @@ def test_addresses_have_buckets_of_their_own_and_are_forgotten_in_the_end() -> N
     assert buckets.take("a")
 
 
-def test_places_are_given_back() -> None:
+def test_slots_are_released() -> None:
     slots = Slots(1)
     assert [slots.acquire(), slots.acquire()] == [True, False]
     slots.release()

@@ -1,4 +1,4 @@
-"""Frames in, decisions out, over real sockets."""
+"""Decisions on frames, over real sockets."""
 
 import json
 import socket
@@ -19,7 +19,7 @@ from .messages import connect, frame_message, receive, receive_replies, request,
 
 
 def offline(recognizer: Recognizer, messages: list[dict]) -> list[dict]:
-    """What a recogniser says of the same messages, without how long it took."""
+    """Decisions of a local recognizer on the same messages, without their latency."""
     found = []
     for message in messages:
         one = parse_frame(message, recognizer.layout)
@@ -32,12 +32,12 @@ def without_latency(reply: dict) -> dict:
     return {name: value for name, value in reply.items() if name not in ("frame", "latency_ms")}
 
 
-def counted(url: str, name: str) -> float:
+def metric(url: str, name: str) -> float:
     lines = request(f"{url}/metrics").body.decode().splitlines()
     return next(float(line.split()[-1]) for line in lines if line.startswith(f"motionrt_{name} "))
 
 
-def test_decisions_are_those_of_a_recogniser_offline(url: str, live: Recognizer, samples: list[Motion]) -> None:
+def test_decisions_equal_those_of_a_local_recognizer(url: str, live: Recognizer, samples: list[Motion]) -> None:
     messages = [frame_message(motion, i, person=person) for i in range(60) for person, motion in enumerate(samples[:3])]
     replies = []
     with connect(url) as client:
@@ -49,7 +49,7 @@ def test_decisions_are_those_of_a_recogniser_offline(url: str, live: Recognizer,
     assert {reply["event"] for reply in replies} >= {None, "onset"}
 
 
-def test_a_client_whose_clock_is_set_back_starts_anew(url: str, live: Recognizer, motion: Motion) -> None:
+def test_a_client_whose_clock_is_set_back_starts_over(url: str, live: Recognizer, motion: Motion) -> None:
     later = [frame_message(motion, i, t=3600 + float(motion.times[i])) for i in range(40)]
     again = [frame_message(motion, i) for i in range(40)]
     replies = []
@@ -62,14 +62,14 @@ def test_a_client_whose_clock_is_set_back_starts_anew(url: str, live: Recognizer
     assert [without_latency(reply) for reply in replies[42:]] == offline(live.clone(), again[1:])[1:]
 
 
-def test_frames_may_leave_out_layout_and_person(url: str, live: Recognizer) -> None:
+def test_layout_and_person_are_optional(url: str, live: Recognizer) -> None:
     message = {"t": 0, "joints": np.random.default_rng(0).normal(size=(15, 3)).round(3).tolist()}
     with connect(url) as client:
         send(client, message)
         assert [without_latency(receive(client))] == offline(live.clone(), [message])
 
 
-def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, motion: Motion) -> None:
+def test_an_error_is_answered_and_the_session_continues(url: str, motion: Motion) -> None:
     bad = {
         "{": "is not a whole JSON message",
         "[1]": "is a JSON list, expected an object",
@@ -77,10 +77,10 @@ def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, motion: Mo
         json.dumps(frame_message(motion, 0, layout="smpl23")): "unknown skeleton layout 'smpl23'",
         json.dumps(frame_message(motion, 0, layout="coco17")): "expected [17, 2]",
         json.dumps(frame_message(motion, 0, t="now")): "'t' is 'now', expected seconds",
-        json.dumps({"reset": 10**30}): "expected a person's number, or null for everybody",
+        json.dumps({"reset": 10**30}): "expected a person's number, or null for all people",
         json.dumps({"reset": "all"}): "'reset' is 'all', expected a person's number",
         json.dumps({"labels": ["wave"]}): "labels of model 'live' are fixed",
-        json.dumps({"labels": "wave"}): "'labels' are no list of at most 100 texts",
+        json.dumps({"labels": "wave"}): "'labels' is not a list of at most 100 texts",
     }
     with connect(url) as client:
         for number, (message, why) in enumerate(bad.items()):
@@ -92,10 +92,10 @@ def test_what_is_wrong_is_told_and_the_conversation_goes_on(url: str, motion: Mo
         assert "label" in receive(client)
 
 
-def test_the_newest_frame_of_a_person_wins_and_the_others_are_told_to_be_dropped(
+def test_the_newest_frame_of_a_person_wins_and_the_others_are_reported_as_dropped(
     url: str, live: Recognizer, motion: Motion
 ) -> None:
-    before = counted(url, 'dropped_total{why="overtaken"}')
+    before = metric(url, 'dropped_total{why="overtaken"}')
     messages = [frame_message(motion, i) for i in range(60)]
     with connect(url) as client:
         for begin in range(0, 60, 10):
@@ -106,10 +106,10 @@ def test_the_newest_frame_of_a_person_wins_and_the_others_are_told_to_be_dropped
     decided = sorted(replies.keys() - dropped)
     assert dropped and decided
     assert [without_latency(replies[i]) for i in decided] == offline(live.clone(), [messages[i] for i in decided])
-    assert counted(url, 'dropped_total{why="overtaken"}') == before + len(dropped)
+    assert metric(url, 'dropped_total{why="overtaken"}') == before + len(dropped)
 
 
-def test_nobody_overtakes_somebody_else(url: str, motion: Motion) -> None:
+def test_people_do_not_overtake_each_other(url: str, motion: Motion) -> None:
     with connect(url) as client:
         send_batch(client, [frame_message(motion, 0, person=person) for person in range(16)])
         replies = receive_replies(client, 16)
@@ -124,7 +124,7 @@ def test_a_late_frame_is_dropped(url: str, motion: Motion) -> None:
         assert receive(client) == {"frame": 1, "dropped": True, "why": "late"}
 
 
-def test_a_person_too_many_is_refused_and_the_others_go_on(url: str, motion: Motion) -> None:
+def test_one_person_too_many_is_refused_and_the_others_continue(url: str, motion: Motion) -> None:
     with connect(url) as client:
         for person in range(17):
             send(client, frame_message(motion, 0, person=person))
@@ -134,7 +134,7 @@ def test_a_person_too_many_is_refused_and_the_others_go_on(url: str, motion: Mot
         assert receive(client)["person"] == 3
 
 
-def test_the_last_decision_on_somebody_who_has_gone_is_told(url: str, motion: Motion) -> None:
+def test_the_final_decision_on_a_person_who_left_is_sent(url: str, motion: Motion) -> None:
     with Client(url) as client:
         client.step(motion.joints[0], 0.0, person=7, layout=motion.layout)
         client.step(motion.joints[0], 1.0, person=8, layout=motion.layout)
@@ -142,7 +142,7 @@ def test_the_last_decision_on_somebody_who_has_gone_is_told(url: str, motion: Mo
         assert [gone["person"] for gone in client.departed] == [7]
 
 
-def test_reset_forgets(url: str, live: Recognizer, motion: Motion) -> None:
+def test_a_reset_forgets_people(url: str, live: Recognizer, motion: Motion) -> None:
     messages = [frame_message(motion, i) for i in range(40)]
     expected = offline(live.clone(), messages)
     with connect(url) as client:
@@ -166,14 +166,14 @@ def test_frames_that_came_before_a_reset_are_answered(url: str, motion: Motion) 
 
 
 def test_clients_do_not_disturb_each_other(url: str, live: Recognizer, samples: list[Motion]) -> None:
-    talks = [[frame_message(motion, i) for i in range(40)] for motion in samples[:3]]
-    replies: list[list[dict]] = [[] for _ in talks]
+    scripts = [[frame_message(motion, i) for i in range(40)] for motion in samples[:3]]
+    replies: list[list[dict]] = [[] for _ in scripts]
     with connect(url) as a, connect(url) as b, connect(url) as c:
         for i in range(40):
-            for client, messages, heard in zip((a, b, c), talks, replies, strict=True):
+            for client, messages, received in zip((a, b, c), scripts, replies, strict=True):
                 send(client, messages[i])
-                heard.append(without_latency(receive(client)))
-    assert replies == [offline(live.clone(), messages) for messages in talks]
+                received.append(without_latency(receive(client)))
+    assert replies == [offline(live.clone(), messages) for messages in scripts]
 
 
 def test_every_client_chooses_its_own_labels(serve, samples: list[Motion]) -> None:
@@ -206,22 +206,22 @@ def test_frames_are_decided_on_while_labels_are_encoded(serve, motion: Motion, m
         assert receive(client) == {"frame": 0, "labels": ["juggle", "dance", "none"]}
 
 
-def test_the_client_says_what_the_recogniser_says(url: str, live: Recognizer, motion: Motion) -> None:
+def test_the_client_returns_the_recognizers_decisions(url: str, live: Recognizer, motion: Motion) -> None:
     joints = motion.joints.copy()
     joints[3:6, 4] = np.nan
     recognizer = live.clone()
     with Client(url) as client:
         for t, pose in zip(motion.times, joints, strict=True):
-            said = client.step(pose, t, confidence=np.ones(len(pose)), layout=motion.layout)
+            reply = client.step(pose, t, confidence=np.ones(len(pose)), layout=motion.layout)
             decision = recognizer.step(pose.astype(float).round(5), t, layout=motion.layout)
-            assert (said["label"], said["event"]) == (decision.label, decision.event)
-            assert said["score"] == round(decision.score, 4)
+            assert (reply["label"], reply["event"]) == (decision.label, decision.event)
+            assert reply["score"] == round(decision.score, 4)
         with pytest.raises(InputError, match="labels of model 'live' are fixed"):
             client.set_labels(["wave"])
         assert client.step(joints[0], 100.0, layout=motion.layout)["frame"] == motion.frames + 1
 
 
-def test_the_client_says_that_nobody_is_there() -> None:
+def test_the_client_reports_that_there_is_no_server() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pytest.raises(MotionError, match=f"127.0.0.1:{port}/recognize: cannot be reached"):
@@ -234,38 +234,38 @@ def test_a_flood_ends_the_connection(serve, motion: Motion) -> None:
         with pytest.raises(ConnectionClosed) as caught:
             send_batch(client, [{"reset": None}] * 60)
             receive_replies(client, 60)
-        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1008, "more than 20 messages a second")
-    assert counted(server.url, 'refused_total{why="flood"}') == 1
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1008, "more than 20 messages per second")
+    assert metric(server.url, 'refused_total{why="flood"}') == 1
 
 
-def test_a_message_too_long_ends_the_connection(url: str) -> None:
-    before = counted(url, 'refused_total{why="size"}')
+def test_a_message_that_is_too_long_ends_the_connection(url: str) -> None:
+    before = metric(url, 'refused_total{why="size"}')
     with connect(url) as client:
         with pytest.raises(ConnectionClosed) as caught:
             send(client, " " * ((1 << 16) + 1))
             receive(client)
         assert caught.value.rcvd.code == 1009
-    assert counted(url, 'refused_total{why="size"}') == before + 1
+    assert metric(url, 'refused_total{why="size"}') == before + 1
 
 
-def test_clients_beyond_the_limit_are_told_to_come_back(serve, motion: Motion) -> None:
+def test_clients_beyond_the_limit_are_refused(serve, motion: Motion) -> None:
     server = serve(clients=2)
     with connect(server.url):
         with connect(server.url):
             with pytest.raises(InvalidStatus) as caught, connect(server.url):
                 pass
             assert caught.value.response.status_code == 503
-            assert json.loads(caught.value.response.body)["detail"] == "2 clients are connected, come back later"
+            assert json.loads(caught.value.response.body)["detail"] == "2 clients are connected; try again later"
             with pytest.raises(MotionError, match="recognize: 2 clients are connected"):
                 Client(server.url).reset()
-            assert counted(server.url, "clients") == 2
-        wait_until(lambda: counted(server.url, "clients") < 2, 30, "the server notices that a client has left")
+            assert metric(server.url, "clients") == 2
+        wait_until(lambda: metric(server.url, "clients") < 2, 30, "the server notices that a client has left")
         with connect(server.url) as client:
             send(client, frame_message(motion, 0))
             assert "label" in receive(client)
 
 
-def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(serve, live: Recognizer, motion: Motion) -> None:
+def test_a_client_that_does_not_read_is_dropped_and_delays_no_other(serve, live: Recognizer, motion: Motion) -> None:
     server = serve(send_timeout_s=0.3, messages_per_s=1e6)
     host, port = server.url.removeprefix("http://").split(":")
     small = socket.socket()
@@ -274,20 +274,20 @@ def test_a_client_that_does_not_read_is_dropped_and_holds_nobody_up(serve, live:
     messages = [frame_message(motion, i) for i in range(40)]
     replies = []
 
-    def send_on() -> None:
+    def keep_sending() -> None:
         with suppress(OSError):  # once the server has closed the connection
             for i in count():
                 send_batch(slow, [frame_message(motion, 0, t=float(i), person=person) for person in range(16)])
 
     with connect(server.url) as client, connect(server.url, sock=small, max_queue=1, close_timeout=0) as slow:
-        sending = threading.Thread(target=send_on)
+        sending = threading.Thread(target=keep_sending)
         sending.start()
         try:
             for message in messages:
                 send(client, message)
                 replies.append(without_latency(receive(client)))
-            wait_until(lambda: counted(server.url, 'refused_total{why="slow"}'), 60, "the slow client is dropped")
-            wait_until(lambda: counted(server.url, "clients") == 1, 30, "its slot is free")
+            wait_until(lambda: metric(server.url, 'refused_total{why="slow"}'), 60, "the slow client is dropped")
+            wait_until(lambda: metric(server.url, "clients") == 1, 30, "its slot is free")
         finally:
             with suppress(OSError):
                 small.shutdown(socket.SHUT_RDWR)

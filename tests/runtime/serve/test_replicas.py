@@ -1,4 +1,4 @@
-"""`motionrt serve --replicas`: a server on several processes, by Ray."""
+"""`motionrt serve --replicas`: a server in several processes, run by Ray."""
 
 import signal
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ CLIENTS, RATE_HZ = 6, 15.0
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    """Two replicas that each have room for all."""
+    """Two replicas, each with slots for all clients."""
     others = replicas()
     with process("--replicas", "2", "--clients", str(CLIENTS)) as (running, url):
         yield url
@@ -29,7 +29,7 @@ def url() -> Iterator[str]:
         assert not replicas() - others
 
 
-def test_it_answers_as_one_server_does(url: str, motion: Motion, live: Recognizer) -> None:
+def test_replicas_answer_like_one_server(url: str, motion: Motion, live: Recognizer) -> None:
     assert request(f"{url}/readyz").json == {"status": "ready"}
     assert request(f"{url}/models").json[0]["name"] == "live"
     assert request(f"{url}/recognize", {"fps": 30}).status == 422
@@ -38,12 +38,12 @@ def test_it_answers_as_one_server_does(url: str, motion: Motion, live: Recognize
         for i in range(30):
             send(client, frame_message(motion, i))
             decision = live.step(motion.joints[i].round(4), float(motion.times[i]), layout=motion.layout)
-            said = receive(client)
-            assert (said["frame"], said["label"]) == (i, decision.label)
-            assert said["score"] == pytest.approx(decision.score, abs=1e-3)
+            reply = receive(client)
+            assert (reply["frame"], reply["label"]) == (i, decision.label)
+            assert reply["score"] == pytest.approx(decision.score, abs=1e-3)
 
 
-def test_its_limits_hold(url: str) -> None:
+def test_limits_hold(url: str) -> None:
     with connect(url) as client:
         send(client, " " * ((1 << 16) + 1))
         with pytest.raises(ConnectionClosed) as caught:
@@ -54,22 +54,22 @@ def test_its_limits_hold(url: str) -> None:
     assert refused.value.response.status_code == 403
 
 
-def test_metrics_tell_of_which_replica_they_are(url: str) -> None:
+def test_metrics_are_labeled_with_their_replica(url: str) -> None:
     lines = request(f"{url}/metrics").body.decode().splitlines()
     assert all('replica="' in line for line in lines if not line.startswith("#"))
 
 
-def test_clients_of_a_replica_that_is_killed_start_anew_at_another(url: str, live: Recognizer) -> None:
+def test_clients_of_a_killed_replica_start_over_at_another(url: str, live: Recognizer) -> None:
     tracks, killed_s = play_and_kill(url, min(replicas()), CLIENTS, RATE_HZ, seconds=8.0)
-    told = summary(tracks, killed_s, live, RATE_HZ)
-    assert told["wrong"] == 0 and told["frames"] > 0
-    assert 1 <= told["clients_reset"] <= CLIENTS and told["resets"] == told["clients_reset"]
+    found = summary(tracks, killed_s, live, RATE_HZ)
+    assert found["wrong"] == 0 and found["frames"] > 0
+    assert 1 <= found["clients_reset"] <= CLIENTS and found["resets"] == found["clients_reset"]
     for track in tracks:
         assert track.said[-1].came_s > killed_s + 1
 
 
 @pytest.mark.parametrize("replicas", ["0", "2-1", "-1", "1-", "two", "1-2-3", "12345"])
-def test_replicas_that_are_no_number(replicas: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_invalid_number_of_replicas_is_refused(replicas: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", f"--replicas={replicas}"]) == 2
     line = f"--replicas {replicas}: expected a number such as 2, or a range such as 1-8"
     assert line in " ".join(capsys.readouterr().err.split())

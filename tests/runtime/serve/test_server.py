@@ -1,4 +1,4 @@
-"""`motionrt serve` as a process: how it begins and how it ends."""
+"""`motionrt serve` as a process: startup and shutdown."""
 
 import os
 import signal
@@ -11,12 +11,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
+from wait import wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from motionrt import Motion
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
-from motionrt.runtime.serve import server
+from motionrt.runtime.serve import protocols
 from motionrt.runtime.serve.client import Client
 
 from .messages import connect, frame_message, receive, request, send
@@ -24,7 +25,7 @@ from .messages import connect, frame_message, receive, request, send
 
 @contextmanager
 def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A server that serves, and its address."""
+    """A running server and its URL."""
     command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port=0", *arguments]
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | paths | environment)
@@ -41,13 +42,13 @@ def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Po
 
 
 def failure(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
-    """The one line that a server which does not start leaves behind."""
+    """The one-line error of a server that does not start."""
     assert main(["serve", "--port", "0", *arguments]) == 2
     return capfd.readouterr().err.splitlines()[-1]
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_it_ends_when_it_is_told_to_and_tells_its_clients(motion: Motion, number: int) -> None:
+def test_a_signal_ends_it_and_its_clients_learn_why(motion: Motion, number: int) -> None:
     with process() as (running, url):
         with connect(url) as client, connect(url, "generate") as other:
             send(client, frame_message(motion, 0))
@@ -59,29 +60,30 @@ def test_it_ends_when_it_is_told_to_and_tells_its_clients(motion: Motion, number
                 with pytest.raises(ConnectionClosed) as caught:
                     while True:
                         receive(one)
-                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is ending")
+                assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is shutting down")
         assert running.wait(timeout=30) == 0
         assert running.stderr is not None and running.stderr.read() == ""
         with pytest.raises(OSError, match="refused"):
             request(f"{url}/healthz")
 
 
-def test_a_request_that_is_being_answered_is_answered_to_its_end() -> None:
+def test_a_running_request_is_answered_before_it_ends() -> None:
     with process() as (running, url):
         made = []
         asking = threading.Thread(
             target=lambda: made.append(request(f"{url}/generate", {"prompt": "a person walks", "seconds": 60}))
         )
         asking.start()
-        while "motionrt_generating 1.0" not in request(f"{url}/metrics").body.decode():
-            pass
+        wait_until(
+            lambda: made or "motionrt_generating 1.0" in request(f"{url}/metrics").body.decode(), 30, "it generates"
+        )
         running.terminate()
         asking.join(30)
         assert running.wait(timeout=30) == 0
     assert made[0].status == 200 and len(made[0].json["joints"]) == 1200
 
 
-def test_frames_that_have_come_in_are_answered_before_it_ends(motion: Motion) -> None:
+def test_received_frames_are_answered_before_it_ends(motion: Motion) -> None:
     with process() as (running, url), connect(url) as client:
         send(client, frame_message(motion, 0))
         receive(client)
@@ -98,7 +100,7 @@ def test_frames_that_have_come_in_are_answered_before_it_ends(motion: Motion) ->
         assert numbers == list(range(1, len(numbers) + 1)) and sent - len(numbers) <= 2
 
 
-def test_beyond_this_machine_it_demands_a_token(capfd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_beyond_this_machine_it_requires_a_token(capfd, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOTIONRT_TOKEN", raising=False)
     line = failure(capfd, "--host", "0.0.0.0")
     assert "needs a token (--token-file or MOTIONRT_TOKEN)" in line
@@ -109,7 +111,7 @@ def test_beyond_this_machine_it_demands_a_token(capfd, tmp_path: Path, monkeypat
         assert request(f"{here}/models", headers={"Authorization": "Bearer s3cret"}).status == 200
 
 
-def test_the_token_may_come_from_the_environment_and_is_never_shown() -> None:
+def test_a_token_from_the_environment_is_never_printed() -> None:
     with process(MOTIONRT_TOKEN="s3cret") as (running, url):
         assert request(f"{url}/models").status == 401
         for token in ("guess", "s3cret"):
@@ -123,9 +125,9 @@ def test_the_token_may_come_from_the_environment_and_is_never_shown() -> None:
 
 
 def raw_socket(url: str, *headers: str) -> socket.socket:
-    """A connection that has become a WebSocket, or what the server has answered instead."""
+    """A socket after the request for a WebSocket; the server's answer has not been read."""
     host, _, port = url.removeprefix("http://").partition(":")
-    asked = [
+    lines = [
         "GET /recognize HTTP/1.1",
         f"Host: {host}",
         "Upgrade: websocket",
@@ -135,37 +137,37 @@ def raw_socket(url: str, *headers: str) -> socket.socket:
         *("", ""),
     ]
     client = socket.create_connection((host, int(port)), timeout=10)
-    client.sendall("\r\n".join(asked).encode("latin-1"))
+    client.sendall("\r\n".join(lines).encode("latin-1"))
     return client
 
 
-@pytest.mark.parametrize("frames", [b"\x89\xfd" + bytes(129), b"\x00\x80" + bytes(4)], ids=["pings", "empty parts"])
-def test_who_fills_the_memory_beside_messages_has_to_go(url: str, frames: bytes) -> None:
-    """Pongs that nobody reads, and parts of one message without end, are counted by no limit of messages."""
+@pytest.mark.parametrize("frames", [b"\x89\xfd" + bytes(129), b"\x00\x80" + bytes(4)], ids=["pings", "empty fragments"])
+def test_a_client_that_fills_the_memory_without_messages_is_dropped(url: str, frames: bytes) -> None:
+    """No limit of messages counts unread pongs, or the fragments of one endless message."""
     with raw_socket(url) as client:
         assert client.recv(12) == b"HTTP/1.1 101"
-        client.sendall(b"\x01\x80" + bytes(4))  # a message begins
+        client.sendall(b"\x01\x80" + bytes(4))  # a message starts
         with pytest.raises(OSError, match="reset|Broken pipe"):
-            for _ in range(2000):  # 260 MB of pings, 12 MB of parts
+            for _ in range(2000):  # 260 MB of pings, 12 MB of fragments
                 client.sendall(frames * 1000)
 
 
-def test_a_header_that_is_no_ascii_is_refused(url: str) -> None:
+def test_a_header_that_is_not_ascii_is_refused(url: str) -> None:
     with raw_socket(url, "Sec-WebSocket-Version: \xff13") as client:
         assert client.recv(12) == b"HTTP/1.1 400"
-    with connect(url):  # and others are let in
+    with connect(url):  # others are accepted
         pass
 
 
-def test_connections_that_ask_for_nothing_do_not_keep_others_out(serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "REQUEST_S", 0.3)
+def test_connections_without_requests_do_not_lock_others_out(serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(protocols, "REQUEST_S", 0.3)
     url = serve(clients=1).url
     host, _, port = url.removeprefix("http://").partition(":")
     with ExitStack() as stack:
         silent = [stack.enter_context(socket.create_connection((host, int(port)))) for _ in range(40)]
         for one in silent[:20]:
             one.sendall(b"POST /recognize HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n{")
-        for one in silent:  # is told to go, or that there are too many
+        for one in silent:  # is dropped, or refused because there are too many
             one.settimeout(10)
             with suppress(ConnectionError):
                 while one.recv(1000):
@@ -173,32 +175,32 @@ def test_connections_that_ask_for_nothing_do_not_keep_others_out(serve, monkeypa
         assert request(f"{url}/readyz").status == 200
 
 
-def test_what_cannot_be_served_is_one_line(capfd, tmp_path: Path) -> None:
+def test_an_error_at_startup_is_one_line(capfd, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"http://127.0.0.1:{port}: cannot listen there: Address already in use" in failure(capfd, "--port", port)
-    assert "the token is empty or holds other characters" in failure(capfd, "--token-file", str(tmp_path / "empty"))
+    assert "the token is empty or has characters other" in failure(capfd, "--token-file", str(tmp_path / "empty"))
     assert "none: cannot be read" in failure(capfd, "--token-file", str(tmp_path / "none"))
     assert "labels of model 'live' are fixed" in failure(capfd, "--labels", "wave")
     assert "none" in failure(capfd, "--model", "none")
     assert "no.such.host.invalid is not an address" in failure(capfd, "--host", "no.such.host.invalid")
 
 
-def test_what_is_missing_names_the_extra(capfd, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_names_its_extra(capfd, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    told = failure(capfd)
-    assert "motionrt serve needs uvicorn" in told and "pip install '.[serve]' in motionrt's checkout" in told
+    line = failure(capfd)
+    assert "motionrt serve needs uvicorn" in line and "pip install '.[serve]' in motionrt's checkout" in line
 
 
-def test_labels_may_be_chosen_when_it_starts() -> None:
+def test_labels_are_chosen_at_startup() -> None:
     with process("--model", "zero-shot", "--labels", "wave,jump") as (_, url):
         recognizer, _ = request(f"{url}/models").json
         assert (recognizer["labels"], recognizer["any_labels"]) == (["wave", "jump", "none"], True)
 
 
-def test_a_client_comes_back_to_a_server_that_was_killed(motion: Motion) -> None:
-    """People are new to the next one, and the labels those that were chosen."""
+def test_a_client_reconnects_after_its_server_was_killed(motion: Motion) -> None:
+    """The next server does not know its people, and gets its labels."""
     chosen = ["a person waves a hand", "a person sits down"]
     options = ("--model", "zero-shot", "--labels", "walk")
     with process(*options) as (running, url), Client(url, timeout_s=60) as client:
@@ -214,13 +216,13 @@ def test_a_client_comes_back_to_a_server_that_was_killed(motion: Motion) -> None
             assert client.step(motion.joints[3], 0.3, person=3, layout=motion.layout)["event"] is None
             assert client.step(motion.joints[3], 0.3, person=5, layout=motion.layout)["event"] is None
             assert client.step(motion.joints[3], 0.3, person=4, layout=motion.layout)["event"] == "reset"
-            client.close()  # ends what the server knows, too
+            client.close()  # the server forgets its people, too
             client.reset(4)
             assert client.step(motion.joints[4], 0.4, person=3, layout=motion.layout)["event"] == "reset"
             assert client.step(motion.joints[4], 0.4, person=4, layout=motion.layout)["event"] is None
 
 
-def test_a_client_gives_up_on_a_server_that_stays_away(motion: Motion) -> None:
+def test_a_client_gives_up_on_a_server_that_stays_down(motion: Motion) -> None:
     with process() as (running, url), Client(url, timeout_s=0.5) as client:
         client.step(motion.joints[0], 0.0, layout=motion.layout)
         running.kill()
