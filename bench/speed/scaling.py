@@ -18,7 +18,7 @@ import numpy as np
 
 from ...runtime.backends import factory
 from ...runtime.backends.protocols import Backend
-from ...runtime.body.layout import Layout, layouts
+from ...runtime.body.layout import Layout
 from ...runtime.bundles.bundle import Bundle, write_bundle
 from ...runtime.bundles.schema import MANIFEST, WEIGHTS
 from ...runtime.bundles.signatures import manifest_graphs
@@ -43,7 +43,7 @@ def growth(bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar
     report["history"] = by_history(bundle, backend, reference, bar)
     bar.stage("people", 2 * ROUNDS * len(PEOPLE))
     report["people"] = by_people(bundle, backend, bar)
-    bar.stage("sensors", ROUNDS * len(layouts()))
+    bar.stage("sensors", ROUNDS * len(Layout.names()))
     report["sensors"] = by_sensor(bundle, backend, bar)
     bar.stage("networks", ROUNDS * len(NETWORKS))
     try:
@@ -88,7 +88,7 @@ def by_people(bundle: Bundle, backend: Backend, bar: ProgressBar) -> list[dict[s
 def by_sensor(bundle: Bundle, backend: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
     """`Recognizer.step` with joints of every 3-D layout that the model's can be made from."""
     target, calls = Layout.load(bundle.manifest.layout), {}
-    for source in map(Layout.load, layouts()):
+    for source in map(Layout.load, Layout.names()):
         if source.dims == target.dims:
             with suppress(LayoutError):
                 poses = [(pose, source.name) for pose in standing(target, source)]

@@ -1,16 +1,16 @@
-"""Skeleton layouts: which joints there are, in what order, and how one layout is made from another.
+"""Skeleton layouts: joint names and their order, the bones, and the mapping from one layout to another.
 
-A layout is a file `skeletons/NAME.json`, or one of your own that `Layout.read` makes known. Per joint, in order, it
-gives
+A layout is a file `skeletons/NAME.json`, or a file of yours that `Layout.read` registers. For each joint, in order, it
+has
 
-    name        one point of the body has one name in every layout; `left_` and `right_` make the pairs
-    parent      the joint it hangs from, null for the root of the tree
-    aliases     what data files call it; the k-th alias of every joint makes the k-th naming scheme
-                (a joint with fewer keeps its last one, a joint with none its own name)
-    neighbours  groups of joints whose mean stands in for it in a layout that lacks it; the first group that
-                can be had is taken, a name given twice weighs twice
+    name        a point of the body has the same name in every layout; `left_` and `right_` mark pairs
+    parent      the parent joint, null for the root of the tree
+    aliases     names in data files; the k-th aliases of all joints are the k-th naming scheme (a joint with fewer
+                aliases keeps its last one, a joint without aliases its name)
+    neighbours  groups of joints whose mean replaces this joint in a layout without it; the first group with all its
+                joints is used, a repeated name counts twice
 
-and for the whole layout `about`, `dims` (2: pixels, 3: metres) and `root`, the joint a pose is centred on.
+and for the whole layout `about`, `dims` (2: pixels, 3: meters) and `root`, the joint that poses are centered on.
 
 Shapes: V joints of this layout, S joints of the source layout.
 """
@@ -30,33 +30,48 @@ from numpy.typing import NDArray
 from ..errors import LayoutError
 
 FOLDER = Path(__file__).parents[1] / "skeletons"
-_READ: dict[str, Layout] = {}  # those of `Layout.read`, by name
+_REGISTERED: dict[str, Layout] = {}  # by `Layout.read`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Layout:
-    """One skeleton layout; `Layout.load` returns the same object for the same name."""
+    """A skeleton layout; `Layout.load` returns the same object for the same name.
+
+    Attributes:
+        name, about: its name and a description.
+        joints: V names.
+        parents: V indices, -1 for the root of the tree.
+        root: index of the joint that poses are centered on.
+        dims: 3 (meters) or 2 (pixels).
+        aliases: other names of each joint.
+        neighbors: groups of joints whose mean replaces a joint in a layout without it.
+    """
 
     name: str
     about: str
     joints: tuple[str, ...]
-    parents: tuple[int, ...]  # -1: no parent
+    parents: tuple[int, ...]
     root: int
     dims: int
     aliases: tuple[tuple[str, ...], ...]
     neighbors: Mapping[str, tuple[tuple[str, ...], ...]]
 
     @staticmethod
+    def names() -> list[str]:
+        """Names of the known layouts, sorted."""
+        return sorted({path.stem for path in FOLDER.glob("*.json")} | set(_REGISTERED))
+
+    @staticmethod
     def load(name: str) -> Layout:
-        """The layout called `name`. Raises LayoutError that names the known ones."""
+        """The layout with this name. Raises LayoutError, which lists the known ones."""
         return _load(name)
 
     @staticmethod
     def read(path: str | Path) -> Layout:
-        """A layout of your own from a file NAME.json; from then on NAME is known wherever a layout is named.
+        """Register the layout in a file NAME.json: NAME is then known wherever a layout is named.
 
         Raises:
-            LayoutError: no such file, no layout in it, or another layout has that name.
+            LayoutError: no such file, not a layout, or a name that another layout has.
         """
         path = Path(path)
         try:
@@ -65,44 +80,44 @@ class Layout:
             raise LayoutError(f"{path}: cannot be read: {error.strerror or error}") from None
         except (ValueError, RecursionError) as error:
             raise LayoutError(f"{path}: not a skeleton layout: {error}") from None
-        known = _load(layout.name) if layout.name in layouts() else layout
+        known = _load(layout.name) if layout.name in Layout.names() else layout
         if astuple(known) != astuple(layout):
-            raise LayoutError(f"{path}: there is another layout {layout.name!r}, expected a name of its own")
-        return _READ.setdefault(layout.name, known)
+            raise LayoutError(f"{path}: there is another layout {layout.name!r}, choose a different name")
+        return _REGISTERED.setdefault(layout.name, known)
 
     @staticmethod
     def match(names: Sequence[str], name: str | None = None) -> tuple[Layout, list[int]]:
-        """The largest layout (or `name`) whose joints are all among `names`, and where each stands there.
+        """The largest layout (or `name`) whose joints are all among `names`, and the index of each joint in `names`.
 
-        Case, punctuation and a `prefix:` do not matter. Raises LayoutError when no layout fits.
+        Case, punctuation and a `prefix:` are ignored. Raises LayoutError if no layout fits.
         """
-        place = {_plain(joint): i for i, joint in reversed(list(enumerate(names)))}
-        known = [_load(known) for known in (layouts() if name is None else [name])]
+        index = {_plain(joint): i for i, joint in reversed(list(enumerate(names)))}
+        known = [_load(known) for known in (Layout.names() if name is None else [name])]
         for layout in sorted(known, key=lambda layout: -len(layout.joints)):
             for scheme in layout._naming_schemes():
-                if all(joint in place for joint in scheme):
-                    return layout, [place[joint] for joint in scheme]
-        shown = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        fit = ", ".join(layout.name for layout in known)
-        raise LayoutError(f"the {len(names)} joint names ({shown}) hold all joints of none of {fit}")
+                if all(joint in index for joint in scheme):
+                    return layout, [index[joint] for joint in scheme]
+        some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
+        tried = ", ".join(layout.name for layout in known)
+        raise LayoutError(f"the {len(names)} joint names ({some}) do not contain all joints of any of {tried}")
 
     @staticmethod
     def find(names: Sequence[str]) -> Layout:
-        """The layout with exactly these joints, in this order, under any of its naming schemes.
+        """The layout with exactly these joints, in this order, in any of its naming schemes.
 
-        Raises LayoutError when there is none.
+        Raises LayoutError if there is none.
         """
         layout, order = Layout.match(names)
         if order != list(range(len(names))):
-            raise LayoutError(f"the joint names hold those of {layout.name}, but not only those in its order")
+            raise LayoutError(f"the joint names contain those of {layout.name}, but with others or in another order")
         return layout
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """(left, right) indices of every joint that has a twin."""
-        place = {name: i for i, name in enumerate(self.joints)}
+        """(left, right) indices of paired joints."""
+        index = {name: i for i, name in enumerate(self.joints)}
         left = [name for name in self.joints if name.startswith("left_")]
-        return tuple((place[name], place["right_" + name.removeprefix("left_")]) for name in left)
+        return tuple((index[name], index["right_" + name.removeprefix("left_")]) for name in left)
 
     @property
     def mirror(self) -> tuple[int, ...]:
@@ -123,9 +138,9 @@ class Layout:
         return left, right
 
     def map_from(self, source: Layout) -> NDArray[np.float32]:
-        """Weights [V, S] that make this layout's joints out of those of `source`; every row sums to 1.
+        """Weights [V, S] that compute this layout's joints from those of `source`; every row sums to 1.
 
-        Raises LayoutError when a joint is neither in `source` nor the mean of neighbours that are.
+        Raises LayoutError if a joint is not in `source` and cannot be replaced by the mean of neighbors.
         """
         return _weights(self, source)
 
@@ -134,36 +149,35 @@ class Layout:
         schemes = range(max(map(len, names)))
         return [[_plain(known[min(k, len(known) - 1)]) for known in names] for k in schemes]
 
-    def _row(self, joint: str, source: Layout, asked: tuple[str, ...] = ()) -> NDArray[np.float32] | None:
+    def _row(self, joint: str, source: Layout, visited: tuple[str, ...] = ()) -> NDArray[np.float32] | None:
         if joint in source.joints:
             return np.eye(len(source.joints), dtype=np.float32)[source.joints.index(joint)]
-        if joint in asked:
+        if joint in visited:
             return None
         for group in self.neighbors.get(joint, ()):
-            rows = [self._row(name, source, (*asked, joint)) for name in group]
+            rows = [self._row(name, source, (*visited, joint)) for name in group]
             found = [row for row in rows if row is not None]
             if len(found) == len(group):
                 return np.mean(found, axis=0, dtype=np.float32)
         return None
 
 
-def layouts() -> list[str]:
-    """Names of the known layouts, sorted."""
-    return sorted({path.stem for path in FOLDER.glob("*.json")} | set(_READ))
-
-
 @cache
 def _load(name: str) -> Layout:
-    if name not in layouts():
+    if name not in Layout.names():
         raise LayoutError(
-            f"unknown skeleton layout {name!r}; known are {', '.join(layouts())}; "
-            "one of your own is a file: --layout FILE.json, Layout.read(FILE), see docs/extend.md"
+            f"unknown skeleton layout {name!r}, expected one of {', '.join(Layout.names())}; "
+            "to add one, write a file (--layout FILE.json, Layout.read(FILE), see docs/extend.md)"
         )
-    return _READ[name] if name in _READ else _parse(name, (FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    return (
+        _REGISTERED[name]
+        if name in _REGISTERED
+        else _parse(name, (FOLDER / f"{name}.json").read_text(encoding="utf-8"))
+    )
 
 
 def _parse(name: str, text: str) -> Layout:
-    """Raises ValueError that says what is wrong."""
+    """Raises ValueError."""
     data = json.loads(text)
     try:
         layout = _layout(name, data)
@@ -172,27 +186,27 @@ def _parse(name: str, text: str) -> Layout:
     except (TypeError, AttributeError):
         raise ValueError("expected an object with 'about', 'dims', 'root' and a list 'joints' of objects") from None
     if len(set(layout.joints)) < len(layout.joints) or not all(isinstance(joint, str) for joint in layout.joints):
-        raise ValueError("the names of its joints are not different texts")
+        raise ValueError("joint names are repeated or not strings")
     for joint, above in zip(layout.joints, layout.parents, strict=True):
         for _ in layout.joints:
             above = layout.parents[above] if above >= 0 else above
         if above >= 0:
-            raise ValueError(f"joint {joint!r} hangs from itself")
+            raise ValueError(f"joint {joint!r} is its own ancestor")
     if layout.dims not in (2, 3):
-        raise ValueError(f"dims is {layout.dims!r}, expected 3 (metres) or 2 (pixels)")
+        raise ValueError(f"dims is {layout.dims!r}, expected 3 (meters) or 2 (pixels)")
     return layout
 
 
 def _layout(name: str, data: Any) -> Layout:
     joints = tuple(joint["name"] for joint in data["joints"])
-    place = {joint: i for i, joint in enumerate(joints)}
+    index = {joint: i for i, joint in enumerate(joints)}
     parents = [joint["parent"] for joint in data["joints"]]
     return Layout(
         name=name,
         about=data["about"],
         joints=joints,
-        parents=tuple(-1 if parent is None else place[parent] for parent in parents),
-        root=place[data["root"]],
+        parents=tuple(-1 if parent is None else index[parent] for parent in parents),
+        root=index[data["root"]],
         dims=data["dims"],
         aliases=tuple(tuple(joint.get("aliases", ())) for joint in data["joints"]),
         neighbors={one["name"]: tuple(map(tuple, one.get("neighbours", ()))) for one in data["joints"]},
@@ -204,7 +218,7 @@ def _weights(target: Layout, source: Layout) -> NDArray[np.float32]:
     rows = {joint: target._row(joint, source) for joint in target.joints}
     missing = [joint for joint, row in rows.items() if row is None]
     if missing:
-        raise LayoutError(f"{target.name} cannot be made from {source.name}, which lacks {', '.join(missing)}")
+        raise LayoutError(f"{target.name} cannot be computed from {source.name}, which lacks {', '.join(missing)}")
     weights = np.array(list(rows.values()), dtype=np.float32)
     weights.setflags(write=False)
     return weights

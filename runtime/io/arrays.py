@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from ..body.layout import Layout, layouts
+from ..body.layout import Layout
 from ..body.motion_data import MotionData
 from ..errors import InputError
 
@@ -31,7 +31,7 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
     if missing:
         raise InputError(
             f"has no {' and no '.join(missing)}, only {', '.join(arrays) or 'no arrays'}"
-            + (f"; pass layout (--layout), one of {', '.join(layouts())}" if "layout" in missing else "")
+            + (f"; pass layout (--layout), one of {', '.join(Layout.names())}" if "layout" in missing else "")
             + ("; pass fps (--fps), frames a second" if "fps" in missing else "")
         )
     known = ("joints", "fps", "layout", "confidence", "timestamps")
@@ -123,7 +123,7 @@ def _scalar(array: NDArray[Any]) -> Any:
 
 
 def _layout_of(shape: tuple[int, ...]) -> str:
-    fitting = [name for name in layouts() if (len(Layout.load(name).joints), Layout.load(name).dims) == shape]
+    fitting = [name for name in Layout.names() if (len(Layout.load(name).joints), Layout.load(name).dims) == shape]
     if len(fitting) != 1:
         which = " and ".join(fitting) + " fit" if fitting else "no layout fits"
         raise InputError(f"poses of shape {list(shape)} do not tell their layout ({which}): pass layout (--layout)")

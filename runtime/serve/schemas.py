@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..body.layout import Layout, layouts
+from ..body.layout import Layout
 from ..body.motion_data import MAX_JOINTS
 from ..generation.generator import MAX_SECONDS
 from ..recognition.engine import MIN_CLIP_FRAMES
@@ -20,7 +20,7 @@ MIN_SECONDS = 0.2
 MAX_CLIP_FRAMES = 1800
 _MAX_ERROR_CHARACTERS = 200
 
-LAYOUTS_3D = [name for name in layouts() if Layout.load(name).dims == 3]
+LAYOUTS_3D = [name for name in Layout.names() if Layout.load(name).dims == 3]
 LayoutName = Annotated[str, Field(json_schema_extra={"enum": LAYOUTS_3D})]
 Coordinate = float | None
 Point = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]

@@ -6,10 +6,10 @@ import pytest
 
 from motionrt.runtime._core import layout_weights
 from motionrt.runtime.body import layout as skeleton
-from motionrt.runtime.body.layout import FOLDER, Layout, layouts
+from motionrt.runtime.body.layout import FOLDER, Layout
 from motionrt.runtime.errors import LayoutError
 
-ALL = [Layout.load(name) for name in layouts()]
+ALL = [Layout.load(name) for name in Layout.names()]
 IN_3D = [layout for layout in ALL if layout.dims == 3]
 PAIRS = list(itertools.product(ALL, ALL))
 IN_ORDER = {
@@ -34,7 +34,7 @@ def names(pair):
     return f"{pair[0].name}<-{pair[1].name}"
 
 
-def test_the_known_layouts():
+def test_known_layouts():
     sizes = {layout.name: len(layout.joints) for layout in ALL}
     assert sizes == {
         "bandai": 22,
@@ -56,16 +56,16 @@ def test_joint_order(name):
     assert Layout.load(name).joints == tuple(IN_ORDER[name].split())
 
 
-def test_load_returns_one_object_a_name():
+def test_load_returns_one_object_per_name():
     assert Layout.load("core15") is Layout.load("core15")
 
 
 def test_unknown_layout_names_the_known_ones():
-    with pytest.raises(LayoutError, match=r"'smpl23'; known are bandai, .*smpl22"):
+    with pytest.raises(LayoutError, match=r"'smpl23', expected one of bandai, .*smpl22"):
         Layout.load("smpl23")
 
 
-def own(folder, name="own15", **changes):
+def own_layout(folder, name="own15", **changes):
     data = json.loads((FOLDER / "core15.json").read_text(encoding="utf-8")) | changes
     path = folder / f"{name}.json"
     path.write_text(json.dumps(data), encoding="utf-8")
@@ -73,43 +73,43 @@ def own(folder, name="own15", **changes):
 
 
 @pytest.fixture
-def forgotten(monkeypatch):
-    monkeypatch.setattr(skeleton, "_READ", {})
+def unregister(monkeypatch):
+    monkeypatch.setattr(skeleton, "_REGISTERED", {})
 
 
-@pytest.mark.usefixtures("forgotten")
+@pytest.mark.usefixtures("unregister")
 def test_a_layout_of_your_own_is_a_file(tmp_path):
     with pytest.raises(LayoutError, match=r"unknown skeleton layout 'own15'.*--layout FILE.json, Layout.read"):
         Layout.load("own15")
-    layout = Layout.read(own(tmp_path))
-    assert Layout.load("own15") is layout and Layout.read(own(tmp_path)) is layout and "own15" in layouts()
+    layout = Layout.read(own_layout(tmp_path))
+    assert Layout.load("own15") is layout and Layout.read(own_layout(tmp_path)) is layout and "own15" in Layout.names()
     np.testing.assert_array_equal(Layout.load("core15").map_from(layout), np.eye(15, dtype=np.float32))
     with pytest.raises(LayoutError, match=r"own15.json: there is another layout 'own15'"):
-        Layout.read(own(tmp_path, about="another"))
+        Layout.read(own_layout(tmp_path, about="another"))
     with pytest.raises(LayoutError, match=r"smpl22.json: there is another layout"):
-        Layout.read(own(tmp_path, "smpl22"))
+        Layout.read(own_layout(tmp_path, "smpl22"))
 
 
-@pytest.mark.usefixtures("forgotten")
+@pytest.mark.usefixtures("unregister")
 @pytest.mark.parametrize(
     "changes, problem",
     [
         ({"joints": 3}, "expected an object with 'about', 'dims', 'root' and a list 'joints'"),
         ({"root": "tail"}, "there is no 'tail'"),
         ({"joints": [{"name": "pelvis"}]}, "there is no 'parent'"),
-        ({"joints": [{"name": "pelvis", "parent": "pelvis"}]}, "'pelvis' hangs from itself"),
-        ({"joints": 2 * [{"name": "pelvis", "parent": None}]}, "not different texts"),
+        ({"joints": [{"name": "pelvis", "parent": "pelvis"}]}, "'pelvis' is its own ancestor"),
+        ({"joints": 2 * [{"name": "pelvis", "parent": None}]}, "repeated or not strings"),
         ({"dims": 4}, "dims is 4, expected 3"),
     ],
 )
-def test_what_is_no_layout_is_told_in_a_line(changes, problem, tmp_path):
+def test_an_invalid_layout_is_refused_in_one_line(changes, problem, tmp_path):
     with pytest.raises(LayoutError, match=f"own15.json: not a skeleton layout: .*{problem}"):
-        Layout.read(own(tmp_path, **changes))
-    assert "own15" not in layouts()
+        Layout.read(own_layout(tmp_path, **changes))
+    assert "own15" not in Layout.names()
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000])
-def test_what_is_no_json_is_told_in_a_line(text, tmp_path):
+def test_invalid_json_is_refused_in_one_line(text, tmp_path):
     (tmp_path / "own15.json").write_text(text)
     with pytest.raises(LayoutError, match="own15.json: not a skeleton layout"):
         Layout.read(tmp_path / "own15.json")
@@ -171,7 +171,7 @@ def test_mapping_onto_itself_is_the_identity(layout):
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=names)
-def test_shared_joints_are_taken_as_they_are(pair):
+def test_shared_joints_are_copied(pair):
     target, source = pair
     weights = target.map_from(source)
     for i, joint in enumerate(target.joints):
@@ -196,7 +196,7 @@ def test_missing_joints_are_means_of_neighbors():
     assert parts(from_core["spine3"], core) == {"pelvis": 0.25, "neck": 0.75}
 
 
-def test_mapping_that_cannot_be_made_says_what_is_missing():
+def test_an_impossible_mapping_names_the_missing_joints():
     core = Layout.load("core15")
     legless = Layout(
         name="legless",
@@ -208,27 +208,27 @@ def test_mapping_that_cannot_be_made_says_what_is_missing():
         aliases=((),) * 3,
         neighbors={},
     )
-    with pytest.raises(LayoutError, match="core15 cannot be made from legless, which lacks left_shoulder"):
+    with pytest.raises(LayoutError, match="core15 cannot be computed from legless, which lacks left_shoulder"):
         core.map_from(legless)
 
 
-def test_find_knows_a_data_set_by_its_joint_names():
+def test_find_identifies_a_layout_by_its_joint_names():
     kinect = KINECT.split()
     assert Layout.find(kinect).name == "kinect20"
     for layout in ALL:
         assert Layout.find(layout.joints) is layout
-    with pytest.raises(LayoutError, match="in its order"):
+    with pytest.raises(LayoutError, match="in another order"):
         Layout.find(kinect[::-1])
-    with pytest.raises(LayoutError, match="hold all joints of none of"):
+    with pytest.raises(LayoutError, match="do not contain all joints of any of"):
         Layout.find(["hip", "hop"])
 
 
-def test_cmu_names_stand_for_the_far_ends_of_bones():
+def test_cmu_names_are_those_of_the_far_ends_of_bones():
     layout = Layout.find(CMU.split())
-    place = dict(zip(CMU.split(), layout.joints, strict=True))
+    joints = dict(zip(CMU.split(), layout.joints, strict=True))
     assert layout.name == "cmu31"
-    assert (place["lfemur"], place["ltibia"], place["rradius"]) == ("left_knee", "left_ankle", "right_wrist")
-    assert (place["upperneck"], place["head"]) == ("head", "head_top")
+    assert (joints["lfemur"], joints["ltibia"], joints["rradius"]) == ("left_knee", "left_ankle", "right_wrist")
+    assert (joints["upperneck"], joints["head"]) == ("head", "head_top")
 
 
 def test_match_finds_joints_among_others_under_a_prefix():
@@ -258,8 +258,8 @@ def test_core_survives_a_trip_through_every_3d_layout(middle):
     np.testing.assert_allclose(core.map_from(middle) @ middle.map_from(core), np.eye(15), atol=1e-6)
 
 
-@pytest.mark.parametrize("source", layouts())
-@pytest.mark.parametrize("target", layouts())
+@pytest.mark.parametrize("source", Layout.names())
+@pytest.mark.parametrize("target", Layout.names())
 def test_the_c_library_maps_every_layout_as_python_does(target, source):
     try:
         weights = Layout.load(target).map_from(Layout.load(source))

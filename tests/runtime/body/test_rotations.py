@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionrt.runtime.body import rotations as module
-from motionrt.runtime.body.layout import Layout, layouts
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.body.rotations import Rig, Rotations, solve
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.dataset import ClipSet
 
-SOLID = [name for name in layouts() if Layout.load(name).dims == 3]
+SOLID = [name for name in Layout.names() if Layout.load(name).dims == 3]
 
 
 def error_mm(motion: Motion, rotations: Rotations) -> np.ndarray:

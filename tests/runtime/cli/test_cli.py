@@ -165,7 +165,7 @@ def test_the_model_may_be_a_path(run: Any, clip: Path, tmp_path: Path) -> None:
 def test_the_layout_may_be_a_file_of_your_own(
     run: Any, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(skeleton, "_READ", {})
+    monkeypatch.setattr(skeleton, "_REGISTERED", {})
     own, clip = tmp_path / "own.json", tmp_path / "clip.npz"
     np.savez(clip, joints=tiny.poses(20, "left"), fps=tiny.FPS, layout="own")
     own.write_text((skeleton.FOLDER / f"{tiny.LAYOUT}.json").read_text())

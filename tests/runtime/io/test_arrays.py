@@ -80,7 +80,7 @@ def test_arguments_win_over_the_file(tmp_path):
         ({"joints": np.full((6, 22, 3), {}, dtype=object)}, "array 'joints' holds Python objects"),
         ({"fps": "fast"}, "fps is fast, expected a positive number"),
         ({"fps": np.nan}, "fps is nan, expected a positive number"),
-        ({"layout": "smpl23"}, "unknown skeleton layout 'smpl23'; known are"),
+        ({"layout": "smpl23"}, "unknown skeleton layout 'smpl23', expected one of"),
         ({"confidence": np.ones((6, 20))}, r"confidence has shape \[6, 20\], expected \[6, 22\]"),
         ({"timestamps": np.ones(5)}, r"timestamps has shape \[5\], expected \[6\]"),
     ],

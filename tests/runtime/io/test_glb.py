@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionrt.runtime.body.layout import Layout, layouts
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.body.rotations import from_quaternions
 
@@ -123,7 +123,7 @@ def validate():
     return run
 
 
-@pytest.mark.parametrize("name", [name for name in layouts() if Layout.load(name).dims == 3])
+@pytest.mark.parametrize("name", [name for name in Layout.names() if Layout.load(name).dims == 3])
 def test_the_validator_finds_nothing(tmp_path, wave, name, validate):
     in_layout(replace(wave, joints=wave.joints[:20]), name).save(tmp_path / "clip.glb")
     issues = validate(tmp_path / "clip.glb")

@@ -45,7 +45,7 @@ def test_null_is_a_missing_coordinate():
         (message(t=10**400), "'t' is 1000"),
         (message(person="bob"), "'person' is 'bob', expected an integer"),
         (message(layout=...), "has no 'layout'"),
-        (message(layout="core16"), "unknown skeleton layout 'core16'; known are"),
+        (message(layout="core16"), "unknown skeleton layout 'core16', expected one of"),
         (message(joints=...), "has no list 'joints'"),
         (message(joints=[[1, 2], [3]]), "'joints' is not an array of numbers"),
         (message(joints=[1, 2, 3]), r"'joints' have shape \[3\], expected \[V, 3\]"),

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from motionrt.runtime.body.layout import Layout, layouts
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io import preview
@@ -87,7 +87,7 @@ def test_the_whole_person_stays_in_the_picture(samples):
             assert min(rows.min(), columns.min()) >= edge and max(rows.max(), columns.max()) < preview.SIZE - edge
 
 
-@pytest.mark.parametrize("name", [name for name in layouts() if Layout.load(name).dims == 3])
+@pytest.mark.parametrize("name", [name for name in Layout.names() if Layout.load(name).dims == 3])
 def test_every_layout_can_be_drawn(short, name):
     motion = Motion(Layout.load(name).map_from(Layout.load("smpl22")) @ short.joints, 20, name)
     frame = np.asarray(next(preview.draw(motion)))
