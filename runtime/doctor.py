@@ -1,4 +1,6 @@
-"""What works in this installation, and why the rest does not."""
+"""Diagnosis of an installation: what works here, and why the rest does not."""
+
+from __future__ import annotations
 
 import importlib.metadata
 import os
@@ -12,7 +14,7 @@ from .bundles.schema import Manifest
 from .errors import MotionError, install_hint
 from .extras import installed
 
-# Optional feature -> modules it needs; the feature's name is the extra that installs them.
+# Extra -> modules that it installs.
 EXTRAS = {
     "train": ("torch", "accelerate"),
     "export": ("torch", "onnx", "onnxscript"),

@@ -1,4 +1,4 @@
-"""Every error a user can mend derives from `InputError`; the command line turns it into one line and exit status 2."""
+"""Errors. `InputError` is for what the user can fix; the command line prints it on one line with exit status 2."""
 
 
 class MotionError(Exception):
@@ -6,7 +6,7 @@ class MotionError(Exception):
 
 
 class InputError(MotionError, ValueError):
-    """Input or usage that the user can mend; the message says what was wrong, where, and what was expected."""
+    """Input or usage that the user can fix; the message says what was wrong, where, and what was expected."""
 
 
 class LayoutError(InputError):
@@ -14,7 +14,7 @@ class LayoutError(InputError):
 
 
 class BundleError(InputError):
-    """A model bundle that is missing, damaged, tampered with or of another version."""
+    """A model bundle that is missing, damaged, tampered with or of an unsupported version."""
 
 
 class MissingExtra(InputError):
@@ -22,5 +22,5 @@ class MissingExtra(InputError):
 
 
 def install_hint(extra: str) -> str:
-    """How the packages of an extra are installed; motionrt is on no registry, so from its checkout."""
+    """Command that installs the packages of an extra, from a checkout: motionrt is not on a package index."""
     return f"pip install '.[{extra}]' in motionrt's checkout"

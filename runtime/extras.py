@@ -1,4 +1,4 @@
-"""Optional packages: whether they are installed, and how to get them."""
+"""Optional packages: detection and import."""
 
 from importlib import import_module
 from importlib.util import find_spec
@@ -8,7 +8,7 @@ from .errors import MissingExtra, install_hint
 
 
 def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
-    """An optional package, needed for `what`. Raises MissingExtra, naming the extra that brings it, without it."""
+    """Import an optional package. Raises MissingExtra, which names the extra to install for `what`."""
     try:
         return import_module(module)
     except ImportError as error:
@@ -16,8 +16,8 @@ def require(module: str, extra: str = "webcam", what: str = "video") -> Any:
 
 
 def installed(module: str) -> bool:
-    """Whether a module could be imported."""
+    """True if a module can be imported."""
     try:
         return find_spec(module) is not None
-    except (ImportError, ValueError):  # made unimportable
+    except (ImportError, ValueError):  # its import is blocked
         return False

@@ -1,4 +1,4 @@
-"""What happens to joints before a network sees them, as one frozen configuration over the C++ core."""
+"""Preprocessing of joints before the network: one frozen configuration of the C++ core."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from .layout import Layout
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Frontend:
-    """Resampling, gap filling, centring and facing of a person's joints.
+    """Resampling, gap filling, centering and facing of a person's joints.
 
     Attributes:
-        rate_hz: frames a second that the network steps at.
-        facing_s: time constant of the slow heading that is turned to +z, seconds; 0 leaves the heading alone.
-        reach_m: joints farther from the root are taken for missing, metres.
-        max_gap_s: how long a pose is held for what is missing before a person is lost, seconds.
+        rate_hz: frame rate of the network.
+        facing_s: time constant of the smoothed heading that is turned to +z, seconds; 0: the heading is not changed.
+        reach_m: joints farther from the root count as missing, meters.
+        max_gap_s: longest time for which missing joints are filled before the person is lost, seconds.
     """
 
     rate_hz: float
@@ -29,7 +29,7 @@ class Frontend:
     max_gap_s: float = 0.5
 
     def config(self, layout: Layout, labels: int, **decision: Any) -> Config:
-        """The core's settings for people in `layout`."""
+        """Settings of the C++ core for people in `layout`."""
         left, right = layout.facing
         return Config(
             joints=len(layout.joints),
@@ -43,17 +43,17 @@ class Frontend:
 
 
 def prepare(joints: np.ndarray, frontend: Frontend, layout: Layout) -> np.ndarray:
-    """Joints [T, V, 3] at the network's rate, metres -> frames [T, V, 3] as the network is given them.
+    """Joints [T, V, 3] in meters at the network's rate -> input frames [T, V, 3] of the network.
 
     Raises:
-        InputError: a frame in which the person could not be followed.
+        InputError: a frame in which the person could not be tracked.
     """
     session = Session(frontend.config(layout, 1))
-    same = session.add_layout(np.eye(len(layout.joints), dtype=np.float32))
+    source = session.add_layout(np.eye(len(layout.joints), dtype=np.float32))
     frames = []
     for t, pose in enumerate(np.ascontiguousarray(joints, np.float32)):
-        pushed = session.push(0, t / frontend.rate_hz, pose, None, same)
+        pushed = session.push(0, t / frontend.rate_hz, pose, None, source)
         if len(pushed.frames) != 1:
-            raise InputError(f"frame {t}: the person was {pushed.status}; a training clip must be whole")
+            raise InputError(f"frame {t}: the person is {pushed.status}; a training clip must not have gaps")
         frames.append(pushed.frames[0])
     return np.stack(frames)

@@ -1,6 +1,6 @@
-"""`MotionData`: the checked arrays of a clip of one or more skeletons, which readers return and writers take.
+"""`MotionData`: the validated arrays of a clip of one or more skeletons, which readers return and writers take.
 
-Shapes: T time, M people, V joints, D dimensions (3: metres, right-handed, y up; 2: pixels).
+Shapes: T time, M people, V joints, D dimensions (3: meters, right-handed, y up; 2: pixels).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import InputError, LayoutError
 from .layout import Layout
 
-_DLPACK_CPU = 1  # kDLCPU, as `__dlpack_device__` tells it
+_DLPACK_CPU = 1  # kDLCPU, in `__dlpack_device__`
 MAX_JOINTS = 256
 MAX_PEOPLE = 16
 
@@ -26,15 +26,15 @@ class MotionData:
 
     Args:
         joints: [T, V, D] or [T, M, V, D] float32; NaN where a joint or a person is missing.
-        fps: frames a second.
+        fps: frames per second.
         layout: name of the skeleton layout.
-        confidence: [T, (M,) V] float32, 0 where a joint was not seen.
-        timestamps: [T] float64 seconds, for clips whose rate is not constant.
-        meta: anything else known of the clip, such as its source and licence.
+        confidence: [T, (M,) V] float32, 0 where a joint is missing.
+        timestamps: [T] float64 seconds, for clips with a variable rate.
+        meta: other facts about the clip, such as its source and license.
 
     Raises:
-        InputError: a shape, a rate or a dtype is wrong, or a limit is exceeded.
-        LayoutError: the layout is unknown or has another number of joints.
+        InputError: a wrong shape, rate or dtype, or a limit is exceeded.
+        LayoutError: an unknown layout, or one with another number of joints.
     """
 
     joints: NDArray[np.float32]
@@ -84,16 +84,16 @@ class MotionData:
 
     @property
     def times(self) -> NDArray[np.float64]:
-        """Seconds [T] of every frame; from 0 where the clip has no timestamps."""
+        """Time of each frame, seconds [T]; starts at 0 if the clip has no timestamps."""
         return np.arange(self.frames) / self.fps if self.timestamps is None else self.timestamps
 
     @property
     def seconds(self) -> float:
-        """Length of the clip, the last frame included."""
+        """Duration of the clip, including the last frame."""
         return float(self.times[-1] - self.times[0]) + 1 / self.fps
 
     def person(self, m: int) -> Self:
-        """The clip [T, V, D] of person `m`. Raises InputError where there is no such person."""
+        """The clip [T, V, D] of person `m`. Raises InputError if there is no such person."""
         if not 0 <= m < self.people:
             raise InputError(f"there is no person {m}: the clip has {self.people}")
         if self.joints.ndim == 3:
@@ -111,9 +111,9 @@ class MotionData:
 
 
 def as_array(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
-    """`value`, of anything that is an array or lists, or of a GPU's, as an array of `dtype`.
+    """Convert lists or an array, on the CPU or a GPU, to an array of `dtype`.
 
-    Raises InputError where it does not hold real numbers.
+    Raises InputError unless it holds real numbers.
     """
     value = value if isinstance(value, np.ndarray) else _on_host(name, value)
     try:
@@ -122,12 +122,12 @@ def as_array(name: str, value: ArrayLike, dtype: type) -> NDArray[Any]:
         raise InputError(f"{name} is ragged, expected rows of equal length") from None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{name} holds {array.dtype.name}, expected numbers")
-    with np.errstate(over="ignore"):  # what does not fit becomes infinite: a missing joint
+    with np.errstate(over="ignore"):  # overflow becomes infinite: a missing joint
         return array.astype(dtype, copy=False)
 
 
 def _on_host(name: str, value: Any) -> Any:
-    """What speaks DLPack or has a CUDA array interface and is on a GPU, as an array of numpy; the rest as it is."""
+    """Copy a GPU array (DLPack or CUDA array interface) to numpy; anything else is returned unchanged."""
     device = getattr(value, "__dlpack_device__", None)
     if not hasattr(value, "__cuda_array_interface__") and (device is None or device()[0] == _DLPACK_CPU):
         return value
@@ -141,7 +141,7 @@ def _on_host(name: str, value: Any) -> Any:
 
 
 def check_joints(shape: tuple[int, ...], layout: str) -> None:
-    """Raises where the joints of one pose, of shape [V, D], are not those of `layout`."""
+    """Raise InputError or LayoutError unless a pose of shape [V, D] fits `layout`."""
     if shape[0] > MAX_JOINTS:
         raise InputError(f"{shape[0]} joints, the limit is {MAX_JOINTS}")
     known = Layout.load(layout)

@@ -1,6 +1,6 @@
-"""Joint rotations of a motion: what drives a rig, and what BVH and glTF files hold.
+"""Joint rotations of a motion, to drive a rig, and as BVH and glTF files store them.
 
-    rotations = solve(motion)
+    rotations = motionrt.rotations.solve(motion)
     rotations.quaternions  # [T, V, 4], relative to the parent; rotations.six_d is [T, V, 6]
 
 Shapes: T time, V joints of the layout, J nodes of a rig: the V joints, then its helpers.
@@ -37,19 +37,19 @@ _T_POSE_M = {  # smpl22, facing +z; the right side is the left one mirrored
     "left_wrist": (0.69, 1.38, 0),
 }
 _SHAPE_ROUNDS = 5
-_KEEP = 1e-6  # weight of staying in line with the parent: decides nothing but the twist that the bones leave open
+_KEEP = 1e-6  # weight of the parent's rotation: small, so that it only decides the twist that bones leave open
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rig:
-    """A skeleton at rest: a T-pose that faces +z, y up, in which every rotation is the identity.
+    """A skeleton in its rest pose: a T-pose that faces +z, y up, in which every rotation is the identity.
 
     Args:
-        layout: whose joints the first V nodes are, in order.
+        layout: its joints are the first V nodes, in order.
         nodes: J names.
         parents: J indices, -1 for the top. A parent may come after its child: see `order`.
-        offsets: [J, 3] metres from the parent; 0 for `moving` nodes.
-        moving: nodes that have a translation in every frame: the layout's root and what it hangs from.
+        offsets: [J, 3] meters from the parent; 0 for `moving` nodes.
+        moving: nodes with a translation in every frame: the layout's root and its ancestors.
     """
 
     layout: Layout
@@ -60,12 +60,12 @@ class Rig:
 
     @staticmethod
     def from_motion(motion: MotionData, *, helpers: bool = False) -> Rig:
-        """The rig of one person, whose bones have their median lengths.
+        """The rig of one person, with the median bone lengths of a motion.
 
-        Where several joints hang from one, such as hips and spine from the pelvis, they lie as they do in the motion
-        on average, since one rotation moves them all. In recordings they also move against each other, by up to a
-        centimetre: with `helpers`, each hangs from a node of its own that lies where the one joint does, such as
-        `pelvis_to_left_hip`, whose rotation allows for that.
+        The children of a joint with several children, such as hips and spine of the pelvis, are placed at their average
+        position in the motion, since one rotation turns them together. In recordings they also move relative to each
+        other, by up to a centimeter. With `helpers`, each gets its own parent node at the position of the joint, such
+        as `pelvis_to_left_hip`, whose rotation covers that.
 
         Raises InputError: several people, a 2-D layout, or a missing joint.
         """
@@ -88,15 +88,15 @@ class Rig:
 
     @property
     def order(self) -> list[int]:
-        """All nodes, depth first: a parent before its children."""
+        """All nodes, depth first: parents before their children."""
         return _depth_first(self.parents)
 
     def children(self, node: int) -> list[int]:
-        """Indices of the nodes that hang from `node`."""
+        """Indices of the children of `node`."""
         return _children(self.parents, node)
 
     def aims(self, node: int) -> list[int]:
-        """Indices of the joints whose place `node` decides: its children, a helper's in its stead."""
+        """Indices of the joints that `node` positions: its children, or for a helper, the helper's children."""
         V = len(self.layout.joints)
         below = [joint for child in self.children(node) for joint in ([child] if child < V else self.children(child))]
         return [joint for joint in below if joint not in self.moving]
@@ -104,11 +104,11 @@ class Rig:
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Rotations:
-    """How a rig moves; everything is relative to the parent node.
+    """The motion of a rig, relative to the parent nodes.
 
     Args:
         rig: the skeleton.
-        translations: [T, J, 3] float64 metres; the rig's offsets but for its `moving` nodes.
+        translations: [T, J, 3] float64 meters; the rig's offsets, except for its `moving` nodes.
         matrices: [T, J, 3, 3] float64 rotation matrices.
     """
 
@@ -118,63 +118,63 @@ class Rotations:
 
     @property
     def root(self) -> Array:
-        """[T, 3] metres, where the layout's root is in the world."""
+        """World position of the layout's root, [T, 3] meters."""
         return self.joints[:, self.rig.layout.root]
 
     @property
     def quaternions(self) -> Array:
-        """[T, J, 4] unit quaternions (w, x, y, z), of one sign over time."""
+        """[T, J, 4] unit quaternions (w, x, y, z), without sign flips over time."""
         return continuous(to_quaternions(self.matrices))
 
     @property
     def six_d(self) -> Array:
-        """[T, J, 6]: see `to_six_d`."""
+        """[T, J, 6], see `to_six_d`."""
         return to_six_d(self.matrices)
 
     @property
     def joints(self) -> Array:
-        """[T, V, 3] metres, where the layout's joints are in the world (forward kinematics)."""
-        place, turn = np.empty_like(self.translations), np.empty_like(self.matrices)
+        """World positions of the layout's joints, [T, V, 3] meters (forward kinematics)."""
+        position, rotation = np.empty_like(self.translations), np.empty_like(self.matrices)
         for node in self.rig.order:
             parent = self.rig.parents[node]
             if parent < 0:
-                place[:, node], turn[:, node] = self.translations[:, node], self.matrices[:, node]
+                position[:, node], rotation[:, node] = self.translations[:, node], self.matrices[:, node]
             else:
-                place[:, node] = place[:, parent] + _apply(turn[:, parent], self.translations[:, node])
-                turn[:, node] = turn[:, parent] @ self.matrices[:, node]
-        return place[:, : len(self.rig.layout.joints)]
+                position[:, node] = position[:, parent] + _apply(rotation[:, parent], self.translations[:, node])
+                rotation[:, node] = rotation[:, parent] @ self.matrices[:, node]
+        return position[:, : len(self.rig.layout.joints)]
 
 
 def solve(motion: MotionData, rig: Rig | None = None) -> Rotations:
-    """Rotations that bring the joints of `rig`, by default `Rig.from_motion(motion)`, to those of a one-person motion.
+    """Rotations that move the joints of `rig`, by default `Rig.from_motion(motion)`, to those of a one-person motion.
 
-    From the root outwards each node is turned so that its children come closest to where they should be (least
-    squares). What that leaves open, the twist of a bone, is inherited from the parent; a node without children is not
-    turned. The bones keep their length, so the joints are matched as far as the motion's own bones do.
+    From the root outwards, each node is rotated so that its children come closest to their targets (least squares). The
+    remaining freedom, the twist of a bone, is inherited from the parent; a node without children is not rotated. Bones
+    keep their length, so the joints match as far as the motion's bones keep theirs.
 
     Raises InputError: several people, a 2-D layout, or a missing joint.
     Source: Kabsch, "A solution for the best rotation to relate two sets of vectors" (1976).
     """
     rig = Rig.from_motion(motion) if rig is None else rig
     if motion.layout != rig.layout.name:
-        raise InputError(f"a motion in layout {motion.layout}, the rig is of layout {rig.layout.name}")
+        raise InputError(f"the motion has layout {motion.layout}, the rig has layout {rig.layout.name}")
     joints = _joints(motion)
     T, J = len(joints), len(rig.nodes)
     translations = np.tile(rig.offsets, (T, 1, 1))
-    place, turn = np.empty((T, J, 3)), np.empty((T, J, 3, 3))
+    position, rotation = np.empty((T, J, 3)), np.empty((T, J, 3, 3))
     matrices = np.empty((T, J, 3, 3))
     for node in rig.order:
         parent = rig.parents[node]
-        above = np.broadcast_to(np.eye(3), (T, 3, 3)) if parent < 0 else turn[:, parent]
+        inherited = np.broadcast_to(np.eye(3), (T, 3, 3)) if parent < 0 else rotation[:, parent]
         if node in rig.moving:
-            place[:, node] = joints[:, node]
-            start = 0 if parent < 0 else place[:, parent]
-            translations[:, node] = _apply(_inverse(above), place[:, node] - start)
+            position[:, node] = joints[:, node]
+            origin = 0 if parent < 0 else position[:, parent]
+            translations[:, node] = _apply(_inverse(inherited), position[:, node] - origin)
         else:
-            place[:, node] = place[:, parent] + _apply(above, rig.offsets[node])
+            position[:, node] = position[:, parent] + _apply(inherited, rig.offsets[node])
         aims = rig.aims(node)
-        turn[:, node] = _turn(rig.offsets[aims], joints[:, aims] - place[:, node, None], above)
-        matrices[:, node] = _inverse(above) @ turn[:, node]
+        rotation[:, node] = _fit_rotation(rig.offsets[aims], joints[:, aims] - position[:, node, None], inherited)
+        matrices[:, node] = _inverse(inherited) @ rotation[:, node]
     return Rotations(rig=rig, translations=translations, matrices=matrices)
 
 
@@ -195,7 +195,7 @@ def to_quaternions(matrices: Array) -> Array:
 
 
 def continuous(quaternions: Array) -> Array:
-    """Quaternions [T, ..., 4] with the sign that is nearer to the frame before."""
+    """Quaternions [T, ..., 4] with the sign closer to the previous frame."""
     flips = np.where((quaternions[1:] * quaternions[:-1]).sum(-1, keepdims=True) < 0, -1.0, 1.0)
     return np.concatenate([quaternions[:1], quaternions[1:] * np.cumprod(flips, axis=0)])
 
@@ -212,7 +212,7 @@ def from_quaternions(quaternions: Array) -> Array:
 
 
 def to_six_d(matrices: Array) -> Array:
-    """The first two columns of rotation matrices [..., 3, 3], one after the other: [..., 6].
+    """The first two columns of rotation matrices [..., 3, 3], concatenated: [..., 6].
 
     Source: Zhou et al., "On the continuity of rotation representations in neural networks" (2019).
     """
@@ -220,7 +220,7 @@ def to_six_d(matrices: Array) -> Array:
 
 
 def from_six_d(six_d: Array) -> Array:
-    """Rotation matrices [..., 3, 3] of `to_six_d`'s [..., 6], which a network may have left not quite orthonormal."""
+    """Rotation matrices [..., 3, 3] of [..., 6] as of `to_six_d`; they need not be orthonormal."""
     first, second = six_d[..., :3], six_d[..., 3:]
     x = first / np.linalg.norm(first, axis=-1, keepdims=True)
     y = second - (x * second).sum(-1, keepdims=True) * x
@@ -229,9 +229,9 @@ def from_six_d(six_d: Array) -> Array:
 
 
 def _joints(motion: MotionData) -> Array:
-    """Joints [T, V, 3] of a motion that can have rotations."""
+    """Joints [T, V, 3] of a motion, checked."""
     if motion.people > 1:
-        raise InputError(f"{motion.people} people, rotations are of one: take motion.person(m)")
+        raise InputError(f"the motion has {motion.people} people, rotations are for one: use motion.person(m)")
     joints = motion.person(0).joints.astype(np.float64)
     layout = Layout.load(motion.layout)
     if layout.dims != 3:
@@ -246,7 +246,7 @@ def _joints(motion: MotionData) -> Array:
 
 
 def _rest(joints: Array, layout: Layout, bones: Sequence[int]) -> Array:
-    """Offsets [V, 3] from the joints that `bones` hang from; 0 where that is -1."""
+    """Offsets [V, 3] from the parents in `bones`; 0 where the parent is -1."""
     smpl = Layout.load("smpl22")
     left = {name.replace("left_", "right_"): (-x, y, z) for name, (x, y, z) in _T_POSE_M.items()}
     pose = layout.map_from(smpl) @ np.array([(left | _T_POSE_M)[name] for name in smpl.joints])
@@ -256,7 +256,9 @@ def _rest(joints: Array, layout: Layout, bones: Sequence[int]) -> Array:
         parent = bones[joint]
         along = pose[joint] - pose[parent] if parent >= 0 else np.zeros(3)
         length = np.linalg.norm(along)
-        ahead[joint] = along / length if length > 1e-3 else ahead[parent]  # a finger goes on where the hand points
+        ahead[joint] = (
+            along / length if length > 1e-3 else ahead[parent]
+        )  # a finger continues in the direction of the hand
         if parent >= 0:
             offsets[joint] = ahead[joint] * np.median(np.linalg.norm(joints[:, joint] - joints[:, parent], axis=-1))
     for parent in range(len(bones)):
@@ -267,21 +269,21 @@ def _rest(joints: Array, layout: Layout, bones: Sequence[int]) -> Array:
 
 
 def _shape(rest: Array, seen: Array) -> Array:
-    """Vectors [K, 3], as long as those of `rest` and turned about alike, that fit those seen [T, K, 3] as a body."""
+    """Vectors [K, 3] with the lengths of `rest` that fit the vectors `seen` [T, K, 3] best as a rigid body."""
     lengths, shape = np.linalg.norm(rest, axis=-1, keepdims=True), rest
     for _ in range(_SHAPE_ROUNDS):
-        turn = _turn(shape, seen, np.broadcast_to(np.eye(3), (len(seen), 3, 3)))
-        shape = (seen @ turn).mean(axis=0)  # every vector times turn.T
+        rotation = _fit_rotation(shape, seen, np.broadcast_to(np.eye(3), (len(seen), 3, 3)))
+        shape = (seen @ rotation).mean(axis=0)  # each vector times rotation.T
         shape *= lengths / np.maximum(np.linalg.norm(shape, axis=-1, keepdims=True), 1e-9)
     return shape
 
 
-def _turn(rest: Array, seen: Array, inherited: Array) -> Array:
-    """Rotations [T, 3, 3] of `rest` [K, 3] to `seen` [T, K, 3]; as `inherited` [T, 3, 3] where those leave a choice."""
+def _fit_rotation(rest: Array, seen: Array, inherited: Array) -> Array:
+    """Rotations [T, 3, 3] of `rest` [K, 3] to `seen` [T, K, 3]; where they leave a choice, close to `inherited`."""
     covariance = np.einsum("tki,kj->tij", seen, rest)
     size = (np.linalg.norm(seen, axis=-1) * np.linalg.norm(rest, axis=-1)).sum(-1)
     u, _, vt = np.linalg.svd(covariance + (_KEEP * size + 1e-12)[:, None, None] * inherited)
-    u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]  # no mirroring
+    u[:, :, 2] *= np.linalg.det(u @ vt)[:, None]  # no reflection
     return u @ vt
 
 

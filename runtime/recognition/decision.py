@@ -1,4 +1,4 @@
-"""`Decision`: what one person is doing at one moment, or in a whole clip."""
+"""`Decision`: the action of one person in one frame, or in a whole clip."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Descriptions = Mapping[str, str | Mapping[str, str]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Decision:
-    """What one person is doing.
+    """The action of one person.
 
     Attributes:
-        person: whose decision it is.
+        person: id of the person.
         label: the most probable label; "" before the first model frame of a model without a "none" label.
         score: its probability, 0 to 1.
         event: "onset" or "offset" if an action starts or ends with this frame, else None.
         event_label: the action that starts or ends.
-        since: of an onset, when its action began: time of the first frame of the movement, seconds.
-        latency_ms: from the frame (or clip) being handed in to this decision.
+        since: for an onset, the time of the first frame of the action, seconds.
+        latency_ms: time from the call to this decision.
         probs: [C] float32, probabilities in the order of `labels`.
         labels: the C labels.
-        status: "ok"; "dropped": not later than the frame before, ignored; "missing": nobody seen yet; "lost":
-            unseen for too long, the person's state was reset.
+        status: "ok"; "dropped": not later than the previous frame, ignored; "missing": not visible so far; "lost":
+            not visible for too long, the person's state was reset.
     """
 
     person: int

@@ -1,4 +1,4 @@
-"""What was enrolled, as a file: an .npz of labels and of the encoder's features of their examples.
+"""Files of enrolled gestures: an .npz with labels and the encoder's features of their examples.
 
 Shapes: N labels, E examples, F features.
 """
@@ -15,24 +15,24 @@ from ..io.arrays import load_arrays
 from ..io.atomic_write import atomic_write
 from ..io.files import check_file
 
-MAX_EXAMPLES = 10  # of a label
+MAX_EXAMPLES = 10  # per label
 _ARRAYS = {"labels", "counts", "features", "encoder"}
 
 
 def write_gestures(path: str | Path, examples: Mapping[str, np.ndarray], encoder: str) -> None:
-    """Write features [n, F] by label; the file appears whole or not at all.
+    """Write features [n, F] by label, atomically.
 
     Args:
         path: .npz.
-        encoder: sha256 of what made the features.
+        encoder: sha256 of the encoder that computed the features.
     Raises:
-        InputError: there is nothing to write, or it cannot be written.
+        InputError: there are no examples, or the file cannot be written.
     """
     path = Path(path)
     if path.suffix.lower() != ".npz":
-        raise InputError(f"{path}: expected a name that ends in .npz")
+        raise InputError(f"{path}: expected a name ending in .npz")
     if not examples:
-        raise InputError(f"{path}: not written, nothing is enrolled")
+        raise InputError(f"{path}: nothing is enrolled, no file was written")
     counts = [len(features) for features in examples.values()]
     features = np.concatenate(list(examples.values()))
     try:
@@ -43,26 +43,26 @@ def write_gestures(path: str | Path, examples: Mapping[str, np.ndarray], encoder
 
 
 def read_gestures(path: str | Path, width: int, encoder: str) -> dict[str, np.ndarray]:
-    """Features [n, F] by label, as `write_gestures` was given them.
+    """Read the features [n, F] by label of a file of `write_gestures`.
 
     Args:
         width: F.
-        encoder: sha256 of what is to have made them.
+        encoder: sha256 of the encoder that must have computed them.
     Raises:
-        InputError: no such file, one that is damaged, or made by another encoder.
+        InputError: the file is missing, damaged or made with another encoder.
     """
     path = Path(path)
     check_file(path)
     try:
         arrays = load_arrays(path)
         if set(arrays) != _ARRAYS:
-            raise InputError(f"holds {', '.join(arrays) or 'nothing'}, expected {', '.join(sorted(_ARRAYS))}")
+            raise InputError(f"contains {', '.join(arrays) or 'nothing'}, expected {', '.join(sorted(_ARRAYS))}")
         if str(arrays["encoder"]) != encoder:
-            raise InputError(f"made by another encoder (sha256 {str(arrays['encoder'])[:64]}, expected {encoder})")
+            raise InputError(f"made with another encoder (sha256 {str(arrays['encoder'])[:64]}, expected {encoder})")
         labels, counts, features = (arrays[name] for name in ("labels", "counts", "features"))
-        good = labels.ndim == counts.ndim == 1 and len(labels) == len(counts) == len(set(labels.tolist())) > 0
-        good &= labels.dtype.kind == "U" and counts.dtype.kind in "iu" and features.dtype == np.float32
-        if not good or counts.min() < 1 or counts.max() > MAX_EXAMPLES:
+        valid = labels.ndim == counts.ndim == 1 and len(labels) == len(counts) == len(set(labels.tolist())) > 0
+        valid &= labels.dtype.kind == "U" and counts.dtype.kind in "iu" and features.dtype == np.float32
+        if not valid or counts.min() < 1 or counts.max() > MAX_EXAMPLES:
             raise InputError(f"expected labels with 1 to {MAX_EXAMPLES} examples each")
         if features.shape != (counts.sum(), width) or not np.isfinite(features).all():
             raise InputError(f"features are {list(features.shape)}, expected finite ones [{counts.sum()}, {width}]")

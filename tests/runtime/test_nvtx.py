@@ -1,4 +1,4 @@
-"""Ranges for a profiler, told to a stand-in for the nvtx package."""
+"""Profiler ranges, recorded by a fake nvtx package."""
 
 import subprocess
 import sys
@@ -27,14 +27,14 @@ recognizer.step(frame.joints, frame.t)
 """
 
 
-def said(*folders: Path) -> list[str]:
+def output(*folders: Path) -> list[str]:
     package = Path(motionrt.__path__[0]).parent
     command = [sys.executable, "-c", STEP, *map(str, folders), str(package)]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.splitlines()
 
 
-def test_decode_map_step_and_decide_are_ranges_where_nvtx_is_there(tmp_path: Path) -> None:
+def test_decode_map_step_and_decide_are_ranges_if_nvtx_is_installed(tmp_path: Path) -> None:
     (tmp_path / "nvtx.py").write_text(NVTX)
     expected = [line for name in ("decode", "map", "step", "decide") for line in (f"push {name}", "pop")]
-    assert said(tmp_path) == expected
-    assert said() == []
+    assert output(tmp_path) == expected
+    assert output() == []

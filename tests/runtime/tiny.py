@@ -1,4 +1,4 @@
-"""A small bundle with a real ONNX network, for tests: it sees which wrist is raised.
+"""A small bundle with a real ONNX network, for tests: it recognizes which wrist is raised.
 
 Per frame f = pose W1 [D = 4]; features = the mean of the last three f (the state keeps two, S = 8);
 logits = features W2 + b [C = 3].
@@ -78,7 +78,7 @@ def tiny_bundle(path: Path, **changes: Any) -> Path:
 
 
 def poses(frames: int, raised: str | None = None) -> np.ndarray:
-    """Joints [T, V, 3] of somebody standing, with the "left" or "right" hand raised or none, facing +z."""
+    """Joints [T, V, 3] of a standing person who faces +z, with the "left", the "right" or no hand raised."""
     pose = np.zeros((V, 3), np.float32)
     joints = Layout.load(LAYOUT).joints
     height = {"pelvis": 1.0, "neck": 1.5, "head": 1.7, "shoulder": 1.45, "elbow": 1.2, "wrist": 0.95}
@@ -92,14 +92,14 @@ def poses(frames: int, raised: str | None = None) -> np.ndarray:
 
 
 def external(name: str, shape: Sequence[int], location: str = WEIGHTS) -> Any:
-    """A float initialiser whose values are elsewhere."""
+    """A float initializer with external data."""
     tensor = onnx.TensorProto(name=name, data_type=FLOAT, dims=shape, data_location=onnx.TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value=location)
     return tensor
 
 
 def step_graph(location: str = WEIGHTS, extra: Sequence[Any] = ()) -> bytes:
-    """The step graph; `extra` initialisers are added to it."""
+    """The step graph, with `extra` initializers."""
     nodes = [
         helper.make_node("Flatten", ["frame"], ["flat"]),
         helper.make_node("MatMul", ["flat", "w1"], ["f"]),
@@ -145,7 +145,7 @@ def model(
     initializers: Sequence[Any],
     integers: Sequence[str] = (),
 ) -> bytes:
-    """A graph of floats but for some inputs, with small constants."""
+    """A model of float tensors, except for the `integers` among its inputs."""
     constants = [onnx.numpy_helper.from_array(np.array(value), name) for name, value in small.items()]
     graph = helper.make_graph(
         nodes,
@@ -157,6 +157,6 @@ def model(
         [helper.make_tensor_value_info(name, FLOAT, shape) for name, shape in outputs.items()],
         initializer=[*initializers, *constants],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
-    made.ir_version = 10
-    return made.SerializeToString()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    return model.SerializeToString()

@@ -1,4 +1,4 @@
-"""The tiny recogniser as the encoder of a zero-shot bundle, whose real ONNX matcher knows three texts.
+"""The tiny recognizer as the encoder of a zero-shot bundle, with a real ONNX matcher for three texts.
 
 The modulation of a text is its place: the sum of its sentences times P [W, 4]. P is solved so that a label lies where
 both wrists are, their heights above the pelvis; the error is the mean squared distance to the feature.
@@ -36,7 +36,7 @@ SETTINGS: dict[str, Any] = {
 
 
 def zero_shot_bundle(path: Path, **changes: Any) -> Path:
-    """Write it at `path`, with `changes` to the settings of its matcher."""
+    """Write the bundle at `path`, with `changes` to the settings of its matcher."""
     text = TextEncoder.load()
     pooled, places = text.encode(list(PLACES)).pooled, np.zeros((3, tiny.D), np.float32)
     places[:, :2] = list(PLACES.values())

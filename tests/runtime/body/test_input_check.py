@@ -1,4 +1,4 @@
-"""Coordinates that are not a person's in metres, y up, in the layout's order are told of, in one line and once."""
+"""Joints that are not in meters, y up, in the order of the layout are reported once, in one line."""
 
 import logging
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def stream(recognizer: Recognizer, motion: Motion) -> None:
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.stem)
-def test_nothing_is_said_of_people(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_people_cause_no_warning(path: Path, caplog: pytest.LogCaptureFixture) -> None:
     recognizer, motion = Recognizer.load("live"), Motion.load(path)
     stream(recognizer, motion)
     recognizer.recognize(motion)
@@ -44,7 +44,7 @@ def test_nothing_is_said_of_people(path: Path, caplog: pytest.LogCaptureFixture)
 
 
 @pytest.mark.parametrize("problem, change", ODD)
-def test_what_is_odd_is_told_once(
+def test_a_problem_is_logged_once(
     problem: str, change: Callable[[np.ndarray], np.ndarray], walk: Motion, caplog: pytest.LogCaptureFixture
 ) -> None:
     recognizer, motion = Recognizer.load("live"), replace(walk, joints=change(walk.joints))
@@ -53,11 +53,11 @@ def test_what_is_odd_is_told_once(
     [record] = caplog.records
     assert record.levelno == logging.WARNING and problem in record.message
     recognizer.reset()
-    stream(recognizer, motion)  # as the viewer does with a recording, again and again
+    stream(recognizer, motion)  # the viewer repeats a recording
     assert len(caplog.records) == 1
 
 
-def test_each_stream_is_looked_at(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_stream_is_checked(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
     recognizer = Recognizer.load("live")
     stream(recognizer, walk)
     recognizer.reset()
@@ -73,12 +73,12 @@ def test_other_units_are_refused(scale: float, unit: str, walk: Motion) -> None:
             recognize(motion)
 
 
-def test_extreme_numbers_make_no_other_noise(walk: Motion, recwarn: pytest.WarningsRecorder) -> None:
+def test_extreme_numbers_cause_no_other_warning(walk: Motion, recwarn: pytest.WarningsRecorder) -> None:
     for scale in (1e37, 1e-37, 0):
         joints = walk.joints * np.float32(scale)
         with suppress(InputError):
             Recognizer.load("live").recognize(replace(walk, joints=joints))
-    assert [str(one.message) for one in recwarn] == []
+    assert [str(warning.message) for warning in recwarn] == []
 
 
 def test_the_command_line_names_the_file(walk: Motion, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +88,7 @@ def test_the_command_line_names_the_file(walk: Motion, tmp_path: Path, capfd: py
     assert "mm.npz: the joints are" in err and "looks like millimeters" in err and err.count("\n") == 1
 
 
-def test_poses_with_missing_joints_are_not_judged(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
+def test_poses_with_missing_joints_are_not_checked(walk: Motion, caplog: pytest.LogCaptureFixture) -> None:
     joints = walk.joints[..., [2, 0, 1]].copy()
     joints[:, 3] = np.nan
     recognizer = Recognizer.load("live")

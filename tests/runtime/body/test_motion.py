@@ -28,12 +28,12 @@ def test_several_people():
         motion.person(3)
 
 
-def test_it_says_what_it_is():
+def test_repr_is_short():
     assert repr(clip(7)) == "Motion(7 frames, 0.35 s at 20 a second, core15)"
     assert repr(clip(7, 3)) == "Motion(7 frames, 0.35 s at 20 a second, core15, 3 people)"
 
 
-def test_timestamps_win_over_the_rate():
+def test_timestamps_override_the_rate():
     motion = clip(3, timestamps=[5.0, 5.1, 5.5])
     np.testing.assert_allclose(motion.times, [5.0, 5.1, 5.5])
     assert motion.seconds == pytest.approx(0.55)
@@ -63,23 +63,23 @@ def test_two_dimensional_layouts_are_in_pixels():
         (np.zeros((4, 15, 3)), {"timestamps": [0, 1, 2, np.nan]}, "timestamps are not all finite"),
     ],
 )
-def test_what_does_not_fit_is_refused(joints, options, message):
+def test_invalid_arguments_are_refused(joints, options, message):
     with pytest.raises(InputError, match=message):
         Motion(**({"joints": joints, "fps": 20, "layout": "core15"} | options))
 
 
 def test_save_and_load(tmp_path):
-    motion = clip(5, 2, confidence=np.ones((5, 2, 15)), timestamps=np.arange(5) / 10.0, meta={"licence": "free"})
+    motion = clip(5, 2, confidence=np.ones((5, 2, 15)), timestamps=np.arange(5) / 10.0, meta={"license": "free"})
     motion.save(tmp_path / "clip.npz")
     loaded = Motion.load(tmp_path / "clip.npz")
     np.testing.assert_array_equal(loaded.joints, motion.joints)
     np.testing.assert_array_equal(loaded.confidence, motion.confidence)
     np.testing.assert_array_equal(loaded.timestamps, motion.timestamps)
-    assert (loaded.fps, loaded.layout, loaded.meta) == (20.0, "core15", {"licence": "free"})
+    assert (loaded.fps, loaded.layout, loaded.meta) == (20.0, "core15", {"license": "free"})
     assert [path.name for path in tmp_path.iterdir()] == ["clip.npz"]
 
 
-def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
+def test_save_is_atomic(tmp_path, monkeypatch):
     clip(5).save(tmp_path / "clip.npz")
     before = (tmp_path / "clip.npz").read_bytes()
 
@@ -95,13 +95,13 @@ def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["clip.xyz", "clip"])
-def test_save_knows_its_endings(tmp_path, name):
+def test_save_refuses_unknown_suffixes(tmp_path, name):
     with pytest.raises(InputError, match=r"cannot write .*, expected \.npz"):
         clip(5).save(tmp_path / name)
 
 
 class OnGpu:
-    """An array that says that it is on a GPU, from which it cannot be read."""
+    """An array that claims to be on a GPU and cannot be read."""
 
     def __dlpack__(self, **settings):
         raise BufferError("no such device")
@@ -110,7 +110,7 @@ class OnGpu:
         return 2, 0
 
 
-def test_joints_on_a_gpu_that_is_not_there_are_refused():
+def test_joints_on_an_unavailable_gpu_are_refused():
     with pytest.raises(InputError, match="joints is on a GPU and cannot be read from there: "):
         as_array("joints", OnGpu(), np.float32)
 

@@ -1,4 +1,4 @@
-"""Rotations solved from real clips, and from skeletons that were turned by known ones."""
+"""Rotations solved from real clips, and from skeletons with known rotations."""
 
 from dataclasses import replace
 
@@ -34,7 +34,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def test_samples_are_matched_within_a_millimetre(samples):
+def test_samples_are_matched_within_a_millimeter(samples):
     for clip in samples:
         rotations = solve(clip, Rig.from_motion(clip, helpers=True))
         assert error_mm(clip, rotations).mean() <= 1
@@ -42,14 +42,14 @@ def test_samples_are_matched_within_a_millimetre(samples):
 
 
 @pytest.mark.parametrize("name", ["bandai22", "cmu22", "mocap22"])
-def test_mocap_is_matched_within_a_millimetre(shared, name):
+def test_mocap_is_matched_within_a_millimeter(shared, name):
     clips = ClipSet.load(shared / name)
     chosen = [clips[i] for i in range(0, len(clips), len(clips) // 8)]
     errors = [error_mm(clip, solve(clip, Rig.from_motion(clip, helpers=True))).mean() for clip in chosen]
     assert np.mean(errors) <= 1
 
 
-def test_without_helpers_there_is_one_rotation_a_joint(samples):
+def test_without_helpers_there_is_one_rotation_per_joint(samples):
     for clip in samples:
         rotations = solve(clip)
         assert rotations.quaternions.shape == (clip.frames, 22, 4)
@@ -65,13 +65,13 @@ def test_every_layout_can_be_solved(samples, name):
     clip = as_layout(samples[-1], name)
     layout = Layout.load(name)
     rotations = solve(clip, Rig.from_motion(clip, helpers=True))
-    assert error_mm(clip, rotations).mean() <= 2  # mediapipe33 hangs its shoulders from the nose
+    assert error_mm(clip, rotations).mean() <= 2  # in mediapipe33, the nose is the parent of the shoulders
     np.testing.assert_allclose(rotations.joints[:, layout.root], clip.joints[:, layout.root], atol=1e-6)
     assert rotations.rig.nodes[: len(layout.joints)] == layout.joints
 
 
 @pytest.mark.parametrize("helpers", [False, True])
-def test_known_rotations_are_found_again(samples, helpers):
+def test_known_rotations_are_recovered(samples, helpers):
     rig = Rig.from_motion(samples[0], helpers=helpers)
     rng = np.random.default_rng(0)
     truth = Rotations(
@@ -79,10 +79,10 @@ def test_known_rotations_are_found_again(samples, helpers):
         translations=np.tile(rig.offsets, (20, 1, 1)) + np.eye(len(rig.nodes))[0][None, :, None],
         matrices=random_matrices(rng, 20, len(rig.nodes)),
     )
-    moved = Motion(truth.joints, 20, "smpl22")
-    found = solve(moved, rig)
-    assert error_mm(moved, found).max() < 0.01
-    if not helpers:  # the joints with several children have no twist left to choose
+    motion = Motion(truth.joints, 20, "smpl22")
+    found = solve(motion, rig)
+    assert error_mm(motion, found).max() < 0.01
+    if not helpers:  # joints with several children have no free twist
         np.testing.assert_allclose(found.matrices[:, 0], truth.matrices[:, 0], atol=1e-4)
 
 
@@ -119,7 +119,7 @@ def test_a_walk_has_no_jumps(samples):
         assert ((quaternions[1:] * quaternions[:-1]).sum(-1) > np.cos(np.radians(60 / 2))).all()  # degrees a frame
 
 
-def test_bones_of_no_length_are_not_turned():
+def test_bones_of_zero_length_are_not_rotated():
     still = Motion(np.zeros((3, 22, 3)), 20, "smpl22")
     rotations = solve(still)
     np.testing.assert_array_equal(rotations.joints, 0)
@@ -128,7 +128,7 @@ def test_bones_of_no_length_are_not_turned():
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**32 - 1), name=st.sampled_from(SOLID), T=st.integers(1, 4))
-def test_whatever_the_joints_the_matrices_are_rotations(seed, name, T):
+def test_matrices_are_rotations_for_any_joints(seed, name, T):
     joints = np.random.default_rng(seed).normal(size=(T, len(Layout.load(name).joints), 3))
     motion = Motion(joints, 20, name)
     matrices = solve(motion, Rig.from_motion(motion, helpers=True)).matrices
@@ -140,7 +140,7 @@ def test_whatever_the_joints_the_matrices_are_rotations(seed, name, T):
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-1, 1), min_size=4, max_size=4).filter(lambda q: np.linalg.norm(q) > 1e-3))
-def test_quaternions_matrices_and_six_d_say_the_same(values):
+def test_quaternions_matrices_and_six_d_agree(values):
     quaternion = unit(np.array(values))
     matrix = module.from_quaternions(quaternion)
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(3), atol=1e-9)
@@ -152,7 +152,7 @@ def test_quaternions_matrices_and_six_d_say_the_same(values):
     np.testing.assert_allclose(module.from_six_d(2 * six_d), matrix, atol=1e-9)
 
 
-def test_quaternions_are_w_first_and_turn_as_a_right_hand():
+def test_quaternions_are_w_first_and_right_handed():
     quarter = np.array([np.sqrt(0.5), 0, 0, np.sqrt(0.5)])  # about z
     np.testing.assert_allclose(module.from_quaternions(quarter) @ [1, 0, 0], [0, 1, 0], atol=1e-12)
     np.testing.assert_allclose(module.to_quaternions(module.from_quaternions(quarter)), quarter, atol=1e-12)
@@ -166,17 +166,17 @@ def test_signs_are_continuous():
     np.testing.assert_allclose(quaternions[25:27, 0], np.cos(angles[25:27] / 2), atol=1e-9)
 
 
-def test_what_has_no_rotations_is_refused(samples):
+def test_motions_without_rotations_are_refused(samples):
     clip = samples[0]
     joints = clip.joints.copy()
     joints[7, 4] = np.nan
     with pytest.raises(InputError, match="left_knee is missing in frame 7, rotations need every joint"):
         solve(replace(clip, joints=joints))
-    with pytest.raises(InputError, match=r"2 people, rotations are of one: take motion\.person\(m\)"):
+    with pytest.raises(InputError, match=r"2 people, rotations are for one: use motion\.person\(m\)"):
         solve(replace(clip, joints=np.stack([clip.joints] * 2, axis=1), confidence=None))
     with pytest.raises(InputError, match="layout coco17 is 2-D"):
         solve(Motion(np.ones((2, 17, 2)), 20, "coco17"))
-    with pytest.raises(InputError, match="a motion in layout core15, the rig is of layout smpl22"):
+    with pytest.raises(InputError, match="the motion has layout core15, the rig has layout smpl22"):
         solve(as_layout(clip, "core15"), Rig.from_motion(clip))
     crowd_of_one = solve(replace(clip, joints=clip.joints[:, None], confidence=None))
     np.testing.assert_array_equal(crowd_of_one.joints, solve(clip).joints)

@@ -284,7 +284,7 @@ def test_a_gesture_is_learned_from_examples(recognizer: Recognizer) -> None:
 
 def test_gestures_are_saved_and_loaded(bundle: Path, recognizer: Recognizer, tmp_path: Path) -> None:
     path = tmp_path / "gestures.npz"
-    with pytest.raises(InputError, match="not written, nothing is enrolled"):
+    with pytest.raises(InputError, match="nothing is enrolled, no file was written"):
         recognizer.save_gestures(path)
     recognizer.enroll(BOTH, [clip("both"), clip("both", 9)])
     recognizer.enroll("ünïcode", [clip("left")])
@@ -297,7 +297,7 @@ def test_gestures_are_saved_and_loaded(bundle: Path, recognizer: Recognizer, tmp
         other.recognize(clip("both")).probs[[0, 1, 3]].argmax(), recognizer.recognize(clip("both")).probs[:3].argmax()
     )
     assert sorted(tmp_path.iterdir()) == [path]
-    with pytest.raises(InputError, match="expected a name that ends in .npz"):
+    with pytest.raises(InputError, match="expected a name ending in .npz"):
         recognizer.save_gestures(tmp_path / "gestures.json")
     with pytest.raises(InputError, match="cannot be written"):
         recognizer.save_gestures(tmp_path / "nowhere" / "gestures.npz")
@@ -307,7 +307,7 @@ def test_gestures_of_another_encoder_are_refused(recognizer: Recognizer, tmp_pat
     other = Recognizer.load(tiny_zero_shot.zero_shot_bundle(tmp_path / "other", encoder_sha256="f" * 64))
     other.enroll("mine", [clip("left")])
     other.save_gestures(tmp_path / "gestures.npz")
-    with pytest.raises(InputError, match=r"gestures.npz: made by another encoder \(sha256 ffff.*, expected eeee"):
+    with pytest.raises(InputError, match=r"gestures.npz: made with another encoder \(sha256 ffff.*, expected eeee"):
         recognizer.load_gestures(tmp_path / "gestures.npz")
     assert recognizer.labels == (LEFT, RIGHT, "none")
 

@@ -1,4 +1,4 @@
-"""The recogniser through its public API, on a small network that sees which wrist is raised."""
+"""The recognizer through its public API, on a small network that sees which wrist is raised."""
 
 from pathlib import Path
 from typing import Any
@@ -33,18 +33,18 @@ def clip(*parts: np.ndarray) -> Motion:
     return Motion(np.concatenate(parts), tiny.FPS, tiny.LAYOUT)
 
 
-def test_it_says_what_it_is(recognizer: Recognizer) -> None:
+def test_it_has_the_facts_of_its_bundle(recognizer: Recognizer) -> None:
     assert recognizer.labels == tiny.LABELS and recognizer.layout == tiny.LAYOUT and recognizer.fps == tiny.FPS
     assert recognizer.license == "Apache-2.0" and recognizer.name == "tiny" and recognizer.backend == "onnx"
     assert (recognizer.receptive_field, recognizer.delay) == (3, 0)
     assert repr(recognizer) == "Recognizer('tiny', onnx, core15, 3 labels)"
 
 
-def test_a_decision_says_what_it_is(recognizer: Recognizer) -> None:
+def test_repr_of_a_decision_is_short(recognizer: Recognizer) -> None:
     decisions = play(recognizer, np.concatenate([tiny.poses(20), tiny.poses(30, "left")]))
     out = next(out for out in decisions if out.event)
-    said = f"Decision(person 0: {LEFT!r} {out.score:.2f}, onset of {LEFT!r}, {out.latency_ms:.2f} ms)"
-    assert repr(out) == said
+    expected = f"Decision(person 0: {LEFT!r} {out.score:.2f}, onset of {LEFT!r}, {out.latency_ms:.2f} ms)"
+    assert repr(out) == expected
     [left] = recognizer.evict(99)
     assert f"offset of {LEFT!r}, lost, " in repr(left)
 
@@ -57,11 +57,11 @@ def test_a_raised_hand_is_an_action_with_onset_and_offset(recognizer: Recognizer
     assert 20 <= events[0][0] < 28 and 50 <= events[1][0] < 58
 
 
-def test_an_onset_says_when_its_action_began(recognizer: Recognizer) -> None:
+def test_an_onset_has_the_start_time_of_its_action(recognizer: Recognizer) -> None:
     joints = np.concatenate([tiny.poses(20), tiny.poses(30, "left"), tiny.poses(20)])
     decisions = play(recognizer, joints, start=100.0)
-    began = [out.since for out in decisions if out.event == "onset"]
-    assert began == [pytest.approx(101.0, abs=0.11)]
+    starts = [out.since for out in decisions if out.event == "onset"]
+    assert starts == [pytest.approx(101.0, abs=0.11)]
     assert all(out.since is None for out in decisions if out.event != "onset")
 
 
@@ -96,7 +96,7 @@ def test_a_slower_source_is_resampled(bundle: Path) -> None:
     np.testing.assert_allclose(last.probs, fast.probs, atol=1e-6)
 
 
-def test_people_do_not_disturb_each_other(bundle: Path) -> None:
+def test_people_do_not_affect_each_other(bundle: Path) -> None:
     alone = play(Recognizer.load(bundle), tiny.poses(20, "left"))
     together = Recognizer.load(bundle)
     for k, (left, right) in enumerate(zip(tiny.poses(20, "left"), tiny.poses(20, "right"), strict=True)):
@@ -109,7 +109,7 @@ def test_people_do_not_disturb_each_other(bundle: Path) -> None:
 def test_the_same_frames_give_the_same_bits(bundle: Path) -> None:
     joints = tiny.poses(40, "left") + np.random.default_rng(0).normal(0, 0.1, (40, tiny.V, 3)).astype(np.float32)
     first, second = (play(Recognizer.load(bundle), joints) for _ in range(2))
-    assert all((one.probs == two.probs).all() for one, two in zip(first, second, strict=True))
+    assert all((a.probs == b.probs).all() for a, b in zip(first, second, strict=True))
 
 
 def test_reset_forgets_one_person_or_all(recognizer: Recognizer) -> None:
@@ -133,7 +133,7 @@ def test_late_and_repeated_frames_are_dropped_and_counted(recognizer: Recognizer
     assert recognizer.step(tiny.poses(1, "left")[0]).status == "ok"  # one period after the last good frame
 
 
-def test_an_unseen_person_is_held_for_half_a_second_and_then_lost(recognizer: Recognizer) -> None:
+def test_an_invisible_person_is_lost_after_half_a_second(recognizer: Recognizer) -> None:
     play(recognizer, tiny.poses(20, "left"))
     decisions = play(recognizer, np.full((20, tiny.V, 3), np.nan), start=1.0)
     statuses = [out.status for out in decisions]
@@ -143,7 +143,7 @@ def test_an_unseen_person_is_held_for_half_a_second_and_then_lost(recognizer: Re
     assert recognizer.counters["lost"] == 1
 
 
-def test_after_a_gap_everything_starts_anew(bundle: Path) -> None:
+def test_a_gap_resets_the_state(bundle: Path) -> None:
     recognizer = Recognizer.load(bundle)
     play(recognizer, tiny.poses(20, "left"))
     after = play(recognizer, tiny.poses(20, "right"), start=5.0)
@@ -153,7 +153,7 @@ def test_after_a_gap_everything_starts_anew(bundle: Path) -> None:
     assert (after[0].event, after[0].event_label) == ("offset", LEFT) and recognizer.counters["resets"] == 1
 
 
-def test_nobody_seen_yet_is_missing(recognizer: Recognizer) -> None:
+def test_a_person_who_was_never_visible_is_missing(recognizer: Recognizer) -> None:
     out = recognizer.step(np.full((tiny.V, 3), np.nan))
     assert out.status == "missing" and out.label == "none" and out.event is None
 
@@ -165,7 +165,7 @@ def test_without_a_none_label_there_is_no_label_before_the_first_pose(tmp_path: 
     assert recognizer.step(tiny.poses(1, "left")[0]).label in tiny.LABELS
 
 
-def test_zero_confidence_counts_as_not_seen(bundle: Path) -> None:
+def test_zero_confidence_counts_as_missing(bundle: Path) -> None:
     joints = tiny.poses(20, "left")
     wrist = Layout.load(tiny.LAYOUT).joints.index("left_wrist")
     confidence = np.ones((20, tiny.V))
@@ -186,7 +186,7 @@ def test_other_skeletons_are_mapped(recognizer: Recognizer, name: str) -> None:
     assert out.label == RIGHT
 
 
-def test_people_beyond_the_limit_are_an_error_until_somebody_has_left(recognizer: Recognizer) -> None:
+def test_one_person_too_many_is_an_error_until_somebody_leaves(recognizer: Recognizer) -> None:
     pose = tiny.poses(1)[0]
     for person in range(16):
         recognizer.step(pose, timestamp=0.0, person=person)
@@ -197,7 +197,7 @@ def test_people_beyond_the_limit_are_an_error_until_somebody_has_left(recognizer
     assert recognizer.step(pose, timestamp=0.7, person=3).status == "ok"
 
 
-def test_what_is_kept_of_people_does_not_grow(recognizer: Recognizer) -> None:
+def test_the_state_of_people_does_not_grow(recognizer: Recognizer) -> None:
     for person in range(100):
         recognizer.step(tiny.poses(1)[0], timestamp=float(person), person=person)
     assert len(recognizer._clocks) <= 17
@@ -216,17 +216,17 @@ def test_several_people_are_decided_in_one_call(bundle: Path) -> None:
     assert together.step_people(np.zeros((0, tiny.V, 3)), 2.0, people=[]) == []
 
 
-def test_people_without_numbers_are_told_apart_by_where_they_are(recognizer: Recognizer) -> None:
+def test_people_without_ids_are_tracked_by_position(recognizer: Recognizer) -> None:
     left, right = tiny.poses(40, "left"), tiny.poses(40, "right") + np.float32([2, 0, 0])
     for k in range(40):
-        poses = [left[k], right[k]] if k % 3 else [right[k], left[k]]  # a detector gives them in any order
+        poses = [left[k], right[k]] if k % 3 else [right[k], left[k]]  # a detector returns them in any order
         decisions = recognizer.step_people(poses, k / tiny.FPS)
     assert {decision.person: decision.label for decision in decisions} == {0: RIGHT, 1: LEFT}
     recognizer.reset()
     assert recognizer.step_people([left[0]], 100.0)[0].person == 0
 
 
-def test_who_is_gone_for_half_a_second_is_forgotten_and_told_of(recognizer: Recognizer) -> None:
+def test_evict_reports_people_who_left_half_a_second_ago(recognizer: Recognizer) -> None:
     play(recognizer, tiny.poses(30, "left"), person=1)
     play(recognizer, tiny.poses(30), person=2)
     for t in (1.5, 1.9):  # last seen at 1.45
@@ -241,7 +241,7 @@ def test_who_is_gone_for_half_a_second_is_forgotten_and_told_of(recognizer: Reco
             recognizer.evict(t)
 
 
-def test_people_that_do_not_fit_are_refused_before_anything_changes(recognizer: Recognizer) -> None:
+def test_invalid_people_are_refused_without_side_effects(recognizer: Recognizer) -> None:
     pose = tiny.poses(1)[0]
     for poses, people, message in (
         ([pose] * 2, [1, 1], "person 1 is there twice"),
@@ -272,7 +272,7 @@ BAD_FRAMES: dict[str, tuple[Any, type[Exception], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_FRAMES)
-def test_a_bad_frame_is_refused_and_changes_nothing(bundle: Path, name: str) -> None:
+def test_an_invalid_frame_is_refused_without_side_effects(bundle: Path, name: str) -> None:
     joints, kind, message = BAD_FRAMES[name]
     recognizer, undisturbed = Recognizer.load(bundle), Recognizer.load(bundle)
     play(recognizer, tiny.poses(10, "left"))
@@ -284,23 +284,23 @@ def test_a_bad_frame_is_refused_and_changes_nothing(bundle: Path, name: str) -> 
 
 
 @pytest.mark.parametrize("timestamp", [np.nan, np.inf, 1e15])
-def test_a_timestamp_that_is_no_time_is_refused(recognizer: Recognizer, timestamp: float) -> None:
+def test_an_invalid_timestamp_is_refused(recognizer: Recognizer, timestamp: float) -> None:
     with pytest.raises(InputError, match="expected seconds"):
         recognizer.step(tiny.poses(1)[0], timestamp=timestamp)
 
 
 @pytest.mark.parametrize("person", [0.5, "anna", None, True, 2**63])
-def test_a_person_is_a_whole_number(recognizer: Recognizer, person: object) -> None:
+def test_a_person_id_is_an_integer(recognizer: Recognizer, person: object) -> None:
     with pytest.raises(InputError, match="person is .*expected a whole number"):
         recognizer.step(tiny.poses(1)[0], person=person)  # type: ignore[arg-type]
 
 
-def test_a_wrong_confidence_is_refused(recognizer: Recognizer) -> None:
+def test_a_confidence_of_the_wrong_shape_is_refused(recognizer: Recognizer) -> None:
     with pytest.raises(LayoutError, match=r"confidence has shape \[14\].*\[15\]"):
         recognizer.step(tiny.poses(1)[0], confidence=np.ones(14))
 
 
-def test_an_unknown_layout_says_which_are_known(recognizer: Recognizer) -> None:
+def test_an_unknown_layout_lists_the_known_ones(recognizer: Recognizer) -> None:
     with pytest.raises(LayoutError, match="'kinect2000'.*coco17.*kinect20"):
         recognizer.step(tiny.poses(1)[0], layout="kinect2000")
 
@@ -310,13 +310,13 @@ def test_a_2d_layout_needs_a_model_trained_for_it(recognizer: Recognizer) -> Non
         recognizer.step(np.zeros((17, 2)), layout="coco17")
 
 
-def test_a_clip_is_decided_as_a_whole(recognizer: Recognizer) -> None:
+def test_a_clip_gets_one_decision(recognizer: Recognizer) -> None:
     for raised, label in (("left", LEFT), ("right", RIGHT), (None, "none")):
         out = recognizer.recognize(clip(tiny.poses(10), tiny.poses(20, raised), tiny.poses(10)))
         assert out.label == label and out.event is None and out.probs.shape == (3,)
 
 
-def test_a_clip_does_not_disturb_the_people_followed_live(bundle: Path) -> None:
+def test_a_clip_does_not_affect_the_live_stream(bundle: Path) -> None:
     disturbed, undisturbed = Recognizer.load(bundle), Recognizer.load(bundle)
     joints = tiny.poses(20, "left")
     expected = play(undisturbed, joints)
@@ -327,7 +327,7 @@ def test_a_clip_does_not_disturb_the_people_followed_live(bundle: Path) -> None:
     np.testing.assert_array_equal(play(disturbed, joints[10:], start=0.5)[-1].probs, expected[-1].probs)
 
 
-def test_of_several_people_the_one_most_seen_counts(recognizer: Recognizer) -> None:
+def test_the_most_visible_person_of_a_clip_is_used(recognizer: Recognizer) -> None:
     joints = np.stack([tiny.poses(40, "left"), tiny.poses(40, "right")], axis=1)
     joints[20:, 0] = np.nan
     assert recognizer.recognize(Motion(joints, tiny.FPS, tiny.LAYOUT)).label == RIGHT
@@ -336,7 +336,7 @@ def test_of_several_people_the_one_most_seen_counts(recognizer: Recognizer) -> N
     assert recognizer.recognize(Motion(joints, tiny.FPS, tiny.LAYOUT, confidence)).label == LEFT
 
 
-def test_of_a_clip_broken_by_a_gap_the_longest_part_counts(recognizer: Recognizer) -> None:
+def test_the_longest_part_of_a_clip_with_gaps_is_used(recognizer: Recognizer) -> None:
     gone = np.full((20, tiny.V, 3), np.nan, np.float32)
     out = recognizer.recognize(clip(tiny.poses(40, "left"), gone, tiny.poses(10, "right"), gone))
     assert out.label == LEFT
@@ -367,7 +367,7 @@ def test_loading_prints_nothing(bundle: Path, capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
-def test_the_doctor_finds_this_installation_fit(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+def test_the_doctor_reports_this_installation(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
     from motionrt.runtime.bundles import bundle as bundles
 
     (bundle.parent / "broken").mkdir(exist_ok=True)
