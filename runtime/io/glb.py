@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ..body.motion_data import MotionData
 from ..body.rotations import Rig, solve
 from ..extras import require
-from .preview import INKS, side
+from .mannequin import body_side
 
 _THICK_M, _THICK, _WAIST = 0.02, 0.05, 0.2  # half a bone's thickness, plus so much of its length; where it is so thick
+BODY_COLORS = {"left": (230, 97, 1), "right": (33, 102, 172), "middle": (70, 70, 70)}
 FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3, 4), (5, 4, 1)]
 
 
@@ -110,14 +111,14 @@ def _add_body(scene: Any, store: _Store, rig: Rig, rest: NDArray[np.float64]) ->
         WEIGHTS_0=store.add(np.eye(4)[[0] * corners.shape[0] * 6], gltf.VEC4, target=gltf.ARRAY_BUFFER),
     )
     mesh = gltf.Mesh(name="body")
-    for name, ink in INKS.items():
-        bones = [bone for bone, end in enumerate(ends) if side(rig.nodes[end]) == name]
+    for name, color in BODY_COLORS.items():
+        bones = [bone for bone, end in enumerate(ends) if body_side(rig.nodes[end]) == name]
         if not bones:
             continue
         faces = [6 * bone + np.array(FACES) for bone in bones]
         indices = store.add(np.ravel(faces), gltf.SCALAR, np.uint16, target=gltf.ELEMENT_ARRAY_BUFFER)
         mesh.primitives.append(gltf.Primitive(attributes=vertices, indices=indices, material=len(scene.materials)))
-        linear = [(channel / 255) ** 2.2 for channel in ink]
+        linear = [(channel / 255) ** 2.2 for channel in color]
         surface = gltf.PbrMetallicRoughness(baseColorFactor=[*linear, 1.0], metallicFactor=0.0, roughnessFactor=0.8)
         scene.materials.append(gltf.Material(name=name, pbrMetallicRoughness=surface, alphaCutoff=None))
     scene.meshes = [mesh]
