@@ -30,6 +30,17 @@ def test_importing_the_package_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "set()"
 
 
+def test_the_native_recognizer_starts_without_onnx_runtime() -> None:
+    code = """
+import sys, motionrt
+recognizer = motionrt.Recognizer.load("live")
+recognizer.step([[0, 0, 0]] * len(motionrt.Layout.load(recognizer.layout).joints))
+print(recognizer.backend, {"onnxruntime", "tokenizers", "torch", "rich"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "native set()"
+
+
 def test_uncompiled_source_says_so_in_one_line(tmp_path) -> None:
     source = tmp_path / "motionrt"
     (source / "runtime").mkdir(parents=True)

@@ -27,10 +27,10 @@ else:
 
 import numpy as np
 import motionrt
-from motionrt.runtime.body.layout import Layout
 
 recognizer = motionrt.Recognizer.load(sys.argv[1])
-joints = np.random.default_rng(0).normal(0, 0.3, (30, len(Layout.load(recognizer.layout).joints), 3)).astype(np.float32)
+V = len(motionrt.Layout.load(recognizer.layout).joints)
+joints = np.random.default_rng(0).normal(0, 0.3, (30, V, 3)).astype(np.float32)
 for pose in joints:
     out = recognizer.step(pose)
 assert out.status == "ok" and out.label in recognizer.labels and abs(out.probs.sum() - 1) < 1e-4, out
