@@ -29,7 +29,7 @@ class ExportedCoamd(nn.Module):
 
     def condition(self, text_BW: Tensor, quality_B: Tensor) -> tuple[Tensor, Tensor]:
         modulations = self.generator.modulations(self.generator.condition(text_BW, quality_B))
-        return torch.cat(modulations, 1), self.lengths(self.generator.standardized(text_BW), quality_B)
+        return torch.cat(modulations, 1), self.lengths(self.generator.standardize(text_BW), quality_B)
 
     def trunk(
         self, tokens_BLD: Tensor, counts_B: Tensor, modulation_GBM: Tensor, positions_BQ: Tensor

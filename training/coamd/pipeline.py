@@ -147,7 +147,7 @@ class CoamdPipeline:
         pooled = torch.from_numpy(self.text.encode(captions).pooled).to(self.device)
         quality_B = self._quality(quality, len(captions))
         if frames is None:
-            logits_BL = self.lengths(self.generator.standardized(pooled), quality_B)
+            logits_BL = self.lengths(self.generator.standardize(pooled), quality_B)
             cumulative_BL = logits_BL.softmax(1).cumsum(1).cpu().numpy()
             drawn = [int((row < noise.uniform(seed, s)).sum()) for row, s in zip(cumulative_BL, samples, strict=True)]
             frames = [STRIDE * min(max(count, 4), MAX_TOKENS) for count in drawn]

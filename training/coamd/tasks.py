@@ -318,7 +318,7 @@ def length_estimator(
         samples = motions.batch(step, batch)
         pooled = torch.from_numpy(texts.pooled([sample.caption for sample in samples])).to(generator.text_mean.device)
         quality_B = torch.tensor([sample.quality for sample in samples])
-        logits = estimator(generator.standardized(pooled).cpu(), quality_B)
+        logits = estimator(generator.standardize(pooled).cpu(), quality_B)
         counts = torch.tensor([len(sample.x) // STRIDE for sample in samples])
         optimizer.zero_grad()
         cross_entropy(logits, counts).backward()

@@ -1,4 +1,4 @@
-"""CoAMD's networks: the published counts, results that do not depend on batch mates, and their parts."""
+"""CoAMD's networks: published parameter counts, independence of the batch, and their parts."""
 
 import pytest
 
@@ -16,13 +16,13 @@ from motionrt.training.models.coamd import (  # noqa: E402
     MotionRecognizer,
     MotionRecognizerConfig,
 )
-from motionrt.training.models.coamd.autoencoder import Conv, twice  # noqa: E402
+from motionrt.training.models.coamd.autoencoder import Conv, repeat_frames  # noqa: E402
 from motionrt.training.models.coamd.layers import positions  # noqa: E402
 from motionrt.training.models.coamd.recognizer import run_layers  # noqa: E402
 from motionrt.training.models.coamd.views import KIT21, KIT21_REFERENCE, SMPL22, bones, motion  # noqa: E402
 
 
-def parameters(model: nn.Module) -> int:
+def count_parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
@@ -34,37 +34,37 @@ def xl() -> torch.device:
 def test_the_published_sizes_have_the_published_parameters(xl: torch.device) -> None:
     size = SIZES["xl"]
     with xl:
-        assert parameters(AutoEncoder(size.autoencoder)) == 19_035_202
-        assert parameters(AutoEncoder(AutoEncoderConfig(parents=KIT21))) == 19_016_767
+        assert count_parameters(AutoEncoder(size.autoencoder)) == 19_035_202
+        assert count_parameters(AutoEncoder(AutoEncoderConfig(parents=KIT21))) == 19_016_767
         generator = MotionGenerator(size.generator)
-        assert parameters(generator.head) == 270_875_648
-        assert parameters(generator) == 385_265_152
-        assert parameters(MotionRecognizer(size.recognizer)) == 95_757_312
+        assert count_parameters(generator.head) == 270_875_648
+        assert count_parameters(generator) == 385_265_152
+        assert count_parameters(MotionRecognizer(size.recognizer)) == 95_757_312
 
 
 @pytest.mark.parametrize(("depth", "millions"), [(1, 290.8), (8, 423.0)])
-def test_a_trunk_block_has_as_many_as_published(xl: torch.device, depth: int, millions: float) -> None:
+def test_a_trunk_block_has_the_published_parameters(xl: torch.device, depth: int, millions: float) -> None:
     with xl:
         generator = MotionGenerator(GeneratorConfig(depth=depth))
-    assert round(parameters(generator) / 1e6, 1) == millions
-    assert parameters(generator.blocks[0]) == 18_889_728
+    assert round(count_parameters(generator) / 1e6, 1) == millions
+    assert count_parameters(generator.blocks[0]) == 18_889_728
 
 
-def test_what_is_bundled_is_small(xl: torch.device) -> None:
+def test_the_bundled_size_is_small(xl: torch.device) -> None:
     size = SIZES["small"]
     with xl:
         networks = AutoEncoder(size.autoencoder), MotionGenerator(size.generator), MotionRecognizer(size.recognizer)
-    assert sum(parameters(network) for network in networks) < 10e6
+    assert sum(count_parameters(network) for network in networks) < 10e6
 
 
 @pytest.mark.parametrize("parents", [SMPL22, KIT21])
 def test_the_skeletons_are_trees(parents: tuple[int, ...]) -> None:
     (root,) = [joint for joint, parent in enumerate(parents) if joint == parent]
     for joint in range(len(parents)):
-        seen = []
+        visited = []
         while joint != root:
-            assert joint not in seen
-            seen.append(joint)
+            assert joint not in visited
+            visited.append(joint)
             joint = parents[joint]
 
 
@@ -83,7 +83,7 @@ def test_bones_and_motion_of_known_joints() -> None:
 
 
 @pytest.mark.parametrize("settings", [(3, 1, 1, 1), (3, 1, 9, 9), (4, 2, 1, 1), (1, 1, 0, 1)])
-def test_a_convolution_by_taps_is_pytorchs(settings: tuple[int, int, int, int]) -> None:
+def test_a_convolution_by_taps_equals_conv1d(settings: tuple[int, int, int, int]) -> None:
     kernel, stride, padding, dilation = settings
     torch.manual_seed(0)
     conv = Conv(5, 7, kernel, stride=stride, padding=padding, dilation=dilation)
@@ -92,12 +92,12 @@ def test_a_convolution_by_taps_is_pytorchs(settings: tuple[int, int, int, int]) 
     torch.testing.assert_close(conv(x), wanted)
 
 
-def test_every_frame_comes_twice() -> None:
+def test_repeat_frames_equals_nearest_interpolation() -> None:
     x = torch.randn(2, 3, 4)
-    torch.testing.assert_close(twice(x), nn.functional.interpolate(x.mT, scale_factor=2, mode="nearest").mT)
+    torch.testing.assert_close(repeat_frames(x), nn.functional.interpolate(x.mT, scale_factor=2, mode="nearest").mT)
 
 
-def test_positions_are_sines_and_cosines_in_turns() -> None:
+def test_positions_interleave_sines_and_cosines() -> None:
     table = positions(50, 8)
     assert torch.equal(table[0], torch.tensor([0.0, 1, 0, 1, 0, 1, 0, 1]))
     torch.testing.assert_close(table[:, 2], torch.sin(torch.arange(50) * 10000 ** (-2 / 8)))
@@ -110,16 +110,16 @@ def autoencoder() -> AutoEncoder:
 
 
 @torch.no_grad()
-def test_tokens_and_motions_do_not_depend_on_batch_mates(autoencoder: AutoEncoder) -> None:
+def test_tokens_and_motions_do_not_depend_on_the_batch(autoencoder: AutoEncoder) -> None:
     x, lengths = torch.randn(3, 64, 66), torch.tensor([20, 64, 8])
     tokens = autoencoder.encode(x, lengths)
-    made = autoencoder.decode(tokens, lengths)
-    assert tokens.shape == (3, 16, 8) and made.shape == x.shape
+    decoded = autoencoder.decode(tokens, lengths)
+    assert tokens.shape == (3, 16, 8) and decoded.shape == x.shape
     for i, n in enumerate(lengths.tolist()):
         alone = autoencoder.encode(x[i : i + 1, :n], lengths[i : i + 1])
         torch.testing.assert_close(tokens[i : i + 1, : n // 4], alone, atol=1e-5, rtol=1e-5)
-        again = autoencoder.decode(alone, lengths[i : i + 1])
-        torch.testing.assert_close(made[i : i + 1, :n], again, atol=1e-5, rtol=1e-5)
+        alone = autoencoder.decode(alone, lengths[i : i + 1])
+        torch.testing.assert_close(decoded[i : i + 1, :n], alone, atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
@@ -132,13 +132,13 @@ def test_without_lengths_padding_takes_part_as_released(autoencoder: AutoEncoder
 
 
 @torch.no_grad()
-def test_tokens_are_shifted_and_scaled_on_both_sides(autoencoder: AutoEncoder) -> None:
+def test_tokens_are_normalized_by_shift_and_scale(autoencoder: AutoEncoder) -> None:
     x = torch.randn(1, 16, 66)
-    plain, made = autoencoder.encode(x), autoencoder(x)
+    plain, decoded = autoencoder.encode(x), autoencoder(x)
     autoencoder.shift.fill_(3.0)
     autoencoder.scale.fill_(2.0)
     torch.testing.assert_close(autoencoder.encode(x), (plain - 3) / 2)
-    torch.testing.assert_close(autoencoder(x), made, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(autoencoder(x), decoded, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture
@@ -151,15 +151,15 @@ def recognizer() -> MotionRecognizer:
 
 
 @torch.no_grad()
-def test_features_do_not_depend_on_padding_or_on_what_lies_in_it(recognizer: MotionRecognizer) -> None:
+def test_features_do_not_depend_on_padding_or_its_content(recognizer: MotionRecognizer) -> None:
     x, lengths = torch.randn(2, 32, 66), torch.tensor([12, 32])
     found = recognizer.encode(x, lengths)
     alone = recognizer.encode(x[:1, :12], lengths[:1])
     x[0, 12:] = 1e3
-    again = recognizer.encode(x, lengths)
-    for one, other, third in zip(found, alone, again, strict=True):
-        torch.testing.assert_close(one[:1], other, atol=1e-5, rtol=1e-5)
-        assert torch.equal(one, third)
+    refilled = recognizer.encode(x, lengths)
+    for one, unpadded, other in zip(found, alone, refilled, strict=True):
+        torch.testing.assert_close(one[:1], unpadded, atol=1e-5, rtol=1e-5)
+        assert torch.equal(one, other)
 
 
 @torch.no_grad()
@@ -172,7 +172,7 @@ def test_a_description_does_not_depend_on_longer_ones(recognizer: MotionRecogniz
 
 
 @torch.no_grad()
-def test_towers_side_by_side_are_pytorchs_encoders() -> None:
+def test_stacked_towers_equal_pytorchs_encoders() -> None:
     torch.manual_seed(0)
     mine = MotionRecognizer(MotionRecognizerConfig(width=16, depth=2, heads=4, hidden=24, feature=16)).eval()
     towers = [mine.joint, mine.bone]
@@ -189,14 +189,14 @@ def test_towers_side_by_side_are_pytorchs_encoders() -> None:
 
 
 @torch.no_grad()
-def test_clips_ids_are_read_at_the_end_of_the_text() -> None:
+def test_clip_text_features_come_from_the_end_marker() -> None:
     torch.manual_seed(0)
     config = MotionRecognizerConfig(width=16, depth=1, heads=2, hidden=8, feature=16)
     tower = MotionRecognizer(config).text.eval()
     ids = torch.zeros(2, 77, dtype=torch.long)
     ids[0, 5], ids[1, 9] = 49407, 49407
-    read = run_layers([tower], (tower.tokens(ids) + tower.places)[None], None)[0]
-    torch.testing.assert_close(tower(ids)[1], tower.out(tower.norm(read[1, 9])))
+    states = run_layers([tower], (tower.tokens(ids) + tower.places)[None], None)[0]
+    torch.testing.assert_close(tower(ids)[1], tower.out(tower.norm(states[1, 9])))
 
 
 def small(**changes: object) -> MotionGenerator:
@@ -216,7 +216,7 @@ def test_a_new_generator_is_the_identity_around_closed_gates() -> None:
 
 
 @torch.no_grad()
-def test_one_time_for_all_is_the_time_of_each() -> None:
+def test_one_time_is_broadcast_to_all_tokens() -> None:
     head = small().head
     for parameter in head.parameters():
         nn.init.normal_(parameter, std=0.3)
@@ -225,7 +225,7 @@ def test_one_time_for_all_is_the_time_of_each() -> None:
 
 
 @torch.no_grad()
-def test_text_is_standardised_and_no_text_stays_none() -> None:
+def test_text_is_standardized_and_no_text_stays_zero() -> None:
     generator = small()
     text = torch.randn(2, 10)
     plain, none = generator.condition(text), generator.condition(torch.zeros(2, 10))
@@ -236,12 +236,12 @@ def test_text_is_standardised_and_no_text_stays_none() -> None:
 
 
 @torch.no_grad()
-def test_a_quality_changes_what_is_told() -> None:
+def test_the_quality_changes_the_condition() -> None:
     generator = small(qualities=2)
     text = torch.randn(1, 10)
-    told = [generator.condition(text, torch.tensor([quality])) for quality in range(2)]
-    assert not torch.equal(*told)
-    torch.testing.assert_close(told[1] - told[0], (generator.quality.weight[1] - generator.quality.weight[0])[None])
+    mocap, kinect = (generator.condition(text, torch.tensor([quality])) for quality in range(2))
+    assert not torch.equal(mocap, kinect)
+    torch.testing.assert_close(kinect - mocap, (generator.quality.weight[1] - generator.quality.weight[0])[None])
 
 
 def test_lengths_are_estimated_from_text() -> None:

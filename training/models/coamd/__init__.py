@@ -1,7 +1,7 @@
-"""CoAMD: one family of networks that describe, recognise, generate and edit motion as absolute joint coordinates.
+"""CoAMD: networks that recognize, retrieve, generate and edit motion as absolute joint coordinates.
 
 An auto-encoder turns four frames into a token. A masked-autoregressive trunk and a flow network for single tokens
-generate them from text. A recogniser of three streams names motion, finds it and, by its gradient, guides generation.
+generate them from text. A recognizer of three streams embeds motion and text, and its gradient guides generation.
 
 Shapes: B batch, T frames, C = 3V coordinates, L tokens, D channels of a token, W width of the text features.
 Source: Kuang et al., "CoAMD" (arXiv 2604.17090) and its released code; the generator descends from MARDM.

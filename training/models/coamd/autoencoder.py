@@ -1,4 +1,4 @@
-"""The auto-encoder: four frames of joints to one token and back."""
+"""The autoencoder: four frames of joints to one token and back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class AutoEncoderConfig:
 
 
 class Conv(nn.Conv1d):
-    """A 1-D convolution over [B, T, C] as one matrix product, its taps side by side; weights are those of Conv1d."""
+    """A 1-D convolution over [B, T, C] as one matrix product over its concatenated taps; weights as in Conv1d."""
 
     def forward(self, x_BTC: Tensor) -> Tensor:
         (kernel,), (stride,), (dilation,) = self.kernel_size, self.stride, self.dilation
@@ -42,7 +42,7 @@ class Conv(nn.Conv1d):
 
 
 class Residual(nn.Module):
-    """Two convolutions beside the identity, without normalization."""
+    """A residual block of two convolutions, without normalization."""
 
     def __init__(self, width: int, dilation: int, dropout: float):
         super().__init__()
@@ -55,7 +55,7 @@ class Residual(nn.Module):
 
 
 class Level(nn.Module):
-    """The convolution that halves or doubles the rate, and residual blocks of falling dilation."""
+    """A convolution that halves or doubles the rate, and residual blocks of decreasing dilation."""
 
     def __init__(self, config: AutoEncoderConfig, resample: Conv):
         super().__init__()
@@ -68,7 +68,7 @@ class Level(nn.Module):
         return x_BTC
 
 
-class Encoder(nn.Module):
+class TokenEncoder(nn.Module):
     """Stems of joints, bones and motion, averaged, then two levels down."""
 
     def __init__(self, config: AutoEncoderConfig):
@@ -80,18 +80,18 @@ class Encoder(nn.Module):
         self.out = Conv(config.width, config.latent, 3, padding=1)
 
     def forward(self, x_BTC: Tensor, lengths_B: Tensor | None, scales: Scales) -> Tensor:
-        mask = mask_of(lengths_B, x_BTC.shape[1])
+        mask = length_mask(lengths_B, x_BTC.shape[1])
         x_BTC = x_BTC * mask
-        joint, bone, moved = scales.views(x_BTC, self.parents)
-        h = relu((self.joint(joint) + self.bone(bone) + self.motion(moved * mask)) / 3)
+        joint, bone, motion = scales.views(x_BTC, self.parents)
+        h = relu((self.joint(joint) + self.bone(bone) + self.motion(motion * mask)) / 3)
         for k, level in enumerate(self.levels):
             h = level.get_submodule("resample")(h * mask)
-            mask = mask_of(lengths_B, h.shape[1], 2 ** (k + 1))
+            mask = length_mask(lengths_B, h.shape[1], 2 ** (k + 1))
             h = level(h, mask)
         return self.out(h * mask)
 
 
-class Decoder(nn.Module):
+class TokenDecoder(nn.Module):
     """Two levels up."""
 
     def __init__(self, config: AutoEncoderConfig):
@@ -104,11 +104,11 @@ class Decoder(nn.Module):
         self.out = Conv(width, config.coordinates, 3, padding=1)
 
     def forward(self, z_BLD: Tensor, lengths_B: Tensor | None) -> Tensor:
-        mask = mask_of(lengths_B, z_BLD.shape[1], STRIDE)
+        mask = length_mask(lengths_B, z_BLD.shape[1], STRIDE)
         h = relu(self.first(z_BLD * mask))
         for k, level in enumerate(self.levels):
-            h = twice(level(h, mask))
-            mask = mask_of(lengths_B, h.shape[1], STRIDE // 2 ** (k + 1))
+            h = repeat_frames(level(h, mask))
+            mask = length_mask(lengths_B, h.shape[1], STRIDE // 2 ** (k + 1))
             h = level.get_submodule("resample")(h * mask)
         return self.out(relu(self.last(h * mask)) * mask)
 
@@ -116,8 +116,8 @@ class Decoder(nn.Module):
 class AutoEncoder(nn.Module):
     """Motion to tokens and back; 19,035,202 parameters at the published size.
 
-    What lies beyond a motion's length is zeroed before every convolution, so a result does not depend on the longest
-    motion of the batch. Without `lengths`, padding takes part, as in the released code.
+    Frames beyond a motion's length are zeroed before every convolution, so results do not depend on the padding.
+    Without `lengths`, padding takes part, as in the released code.
     """
 
     shift: Tensor
@@ -126,39 +126,39 @@ class AutoEncoder(nn.Module):
     def __init__(self, config: AutoEncoderConfig):
         super().__init__()
         self.config = config
-        self.encoder, self.decoder = Encoder(config), Decoder(config)
+        self.encoder, self.decoder = TokenEncoder(config), TokenDecoder(config)
         self.scales = Scales(config.coordinates)
-        # of the tokens that the encoder makes; 0 and 1 in the published model, which does not normalise them
+        # of the encoder's outputs; 0 and 1 in the published model, which does not normalize tokens
         self.register_buffer("shift", torch.zeros(config.latent))
         self.register_buffer("scale", torch.ones(config.latent))
 
     def encode(self, x_BTC: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Normalised joints [B, T, C], T a multiple of 4, lengths in frames -> tokens [B, T/4, D]."""
+        """Encode normalized joints [B, T, C], T a multiple of 4, lengths in frames, to tokens [B, T/4, D]."""
         return (self.encoder(x_BTC, lengths_B, self.scales) - self.shift) / self.scale
 
     def decode(self, z_BLD: Tensor, lengths_B: Tensor | None = None) -> Tensor:
-        """Tokens [B, L, D], lengths in frames -> normalised joints [B, 4L, C]."""
+        """Decode tokens [B, L, D], lengths in frames, to normalized joints [B, 4L, C]."""
         return self.decoder(z_BLD * self.scale + self.shift, lengths_B) @ self.scales.mix
 
     def forward(self, x_BTC: Tensor, lengths_B: Tensor | None = None, noise_B: Tensor | None = None) -> Tensor:
-        """There and back; with `noise`, so much is added to a motion's tokens, in units of the batch's deviation."""
+        """Encode and decode; `noise` is the standard deviation of noise on the tokens, relative to the batch's."""
         z_BLD = self.encode(x_BTC, lengths_B)
         if noise_B is not None:
-            there_BL1 = torch.ones_like(z_BLD[:, :, :1]) * mask_of(lengths_B, z_BLD.shape[1], STRIDE)
-            spread_D = z_BLD[there_BL1[:, :, 0] > 0].std(0).detach()
-            z_BLD = z_BLD + noise_B[:, None, None] * spread_D * torch.randn_like(z_BLD)
+            valid_BL1 = torch.ones_like(z_BLD[:, :, :1]) * length_mask(lengths_B, z_BLD.shape[1], STRIDE)
+            std_D = z_BLD[valid_BL1[:, :, 0] > 0].std(0).detach()
+            z_BLD = z_BLD + noise_B[:, None, None] * std_D * torch.randn_like(z_BLD)
         return self.decode(z_BLD, lengths_B)
 
 
-def mask_of(lengths_B: Tensor | None, size: int, frames: int = 1) -> Tensor | float:
-    """1 where a motion of `lengths` frames lasts, 0 beyond, [B, size, 1]; a position is `frames` frames."""
+def length_mask(lengths_B: Tensor | None, size: int, frames: int = 1) -> Tensor | float:
+    """1 within a motion of `lengths` frames, 0 beyond, [B, size, 1]; a position is `frames` frames."""
     if lengths_B is None:
         return 1.0
-    inside = torch.arange(size, device=lengths_B.device) * frames < lengths_B[:, None]
-    return inside[:, :, None].to(torch.get_default_dtype())
+    valid_BL = torch.arange(size, device=lengths_B.device) * frames < lengths_B[:, None]
+    return valid_BL[:, :, None].to(torch.get_default_dtype())
 
 
-def twice(x_BTC: Tensor) -> Tensor:
-    """Every frame two times."""
+def repeat_frames(x_BTC: Tensor) -> Tensor:
+    """Upsample by 2: every frame twice."""
     B, T, C = x_BTC.shape
     return x_BTC[:, :, None].expand(B, T, 2, C).reshape(B, 2 * T, C)

@@ -1,4 +1,4 @@
-"""The generator: a bidirectional trunk over tokens, some of them masked, and a flow network for each single token."""
+"""The generator: a bidirectional trunk over tokens, some of them masked, and a flow head for single tokens."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class GeneratorConfig:
 
     Attributes:
         latent: D, channels of a token. text: W, width of the text features.
-        width, depth, heads: of the trunk. head_width, head_depth: of the flow network.
-        qualities: kinds of capture a motion may be asked in; 0: there is no such condition.
-        objective: what the head predicts: "flow", the velocity from noise to token; "ddpm", the noise.
+        width, depth, heads: of the trunk. head_width, head_depth: of the flow head.
+        qualities: number of capture qualities to condition on; 0: no such condition.
+        objective: prediction of the head: "flow", the velocity from noise to token; "ddpm", the noise.
     """
 
     latent: int = 512
@@ -43,13 +43,13 @@ class Attention(nn.Module):
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value, self.proj = (nn.Linear(width, width) for _ in range(4))
 
-    def forward(self, x_BQE: Tensor, others_BLE: Tensor, valid_BL: Tensor) -> Tensor:
-        q, k, v = self.query(x_BQE), self.key(others_BLE), self.value(others_BLE)
+    def forward(self, x_BQE: Tensor, keys_BLE: Tensor, valid_BL: Tensor) -> Tensor:
+        q, k, v = self.query(x_BQE), self.key(keys_BLE), self.value(keys_BLE)
         return self.proj(attention(q, k, v, self.heads, valid_BL, self.dropout if self.training else 0.0))
 
 
 class TrunkBlock(nn.Module):
-    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-zero), one vector a sample."""
+    """Attention and MLP, each shifted, scaled and gated by the condition (adaLN-zero)."""
 
     def __init__(self, config: GeneratorConfig):
         super().__init__()
@@ -60,22 +60,22 @@ class TrunkBlock(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
-        self, x_BLE: Tensor, modulation_BM: Tensor, valid_BL: Tensor, places_BQ: Tensor | None = None
+        self, x_BLE: Tensor, modulation_BM: Tensor, valid_BL: Tensor, positions_BQ: Tensor | None = None
     ) -> Tensor:
-        """With `places`, of those places alone, [B, Q, E]."""
+        """Apply the block; with `positions`, at those only, [B, Q, E]."""
         shift1, scale1, gate1, shift2, scale2, gate2 = modulation_BM[:, None].chunk(6, -1)
-        others_BLE = layer_norm(x_BLE) * (1 + scale1) + shift1
-        asking = others_BLE
-        if places_BQ is not None:
-            x_BLE, asking = at(x_BLE, places_BQ), at(others_BLE, places_BQ)
-        x_BLE = x_BLE + gate1 * self.dropout(self.attn(asking, others_BLE, valid_BL))
+        keys_BLE = layer_norm(x_BLE) * (1 + scale1) + shift1
+        queries = keys_BLE
+        if positions_BQ is not None:
+            x_BLE, queries = gather_positions(x_BLE, positions_BQ), gather_positions(keys_BLE, positions_BQ)
+        x_BLE = x_BLE + gate1 * self.dropout(self.attn(queries, keys_BLE, valid_BL))
         hidden = gelu(self.fc1(layer_norm(x_BLE) * (1 + scale2) + shift2), approximate="tanh")
         return x_BLE + gate2 * self.dropout(self.fc2(hidden))
 
 
-def at(x_BLE: Tensor, places_BQ: Tensor) -> Tensor:
-    """Some places of each sample, [B, Q, E]."""
-    return x_BLE.gather(1, places_BQ[:, :, None].expand(-1, -1, x_BLE.shape[2]))
+def gather_positions(x_BLE: Tensor, positions_BQ: Tensor) -> Tensor:
+    """Select positions of each sample, [B, Q, E]."""
+    return x_BLE.gather(1, positions_BQ[:, :, None].expand(-1, -1, x_BLE.shape[2]))
 
 
 class HeadBlock(nn.Module):
@@ -90,14 +90,14 @@ class HeadBlock(nn.Module):
 
     @property
     def weights(self) -> tuple[Tensor, ...]:
-        """Of the normalization and of both layers, each with its bias."""
+        """Weight and bias of the normalization and of both layers."""
         return tuple(
             module.get_parameter(kind) for module in (self.norm, self.fc1, self.fc2) for kind in ("weight", "bias")
         )
 
 
 class FlowHead(nn.Module):
-    """The velocity of a noisy token, given its place's output of the trunk; 270,875,648 parameters as published."""
+    """Velocity of a noisy token, conditioned on the trunk's output there; 270,875,648 parameters as published."""
 
     FREQUENCIES = 256
 
@@ -113,33 +113,33 @@ class FlowHead(nn.Module):
         self.stacked: tuple[Tensor, ...] | None = None
 
     def stack(self) -> None:
-        """Put all blocks' weights together, so that one kernel goes through all; parameters become parts of them."""
+        """Stack the weights of all blocks for the fused kernel; parameters become views of the stacks."""
         blocks: Any = self.blocks
         parts = [block.weights for block in blocks]
-        self.stacked = tuple(torch.stack(of).detach() for of in zip(*parts, strict=True))
+        self.stacked = tuple(torch.stack(weights).detach() for weights in zip(*parts, strict=True))
         for k, weights in enumerate(parts):
-            for own, together in zip(weights, self.stacked, strict=True):
-                own.data = together[k]
+            for weight, stack in zip(weights, self.stacked, strict=True):
+                weight.data = stack[k]
 
     def forward(self, x_ND: Tensor, t_N: Tensor, z_NE: Tensor) -> Tensor:
         """Noisy tokens [N, D] at times [N] or [1], with the trunk's outputs [N, E] -> [N, D]."""
         return self.velocity(x_ND, self.modulations(t_N, z_NE))
 
     def modulations(self, t: Tensor, z_NE: Tensor) -> list[Tensor]:
-        """What every layer is told: times [N], [1] or, many for each place, [S, 1] -> [N or S, N, ...] each."""
+        """Modulation of every layer at times [N], [1], or [S, 1] for S times of every token: [N or S, N, ...] each."""
         time = self.time2(silu(self.time1(sinusoids(t, self.FREQUENCIES))))
         y = silu(time + self.condition(z_NE))
         return [part.modulation(y) for part in (*self.blocks, self)]
 
     def velocity(self, x_ND: Tensor, modulations: Sequence[Tensor]) -> Tensor:
-        """Of noisy tokens whose layers are told this, [N, D], or [G, N, D] if they are told [G, N, ...]."""
+        """Velocity of noisy tokens, [N, D]; for modulations [G, N, ...] of several conditions, [G, N, D]."""
         *blocks, last = modulations
         h = self.input(x_ND)
         if self.stacked is not None:
             h = adaln_mlp_blocks(h, torch.stack(blocks), *self.stacked)
         else:
-            for block, told in zip(self.blocks, blocks, strict=True):
-                h = block(h, told)
+            for block, modulation in zip(self.blocks, blocks, strict=True):
+                h = block(h, modulation)
         shift, scale = last.chunk(2, -1)
         return self.out(layer_norm(h) * (1 + scale) + shift)
 
@@ -153,20 +153,20 @@ class MotionGenerator(nn.Module):
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         self.config = config
-        self.mask = nn.Parameter(torch.zeros(config.latent))  # stands for a token that is not known
+        self.mask = nn.Parameter(torch.zeros(config.latent))  # the mask token
         self.embed = nn.Linear(config.latent, config.width)
         self.text = nn.Linear(config.text, config.width)
         self.quality = nn.Embedding(config.qualities, config.width) if config.qualities else None
         self.blocks = nn.ModuleList(TrunkBlock(config) for _ in range(config.depth))
         self.head = FlowHead(config)
         self.dropout = nn.Dropout(config.dropout)
-        # of the text features, which some encoders give little spread; 0 and 1 in the published model
+        # of the text features; 0 and 1 in the published model
         self.register_buffer("text_mean", torch.zeros(config.text))
         self.register_buffer("text_std", torch.ones(config.text))
         self.reset()
 
     def reset(self) -> None:
-        """The initial weights: all gates closed, so that every block begins as the identity."""
+        """Initialize the weights with all gates closed, so that every block starts as the identity."""
         trunk = [m for part in (self.embed, self.text, self.blocks) for m in part.modules()]
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -182,24 +182,24 @@ class MotionGenerator(nn.Module):
             nn.init.normal_(self.quality.weight, std=0.02)
 
     def to_bf16(self) -> None:
-        """Keep matrices, and all that the head is made of, in bfloat16; to be called under autocast from then on."""
+        """Convert matrices and the whole head to bfloat16; to be called under autocast afterwards."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 module.to(torch.bfloat16)
         self.head.to(torch.bfloat16)
 
     def condition(self, text_BW: Tensor, quality_B: Tensor | None = None) -> Tensor:
-        """What every block is told, [B, E]. Zeros for text are no text."""
-        c_BE = self.text(self.standardized(text_BW))
+        """Condition vector [B, E]; zeros for the text mean no text."""
+        c_BE = self.text(self.standardize(text_BW))
         if self.quality is None:
             return c_BE
-        assert quality_B is not None, "a generator with qualities must be told one"
+        assert quality_B is not None, "a generator with qualities needs one"
         return c_BE + self.quality(quality_B)
 
-    def standardized(self, text_BW: Tensor) -> Tensor:
-        """Text features of like spread; no text stays zeros."""
-        told_B1 = (text_BW != 0).any(1, keepdim=True)
-        return torch.where(told_B1, (text_BW - self.text_mean) / self.text_std, 0)
+    def standardize(self, text_BW: Tensor) -> Tensor:
+        """Text features of mean 0 and deviation 1; no text stays zeros."""
+        has_text_B1 = (text_BW != 0).any(1, keepdim=True)
+        return torch.where(has_text_B1, (text_BW - self.text_mean) / self.text_std, 0)
 
     def forward(
         self,
@@ -207,27 +207,27 @@ class MotionGenerator(nn.Module):
         text_BW: Tensor,
         valid_BL: Tensor,
         quality_B: Tensor | None,
-        wanted_BL: Tensor,
+        predicted_BL: Tensor,
         x_ND: Tensor,
         t_N: Tensor,
     ) -> Tensor:
-        """What the head predicts of noisy tokens at times, [N, D]; N repeats the wanted places a number of times."""
-        z_NE = self.trunk(tokens_BLD, self.modulations(self.condition(text_BW, quality_B)), valid_BL)[wanted_BL]
+        """Prediction of the head for noisy tokens at times, [N, D]; N is a multiple of the predicted positions."""
+        z_NE = self.trunk(tokens_BLD, self.modulations(self.condition(text_BW, quality_B)), valid_BL)[predicted_BL]
         return self.head(x_ND, t_N, z_NE.repeat(len(x_ND) // len(z_NE), 1))
 
     def modulations(self, c_BE: Tensor) -> list[Tensor]:
-        """What every block is told by a condition, [B, 6E] each."""
+        """Modulation of every block by a condition, [B, 6E] each."""
         return [block.get_submodule("modulation")(silu(c_BE)) for block in self.blocks]
 
     def trunk(
-        self, tokens_BLD: Tensor, modulations: Sequence[Tensor], valid_BL: Tensor, places_BQ: Tensor | None = None
+        self, tokens_BLD: Tensor, modulations: Sequence[Tensor], valid_BL: Tensor, positions_BQ: Tensor | None = None
     ) -> Tensor:
-        """Tokens, masked ones among them -> what the head needs to know of each place, [B, L, E].
+        """Run the trunk over tokens, some of them masked: the head's condition at each position, [B, L, E].
 
-        With `places`, of those alone, [B, Q, E]; the last block computes no others.
+        With `positions`, at those only, [B, Q, E]; the last block computes no others.
         """
         x_BLE = self.embed(tokens_BLD)
         x_BLE = self.dropout(x_BLE + positions(x_BLE.shape[1], x_BLE.shape[2], x_BLE.device))
-        for block, told in zip(self.blocks[:-1], modulations[:-1], strict=True):
-            x_BLE = block(x_BLE, told, valid_BL)
-        return self.blocks[-1](x_BLE, modulations[-1], valid_BL, places_BQ)
+        for block, modulation in zip(self.blocks[:-1], modulations[:-1], strict=True):
+            x_BLE = block(x_BLE, modulation, valid_BL)
+        return self.blocks[-1](x_BLE, modulations[-1], valid_BL, positions_BQ)

@@ -1,4 +1,4 @@
-"""What several networks are made of."""
+"""Layers that several networks share."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch.nn.functional import scaled_dot_product_attention
 def attention(
     q_BLE: Tensor, k_BLE: Tensor, v_BLE: Tensor, heads: int, valid_BL: Tensor | None, dropout: float
 ) -> Tensor:
-    """Attention of several heads to the valid places, or to all, [B, L, E]; `dropout` is a share of the weights."""
+    """Multi-head attention to the valid positions, or to all, [B, L, E]."""
     q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q_BLE, k_BLE, v_BLE))
     mask = None if valid_BL is None else valid_BL[:, None, None]
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
@@ -25,14 +25,14 @@ def layer_norm(x: Tensor) -> Tensor:
 
 
 def sinusoids(t: Tensor, size: int) -> Tensor:
-    """Features [..., size] of times [...]: cosines, then sines, of falling frequency."""
+    """Features [..., size] of times [...]: cosines, then sines, of decreasing frequency."""
     rates = torch.exp(torch.arange(size // 2, device=t.device, dtype=torch.float32) * (-math.log(1e4) / (size // 2)))
     angles = t.float()[..., None] * rates
     return torch.cat([torch.cos(angles), torch.sin(angles)], -1)
 
 
 def positions(length: int, width: int, device: torch.device | None = None) -> Tensor:
-    """Sinusoidal positions [length, width], sines and cosines in turns (Vaswani et al. 2017)."""
-    place = torch.arange(length, device=device, dtype=torch.float32)[:, None]
+    """Sinusoidal positions [length, width], sines and cosines interleaved (Vaswani et al. 2017)."""
+    position = torch.arange(length, device=device, dtype=torch.float32)[:, None]
     rates = torch.exp(torch.arange(0, width, 2, device=device, dtype=torch.float32) * (-math.log(1e4) / width))
-    return torch.stack([torch.sin(place * rates), torch.cos(place * rates)], 2).flatten(1)
+    return torch.stack([torch.sin(position * rates), torch.cos(position * rates)], 2).flatten(1)

@@ -1,4 +1,4 @@
-"""How many tokens a description takes."""
+"""Estimation of a motion's length from its description."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ....runtime.generation.schedule import MAX_TOKENS
 class LengthEstimator(nn.Sequential):
     """Text features [B, W] -> logits [B, 50] of the number of tokens. Source: MARDM's length estimator.
 
-    Ours is told the quality of capture [B] besides: sensors' clips are shorter.
+    Ours also gets the capture quality [B], as clips of depth sensors are shorter.
     """
 
     def __init__(self, text: int = 512, qualities: int = 0):
@@ -24,6 +24,6 @@ class LengthEstimator(nn.Sequential):
 
     def forward(self, text_BW: Tensor, quality_B: Tensor | None = None) -> Tensor:
         if self.qualities:
-            assert quality_B is not None, "an estimator with qualities must be told one"
+            assert quality_B is not None, "an estimator with qualities needs one"
             text_BW = torch.cat([text_BW, one_hot(quality_B, self.qualities).to(text_BW)], 1)
         return super().forward(text_BW)

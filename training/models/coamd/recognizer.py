@@ -1,4 +1,4 @@
-"""MAR, the recogniser: motion and text in one space. It names motion, finds it, and its gradient guides generation."""
+"""MAR, the recognizer: motion and text in one space, for recognition, retrieval and guidance."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class MotionRecognizerConfig:
     """Architecture of a MotionRecognizer.
 
     Attributes:
-        patch: frames that go into one position of the motion encoders.
-        feature: width of the common space: that of the pooled text features, which labels are compared with.
-        words: what the text tower reads: "clip", token ids with CLIP's frozen embeddings; "features", those of the text
-            encoder [B, L, W].
-        timestep: whether the unused time embedding of the published model has its place among the weights.
+        patch: frames per position of the motion encoders.
+        feature: width of the common space, equal to that of the pooled text features that represent labels.
+        words: input of the text tower: "clip", token ids with CLIP's frozen embeddings; "features", word features
+            [B, L, W] of the text encoder.
+        timestep: include the published model's unused time embedding, for its weights.
     """
 
     parents: tuple[int, ...] = SMPL22
@@ -42,7 +42,7 @@ class MotionRecognizerConfig:
 
 
 class MotionFeatures(NamedTuple):
-    """Of a batch of motions, each [B, feature]: all streams together, and each."""
+    """Features of motions, [B, feature] each: of all streams fused, and of each stream."""
 
     fused: Tensor
     joint: Tensor
@@ -61,7 +61,7 @@ class SelfAttention(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """A transformer layer, normalized after each half; names and numbers of PyTorch's TransformerEncoderLayer."""
+    """A post-norm transformer layer with the parameters of PyTorch's TransformerEncoderLayer."""
 
     def __init__(self, config: MotionRecognizerConfig):
         super().__init__()
@@ -74,7 +74,7 @@ class EncoderLayer(nn.Module):
 
 
 class Tower(nn.Module):
-    """Layers over a learned query and what it is asked of."""
+    """Transformer layers over a learned query and a sequence."""
 
     def __init__(self, config: MotionRecognizerConfig):
         super().__init__()
@@ -85,7 +85,7 @@ class Tower(nn.Module):
 
 
 class MotionEncoder(Tower):
-    """One stream: a learned query before the frames, read off after the last layer."""
+    """Encoder of one stream: a learned query before the frames, whose last state is the feature."""
 
     def __init__(self, config: MotionRecognizerConfig):
         width = config.width
@@ -98,9 +98,9 @@ class MotionEncoder(Tower):
 
 
 class TextTower(Tower):
-    """Descriptions as points of the common space.
+    """Embeds descriptions in the common space.
 
-    Of CLIP's token ids, every position is attended to, padding too, as the published weights expect.
+    With CLIP's token ids, padding is attended to, too, as the published weights expect.
     """
 
     def __init__(self, config: MotionRecognizerConfig):
@@ -114,75 +114,76 @@ class TextTower(Tower):
             self.embed = nn.Linear(config.text, width)
 
     def forward(self, words: Tensor, valid_BL: Tensor | None = None) -> Tensor:
-        """Ids [B, 77], or features [B, L, W] and which of them are words -> [B, feature]."""
+        """Embed ids [B, 77], or word features [B, L, W] with their mask: [B, feature]."""
         if self.words != "clip":
             assert valid_BL is not None
             return pool_query([self], words[None], valid_BL)[0]
-        x_BLE, at = self.tokens(words) + self.places, words.argmax(1)  # the end of the text has the largest id
+        x_BLE, end_B = self.tokens(words) + self.places, words.argmax(1)  # the end marker has the largest id
         x_BLE = run_layers([self], x_BLE[None], None)[0]
-        return self.out(self.norm(x_BLE[torch.arange(len(at), device=at.device), at]))
+        return self.out(self.norm(x_BLE[torch.arange(len(end_B), device=end_B.device), end_B]))
 
 
-# Towers of one shape, S of them, are computed side by side: [S, B, L, E].
+# S towers of one shape run as one batch: [S, B, L, E].
 
 
 def stack_params(kind: str, modules: Iterable[nn.Module]) -> Tensor:
-    """A parameter of several modules: [S, ...]."""
+    """Stack a parameter of several modules: [S, ...]."""
     return torch.stack([module.get_parameter(kind) for module in modules])
 
 
 def project(x_SBLE: Tensor, weight_SFE: Tensor, bias_SF: Tensor) -> Tensor:
-    """[S, B, L, F], one matrix per module."""
+    """Apply one affine map per tower: [S, B, L, F]."""
     x_SNE = x_SBLE.flatten(1, 2)
     return torch.baddbmm(bias_SF[:, None], x_SNE, weight_SFE.mT).unflatten(1, x_SBLE.shape[1:3])
 
 
-def linear(x_SBLE: Tensor, modules: Sequence[nn.Module]) -> Tensor:
+def stacked_linear(x_SBLE: Tensor, modules: Sequence[nn.Module]) -> Tensor:
     return project(x_SBLE, stack_params("weight", modules), stack_params("bias", modules))
 
 
-def normalized(x_SBLE: Tensor, norms: Sequence[nn.Module]) -> Tensor:
+def stacked_layer_norm(x_SBLE: Tensor, norms: Sequence[nn.Module]) -> Tensor:
     weight, bias = (stack_params(kind, norms)[:, None, None] for kind in ("weight", "bias"))
     return layer_norm(x_SBLE, x_SBLE.shape[-1:]) * weight + bias
 
 
-def attended(x_SBLE: Tensor, valid_BL: Tensor | None, of_SBQE: Tensor, layers: Sequence[EncoderLayer]) -> Tensor:
-    """What the positions in question draw from all."""
+def attend(queries_SBQE: Tensor, x_SBLE: Tensor, valid_BL: Tensor | None, layers: Sequence[EncoderLayer]) -> Tensor:
+    """Attention of queries to all valid positions, [S, B, Q, E]."""
     S, B, _, E = x_SBLE.shape
     weight, bias = (
         stack_params(f"in_proj_{kind}", [layer.self_attn for layer in layers]) for kind in ("weight", "bias")
     )
-    q = project(of_SBQE, weight[:, :E], bias[:, :E])
+    q = project(queries_SBQE, weight[:, :E], bias[:, :E])
     k, v = project(x_SBLE, weight[:, E:], bias[:, E:]).chunk(2, 3)
     dropout = layers[0].dropout.p if layers[0].training else 0.0
     valid = None if valid_BL is None else valid_BL.repeat(S, 1)
     q, k, v = (part.flatten(0, 1) for part in (q, k, v))
     found = attention(q, k, v, layers[0].heads, valid, dropout).unflatten(0, (S, B))
-    return linear(found, [layer.self_attn.out_proj for layer in layers])
+    return stacked_linear(found, [layer.self_attn.out_proj for layer in layers])
 
 
 def run_layers(towers: Sequence[Tower], x_SBLE: Tensor, valid_BL: Tensor | None, first: bool = False) -> Tensor:
-    """All positions after the last layer or, [S, B, 1, E], the first alone."""
+    """Run all layers: the states of all positions or, with `first`, of the first alone, [S, B, 1, E]."""
     for k in range(len(towers[0].layers)):
         layers: Any = [tower.layers[k] for tower in towers]
         dropout = layers[0].dropout
-        of = x_SBLE[:, :, :1] if first and k == len(towers[0].layers) - 1 else x_SBLE
-        of = normalized(of + dropout(attended(x_SBLE, valid_BL, of, layers)), [layer.norm1 for layer in layers])
-        hidden = dropout(gelu(linear(of, [layer.linear1 for layer in layers])))
-        again = dropout(linear(hidden, [layer.linear2 for layer in layers]))
-        x_SBLE = normalized(of + again, [layer.norm2 for layer in layers])
+        x_SBQE = x_SBLE[:, :, :1] if first and k == len(towers[0].layers) - 1 else x_SBLE
+        x_SBQE = x_SBQE + dropout(attend(x_SBQE, x_SBLE, valid_BL, layers))
+        x_SBQE = stacked_layer_norm(x_SBQE, [layer.norm1 for layer in layers])
+        hidden = dropout(gelu(stacked_linear(x_SBQE, [layer.linear1 for layer in layers])))
+        x_SBQE = x_SBQE + dropout(stacked_linear(hidden, [layer.linear2 for layer in layers]))
+        x_SBLE = stacked_layer_norm(x_SBQE, [layer.norm2 for layer in layers])
     return x_SBLE
 
 
 def pool_query(towers: Sequence[MotionEncoder | TextTower], x_SBLC: Tensor, valid_BL: Tensor) -> Tensor:
-    """What the queries of towers draw from what they are asked of, [S, B, feature]."""
-    x_SBLE = linear(x_SBLC, [tower.embed for tower in towers])
+    """Run towers over sequences [S, B, L, C] and project the states of their queries: [S, B, feature]."""
+    x_SBLE = stacked_linear(x_SBLC, [tower.embed for tower in towers])
     S, B, L, E = x_SBLE.shape
     query = stack_params("query", towers)[:, None].expand(S, B, 1, E)
     x_SBLE = towers[0].dropout(torch.cat([query, x_SBLE], 2) + positions(L + 1, E, x_SBLE.device))
     x_SBLE = run_layers(towers, x_SBLE, pad(valid_BL, (1, 0), value=True), first=True)
-    x_SBLE = normalized(x_SBLE, [tower.norm for tower in towers])
-    return linear(x_SBLE, [tower.out for tower in towers])[:, :, 0]
+    x_SBLE = stacked_layer_norm(x_SBLE, [tower.norm for tower in towers])
+    return stacked_linear(x_SBLE, [tower.out for tower in towers])[:, :, 0]
 
 
 class MotionRecognizer(nn.Module):
@@ -203,16 +204,16 @@ class MotionRecognizer(nn.Module):
         return self.encode(x_BTC, lengths_B), self.describe(words, valid_BL)
 
     def encode(self, x_BTC: Tensor, lengths_B: Tensor) -> MotionFeatures:
-        """Normalised joints [B, T, C], T a multiple of the patch, lengths in frames -> features."""
+        """Embed normalized joints [B, T, C], T a multiple of the patch, lengths in frames."""
         valid_BT = torch.arange(x_BTC.shape[1], device=x_BTC.device) < lengths_B[:, None]
-        inside_BT1 = valid_BT[:, :, None]
-        views = self.scales.views(x_BTC * inside_BT1, self.config.parents)
+        valid_BT1 = valid_BT[:, :, None]
+        views = self.scales.views(x_BTC * valid_BT1, self.config.parents)
         patch = self.config.patch
-        x_SBLC = torch.stack(views).mul(inside_BT1).unflatten(2, (-1, patch)).flatten(3)
-        joint, bone, moved = pool_query((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])
-        fused = self.fusion(self.fusion_norm(torch.cat([joint, bone, moved], 1)))
-        return MotionFeatures(fused, joint, bone, moved)
+        x_SBLC = torch.stack(views).mul(valid_BT1).unflatten(2, (-1, patch)).flatten(3)
+        joint, bone, motion = pool_query((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])
+        fused = self.fusion(self.fusion_norm(torch.cat([joint, bone, motion], 1)))
+        return MotionFeatures(fused, joint, bone, motion)
 
     def describe(self, words: Tensor, valid_BL: Tensor | None = None) -> Tensor:
-        """Descriptions -> [B, feature]; see TextTower."""
+        """Embed descriptions: [B, feature]; see TextTower."""
         return self.text(words, valid_BL)

@@ -1,4 +1,4 @@
-"""The family's sizes: `small`, which is bundled, and `xl`, which was published."""
+"""Model sizes: `small`, which is bundled, and `xl`, as published."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TEXT = 384  # width of the bundled text encoder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Size:
-    """Networks that fit each other."""
+    """Configurations of networks that fit each other."""
 
     autoencoder: AutoEncoderConfig
     generator: GeneratorConfig

@@ -1,7 +1,7 @@
-"""The three views that both networks have of a motion: joints, bones and frame-to-frame motion.
+"""The three views of a motion that the networks see: joints, bones and frame-to-frame motion.
 
-All are taken from normalised coordinates, so bones and motion are stretched by the normalization; published weights
-expect that. A parent that is the joint itself makes a bone of length 0.
+All are computed from normalized coordinates, as published weights expect. A joint that is its own parent has a bone of
+length 0.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from torch.nn.functional import pad
 SMPL22 = (3, 0, 0, 6, 1, 2, 9, 4, 5, 9, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19)
 # KIT-ML, rooted at the pelvis
 KIT21 = (0, 0, 1, 2, 3, 3, 5, 6, 3, 8, 9, 0, 11, 12, 13, 14, 0, 16, 17, 18, 19)
-# as released, for its weights only: neck and head are each other's parent, and an ankle hangs on a wrist
+# as released, for its weights only: neck and head are each other's parent, and an ankle's parent is a wrist
 KIT21_REFERENCE = (1, 2, 3, 4, 3, 3, 5, 6, 3, 8, 9, 0, 11, 12, 13, 14, 0, 10, 17, 18, 19)
 
 
@@ -25,7 +25,7 @@ def bones(x_BTC: Tensor, parents: tuple[int, ...]) -> Tensor:
 
 
 def motion(x_BTC: Tensor) -> Tensor:
-    """Frame minus the frame before, 0 at the first, [B, T, C]."""
+    """Frame minus previous frame, 0 at the first, [B, T, C]."""
     return pad(x_BTC[:, 1:] - x_BTC[:, :-1], (0, 0, 1, 0))
 
 
@@ -35,12 +35,12 @@ def views(x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tens
 
 
 class Scales(nn.Module):
-    """Brings what the networks see and make to a like scale: a pose is small beside the way that people walk.
+    """Scales the networks' inputs and outputs to unit variance: poses vary less than the distance people walk.
 
     Attributes:
-        mix: [C, C], from what the decoder makes, the root's place and offsets from it, to normalised joints.
-        unmix: its inverse. bone, motion: [C], deviations of those views.
-    All are 1 in the published model, which has no such thing.
+        mix: [C, C], from the decoder's output, root position and offsets from it, to normalized joints.
+        unmix: its inverse. bone, motion: [C], standard deviations of those views.
+    All are 1 in the published model, which does not scale.
     """
 
     mix: Tensor
@@ -56,18 +56,18 @@ class Scales(nn.Module):
             self.register_buffer(name, torch.ones(coordinates))
 
     def views(self, x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
-        """Joints, bones and motion, each of like scale."""
-        joint, bone, moved = views(x_BTC, parents)
-        return joint @ self.unmix, bone / self.bone, moved / self.motion
+        """Joints, bones and motion, each of unit variance."""
+        joint, bone, motion = views(x_BTC, parents)
+        return joint @ self.unmix, bone / self.bone, motion / self.motion
 
     @torch.no_grad()
     def fit(self, x_NC: Tensor, bone_NC: Tensor, motion_NC: Tensor) -> None:
-        """Choose them for frames of normalised joints, the root first, and of their other views."""
+        """Fit to frames of normalized joints, the root first, and to their other views."""
         offset_NC = x_NC - x_NC[:, :3].repeat(1, x_NC.shape[1] // 3)
-        deviation = torch.cat([x_NC[:, :3].std(0), offset_NC[:, 3:].std(0).clamp(min=1e-3)])
-        mix = torch.diag(deviation)
-        for place in range(3, len(mix)):
-            mix[place % 3, place] = deviation[place % 3]
+        std = torch.cat([x_NC[:, :3].std(0), offset_NC[:, 3:].std(0).clamp(min=1e-3)])
+        mix = torch.diag(std)
+        for coordinate in range(3, len(mix)):
+            mix[coordinate % 3, coordinate] = std[coordinate % 3]
         self.mix.copy_(mix)
         self.unmix.copy_(torch.linalg.inv(mix.double()))
         for scale, view in ((self.bone, bone_NC), (self.motion, motion_NC)):
