@@ -152,7 +152,7 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     run = Path(settings.pop("run", f"runs/{recipe}"))
     chosen = RECIPES[recipe]()
     if isinstance(chosen, CoamdRecipe) and "size" in settings:
-        chosen = chosen.sized(settings.pop("size"))
+        chosen = chosen.with_size(settings.pop("size"))
     chosen = override(chosen, settings)
     chosen.check()
     if chosen.threads:

@@ -60,7 +60,7 @@ def without_chance(patch: pytest.MonkeyPatch) -> None:
     noise has the deviation of a batch, and what has no gradient but rounding errors stays as it is."""
     patch.setattr(nn.Dropout, "forward", lambda self, x: x)
     patch.setattr(nn.modules.batchnorm._BatchNorm, "train", lambda self, mode=True: nn.Module.train(self, False))
-    patch.setattr(coamd, "TOKEN_NOISE", 0.0)
+    patch.setattr(coamd, "MAX_TOKEN_NOISE", 0.0)
     patch.setattr(torch.optim, "AdamW", partial(torch.optim.AdamW, eps=1e-4))
     text: dict[str, Any] = {"text": 384, "heads": 2, "width": 16}
     tiny = Size(
@@ -72,7 +72,7 @@ def without_chance(patch: pytest.MonkeyPatch) -> None:
     )
     patch.setitem(SIZES, "small", tiny)
     evaluator = EvaluatorConfig(text_width=384, channels=8, motion_hidden=8, text_hidden=8, width=8)
-    patch.setattr(coamd_recipes, "small", lambda width: evaluator)
+    patch.setattr(coamd_recipes, "small_config", lambda width: evaluator)
 
 
 def three(batches: Any, *settings: Any) -> Iterator[list[Any]]:

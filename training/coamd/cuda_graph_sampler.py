@@ -1,4 +1,4 @@
-"""The sampling loop as one function of tensors, for given numbers of tokens: the content of a CUDA graph.
+"""The sampling loop as one function of tensors, for fixed numbers of tokens: the content of a CUDA graph.
 
 Everything random, and the positions of masked tokens, are drawn in advance and passed in; what is left are the same
 operations in the same order for every seed. Both conditions go through the networks together, and the modulations of

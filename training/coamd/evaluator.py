@@ -1,8 +1,8 @@
-"""The networks that score: motion and text in one space, trained apart from everything that generates or guides.
+"""The evaluator: motion and text in one space, trained separately from all that generates or guides.
 
-The form is that of the text-to-motion evaluators (Guo et al., CVPR 2022): a convolutional movement
-encoder and a bidirectional GRU for motion, a bidirectional GRU over words for text. Words are the features of a text
-encoder, in place of GloVe with parts of speech, and the loss is InfoNCE without false negatives.
+The architecture is that of the text-to-motion evaluators (Guo et al., CVPR 2022): a convolutional movement encoder and
+a bidirectional GRU for motion, a bidirectional GRU over words for text. Words are features of a text encoder instead of
+GloVe with parts of speech, and the loss is InfoNCE without false negatives.
 
 Shapes: N batch, T frames, V joints, L words, W text width, C channels, D width of the common space.
 """
@@ -24,7 +24,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from ...runtime.errors import InputError
 from ..distributed import all_gather
 
-SHORTEST = 4  # frames: one step of the movement encoder
+MIN_FRAMES = 4  # one step of the movement encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,31 +34,31 @@ class EvaluatorConfig:
     text_width: int  # W
     joints: int = 22
     channels: int = 512  # of the movement encoder
-    motion_hidden: int = 1024  # units a direction
-    text_hidden: int = 512  # units a direction
+    motion_hidden: int = 1024  # units per direction
+    text_hidden: int = 512  # units per direction
     width: int = 512  # D
     dropout: float = 0.2
     temperature: float = 0.1
-    same_caption: float = 0.8  # cosine of two captions above which neither is a negative of the other
+    same_caption: float = 0.8  # above this cosine, captions are not negatives of each other
 
 
-def full(text_width: int, joints: int = 22) -> EvaluatorConfig:
-    """The size of the published evaluators."""
+def full_config(text_width: int, joints: int = 22) -> EvaluatorConfig:
+    """Configuration of the published size."""
     return EvaluatorConfig(text_width=text_width, joints=joints)
 
 
-def small(text_width: int, joints: int = 22) -> EvaluatorConfig:
-    """For some thousand clips."""
+def small_config(text_width: int, joints: int = 22) -> EvaluatorConfig:
+    """Configuration for some thousand clips."""
     return EvaluatorConfig(
         text_width=text_width, joints=joints, channels=128, motion_hidden=256, text_hidden=128, width=128, dropout=0.3
     )
 
 
 class Evaluator(nn.Module):
-    """Embeds motion and text as unit vectors, so that Euclidean distance and cosine rank alike.
+    """Embeds motion and text as unit vectors, for which Euclidean distance and cosine rank alike.
 
     Attributes:
-        mean, std: [V * 3] of the joints in metres, by which `normalised` scales; stored with the weights.
+        mean, std: [V * 3] of the joints in meters, used by `normalize_joints`; stored with the weights.
     """
 
     mean: Tensor
@@ -74,7 +74,7 @@ class Evaluator(nn.Module):
         self.text = RecurrentHead(config.text_width, config.text_hidden, config.width, config.dropout)
 
     def set_normalization(self, mean: np.ndarray, std: np.ndarray) -> None:
-        """Take over mean and std [V * 3] of the training clips, in metres."""
+        """Set mean and std [V * 3] of the training clips, in meters."""
         for name, values in (("mean", mean), ("std", std)):
             buffer = getattr(self, name)
             values = np.asarray(values, np.float32).reshape(-1)
@@ -82,17 +82,17 @@ class Evaluator(nn.Module):
                 raise InputError(f"{name}: has {len(values)} numbers, expected {len(buffer)}")
             buffer.copy_(torch.from_numpy(values))
 
-    def normalized(self, joints_TV3: np.ndarray) -> Tensor:
-        """Joints [T, V, 3] in metres -> [T, V * 3], mean 0 and deviation 1."""
+    def normalize_joints(self, joints_TV3: np.ndarray) -> Tensor:
+        """Normalize joints [T, V, 3] in meters: [T, V * 3], mean 0 and deviation 1."""
         flat = torch.from_numpy(np.ascontiguousarray(joints_TV3, np.float32)).flatten(1).to(self.mean)
         return (flat - self.mean) / self.std
 
     def embed_motion(self, x_NTF: Tensor, lengths_N: Tensor) -> Tensor:
-        """Embed motion; what lies beyond a clip's length has no influence.
+        """Embed motion; padding has no influence.
 
         Args:
-            x_NTF: [N, T, V * 3] normalised joints, 20 frames a second.
-            lengths_N: [N] frames of every clip, at least 4 and at most T.
+            x_NTF: [N, T, V * 3] normalized joints, 20 frames a second.
+            lengths_N: [N] frames of every clip, 4 to T.
         Returns:
             [N, D] float32, unit length.
         Raises:
@@ -100,17 +100,17 @@ class Evaluator(nn.Module):
         """
         if x_NTF.shape[2] != self.config.joints * 3:
             raise InputError(f"motion of {x_NTF.shape[2]} numbers a frame, expected {self.config.joints * 3}")
-        if int(lengths_N.min()) < SHORTEST or int(lengths_N.max()) > x_NTF.shape[1]:
+        if int(lengths_N.min()) < MIN_FRAMES or int(lengths_N.max()) > x_NTF.shape[1]:
             span = f"{int(lengths_N.min())} to {int(lengths_N.max())}"
-            raise InputError(f"clips of {span} frames, expected {SHORTEST} to {x_NTF.shape[1]}")
-        return self.motion(self.movement(x_NTF, lengths_N), lengths_N // SHORTEST)
+            raise InputError(f"clips of {span} frames, expected {MIN_FRAMES} to {x_NTF.shape[1]}")
+        return self.motion(self.movement(x_NTF, lengths_N), lengths_N // MIN_FRAMES)
 
     def embed_text(self, tokens_NLW: Tensor, mask_NL: Tensor) -> Tensor:
-        """Embed text; what the mask leaves out has no influence.
+        """Embed text; padding has no influence.
 
         Args:
             tokens_NLW: [N, L, W] features of the words.
-            mask_NL: [N, L] bool, the words of every text first.
+            mask_NL: [N, L] bool, True at words, which come first.
         Returns:
             [N, D] float32, unit length.
         Raises:
@@ -122,15 +122,15 @@ class Evaluator(nn.Module):
         return self.text(tokens_NLW, lengths)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """`loss`: what wraps a network to train it in several processes knows only this."""
+        """`loss`, under the name that wrappers for several processes call."""
         return self.loss(batch)
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Symmetric InfoNCE between the motion and the text of a batch, of all processes, false negatives removed.
+        """Symmetric InfoNCE between motion and text of a batch over all processes, without false negatives.
 
         Args:
-            batch: motion [N, T, V * 3] normalised, lengths [N]; tokens [N, L, W], mask [N, L] and pooled [N, W] of
-                the captions; group [N] int64: clips of one group show the same and are no negatives of each other.
+            batch: motion [N, T, V * 3] normalized, lengths [N]; tokens [N, L, W], mask [N, L] and pooled [N, W] of
+                the captions; group [N] int64: clips of one group are not negatives of each other.
         Returns:
             A float32 scalar.
         """
@@ -142,11 +142,11 @@ class Evaluator(nn.Module):
 
 
 def info_nce(motion_ND: Tensor, text_ND: Tensor, alike_NN: Tensor, temperature: float) -> Tensor:
-    """-1/2N sum_i [log softmax_j(m_i.t_j / tau)_i + log softmax_j(t_i.m_j / tau)_i], j over i and all not alike to it.
+    """-1/2N sum_i [log softmax_j(m_i.t_j / tau)_i + log softmax_j(t_i.m_j / tau)_i], j over i and its negatives.
 
     Args:
         motion_ND, text_ND: unit vectors; row i of one belongs to row i of the other.
-        alike_NN: bool, symmetric: pairs that are no negatives; its diagonal does not matter.
+        alike_NN: bool, symmetric: pairs that are not negatives; the diagonal is ignored.
     Source: van den Oord et al. 2018; the removal as in TMR (Petrovich et al., ICCV 2023).
     """
     own = torch.eye(len(motion_ND), dtype=torch.bool, device=motion_ND.device)
@@ -168,9 +168,9 @@ class Movement(nn.Module):
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x_NTF: Tensor, lengths_N: Tensor) -> Tensor:
-        x = cut(x_NTF.transpose(1, 2), lengths_N)
+        x = zero_padding(x_NTF.transpose(1, 2), lengths_N)
         x = leaky_relu(self.dropout(self.first(x)), 0.2)
-        x = cut(x, lengths_N // 2)  # what the end of a longer batch mate's clip left here
+        x = zero_padding(x, lengths_N // 2)  # where the convolution wrote beyond the end
         x = leaky_relu(self.dropout(self.second(x)), 0.2)
         return self.out(x.transpose(1, 2))
 
@@ -190,41 +190,40 @@ class RecurrentHead(nn.Module):
 
     def forward(self, x_NTC: Tensor, lengths_N: Tensor) -> Tensor:
         x = self.dropout(self.embed(x_NTC))
-        with torch.autocast(x.device.type, enabled=False):  # a GRU takes no mixture of precisions
+        with torch.autocast(x.device.type, enabled=False):  # a GRU does not support mixed precision
             packed = pack_padded_sequence(x.float(), lengths_N.cpu(), batch_first=True, enforce_sorted=False)
             _, last = self.gru(packed, self.start.expand(-1, len(x), -1).contiguous())
             return normalize(self.out(torch.cat([last[0], last[1]], 1)), dim=1)
 
 
-def cut(x_NCT: Tensor, lengths_N: Tensor) -> Tensor:
-    """Zero from every length on."""
-    inside = torch.arange(x_NCT.shape[2], device=x_NCT.device) < lengths_N[:, None]
-    return x_NCT.masked_fill(~inside[:, None], 0)
+def zero_padding(x_NCT: Tensor, lengths_N: Tensor) -> Tensor:
+    valid = torch.arange(x_NCT.shape[2], device=x_NCT.device) < lengths_N[:, None]
+    return x_NCT.masked_fill(~valid[:, None], 0)
 
 
-class TextEncoder(Protocol):
-    """What is asked of a text encoder; `motionrt.runtime.text_encoder.TextEncoder` is one."""
+class TextFeatureEncoder(Protocol):
+    """A text encoder, such as `motionrt.runtime.text_encoder.TextEncoder`."""
 
     def encode(self, texts: Sequence[str]) -> Any: ...
 
 
 class TrainedEvaluator:
-    """A trained Evaluator and its text encoder: lists of clips and of texts in, arrays out.
+    """A trained Evaluator with its text encoder, for lists of clips and of texts.
 
     Example:
         evaluator = TrainedEvaluator.load(Path("runs/coamd-evaluator"), TextEncoder.load("text"))
         evaluator.motions([joints])  # [1, D]
     """
 
-    def __init__(self, network: Evaluator, encoder: TextEncoder, batch: int = 64):
+    def __init__(self, network: Evaluator, encoder: TextFeatureEncoder, batch: int = 64):
         self.network, self.encoder, self.batch = network.eval(), encoder, batch
 
     @staticmethod
-    def load(run: Path, encoder: TextEncoder) -> TrainedEvaluator:
-        """Read a training run: its recipe.json (`model`: the config; `text_sha256`, if there) and model.safetensors.
+    def load(run: Path, encoder: TextFeatureEncoder) -> TrainedEvaluator:
+        """Load a training run: recipe.json (`model`: the config; `text_sha256`, if present) and model.safetensors.
 
         Raises:
-            InputError: no run of an evaluator there, a damaged one, or one trained with another text encoder.
+            InputError: not the run of an evaluator, a damaged one, or one trained with another text encoder.
         """
         from safetensors import SafetensorError
         from safetensors.torch import load_file
@@ -239,20 +238,20 @@ class TrainedEvaluator:
         except (ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise InputError(f"{run}: not a run of recipe coamd-evaluator, or damaged: {reason}") from None
-        trained, given = about.get("text_sha256"), getattr(encoder, "sha256", None)
-        if trained and given and trained != given:
-            raise InputError(f"{run}: trained with text encoder {trained[:12]}…, not with this one, {given[:12]}…")
+        expected, actual = about.get("text_sha256"), getattr(encoder, "sha256", None)
+        if expected and actual and expected != actual:
+            raise InputError(f"{run}: trained with text encoder {expected[:12]}…, not with this one, {actual[:12]}…")
         return TrainedEvaluator(network.to("cuda" if torch.cuda.is_available() else "cpu"), encoder)
 
     @torch.no_grad()
     def motions(self, clips: Sequence[np.ndarray]) -> np.ndarray:
-        """Embed clips [T, V, 3], metres, 20 frames a second, as the evaluator's training data lie: [N, D] float32."""
+        """Embed clips [T, V, 3], meters, 20 frames a second, in the canonical frame: [N, D] float32."""
         device = self.network.mean.device
         order = sorted(range(len(clips)), key=lambda i: len(clips[i]))
         embedded = np.empty((len(clips), self.network.config.width), np.float32)
-        for begin in range(0, len(order), self.batch):
-            part = order[begin : begin + self.batch]
-            frames = [self.network.normalized(clips[i]) for i in part]
+        for start in range(0, len(order), self.batch):
+            part = order[start : start + self.batch]
+            frames = [self.network.normalize_joints(clips[i]) for i in part]
             x = nn.utils.rnn.pad_sequence(frames, batch_first=True)
             lengths = torch.tensor([len(f) for f in frames], device=device)
             embedded[part] = self.network.embed_motion(x, lengths).cpu().numpy()
@@ -264,8 +263,8 @@ class TrainedEvaluator:
         device = self.network.mean.device
         distinct = list(dict.fromkeys(texts))
         embedded: dict[str, np.ndarray] = {}
-        for begin in range(0, len(distinct), self.batch):
-            part = distinct[begin : begin + self.batch]
+        for start in range(0, len(distinct), self.batch):
+            part = distinct[start : start + self.batch]
             features = self.encoder.encode(part)
             tokens, mask = (torch.from_numpy(np.asarray(a)).to(device) for a in (features.tokens, features.mask))
             embedded |= dict(zip(part, self.network.embed_text(tokens.float(), mask).cpu().numpy(), strict=True))

@@ -1,4 +1,4 @@
-"""Guidance: tokens are moved along the gradient of how well the recogniser finds the description in their motion.
+"""Guidance: tokens follow the gradient of the similarity of motion and description in the recognizer's space.
 
 The reward of a motion is 0.7 cos(fused, text) + 0.1 (cos(joint, text) + cos(bone, text) + cos(motion, text)).
 Source: CoAMD, released code. Shapes: B batch, L tokens, D channels of a token, F width of the common space.
@@ -23,7 +23,7 @@ Reward = Callable[[Tensor, Tensor], Tensor]  # tokens [B, L, D], their number [B
 def reward_of(
     autoencoder: AutoEncoder, recognizer: MotionRecognizer, text_BF: Tensor, lengths: str = "frames"
 ) -> Reward:
-    """How well each motion fits its description, whose features come from `recognizer.describe`."""
+    """Reward of motions for descriptions, whose features come from `recognizer.describe`."""
 
     def reward(tokens_BLD: Tensor, counts_B: Tensor) -> Tensor:
         frames = STRIDE * counts_B
@@ -35,8 +35,10 @@ def reward_of(
     return reward
 
 
-def guided(reward: Reward, tokens_BLD: Tensor, counts_B: Tensor, sampled_BL: Tensor, guidance: Guidance) -> Tensor:
-    """The tokens after one move of those that were sampled."""
+def guide_tokens(
+    reward: Reward, tokens_BLD: Tensor, counts_B: Tensor, sampled_BL: Tensor, guidance: Guidance
+) -> Tensor:
+    """Move sampled tokens one step along the gradient of the reward."""
     with torch.enable_grad():
         leaf = tokens_BLD.detach().requires_grad_()
         (gradient,) = torch.autograd.grad(reward(leaf, counts_B).sum(), leaf)

@@ -39,7 +39,7 @@ from ..models.coamd import (
 from ..runs import read_network, read_weights, weights_sha256
 from .guidance import Reward, reward_of
 from .sampling import sample
-from .tasks import QUALITIES, Normalization, padded, text_inputs
+from .tasks import QUALITIES, Normalization, pad_motions, text_inputs
 
 NETWORKS = {"autoencoder": "coamd-ae", "generator": "coamd-generator", "recognizer": "coamd-mar"}  # network -> its run
 CLASSES: dict[str, tuple[Any, Any]] = {
@@ -188,7 +188,7 @@ class CoamdPipeline:
         known, back = to_canonical_with_inverse(joints)
         extended = extrapolate(known, padded_T)
         regenerate_L: np.ndarray = np.pad(regenerate_T, (0, padded_T - T), "edge").reshape(-1, STRIDE).max(1)
-        x_BTC, lengths_B = padded([self.normalization(extended)], self.device)
+        x_BTC, lengths_B = pad_motions([self.normalization(extended)], self.device)
         tokens = sample(
             self.generator,
             torch.from_numpy(self.text.encode([caption]).pooled).to(self.device),
@@ -208,7 +208,9 @@ class CoamdPipeline:
         """Encode canonical motions [T, V, 3], T a multiple of 4, to tokens and decode them again."""
         motions: list[np.ndarray] = []
         for start in range(0, len(clips), batch):
-            x_BTC, lengths_B = padded([self.normalization(clip) for clip in clips[start : start + batch]], self.device)
+            x_BTC, lengths_B = pad_motions(
+                [self.normalization(clip) for clip in clips[start : start + batch]], self.device
+            )
             tokens = self.autoencoder.encode(x_BTC, lengths_B)
             motions += self._decode(tokens, (lengths_B // STRIDE).tolist())
         return motions
@@ -228,7 +230,7 @@ class CoamdPipeline:
             part = [clip[: min(len(clip) // STRIDE * STRIDE, MAX_FRAMES)] for clip in clips[start : start + batch]]
             check_frames([len(clip) for clip in part])
             part = [self.normalization(to_canonical(clip)) for clip in part]
-            x_BTC, lengths_B = padded(part, self.device)
+            x_BTC, lengths_B = pad_motions(part, self.device)
             features.append(normalize(self.recognizer.encode(x_BTC, lengths_B).fused, dim=1).cpu().numpy())
         return np.concatenate(features)
 
@@ -256,7 +258,7 @@ class CoamdPipeline:
     def _decode(self, tokens_BLD: Tensor, counts: Sequence[int]) -> list[np.ndarray]:
         lengths_B = STRIDE * torch.tensor(list(counts), device=self.device)
         x_BTC = self.autoencoder.decode(tokens_BLD, lengths_B).cpu().numpy()
-        return [self.normalization.back(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
+        return [self.normalization.denormalize(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
 
     def to(self, device: torch.device) -> CoamdPipeline:
         """Copy to another device."""

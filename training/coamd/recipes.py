@@ -1,4 +1,4 @@
-"""CoAMD's recipes: auto-encoder, recogniser, generator and the evaluator that scores them."""
+"""CoAMD's recipes: autoencoder, recognizer, generator, and the evaluator that scores them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, MotionGenerato
 from ..runs import read_network, weights_sha256
 from ..settings import Job, check_loop
 from . import tasks as coamd
-from .evaluator import Evaluator, full, small
+from .evaluator import Evaluator, full_config, small_config
 from .tasks import MotionTask, Normalization, TrainingSample, ViewScales
 
-LICENCE = (
+LICENSE = (
     "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
     "mocap.cs.cmu.edu and others, and Kinect data sets for research use"
 )
@@ -36,37 +36,37 @@ LENGTH_STEPS = 1000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoamdRecipe:
-    """Everything that makes a run of one of CoAMD's networks; stored as recipe.json in the run's folder."""
+    """Settings of a training run of one of CoAMD's networks; stored as recipe.json in the run's folder."""
 
     name: str
     loop: LoopConfig
-    licence: str = LICENCE
+    licence: str = LICENSE
     size: str = "small"
     data: str = "../shared/data"
-    autoencoder: str = "runs/coamd-ae"  # generator: the run whose tokens it makes
-    repeats: int = 4  # generator: times and noises of a token
+    autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates
+    repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
-    clip: str | None = None  # xl: folder of CLIP ViT-B/32, whose text features it is made for
-    same_caption: float = 1.0  # recogniser, evaluator: captions with a higher cosine are no negatives; published: 0.8
-    loss: str = "full"  # recogniser: or "released", which trains on labels alone
+    clip: str | None = None  # xl: folder of CLIP ViT-B/32
+    same_caption: float = 1.0  # recognizer, evaluator: above this cosine captions are not negatives; published: 0.8
+    loss: str = "full"  # recognizer: or "released", which trains on labels only
     subset: int | None = None  # train on this many clips only
     threads: int | None = None
 
-    def sized(self, size: str) -> CoamdRecipe:
-        """The recipe of another size. Raises InputError: there is none."""
+    def with_size(self, size: str) -> CoamdRecipe:
+        """The same recipe at another size. Raises InputError: unknown size."""
         if size not in SIZES:
             raise InputError(f"size={size}: expected {' or '.join(SIZES)}")
         return replace(self, size=size, loop=(LOOPS if size == "small" else PUBLISHED)[self.name])
 
     def check(self) -> None:
-        """Refuse settings that no run can have. Raises InputError."""
+        """Validate the settings. Raises InputError."""
         check_loop(self.loop, repeats=self.repeats, threads=self.threads, subset=self.subset)
         for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released"))):
             if getattr(self, key) not in allowed:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
 
     def job(self, run: Path) -> Job:
-        """The network and what it is shown. Raises InputError where data or the auto-encoder's run is missing."""
+        """Build the network and its data. Raises InputError: data or the autoencoder's run is missing."""
         clips = load_motions(Path(self.data))
         train = [clip for clip in clips if clip.split == "train"]
         if self.subset is not None:
@@ -76,114 +76,114 @@ class CoamdRecipe:
         held_out = [clip for clip in clips if clip.split == "validation"]
         if not held_out:
             raise InputError(f"{self.data}: no clip to validate recipe {self.name} with")
-        return JOBS[self.name](self, run, Data.of(train, held_out))
+        return JOBS[self.name](self, run, CoamdData.split(train, held_out))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Data:
-    """Clips to train on and to validate with."""
+class CoamdData:
+    """Clips for training and validation."""
 
     train: Sequence[MotionClip]
     held_out: Sequence[MotionClip]
     normalization: Normalization
 
     @classmethod
-    def of(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> Data:
-        stretches = [cut(clip, window) for clip in train for window in windows(clip)]
-        return cls(train=train, held_out=held_out, normalization=Normalization.of(stretches))
+    def split(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> CoamdData:
+        clips = [cut(clip, window) for clip in train for window in windows(clip)]
+        return cls(train=train, held_out=held_out, normalization=Normalization.fit(clips))
 
     def motions(self, seed: int, frames: int | None = None) -> MotionTask:
         return MotionTask(
             clips=BalancedSampler(clips=self.train, seed=seed), normalization=self.normalization, frames=frames
         )
 
-    def some(self) -> list[np.ndarray]:
-        """Motions [T, C] to measure deviations in."""
+    def statistics_samples(self) -> list[np.ndarray]:
+        """Motions [T, C] to compute statistics of."""
         return [sample.x for sample in self.motions(1).batch(0, 512)]
 
-    def checked(self, count: int) -> list[TrainingSample]:
-        """Evenly chosen clips to validate with."""
-        chosen = self.held_out[:: max(1, len(self.held_out) // count)]
-        show = self.motions(0).show
-        return [show(cut(clip, slice(0, MAX_FRAMES)), np.random.default_rng(i)) for i, clip in enumerate(chosen)]
+    def validation_samples(self, count: int) -> list[TrainingSample]:
+        """About `count` evenly spaced samples of the held-out clips."""
+        clips = self.held_out[:: max(1, len(self.held_out) // count)]
+        sample = self.motions(0).sample
+        return [sample(cut(clip, slice(0, MAX_FRAMES)), np.random.default_rng(i)) for i, clip in enumerate(clips)]
 
     def texts(self, folder: Path, encoder: CaptionEncoder) -> CaptionFeatures:
-        """Features of every caption, left and right exchanged too, and of every action's name."""
+        """Features of all captions and action names, and of their left-right mirrored forms."""
         clips = (*self.train, *self.held_out)
-        said = {text for clip in clips for text in (*clip.captions, clip.action)}
-        return CaptionFeatures(sorted(said | {mirror_text(text) for text in said}), encoder, folder)
+        captions = {text for clip in clips for text in (*clip.captions, clip.action)}
+        return CaptionFeatures(sorted(captions | {mirror_text(text) for text in captions}), encoder, folder)
 
     def about(self, config: Any, **others: Any) -> dict[str, Any]:
-        """What is written of a run."""
+        """Description of a run for its recipe.json."""
         mean, std = self.normalization.mean.tolist(), self.normalization.std.tolist()
         return {"model": asdict(config), "mean": mean, "std": std, "clips": len(self.train), **others}
 
 
-def autoencoder_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config = SIZES[recipe.size].autoencoder
-    checked, model = data.checked(64), AutoEncoder(config)
-    views, noise = ViewScales.plain(config.parents), 0.0
+    validation, model = data.validation_samples(64), AutoEncoder(config)
+    views, noise = ViewScales.unit(config.parents), 0.0
     if recipe.size == "small":
-        coamd.fit_view_scales(model, data.some())
-        views, noise = ViewScales.fitted(model), coamd.TOKEN_NOISE
+        coamd.fit_view_scales(model, data.statistics_samples())
+        views, noise = ViewScales.fitted(model), coamd.MAX_TOKEN_NOISE
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, AutoEncoder)
-        coamd.fit_token_scale(model, data.some())
+        coamd.fit_token_scale(model, data.statistics_samples())
 
     return Job(
         model=model,
         task=data.motions(recipe.loop.seed, coamd.WINDOW),
         about=data.about(config),
-        validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, checked, data.normalization)},
+        validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, validation, data.normalization)},
         loss=partial(coamd.reconstruction_loss, views, noise),
         finish=finish,
     )
 
 
-def recognizer_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config, encoder = SIZES[recipe.size].recognizer, text_encoder(recipe)
-    texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    texts, validation = data.texts(run.parent, encoder), data.validation_samples(320)
     model = MotionRecognizer(config)
     if recipe.size == "small":
-        coamd.fit_view_scales(model, data.some())
-    if isinstance(encoder, ClipText):  # the text tower begins with its embeddings, and keeps them
+        coamd.fit_view_scales(model, data.statistics_samples())
+    if isinstance(encoder, ClipText):  # the text tower uses CLIP's embeddings, frozen
         model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
         model.text.places.data.copy_(encoder.network.positional_embedding)
     if recipe.loss == "released":
-        model.text.requires_grad_(False)  # learns nothing
+        model.text.requires_grad_(False)  # gets no gradient
     return Job(
         model=model,
         task=data.motions(recipe.loop.seed),
         about=data.about(config, text_sha256=encoder.sha256),
-        validate=lambda model: coamd.retrieval_accuracy(model, texts, checked),
+        validate=lambda model: coamd.retrieval_accuracy(model, texts, validation),
         loss=partial(coamd.recognizer_loss, texts, recipe.loss, recipe.same_caption),
     )
 
 
-def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
     autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalization)
-    texts, checked = data.texts(run.parent, encoder), data.checked(128)
+    texts, validation = data.texts(run.parent, encoder), data.validation_samples(128)
     loss = partial(coamd.flow_loss, coamd.TokenCache(autoencoder), texts, recipe.repeats)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
-        return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
+        return {"validation_loss": float(loss(model.eval(), validation, next(model.parameters()).device))}
 
     model = MotionGenerator(config)
     if config.latent != autoencoder.config.latent:
-        tokens = f"tokens of {autoencoder.config.latent} channels"
-        raise InputError(f"{recipe.autoencoder}: {tokens}, a generator of size {recipe.size} makes {config.latent}")
+        channels = f"tokens of {autoencoder.config.latent} channels"
+        raise InputError(f"{recipe.autoencoder}: {channels}, expected {config.latent} for size {recipe.size}")
     if recipe.size == "small":
-        spread = texts.pooled([caption for clip in data.train for caption in clip.captions])
-        model.text_mean.copy_(torch.from_numpy(spread.mean(0)))
-        model.text_std.copy_(torch.from_numpy(spread.std(0) + 1e-4))
+        pooled = texts.pooled([caption for clip in data.train for caption in clip.captions])
+        model.text_mean.copy_(torch.from_numpy(pooled.mean(0)))
+        model.text_std.copy_(torch.from_numpy(pooled.std(0) + 1e-4))
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, MotionGenerator)
         steps = min(recipe.loop.steps, LENGTH_STEPS)
-        estimator = coamd.length_estimator(model, texts, data.motions(recipe.loop.seed), steps)
+        estimator = coamd.train_length_estimator(model, texts, data.motions(recipe.loop.seed), steps)
         save_file(estimator.state_dict(), run / "length.safetensors")
 
     return Job(
@@ -196,17 +196,19 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     )
 
 
-def evaluator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
+def evaluator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     encoder = text_encoder(recipe)
-    config = replace((small if recipe.size == "small" else full)(encoder.width), same_caption=recipe.same_caption)
-    texts, checked = data.texts(run.parent, encoder), data.checked(320)
+    config = replace(
+        (small_config if recipe.size == "small" else full_config)(encoder.width), same_caption=recipe.same_caption
+    )
+    texts, validation = data.texts(run.parent, encoder), data.validation_samples(320)
     model = Evaluator(config)
     model.set_normalization(data.normalization.mean, data.normalization.std)
     loss = partial(coamd.evaluator_loss, texts)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
-        return {"validation_loss": float(loss(model.eval(), checked, next(model.parameters()).device))}
+        return {"validation_loss": float(loss(model.eval(), validation, next(model.parameters()).device))}
 
     return Job(
         model=model,
@@ -217,7 +219,7 @@ def evaluator_job(recipe: CoamdRecipe, run: Path, data: Data) -> Job:
     )
 
 
-JOBS: dict[str, Callable[[CoamdRecipe, Path, Data], Job]] = {
+JOBS: dict[str, Callable[[CoamdRecipe, Path, CoamdData], Job]] = {
     "coamd-ae": autoencoder_job,
     "coamd-mar": recognizer_job,
     "coamd-generator": generator_job,
@@ -229,7 +231,7 @@ LOOPS = {
     "coamd-generator": LoopConfig(steps=20000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
     "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, ema=0.99),
 }
-# of `xl`: batch, rate, decay and average as published, steps about as many on HumanML3D; the schedule is the loop's own
+# of `xl`: batch size, rate, decay and averaging as published, about as many steps as on HumanML3D; our schedule
 PUBLISHED = {
     "coamd-ae": LoopConfig(
         steps=350_000, batch=256, lr=2e-4, weight_decay=0.0, beta2=0.99, warmup=0.003, precision="no"
@@ -246,10 +248,10 @@ RECIPES: dict[str, Callable[[], CoamdRecipe]] = {
 
 
 def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
-    """The bundled one, which `small` is made for, or CLIP.
+    """The bundled encoder for `small`, CLIP for `xl`.
 
     Raises:
-        InputError: `xl` without CLIP.
+        InputError: CLIP is not configured or unusable.
     """
     if recipe.size == "small":
         return TextEncoder.load("text")
@@ -259,10 +261,10 @@ def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
 
 
 def load_autoencoder(run: Path, normalization: Normalization | None = None) -> tuple[AutoEncoder, str]:
-    """The auto-encoder of a finished run, and the SHA-256 of its weights.
+    """Load the autoencoder of a finished run, and the SHA-256 of its weights.
 
     Raises:
-        InputError: no such run, a damaged one, or one whose motions were normalised in another way.
+        InputError: no such run, a damaged one, or one with another normalization.
     """
     model, about = read_network(run, AutoEncoder, AutoEncoderConfig)
     if normalization is not None and not np.allclose(about.get("mean", 0), normalization.mean, atol=1e-4):

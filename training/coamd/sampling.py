@@ -18,7 +18,7 @@ from ...runtime.generation.sampler import sample_tokens
 from ...runtime.generation.schedule import DecodeStep, Part, Sampling, draw_noise, initial_tokens
 from ...runtime.generation.solvers import classifier_free
 from ..models.coamd import MotionGenerator
-from .guidance import Reward, guided
+from .guidance import Reward, guide_tokens
 from .solvers import ddpm, dopri5
 
 
@@ -109,7 +109,7 @@ class TorchOps:
 
     def guide(self, tokens_BLD: Tensor, step: DecodeStep) -> Tensor:
         assert self.reward is not None and step.guidance is not None
-        return guided(self.reward, tokens_BLD, self.counts_B, self._tensor(step.masked), step.guidance)
+        return guide_tokens(self.reward, tokens_BLD, self.counts_B, self._tensor(step.masked), step.guidance)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.counts_B.device)
@@ -127,7 +127,7 @@ def condition_modulations(
 def solve(
     generator: MotionGenerator, z: list[Tensor], draw: Callable[..., Tensor], settings: Sampling, evaluations: int
 ) -> Tensor:
-    """Sample tokens [N, D], given the trunk's outputs at their positions, [N, E] for every condition.
+    """Sample tokens [N, D] from the trunk's outputs at their positions, [N, E] for every condition.
 
     Args:
         draw: number of the draw -> noise [N, D].

@@ -25,7 +25,7 @@ def dopri5(velocity: Velocity, x: Tensor, rtol: float = 1e-3, atol: float = 1e-6
     Raises:
         MissingExtra: torchdiffeq is not installed.
     """
-    torchdiffeq = require("torchdiffeq", "train", "solver dopri5")
+    torchdiffeq = require("torchdiffeq", "train", "the dopri5 solver")
     evaluations = 0
 
     def field(t: Tensor, x: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""Training of CoAMD: what each network is shown, and its loss.
+"""Training of CoAMD: samples and losses of each network.
 
 Shapes: B batch, T frames, C = 3V coordinates, L tokens, D channels of a token, W width of the text features.
-Source of the losses: CoAMD, released code; the recogniser's is the whole one that the release leaves out in part.
+Source of the losses: CoAMD, released code, but for parts of the recognizer's loss, which the release leaves out.
 """
 
 from __future__ import annotations
@@ -27,52 +27,52 @@ from .evaluator import info_nce
 from .solvers import ddpm_schedule
 
 QUALITIES = ("mocap", "kinect")
-WINDOW = 64  # frames that the auto-encoder is shown
-TOKEN_NOISE = 0.25  # at most, of a token's deviation: what is decoded of a generated token is a motion too
-NO_TEXT = 0.1  # share of samples without a description
-REPLACED, HIDDEN = 0.1, 0.88  # of the masked tokens: by noise; of the others, by the mask
+WINDOW = 64  # frames per training sample of the autoencoder
+MAX_TOKEN_NOISE = 0.25  # relative to a token's deviation; makes the decoder robust to generated tokens
+TEXT_DROPOUT = 0.1  # share of samples without a description
+NOISE_SHARE, MASK_SHARE = 0.1, 0.88  # of the masked tokens, replaced by noise; of the others, by the mask token
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Normalization:
-    """Mean and deviation [C] of every coordinate, metres."""
+    """Mean and standard deviation [C] of every coordinate, meters."""
 
     mean: np.ndarray
     std: np.ndarray
 
     @classmethod
-    def of(cls, clips: Sequence[MotionClip]) -> Normalization:
+    def fit(cls, clips: Sequence[MotionClip]) -> Normalization:
         frames = np.concatenate([clip.joints.reshape(len(clip.joints), -1) for clip in clips]).astype(np.float64)
         return cls(mean=frames.mean(0).astype(np.float32), std=frames.std(0).astype(np.float32))
 
     def __call__(self, joints_TV3: np.ndarray) -> np.ndarray:
-        """[T, V, 3] metres -> [T, C]."""
+        """Normalize joints [T, V, 3] in meters: [T, C]."""
         return (joints_TV3.reshape(len(joints_TV3), -1) - self.mean) / self.std
 
-    def back(self, x_TC: np.ndarray) -> np.ndarray:
-        """[T, C] -> [T, V, 3] metres."""
+    def denormalize(self, x_TC: np.ndarray) -> np.ndarray:
+        """Undo the normalization of [T, C]: [T, V, 3], meters."""
         return (x_TC * self.std + self.mean).reshape(len(x_TC), -1, 3)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TrainingSample:
-    """A motion [T, C], normalised, T a multiple of 4, and what it is called."""
+    """A normalized motion [T, C], T a multiple of 4, with its labels."""
 
     x: np.ndarray
-    name: str  # no two motions that differ have the same
+    name: str  # unique to this motion
     caption: str
     action: str
     style: str | None
     quality: int
-    seed: int  # of what else is random about it
+    seed: int  # of everything else that is random about the sample
 
 
 @dataclass(frozen=True, kw_only=True)
 class MotionTask:
-    """Random stretches of clips, each with one of its captions; the same for the same step and place in the batch.
+    """Random windows of clips, each with one of its captions; a function of step and position in the batch.
 
     Attributes:
-        frames: so many of a stretch are shown, wherever they lie in it, as absolute as before; None: all.
+        frames: maximum length of a random crop, which keeps its absolute position; None: no crop.
     """
 
     clips: BalancedSampler
@@ -80,17 +80,17 @@ class MotionTask:
     frames: int | None = None
 
     def batch(self, step: int, size: int) -> list[TrainingSample]:
-        drawn = self.clips.batch(step, size)
-        return [self.show(clip, np.random.default_rng((self.clips.seed, step, k, 1))) for k, clip in enumerate(drawn)]
+        clips = self.clips.batch(step, size)
+        return [self.sample(clip, np.random.default_rng((self.clips.seed, step, k, 1))) for k, clip in enumerate(clips)]
 
-    def show(self, clip: MotionClip, rng: np.random.Generator) -> TrainingSample:
-        joints, begin = clip.joints[: len(clip.joints) // STRIDE * STRIDE], 0
+    def sample(self, clip: MotionClip, rng: np.random.Generator) -> TrainingSample:
+        joints, start = clip.joints[: len(clip.joints) // STRIDE * STRIDE], 0
         if self.frames is not None and len(joints) > self.frames:
-            begin = int(rng.integers(len(joints) - self.frames + 1))
-            joints = joints[begin : begin + self.frames]
+            start = int(rng.integers(len(joints) - self.frames + 1))
+            joints = joints[start : start + self.frames]
         return TrainingSample(
             x=self.normalization(joints),
-            name=f"{clip.source} {clip.name} {begin}",
+            name=f"{clip.source} {clip.name} {start}",
             caption=clip.captions[rng.integers(len(clip.captions))],
             action=clip.action,
             style=clip.style,
@@ -99,96 +99,97 @@ class MotionTask:
         )
 
 
-def padded(motions: Sequence[np.ndarray], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
-    """Motions [T, C] -> [B, T, C], zeros beyond their lengths [B]."""
+def pad_motions(motions: Sequence[np.ndarray], device: torch.device | None = None) -> tuple[Tensor, Tensor]:
+    """Pad motions [T, C] with zeros: [B, T, C], and their lengths [B]."""
     lengths = torch.tensor([len(x) for x in motions], device=device)
     rows = [torch.from_numpy(np.ascontiguousarray(x, np.float32)) for x in motions]
     return nn.utils.rnn.pad_sequence(rows, batch_first=True).to(device), lengths
 
 
 def valid_mask(lengths_B: Tensor, size: int) -> Tensor:
-    """Which of `size` places lie within a length, [B, size]."""
+    """True at positions within a length, [B, size] bool."""
     return torch.arange(size, device=lengths_B.device) < lengths_B[:, None]
 
 
 def name_ids(names: Sequence[object], device: torch.device) -> Tensor:
-    """A number for each name, [B], the same in every process."""
+    """A hash of each name, [B], equal in all processes."""
     return torch.tensor([crc32(repr(name).encode()) for name in names], device=device)
 
 
 def description_ids(samples: Sequence[TrainingSample], device: torch.device) -> Tensor:
-    """A number for what each shows, [B]: the same for the same action in the same style."""
+    """A hash of each sample's action and style, [B]."""
     return name_ids([(sample.action, sample.style) for sample in samples], device)
 
 
-# the auto-encoder
+# the autoencoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ViewScales:
-    """Joints, bones and motion, each divided by a scale [C]: what a reconstruction is judged by."""
+    """Joints, bones and motion, each divided by a scale [C]: the terms of the reconstruction loss."""
 
     parents: tuple[int, ...]
     scales: tuple[Tensor, Tensor, Tensor]
 
     @classmethod
-    def plain(cls, parents: tuple[int, ...]) -> ViewScales:
-        """As published: all by 1. Bones and motion are small then, and count little."""
+    def unit(cls, parents: tuple[int, ...]) -> ViewScales:
+        """Scales of 1, as published; bones and motion are small then, and contribute little."""
         one = torch.ones(3 * len(parents))
         return cls(parents=parents, scales=(one, one, one))
 
     @classmethod
     def fitted(cls, model: AutoEncoder) -> ViewScales:
-        """Each by its deviation: what makes a pose counts as much as where it is."""
-        joint, *_ = cls.plain(model.config.parents).scales
+        """The views' standard deviations, so that the pose matters as much as the position."""
+        joint, *_ = cls.unit(model.config.parents).scales
         return cls(parents=model.config.parents, scales=(joint, model.scales.bone, model.scales.motion))
 
     def __call__(self, x_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = zip(views(x_BTC, self.parents), self.scales, strict=True)
-        joint, bone, moved = (view / scale.to(view.device) for view, scale in parts)
-        return joint, bone, moved
+        joint, bone, motion = (view / scale.to(view.device) for view, scale in parts)
+        return joint, bone, motion
 
 
 def reconstruction_loss(
-    judged: ViewScales, most: float, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device
+    scales: ViewScales, max_noise: float, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device
 ) -> Tensor:
-    """Smooth L1 of joints, bones and motion, with noise of 0 to `most` deviations on the tokens of each sample."""
-    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
-    noise_B = most * torch.rand(len(samples), device=device) if most else None
-    made = model(x_BTC, lengths_B, noise_B).float()
+    """Smooth L1 of joints, bones and motion, with noise of 0 to `max_noise` deviations on the tokens of each sample."""
+    x_BTC, lengths_B = pad_motions([sample.x for sample in samples], device)
+    noise_B = max_noise * torch.rand(len(samples), device=device) if max_noise else None
+    decoded = model(x_BTC, lengths_B, noise_B).float()
     weight = valid_mask(lengths_B, x_BTC.shape[1])[:, :, None].float()
-    moved = weight.clone()
-    moved[:, 0] = 0
+    motion_weight = weight.clone()
+    motion_weight[:, 0] = 0
     total = x_BTC.new_zeros(())
-    for found, wanted, counted in zip(judged(made), judged(x_BTC), (weight, weight, moved), strict=True):
-        distance = smooth_l1_loss(found, wanted, reduction="none")
-        total = total + (distance * counted).sum() / (mean_over_ranks(counted.sum()) * x_BTC.shape[2])
+    weights = (weight, weight, motion_weight)
+    for view, target, weight in zip(scales(decoded), scales(x_BTC), weights, strict=True):
+        distance = smooth_l1_loss(view, target, reduction="none")
+        total = total + (distance * weight).sum() / (mean_over_ranks(weight.sum()) * x_BTC.shape[2])
     return total
 
 
 @torch.no_grad()
 def reconstruction_mm(model: nn.Module, samples: Sequence[TrainingSample], normalization: Normalization) -> float:
-    """Mean distance of a joint from where it was, both relative to the pelvis, millimetres."""
+    """Mean distance of decoded from original joints, both relative to the pelvis, millimeters."""
     device = next(model.parameters()).device
-    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
-    made = model.eval()(x_BTC, lengths_B).cpu().numpy()
+    x_BTC, lengths_B = pad_motions([sample.x for sample in samples], device)
+    decoded_BTC = model.eval()(x_BTC, lengths_B).cpu().numpy()
     errors = []
-    for sample, row in zip(samples, made, strict=True):
-        there, again = normalization.back(sample.x), normalization.back(row[: len(sample.x)])
-        errors.append(np.linalg.norm((again - again[:, :1]) - (there - there[:, :1]), axis=2).mean(1))
+    for sample, decoded_TC in zip(samples, decoded_BTC, strict=True):
+        joints, decoded = normalization.denormalize(sample.x), normalization.denormalize(decoded_TC[: len(sample.x)])
+        errors.append(np.linalg.norm((decoded - decoded[:, :1]) - (joints - joints[:, :1]), axis=2).mean(1))
     return 1e3 * float(np.concatenate(errors).mean())
 
 
 def fit_view_scales(model: AutoEncoder | MotionRecognizer, motions: Sequence[np.ndarray]) -> None:
     """Fit the scales of a new model to motions [T, C]."""
-    shown = [views(torch.from_numpy(x)[None], model.config.parents) for x in motions]
-    model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*shown, strict=True)))
+    views_of_motions = [views(torch.from_numpy(x)[None], model.config.parents) for x in motions]
+    model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*views_of_motions, strict=True)))
 
 
 @torch.no_grad()
 def fit_token_scale(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
-    """Choose the shift and scale that give the tokens of motions [T, C] mean 0 and deviation 1."""
-    x_BTC, lengths_B = padded(motions, model.shift.device)
+    """Set the shift and scale that give the tokens of motions [T, C] mean 0 and deviation 1."""
+    x_BTC, lengths_B = pad_motions(motions, model.shift.device)
     z_BLD = model.eval().encode(x_BTC, lengths_B) * model.scale + model.shift
     tokens_ND = z_BLD[valid_mask(lengths_B // STRIDE, z_BLD.shape[1])]
     model.shift.copy_(tokens_ND.mean(0))
@@ -199,33 +200,33 @@ def fit_token_scale(model: AutoEncoder, motions: Sequence[np.ndarray]) -> None:
 
 
 class TokenCache:
-    """Tokens of motions by a trained auto-encoder, each encoded once.
+    """Tokens of motions from a trained autoencoder, each encoded once.
 
     Args:
-        most: bytes that are kept; beyond, motions are encoded anew.
+        max_bytes: size of the cache; motions beyond are encoded every time.
     """
 
-    def __init__(self, autoencoder: AutoEncoder, most: int = 2**30):
-        self.autoencoder, self.left = autoencoder.eval(), most
-        self.known: dict[str, Tensor] = {}
+    def __init__(self, autoencoder: AutoEncoder, max_bytes: int = 2**30):
+        self.autoencoder, self.free_bytes = autoencoder.eval(), max_bytes
+        self.cache: dict[str, Tensor] = {}
 
     @torch.no_grad()
     def __call__(self, samples: Sequence[TrainingSample], device: torch.device) -> tuple[Tensor, Tensor]:
-        """[B, L, D], zeros beyond their numbers [B]."""
-        made = {sample.name: sample.x for sample in samples if sample.name not in self.known}
+        """Tokens [B, L, D], padded with zeros, and their numbers [B]."""
+        missing = {sample.name: sample.x for sample in samples if sample.name not in self.cache}
         fresh: dict[str, Tensor] = {}
-        if made:
-            x_BTC, lengths_B = padded(list(made.values()), device)
-            with torch.autocast(device.type, enabled=False):  # tokens as they will be decoded
+        if missing:
+            x_BTC, lengths_B = pad_motions(list(missing.values()), device)
+            with torch.autocast(device.type, enabled=False):  # in the precision in which tokens are decoded
                 tokens_BLD = self.autoencoder.to(device).encode(x_BTC, lengths_B).cpu()
-            rows = zip(made.items(), tokens_BLD, strict=True)
+            rows = zip(missing.items(), tokens_BLD, strict=True)
             fresh = {name: row[: len(x) // STRIDE].clone() for (name, x), row in rows}
         for name, row in fresh.items():
-            if row.nbytes <= self.left:
-                self.known[name], self.left = row, self.left - row.nbytes
-        found = [fresh[s.name] if s.name in fresh else self.known[s.name] for s in samples]
-        counts_B = torch.tensor([len(row) for row in found], device=device)
-        return nn.utils.rnn.pad_sequence(found, batch_first=True).to(device), counts_B
+            if row.nbytes <= self.free_bytes:
+                self.cache[name], self.free_bytes = row, self.free_bytes - row.nbytes
+        tokens = [fresh[s.name] if s.name in fresh else self.cache[s.name] for s in samples]
+        counts_B = torch.tensor([len(row) for row in tokens], device=device)
+        return nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(device), counts_B
 
 
 def flow_loss(
@@ -237,52 +238,55 @@ def flow_loss(
     device: torch.device,
 ) -> Tensor:
     """Squared error of the head on masked tokens, each with `repeats` times and noises."""
-    generator = getattr(model, "module", model)  # as it is, whether or not several processes train it
+    generator = getattr(model, "module", model)  # unwrapped, if several processes train it
     assert isinstance(generator, MotionGenerator)
     steps = None if generator.config.objective == "flow" else len(ddpm_schedule())
     tokens_BLD, counts_B = tokens(samples, device)
     (_, L, D), valid_BL = tokens_BLD.shape, valid_mask(counts_B, tokens_BLD.shape[1])
-    drawn = [
+    draws = [
         NoiseDraw.for_sample(s.seed, n, L, D, repeats, steps) for s, n in zip(samples, counts_B.tolist(), strict=True)
     ]
 
-    def on(arrays: Sequence[np.ndarray]) -> Tensor:
+    def to_device(arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)
 
-    told_B1 = np.array([[d.told] for d in drawn], np.float32)
-    text_BW = torch.from_numpy(texts.pooled([sample.caption for sample in samples]) * told_B1).to(device)
+    with_text_B1 = np.array([[draw.with_text] for draw in draws], np.float32)
+    text_BW = torch.from_numpy(texts.pooled([sample.caption for sample in samples]) * with_text_B1).to(device)
     quality_B = (
         torch.tensor([sample.quality for sample in samples], device=device) if generator.config.qualities else None
     )
-    seen_BLD = torch.where(on([d.noised for d in drawn])[:, :, None], on([d.noise for d in drawn]), tokens_BLD)
-    seen_BLD = torch.where(on([d.hidden for d in drawn])[:, :, None], generator.mask, seen_BLD)
+    noise_BLD, noised_BL = to_device([draw.noise for draw in draws]), to_device([draw.noised for draw in draws])
+    input_BLD = torch.where(noised_BL[:, :, None], noise_BLD, tokens_BLD)
+    input_BLD = torch.where(to_device([draw.hidden for draw in draws])[:, :, None], generator.mask, input_BLD)
 
-    wanted_BL = on([d.masked for d in drawn])
-    target_ND = tokens_BLD[wanted_BL].repeat(repeats, 1)
+    masked_BL = to_device([draw.masked for draw in draws])
+    target_ND = tokens_BLD[masked_BL].repeat(repeats, 1)
     start_ND, t_N = (
         torch.from_numpy(np.concatenate(parts, 1)).to(device).flatten(0, 1)
-        for parts in ([d.start for d in drawn], [d.t for d in drawn])
+        for parts in ([draw.start for draw in draws], [draw.t for draw in draws])
     )
     if steps is None:
         x_ND = t_N[:, None] * target_ND + (1 - t_N[:, None]) * start_ND
         goal_ND = target_ND - start_ND
     else:
-        signal_N1 = torch.from_numpy(ddpm_schedule().astype(np.float32)).to(device)[t_N][:, None]
-        x_ND = signal_N1.sqrt() * target_ND + (1 - signal_N1).sqrt() * start_ND
+        alpha_bar_N1 = torch.from_numpy(ddpm_schedule().astype(np.float32)).to(device)[t_N][:, None]
+        x_ND = alpha_bar_N1.sqrt() * target_ND + (1 - alpha_bar_N1).sqrt() * start_ND
         goal_ND = start_ND
-    error_ND = (model(seen_BLD, text_BW, valid_BL, quality_B, wanted_BL, x_ND, t_N).float() - goal_ND).pow(2)
-    return error_ND.sum() / (mean_over_ranks(wanted_BL.sum()) * repeats * D)
+    error_ND = (model(input_BLD, text_BW, valid_BL, quality_B, masked_BL, x_ND, t_N).float() - goal_ND).pow(2)
+    return error_ND.sum() / (mean_over_ranks(masked_BL.sum()) * repeats * D)
 
 
 class NoiseDraw(NamedTuple):
-    """What is random about a sample of `flow_loss`, whatever else is in the batch: R repeats, n masked tokens.
+    """Random part of a sample of `flow_loss`, independent of the batch: R repeats, n masked tokens.
 
     Attributes:
-        told: whether it has its description. masked [L], and of these `noised` and `hidden`. noise: [L, D].
-        start [R, n, D], t [R, n]: noise and time that a masked token is learnt from; times of `steps`, or from 0 to 1.
+        with_text: False if the description is dropped.
+        masked: [L] bool; of these, `noised` are replaced by noise and `hidden` by the mask token.
+        noise: [L, D].
+        start, t: [R, n, D] and [R, n], noise and time of each prediction; times are of `steps`, or from 0 to 1.
     """
 
-    told: bool
+    with_text: bool
     masked: np.ndarray
     noised: np.ndarray
     hidden: np.ndarray
@@ -292,9 +296,9 @@ class NoiseDraw(NamedTuple):
 
     @classmethod
     def for_sample(cls, seed: int, count: int, length: int, width: int, repeats: int, steps: int | None) -> NoiseDraw:
-        """For a motion of `count` tokens, padded to `length`."""
+        """Draw for a motion of `count` tokens, padded to `length`."""
         draw = np.random.default_rng(seed)
-        told = draw.random() >= NO_TEXT
+        with_text = draw.random() >= TEXT_DROPOUT
         n = max(1, round(count * np.cos(np.pi / 2 * draw.random())))
         masked, noise = np.zeros(length, bool), np.zeros((length, width), np.float32)
         masked[draw.permutation(count)[:n]] = True
@@ -302,15 +306,15 @@ class NoiseDraw(NamedTuple):
         noise[:count] = draw.standard_normal((count, width), np.float32)
         start = draw.standard_normal((repeats, n, width), np.float32)
         t = draw.random((repeats, n), np.float32) if steps is None else draw.integers(steps, size=(repeats, n))
-        noised = masked & (chance < REPLACED)
-        hidden = masked & (chance >= REPLACED) & (chance < REPLACED + (1 - REPLACED) * HIDDEN)
-        return cls(told, masked, noised, hidden, noise, start, t)
+        noised = masked & (chance < NOISE_SHARE)
+        hidden = masked & (chance >= NOISE_SHARE) & (chance < NOISE_SHARE + (1 - NOISE_SHARE) * MASK_SHARE)
+        return cls(with_text, masked, noised, hidden, noise, start, t)
 
 
-def length_estimator(
+def train_length_estimator(
     generator: MotionGenerator, texts: CaptionFeatures, motions: MotionTask, steps: int, batch: int = 64
 ) -> LengthEstimator:
-    """A network trained to tell how many tokens a description takes, from what the generator is told of it."""
+    """Train a network that estimates the number of tokens from the generator's text features."""
     torch.manual_seed(0)
     estimator = LengthEstimator(texts.width, generator.config.qualities)
     optimizer = torch.optim.AdamW(estimator.parameters(), lr=1e-3)
@@ -326,7 +330,7 @@ def length_estimator(
     return estimator.eval()
 
 
-# the recogniser
+# the recognizer
 
 
 def recognizer_loss(
@@ -337,12 +341,13 @@ def recognizer_loss(
     samples: Sequence[TrainingSample],
     device: torch.device,
 ) -> Tensor:
-    """Descriptions by the text tower, and half of labels by the frozen text encoder; `released`: labels alone.
+    """Contrastive loss with descriptions by the text tower, plus half of that with labels by the frozen text encoder.
 
-    Descriptions of one action in one style are no negatives of each other, nor are those whose frozen features have a
-    cosine above `same_caption`: 0.8 as published. Left and right are closer than that, so ours are told apart by name.
+    With `released` only the labels' part. Descriptions of one action in one style are not negatives of each other, nor
+    are those whose frozen features have a cosine above `same_caption`: 0.8 as published. Captions that differ in left
+    and right are more similar than that; a `same_caption` of 1 separates them.
     """
-    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    x_BTC, lengths_B = pad_motions([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
     features, described = model(x_BTC, lengths_B, *text_inputs(texts, captions, device))
     features, described = [all_gather(feature.float()) for feature in features], all_gather(described.float())
@@ -353,23 +358,23 @@ def recognizer_loss(
     action_B, descriptions = all_gather(name_ids(actions, device)), all_gather(description_ids(samples, device))
     same = action_B[:, None] == action_B
 
-    def told_apart(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        """InfoNCE of all streams together, and the mean of each."""
+    def contrastive(texts_BF: Tensor, alike_BB: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        """InfoNCE of the fused features, and its mean over the streams."""
         fused, *streams = (info_nce(unit, texts_BF, alike_BB, temperature) for unit in units)
         return fused, torch.stack(streams).mean()
 
-    fused, streams = told_apart(labels, same, 0.4)
+    fused, streams = contrastive(labels, same, 0.4)
     if loss == "released":
         return fused / 2
-    recognised = fused + streams
+    label_loss = fused + streams
     alike = (descriptions[:, None] == descriptions) | (frozen @ frozen.T > same_caption)
-    fused, streams = told_apart(normalize(described, dim=1), alike, 0.1)
+    fused, streams = contrastive(normalize(described, dim=1), alike, 0.1)
     near = torch.stack([smooth_l1_loss(feature, described) for feature in features]).mean()
-    return fused + near + streams + recognised / 2
+    return fused + near + streams + label_loss / 2
 
 
 def text_inputs(texts: CaptionFeatures, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
-    """What the text tower is given: CLIP's ids [B, 77], or features of words [B, L, W] and where they are, [B, L]."""
+    """Inputs of the text tower: CLIP's ids [B, 77], or word features [B, L, W] and their mask [B, L]."""
     if isinstance(texts.encoder, ClipText):
         return torch.from_numpy(texts.encoder.ids(captions)).to(device), None
     words, mask = texts.words(captions)
@@ -380,25 +385,28 @@ def text_inputs(texts: CaptionFeatures, captions: Sequence[str], device: torch.d
 def retrieval_accuracy(
     model: nn.Module, texts: CaptionFeatures, samples: Sequence[TrainingSample], batch: int = 32
 ) -> dict[str, float]:
-    """Percent of descriptions that find a motion of their action first, in batches, and of motions that find their
-    label; nothing without samples.
+    """R@1 from descriptions to motions of their action, within batches, and top-1 from motions to labels, percent.
+
+    Empty without samples.
     """
     assert isinstance(model, MotionRecognizer)
     model.eval()
     device = next(model.parameters()).device
     labels = sorted({sample.action for sample in samples})
     names = normalize(torch.from_numpy(texts.pooled(labels)).to(device))
-    first, right = [], []
-    for begin in range(0, len(samples), batch):
-        part = samples[begin : begin + batch]
-        x_BTC, lengths_B = padded([sample.x for sample in part], device)
+    retrieved, recognized = [], []
+    for start in range(0, len(samples), batch):
+        part = samples[start : start + batch]
+        x_BTC, lengths_B = pad_motions([sample.x for sample in part], device)
         captions = [sample.caption for sample in part]
         features, described = model(x_BTC, lengths_B, *text_inputs(texts, captions, device))
         nearest = (normalize(described) @ normalize(features.fused).T).argmax(1)
-        first += [part[i].action == sample.action for i, sample in zip(nearest.tolist(), part, strict=True)]
-        said = (normalize(features.fused) @ names.T).argmax(1).tolist()
-        right += [labels[i] == sample.action for i, sample in zip(said, part, strict=True)]
-    return {"action_r1": 100 * float(np.mean(first)), "label_top1": 100 * float(np.mean(right))} if samples else {}
+        retrieved += [part[i].action == sample.action for i, sample in zip(nearest.tolist(), part, strict=True)]
+        predicted = (normalize(features.fused) @ names.T).argmax(1).tolist()
+        recognized += [labels[i] == sample.action for i, sample in zip(predicted, part, strict=True)]
+    if not samples:
+        return {}
+    return {"action_r1": 100 * float(np.mean(retrieved)), "label_top1": 100 * float(np.mean(recognized))}
 
 
 # the evaluator
@@ -407,7 +415,7 @@ def retrieval_accuracy(
 def evaluator_loss(
     texts: CaptionFeatures, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device
 ) -> Tensor:
-    x_BTC, lengths_B = padded([sample.x for sample in samples], device)
+    x_BTC, lengths_B = pad_motions([sample.x for sample in samples], device)
     captions = [sample.caption for sample in samples]
     words, mask = (torch.from_numpy(array).to(device) for array in texts.words(captions))
     pooled = torch.from_numpy(texts.pooled(captions)).to(device)

@@ -1,4 +1,4 @@
-"""The evaluator's networks: padding and batch mates do not count, false negatives do not repel, it learns."""
+"""The evaluator: padding and the batch do not matter, false negatives do not repel, and it learns."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,14 @@ from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.training.coamd.evaluator import Evaluator, EvaluatorConfig, TrainedEvaluator, full, info_nce, small  # noqa: E402
+from motionrt.training.coamd.evaluator import (  # noqa: E402
+    Evaluator,
+    EvaluatorConfig,
+    TrainedEvaluator,
+    full_config,
+    info_nce,
+    small_config,
+)
 from motionrt.training.loop import MovingAverage  # noqa: E402
 
 WORDS = ["walks", "waves", "bows", "kicks", "jumps", "sits"]
@@ -29,7 +36,7 @@ def tiny(**changes: object) -> Evaluator:
     return Evaluator(replace(TINY, **changes)).eval()  # type: ignore[arg-type]
 
 
-class Encoder:
+class WordEncoder:
     """A word is a fixed random vector; `encode` pads as the real encoder does."""
 
     sha256 = "0" * 64
@@ -49,7 +56,7 @@ class Encoder:
 def batch(network: Evaluator, actions: Sequence[int], rng: np.random.Generator) -> dict[str, Tensor]:
     """Clips that oscillate with the frequency of their action, noisy, captioned by one of `WORDS`."""
     T = 32
-    features = Encoder().encode([f"somebody {WORDS[a]}" for a in actions])
+    features = WordEncoder().encode([f"somebody {WORDS[a]}" for a in actions])
     t = np.arange(T)[None, :, None]
     phase = rng.uniform(0, 2 * np.pi, (len(actions), 1, 9))
     x = np.sin(0.25 * (1 + np.array(actions))[:, None, None] * t + phase) + 0.1 * rng.normal(size=(len(actions), T, 9))
@@ -64,7 +71,7 @@ def batch(network: Evaluator, actions: Sequence[int], rng: np.random.Generator) 
 
 
 @pytest.mark.parametrize("frames", [4, 5, 6, 7, 8, 21, 40])
-def test_a_clip_is_embedded_alike_alone_and_padded_with_garbage_beside_longer_ones(frames: int) -> None:
+def test_a_clip_is_embedded_alike_alone_and_padded_with_garbage(frames: int) -> None:
     network, x = tiny(), torch.randn(1, frames, 9)
     alone = network.embed_motion(x, torch.tensor([frames]))
     padded = torch.full((2, 47, 9), 1e6)
@@ -74,7 +81,7 @@ def test_a_clip_is_embedded_alike_alone_and_padded_with_garbage_beside_longer_on
     last = 4 * (frames // 4) - 1
     changed = x.clone()
     changed[0, last] += 1
-    assert (network.embed_motion(changed, torch.tensor([frames])) - alone).abs().max() > 1e-4, "the last frame counts"
+    assert (network.embed_motion(changed, torch.tensor([frames])) - alone).abs().max() > 1e-4, "the last frame matters"
 
 
 def test_a_text_is_embedded_alike_alone_and_padded_with_garbage() -> None:
@@ -85,18 +92,19 @@ def test_a_text_is_embedded_alike_alone_and_padded_with_garbage() -> None:
     mask = torch.tensor([[True] * 3 + [False] * 3, [True] * 6])
     torch.testing.assert_close(network.embed_text(padded, mask)[:1], alone, atol=1e-5, rtol=0)
     swapped = network.embed_text(tokens[:, [1, 0, 2]], torch.ones(1, 3, dtype=torch.bool))
-    assert (swapped - alone).abs().max() > 1e-4, "the order of words counts"
+    assert (swapped - alone).abs().max() > 1e-4, "the order of words matters"
 
 
 def test_embeddings_are_unit_vectors_of_the_configured_width() -> None:
-    for config in (full(384), small(384), small(512, joints=21)):
+    for config in (full_config(384), small_config(384), small_config(512, joints=21)):
         network = Evaluator(config).eval()
         F = config.joints * 3
         motion = network.embed_motion(torch.randn(2, 20, F), torch.tensor([20, 16]))
         text = network.embed_text(torch.randn(2, 5, config.text_width), torch.ones(2, 5, dtype=torch.bool))
         assert motion.shape == text.shape == (2, config.width)
         torch.testing.assert_close(torch.cat([motion, text]).norm(dim=1), torch.ones(4))
-    assert (full(384).channels, full(384).motion_hidden, full(384).text_hidden, full(384).width) == (
+    full = full_config(384)
+    assert (full.channels, full.motion_hidden, full.text_hidden, full.width) == (
         512,
         1024,
         512,
@@ -104,7 +112,7 @@ def test_embeddings_are_unit_vectors_of_the_configured_width() -> None:
     )
 
 
-def test_info_nce_is_the_formula() -> None:
+def test_info_nce_equals_the_formula() -> None:
     motion, text = torch.eye(3), torch.eye(3)[[1, 0, 2]]  # the first two are swapped
     none = torch.zeros(3, 3, dtype=torch.bool)
     e = np.exp(1 / 0.5)
@@ -112,7 +120,7 @@ def test_info_nce_is_the_formula() -> None:
     assert float(info_nce(motion, text, none, 0.5)) == pytest.approx((2 * wrong + right) / 3, rel=1e-5)
 
 
-def test_pairs_that_are_alike_are_no_negatives_but_the_own_pair_stays() -> None:
+def test_alike_pairs_are_not_negatives_but_the_positive_pair_stays() -> None:
     motion, text = torch.eye(3), torch.eye(3)[[1, 0, 2]]
     alike = torch.eye(3, dtype=torch.bool)
     alike[0, 1] = alike[1, 0] = True
@@ -123,15 +131,15 @@ def test_pairs_that_are_alike_are_no_negatives_but_the_own_pair_stays() -> None:
     assert float(info_nce(motion, text, everything, 0.5)) == pytest.approx(0, abs=1e-6)
 
 
-def test_the_loss_leaves_out_negatives_of_the_same_group_and_of_like_captions() -> None:
+def test_the_loss_omits_negatives_of_the_same_group_and_of_similar_captions() -> None:
     network, rng = tiny(), np.random.default_rng(0)
-    made = batch(network, [0, 1, 2, 3], rng)
+    samples = batch(network, [0, 1, 2, 3], rng)
     with torch.no_grad():
-        apart = float(network.loss(made))
-        one_group = float(network.loss(made | {"group": torch.zeros(4, dtype=torch.int64)}))
-        like_captions = float(network.loss(made | {"pooled": torch.tensor([[1.0], [2], [3], [4]]).expand(4, 8)}))
+        apart = float(network.loss(samples))
+        one_group = float(network.loss(samples | {"group": torch.zeros(4, dtype=torch.int64)}))
+        similar_captions = float(network.loss(samples | {"pooled": torch.tensor([[1.0], [2], [3], [4]]).expand(4, 8)}))
     assert apart > 0.1
-    assert one_group == pytest.approx(0, abs=1e-6) and like_captions == pytest.approx(0, abs=1e-6)
+    assert one_group == pytest.approx(0, abs=1e-6) and similar_captions == pytest.approx(0, abs=1e-6)
 
 
 def test_it_learns_to_match_motion_and_text() -> None:
@@ -160,7 +168,7 @@ def test_it_trains_under_autocast_and_every_parameter_gets_a_gradient() -> None:
     assert [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0] == []
 
 
-def test_the_loop_can_average_it_with_its_normalisation() -> None:
+def test_the_loop_can_average_it_with_its_normalization() -> None:
     network = tiny()
     network.set_normalization(np.arange(9), np.arange(1, 10))
     average = MovingAverage(network, 0.9)
@@ -168,11 +176,11 @@ def test_the_loop_can_average_it_with_its_normalisation() -> None:
     assert average.model.mean.tolist() == list(range(9)) and average.model.std.tolist() == list(range(1, 10))
 
 
-def test_joints_are_normalised_by_the_stored_mean_and_deviation() -> None:
+def test_joints_are_normalized_by_the_stored_mean_and_deviation() -> None:
     network = tiny()
     network.set_normalization(np.arange(9), np.full(9, 2.0))
     joints = np.zeros((5, 3, 3), np.float32)
-    assert network.normalized(joints)[0].tolist() == [-i / 2 for i in range(9)]
+    assert network.normalize_joints(joints)[0].tolist() == [-i / 2 for i in range(9)]
     with pytest.raises(InputError, match="mean: has 66 numbers, expected 9"):
         network.set_normalization(np.zeros(66), np.ones(66))
 
@@ -186,14 +194,14 @@ def test_joints_are_normalised_by_the_stored_mean_and_deviation() -> None:
         (lambda n: n.embed_text(torch.zeros(2, 3, 8), torch.tensor([[True] * 3, [False] * 3])), "text 1 has no words"),
     ],
 )
-def test_what_cannot_be_embedded_is_named(call: object, message: str) -> None:
+def test_invalid_inputs_are_named(call: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         call(tiny())  # type: ignore[operator]
 
 
 def test_a_trained_evaluator_keeps_the_order_of_clips_and_texts() -> None:
     network, rng = tiny(), np.random.default_rng(0)
-    evaluator = TrainedEvaluator(network, Encoder(), batch=2)
+    evaluator = TrainedEvaluator(network, WordEncoder(), batch=2)
     clips = [rng.normal(size=(n, 3, 3)).astype(np.float32) for n in (30, 8, 17, 9, 12)]
     together = evaluator.motions(clips)
     assert together.shape == (5, 6)
@@ -215,21 +223,21 @@ def write_run(run: Path, network: Evaluator, **about: str) -> None:
 def test_a_run_is_read_back(tmp_path: Path) -> None:
     network = tiny()
     network.set_normalization(np.arange(9), np.full(9, 2.0))
-    write_run(tmp_path / "run", network, text_sha256=Encoder.sha256)
+    write_run(tmp_path / "run", network, text_sha256=WordEncoder.sha256)
     clip = np.random.default_rng(0).normal(size=(12, 3, 3)).astype(np.float32)
-    read = TrainedEvaluator.load(tmp_path / "run", Encoder())
-    assert (read.motions([clip]) == TrainedEvaluator(network, Encoder()).motions([clip])).all()
+    loaded = TrainedEvaluator.load(tmp_path / "run", WordEncoder())
+    assert (loaded.motions([clip]) == TrainedEvaluator(network, WordEncoder()).motions([clip])).all()
 
 
-def test_a_run_that_is_missing_damaged_or_of_another_text_encoder_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_damaged_run_or_one_with_another_text_encoder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no recipe.json, expected the folder of a finished run"):
-        TrainedEvaluator.load(tmp_path, Encoder())
+        TrainedEvaluator.load(tmp_path, WordEncoder())
     write_run(tmp_path / "run", tiny(), text_sha256="1" * 64)
     with pytest.raises(InputError, match="trained with text encoder 111111111111"):
-        TrainedEvaluator.load(tmp_path / "run", Encoder())
+        TrainedEvaluator.load(tmp_path / "run", WordEncoder())
     (tmp_path / "run" / "model.safetensors").write_bytes(b"damaged")
     with pytest.raises(InputError, match="or damaged"):
-        TrainedEvaluator.load(tmp_path / "run", Encoder())
+        TrainedEvaluator.load(tmp_path / "run", WordEncoder())
     (tmp_path / "run" / "model.safetensors").unlink()
     with pytest.raises(InputError, match=r"no model\.safetensors"):
-        TrainedEvaluator.load(tmp_path / "run", Encoder())
+        TrainedEvaluator.load(tmp_path / "run", WordEncoder())

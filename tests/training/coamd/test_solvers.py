@@ -1,4 +1,4 @@
-"""Solvers on fields whose flow is known, and against torchdiffeq."""
+"""Solvers on fields with a known flow, and against torchdiffeq."""
 
 import math
 
@@ -16,7 +16,7 @@ def growth(x: torch.Tensor, t: float) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("name", "order"), [("euler", 1), ("heun", 2), ("midpoint", 2)])
-def test_the_error_falls_with_the_order(name: str, order: int) -> None:
+def test_the_error_decreases_with_the_order(name: str, order: int) -> None:
     x = torch.ones(1, dtype=torch.float64)
     errors = [abs(float(SOLVERS[name](growth, x, n)) - math.e) for n in (16, 32)]
     assert 0.85 * 2**order < errors[0] / errors[1] < 1.15 * 2**order
@@ -24,7 +24,7 @@ def test_the_error_falls_with_the_order(name: str, order: int) -> None:
 
 @pytest.mark.parametrize("name", SOLVERS)
 @pytest.mark.parametrize("evaluations", [1, 2, 3, 7, 8])
-def test_the_network_is_asked_as_often_as_told_and_within_the_unit_interval(name: str, evaluations: int) -> None:
+def test_the_number_of_evaluations_is_exact_and_times_are_in_the_unit_interval(name: str, evaluations: int) -> None:
     times = []
 
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
@@ -43,23 +43,23 @@ def field(seed: int) -> tuple[torch.Tensor, Velocity]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_dopri5_is_torchdiffeqs_evaluations_and_overshoot_included(seed: int) -> None:
+def test_dopri5_equals_torchdiffeq_including_evaluations_and_overshoot(seed: int) -> None:
     torchdiffeq = pytest.importorskip("torchdiffeq", reason="torchdiffeq is not installed")
     x, velocity = field(seed)
     times: list[list[float]] = [[], []]
 
-    def watched(which: int, x: torch.Tensor, t: float) -> torch.Tensor:
+    def recorded(which: int, x: torch.Tensor, t: float) -> torch.Tensor:
         times[which].append(float(t))
         return velocity(x, float(t))
 
-    found, evaluations = dopri5(lambda x, t: watched(0, x, t), x)
+    found, evaluations = dopri5(lambda x, t: recorded(0, x, t), x)
     grid = torch.linspace(0, 1, 50, dtype=torch.float64)
     options = {"rtol": 1e-3, "atol": 1e-6, "method": "dopri5"}
-    wanted = torchdiffeq.odeint(lambda t, x: watched(1, x, t), x, grid, **options)[-1]
+    wanted = torchdiffeq.odeint(lambda t, x: recorded(1, x, t), x, grid, **options)[-1]
     torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)
     assert evaluations == len(times[0]) == len(times[1])
     assert times[0] == pytest.approx(times[1], abs=1e-9)
-    assert max(times[0]) > 1, "the last step goes beyond the end"
+    assert max(times[0]) > 1, "the last step overshoots"
 
 
 def test_a_linear_field_is_solved_to_the_tolerance() -> None:
@@ -68,27 +68,27 @@ def test_a_linear_field_is_solved_to_the_tolerance() -> None:
     torch.testing.assert_close(found, math.e * x, atol=2e-3, rtol=2e-3)
 
 
-def test_the_ddpm_schedule_keeps_less_and_less() -> None:
-    signal = ddpm_schedule()
-    assert len(signal) == 50 and signal[0] > 0.99 and signal[-1] < 1e-4
-    assert (signal[1:] < signal[:-1]).all()
+def test_the_ddpm_schedule_decreases() -> None:
+    alpha_bar = ddpm_schedule()
+    assert len(alpha_bar) == 50 and alpha_bar[0] > 0.99 and alpha_bar[-1] < 1e-4
+    assert (alpha_bar[1:] < alpha_bar[:-1]).all()
 
 
 def test_ddpm_with_the_true_noise_finds_the_token() -> None:
     token = torch.tensor([[0.3, -1.2, 2.0]])
-    signal = torch.from_numpy(ddpm_schedule())
+    alpha_bar = torch.from_numpy(ddpm_schedule())
 
-    def noise_of(x: torch.Tensor, k: float) -> torch.Tensor:
-        kept = signal[int(k)]
+    def predict_noise(x: torch.Tensor, k: float) -> torch.Tensor:
+        kept = alpha_bar[int(k)]
         return (x - kept.sqrt() * token) / (1 - kept).sqrt()
 
     random = torch.Generator().manual_seed(0)
     start = torch.randn(1, 3, generator=random, dtype=torch.float64)
-    found = ddpm(noise_of, start, lambda k: torch.randn(1, 3, generator=random, dtype=torch.float64))
+    found = ddpm(predict_noise, start, lambda k: torch.randn(1, 3, generator=random, dtype=torch.float64))
     torch.testing.assert_close(found.float(), token, atol=1e-5, rtol=1e-5)
 
 
-def test_a_temperature_of_zero_draws_nothing() -> None:
+def test_at_temperature_zero_no_noise_is_added() -> None:
     start = torch.randn(1, 3)
     one, other = (ddpm(lambda x, k: 0.1 * x, start, lambda k, s=s: torch.full((1, 3), s), 0.0) for s in (1.0, 9.0))
     assert torch.equal(one, other)

@@ -1,4 +1,4 @@
-"""CoAMD's training: what the networks are shown, their losses, and every recipe from beginning to end."""
+"""CoAMD's training: samples and losses of the networks, and every recipe from start to finish."""
 
 import json
 import shutil
@@ -25,7 +25,7 @@ from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E40
 from motionrt.training.coamd import tasks as coamd  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 from motionrt.training.coamd.recipes import RECIPES  # noqa: E402
-from motionrt.training.coamd.tasks import MotionTask, Normalization, TokenCache, TrainingSample, ViewScales, padded  # noqa: E402
+from motionrt.training.coamd.tasks import MotionTask, Normalization, TokenCache, TrainingSample, ViewScales, pad_motions  # noqa: E402
 from motionrt.training.data.caption_features import CaptionFeatures  # noqa: E402
 from motionrt.training.data.motions import BalancedSampler, MotionClip, load_motions  # noqa: E402
 from motionrt.training.models.clip_text import ClipText  # noqa: E402
@@ -60,7 +60,7 @@ def clips(folder: Path) -> list[MotionClip]:
 
 @pytest.fixture(scope="module")
 def motions(clips: list[MotionClip]) -> MotionTask:
-    return MotionTask(clips=BalancedSampler(clips=clips, seed=0), normalization=Normalization.of(clips))
+    return MotionTask(clips=BalancedSampler(clips=clips, seed=0), normalization=Normalization.fit(clips))
 
 
 @pytest.fixture(scope="module")
@@ -71,38 +71,38 @@ def texts(clips: list[MotionClip]) -> CaptionFeatures:
     return CaptionFeatures(sorted(captions | {mirror_text(text) for text in captions}), TextEncoder.load("text"))
 
 
-def test_normalised_joints_have_mean_zero_and_deviation_one(clips: list[MotionClip]) -> None:
-    normalization = Normalization.of(clips)
+def test_normalized_joints_have_mean_zero_and_deviation_one(clips: list[MotionClip]) -> None:
+    normalization = Normalization.fit(clips)
     x = np.concatenate([normalization(clip.joints) for clip in clips])
     assert np.abs(x.mean(0)).max() < 1e-3 and np.abs(x.std(0) - 1).max() < 1e-3
-    back = normalization.back(normalization(clips[0].joints))
-    assert np.abs(back - clips[0].joints).max() < 1e-5
+    restored = normalization.denormalize(normalization(clips[0].joints))
+    assert np.abs(restored - clips[0].joints).max() < 1e-5
 
 
-def test_a_batch_is_the_same_whenever_it_is_drawn(motions: MotionTask) -> None:
-    one, again, other = motions.batch(3, 8), motions.batch(3, 8), motions.batch(4, 8)
-    for a, b in zip(one, again, strict=True):
+def test_a_batch_is_a_function_of_its_step(motions: MotionTask) -> None:
+    one, same, other = motions.batch(3, 8), motions.batch(3, 8), motions.batch(4, 8)
+    for a, b in zip(one, same, strict=True):
         assert np.array_equal(a.x, b.x) and (a.caption, a.seed) == (b.caption, b.seed)
     assert any(a.caption != b.caption for a, b in zip(one, other, strict=True))
     assert {sample.quality for step in range(4) for sample in motions.batch(step, 8)} == {0, 1}
     assert all(len(sample.x) % 4 == 0 for sample in one)
 
 
-def test_a_window_keeps_its_place_in_the_motion(motions: MotionTask, clips: list[MotionClip]) -> None:
-    window = replace(motions, frames=16)
+def test_a_crop_keeps_its_position_in_the_motion(motions: MotionTask, clips: list[MotionClip]) -> None:
+    cropped = replace(motions, frames=16)
     run = next(clip for clip in clips if clip.action == "run")
-    ways = []
+    distances = []
     for seed in range(20):
-        shown = window.show(run, np.random.default_rng(seed))
-        assert len(shown.x) == 16
-        ways.append(float(np.hypot(*window.normalization.back(shown.x)[0, 0, [0, 2]])))
-    assert max(ways) > 1, "somewhere on the way, not always at the origin"
+        sample = cropped.sample(run, np.random.default_rng(seed))
+        assert len(sample.x) == 16
+        distances.append(float(np.hypot(*cropped.normalization.denormalize(sample.x)[0, 0, [0, 2]])))
+    assert max(distances) > 1, "anywhere on the path, not always at the origin"
 
 
 class Identity(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.none = nn.Parameter(torch.zeros(()))  # tells where it lies
+        self.none = nn.Parameter(torch.zeros(()))  # for its device
 
     def forward(self, x: Tensor, lengths: Tensor, noise: None = None) -> Tensor:
         return x + self.off * (torch.arange(x.shape[1]) >= lengths[:, None])[:, :, None] + self.error
@@ -111,16 +111,16 @@ class Identity(nn.Module):
 
 
 def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: MotionTask) -> None:
-    views, samples, model = ViewScales.plain(SMPL22), motions.batch(0, 4), Identity()
+    views, samples, model = ViewScales.unit(SMPL22), motions.batch(0, 4), Identity()
     loss = partial(coamd.reconstruction_loss, views, 0.0)
     assert loss(model, samples, CPU) == 0
     model.off = 100.0
-    assert loss(model, samples, CPU) == 0, "padding does not count"
+    assert loss(model, samples, CPU) == 0, "padding is ignored"
     model.off, model.error = 0.0, 0.5
     assert float(loss(model, samples, CPU)) == pytest.approx(0.5 * 0.5**2), "joints; bones and motion are the same"
 
 
-def test_reconstruction_is_measured_in_millimetres_from_the_pelvis(motions: MotionTask) -> None:
+def test_reconstruction_is_measured_in_millimeters_from_the_pelvis(motions: MotionTask) -> None:
     samples, model = motions.batch(0, 4), Identity()
     assert coamd.reconstruction_mm(model, samples, motions.normalization) < 1e-3
     shift = torch.zeros(66)
@@ -129,15 +129,15 @@ def test_reconstruction_is_measured_in_millimetres_from_the_pelvis(motions: Moti
     assert coamd.reconstruction_mm(model, samples, motions.normalization) == pytest.approx(10 * 21 / 22, rel=1e-3)
 
 
-def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: MotionTask) -> None:
+def test_inputs_and_outputs_of_a_new_autoencoder_have_unit_variance(motions: MotionTask) -> None:
     model = AutoEncoder(AutoEncoderConfig(width=12, latent=6))
-    shown = [sample.x for sample in motions.batch(0, 64)]
-    coamd.fit_view_scales(model, shown)
-    x = torch.from_numpy(np.concatenate(shown))
-    made = x @ model.scales.unmix
-    torch.testing.assert_close(made.std(0), torch.ones(66), atol=0.2, rtol=0)
-    torch.testing.assert_close(made @ model.scales.mix, x, atol=1e-4, rtol=1e-4)
-    _, *views = zip(*(ViewScales.fitted(model)(torch.from_numpy(clip)[None]) for clip in shown), strict=True)
+    clips = [sample.x for sample in motions.batch(0, 64)]
+    coamd.fit_view_scales(model, clips)
+    x = torch.from_numpy(np.concatenate(clips))
+    scaled = x @ model.scales.unmix
+    torch.testing.assert_close(scaled.std(0), torch.ones(66), atol=0.2, rtol=0)
+    torch.testing.assert_close(scaled @ model.scales.mix, x, atol=1e-4, rtol=1e-4)
+    _, *views = zip(*(ViewScales.fitted(model)(torch.from_numpy(clip)[None]) for clip in clips), strict=True)
     for view, scale in zip(views, (model.scales.bone, model.scales.motion), strict=True):
         moving = scale > 2e-3
         torch.testing.assert_close(
@@ -145,12 +145,12 @@ def test_what_a_new_auto_encoder_sees_and_makes_is_of_one_scale(motions: MotionT
         )
 
 
-def test_tokens_are_standardised(motions: MotionTask) -> None:
+def test_tokens_are_standardized(motions: MotionTask) -> None:
     torch.manual_seed(0)
     model = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
-    shown = [sample.x for sample in motions.batch(0, 16)]
-    coamd.fit_token_scale(model, shown)
-    x, lengths = padded(shown)
+    clips = [sample.x for sample in motions.batch(0, 16)]
+    coamd.fit_token_scale(model, clips)
+    x, lengths = pad_motions(clips)
     tokens = model.encode(x, lengths)[coamd.valid_mask(lengths // 4, x.shape[1] // 4)]
     torch.testing.assert_close(tokens.mean(0), torch.zeros(6), atol=1e-4, rtol=0)
     torch.testing.assert_close(tokens.std(0), torch.ones(6), atol=1e-3, rtol=0)
@@ -169,29 +169,29 @@ def generator(**changes: Any) -> MotionGenerator:
     return MotionGenerator(GeneratorConfig(**settings, head_depth=1, qualities=2, **changes)).eval()
 
 
-def test_a_motion_is_encoded_once_while_there_is_room(motions: MotionTask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_motion_is_encoded_once_if_the_cache_has_room(motions: MotionTask, monkeypatch: pytest.MonkeyPatch) -> None:
     autoencoder = AutoEncoder(AutoEncoderConfig(width=12, latent=6)).eval()
-    encode, asked = autoencoder.encode, []
-    monkeypatch.setattr(autoencoder, "encode", lambda x, lengths: asked.append(len(x)) or encode(x, lengths))
+    encode, encoded = autoencoder.encode, []
+    monkeypatch.setattr(autoencoder, "encode", lambda x, lengths: encoded.append(len(x)) or encode(x, lengths))
     samples = motions.batch(0, 6)
-    wanted = encode(*padded([sample.x for sample in samples]))
-    roomy, full = TokenCache(autoencoder), TokenCache(autoencoder, most=0)
+    expected_BLD = encode(*pad_motions([sample.x for sample in samples]))
+    roomy, full = TokenCache(autoencoder), TokenCache(autoencoder, max_bytes=0)
     for tokens in (roomy, roomy, full, full):
         found, counts = tokens(samples, CPU)
         assert counts.tolist() == [len(sample.x) // 4 for sample in samples]
-        for row, expected, count in zip(found, wanted, counts, strict=True):
+        for row, expected, count in zip(found, expected_BLD, counts, strict=True):
             torch.testing.assert_close(row[:count], expected[:count])
             assert not row[count:].any()
     different = len({sample.name for sample in samples})
-    assert asked == [different, different, different], "with room not a second time"
+    assert encoded == [different, different, different], "with room not encoded again"
 
 
-def test_a_generator_that_predicts_nothing_loses_what_there_is(
+def test_predicting_zero_has_the_variance_of_the_target_as_loss(
     flow: Callable[..., Tensor], motions: MotionTask
 ) -> None:
     model, samples = generator(), motions.batch(0, 16)
     found = flow(16, model, samples, CPU).item()
-    x, lengths = padded([sample.x for sample in samples])
+    x, lengths = pad_motions([sample.x for sample in samples])
     tokens = flow.args[0].autoencoder.encode(x, lengths)[coamd.valid_mask(lengths // 4, x.shape[1] // 4)]
     assert found == pytest.approx(1 + tokens.pow(2).mean().item(), rel=0.15), "noise and token, squared"
     assert found == flow(16, model, samples, CPU).item(), "the same samples have the same noise"
@@ -206,15 +206,15 @@ def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: Mot
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
     before = float(flow(4, model, samples, CPU))
     for step in range(150):
-        again = [replace(sample, seed=4 * step + k) for k, sample in enumerate(samples)]
+        reseeded = [replace(sample, seed=4 * step + k) for k, sample in enumerate(samples)]
         optimizer.zero_grad()
-        flow(4, model, again, CPU).backward()
+        flow(4, model, reseeded, CPU).backward()
         optimizer.step()
     assert float(flow(4, model, samples, CPU)) < 0.7 * before
-    assert model.mask.grad is not None and model.mask.grad.any(), "what stands for a masked token is learnt"
+    assert model.mask.grad is not None and model.mask.grad.any(), "the mask token is learned"
 
 
-def test_lengths_are_learnt_from_descriptions(texts: CaptionFeatures, motions: MotionTask) -> None:
+def test_lengths_are_learned_from_descriptions(texts: CaptionFeatures, motions: MotionTask) -> None:
     one = motions.batch(0, 1)[0]
     frames = {"bow": 20, "run": 88, "walk": 196}
 
@@ -223,9 +223,9 @@ def test_lengths_are_learnt_from_descriptions(texts: CaptionFeatures, motions: M
             named = [list(frames)[(step + k) % 3] for k in range(size)]
             return [replace(one, caption=name, x=np.zeros((frames[name], 66), np.float32)) for name in named]
 
-    estimator = coamd.length_estimator(generator(), texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
-    said = estimator(torch.from_numpy(texts.pooled(list(frames))), torch.full((3,), one.quality)).argmax(1)
-    assert said.tolist() == [5, 22, 49]
+    estimator = coamd.train_length_estimator(generator(), texts, Fixed(), steps=40, batch=12)  # type: ignore[arg-type]
+    predicted = estimator(torch.from_numpy(texts.pooled(list(frames))), torch.full((3,), one.quality)).argmax(1)
+    assert predicted.tolist() == [5, 22, 49]
 
 
 @pytest.fixture(scope="module")
@@ -236,15 +236,15 @@ def recognizer() -> MotionRecognizer:
     return MotionRecognizer(config).eval()
 
 
-def test_released_the_recogniser_is_trained_on_labels_alone(
+def test_the_released_loss_trains_on_labels_alone(
     recognizer: MotionRecognizer, motions: MotionTask, texts: CaptionFeatures
 ) -> None:
     samples = motions.batch(0, 8)
-    for loss, told in (("released", False), ("full", True)):
+    for loss, trained in (("released", False), ("full", True)):
         recognizer.zero_grad()
         coamd.recognizer_loss(texts, loss, 1.0, recognizer, samples, CPU).backward()
-        heard = any(p.grad is not None and p.grad.any() for p in recognizer.text.parameters())
-        assert heard == told, "descriptions teach the text tower, labels do not"
+        has_gradient = any(p.grad is not None and p.grad.any() for p in recognizer.text.parameters())
+        assert has_gradient == trained, "only descriptions train the text tower"
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +252,7 @@ def loss_of(recognizer: MotionRecognizer, texts: CaptionFeatures) -> Callable[[s
     return lambda loss, samples: coamd.recognizer_loss(texts, loss, 1.0, recognizer, samples, CPU).item()
 
 
-def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], motions: MotionTask) -> None:
+def test_clips_of_one_action_are_not_negatives(loss_of: Callable[..., float], motions: MotionTask) -> None:
     one = motions.batch(0, 1)[0]
     same = [replace(one, x=one.x + 0.1 * k) for k in range(4)]
     assert loss_of("released", same) == pytest.approx(0, abs=1e-6)
@@ -260,20 +260,21 @@ def test_clips_of_one_action_are_no_negatives(loss_of: Callable[..., float], mot
     assert loss_of("released", [one, *others]) > 0.1
 
 
-def test_one_description_is_no_negative_but_another_style_or_action_is(
+def test_the_same_description_is_not_a_negative_but_another_style_or_action_is(
     loss_of: Callable[..., float], motions: MotionTask
 ) -> None:
     one = motions.batch(0, 1)[0]
     action = next(sample.action for sample in motions.batch(1, 16) if sample.action != one.action)
-    again = replace(one, x=one.x + 0.1)
+    shifted = replace(one, x=one.x + 0.1)
     near, styled, other = (
-        loss_of("full", [one, pair]) for pair in (again, replace(again, style="giant"), replace(again, action=action))
+        loss_of("full", [one, pair])
+        for pair in (shifted, replace(shifted, style="giant"), replace(shifted, action=action))
     )
     assert styled > near + 0.1 and other > near + 0.1
 
 
-class Knows(MotionRecognizer):
-    """Has read the labels: the first coordinate of a motion is the number of its action."""
+class Oracle(MotionRecognizer):
+    """Reads the label from the motion: the first coordinate is the number of its action."""
 
     def __init__(self, names: Tensor):
         nn.Module.__init__(self)
@@ -290,17 +291,17 @@ def coamd_features(fused: Tensor) -> Any:
     return MotionFeatures(fused, fused, fused, fused)
 
 
-def test_a_recogniser_that_knows_all_finds_all(texts: CaptionFeatures, motions: MotionTask) -> None:
+def test_an_oracle_reaches_full_accuracy(texts: CaptionFeatures, motions: MotionTask) -> None:
     labels = sorted({sample.action for sample in motions.batch(0, 64)})
     names = torch.from_numpy(texts.pooled(labels))
-    shown = [
+    samples = [
         TrainingSample(x=np.full((4, 66), k % len(labels), np.float32), name=str(k), caption=labels[k % len(labels)],
               action=labels[k % len(labels)], style=None, quality=0, seed=0)
         for k in range(32)
     ]  # fmt: skip
-    found = coamd.retrieval_accuracy(Knows(names), texts, shown)
+    found = coamd.retrieval_accuracy(Oracle(names), texts, samples)
     assert found["label_top1"] == 100
-    assert coamd.retrieval_accuracy(Knows(names.roll(1, 0)), texts, shown)["label_top1"] == 0
+    assert coamd.retrieval_accuracy(Oracle(names.roll(1, 0)), texts, samples)["label_top1"] == 0
 
 
 # recipes
@@ -312,11 +313,11 @@ def autoencoder_run(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     return train("coamd-ae", {**SHORT, "data": str(folder), "run": str(run)})
 
 
-def test_a_size_brings_its_own_loop_and_settings_replace_it() -> None:
+def test_a_size_has_its_own_loop() -> None:
     small = RECIPES["coamd-generator"]()
-    xl = small.sized("xl")
+    xl = small.with_size("xl")
     assert (xl.loop.lr, xl.loop.ema, xl.loop.weight_decay) == (2e-4, 0.9999, 1e-5) and xl.size == "xl"
-    assert xl.sized("small") == small
+    assert xl.with_size("small") == small
 
 
 def start(recipe: str, folder: Path, autoencoder: Path, run: Path, **changes: str) -> Path:
@@ -331,12 +332,12 @@ def test_every_recipe_runs_and_resumes_to_the_same_loss(
     whole = start(recipe, folder, autoencoder_run, tmp_path / "whole")
     batch = MotionTask.batch
 
-    def breaks(self: MotionTask, step: int, size: int) -> list[TrainingSample]:
+    def interrupted(self: MotionTask, step: int, size: int) -> list[TrainingSample]:
         if step == 3:
             raise KeyboardInterrupt
         return batch(self, step, size)
 
-    monkeypatch.setattr(MotionTask, "batch", breaks)
+    monkeypatch.setattr(MotionTask, "batch", interrupted)
     with pytest.raises(KeyboardInterrupt):
         start(recipe, folder, autoencoder_run, tmp_path / "cut")
     monkeypatch.undo()
@@ -367,16 +368,16 @@ def test_every_recipe_runs_and_resumes_to_the_same_loss(
         ("coamd-ae", {"data": "nowhere"}, "nowhere: no clip set here"),
     ],
 )
-def test_bad_settings_are_refused_in_one_line(
+def test_invalid_settings_are_rejected_in_one_line(
     folder: Path, autoencoder_run: Path, tmp_path: Path, recipe: str, settings: dict[str, str], message: str
 ) -> None:
-    with pytest.raises(InputError, match=message) as refused:
+    with pytest.raises(InputError, match=message) as caught:
         start(recipe, **{"folder": folder, "autoencoder": autoencoder_run, "run": tmp_path / "run"} | settings)
-    assert "\n" not in str(refused.value) and not (tmp_path / "run").exists()
+    assert "\n" not in str(caught.value) and not (tmp_path / "run").exists()
 
 
-class Clip(ClipText):
-    """Of the published width, but it has learnt nothing and knows no words."""
+class FakeClip(ClipText):
+    """CLIP's interface at the published width, without weights or vocabulary."""
 
     def __init__(self) -> None:
         self.width, self.sha256 = 512, "0"
@@ -396,10 +397,10 @@ class Clip(ClipText):
 @pytest.mark.parametrize("recipe", ["coamd-ae", "coamd-mar", "coamd-generator"])
 def test_the_published_size_takes_a_training_step(recipe: str, motions: MotionTask) -> None:
     size, samples = SIZES["xl"], motions.batch(0, 1)
-    texts = CaptionFeatures([text for sample in samples for text in (sample.caption, sample.action)], Clip())
+    texts = CaptionFeatures([text for sample in samples for text in (sample.caption, sample.action)], FakeClip())
     autoencoder = AutoEncoder(size.autoencoder)
     model, loss = {
-        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, ViewScales.plain(SMPL22), 0.25)),
+        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, ViewScales.unit(SMPL22), 0.25)),
         "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recognizer_loss, texts, "full", 0.8)),
         "coamd-generator": lambda: (
             MotionGenerator(size.generator),
@@ -417,7 +418,7 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: MotionTa
 
 @pytest.fixture(scope="module")
 def finished_runs(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Networks that have hardly been trained."""
+    """Runs of a few training steps."""
     runs = tmp_path_factory.mktemp("pipeline")
     for recipe in ("coamd-ae", "coamd-mar", "coamd-generator"):
         start(recipe, folder, runs / "coamd-ae", runs / recipe)
@@ -429,12 +430,12 @@ def pipeline(finished_runs: Path) -> CoamdPipeline:
     return CoamdPipeline.load(finished_runs, TextEncoder.load("text"))
 
 
-def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(pipeline: CoamdPipeline) -> None:
+def test_a_motion_has_the_requested_length_and_depends_on_the_seed_alone(pipeline: CoamdPipeline) -> None:
     few = Sampling(steps=3, evaluations=2)
     captions = ["a person bows", "a person runs forward"]
-    one, again = (pipeline.generate(captions, [42, 80], few, seed=1) for _ in range(2))
+    one, same = (pipeline.generate(captions, [42, 80], few, seed=1) for _ in range(2))
     assert [motion.shape for motion in one] == [(40, 22, 3), (80, 22, 3)]
-    assert all(np.array_equal(a, b) for a, b in zip(one, again, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(one, same, strict=True))
     (alone,) = pipeline.generate(captions[1:], [80], few, seed=1, samples=[1])
     assert np.abs(alone - one[1]).max() < 1e-3
     (estimated,) = pipeline.generate(captions[:1], None, few)
@@ -442,12 +443,11 @@ def test_a_motion_is_as_long_as_asked_and_the_same_for_the_same_seed(pipeline: C
 
 
 @pytest.mark.parametrize("guidance", [None, Guidance(step=0.5, last=1)])
-def test_an_edit_leaves_all_other_frames_as_they_were(
-    pipeline: CoamdPipeline, samples: list[Motion], guidance: Any
-) -> None:
-    joints, place = samples[2].joints[:90].astype(np.float32), np.arange(90)
+def test_an_edit_keeps_all_other_frames(pipeline: CoamdPipeline, samples: list[Motion], guidance: Any) -> None:
+    joints, position = samples[2].joints[:90].astype(np.float32), np.arange(90)
     settings = Sampling(steps=3, evaluations=2, guidance=guidance)
-    for wanted in (place >= 45, place < 45, (place >= 22) & (place < 67), (place < 22) | (place >= 67)):
+    middle = (position >= 22) & (position < 67)
+    for wanted in (position >= 45, position < 45, middle, ~middle):
         found = pipeline.edit(joints, "a person bows", wanted, settings)
         assert np.array_equal(found[~wanted], joints[~wanted])
         assert (found[wanted] != joints[wanted]).any((1, 2)).all()
@@ -457,13 +457,13 @@ def test_an_edit_leaves_all_other_frames_as_they_were(
             assert step < 2 * inside, "no jump where old and new meet"
 
 
-def test_the_recognisers_space_holds_motions_texts_and_labels(pipeline: CoamdPipeline, samples: list[Motion]) -> None:
+def test_motions_texts_and_labels_are_embedded_in_one_space(pipeline: CoamdPipeline, samples: list[Motion]) -> None:
     clips = [sample.joints.astype(np.float32) for sample in samples]
     motions, texts, labels = pipeline.motions(clips), pipeline.texts(["a person bows"]), pipeline.labels(["bow", "run"])
     assert motions.shape == (4, 384) and texts.shape == (1, 384) and labels.shape == (2, 384)
     for features in (motions, texts, labels):
         assert np.abs(np.linalg.norm(features, axis=1) - 1).max() < 1e-5
-    assert np.abs(pipeline.motions(clips[:1]) - motions[:1]).max() < 1e-5, "whatever else is in the batch"
+    assert np.abs(pipeline.motions(clips[:1]) - motions[:1]).max() < 1e-5, "independent of the batch"
 
 
 @pytest.mark.parametrize(
@@ -475,7 +475,7 @@ def test_the_recognisers_space_holds_motions_texts_and_labels(pipeline: CoamdPip
         ("coamd-mar", "mean", "coamd-mar: trained on other motions"),
     ],
 )
-def test_runs_that_do_not_fit_each_other_are_refused(
+def test_runs_that_do_not_fit_each_other_are_rejected(
     finished_runs: Path, tmp_path: Path, run: str, key: str, message: str
 ) -> None:
     runs = shutil.copytree(finished_runs, tmp_path / "runs")
@@ -485,21 +485,19 @@ def test_runs_that_do_not_fit_each_other_are_refused(
         CoamdPipeline.load(runs, TextEncoder.load("text"))
 
 
-def test_a_folder_without_runs_or_a_bundle_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_runs_or_a_bundle_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="file is missing from the bundle"):
         CoamdPipeline.load(tmp_path, TextEncoder.load("text"))
 
 
-def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(
-    pipeline: CoamdPipeline, samples: list[Motion]
-) -> None:
+def test_an_edit_is_equivariant_to_position_and_heading(pipeline: CoamdPipeline, samples: list[Motion]) -> None:
     from motionrt.training.data.augment import rotate
 
     joints = samples[2].joints[:60].astype(np.float32)
     elsewhere = rotate(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
-    known, back = to_canonical_with_inverse(elsewhere)
-    assert np.abs(back(known) - elsewhere).max() < 1e-4
-    assert np.abs(known - to_canonical_with_inverse(joints)[0]).max() < 1e-4
+    canonical, undo = to_canonical_with_inverse(elsewhere)
+    assert np.abs(undo(canonical) - elsewhere).max() < 1e-4
+    assert np.abs(canonical - to_canonical_with_inverse(joints)[0]).max() < 1e-4
     assert np.abs(pipeline.motions([elsewhere]) - pipeline.motions([joints])).max() < 1e-3
     wanted = np.arange(60) >= 30
     settings = Sampling(steps=2, evaluations=1)
@@ -508,6 +506,6 @@ def test_a_motion_is_known_wherever_it_stands_and_comes_back_there(
 
 
 @pytest.mark.parametrize("frames", [0, 3, 197, 10**9])
-def test_lengths_that_the_networks_do_not_know_are_refused(pipeline: CoamdPipeline, frames: int) -> None:
+def test_unsupported_lengths_are_rejected(pipeline: CoamdPipeline, frames: int) -> None:
     with pytest.raises(InputError, match=f"a motion of {frames} frames, expected 4 to 196"):
         pipeline.generate(["a person bows"], [frames])
