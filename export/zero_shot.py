@@ -30,7 +30,8 @@ from ..training.data.unseen_labels import BACKGROUND, sentences
 from ..training.models.tdsm import StepConditioning, ZeroShot, ZeroShotConfig, alpha_bar
 from ..training.runs import read_network
 from ..training.tdsm.matching import NOISE_STEP, Matcher, fixed_noises
-from ..training.tdsm.recipe import NOISES, LabelSentences, class_texts
+from ..training.tdsm.sentences import LabelSentences, class_texts
+from ..training.tdsm.validation import NOISES
 from .coamd import stored
 from .graphs import export_graph
 from .recognizer import THRESHOLDS, last_metrics, read_json

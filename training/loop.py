@@ -1,13 +1,12 @@
-"""One training loop for every network: accelerate, EMA, checkpoints to resume from, TensorBoard, a progress bar."""
+"""The training loop of every network: accelerate, EMA, resumable checkpoints, TensorBoard and a progress bar."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,36 +16,35 @@ from accelerate.utils import DistributedDataParallelKwargs, parse_flag_from_env,
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import InputError
-from .distributed import mean_over_ranks, rank_slice
-from .recognition.tasks import StreamSample, collate
+from .distributed import rank_slice
 
-PATIENCE = timedelta(hours=2)  # while the main process encodes what is kept, or validates
-CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last one may be half written
+PATIENCE = timedelta(hours=2)  # for the main process to encode data or to validate
+CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last may be incomplete
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoopConfig:
-    """How long and how to train."""
+    """Optimizer, schedule and duration of a training run."""
 
     steps: int
     batch: int = 32
     lr: float = 2e-3
     weight_decay: float = 0.05
     beta2: float = 0.999  # of AdamW
-    warmup: float = 0.1  # share of the steps
+    warmup: float = 0.1  # fraction of the steps
     clip_norm: float = 2.0
-    smoothing: float = 0.1  # of the labels
-    frame_loss: float = 0.5  # weight of the loss of single frames beside that of whole segments
+    smoothing: float = 0.1  # of labels
+    frame_loss: float = 0.5  # weight of the per-frame loss relative to the per-segment loss
     ema: float = 0.99
     precision: str = "bf16"  # of accelerate: no, bf16, fp16
     checkpoint_every: int = 150  # steps
     validate_every: int = 250  # steps
     seed: int = 0
-    workers: int = 0  # processes that prepare batches; 0: the one that trains
+    workers: int = 0  # processes that prepare batches; 0: the training process does
 
 
 class Task(Protocol):
@@ -57,7 +55,7 @@ Loss = Callable[[nn.Module, list[Any], torch.device], Tensor]  # of a network on
 
 
 def process_state() -> PartialState:
-    """This process among those that were started together."""
+    """This process within the group it was launched in."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
 
 
@@ -67,21 +65,23 @@ def fit(
     config: LoopConfig,
     run: Path,
     validate: Callable[[nn.Module], dict[str, float]],
-    loss: Loss | None = None,
+    loss: Loss,
 ) -> nn.Module | None:
-    """Train `model`, resuming from `run` if it holds a checkpoint; the averaged (EMA) model, in the main process.
+    """Train `model`, resuming from a checkpoint in `run` if there is one.
 
     In a multi-process run every process trains on its slice of each batch (see `process_state`); batch norm sees that
     slice only, and the main process's statistics are kept. Writes run/checkpoint, run/metrics.jsonl and TensorBoard
-    events. The default `loss` is that of a recognizer on `tasks.StreamSample`.
+    events.
+
+    Returns:
+        The averaged (EMA) model in the main process, None in the others.
     """
-    loss = loss or partial(recognizer_loss, config)
-    some_rest = DistributedDataParallelKwargs(find_unused_parameters=True)  # a helper's, where no sample has a text
+    unused_ok = DistributedDataParallelKwargs(find_unused_parameters=True)  # a helper's, if no sample has a text
     accelerator = Accelerator(
-        mixed_precision=config.precision, log_with="tensorboard", project_dir=run, kwargs_handlers=[some_rest]
+        mixed_precision=config.precision, log_with="tensorboard", project_dir=run, kwargs_handlers=[unused_ok]
     )
     accelerator.init_trackers("tensorboard")
-    set_seed(config.seed, device_specific=True)  # no two processes drop the same
+    set_seed(config.seed, device_specific=True)  # different dropout in every process
     average = MovingAverage(model, config.ema, accelerator.device)
     groups = parameter_groups(model, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2))
@@ -90,11 +90,11 @@ def fit(
     )
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(schedule, average)
-    begin = load_checkpoint(accelerator, run)
+    first_step = load_checkpoint(accelerator, run)
 
     with progress_bar(accelerator) as bar:
-        row = bar.add_task(run.name, total=config.steps, completed=begin, loss=float("nan"))
-        for step, samples in enumerate(batches(task, config, begin, rank_slice()), begin):
+        row = bar.add_task(run.name, total=config.steps, completed=first_step, loss=float("nan"))
+        for step, samples in enumerate(batches(task, config, first_step, rank_slice()), first_step):
             model.train()
             value = loss(model, samples, accelerator.device)
             accelerator.backward(value)
@@ -102,63 +102,40 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()
-            average.update(accelerator.unwrap_model(model))
-            now = float(accelerator.reduce(value.detach(), "mean"))
-            bar.update(row, advance=1, loss=now)
-            accelerator.log({"loss": now, "lr": schedule.get_last_lr()[0]}, step)
+            average.update_parameters(accelerator.unwrap_model(model))
+            mean_loss = float(accelerator.reduce(value.detach(), "mean"))
+            bar.update(row, advance=1, loss=mean_loss)
+            accelerator.log({"loss": mean_loss, "lr": schedule.get_last_lr()[0]}, step)
             done = step + 1
             if accelerator.is_main_process and (done % config.validate_every == 0 or done == config.steps):
-                metrics = {"step": done, "loss": now} | validate(average.model)
+                metrics = {"step": done, "loss": mean_loss} | validate(average.module)
                 accelerator.log(metrics, step)
                 with (run / "metrics.jsonl").open("a") as file:
                     file.write(json.dumps(metrics) + "\n")
             if done % config.checkpoint_every == 0 or done == config.steps:
                 save_checkpoint(accelerator, run, done)
     accelerator.end_training()
-    return average.model if accelerator.is_main_process else None
+    return average.module if accelerator.is_main_process else None
 
 
-def batches(task: Task, config: LoopConfig, begin: int, mine: slice) -> Iterable[list[Any]]:
-    """This process's part of the batch of every step from `begin` on."""
+def batches(task: Task, config: LoopConfig, first_step: int, rows: slice) -> Iterable[list[Any]]:
+    """The given rows of the batch of every step from `first_step` on."""
 
     class Batches(Dataset[list[Any]]):
         def __len__(self) -> int:
-            return config.steps - begin
+            return config.steps - first_step
 
         def __getitem__(self, i: int) -> list[Any]:
             if i >= len(self):
                 raise IndexError
-            return task.batch(begin + i, config.batch)[mine]
+            return task.batch(first_step + i, config.batch)[rows]
 
-    own = torch.Generator()  # that of the network must go on after a resume as if there had been none
-    return DataLoader(Batches(), batch_size=None, num_workers=config.workers, collate_fn=list, generator=own)
-
-
-def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSample], device: torch.device) -> Tensor:
-    """The loss of a recogniser."""
-    batch = {name: torch.from_numpy(array).to(device) for name, array in collate(samples).items()}
-    logits, *_ = model(batch["frames"])
-    return recognition_loss(logits.float(), batch, config)
-
-
-def recognition_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:
-    """Cross-entropy of every segment's mean logits, and of every frame's by its weight."""
-    logits, targets, weights = logits_NTC.flatten(0, 1), batch["targets"].flatten(), batch["weights"].flatten()
-    segments = batch["segments"].flatten()
-    inside = segments >= 0
-    count = torch.bincount(segments[inside], minlength=len(batch["classes"]))
-    total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, segments[inside], logits[inside])
-    seen = count > 0
-    mean, classes = total[seen] / count[seen, None], batch["classes"][seen]
-    clip_loss = cross_entropy(mean, classes, reduction="sum", label_smoothing=config.smoothing)
-    clip_loss = clip_loss / mean_over_ranks(seen.sum())
-    frame_loss = cross_entropy(logits, targets.clamp(min=0), reduction="none", label_smoothing=config.smoothing)
-    weights = weights * (targets >= 0)
-    return clip_loss + config.frame_loss * (frame_loss * weights).sum() / mean_over_ranks(weights.sum())
+    generator = torch.Generator()  # a loader draws a seed; the global generator must not depend on resuming
+    return DataLoader(Batches(), batch_size=None, num_workers=config.workers, collate_fn=list, generator=generator)
 
 
 def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weights of convolutions and linear layers decay; adjacencies, offsets and batch-norms do not."""
+    """Parameters with and without weight decay: only weights of convolutions and linear layers decay."""
     decayed = {id(m.weight) for m in model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)}
     groups: tuple[list[Tensor], list[Tensor]] = ([], [])
     for parameter in model.parameters():
@@ -166,37 +143,38 @@ def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, An
     return [{"params": groups[0], "weight_decay": weight_decay}, {"params": groups[1], "weight_decay": 0.0}]
 
 
-class MovingAverage:
-    """Exponential moving average of a model's parameters, short at first; batch-norm statistics are copied."""
+class MovingAverage(AveragedModel):
+    """Exponential moving average of a model's parameters, in evaluation mode; buffers are copied.
+
+    Update n keeps min(decay, (1 + n) / (10 + n)) of the average, so that it starts short.
+    """
 
     def __init__(self, model: nn.Module, decay: float, device: torch.device | None = None):
-        self.model = type(model)(model.config)
-        self.model.load_state_dict(model.state_dict())
-        self.model.to(device)
-        self.model.eval()
-        self.decay, self.updates = decay, 0
+        type(model)(model.config)  # draws random numbers, as earlier versions did: runs stay reproducible
+        super().__init__(model, device, multi_avg_fn=self._blend)
+        self.module.eval()
+        self.decay = decay
+        self.n_averaged.fill_(1)  # the initial weights
+        self.register_load_state_dict_pre_hook(_upgrade_average)
 
-    @torch.no_grad()
-    def update(self, model: nn.Module) -> None:
-        self.updates += 1
-        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for mine, theirs in zip(self.model.parameters(), model.parameters(), strict=True):
-            mine.lerp_(theirs, 1 - decay)
-        for kept, current in zip(self.model.buffers(), model.buffers(), strict=True):
-            kept.copy_(current)
+    def _blend(self, averages: Sequence[Tensor], values: Sequence[Tensor], updates: Tensor | int) -> None:
+        n = int(updates)
+        for average, value in zip(averages, values, strict=True):
+            average.lerp_(value, 1 - min(self.decay, (1 + n) / (10 + n)))
 
-    def state_dict(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "updates": self.updates}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.updates = state["updates"]
+def _upgrade_average(average: nn.Module, state: dict[str, Any], *_: Any) -> None:
+    """Convert the state of an older checkpoint, {"model": weights, "updates": count}."""
+    if state.keys() == {"model", "updates"}:
+        state["n_averaged"] = torch.tensor(state.pop("updates") + 1)
+        state |= {f"module.{name}": value for name, value in state.pop("model").items()}
 
 
 def save_checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
-    """Replace run/checkpoint; at every moment one whole checkpoint is there under one of the names in `CHECKPOINTS`.
+    """Replace run/checkpoint; at any moment one of the names in `CHECKPOINTS` is a complete checkpoint.
 
-    Raises InputError: it cannot be written; the one before is still there.
+    Raises:
+        InputError: the checkpoint cannot be written; the previous one is still there.
     """
     current, old, new = (run / name for name in CHECKPOINTS)
     try:
@@ -216,7 +194,7 @@ def save_checkpoint(accelerator: Accelerator, run: Path, step: int) -> None:
 
 
 def load_checkpoint(accelerator: Accelerator, run: Path) -> int:
-    """Load the newest whole checkpoint if there is one; returns the steps already done."""
+    """Load the newest complete checkpoint, if any, and return the number of finished steps."""
     for folder in (run / name for name in CHECKPOINTS[:2]):
         if (folder / "step.json").is_file():
             accelerator.load_state(str(folder))

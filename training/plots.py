@@ -1,4 +1,4 @@
-"""Pictures of how classes are told apart. They need matplotlib."""
+"""Plots of confusion and similarity matrices. They need matplotlib."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import numpy as np
 
 
 def draw_confusion(path: Path, confusion: np.ndarray, labels: Sequence[str]) -> None:
-    """Clips by their class (row) and the class said (column), rows normalised, of the classes that there are."""
-    shown = np.flatnonzero(confusion.sum(1) + confusion.sum(0)).tolist()
-    names, matrix = [labels[i] for i in shown], confusion[np.ix_(shown, shown)]
+    """Plot clips by true class (row) and predicted class (column), rows normalized; empty classes are omitted."""
+    used = np.flatnonzero(confusion.sum(1) + confusion.sum(0)).tolist()
+    names, matrix = [labels[i] for i in used], confusion[np.ix_(used, used)]
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     figure, axes = _matrix(share, names, names)
-    axes.set(xlabel="said", ylabel="done")
+    axes.set(xlabel="predicted", ylabel="true")
     for row, column in np.argwhere(matrix > 0):
-        colour = "white" if share[row, column] > 0.5 else "black"
-        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", size=7, color=colour)
+        color = "white" if share[row, column] > 0.5 else "black"
+        axes.text(column, row, str(matrix[row, column]), ha="center", va="center", size=7, color=color)
     figure.savefig(path, dpi=80)
 
 
 def draw_similarity(path: Path, similarity: np.ndarray, clips: Sequence[str], texts: Sequence[str]) -> None:
-    """How well each text (column) explains clips of each label (row): from the worst of a row, white, to its best."""
+    """Plot how well each text (column) matches the clips of each label (row), scaled per row from white to dark."""
     low, high = similarity.min(1, keepdims=True), similarity.max(1, keepdims=True)
     figure, axes = _matrix((similarity - low) / np.maximum(high - low, 1e-12), clips, texts)
     axes.set(xlabel="text", ylabel="clips")

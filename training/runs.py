@@ -1,4 +1,4 @@
-"""Finished runs, read back."""
+"""Reading finished runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def read_network(run: Path, kind: type[Network], configuration: type) -> tuple[Network, dict[str, Any]]:
-    """The trained network of a run, frozen, and what is written of it.
+    """The frozen network of a finished run, and the contents of its recipe.json.
 
     Raises:
-        InputError: no run of such a network, or one that is not finished or damaged.
+        InputError: not a run of such a network, unfinished, or damaged.
     """
     try:
         about = json.loads((run / "recipe.json").read_text())
@@ -41,7 +41,7 @@ def weights_sha256(run: Path) -> str:
 
 
 def read_weights(run: Path, name: str) -> dict[str, Tensor]:
-    """Tensors that a finished run left.
+    """Tensors of one of a finished run's files.
 
     Raises:
         InputError: the file is missing or damaged.

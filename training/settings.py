@@ -1,4 +1,4 @@
-"""Recipes in general: what a run is made of, its settings, and the folder it leaves."""
+"""Common parts of all recipes: the job of a run, settings from the command line, and the run's description."""
 
 from __future__ import annotations
 
@@ -19,33 +19,33 @@ PRECISIONS = ("no", "bf16", "fp16")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
-    """What a recipe trains.
+    """A network to train, with its data and loss.
 
     Attributes:
-        about: stands in run/recipe.json beside the recipe: the model's configuration and what else describes it.
-        validate: figures of the averaged model. loss: of the loop; None: a recogniser's.
-        finish: what is done with the trained model before it is saved.
+        about: written to run/recipe.json next to the recipe, e.g. the model's configuration.
+        validate: metrics of the averaged model.
+        finish: called with the trained model before it is saved.
     """
 
     model: nn.Module
     task: Task
     about: Mapping[str, Any]
     validate: Callable[[nn.Module], dict[str, float]]
-    loss: Loss | None = None
+    loss: Loss
     finish: Callable[[nn.Module], None] = lambda model: None
 
 
 def write_description(run: Path, about: dict[str, Any], defaults: dict[str, Any]) -> None:
-    """Write run/recipe.json, or make sure that the run there is the same; of several processes the first does so first.
+    """Write run/recipe.json or, if it exists, check that it describes the same run.
 
     Args:
-        defaults: the recipe's; settings that an older run does not name had those.
+        defaults: of the recipe, for settings that an older run does not have.
     """
     path = run / "recipe.json"
     if path.exists():
         try:
-            before = json.loads(path.read_text())
-            same = resumable_settings(before, defaults) == resumable_settings(about, defaults)
+            existing = json.loads(path.read_text())
+            same = resumable_settings(existing, defaults) == resumable_settings(about, defaults)
         except (ValueError, KeyError, TypeError):
             raise InputError(f"{path}: damaged; choose another folder with run=PATH, or delete this one") from None
         if not same:
@@ -58,23 +58,23 @@ def write_description(run: Path, about: dict[str, Any], defaults: dict[str, Any]
 
 
 def resumable_settings(about: dict[str, Any], defaults: dict[str, Any]) -> dict[str, Any]:
-    """A run's description without what may change when it is resumed."""
+    """A run's description without the settings that may change when it is resumed."""
     recipe = {key: value for key, value in (defaults | about["recipe"]).items() if key not in ("threads", "data")}
     loop = defaults["loop"] | recipe["loop"]
     loop = {key: value for key, value in loop.items() if key != "workers" and not key.endswith("_every")}
     return about | {"recipe": recipe | {"loop": loop}}
 
 
-def check_loop(loop: LoopConfig, **others: float | None) -> None:
-    """Refuse what no run can have, before anything is written.
+def check_loop(loop: LoopConfig, **positive: float | None) -> None:
+    """Reject invalid settings before anything is written.
 
     Args:
-        others: settings of the recipe that must be above 0 unless they are None.
+        positive: settings of the recipe that must be above 0 unless they are None.
     Raises:
-        InputError: names the setting, its value and what was expected.
+        InputError: names the setting and what was expected.
     """
     names = ("steps", "batch", "lr", "clip_norm", "checkpoint_every", "validate_every")
-    for key, value in {**{name: getattr(loop, name) for name in names}, **others}.items():
+    for key, value in {**{name: getattr(loop, name) for name in names}, **positive}.items():
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{key}: expected a number above 0")
     if loop.workers < 0:
@@ -84,9 +84,9 @@ def check_loop(loop: LoopConfig, **others: float | None) -> None:
 
 
 def override(recipe: Any, values: Mapping[str, str]) -> Any:
-    """Replace fields of a recipe, or of its parts, by `values`, converted to the fields' types."""
-    inner = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
-    parts: dict[str, Any] = {name: part for name, part in inner.items() if is_dataclass(part)} | {"": recipe}
+    """Copy of a recipe with fields of it or of its parts replaced; values are converted to the fields' types."""
+    current = {field.name: getattr(recipe, field.name) for field in fields(recipe)}
+    parts: dict[str, Any] = {name: part for name, part in current.items() if is_dataclass(part)} | {"": recipe}
     known = {field.name: part for part, config in parts.items() for field in fields(config)}
     for fixed in ("name", *parts):
         known.pop(fixed, None)
@@ -101,7 +101,7 @@ def override(recipe: Any, values: Mapping[str, str]) -> Any:
 
 
 def parse_value(key: str, text: str, kind: Any) -> Any:
-    """Text of the command line as a value of a field's type."""
+    """Convert text from the command line to a field's type."""
     if get_origin(kind) in (Union, types.UnionType):
         if text.lower() == "none":
             return None

@@ -22,7 +22,7 @@ from torch.nn.functional import gelu, layer_norm, scaled_dot_product_attention
 from ...runtime.errors import MotionError
 from ...training.data.vocabulary import labels
 from ...training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig, ZeroShot, ZeroShotConfig, alpha_bar
-from ...training.tdsm.matching import NOISE_STEP, NOISES, ClassTexts, Matcher, fixed_noises
+from ...training.tdsm.matching import NOISE_STEP, PUBLISHED_NOISES, ClassTexts, Matcher, fixed_noises
 from .environment import commit, cpu_model, package_version
 from .timing import percentiles, timed
 
@@ -45,7 +45,7 @@ def bench_tdsm(depth: int | None = None, classes: int = CLASSES, threads: int | 
     config = SIZES["xl"] if depth is None else replace(SIZES["xl"], depth=depth)
     return {
         "benchmark": "tdsm",
-        "noises": NOISES,
+        "noises": PUBLISHED_NOISES,
         "xl": against_plain(config, classes),
         "small": small(),
         "environment": {
@@ -59,7 +59,7 @@ def bench_tdsm(depth: int | None = None, classes: int = CLASSES, threads: int | 
 
 def against_plain(config: CrossDiTConfig, count: int) -> dict[str, Any]:
     model, classes = open_gates(config), random_texts(config, count)
-    z_BF, noises_JF = torch.rand(1, config.feature), fixed_noises(NOISES, config.feature)
+    z_BF, noises_JF = torch.rand(1, config.feature), fixed_noises(PUBLISHED_NOISES, config.feature)
     plain, plain_s = clocked(lambda: plain_scores(model, z_BF, classes, noises_JF))
     matcher, prepare_s = clocked(lambda: Matcher(model, classes, noises_JF))
     matcher.scores(z_BF)
@@ -81,7 +81,7 @@ def against_plain(config: CrossDiTConfig, count: int) -> dict[str, Any]:
 def small() -> dict[str, Any]:
     """Latencies in ms, of as many texts as the vocabulary has labels."""
     config, count = SIZES["small"], len(labels())
-    model, noises_JF = open_gates(config), fixed_noises(NOISES, config.feature)
+    model, noises_JF = open_gates(config), fixed_noises(PUBLISHED_NOISES, config.feature)
     z_BF, texts = torch.rand(1, config.feature), random_texts(config, count)
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

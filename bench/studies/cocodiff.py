@@ -26,9 +26,9 @@ from ...training.data import vocabulary
 from ...training.data.clips import LabeledClip, load_clips
 from ...training.loop import CHECKPOINTS, LoopConfig, fit
 from ...training.metrics.statistics import Estimate
-from ...training.recipes import Recipe, live
 from ...training.recognition import cocodiff
 from ...training.recognition.cocodiff import CoCoDiffConfig
+from ...training.recognition.recipes import StreamGcnRecipe, live
 from ...training.recognition.tasks import ClipTask
 from ...training.recognition.validation import Validation
 from ...training.settings import override, write_description
@@ -56,7 +56,7 @@ FIGURES = ("top1", "macro_top1")
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of Student's t for 1, 2, ... 9 degrees
 
 
-def recipe_of(data: Path, settings: Mapping[str, str]) -> Recipe:
+def recipe_of(data: Path, settings: Mapping[str, str]) -> StreamGcnRecipe:
     """The recogniser of `live`, narrower and trained for shorter."""
     base = replace(
         live(),
@@ -67,7 +67,7 @@ def recipe_of(data: Path, settings: Mapping[str, str]) -> Recipe:
         dropout=0.2,
         data=str(data),
     )
-    recipe: Recipe = override(base, settings)
+    recipe: StreamGcnRecipe = override(base, settings)
     recipe.check()
     return recipe
 
@@ -86,7 +86,7 @@ def folds(clips: Sequence[LabeledClip]) -> dict[tuple[str, int], int]:
     return {person: i % FOLDS for i, person in enumerate(people)}
 
 
-def train(clips: Sequence[LabeledClip], recipe: Recipe, variant: str, run: Path) -> dict[str, Any]:
+def train(clips: Sequence[LabeledClip], recipe: StreamGcnRecipe, variant: str, run: Path) -> dict[str, Any]:
     """Figures of one run, which is done, resumed, or only read if it is finished."""
     finished = run / "result.json"
     seed, options = recipe.loop.seed, VARIANTS[variant]
@@ -115,7 +115,7 @@ def train(clips: Sequence[LabeledClip], recipe: Recipe, variant: str, run: Path)
     return found
 
 
-def report(results: Mapping[str, Sequence[dict[str, Any]]], recipe: Recipe) -> dict[str, Any]:
+def report(results: Mapping[str, Sequence[dict[str, Any]]], recipe: StreamGcnRecipe) -> dict[str, Any]:
     """Every variant's figures by seed, and its differences from `off` over the seeds that both have."""
     loop = recipe.loop
     base = {one["seed"]: one for one in results.get("off", ())}

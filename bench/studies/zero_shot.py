@@ -32,17 +32,11 @@ from ...training.models.tdsm import ZeroShot, ZeroShotConfig
 from ...training.plots import draw_confusion
 from ...training.recipes import train
 from ...training.runs import read_network
+from ...training.tdsm.calibration import balanced_weights, discriminants
 from ...training.tdsm.encoders import EncodedClips, encode_clips, labeled_clips, load_encoder
-from ...training.tdsm.recipe import (
-    LabelSentences,
-    balanced_weights,
-    discriminants,
-    drop_sentences,
-    macro_accuracy,
-    project_features,
-    scores,
-    tdsm,
-)
+from ...training.tdsm.recipes import tdsm
+from ...training.tdsm.sentences import LabelSentences, drop_sentences
+from ...training.tdsm.validation import macro_accuracy, project_features, scores
 from .cocodiff import compared
 
 PROTOCOL = (

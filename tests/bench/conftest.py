@@ -37,7 +37,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, aside: list[str]) -> Path:
 
     from motionrt.export import export_run
     from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig
-    from motionrt.training.recipes import live
+    from motionrt.training.recognition.recipes import live
 
     torch.set_num_threads(1)
     torch.manual_seed(0)

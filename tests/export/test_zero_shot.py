@@ -30,7 +30,7 @@ from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.unseen_labels import sentences  # noqa: E402
 from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroShotConfig  # noqa: E402
 from motionrt.training.tdsm.matching import Matcher, fixed_noises  # noqa: E402
-from motionrt.training.tdsm.recipe import class_texts  # noqa: E402
+from motionrt.training.tdsm.sentences import class_texts  # noqa: E402
 
 SMALL = replace(SIZES["small"], width=16, depth=2, heads=2)
 LABELS = ["wave", "sit down", "walk"]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ pytest.importorskip("accelerate", reason="accelerate is not installed")
 from torch import Tensor, nn  # noqa: E402
 
 from motionrt.runtime.body.layout import Layout  # noqa: E402
-from motionrt.training.loop import LoopConfig, MovingAverage, batches, fit, parameter_groups, recognition_loss  # noqa: E402
+from motionrt.training.loop import LoopConfig, MovingAverage, batches, fit, parameter_groups  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
+from motionrt.training.recognition.loss import recognizer_loss, segment_and_frame_loss  # noqa: E402
 from motionrt.training.recognition.tasks import StreamSample, collate  # noqa: E402
 
 PARENTS = Layout.load("core15").parents
@@ -76,7 +78,7 @@ def test_the_loss_is_that_of_mean_logits_and_of_weighted_frames() -> None:
     """Two frames of class 1, one frame that nobody asks for."""
     batch = tensors([sample(3, [0, 0, -1], (1,))])
     logits = [[1.0, 0.0, -1.0], [2.0, 3.0, 0.5], [9.0, -9.0, 4.0]]
-    found = recognition_loss(torch.tensor([logits]), batch, PLAIN)
+    found = segment_and_frame_loss(torch.tensor([logits]), batch, PLAIN)
     of_clip = -log_softmax([1.5, 1.5, -0.25], 1)
     of_frames = -(0.5 * log_softmax(logits[0], 1) + 0.75 * log_softmax(logits[1], 1)) / 1.25
     assert float(found) == pytest.approx(of_clip + 0.5 * of_frames, rel=1e-5)
@@ -88,13 +90,13 @@ def test_a_segment_counts_as_much_as_another_however_long() -> None:
     logits[0, 4, 2] = 2.0
     config = LoopConfig(steps=1, smoothing=0.0, frame_loss=0.0)
     wanted = (math.log(3) - log_softmax([0.0, 0.0, 2.0], 2)) / 2
-    assert float(recognition_loss(logits, batch, config)) == pytest.approx(wanted, rel=1e-5)
+    assert float(segment_and_frame_loss(logits, batch, config)) == pytest.approx(wanted, rel=1e-5)
 
 
 def test_padding_and_frames_outside_segments_do_not_enter_the_loss() -> None:
     batch = tensors([sample(3, [0, -1, 0], (1,)), sample(6, [0, 0, 1, 1, 1, 1], (0, 2))])
     logits = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    recognition_loss(logits, batch, PLAIN).backward()
+    segment_and_frame_loss(logits, batch, PLAIN).backward()
     assert logits.grad is not None
     touched = (logits.grad != 0).any(2)
     assert touched.tolist() == [[True, False, True, False, False, False], [True] * 6]
@@ -103,7 +105,7 @@ def test_padding_and_frames_outside_segments_do_not_enter_the_loss() -> None:
 def test_a_segment_of_which_nothing_is_left_is_passed_over() -> None:
     whole, cut = tensors([sample(4, [0, 0, 0, 0], (1,))]), tensors([sample(4, [0, 0, 0, 0], (1, 2))])
     logits = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(0))
-    assert recognition_loss(logits, cut, PLAIN) == recognition_loss(logits, whole, PLAIN)
+    assert segment_and_frame_loss(logits, cut, PLAIN) == segment_and_frame_loss(logits, whole, PLAIN)
 
 
 def test_the_average_begins_short_and_ends_long() -> None:
@@ -112,22 +114,33 @@ def test_the_average_begins_short_and_ends_long() -> None:
     start = model.head.bias.detach().clone()
     with torch.no_grad():
         model.head.bias.add_(1.0)
-    average.update(model)  # (1 + 1) / (10 + 1) of the old
-    torch.testing.assert_close(bias(average.model), start + 1 - 2 / 11)
-    average.update(model)  # 3 / 12
-    torch.testing.assert_close(bias(average.model), start + 1 - 2 / 11 * 0.25)
-    average.update(model)  # no longer than `decay`, though 4 / 13 would be
-    torch.testing.assert_close(bias(average.model), start + 1 - 2 / 11 * 0.25**2)
+    average.update_parameters(model)  # (1 + 1) / (10 + 1) of the old
+    torch.testing.assert_close(bias(average.module), start + 1 - 2 / 11)
+    average.update_parameters(model)  # 3 / 12
+    torch.testing.assert_close(bias(average.module), start + 1 - 2 / 11 * 0.25)
+    average.update_parameters(model)  # no longer than `decay`, though 4 / 13 would be
+    torch.testing.assert_close(bias(average.module), start + 1 - 2 / 11 * 0.25**2)
 
 
 def test_the_average_has_the_statistics_of_the_last_batches() -> None:
     model = network()
     average = MovingAverage(model, decay=0.99)
     model.train()(torch.randn(2, 10, len(PARENTS), 3) + 3)
-    average.update(model)
-    for found, wanted in zip(average.model.buffers(), model.buffers(), strict=True):
+    average.update_parameters(model)
+    for found, wanted in zip(average.module.buffers(), model.buffers(), strict=True):
         assert torch.equal(found, wanted)
-    assert not average.model.training and model.training
+    assert not average.module.training and model.training
+
+
+def test_the_average_of_an_older_checkpoint_is_loaded() -> None:
+    model, other = network(), network(seed=1)
+    average = MovingAverage(model, decay=0.25)
+    for _ in range(2):
+        average.update_parameters(other)
+    resumed = MovingAverage(other, decay=0.25)
+    resumed.load_state_dict({"model": average.module.state_dict(), "updates": 2})
+    for wanted, found in zip(average.state_dict().values(), resumed.state_dict().values(), strict=True):
+        assert torch.equal(wanted, found)
 
 
 def test_only_weights_of_layers_decay() -> None:
@@ -145,7 +158,9 @@ def test_only_weights_of_layers_decay() -> None:
 
 def test_a_network_learns(tmp_path: Path) -> None:
     config = LoopConfig(steps=40, batch=6, precision="no", lr=1e-2, validate_every=20, ema=0.5)
-    trained = fit(network(dropout=0.0), Samples(), config, tmp_path, lambda model: {"top1": 1.0})
+    trained = fit(
+        network(dropout=0.0), Samples(), config, tmp_path, lambda model: {"top1": 1.0}, partial(recognizer_loss, config)
+    )
     assert trained is not None and not trained.training
     right = 0
     for one in Samples().batch(1000, 12):
@@ -161,11 +176,11 @@ def test_a_network_learns(tmp_path: Path) -> None:
 def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
     """Dropout, the schedule, the optimiser and the average all go on from where they were."""
     config = LoopConfig(steps=6, batch=2, precision="no", checkpoint_every=2, validate_every=100)
-    whole = fit(network(), Samples(), config, tmp_path / "whole", no_figures)
+    whole = fit(network(), Samples(), config, tmp_path / "whole", no_figures, partial(recognizer_loss, config))
     with pytest.raises(KeyboardInterrupt):
-        fit(network(), Samples(break_at=5), config, tmp_path / "cut", no_figures)
+        fit(network(), Samples(break_at=5), config, tmp_path / "cut", no_figures, partial(recognizer_loss, config))
     rest = Samples()
-    resumed = fit(network(seed=1), rest, config, tmp_path / "cut", no_figures)
+    resumed = fit(network(seed=1), rest, config, tmp_path / "cut", no_figures, partial(recognizer_loss, config))
     assert rest.steps == [4, 5], "from the last checkpoint, not from the beginning"
     assert whole is not None and resumed is not None
     for name, value in whole.state_dict().items():
@@ -174,9 +189,9 @@ def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(tmp_path: 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     config = LoopConfig(steps=2, batch=2, precision="no")
-    first = fit(network(), Samples(), config, tmp_path, no_figures)
+    first = fit(network(), Samples(), config, tmp_path, no_figures, partial(recognizer_loss, config))
     task = Samples()
-    again = fit(network(seed=1), task, config, tmp_path, no_figures)
+    again = fit(network(seed=1), task, config, tmp_path, no_figures, partial(recognizer_loss, config))
     assert task.steps == []
     assert first is not None and again is not None
     for name, value in first.state_dict().items():
@@ -203,10 +218,10 @@ def test_a_run_interrupted_while_saving_keeps_its_last_checkpoint(
 
     monkeypatch.setattr(Accelerator, "save_state", breaks_at_the_third)
     with pytest.raises(KeyboardInterrupt):
-        fit(network(), Samples(), config, tmp_path, no_figures)
+        fit(network(), Samples(), config, tmp_path, no_figures, partial(recognizer_loss, config))
     monkeypatch.undo()
     task = Samples()
-    assert fit(network(), task, config, tmp_path, no_figures) is not None
+    assert fit(network(), task, config, tmp_path, no_figures, partial(recognizer_loss, config)) is not None
     assert task.steps == [2, 3]
 
 

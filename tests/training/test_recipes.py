@@ -18,7 +18,8 @@ from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training import recipes  # noqa: E402
 from motionrt.training.data import vocabulary  # noqa: E402
 from motionrt.training.data.clips import clip_sets, fingerprint  # noqa: E402
-from motionrt.training.recipes import live, load_data, nwucla_stream, train  # noqa: E402
+from motionrt.training.recipes import train  # noqa: E402
+from motionrt.training.recognition.recipes import live, nwucla_stream, training_fingerprints  # noqa: E402
 from motionrt.training.recognition.tasks import ClipTask, LiveTask  # noqa: E402
 from motionrt.training.settings import override, parse_value  # noqa: E402
 
@@ -101,7 +102,7 @@ def test_data_without_a_clip_of_the_recipe_is_refused(start: Callable[..., Path]
 
 def test_live_trains_on_no_clip_that_is_held_out(data: Path) -> None:
     layout = Layout.load("core15")
-    task, validation, labels = load_data(override(live(), {"data": str(data)}), layout)
+    task, validation, labels = override(live(), {"data": str(data)}).load_data(layout)
     assert isinstance(task, LiveTask) and labels == (*vocabulary.labels(), "none")
     assert task.clips and not any(vocabulary.is_held_out(clip.record) for clip in task.clips)
     assert all(clip.label or vocabulary.is_unknown(clip.record) for clip in task.clips)
@@ -110,7 +111,7 @@ def test_live_trains_on_no_clip_that_is_held_out(data: Path) -> None:
 
 def test_a_source_can_be_left_out(data: Path) -> None:
     layout = Layout.load("core15")
-    task, validation, _ = load_data(override(live(), {"data": str(data), "leave_out": "bandai"}), layout)
+    task, validation, _ = override(live(), {"data": str(data), "leave_out": "bandai"}).load_data(layout)
     assert isinstance(task, LiveTask)
     assert {clip.source for clip in task.clips} == {"nw-ucla", "msr-action3d", "utkinect", "florence3d", "other"}
     assert "bandai" in {clip.source for clip in validation}
@@ -118,20 +119,19 @@ def test_a_source_can_be_left_out(data: Path) -> None:
 
 def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: Path) -> None:
     layout = Layout.load("kinect20")
-    task, validation, labels = load_data(
-        override(nwucla_stream(), {"data": str(data), "hold_out": "2", "batch": "4"}), layout
-    )
+    recipe = override(nwucla_stream(), {"data": str(data), "hold_out": "2", "batch": "4"})
+    task, validation, labels = recipe.load_data(layout)
     assert isinstance(task, ClipTask) and labels == ("bend", "walk around")
     assert sorted((c.record["subject"], c.record["view"]) for c in task.clips) == sorted(
         [(s, v) for s in (1, 3) for v in (1, 2)] * 2
     )
     assert sorted((c.record["subject"], c.record["view"]) for c in validation) == [(2, 1)] * 2 + [(2, 2)] * 2
-    every, nobody, _ = load_data(override(nwucla_stream(), {"data": str(data), "batch": "4"}), layout)
+    every, nobody, _ = override(nwucla_stream(), {"data": str(data), "batch": "4"}).load_data(layout)
     assert isinstance(every, ClipTask) and len(every.clips) == 12 and nobody == []
 
 
 def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -> None:
-    aside, without_bandai = (set(recipes.training_fingerprints(data, leave_out)) for leave_out in (None, "bandai"))
+    aside, without_bandai = (set(training_fingerprints(data, leave_out)) for leave_out in (None, "bandai"))
     for clip_set in clip_sets(data):
         for i, record in enumerate(clip_set.clips):
             name = fingerprint(clip_set, i)

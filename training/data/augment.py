@@ -1,6 +1,6 @@
-"""Random changes of a clip that leave its action the same. Needs no torch.
+"""Random changes of a clip that preserve its action. Needs no torch.
 
-Every function takes joints [T, V, 3] in metres, y up, and returns new ones.
+Every function takes joints [T, V, 3] in meters, y up, and returns new ones.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from .clips import resample
 
 
 def augment(joints: np.ndarray, fps: float, rate_hz: float, layout: Layout, rng: Generator) -> np.ndarray:
-    """A clip at `rate_hz`, performed faster or slower by another body and seen by another sensor."""
+    """Resample a clip to `rate_hz` with random speed, body proportions, viewpoint and sensor errors."""
     speed = rng.uniform(0.75, 1.35)
     joints = resample(joints, max(2, round(len(joints) * rate_hz / fps / speed)))
     joints = rotate(vary_body(joints, layout, rng), rng.uniform(-np.pi, np.pi), rng.normal(0, 0.08, 2))
@@ -21,12 +21,12 @@ def augment(joints: np.ndarray, fps: float, rate_hz: float, layout: Layout, rng:
 
 
 def mirror(joints: np.ndarray, layout: Layout) -> np.ndarray:
-    """Left and right exchanged."""
+    """Swap left and right."""
     return joints[:, list(layout.mirror)] * np.array([-1, 1, 1], np.float32)
 
 
 def rotate(joints: np.ndarray, yaw: float, tilt: np.ndarray) -> np.ndarray:
-    """Turned by `yaw` about the vertical, then tilted about x and z as by a camera that is not level; radians."""
+    """Rotate by `yaw` about the vertical, then tilt about x and z like a camera that is not level; radians."""
     (cy, sy), (cx, sx), (cz, sz) = ((np.cos(a), np.sin(a)) for a in (yaw, *tilt))
     R_y = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
     R_x = np.array([[1, 0, 0], [0, cx, -sx], [0, sx, cx]])
@@ -35,21 +35,21 @@ def rotate(joints: np.ndarray, yaw: float, tilt: np.ndarray) -> np.ndarray:
 
 
 def vary_body(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
-    """Every bone scaled, left and right alike, so that proportions do not tell the sensor or the person."""
+    """Scale every bone at random, left and right alike, to hide the sensor and the person."""
     scale = rng.normal(1, 0.07, len(layout.joints))
     scale = rng.uniform(0.85, 1.15) * (scale + scale[list(layout.mirror)]) / 2
-    moved = np.empty_like(joints)
+    scaled = np.empty_like(joints)
     for joint in sorted(range(len(layout.joints)), key=lambda j: _depth(j, layout)):
         parent = layout.parents[joint]
         if parent < 0:
-            moved[:, joint] = joints[:, joint]
+            scaled[:, joint] = joints[:, joint]
         else:
-            moved[:, joint] = moved[:, parent] + scale[joint] * (joints[:, joint] - joints[:, parent])
-    return moved
+            scaled[:, joint] = scaled[:, parent] + scale[joint] * (joints[:, joint] - joints[:, parent])
+    return scaled
 
 
 def vary_sensor(joints: np.ndarray, rate_hz: float, rng: Generator) -> np.ndarray:
-    """What sensors do to motion: smoothing, jitter, drift, a lower frame rate, a joint that freezes to the root."""
+    """Random sensor errors: smoothing, jitter, drift, a lower frame rate, a joint frozen relative to the root."""
     T, V, _ = joints.shape
     if rng.random() < 0.3:
         size = int(rng.integers(2, 6))

@@ -1,4 +1,4 @@
-"""Captions as features, each encoded once."""
+"""Text features of captions, each encoded once."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 from ...runtime.progress import progress
 from ...runtime.text_encoder import TextFeatures
 
-MANY = 200  # captions, that take a while
+PROGRESS_FROM = 200  # captions
 
 
 class CaptionEncoder(Protocol):
-    """`motionrt.runtime.text_encoder.TextEncoder`, or CLIP."""
+    """Interface of `TextEncoder` and `ClipText`."""
 
     width: int
     sha256: str
@@ -27,32 +27,32 @@ class CaptionFeatures:
     """Features of a set of captions.
 
     Args:
-        captions: all that will be asked for.
-        encoder: encodes those that no earlier run has.
-        folder: keeps what was encoded, words in 16 bits, one file an encoder; None: nothing is kept.
+        captions: all captions that will be used.
+        encoder: encodes those that are not cached.
+        folder: cache, one file per encoder, words in 16 bits; None: no cache.
     """
 
     def __init__(self, captions: Iterable[str], encoder: CaptionEncoder, folder: Path | None = None):
         self.encoder, self.width = encoder, encoder.width
         self._pooled: dict[str, np.ndarray] = {}
         self._words: dict[str, np.ndarray] = {}
-        kept = None if folder is None else folder / f"texts-{encoder.sha256[:16]}.npz"
-        if kept is not None and kept.is_file():
-            self._read(kept)
+        cache = None if folder is None else folder / f"texts-{encoder.sha256[:16]}.npz"
+        if cache is not None and cache.is_file():
+            self._read(cache)
         missing = [text for text in dict.fromkeys(captions) if text not in self._pooled]
-        kind = np.float32 if kept is None else np.float16
-        for text in progress(missing, "captions") if len(missing) > MANY else missing:
+        dtype = np.float32 if cache is None else np.float16
+        for text in progress(missing, "captions") if len(missing) > PROGRESS_FROM else missing:
             features = encoder.encode([text])
-            self._pooled[text], self._words[text] = features.pooled[0], features.tokens[0].astype(kind)
-        if kept is not None and missing:
-            self._write(kept)
+            self._pooled[text], self._words[text] = features.pooled[0], features.tokens[0].astype(dtype)
+        if cache is not None and missing:
+            self._write(cache)
 
     def pooled(self, texts: Sequence[str]) -> np.ndarray:
-        """[N, W] float32."""
+        """Pooled features [N, W] float32."""
         return np.stack([self._pooled[text] for text in texts])
 
     def words(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Features [N, L, W] float32 of the words, and where there are any, [N, L] bool."""
+        """Word features [N, L, W] float32 and their mask [N, L] bool."""
         longest = max(len(self._words[text]) for text in texts)
         features = np.zeros((len(texts), longest, self.width), np.float32)
         mask = np.zeros((len(texts), longest), bool)

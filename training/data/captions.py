@@ -1,7 +1,7 @@
-"""What people say of a clip: its action, sentences that describe it, and one sentence per part of the body.
+"""Captions of a clip: its action, sentences that describe it, and one sentence per part of the body.
 
-The sentences are data, `captions.json`. Those of Bandai have a slot for the clip's style, which is filled with each of
-the style's phrases; all others are whole. What differs only by its side ("wave-left-hand") is stored for the right.
+The sentences are in `captions.json`. Bandai's have a slot for the clip's style, which is filled with each of the
+style's phrases; all others are complete. Actions that differ only by side ("wave-left-hand") are stored for the right.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _CLOCKWISE = re.compile(r"\b((?:counter|anti)[- ]?)?clockwise\b", re.IGNORECASE)
 
 
 def action(source: str, record: Mapping[str, Any]) -> str | None:
-    """The action of a clip, by the name that all sets share; None of a clip that nobody has described.
+    """Name of a clip's action, common to all sets; None if there is no description.
 
     Args:
         source: the clip set, "bandai22", "cmu22", "mocap22" or "kinect20".
-        record: what the set's JSON file says of the clip.
+        record: the clip's record in the set's JSON file.
     """
     entry, swapped = _entry(source, record)
     name = entry.get("action")
@@ -34,28 +34,28 @@ def action(source: str, record: Mapping[str, Any]) -> str | None:
 
 
 def captions(source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """English sentences that describe a clip, at least eight, all different; none of a clip that nobody has described.
+    """At least eight different English sentences that describe a clip; empty if there is no description.
 
     Args:
         source: the clip set, "bandai22", "cmu22", "mocap22" or "kinect20".
-        record: what the set's JSON file says of the clip.
+        record: the clip's record in the set's JSON file.
     """
     entry, swapped = _entry(source, record)
     sentences = entry.get("sentences", ())
     if "style" in record:
         style = _data()["styles"].get(record["style"])
-        sentences = tuple(_composed(sentences, style, entry["kind"])) if sentences and style else ()
+        sentences = tuple(_fill_slots(sentences, style, entry["kind"])) if sentences and style else ()
     return tuple(dict.fromkeys(mirror_text(text) if swapped else text for text in sentences))
 
 
 def parts(action: str) -> dict[str, str]:
-    """What each of `PARTS` does in an action.
+    """A sentence on each of `PARTS` in an action.
 
     Args:
-        action: a name that `action` gives, or a label of `vocabulary.json`.
+        action: a name returned by `action`, or a label of `vocabulary.json`.
 
     Raises:
-        KeyError: nobody has described that action.
+        KeyError: there are no sentences for that action.
     """
     table = _data()["parts"]
     if action in table:
@@ -72,15 +72,15 @@ def actions() -> tuple[str, ...]:
 
 
 def mirror_text(text: str) -> str:
-    """The text with left and right swapped, and clockwise and counterclockwise; case is kept.
+    """Swap left and right, and clockwise and counterclockwise, preserving case.
 
-    Swapping twice gives the text back, but for other spellings of "counterclockwise", which return as this one.
+    Swapping twice restores the text, except that other spellings of "counterclockwise" become this one.
     """
-    text = _SIDE.sub(lambda side: _cased("left" if side[1].lower() == "right" else "right", side[1]), text)
-    return _CLOCKWISE.sub(lambda way: _cased("clockwise" if way[1] else "counterclockwise", way[0]), text)
+    text = _SIDE.sub(lambda side: _match_case("left" if side[1].lower() == "right" else "right", side[1]), text)
+    return _CLOCKWISE.sub(lambda way: _match_case("clockwise" if way[1] else "counterclockwise", way[0]), text)
 
 
-def _cased(word: str, like: str) -> str:
+def _match_case(word: str, like: str) -> str:
     return word.upper() if like.isupper() else word.capitalize() if like[0].isupper() else word
 
 
@@ -90,7 +90,7 @@ def _data() -> dict[str, Any]:
 
 
 def _entry(source: str, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """What is stored for a clip, and whether that is the clip's mirror image."""
+    """The stored entry of a clip, and whether it describes the clip's mirror image."""
     names = {
         "bandai22": ("content",),
         "kinect20": ("action",),
@@ -109,8 +109,8 @@ def _entry(source: str, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], b
     return {}, False
 
 
-def _composed(sentences: list[str], style: Mapping[str, list[str]], kind: str) -> Iterator[str]:
-    """Every sentence with every phrase of the style that fits its slot; subjects take turns."""
+def _fill_slots(sentences: list[str], style: Mapping[str, list[str]], kind: str) -> Iterator[str]:
+    """Every sentence with every phrase of the style that fits its slot, cycling through the subjects."""
     phrases = {
         "styled": style["subject"],
         "adverb": style["adverb"],

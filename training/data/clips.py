@@ -1,4 +1,4 @@
-"""Labelled clips of the sets in a data folder, brought to one skeleton layout. Needs no torch.
+"""Labeled clips of the sets in a data folder, mapped to one skeleton layout. Needs no torch.
 
 Shapes: T time, V joints.
 """
@@ -19,13 +19,13 @@ from ...runtime.errors import InputError
 from ...runtime.io.dataset import ClipSet
 from . import vocabulary
 
-SET_ASIDE = "set_aside.json"  # beside a model: fingerprints of clips that it must not be evaluated on
-REACH_M = 2.0  # a joint farther from the root than this is a sensor's error
+SET_ASIDE = "set_aside.json"  # next to a model: fingerprints of clips that it must not be evaluated on
+REACH_M = 2.0  # a joint farther from the root than this is a sensor error
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LabeledClip:
-    """One recording of one person: joints [T, V, 3] in absolute metres, NaN where missing."""
+    """One recording of one person: joints [T, V, 3] in absolute meters, NaN where missing."""
 
     joints: np.ndarray
     fps: float
@@ -42,16 +42,16 @@ def clip_sets(data: Path) -> list[ClipSet]:
     """Every clip set in a folder, except those whose labels are not mapped to the vocabulary yet.
 
     Raises:
-        InputError: the folder holds none, or one is damaged.
+        InputError: there are none, or one is damaged.
     """
-    found = sorted(
+    paths = sorted(
         path
         for path in data.glob("*.npz")
         if path.with_suffix(".json").is_file() and path.stem not in vocabulary.UNMAPPED_SETS
     )
-    if not found:
+    if not paths:
         raise InputError(f"{data}: no clip set here; expected NAME.npz beside NAME.json (docs/extend.md, A data set)")
-    return [ClipSet.load(path) for path in found]
+    return [ClipSet.load(path) for path in paths]
 
 
 def load_clips(
@@ -78,7 +78,7 @@ def load_clips(
 
 
 def replace_outliers(joints: np.ndarray, root: int) -> np.ndarray:
-    """Joints beyond a body's reach take their place of the frame before; in the first frame, the root's."""
+    """Replace joints out of reach by their previous position relative to the root; in the first frame, by the root."""
     joints = joints.copy()
     far = np.linalg.norm(joints - joints[:, [root]], axis=2) > REACH_M
     for t, v in np.argwhere(far):
@@ -87,9 +87,9 @@ def replace_outliers(joints: np.ndarray, root: int) -> np.ndarray:
 
 
 def phases(joints: np.ndarray, fps: float, label: str, layout: Layout) -> list[tuple[str, int, int]]:
-    """What a person does when in a clip with this label: (label, first frame, last frame plus one) in order.
+    """Actions in a clip with this label, in order: (label, first frame, last frame plus one).
 
-    Most clips are one action from its first movement to its last. Who turns while walking walks before and after.
+    Most clips are one action, from the first movement to the last. Turns are preceded and followed by walking.
     """
     if not label.startswith("turn "):
         return [(label, *active_span(joints, fps))]
@@ -103,18 +103,18 @@ def phases(joints: np.ndarray, fps: float, label: str, layout: Layout) -> list[t
 
 
 def active_span(joints: np.ndarray, fps: float, share: float = 0.12) -> tuple[int, int]:
-    """First and last-plus-one frame between which a person moves.
+    """First frame of movement, and last frame plus one.
 
-    Movement begins when a joint has left its first place, relative to the root, by `share` of the farthest it goes,
-    and ends when all stay as near to their last.
+    Movement starts when a joint has left its initial position, relative to the root, by `share` of its maximum
+    distance, and ends when all joints stay that close to their final positions.
     """
     pose = joints - joints[:, :1]
-    moved = []
+    moving = []
     for anchor in (pose[0], pose[-1]):
         distance = moving_average(np.linalg.norm(pose - anchor, axis=2).max(1), fps)
-        moved.append(np.flatnonzero(distance > share * distance.max()))
-    start = int(moved[0][0]) if len(moved[0]) else 0
-    end = int(moved[1][-1]) + 1 if len(moved[1]) else len(joints)
+        moving.append(np.flatnonzero(distance > share * distance.max()))
+    start = int(moving[0][0]) if len(moving[0]) else 0
+    end = int(moving[1][-1]) + 1 if len(moving[1]) else len(joints)
     return (start, end) if start < end else (0, len(joints))
 
 
@@ -134,6 +134,6 @@ def resample(joints: np.ndarray, frames: int) -> np.ndarray:
 
 
 def fingerprint(clip_set: ClipSet, i: int) -> str:
-    """Names a clip by its content, whatever file it stands in."""
+    """Identifier of a clip by its content, independent of the file."""
     frames = slice(clip_set.start[i], clip_set.start[i + 1])
     return sha256(np.ascontiguousarray(clip_set.joints[frames], "<f2").tobytes()).hexdigest()[:12]

@@ -1,10 +1,10 @@
 """HumanML3D and KIT-ML as published for text-to-motion, and the 400 labels of HumanML3D-400. Needs no torch.
 
     ROOT/new_joints/ID.npy   [T, 22, 3] (KIT-ML: [T, 21, 3]), facing +z at frame 0, on the floor
-    ROOT/texts/ID.txt        a line a caption: caption#word/tag word/tag …#from#to, seconds; 0 and 0: all of the motion
-    ROOT/train.txt, val.txt, test.txt   an ID a line
+    ROOT/texts/ID.txt        one caption per line: caption#word/tag word/tag …#from#to, seconds; 0 and 0: whole motion
+    ROOT/train.txt, val.txt, test.txt   one ID per line
 
-Shapes: T time, V joints. Metres, y up.
+Shapes: T time, V joints. Meters, y up.
 """
 
 from __future__ import annotations
@@ -25,55 +25,55 @@ from .motions import MotionClip
 
 FILES = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 LABELS, LABEL_NAMES = "annotations_actions_400.json", "humanml3d400_label_map.txt"
-EXPECTED = "new_joints/ID.npy, texts/ID.txt and train.txt, val.txt, test.txt with an ID a line"
+EXPECTED = "new_joints/ID.npy, texts/ID.txt and train.txt, val.txt, test.txt with one ID per line"
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Published:
-    """What is particular to one of the two: motions of shortest <= T < too_long frames are used."""
+class _DataSet:
+    """Properties of one of the two data sets; motions of min_frames <= T < max_frames are used."""
 
     source: str
     joints: int
     fps: float
-    shortest: int
-    too_long: int
+    min_frames: int
+    max_frames: int
     unit_m: float
 
 
-HUMANML3D = _Published(source="humanml3d", joints=22, fps=20.0, shortest=40, too_long=200, unit_m=1.0)
-# KIT-ML's bodies stand in millimetres of a body 1 m tall; TEMOS (Petrovich et al. 2022) takes 480 of them for 0.75 m.
-KIT_ML = _Published(source="kit-ml", joints=21, fps=12.5, shortest=24, too_long=200, unit_m=0.75 / 480)
+HUMANML3D = _DataSet(source="humanml3d", joints=22, fps=20.0, min_frames=40, max_frames=200, unit_m=1.0)
+# KIT-ML is in millimeters of a body 1 m tall; TEMOS (Petrovich et al. 2022) equates 480 of them with 0.75 m.
+KIT_ML = _DataSet(source="kit-ml", joints=21, fps=12.5, min_frames=24, max_frames=200, unit_m=0.75 / 480)
 
 
 def load_humanml(root: Path, split: str, kit: bool = False) -> list[MotionClip]:
-    """The motions of one split, as published: nothing is turned or moved.
+    """Motions of one split, with joints as published.
 
-    A caption for a part of its motion makes that part a clip of its own, "ID from:to", with that caption only. Motions
-    and parts of unfit length are left out, as everywhere in the literature, and so are motions that are not finite.
-    The action of a clip is its motion's ID: there are no names of actions.
+    A caption of a part of a motion makes that part a separate clip, "ID from:to", with this caption only. Motions and
+    parts that are too short or too long are skipped, as usual in the literature, and so are motions that are not
+    finite. There are no names of actions: the action of a clip is its motion's ID.
 
     Args:
         root: the folder.
         split: "train", "validation" or "test".
-        kit: whether it is KIT-ML: layout kit21 at 12.5 frames a second, here in metres; else smpl22 at 20.
+        kit: the folder is KIT-ML: layout kit21 at 12.5 frames per second, converted to meters; else smpl22 at 20.
 
     Raises:
         InputError: a file is missing or damaged.
     """
     if split not in FILES:
         raise InputError(f"unknown split {split!r}; there are {', '.join(FILES)}")
-    published, clips, left_out = KIT_ML if kit else HUMANML3D, [], Counter[str]()
+    published, clips, skipped = KIT_ML if kit else HUMANML3D, [], Counter[str]()
     for name in _lines(root, FILES[split]):
         joints = _joints(root, name, published)
-        if not published.shortest <= len(joints) < published.too_long or not np.isfinite(joints).all():
-            left_out["motions"] += 1
+        if not published.min_frames <= len(joints) < published.max_frames or not np.isfinite(joints).all():
+            skipped["motions"] += 1
             continue
         for part, captions in _parts(root, name, published.fps):
             cut = joints[part]
-            if not published.shortest <= len(cut) < published.too_long:
-                left_out["parts"] += 1
+            if not published.min_frames <= len(cut) < published.max_frames:
+                skipped["parts"] += 1
                 continue
             whole = part.stop is None
             clips.append(
@@ -88,12 +88,12 @@ def load_humanml(root: Path, split: str, kit: bool = False) -> list[MotionClip]:
                     name=name if whole else f"{name} {part.start}:{part.stop}",
                 )
             )
-    log.info("%s, %s: %d clips; left out %s", published.source, split, len(clips), dict(left_out))
+    log.info("%s, %s: %d clips; skipped %s", published.source, split, len(clips), dict(skipped))
     return clips
 
 
 def load_labels(root: Path) -> tuple[tuple[str, ...], dict[str, set[int]]]:
-    """The 400 labels of HumanML3D-400 in order, and which of them the motion of an ID has.
+    """The 400 labels of HumanML3D-400 in order, and the labels of every motion by ID.
 
     Reads `annotations_actions_400.json` (or .json.gz) and `humanml3d400_label_map.txt`.
 
@@ -103,21 +103,21 @@ def load_labels(root: Path) -> tuple[tuple[str, ...], dict[str, set[int]]]:
     names = tuple(_lines(root, LABEL_NAMES))
     path = root / LABELS if (root / LABELS).is_file() else root / f"{LABELS}.gz"
     if not path.is_file():
-        raise InputError(f"{root / LABELS}: no such file, nor {LABELS}.gz; it gives a motion's `labels` by its ID")
+        raise InputError(f"{root / LABELS}: no such file, nor {LABELS}.gz; it must have the `labels` of motions by ID")
     try:
         raw = path.read_bytes()
         about = json.loads(gzip.decompress(raw) if path.suffix == ".gz" else raw)
         of_motion = {name: {int(label) for label in motion["labels"]} for name, motion in about.items()}
     except (OSError, EOFError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: not an object of motions with `labels` ({error!r})") from None
-    beyond = {label for labels in of_motion.values() for label in labels if not 0 <= label < len(names)}
-    if beyond:
-        raise InputError(f"{path}: has label {min(beyond)}, but {LABEL_NAMES} names {len(names)}")
+    invalid = {label for labels in of_motion.values() for label in labels if not 0 <= label < len(names)}
+    if invalid:
+        raise InputError(f"{path}: has label {min(invalid)}, but {LABEL_NAMES} names {len(names)}")
     return names, of_motion
 
 
 def mean_and_std(clips: Iterable[MotionClip]) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation [3 V] of every joint and axis over all frames, joint by joint: x0 y0 z0 x1 ….
+    """Mean and standard deviation [3 V] of every joint and axis over all frames, in the order x0 y0 z0 x1 ….
 
     Raises:
         InputError: there are no clips.
@@ -128,7 +128,7 @@ def mean_and_std(clips: Iterable[MotionClip]) -> tuple[np.ndarray, np.ndarray]:
         values = clip.joints.reshape(len(clip.joints), -1).astype(np.float64)
         total, square, frames = total + values.sum(0), square + (values**2).sum(0), frames + len(values)
     if not frames:
-        raise InputError("no clips to take mean and standard deviation of")
+        raise InputError("no clips to compute mean and standard deviation of")
     mean = total / frames
     std = np.sqrt(np.maximum(square / frames - mean**2, 1e-12))
     return mean.astype(np.float32), std.astype(np.float32)
@@ -144,7 +144,7 @@ def _lines(root: Path, file: str) -> list[str]:
         raise InputError(f"{path}: cannot be read ({error})") from None
 
 
-def _joints(root: Path, name: str, published: _Published) -> np.ndarray:
+def _joints(root: Path, name: str, published: _DataSet) -> np.ndarray:
     path = root / "new_joints" / f"{name}.npy"
     try:
         joints = np.load(path, allow_pickle=False)
@@ -152,7 +152,7 @@ def _joints(root: Path, name: str, published: _Published) -> np.ndarray:
         raise InputError(f"{path}: no such file; the folder must hold {EXPECTED}") from None
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{path}: not a readable array ({error})") from None
-    if joints.ndim == 2:  # as some copies have a motion of one frame
+    if joints.ndim == 2:  # a motion of one frame in some copies
         joints = joints[None]
     if joints.shape[1:] != (published.joints, 3) or joints.dtype.kind != "f":
         wanted = f"floating point [T, {published.joints}, 3] for {published.source}"
@@ -161,7 +161,7 @@ def _joints(root: Path, name: str, published: _Published) -> np.ndarray:
 
 
 def _parts(root: Path, name: str, fps: float) -> Iterator[tuple[slice, list[str]]]:
-    """The frames that are described and what is said of them."""
+    """Parts of a motion and their captions."""
     parts: dict[tuple[int, int | None], list[str]] = {}
     for number, line in enumerate(_lines(root, f"texts/{name}.txt"), 1):
         caption, begin, end = _caption(root / "texts" / f"{name}.txt", number, line)
@@ -172,12 +172,12 @@ def _parts(root: Path, name: str, fps: float) -> Iterator[tuple[slice, list[str]
 
 
 def _caption(path: Path, number: int, line: str) -> tuple[str, float, float]:
-    """Caption and the seconds it is for; published files have "nan" where they mean 0."""
+    """Caption with start and end in seconds; published files have "nan" for 0."""
     try:
         caption, _, begin, end = line.split("#")
         first, last = (0.0 if math.isnan(float(tag)) else float(tag) for tag in (begin, end))
         if not caption.strip() or not 0 <= first <= last:
-            raise ValueError("no caption, or ends that are not in order")
+            raise ValueError("no caption, or start and end out of order")
     except ValueError as error:
         raise InputError(
             f"{path}, line {number}: expected caption#tokens#from#to, got {line[:60]!r} ({error})"

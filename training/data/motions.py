@@ -1,6 +1,6 @@
-"""What a generator is trained on: captioned clips at 20 frames a second in layout smpl22. Needs no torch.
+"""Training data of generators: captioned clips at 20 frames per second in layout smpl22. Needs no torch.
 
-Shapes: T time, V = 22 joints. Metres, y up.
+Shapes: T time, V = 22 joints. Meters, y up.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from .clips import clip_sets, resample
 from .lift import leveling_rotation, lift, tracking_ok
 
 RATE_HZ = 20.0
-MIN_FRAMES = 16  # frames; the networks see a quarter of them
+MIN_FRAMES = 16  # four tokens of the networks
 MAX_FRAMES = 196
-UNIT = 4  # lengths are multiples of it
+UNIT = 4  # lengths are multiples
 
-# Frames a second at which people of these sets walk, sit down and stand up as fast as everybody: their records say 30.
+# Frame rates at which people in these sets walk, sit down and stand up at normal speed; their records say 30.
 TRUE_RATE_HZ = {"nw-ucla": 12.0, "florence3d": 12.0}
 
-# Splits. Of the mocap collections by recording, "pairs" of Bandai by content and style, Kinect's by subject.
-PAIRS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (  # closed under exchange of left and right
+# Splits: mocap collections by recording, "pairs" of Bandai by content and style, Kinect sets by subject.
+PAIRS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (  # closed under swapping left and right
     (("raise-up-both-hands",), ("exhausted",)),
     (("wave-left-hand", "wave-right-hand"), ("masculine",)),
     (("wave-both-hands",), ("feminine",)),
@@ -43,8 +43,8 @@ PAIRS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (  # closed under e
     (("bow",), ("proud",)),
     (("bye", "byebye", "guide"), ("tired",)),
 )
-ALIKE = ("bye", "byebye", "guide")  # contents of Bandai's first set that are nearly one movement in each style
-FEW = 12  # contents of Bandai with fewer clips are only trained on
+SIMILAR = ("bye", "byebye", "guide")  # contents of Bandai's first set that are nearly the same movement
+MIN_CLIPS = 12  # of a content of Bandai that is not only trained on
 VALIDATION_SUBJECTS = {"nw-ucla": 2, "msr-action3d": 3, "utkinect": 2, "florence3d": 2}
 TEST_SUBJECTS = {"nw-ucla": 9, "msr-action3d": 6, "utkinect": 8, "florence3d": 8}
 TEST_RECORDINGS = (  # HumanML3D tests windows of the first five
@@ -73,21 +73,21 @@ class MotionClip:
 
 
 def load_motions(data: Path) -> list[MotionClip]:
-    """The clips of every set in a folder, but for those under 16 frames, without an action, or where tracking failed.
+    """The clips of every set in a folder, except those under 16 frames, without an action, or with failed tracking.
 
-    A log message counts what is left out.
+    The numbers of skipped clips are logged.
 
     Raises:
-        InputError: the folder holds no clip set, or one is damaged.
+        InputError: there is no clip set, or one is damaged.
     """
-    clips, left_out = [], Counter[str]()
+    clips, skipped = [], Counter[str]()
     for clip_set in clip_sets(data):
         for record, joints, split in zip(
             clip_set.clips, _motions(clip_set), assign_splits(clip_set.clips), strict=True
         ):
             action = captions.action(clip_set.name, record)
             if reason := _unusable(record, joints, action):
-                left_out[f"{clip_set.name}: {reason}"] += 1
+                skipped[f"{clip_set.name}: {reason}"] += 1
                 continue
             assert action is not None
             clips.append(
@@ -102,12 +102,12 @@ def load_motions(data: Path) -> list[MotionClip]:
                     name=_name(record),
                 )
             )
-    log.info("%d motions of %s; left out %s", len(clips), data, dict(left_out))
+    log.info("%d motions of %s; skipped %s", len(clips), data, dict(skipped))
     return clips
 
 
 def mirror(clip: MotionClip) -> MotionClip:
-    """Left and right exchanged, in words too; twice gives the clip back."""
+    """Swap left and right, also in the captions; twice restores the clip."""
     name = clip.name.removesuffix(" mirrored")
     return replace(
         clip,
@@ -119,10 +119,10 @@ def mirror(clip: MotionClip) -> MotionClip:
 
 
 def windows(clip: MotionClip, longest: int = MAX_FRAMES, shortest: int = 40) -> list[slice]:
-    """Windows of at most `longest` frames that hold every frame of a clip, one after another.
+    """Consecutive windows of at most `longest` frames that cover a clip.
 
-    What is left at the end becomes a window of at least `shortest` frames, which so may begin in the one before; a rest
-    of fewer than four frames falls away, as in HumanML3D.
+    The last window has at least `shortest` frames, so it may overlap the previous one; a remainder of fewer than four
+    frames is dropped, as in HumanML3D.
     """
     T = len(clip.joints)
     first = [slice(begin, begin + longest) for begin in range(0, T - longest + 1, longest)]
@@ -142,17 +142,17 @@ def cut(clip: MotionClip, window: slice) -> MotionClip:
 
 @dataclass(frozen=True, kw_only=True)
 class BalancedSampler:
-    """Endless reproducible draws of clips to train on: cut to a length, and mirrored or not.
+    """Endless, reproducible sampling of training clips, cropped and randomly mirrored.
 
-    Within a capture quality an action comes with a weight of the square root of its windows' number, within an action
-    a style likewise, and its windows are equally likely; clips of quality "mocap" are `mocap` of all draws.
+    Within a capture quality, actions are weighted by the square root of their number of windows, and so are styles
+    within an action; windows of a style are equally likely. Clips of quality "mocap" are a share `mocap` of all.
     """
 
     clips: Sequence[MotionClip]
     seed: int
     mocap: float = 0.7
     longest: int = MAX_FRAMES
-    weights: np.ndarray = field(init=False)  # [N], the chance of every clip
+    weights: np.ndarray = field(init=False)  # [N], probability of every clip
 
     def __post_init__(self) -> None:
         amount = np.array([len(windows(clip)) for clip in self.clips], float)
@@ -160,22 +160,22 @@ class BalancedSampler:
         for quality, chosen in _groups(range(len(self.clips)), lambda i: self.clips[i].quality):
             share = {"mocap": self.mocap, "kinect": 1 - self.mocap}[quality]
             actions = _groups(chosen, lambda i: self.clips[i].action)
-            for _, of_action in actions:
-                for _, of_style in _groups(of_action, lambda i: self.clips[i].style):
-                    n = amount[of_style]
-                    weights[of_style] = np.sqrt(n.sum()) * n / n.sum()
-                weights[of_action] *= np.sqrt(amount[of_action].sum()) / weights[of_action].sum()
+            for _, same_action in actions:
+                for _, same_style in _groups(same_action, lambda i: self.clips[i].style):
+                    n = amount[same_style]
+                    weights[same_style] = np.sqrt(n.sum()) * n / n.sum()
+                weights[same_action] *= np.sqrt(amount[same_action].sum()) / weights[same_action].sum()
             weights[chosen] *= share / weights[chosen].sum()
         object.__setattr__(self, "weights", weights / weights.sum())
 
     def batch(self, step: int, size: int) -> list[MotionClip]:
-        """Clips of 4 n <= `longest` frames; the same for the same seed, step and size, and each whatever the size."""
+        """Clips of 4 n <= `longest` frames; sample i depends on seed, step and i only."""
         return [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(size)]
 
     def sample(self, rng: Generator) -> MotionClip:
         clip = self.clips[int(rng.choice(len(self.clips), p=self.weights))]
         length = min(len(clip.joints), self.longest) // UNIT * UNIT
-        if rng.random() < 1 / 3 and length > MIN_FRAMES:  # as HumanML3D's loaders, so that lengths differ
+        if rng.random() < 1 / 3 and length > MIN_FRAMES:  # varies lengths, as in HumanML3D's loaders
             length -= UNIT
         begin = int(rng.integers(len(clip.joints) - length + 1))
         clip = cut(clip, slice(begin, begin + length))
@@ -185,24 +185,24 @@ class BalancedSampler:
 def assign_splits(records: Sequence[dict[str, Any]]) -> list[str]:
     """The split of every record of a clip set, decided by whole recordings, takes or subjects.
 
-    Bandai's takes of a content and style follow each other in one recording and differ least from their neighbours:
-    the first 8 % are for validation, the last 8 % for testing. Its first set, with one take of each, gives the styles
-    that come first by a hash.
+    Bandai's takes of a content and style are consecutive parts of one recording, and neighbors are the most similar:
+    the first 8 % are for validation, the last 8 % for testing. Its first set has one take of each; there, styles are
+    ordered by a hash.
     """
-    found = ["train"] * len(records)
+    assigned = ["train"] * len(records)
     takes: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     size = Counter(record["content"] for record in records if "content" in record)
     for i, record in enumerate(records):
         if "ds" in record:
             subjects = {"validation": VALIDATION_SUBJECTS, "test": TEST_SUBJECTS}
             named = [split for split, held in subjects.items() if held.get(record["ds"]) == record["subject"]]
-            found[i] = named[0] if named else "train"
+            assigned[i] = named[0] if named else "train"
         elif "content" not in record:
-            found[i] = _of_recording(record)
+            assigned[i] = _recording_split(record)
         elif any(record["content"] in contents and record["style"] in styles for contents, styles in PAIRS):
-            found[i] = "pairs"
-        elif record["set"] == 1 and size[record["content"]] >= FEW:
-            takes[ALIKE[0] if record["content"] in ALIKE else record["content"], None].append(i)
+            assigned[i] = "pairs"
+        elif record["set"] == 1 and size[record["content"]] >= MIN_CLIPS:
+            takes[SIMILAR[0] if record["content"] in SIMILAR else record["content"], None].append(i)
         elif record["set"] != 1:
             takes[record["content"], record["style"]].append(i)
     for (content, style), members in takes.items():
@@ -214,17 +214,17 @@ def assign_splits(records: Sequence[dict[str, Any]]) -> list[str]:
         held = round(0.08 * len(groups))
         for split, part in (("validation", groups[:held]), ("test", groups[len(groups) - held :])):
             for i in (i for _, group in part for i in group):
-                found[i] = split
-    return found
+                assigned[i] = split
+    return assigned
 
 
 def recording(record: dict[str, Any]) -> str:
-    """The recording a mocap clip was cut from: CMU's trial, or, where that is not known, the action of CMU's eight."""
-    named = vocabulary.recording(record)
-    return named.rstrip("0123456789").rstrip("_") if named.startswith("cmu8_") else named
+    """The recording a mocap clip was cut from: CMU's trial or, if unknown, the action of CMU's eight."""
+    name = vocabulary.recording(record)
+    return name.rstrip("0123456789").rstrip("_") if name.startswith("cmu8_") else name
 
 
-def _of_recording(record: dict[str, Any]) -> str:
+def _recording_split(record: dict[str, Any]) -> str:
     name = recording(record)
     return "test" if name in TEST_RECORDINGS else "validation" if name in VALIDATION_RECORDINGS else "train"
 
@@ -238,7 +238,7 @@ def _unusable(record: dict[str, Any], joints: np.ndarray, action: str | None) ->
 
 
 def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
-    """Joints [T, 22, 3] at 20 frames a second of every clip in order, those of sensors levelled and lifted."""
+    """Joints [T, 22, 3] at 20 frames per second of every clip in order; Kinect clips are leveled and lifted."""
     level: dict[tuple[Any, ...], np.ndarray] = {}
     if clip_set.layout.name == "kinect20":
         for sensor, members in _groups(range(len(clip_set)), lambda i: _sensor(clip_set.clips[i])):
@@ -246,18 +246,18 @@ def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
     for motion, record in zip(clip_set, clip_set.clips, strict=True):
         if level:
             fps = TRUE_RATE_HZ.get(_sensor(record)[0], motion.fps)
-            held = _held(motion.joints, int(np.ceil((MIN_FRAMES - 1) * fps / RATE_HZ)) + 1)
-            yield lift(held @ level[_sensor(record)].T, fps, RATE_HZ)
+            joints = _extend(motion.joints, int(np.ceil((MIN_FRAMES - 1) * fps / RATE_HZ)) + 1)
+            yield lift(joints @ level[_sensor(record)].T, fps, RATE_HZ)
         else:
             joints = SMPL.map_from(clip_set.layout) @ motion.joints
             frames = round((len(joints) - 1) * RATE_HZ / motion.fps) + 1
             yield joints if motion.fps == RATE_HZ else resample(joints, frames)
 
 
-def _held(joints: np.ndarray, frames: int) -> np.ndarray:
-    """At least so many frames, the first and the last pose held: many a sensor's clip is cut to half a second."""
-    lacking = max(0, frames - len(joints))
-    return np.pad(joints, ((lacking // 2, lacking - lacking // 2), (0, 0), (0, 0)), "edge")
+def _extend(joints: np.ndarray, frames: int) -> np.ndarray:
+    """Extend to at least `frames` frames by holding the first and last pose: some Kinect clips last half a second."""
+    missing = max(0, frames - len(joints))
+    return np.pad(joints, ((missing // 2, missing - missing // 2), (0, 0), (0, 0)), "edge")
 
 
 def _sensor(record: dict[str, Any]) -> tuple[Any, ...]:
@@ -280,8 +280,8 @@ def _name(record: dict[str, Any]) -> str:
 
 
 def _groups(members: Any, key: Any) -> list[tuple[Any, list[int]]]:
-    """Members by key, in the order in which keys are met."""
-    found: dict[Any, list[int]] = {}
+    """Members grouped by key, in order of first occurrence."""
+    groups: dict[Any, list[int]] = {}
     for i in members:
-        found.setdefault(key(i), []).append(i)
-    return list(found.items())
+        groups.setdefault(key(i), []).append(i)
+    return list(groups.items())

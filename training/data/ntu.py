@@ -30,7 +30,7 @@ NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NtuRecording:
-    """One recording, told by its file's name SsssCcccPpppRrrrAaaa."""
+    """A recording, identified by its file name SsssCcccPpppRrrrAaaa."""
 
     path: Path
     setup: int
@@ -56,11 +56,12 @@ def labels(split: str) -> tuple[str, ...]:
 
 
 def test_recordings(root: Path, split: str) -> tuple[list[NtuRecording], int]:
-    """The test samples of a split under a folder, and how many are left out as the data set's lists of missing
-    skeletons ask; those lists are looked for in the folder.
+    """The test recordings of a split, and the number of those skipped by the data set's lists of missing skeletons.
 
+    Args:
+        root: folder with the recordings and, if wanted, the lists.
     Raises:
-        InputError: no sample of the split in the folder.
+        InputError: no recording of the split in the folder.
     """
     missing: set[str] = set()
     for name in MISSING_LISTS:
@@ -76,34 +77,37 @@ def test_recordings(root: Path, split: str) -> tuple[list[NtuRecording], int]:
 
 
 def parse_name(path: Path) -> NtuRecording | None:
-    """What a file's name tells; None of a file that is named otherwise."""
-    found = NAME.fullmatch(path.stem)
-    if not found or not 1 <= int(found[5]) <= len(ACTIONS):
+    """Parse a file name; None if it is not that of a recording."""
+    match = NAME.fullmatch(path.stem)
+    if not match or not 1 <= int(match[5]) <= len(ACTIONS):
         return None
-    setup, camera, subject, _, action = map(int, found.groups())
+    setup, camera, subject, _, action = map(int, match.groups())
     return NtuRecording(path=path, setup=setup, camera=camera, subject=subject, action=action)
 
 
 def lift_recordings(
-    chosen: Sequence[NtuRecording], rate_hz: float = 20.0
+    recordings: Sequence[NtuRecording], rate_hz: float = 20.0
 ) -> tuple[list[np.ndarray], list[NtuRecording], int]:
-    """Joints [T, 22, 3] at `rate_hz`, canonical, of who moves most, with their samples; and how many have nobody.
+    """Canonical joints [T, 22, 3] at `rate_hz` of the person who moves most in each recording.
 
-    Kinect's joints are lifted to smpl22 as those that generators are trained on (`training.lift`).
+    Kinect joints are lifted to smpl22 like the training data of generators (`training.data.lift`).
+
+    Returns:
+        The clips, their recordings, and the number of recordings without a person.
     """
     from .lift import KINECT, lift
 
-    found, kept = [], []
-    for one in chosen:
-        joints = load_person(one.path)
+    clips, kept = [], []
+    for recording in recordings:
+        joints = load_person(recording.path)
         if joints is not None:
-            kept.append(one)
-            found.append(to_canonical(lift(map_layout(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
-    return found, kept, len(chosen) - len(kept)
+            kept.append(recording)
+            clips.append(to_canonical(lift(map_layout(joints, Layout.load("ntu25"), KINECT), 30.0, rate_hz)))
+    return clips, kept, len(recordings) - len(kept)
 
 
 def load_person(path: Path) -> np.ndarray | None:
-    """Joints [T, 25, 3] of who moves most, from the first frame that shows them to the last; None without anybody."""
+    """Joints [T, 25, 3] of the person who moves most, from first to last visible frame; None without a person."""
     try:
         person = Motion.load(path).person(0).joints
     except InputError as error:
@@ -115,6 +119,6 @@ def load_person(path: Path) -> np.ndarray | None:
 
 
 def map_layout(joints: np.ndarray, source: Layout, layout: Layout) -> np.ndarray:
-    """Joints of another layout; NaN only where a joint that is needed is NaN."""
+    """Map joints to another layout; NaN only where a required joint is NaN."""
     weights = layout.map_from(source)
     return np.stack([np.tensordot(joints[:, row > 0], row[row > 0], (1, 0)) for row in weights], axis=1)

@@ -1,4 +1,4 @@
-"""Streams composed of real clips: actions, actions nobody named, rest, and the moves between. Needs no torch.
+"""Streams composed of real clips: labeled and unlabeled actions, rest, and transitions. Needs no torch.
 
 Shapes: T time, V joints.
 """
@@ -16,16 +16,16 @@ from .clips import LabeledClip, resample
 
 Action = tuple[int, int, int]  # class, first frame, last frame plus one
 
-UNLABELED = -1  # class of frames that are nobody's: neither an action nor rest
+UNLABELED = -1  # class of frames that are neither an action nor rest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Segment:
-    """Part of a stream: joints [T, V, 3] at the stream's rate and the class it is, `none` for rest."""
+    """Part of a stream: joints [T, V, 3] at the stream's rate, and their class (`none` for rest)."""
 
     joints: np.ndarray
     target: int
-    actions: tuple[Action, ...]  # within it; outside them the person stands ready
+    actions: tuple[Action, ...]  # within the segment; outside of them the person is at rest
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,39 +40,39 @@ class Stream:
 
 
 def compose(parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float, rng: Generator) -> Stream:
-    """Join segments: each begins where the one before ended and looks the same way, after a short move to its pose."""
+    """Join segments; each starts at the position and heading of the previous one, after a short transition."""
     joints: list[np.ndarray] = []
     targets: list[np.ndarray] = []
-    owners: list[np.ndarray] = []
+    segment_ids: list[np.ndarray] = []
     actions: list[Action] = []
     total = 0
     for i, part in enumerate(parts):
         body = part.joints
         if joints:
             last = joints[-1][-1]
-            body = _continue(last, body, layout)
-            joints.append(_bridge(last, body[0], round(rate_hz * rng.uniform(0.3, 0.8))))
+            body = _align(last, body, layout)
+            joints.append(_transition(last, body[0], round(rate_hz * rng.uniform(0.3, 0.8))))
             height = abs(np.ptp(last[:, 1]) - np.ptp(body[0][:, 1]))
-            between = none if height < 0.2 else UNLABELED  # sitting down between two clips is an action of its own
+            between = none if height < 0.2 else UNLABELED  # sitting down between two clips is an action
             targets.append(np.full(len(joints[-1]), between))
-            owners.append(np.full(len(joints[-1]), -1))
+            segment_ids.append(np.full(len(joints[-1]), -1))
             total += len(joints[-1])
         joints.append(body)
         targets.append(_targets(part, none))
-        owners.append(np.full(len(body), i))
+        segment_ids.append(np.full(len(body), i))
         actions += [(target, total + begin, total + end) for target, begin, end in part.actions if target != none]
         total += len(body)
     return Stream(
         joints=np.concatenate(joints),
         targets=np.concatenate(targets),
-        segments=np.concatenate(owners),
+        segments=np.concatenate(segment_ids),
         classes=tuple(part.target for part in parts),
         actions=tuple(actions),
     )
 
 
 def rest_windows(clips: Sequence[LabeledClip], layout: Layout, seconds: float = 0.5) -> list[tuple[np.ndarray, float]]:
-    """Stretches of real clips in which a person stands with hands down and hardly moves: (joints [T, V, 3], fps)."""
+    """Parts of real clips in which a person stands almost still with hands down: (joints [T, V, 3], fps)."""
     root, head = layout.root, layout.joints.index("head")
     wrists, ankles = (
         [layout.joints.index(f"{side}_{part}") for side in ("left", "right")] for part in ("wrist", "ankle")
@@ -93,21 +93,21 @@ def rest_windows(clips: Sequence[LabeledClip], layout: Layout, seconds: float = 
 
 
 def play_rest(window: np.ndarray, fps: float, seconds: float, rate_hz: float) -> np.ndarray:
-    """A window of rest played forth and back for `seconds`, at `rate_hz`."""
+    """Play a window of rest back and forth for `seconds`, at `rate_hz`."""
     window = resample(window, max(2, round(len(window) * rate_hz / fps)))
     last = len(window) - 1
     return window[np.abs((np.arange(max(2, round(seconds * rate_hz))) + last) % (2 * last) - last)]
 
 
 def segment(
-    joints: np.ndarray, frames: int, label: str, names: Sequence[tuple[str, int, int]], labels: Sequence[str]
+    joints: np.ndarray, frames: int, label: str, spans: Sequence[tuple[str, int, int]], labels: Sequence[str]
 ) -> Segment:
-    """A clip brought to a stream's rate; `names` are its phases in its own frames, of which it had so many."""
+    """Segment from a resampled clip and its phases in the frames before resampling, `frames` in number."""
     scale = len(joints) / frames
     return Segment(
         joints=joints,
         target=labels.index(label),
-        actions=tuple((labels.index(name), round(begin * scale), round(end * scale)) for name, begin, end in names),
+        actions=tuple((labels.index(name), round(begin * scale), round(end * scale)) for name, begin, end in spans),
     )
 
 
@@ -118,8 +118,8 @@ def _targets(part: Segment, none: int) -> np.ndarray:
     return targets
 
 
-def _continue(last: np.ndarray, joints: np.ndarray, layout: Layout) -> np.ndarray:
-    """`joints` turned and moved over the ground so that its first frame stands where `last` does."""
+def _align(last: np.ndarray, joints: np.ndarray, layout: Layout) -> np.ndarray:
+    """Rotate and translate `joints` over the ground so that the first frame stands where `last` does."""
     a, b = _left(last, layout), _left(joints[0], layout)
     c, s = (a @ b), (a[1] * b[0] - a[0] * b[1])
     root, first = last[layout.root], joints[0, layout.root]
@@ -128,14 +128,14 @@ def _continue(last: np.ndarray, joints: np.ndarray, layout: Layout) -> np.ndarra
 
 
 def _left(pose: np.ndarray, layout: Layout) -> np.ndarray:
-    """Unit vector (x, z) to a person's left."""
+    """Unit vector (x, z) to the left of a person."""
     left, right = layout.facing
     vector = (pose[list(left)].sum(0) - pose[list(right)].sum(0))[[0, 2]]
     return vector / max(float(np.linalg.norm(vector)), 1e-6)
 
 
-def _bridge(a: np.ndarray, b: np.ndarray, frames: int) -> np.ndarray:
-    """The move from pose a to pose b, slow at both ends."""
+def _transition(a: np.ndarray, b: np.ndarray, frames: int) -> np.ndarray:
+    """Smooth transition from pose a to pose b."""
     share = np.arange(1, frames + 1, dtype=np.float32) / (frames + 1)
     share = (share * share * (3 - 2 * share))[:, None, None]
     return a + share * (b - a)

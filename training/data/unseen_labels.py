@@ -1,4 +1,4 @@
-"""Which classes zero-shot models see in training and which they do not, as data: `zero_shot_splits.json`.
+"""Seen and unseen classes of zero-shot models (`zero_shot_splits.json`), and sentences that describe classes.
 
 Source of the published splits: SynSE (Gupta et al. 2021), SMIE (Zhou et al. 2023) and PURLS (Zhu et al. 2024), from
 their released code.
@@ -14,16 +14,16 @@ from typing import Any
 
 from ...runtime.bundles.schema import SLOTS
 from ...runtime.errors import InputError
-from .vocabulary import label as ours
+from .vocabulary import label as vocabulary_label
 from .vocabulary import labels
 
 VOCABULARY = "vocabulary"  # the data set of our own labels
-BACKGROUND = "standing still"  # what is no action, and matched to tell
+BACKGROUND = "standing still"  # the text that represents no action
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Classes by their number from 0, rising: of a published data set as it counts them, of our own as `labels()`."""
+    """Ascending class numbers from 0, in the order of the data set or of `labels()`."""
 
     name: str
     seen: tuple[int, ...]
@@ -36,10 +36,10 @@ def _read(name: str) -> dict[str, Any]:
 
 
 def class_names(dataset: str) -> tuple[str, ...]:
-    """What the classes of a data set are called, in its order.
+    """Class names of a data set, in its order.
 
     Raises:
-        InputError: another one than of `splits`.
+        InputError: not a data set of `splits`.
     """
     if dataset == VOCABULARY:
         return labels()
@@ -54,13 +54,13 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
     Args:
         dataset: "ntu60", "ntu120", "pku-mmd" or "vocabulary".
     Raises:
-        InputError: another one.
+        InputError: another data set.
     """
     tables = _read("zero_shot_splits.json")
     if dataset == VOCABULARY:
-        place = {label: i for i, label in enumerate(labels())}
+        index = {label: i for i, label in enumerate(labels())}
         return {
-            name: _split(name, [place[label] for label in unseen], len(place))
+            name: _split(name, [index[label] for label in unseen], len(index))
             for name, unseen in tables[VOCABULARY]["splits"].items()
         }
     if dataset not in tables["published"]:
@@ -71,38 +71,40 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
 
 
 def unseen_labels(split: str | None) -> frozenset[str]:
-    """Our labels that are unseen in a split; none where there is no split."""
+    """Labels of the vocabulary that are unseen in a split; empty without a split."""
     return frozenset(labels()[k] for k in splits()[split].unseen) if split else frozenset()
 
 
 @cache
 def descriptions() -> dict[str, str]:
-    """What the body does in each of our labels and in `BACKGROUND`, a sentence each."""
+    """A sentence on the motion of each label of the vocabulary and of `BACKGROUND`."""
     return _read("descriptions.json")["labels"]
 
 
 def part_sentences(label: str) -> dict[str, str]:
-    """What each part of the body does in one of our labels, a Kinect set's own action or `BACKGROUND`.
+    """A sentence on each part of the body, for a label of the vocabulary, an action of a Kinect set or `BACKGROUND`.
 
     Raises:
         InputError: another label.
     """
     table = _read("parts.json")
-    found: list[str] | None = table["actions"].get(label) or table["actions"].get(ours({"ds": "", "action": label}))
-    if found is None:
+    parts: list[str] | None = table["actions"].get(label) or table["actions"].get(
+        vocabulary_label({"ds": "", "action": label})
+    )
+    if parts is None:
         raise InputError(f"parts.json has no sentences on {label!r}")
-    return dict(zip(table["parts"], found, strict=True))
+    return dict(zip(table["parts"], parts, strict=True))
 
 
 def sentences(label: str) -> dict[str, str]:
-    """All that is said of one of our labels or `BACKGROUND`, by `SLOTS`."""
+    """All sentences on a label of the vocabulary or `BACKGROUND`, by slot (see `SLOTS`)."""
     return dict(zip(SLOTS, (label, descriptions()[label], *part_sentences(label).values()), strict=True))
 
 
 def similar_labels() -> list[list[str]]:
-    """Our labels that are too much alike for one to be seen and another not."""
-    found: list[list[str]] = _read("zero_shot_splits.json")[VOCABULARY]["alike"]
-    return found
+    """Groups of labels too similar for one to be seen and another unseen."""
+    groups: list[list[str]] = _read("zero_shot_splits.json")[VOCABULARY]["alike"]
+    return groups
 
 
 def _split(name: str, unseen: list[int], classes: int) -> Split:

@@ -1,4 +1,4 @@
-"""The labels of `live` and the validation folds, as data: `vocabulary.json`."""
+"""The labels of `live` and the validation folds, from `vocabulary.json`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNMAPPED_SETS = frozenset(
     + ("robotmix22", "styles22", "utdmhad20", "yoga_mp33")
 )  # data sets whose labels are not mapped to the vocabulary yet
 OTHER_LABELS = {"walk": "walk", "run": "run", "run/jog": "run"}
-SHIPPED_SAMPLES = ("12_01",)  # recordings from elsewhere that the package ships as samples
+SHIPPED_SAMPLES = ("12_01",)  # recordings of other sources that ship with the package
 VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set
 NEAR_LABELS = ("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal")  # too near to labels to be unknown
 
@@ -38,12 +38,12 @@ def labels() -> tuple[str, ...]:
 
 
 def source(record: dict[str, Any]) -> str:
-    """The collection that a clip's record comes from: nw-ucla, msr-action3d, utkinect, florence3d, bandai or other."""
+    """The collection of a clip: nw-ucla, msr-action3d, utkinect, florence3d, bandai or other."""
     return record.get("ds") or ("bandai" if "content" in record else "other")
 
 
 def label(record: dict[str, Any]) -> str | None:
-    """The label of a clip's record, None where the vocabulary has none for it."""
+    """The label of a clip; None if the vocabulary has none for it."""
     table = _vocabulary()
     if "ds" in record:
         return table["kinect20"].get(record["action"])
@@ -51,7 +51,7 @@ def label(record: dict[str, Any]) -> str | None:
 
 
 def is_unknown(record: dict[str, Any]) -> bool:
-    """Whether a clip shows an action that no label names, so that `none` is the right answer."""
+    """Whether a clip's action has no label, so that the correct prediction is `none`."""
     if source(record) != "other":
         return label(record) is None
     words = f"{record.get('label') or ''} {record.get('desc') or ''}".lower()
@@ -59,36 +59,38 @@ def is_unknown(record: dict[str, Any]) -> bool:
 
 
 def training_label(record: dict[str, Any]) -> str | None:
-    """The label a clip is trained with: its own or, in motion from elsewhere, that it plainly has.
+    """The label a clip is trained with: its own or, for walks and runs of other sources, the obvious one.
 
-    Without walks and runs from elsewhere, motion from elsewhere would always be `none`.
+    Without these, all motion of other sources would be `none`.
     """
-    said = record.get("label") or record.get("desc")
-    return label(record) or (OTHER_LABELS.get(said) if said and source(record) == "other" else None)
+    text = record.get("label") or record.get("desc")
+    return label(record) or (OTHER_LABELS.get(text) if text and source(record) == "other" else None)
 
 
 def is_usable(record: dict[str, Any]) -> bool:
-    """Whether a clip teaches something: it has a label, or is surely none of them."""
+    """Whether a clip is useful for training: it has a label, or certainly none of the labels."""
     return training_label(record) is not None or is_unknown(record)
 
 
 def recording(record: dict[str, Any]) -> str:
-    """The recording that a clip of no known source was cut from; several clips can come from one."""
+    """The recording that a clip of source `other` was cut from; a recording can have several clips."""
     return str(record.get("cmu_trial") or record.get("trial") or record.get("id"))
 
 
 def is_held_out(record: dict[str, Any]) -> bool:
-    """Whether a clip must not be trained on: a validation clip, or another one of a validation subject."""
+    """Whether a clip must not be trained on: a validation clip, or any clip of a validation subject."""
     if source(record) == "bandai":
         return record["take"] % 8 == 0 or (record["set"] == 1 and record["style"] in VALIDATION_STYLES)
-    if source(record) == "other":  # the vocabulary has no fold for them: a fixed quarter of the recordings, and samples
+    if (
+        source(record) == "other"
+    ):  # no fold in the vocabulary: a fixed quarter of the recordings, and the shipped samples
         return crc32(recording(record).encode()) % 4 == 0 or recording(record) in SHIPPED_SAMPLES
     fold = _vocabulary()["validation"].get(source(record))
     return fold is not None and record["subject"] in fold["subjects"]
 
 
 def is_trainable(record: dict[str, Any]) -> bool:
-    """Whether a clip teaches something and may be trained on."""
+    """Whether a clip is useful for training and not held out."""
     return not is_held_out(record) and is_usable(record)
 
 

@@ -1,7 +1,6 @@
-"""Metrics of embedded motion and text, as text-to-motion and retrieval are scored. Rates are percent.
+"""Metrics of embedded motion and text for text-to-motion and retrieval. Rates are percent.
 
-Rank 1 is the best; where distances are equal, the wrong answer comes first, so that an embedding which tells nothing
-apart scores nothing.
+Rank 1 is the best. On equal distances the wrong answer ranks first, so a constant embedding scores 0.
 
 Shapes: N clips, M other clips, Q queries, G gallery, R generations of one text, D width, K components.
 """
@@ -15,7 +14,7 @@ from numpy.random import Generator
 
 from ...runtime.errors import InputError
 
-TIE = 1e-12  # difference of two relative squared distances that counts as none
+TIE = 1e-12  # difference at which two relative squared distances count as equal
 
 
 def fid(real_ND: np.ndarray, other_MD: np.ndarray) -> float:
@@ -23,12 +22,12 @@ def fid(real_ND: np.ndarray, other_MD: np.ndarray) -> float:
 
     The trace of (S1 S2)^(1/2) is that of the symmetric (A S2 A)^(1/2), A = S1^(1/2), taken by eigenvalues. The
     covariance of N clips has rank N - 1: with fewer clips than dimensions project first (`pca`), and compare only
-    distances between sets of the same size, beside the distance of real motion from real motion (`halves`).
+    distances between sets of the same size, with the distance of real motion from real motion (`halves`) as reference.
 
     Args:
         real_ND, other_MD: embedded motion, at least 2 clips each.
     Raises:
-        InputError: fewer clips, other shapes, numbers that are not finite.
+        InputError: too few clips, wrong shapes, or values that are not finite.
     Source: Heusel et al., NeurIPS 2017.
     """
     real, other = check_features("real motion", real_ND, 2), check_features("other motion", other_MD, 2)
@@ -50,7 +49,7 @@ def pca(real_ND: np.ndarray, dims: int = 64) -> np.ndarray:
 
 
 def halves(n: int, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Two disjoint random halves of n clips, n // 2 each: FID between real halves is the floor of any generator."""
+    """Two disjoint random halves of n clips, n // 2 each: the FID between real halves is a lower bound."""
     if n < 4:
         raise InputError(f"{n} clips, expected at least 4 to halve")
     order = rng.permutation(n)
@@ -65,7 +64,7 @@ def r_precision(
     ks: Sequence[int] = (1, 2, 3),
     batch: int = 32,
 ) -> tuple[float, ...]:
-    """R-precision@k: % of texts whose own motion is among the k nearest of its batch; see `batched_ranks`.
+    """R-precision@k: % of texts whose own motion is among the k nearest in its batch; see `batched_ranks`.
 
     Chance is 100 k / batch.
     """
@@ -84,12 +83,13 @@ def batched_ranks(
 
     Args:
         query_ND, gallery_ND: row i of one belongs to row i of the other.
-        descriptions: [N] what clips show; no batch has one twice, else a right answer would count as wrong.
-        batch: size; what fills no whole batch is left out.
+        descriptions: [N] description of each clip; a batch has no description twice, because a correct answer would
+            count as wrong.
+        batch: size; an incomplete batch is dropped.
     Returns:
-        [N] int, 1 to batch; 0 where a query was left out.
+        [N] int, 1 to batch; 0 for dropped queries.
     Raises:
-        InputError: fewer distinct descriptions than `batch`, or shapes that do not fit.
+        InputError: fewer distinct descriptions than `batch`, or shapes that do not match.
     Source: Guo et al., CVPR 2022 (batches of 32).
     """
     query, gallery = check_features("queries", query_ND, 1), check_features("gallery", gallery_ND, 1)
@@ -109,28 +109,28 @@ def batched_ranks(
 
 
 def batches(names: Sequence[Hashable], size: int, rng: Generator) -> list[np.ndarray]:
-    """Random disjoint batches of indices without a name twice in one; as many as can be filled in random order."""
+    """Random disjoint batches of indices, each without duplicate names; as many as can be filled."""
     queue: list[int] = rng.permutation(len(names)).tolist()
-    found: list[np.ndarray] = []
+    filled: list[np.ndarray] = []
     while True:
         chosen: dict[Hashable, int] = {}
         for i in queue:
             if len(chosen) < size:
                 chosen.setdefault(names[i], i)
         if len(chosen) < size:
-            return found
-        found.append(np.array(list(chosen.values())))
+            return filled
+        filled.append(np.array(list(chosen.values())))
         taken = set(chosen.values())
         queue = [i for i in queue if i not in taken]
 
 
 def gallery_ranks(query_QD: np.ndarray, gallery_GD: np.ndarray, correct_QG: np.ndarray | None = None) -> np.ndarray:
-    """Rank [Q] of the nearest right answer in the whole gallery, by Euclidean distance.
+    """Rank [Q] of the nearest correct answer in the whole gallery, by Euclidean distance.
 
     Args:
-        correct_QG: bool, the right answers of every query, at least one each; None: row i of the gallery.
+        correct_QG: bool, the correct answers of every query, at least one each; None: row i of the gallery.
     Raises:
-        InputError: shapes that do not fit, or a query without a right answer.
+        InputError: shapes that do not match, or a query without a correct answer.
     """
     query, gallery = check_features("queries", query_QD, 1), check_features("gallery", gallery_GD, 1)
     check_same_width(query, gallery)
@@ -139,22 +139,23 @@ def gallery_ranks(query_QD: np.ndarray, gallery_GD: np.ndarray, correct_QG: np.n
         correct_QG = np.eye(len(query), dtype=bool)
     if correct_QG.shape != (len(query), len(gallery)):
         raise InputError(
-            f"right answers of shape {list(correct_QG.shape)}, expected {[len(query), len(gallery)]}: queries, gallery"
+            f"correct answers of shape {list(correct_QG.shape)}, expected [queries, gallery] = "
+            f"{[len(query), len(gallery)]}"
         )
     if not correct_QG.any(1).all():
-        raise InputError(f"query {int(correct_QG.any(1).argmin())} has no right answer in the gallery")
+        raise InputError(f"query {int(correct_QG.any(1).argmin())} has no correct answer in the gallery")
     distance = distances(query, gallery)
     best = np.where(correct_QG, distance, np.inf).min(1)
     return 1 + (~correct_QG & (distance <= best[:, None] + TIE)).sum(1)
 
 
 def recall(ranks_Q: np.ndarray, k: int) -> float:
-    """R@k: % of queries whose right answer ranks k or better."""
+    """R@k: % of queries whose correct answer ranks k or better."""
     return 100 * float(np.mean(check_not_empty("ranks", ranks_Q) <= k))
 
 
 def median_rank(ranks_Q: np.ndarray) -> float:
-    """MedR: median rank of the right answers, 1 is the best."""
+    """MedR: median rank of the correct answers, 1 is the best."""
     return float(np.median(check_not_empty("ranks", ranks_Q)))
 
 
@@ -169,12 +170,12 @@ def clip_like_score(text_ND: np.ndarray, motion_ND: np.ndarray) -> float:
     check_pairs(text, motion)
     lengths = np.linalg.norm(text, axis=1) * np.linalg.norm(motion, axis=1)
     if not lengths.all():
-        raise InputError(f"pair {int(lengths.argmin())} has an embedding of length 0, it has no direction")
+        raise InputError(f"pair {int(lengths.argmin())} has an embedding of length 0, which has no direction")
     return float(((text * motion).sum(1) / lengths).mean())
 
 
 def diversity(motion_ND: np.ndarray, rng: Generator, pairs: int = 300) -> float:
-    """Mean Euclidean distance over random pairs of clips, no clip with itself, none more than once on either side.
+    """Mean Euclidean distance over random pairs of different clips, each used at most once on either side.
 
     Args:
         pairs: at most N.
@@ -194,22 +195,20 @@ def multimodality(motion_NRD: np.ndarray, rng: Generator, pairs: int = 10) -> fl
     """
     if motion_NRD.ndim != 3:
         raise InputError(f"generations of shape {list(motion_NRD.shape)}, expected [texts, generations, width]")
-    each = []
-    for generations_RD in motion_NRD:
-        each.append(diversity(generations_RD, rng, pairs))
-    return float(np.mean(check_not_empty("texts", np.array(each))))
+    values = [diversity(generations_RD, rng, pairs) for generations_RD in motion_NRD]
+    return float(np.mean(check_not_empty("texts", np.array(values))))
 
 
-def top1_any(said: Sequence[Hashable], labels: Sequence[Collection[Hashable]]) -> float:
-    """% of clips of which one of their own labels was said; with one label each: top-1."""
-    return 100 * float(hits(said, labels).mean())
+def top1_any(predictions: Sequence[Hashable], labels: Sequence[Collection[Hashable]]) -> float:
+    """% of clips whose prediction is one of their labels; with one label each, top-1 accuracy."""
+    return 100 * float(hits(predictions, labels).mean())
 
 
-def hits(said: Sequence[Hashable], labels: Sequence[Collection[Hashable]]) -> np.ndarray:
-    """[N] bool: whether what was said is one of a clip's labels."""
-    if len(said) != len(labels) or not len(said):
-        raise InputError(f"{len(said)} answers of {len(labels)} clips, expected as many, at least one")
-    return np.array([answer in own for answer, own in zip(said, labels, strict=True)])
+def hits(predictions: Sequence[Hashable], labels: Sequence[Collection[Hashable]]) -> np.ndarray:
+    """[N] bool: whether each prediction is one of the clip's labels."""
+    if len(predictions) != len(labels) or not len(predictions):
+        raise InputError(f"{len(predictions)} predictions for {len(labels)} clips, expected one per clip, at least one")
+    return np.array([prediction in own for prediction, own in zip(predictions, labels, strict=True)])
 
 
 def random_pairs(n: int, pairs: int, rng: Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -221,7 +220,7 @@ def random_pairs(n: int, pairs: int, rng: Generator) -> tuple[np.ndarray, np.nda
 
 
 def distances(query_QD: np.ndarray, gallery_GD: np.ndarray) -> np.ndarray:
-    """Squared Euclidean distances [Q, G] over the largest squared lengths, so that `TIE` is a rounding error."""
+    """Squared Euclidean distances [Q, G] relative to the largest squared lengths, so that `TIE` is a rounding error."""
     query, gallery = (query_QD**2).sum(1), (gallery_GD**2).sum(1)
     squared = query[:, None] + gallery - 2 * (query_QD @ gallery_GD.T)
     return squared / max(query.max() + gallery.max(), np.finfo(float).tiny)
@@ -234,15 +233,15 @@ def differences(text_ND: np.ndarray, motion_ND: np.ndarray) -> np.ndarray:
 
 
 def check_features(name: str, values: np.ndarray, least: int) -> np.ndarray:
-    """Values as float64 [N, D]. Raises InputError with the name of what has another shape, too few rows, or a NaN."""
-    found = np.asarray(values, np.float64)
-    if found.ndim != 2:
-        raise InputError(f"{name}: shape {list(found.shape)}, expected [clips, width]")
-    if len(found) < least:
-        raise InputError(f"{name}: {len(found)} clips, expected at least {least}")
-    if not np.isfinite(found).all():
-        raise InputError(f"{name}: row {int((~np.isfinite(found).all(1)).argmax())} has a number that is not finite")
-    return found
+    """Convert to float64 [N, D]. Raises InputError: another shape, too few rows, or values that are not finite."""
+    array = np.asarray(values, np.float64)
+    if array.ndim != 2:
+        raise InputError(f"{name}: shape {list(array.shape)}, expected [clips, width]")
+    if len(array) < least:
+        raise InputError(f"{name}: {len(array)} clips, expected at least {least}")
+    if not np.isfinite(array).all():
+        raise InputError(f"{name}: row {int((~np.isfinite(array).all(1)).argmax())} has a number that is not finite")
+    return array
 
 
 def check_same_width(one: np.ndarray, other: np.ndarray) -> None:

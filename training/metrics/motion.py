@@ -1,4 +1,4 @@
-"""Metrics of the motion itself: metres, y up, the floor at y = 0. Needs no network, so no network can be blind to it.
+"""Metrics of motion itself, without an embedding network: meters, y up, the floor at y = 0.
 
 Shapes: T frames, V joints, N clips, F frames that clips are resampled to.
 """
@@ -17,27 +17,28 @@ from ..data.clips import resample
 FEET = ("left_foot", "right_foot")
 
 
-def mpjpe(found_TV3: np.ndarray, wanted_TV3: np.ndarray, root: int | None = 0) -> float:
-    """Mean distance of joints from where they should be, mm, after moving joint `root` of every frame together.
+def mpjpe(predicted_TV3: np.ndarray, target_TV3: np.ndarray, root: int | None = 0) -> float:
+    """Mean per-joint position error in mm, after aligning joint `root` in every frame.
 
     Args:
         root: None compares positions in the world.
     Source: Ionescu et al., Human3.6M, TPAMI 2014.
     """
-    found, wanted = check_motion("found motion", found_TV3, 1), check_motion("wanted motion", wanted_TV3, 1)
-    if found.shape != wanted.shape:
-        raise InputError(f"motions of shapes {list(found.shape)} and {list(wanted.shape)}, expected the same")
+    predicted = check_motion("predicted motion", predicted_TV3, 1)
+    target = check_motion("target motion", target_TV3, 1)
+    if predicted.shape != target.shape:
+        raise InputError(f"motions of shapes {list(predicted.shape)} and {list(target.shape)}, expected the same")
     if root is not None:
-        found, wanted = found - found[:, root, None], wanted - wanted[:, root, None]
-    return 1000 * float(np.linalg.norm(found - wanted, axis=-1).mean())
+        predicted, target = predicted - predicted[:, root, None], target - target[:, root, None]
+    return 1000 * float(np.linalg.norm(predicted - target, axis=-1).mean())
 
 
 def foot_skating(joints_TV3: np.ndarray, fps: float, layout: Layout) -> float:
-    """% of frames in which a foot slides: it is below 5 cm in two frames that follow each other, and moves
-    horizontally by more than 0.5 m/s (2.5 cm a frame at 20 fps) there and in the mean over 5 frames.
+    """% of frames with foot skating: a foot is below 5 cm in two consecutive frames and moves horizontally by more than
+    0.5 m/s (2.5 cm per frame at 20 fps), there and in the mean over 5 frames.
 
     Args:
-        joints_TV3: at least 2 frames; the height of the joints left_foot and right_foot (the ball of the foot) counts.
+        joints_TV3: at least 2 frames; the heights are those of left_foot and right_foot (the balls of the feet).
     Source: GMD, Karunratanakul et al., ICCV 2023; the mean over 5 frames as in its published evaluation.
     """
     joints = check_motion("motion", joints_TV3, 2)
@@ -51,7 +52,7 @@ def foot_skating(joints_TV3: np.ndarray, fps: float, layout: Layout) -> float:
 
 
 def jitter(joints_TV3: np.ndarray, fps: float) -> float:
-    """Mean length of the third difference of joint positions times fps^3, m/s^3; at least 4 frames.
+    """Mean magnitude of the jerk of joints (third difference times fps^3), m/s^3; at least 4 frames.
 
     Source: the jitter of TransPose, Yi et al., SIGGRAPH 2021.
     """
@@ -60,7 +61,7 @@ def jitter(joints_TV3: np.ndarray, fps: float) -> float:
 
 
 def bone_length_drift(joints_TV3: np.ndarray, layout: Layout) -> float:
-    """100 std / mean of a bone's length over a clip, %, averaged over bones; 0 for a rigid skeleton.
+    """100 std / mean of each bone's length over a clip, %, averaged over bones; 0 for a rigid skeleton.
 
     Raises:
         InputError: fewer than 2 frames, or a bone without length.
@@ -83,82 +84,82 @@ def upright(joints_TV3: np.ndarray, layout: Layout, degrees: float = 45) -> floa
 
 
 def floor_error(joints_TV3: np.ndarray) -> float:
-    """How far the lowest joint of a clip is from the floor, mm: what floats has no skating feet."""
+    """Distance of the lowest joint of a clip from the floor, mm: floating motion has no foot skating."""
     return 1000 * abs(float(check_motion("motion", joints_TV3, 1)[:, :, 1].min()))
 
 
 def nearest_training_distance(
     clips: Sequence[np.ndarray], training: Sequence[np.ndarray], frames: int = 32, root: int = 0
 ) -> np.ndarray:
-    """Distance of every clip from the nearest training clip, mm: near 0 is a copy.
+    """Distance of every clip from the nearest training clip, mm; close to 0 for a copy.
 
-    Clips are resampled to `frames`, joints are relative to the root of their frame, the distance is the mean over
-    joints and frames. Give mirrored training clips too where they are trained on.
+    Clips are resampled to `frames`, joints are relative to the root of their frame, and the distance is the mean over
+    joints and frames. If mirrored clips are trained on, include them.
 
     Args:
-        clips, training: [T, V, 3] each, metres, facing the same way in their first frames.
+        clips, training: [T, V, 3] each, meters, with the same heading in their first frames.
     Returns:
-        [N] mm; to be compared with that of real clips that were not trained on.
+        [N] mm; compare with real clips that were not trained on.
     """
     if not clips or not training:
-        raise InputError(f"{len(clips)} clips and {len(training)} to train on, expected at least one each")
+        raise InputError(f"{len(clips)} clips and {len(training)} training clips, expected at least one each")
     known = np.stack([pose_sequence(joints, frames, root) for joints in training])  # [M, F, V, 3]
     nearest = np.full(len(clips), np.inf)
     for i, joints in enumerate(clips):
         own = pose_sequence(joints, frames, root)
         if own.shape != known.shape[1:]:
-            raise InputError(f"clip {i} has {own.shape[1]} joints, those to train on have {known.shape[2]}")
+            raise InputError(f"clip {i} has {own.shape[1]} joints, training clips have {known.shape[2]}")
         for begin in range(0, len(known), 256):
-            apart = np.sqrt(((known[begin : begin + 256] - own) ** 2).sum(-1)).mean((1, 2))
-            nearest[i] = min(nearest[i], float(apart.min()))
+            distance = np.sqrt(((known[begin : begin + 256] - own) ** 2).sum(-1)).mean((1, 2))
+            nearest[i] = min(nearest[i], float(distance.min()))
     return 1000 * nearest
 
 
 def nearest_training_piece(
     clips: Sequence[np.ndarray], training: Sequence[np.ndarray], layout: Layout, frames: int = 16
 ) -> np.ndarray:
-    """Distance of every clip's pieces from the nearest pieces of training clips, mm: finds what was copied in part,
-    cut, shifted or strung together, which `nearest_training_distance` does not.
+    """Distance of every clip's pieces from the nearest pieces of training clips, mm.
 
-    A piece is `frames` consecutive frames, of which every fifth is compared, relative to the root and facing +z in its
-    first; those of training clips begin every 4 frames. The distance is the root mean square over joints and frames, at
-    the clips' own speed; a clip's is the mean over its pieces, which follow each other.
+    Unlike `nearest_training_distance`, this finds partial copies that are cut, shifted or concatenated. A piece is
+    `frames` consecutive frames, every fifth of which is compared, relative to the root and facing +z in its first
+    frame; pieces of training clips start every 4 frames. The distance is the root mean square over joints and frames,
+    at the clips' own speed; that of a clip is the mean over its consecutive pieces.
 
     Args:
-        clips, training: [T, V, 3] each, metres, T at least `frames`; shorter training clips are left out.
+        clips, training: [T, V, 3] each, meters, T at least `frames`; shorter training clips are skipped.
     Returns:
-        [N] mm; to be compared with that of real clips that were not trained on.
+        [N] mm; compare with real clips that were not trained on.
     """
     long_enough = [joints for joints in training if len(joints) >= frames]
     if not clips or not long_enough or min(map(len, clips)) < frames:
         raise InputError(
-            f"{len(clips)} clips and {len(long_enough)} of {frames} frames or more to train on, expected at least one "
-            f"each, and no clip shorter"
+            f"{len(clips)} clips and {len(long_enough)} training clips of at least {frames} frames, expected at least "
+            f"one each, and no shorter clip"
         )
-    asked = [pieces(joints, frames, frames, layout) for joints in clips]
-    asked_QF = np.concatenate(asked)
-    nearest = np.full(len(asked_QF), np.inf, np.float32)
+    queries = [pieces(joints, frames, frames, layout) for joints in clips]
+    query_QF = np.concatenate(queries)
+    nearest = np.full(len(query_QF), np.inf, np.float32)
     for begin in range(0, len(long_enough), 128):
         part = long_enough[begin : begin + 128]
         known_KF = np.concatenate([pieces(joints, frames, 4, layout) for joints in part])
-        apart_QK = (known_KF**2).sum(1) - 2 * asked_QF @ known_KF.T
-        nearest = np.minimum(nearest, apart_QK.min(1))
-    joints_compared = asked_QF.shape[1] / 3
-    squared = np.maximum(nearest + (asked_QF**2).sum(1), 0) / joints_compared
-    ends = np.cumsum([len(own) for own in asked])[:-1]
+        distance_QK = (known_KF**2).sum(1) - 2 * query_QF @ known_KF.T
+        nearest = np.minimum(nearest, distance_QK.min(1))
+    joints_compared = query_QF.shape[1] / 3
+    squared = np.maximum(nearest + (query_QF**2).sum(1), 0) / joints_compared
+    ends = np.cumsum([len(own) for own in queries])[:-1]
     return 1000 * np.array([np.sqrt(own).mean() for own in np.split(squared, ends)])
 
 
 def pieces(joints_TV3: np.ndarray, frames: int, stride: int, layout: Layout) -> np.ndarray:
-    """Every fifth pose of pieces that begin every `stride` frames, flat: [pieces, poses * V * 3] float32."""
+    """Every fifth pose of the pieces that start every `stride` frames: [pieces, poses * V * 3] float32."""
     joints = check_motion("motion", joints_TV3, frames).astype(np.float32)
     joints = joints - joints[:, layout.root, None]
     begin = np.arange(0, len(joints) - frames + 1, stride)
-    found = joints[begin[:, None] + np.arange(0, frames, 5)]  # [pieces, poses, V, 3]
-    yaw = heading(found[:, 0], layout)
+    poses = joints[begin[:, None] + np.arange(0, frames, 5)]  # [pieces, poses, V, 3]
+    yaw = heading(poses[:, 0], layout)
     cos, sin = np.cos(yaw)[:, None, None], np.sin(yaw)[:, None, None]
-    x, z = found[..., 0] * cos + found[..., 2] * sin, found[..., 2] * cos - found[..., 0] * sin
-    return np.stack([x, found[..., 1], z], -1).reshape(len(begin), -1)
+    x, z = poses[..., 0] * cos + poses[..., 2] * sin, poses[..., 2] * cos - poses[..., 0] * sin
+    return np.stack([x, poses[..., 1], z], -1).reshape(len(begin), -1)
 
 
 def pose_sequence(joints_TV3: np.ndarray, frames: int, root: int) -> np.ndarray:
@@ -169,7 +170,7 @@ def pose_sequence(joints_TV3: np.ndarray, frames: int, root: int) -> np.ndarray:
 
 
 def check_motion(name: str, joints_TV3: np.ndarray, least: int) -> np.ndarray:
-    """The joints as float64 [T, V, 3]. Raises InputError: another shape, fewer than `least` frames, not finite."""
+    """Convert to float64 [T, V, 3]. Raises InputError: another shape, too few frames, or values that are not finite."""
     joints = np.asarray(joints_TV3, np.float64)
     if joints.ndim != 3 or joints.shape[2] != 3:
         raise InputError(f"{name}: shape {list(joints.shape)}, expected [frames, joints, 3]")

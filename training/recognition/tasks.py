@@ -1,4 +1,4 @@
-"""What a recogniser is trained on: endless reproducible samples of streams and clips. Needs no torch.
+"""Training samples of recognizers: endless, reproducible streams and clips. Needs no torch.
 
 Shapes: N batch, T time, V joints.
 """
@@ -21,8 +21,8 @@ from ..data.streams import UNLABELED, Segment, Stream
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamSample:
-    """Frames [T, V, 3] as the network sees them; per frame its class (-1: none is asked for), weight and segment
-    (-1: outside); per segment its class."""
+    """Network input frames [T, V, 3]; class (-1: not trained), weight and segment (-1: none) of every frame; class of
+    every segment."""
 
     frames: np.ndarray
     targets: np.ndarray
@@ -33,7 +33,7 @@ class StreamSample:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveTask:
-    """Streams of `seconds` joined from augmented clips, rest and unknown actions; all labels are equally likely."""
+    """Streams of augmented clips, rest and unknown actions; all labels are equally likely."""
 
     clips: Sequence[LabeledClip]
     layout: Layout
@@ -41,7 +41,7 @@ class LiveTask:
     labels: tuple[str, ...]  # `none` is the last
     seed: int
     seconds: float = 5.0
-    longest_s: float = 4.5
+    max_clip_s: float = 4.5
     by_label: dict[str | None, dict[str, list[LabeledClip]]] = field(init=False)
     rests: list[tuple[np.ndarray, float]] = field(init=False)
 
@@ -61,9 +61,9 @@ class LiveTask:
         frames = prepare(stream.joints[:T], self.frontend, self.layout)
         frames = augment.rotate(frames, rng.normal(0, 0.2), np.zeros(2))
         segments = stream.segments[:T].copy()
-        for i, target in enumerate(stream.classes):  # a segment that is cut off before it shows its action names none
-            shown = (stream.segments == i) & (stream.targets == target)
-            if shown[:T].sum() < min(0.7 * shown.sum(), 2 * self.frontend.rate_hz):
+        for i, target in enumerate(stream.classes):  # drop segments that end before most of their action
+            action = (stream.segments == i) & (stream.targets == target)
+            if action[:T].sum() < min(0.7 * action.sum(), 2 * self.frontend.rate_hz):
                 segments[segments == i] = -1
         return StreamSample(
             frames=frames,
@@ -74,7 +74,7 @@ class LiveTask:
         )
 
     def stream(self, rng: Generator, frames: int) -> Stream:
-        """A random stream of at least so many frames."""
+        """A random stream of at least `frames` frames."""
         parts: list[Segment] = []
         while sum(len(part.joints) for part in parts) < frames:
             if self.rests and rng.random() < 0.3:
@@ -96,20 +96,20 @@ class LiveTask:
         source = sorted(clips)[rng.integers(len(clips))]
         clip = clips[source][rng.integers(len(clips[source]))]
         joints, rate = clip.joints, self.frontend.rate_hz
-        longest = round(rng.uniform(0.6, 1) * self.longest_s * clip.fps)
-        if len(joints) > longest and not (label or "").startswith("turn"):
-            begin = rng.integers(len(joints) - longest + 1)
-            joints = joints[begin : begin + longest]
+        limit = round(rng.uniform(0.6, 1) * self.max_clip_s * clip.fps)
+        if len(joints) > limit and not (label or "").startswith("turn"):
+            begin = rng.integers(len(joints) - limit + 1)
+            joints = joints[begin : begin + limit]
         if rng.random() < 0.5:
             joints = augment.mirror(joints, self.layout)
             label = vocabulary.MIRRORED.get(label, label) if label else None
         name = label or vocabulary.NONE
-        names = phases(joints, clip.fps, name, self.layout)
-        performed = augment.augment(joints, clip.fps, rate, self.layout, rng)
-        return streams.segment(performed, len(joints), name, names, self.labels)
+        spans = phases(joints, clip.fps, name, self.layout)
+        augmented = augment.augment(joints, clip.fps, rate, self.layout, rng)
+        return streams.segment(augmented, len(joints), name, spans, self.labels)
 
     def weights(self, stream: Stream) -> np.ndarray:
-        """An action's first frames hardly tell it: their weight rises to one over its first half, at most a second."""
+        """Frame weights, which rise to 1 over the first half of each action (at most a second): it starts ambiguous."""
         weights = np.where(stream.targets == UNLABELED, 0, 0.7).astype(np.float32)
         for _, begin, end in stream.actions:
             rise = max(1, min((end - begin) / 2, self.frontend.rate_hz))
@@ -119,14 +119,14 @@ class LiveTask:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipTask:
-    """One augmented clip a sample; an epoch shows every clip once, clips of like length in a batch."""
+    """One augmented clip per sample; an epoch has every clip once, with similar lengths in a batch."""
 
     clips: Sequence[LabeledClip]
     layout: Layout
     frontend: Frontend
     labels: tuple[str, ...]
     seed: int
-    longest_s: float = 3.2
+    max_clip_s: float = 3.2
 
     def batch(self, step: int, size: int) -> list[StreamSample]:
         batches = len(self.clips) // size
@@ -147,10 +147,10 @@ class ClipTask:
     def sample(self, clip: LabeledClip, rng: Generator) -> StreamSample:
         joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
         joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
-        longest = round(self.longest_s * self.frontend.rate_hz)
-        if len(joints) > longest:
-            begin = rng.integers(len(joints) - longest + 1)
-            joints = joints[begin : begin + longest]
+        limit = round(self.max_clip_s * self.frontend.rate_hz)
+        if len(joints) > limit:
+            begin = rng.integers(len(joints) - limit + 1)
+            joints = joints[begin : begin + limit]
         frames = prepare(joints, self.frontend, self.layout)
         T, target = len(frames), self.labels.index(clip.label or "")
         return StreamSample(
@@ -163,7 +163,7 @@ class ClipTask:
 
 
 def pad_back_and_forth(frames: np.ndarray, length: int) -> np.ndarray:
-    """Frames [T, V, 3] lengthened by playing them back and forth; the added ones serve batch-norm, not the loss."""
+    """Extend frames [T, V, 3] by playing them back and forth, as plausible padding for batch norm."""
     if len(frames) == 1:
         return np.repeat(frames, length, 0)
     last = len(frames) - 1
@@ -171,7 +171,7 @@ def pad_back_and_forth(frames: np.ndarray, length: int) -> np.ndarray:
 
 
 def collate(samples: Sequence[StreamSample]) -> dict[str, np.ndarray]:
-    """Arrays of one batch: frames [N, T, V, 3], targets, weights, segments [N, T] and classes [segments in all]."""
+    """Arrays of a batch: frames [N, T, V, 3], targets, weights and segments [N, T], and classes [all segments]."""
     T = max(len(sample.frames) for sample in samples)
 
     def padded(values: np.ndarray, fill: float) -> np.ndarray:

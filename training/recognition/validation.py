@@ -1,4 +1,4 @@
-"""Accuracy of a network on whole clips, while it trains and when it is done."""
+"""Accuracy of a recognizer on whole clips, during and after training."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from .tasks import pad_back_and_forth
 
 
 class Validation:
-    """Measures networks on `clips`; a clip's class is that of the highest mean logit over its frames, `none` aside.
+    """Accuracy on `clips`; the prediction is the class, other than `none`, with the highest mean logit over frames.
 
     Attributes:
-        confusion: [C, C] clips of the last measurement by their class (row) and the class said (column).
+        confusion: [C, C] clips of the last evaluation by true class (row) and predicted class (column).
     """
 
     def __init__(self, clips: Sequence[LabeledClip], layout: Layout, frontend: Frontend, labels: Sequence[str]):
         rate = frontend.rate_hz
         self.labels = tuple(labels)
-        self.asked = [i for i, label in enumerate(labels) if label != vocabulary.NONE]
+        self.candidates = [i for i, label in enumerate(labels) if label != vocabulary.NONE]
         self.clips = [
             (
                 prepare(resample(clip.joints, max(2, round(clip.seconds * rate))), frontend, layout),
@@ -39,7 +39,7 @@ class Validation:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, batch: int = 32) -> dict[str, float]:
-        """Top-1 in percent, over all clips and as the mean over their classes; nothing where there are no clips."""
+        """Top-1 accuracy in percent, over all clips and as the mean over classes; empty without clips."""
         model.eval()
         device = next((p.device for p in model.parameters()), None)
         self.confusion[:] = 0
@@ -49,17 +49,18 @@ class Validation:
             frames_NTV3 = torch.from_numpy(np.stack([pad_back_and_forth(frames, T) for frames, _ in part]))
             logits = model(frames_NTV3.to(device))[0].cpu().numpy()
             for (frames, target), row in zip(part, logits, strict=True):
-                said = self.asked[int(row[: len(frames)].mean(0)[self.asked].argmax())]
-                self.confusion[target, said] += 1
+                mean_logits = row[: len(frames)].mean(0)
+                predicted = self.candidates[int(mean_logits[self.candidates].argmax())]
+                self.confusion[target, predicted] += 1
         counts = self.confusion.sum(1)
         if not counts.any():
             return {}
-        right, seen = self.confusion.diagonal(), counts > 0
+        correct, used = self.confusion.diagonal(), counts > 0
         return {
-            "top1": 100 * float(right.sum() / counts.sum()),
-            "macro_top1": 100 * float((right[seen] / counts[seen]).mean()),
+            "top1": 100 * float(correct.sum() / counts.sum()),
+            "macro_top1": 100 * float((correct[used] / counts[used]).mean()),
         }
 
-    def picture(self, path: Path) -> None:
-        """Draw the confusion matrix, rows normalised, of the classes that the clips have."""
+    def plot(self, path: Path) -> None:
+        """Plot the confusion matrix of the last evaluation."""
         draw_confusion(path, self.confusion, self.labels)

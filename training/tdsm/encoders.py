@@ -1,6 +1,6 @@
-"""Trained recognisers as frozen encoders: a clip becomes one feature, the mean of what the head is given.
+"""Trained recognizers as frozen encoders: the feature of a clip is the mean of the classifier head's inputs.
 
-Shapes: N clips, T time, V joints, D width of a feature.
+Shapes: N clips, T time, V joints, D feature width.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from ..recognition.tasks import pad_back_and_forth
 from ..runs import read_network, weights_sha256
 
 BATCH = 64
-MIN_SHARE = 0.6  # share of a clip that is seen at least
+MIN_SHARE = 0.6  # of a clip, in an augmented sample
 MAX_SECONDS = 4.5
 REST_SECONDS = 2.0
 SIDES = ("trained", "validation")
 
 
 class FrozenEncoder(Protocol):
-    """A frozen recogniser of clips in a layout.
+    """A frozen recognizer of clips in a skeleton layout.
 
     Attributes:
-        labels: of the vocabulary, that it was trained on. sources: of the clips that it was. width: D.
-        sha256, licence: of its weights.
+        labels: labels of the vocabulary that it was trained on. sources: sources of its training clips. width: D.
+        sha256, license: of its weights.
     """
 
     @property
@@ -55,23 +55,23 @@ class FrozenEncoder(Protocol):
     @property
     def sha256(self) -> str: ...
     @property
-    def licence(self) -> str: ...
+    def license(self) -> str: ...
 
     def whole_input(self, clip: LabeledClip) -> np.ndarray:
-        """What the network is shown of a clip."""
+        """Network input for the whole clip, without augmentation."""
 
     def augmented_input(self, clip: LabeledClip, rng: Generator) -> tuple[np.ndarray, str]:
-        """What it is shown of a random part of the clip, performed otherwise, and the label of that."""
+        """Network input for an augmented random part of the clip, and its label."""
 
-    def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
-        """[N, D] of clips as they are shown."""
+    def features(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        """Features [N, D] of network inputs."""
 
 
 def load_encoder(name: str) -> FrozenEncoder:
-    """The encoder of a finished run of `live` or `nwucla-ctrgcn`, or of a recogniser's bundle.
+    """Encoder of a finished run of `live` or `nwucla-ctrgcn`, or of a recognizer's bundle.
 
     Args:
-        name: folder of a run or a bundle, or a bundled model's name.
+        name: folder of a run or a bundle, or the name of a bundled model.
     Raises:
         BundleError, InputError: neither, or damaged.
     """
@@ -84,14 +84,14 @@ def load_encoder(name: str) -> FrozenEncoder:
 
 @dataclass(frozen=True, kw_only=True)
 class StreamEncoder:
-    """A StreamGCN, folded; its feature is the mean over frames."""
+    """A folded StreamGCN; its feature is the mean over frames."""
 
     network: StreamGCN
     layout: Layout
     frontend: Frontend
     labels: tuple[str, ...]
     sha256: str
-    licence: str
+    license: str
     sources: ClassVar[tuple[str, ...]] = (*vocabulary.SOURCES, "other")
 
     @classmethod
@@ -104,7 +104,7 @@ class StreamEncoder:
             frontend=Frontend(**recipe["frontend"]),
             labels=vocabulary_labels(about["labels"]),
             sha256=weights_sha256(run),
-            licence=recipe["licence"],
+            license=recipe["licence"],
         )
 
     @classmethod
@@ -116,7 +116,7 @@ class StreamEncoder:
             frontend=manifest.frontend,
             labels=vocabulary_labels(manifest.labels),
             sha256=manifest.files["weights.safetensors"].sha256,
-            licence=manifest.license,
+            license=manifest.license,
         )
 
     @property
@@ -132,25 +132,24 @@ class StreamEncoder:
         if rng.random() < 0.5:
             joints, label = augment.mirror(joints, self.layout), vocabulary.MIRRORED.get(label, label)
         joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
-        if not label.startswith("turn"):  # of which every part shows a walk
+        if not label.startswith("turn"):  # parts of which are just a walk
             frames = max(2, round(min(len(joints) * rng.uniform(MIN_SHARE, 1), MAX_SECONDS * self.frontend.rate_hz)))
             begin = rng.integers(len(joints) - frames + 1)
             joints = joints[begin : begin + frames]
         return augment.rotate(prepare(joints, self.frontend, self.layout), rng.normal(0, 0.2), np.zeros(2)), label
 
     @torch.no_grad()
-    def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
-        found = np.zeros((len(shown), self.width), np.float32)
-        order = np.argsort([len(frames) for frames in shown], kind="stable")
+    def features(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        features_ND = np.zeros((len(inputs), self.width), np.float32)
+        order = np.argsort([len(frames) for frames in inputs], kind="stable")
         for begin in range(0, len(order), BATCH):
             part = order[begin : begin + BATCH]
-            T = len(shown[part[-1]])
-            features_NTD = self.network(torch.from_numpy(np.stack([pad_back_and_forth(shown[i], T) for i in part])))[
-                1
-            ].numpy()
-            for i, of_frames in zip(part, features_NTD, strict=True):
-                found[i] = of_frames[: len(shown[i])].mean(0)
-        return found
+            T = len(inputs[part[-1]])
+            frames_NTV3 = torch.from_numpy(np.stack([pad_back_and_forth(inputs[i], T) for i in part]))
+            features_NTD = self.network(frames_NTV3)[1].numpy()
+            for i, features_TD in zip(part, features_NTD, strict=True):
+                features_ND[i] = features_TD[: len(inputs[i])].mean(0)
+        return features_ND
 
 
 class CtrEncoder:
@@ -164,7 +163,7 @@ class CtrEncoder:
         actions = {action: vocabulary.label({"ds": "nw-ucla", "action": action}) for action in about["labels"]}
         self.labels = vocabulary_labels([label for label in actions.values() if label])
         self.width = self.network.config.channels[-1]
-        self.sha256, self.licence = weights_sha256(run), about["recipe"]["licence"]
+        self.sha256, self.license = weights_sha256(run), about["recipe"]["licence"]
         self.task = CtrGcnTask(clips=(), labels=self.labels, stream=self.stream, layout=self.layout, seed=0)
 
     def whole_input(self, clip: LabeledClip) -> np.ndarray:
@@ -174,8 +173,8 @@ class CtrEncoder:
         return self.task.augmented_input(clip, rng), clip.label or ""
 
     @torch.no_grad()
-    def features(self, shown: Sequence[np.ndarray]) -> np.ndarray:
-        parts = [torch.from_numpy(np.stack(shown[i : i + BATCH])[..., None]) for i in range(0, len(shown), BATCH)]
+    def features(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
+        parts = [torch.from_numpy(np.stack(inputs[i : i + BATCH])[..., None]) for i in range(0, len(inputs), BATCH)]
         return np.concatenate([self.network.features(part).numpy() for part in parts])
 
 
@@ -188,21 +187,23 @@ class EncodedClips:
 
 
 def encode_clips(encoder: FrozenEncoder, data: Path, copies: int, folder: Path) -> tuple[EncodedClips, EncodedClips]:
-    """What a matcher is trained on and validated with.
+    """Features to train and to validate a matcher on.
 
-    Of clips that may be trained on and whose label the encoder knows, as many copies, each performed otherwise; of
-    validation clips of all labels, seen or not, the clip as it is. Stretches of rest in these are `BACKGROUND`.
+    For training, `copies` augmented copies of every trainable clip whose label the encoder knows; for validation, the
+    clips of all labels, seen or not, without augmentation. In both, stretches of rest are labeled `BACKGROUND`.
 
     Args:
-        data: a folder of clip sets. copies: of every clip. folder: keeps what was encoded; a file an encoder.
+        data: folder of clip sets. folder: caches the features, one file per encoder.
     Raises:
-        InputError: no clips of the encoder's sources in the folder.
+        InputError: no clips of the encoder's sources in `data`.
     """
-    kept = folder / f"features-{encoder.sha256[:16]}-{copies}.npz"
-    if kept.is_file():
-        with np.load(kept, allow_pickle=False) as read:
+    cache = folder / f"features-{encoder.sha256[:16]}-{copies}.npz"
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as arrays:
             trained, validation = (
-                EncodedClips(features_ND=read[f"{side}_features_ND"], labels=tuple(map(str, read[f"{side}_labels"])))
+                EncodedClips(
+                    features_ND=arrays[f"{side}_features_ND"], labels=tuple(map(str, arrays[f"{side}_labels"]))
+                )
                 for side in SIDES
             )
         return trained, validation
@@ -210,33 +211,39 @@ def encode_clips(encoder: FrozenEncoder, data: Path, copies: int, folder: Path) 
     held_out = labeled_clips(encoder, data, vocabulary.is_validation, vocabulary.labels())
     if not clips:
         raise InputError(f"{data}: no clip of {', '.join(encoder.sources)} that a matcher is trained on")
-    varied = [
+    augmented = [
         encoder.augmented_input(clip, np.random.default_rng((copy, i)))
         for copy in range(copies)
-        for i, clip in enumerate(progress(clips, f"clips, time {copy + 1} of {copies}"))
+        for i, clip in enumerate(progress(clips, f"clips, copy {copy + 1} of {copies}"))
     ]
-    shown = [encoder.whole_input(clip) for clip in held_out]
-    found = (
+    encoded = (
         EncodedClips(
-            features_ND=encoder.features([frames for frames, _ in varied]),
-            labels=tuple(label for _, label in varied),
+            features_ND=encoder.features([frames for frames, _ in augmented]),
+            labels=tuple(label for _, label in augmented),
         ),
-        EncodedClips(features_ND=encoder.features(shown), labels=tuple(clip.label or "" for clip in held_out)),
+        EncodedClips(
+            features_ND=encoder.features([encoder.whole_input(clip) for clip in held_out]),
+            labels=tuple(clip.label or "" for clip in held_out),
+        ),
     )
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    new = kept.with_suffix(".new.npz")
+    save_features(cache, encoded)
+    return encoded
+
+
+def save_features(path: Path, encoded: tuple[EncodedClips, EncodedClips]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_suffix(".new.npz")
     arrays: dict[str, Any] = {}
-    for side, of in zip(SIDES, found, strict=True):
-        arrays |= {f"{side}_features_ND": of.features_ND, f"{side}_labels": np.array(of.labels)}
+    for side, part in zip(SIDES, encoded, strict=True):
+        arrays |= {f"{side}_features_ND": part.features_ND, f"{side}_labels": np.array(part.labels)}
     np.savez(new, **arrays)
-    new.rename(kept)
-    return found
+    new.rename(path)
 
 
 def labeled_clips(
     encoder: FrozenEncoder, data: Path, keep: Callable[[dict[str, Any]], bool], names: Collection[str]
 ) -> list[LabeledClip]:
-    """Clips of these labels from the encoder's sources, and the stretches of rest in them and in those of no label."""
+    """Clips of the encoder's sources with one of these labels, and stretches of rest from them and unlabeled clips."""
     clips = [clip for clip in load_clips(data, encoder.layout, keep) if clip.source in encoder.sources]
     clips = [clip for clip in clips if clip.label is None or clip.label in names]
     rests = [
@@ -248,5 +255,5 @@ def labeled_clips(
 
 
 def vocabulary_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """Those of our vocabulary, each once, sorted."""
+    """The labels of the vocabulary among `labels`, sorted."""
     return tuple(label for label in vocabulary.labels() if label in labels)

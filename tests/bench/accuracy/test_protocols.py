@@ -321,7 +321,7 @@ def test_recognition_counts_any_of_a_clips_labels() -> None:
         recognition(lambda clips, known: ["e"] * 4, clips, own, ("a", "b", "c"))
     with pytest.raises(InputError, match="clip 1: labels"):
         recognition(lambda clips, known: ["a"] * 4, clips, own, ("a", "c"))
-    with pytest.raises(InputError, match="0 answers of 0 clips"):
+    with pytest.raises(InputError, match="0 predictions for 0 clips"):
         recognition(lambda clips, known: [], [], [], ("a",))
 
 

@@ -18,7 +18,7 @@ from motionrt.bench.studies.cocodiff import FOLDS, VARIANTS, compared, folds, ki
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.data.clips import LabeledClip  # noqa: E402
-from motionrt.training.recipes import Recipe  # noqa: E402
+from motionrt.training.recognition.recipes import StreamGcnRecipe  # noqa: E402
 
 TINY = {"steps": "2", "batch": "4", "channels": "8", "precision": "no"}
 
@@ -29,7 +29,7 @@ def clips(data: Path) -> list[LabeledClip]:
 
 
 @pytest.fixture
-def seeded(data: Path) -> Callable[[int], Recipe]:
+def seeded(data: Path) -> Callable[[int], StreamGcnRecipe]:
     """The recipe of a tiny run with a seed."""
     recipe = recipe_of(data, TINY)
     return lambda seed: replace(recipe, loop=replace(recipe.loop, seed=seed))
@@ -49,13 +49,13 @@ def test_every_person_of_the_kinect_sets_is_in_one_fold(shared: Path) -> None:
 
 
 def test_variants_of_a_seed_differ_in_the_helper_alone(
-    clips: list[LabeledClip], seeded: Callable[[int], Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: list[LabeledClip], seeded: Callable[[int], StreamGcnRecipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
     fit = cocodiff.fit
 
     def spy(model: Any, task: Any, config: Any, run: Path, *others: Any) -> Any:
-        network = getattr(model, "recogniser", model)
+        network = getattr(model, "recognizer", model)
         weights = {name: value.clone() for name, value in network.state_dict().items()}
         seen[run.name] = weights, [sample.frames for step in range(2) for sample in task.batch(step, 4)], task.clips
         return fit(model, task, config, run, *others)
@@ -75,7 +75,7 @@ def test_variants_of_a_seed_differ_in_the_helper_alone(
 
 
 def test_nobody_is_trained_and_tested_on_and_every_clip_is_tested_once(
-    clips: list[LabeledClip], seeded: Callable[[int], Recipe], tmp_path: Path
+    clips: list[LabeledClip], seeded: Callable[[int], StreamGcnRecipe], tmp_path: Path
 ) -> None:
     found = [cocodiff.train(clips, seeded(seed), "off", tmp_path / str(seed)) for seed in range(FOLDS)]
     assert sum(one["n"] for one in found) == len(clips)
@@ -84,7 +84,7 @@ def test_nobody_is_trained_and_tested_on_and_every_clip_is_tested_once(
 
 
 def test_a_finished_run_is_read_and_one_of_other_settings_refused(
-    clips: list[LabeledClip], seeded: Callable[[int], Recipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: list[LabeledClip], seeded: Callable[[int], StreamGcnRecipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = cocodiff.train(clips, seeded(0), "on", tmp_path / "run")
     with pytest.raises(InputError, match="other settings"):

@@ -172,8 +172,8 @@ def test_the_loop_can_average_it_with_its_normalization() -> None:
     network = tiny()
     network.set_normalization(np.arange(9), np.arange(1, 10))
     average = MovingAverage(network, 0.9)
-    average.update(network)
-    assert average.model.mean.tolist() == list(range(9)) and average.model.std.tolist() == list(range(1, 10))
+    average.update_parameters(network)
+    assert average.module.mean.tolist() == list(range(9)) and average.module.std.tolist() == list(range(1, 10))
 
 
 def test_joints_are_normalized_by_the_stored_mean_and_deviation() -> None:

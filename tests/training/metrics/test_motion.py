@@ -158,8 +158,8 @@ def test_the_distance_of_a_piece_is_the_root_mean_square_over_joints() -> None:
 @pytest.mark.parametrize(
     "call, message",
     [
-        (lambda: motion.nearest_training_piece([standing(15)], [standing(20)], SMPL), "and no clip shorter"),
-        (lambda: motion.nearest_training_piece([standing(20)], [standing(15)], SMPL), "1 clips and 0 of 16 frames"),
+        (lambda: motion.nearest_training_piece([standing(15)], [standing(20)], SMPL), "and no shorter clip"),
+        (lambda: motion.nearest_training_piece([standing(20)], [standing(15)], SMPL), "1 clips and 0 training clips of at least 16 frames"),
         (lambda: motion.mpjpe(standing(2), standing(3)), "expected the same"),
         (lambda: motion.foot_skating(standing(1), 20, SMPL), "1 frames, expected at least 2"),
         (lambda: motion.jitter(standing(3), 20), "3 frames, expected at least 4"),
@@ -167,8 +167,8 @@ def test_the_distance_of_a_piece_is_the_root_mean_square_over_joints() -> None:
         (lambda: motion.bone_length_drift(np.zeros((4, 22, 3)), SMPL), "the bone to left_hip has no length"),
         (lambda: motion.upright(np.zeros((4, 66)), SMPL), r"expected \[frames, joints, 3\]"),
         (lambda: motion.jitter(np.full((9, 22, 3), np.nan), 20), "frame 0 is not finite"),
-        (lambda: motion.nearest_training_distance([], [standing(4)]), "0 clips and 1 to train on"),
-        (lambda: motion.nearest_training_distance([standing(4)], []), "1 clips and 0 to train on"),
+        (lambda: motion.nearest_training_distance([], [standing(4)]), "0 clips and 1 training clips"),
+        (lambda: motion.nearest_training_distance([standing(4)], []), "1 clips and 0 training clips"),
         (lambda: motion.nearest_training_distance([standing(4)[:, :21]], [standing(4)]), "clip 0 has 21 joints"),
     ],
 )

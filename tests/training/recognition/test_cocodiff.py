@@ -25,7 +25,7 @@ from motionrt.training.data.unseen_labels import part_sentences  # noqa: E402
 from motionrt.training.loop import LoopConfig  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
-from motionrt.training.recipes import live, train  # noqa: E402
+from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.recognition.cocodiff import (  # noqa: E402
     STEPS,
     ActionTexts,
@@ -43,6 +43,7 @@ from motionrt.training.recognition.cocodiff import (  # noqa: E402
     pool_rows,
 )
 from motionrt.training.recognition.ctr_gcn import load_views  # noqa: E402
+from motionrt.training.recognition.recipes import live  # noqa: E402
 from motionrt.training.recognition.tasks import ClipTask  # noqa: E402
 from motionrt.training.settings import override  # noqa: E402
 
@@ -56,7 +57,7 @@ HELPED = {"cocodiff": "true", "width": "16", "depth": "1"}
 
 @pytest.fixture(scope="module")
 def texts() -> ActionTexts:
-    return ActionTexts.of(LABELS, TextEncoder.load("text"))
+    return ActionTexts.encode(LABELS, TextEncoder.load("text"))
 
 
 @pytest.fixture
@@ -111,7 +112,7 @@ def test_a_sets_own_name_has_the_sentences_of_its_label() -> None:
 
 def test_a_label_without_sentences_is_refused() -> None:
     with pytest.raises(InputError, match="no sentences on 'somersault'"):
-        ActionTexts.of(("wave", "somersault"), TextEncoder.load("text"))
+        ActionTexts.encode(("wave", "somersault"), TextEncoder.load("text"))
 
 
 # ---- parts
@@ -165,7 +166,7 @@ def test_whitened_features_have_mean_0_and_deviation_1_and_go_back() -> None:
     white = whiten(x)
     torch.testing.assert_close(white.mean((0, 1)), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(white.std((0, 1)), torch.ones(4), atol=1e-2, rtol=0)
-    torch.testing.assert_close(whiten.back(white), x)
+    torch.testing.assert_close(whiten.inverse(white), x)
     for _ in range(300):
         whiten.update(x + 1)
     assert float((whiten(x + 1)).mean().abs()) < 0.05, "follows"
@@ -237,9 +238,23 @@ def test_a_recogniser_begins_and_answers_as_it_would_alone(x: Tensor) -> None:
     assert torch.equal(after, torch.rand(1)), "chance goes on as it would have"
     for wanted, found in zip(plain(x), model(x), strict=True):
         assert torch.equal(wanted, found)
-    assert [name.removeprefix("recogniser.") for name in model.state_dict() if name.startswith("recogniser")] == list(
+    assert [name.removeprefix("recognizer.") for name in model.state_dict() if name.startswith("recognizer")] == list(
         plain.state_dict()
     )
+
+
+def test_weights_of_an_older_checkpoint_are_loaded() -> None:
+    torch.manual_seed(0)
+    model, other = (add_helper(STREAM, LABELS, CoCoDiffConfig(), LoopConfig(steps=10)) for _ in range(2))
+    old = {}
+    for name, value in model.state_dict().items():
+        for current, before in (("text_q.", "ask."), ("text_kv.", "told."), ("text_proj.", "proj_told.")):
+            name = name.replace(current, before)
+        old[name.replace("recognizer.", "recogniser.")] = value
+    assert old.keys() != model.state_dict().keys()
+    other.load_state_dict(old)
+    for name, value in model.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
 
 
 def test_features_of_both_kinds_of_recogniser_lead_to_what_it_says(x: Tensor) -> None:

@@ -25,11 +25,11 @@ from motionrt.training.recognition.ctr_gcn import (  # noqa: E402
     CtrGcnTask,
     load_views,
     normalize_axes,
-    nwucla_ctrgcn,
     stream_input,
     top1,
     whole_sample,
 )
+from motionrt.training.recognition.recipes import nwucla_ctrgcn  # noqa: E402
 from motionrt.training.runs import read_network  # noqa: E402
 from motionrt.training.settings import override  # noqa: E402
 

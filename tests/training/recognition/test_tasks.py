@@ -32,7 +32,7 @@ def live(trained: list[LabeledClip], layout: Layout) -> LiveTask:
 @pytest.fixture(scope="module")
 def whole(trained: list[LabeledClip], layout: Layout) -> ClipTask:
     known = [clip for clip in trained if clip.label]
-    return ClipTask(clips=known, layout=layout, frontend=FRONTEND, labels=LABELS, seed=1, longest_s=1.5)
+    return ClipTask(clips=known, layout=layout, frontend=FRONTEND, labels=LABELS, seed=1, max_clip_s=1.5)
 
 
 def same(a: StreamSample, b: StreamSample) -> bool:

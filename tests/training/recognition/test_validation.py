@@ -86,5 +86,5 @@ def test_the_confusion_matrix_is_drawn(clips: list[LabeledClip], layout: Layout,
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     validation = Validation(clips, layout, Frontend(rate_hz=20.0), LABELS)
     validation(Scripted(layout))
-    validation.picture(tmp_path / "confusion.png")
+    validation.plot(tmp_path / "confusion.png")
     assert (tmp_path / "confusion.png").read_bytes().startswith(b"\x89PNG")

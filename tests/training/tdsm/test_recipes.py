@@ -19,17 +19,10 @@ from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.unseen_labels import class_names, sentences, splits  # noqa: E402
 from motionrt.training.models.tdsm import ZeroShot, ZeroShotConfig  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
-from motionrt.training.tdsm.recipe import (  # noqa: E402
-    LabelSentences,
-    MatchTask,
-    calibrate_logits,
-    calibrate_prototypes,
-    discriminants,
-    drop_sentences,
-    init_spaces,
-    load_published,
-    macro_accuracy,
-)
+from motionrt.training.tdsm.calibration import calibrate_logits, calibrate_prototypes, discriminants, init_spaces  # noqa: E402
+from motionrt.training.tdsm.sentences import LabelSentences, drop_sentences  # noqa: E402
+from motionrt.training.tdsm.tasks import MatchTask, load_published  # noqa: E402
+from motionrt.training.tdsm.validation import macro_accuracy  # noqa: E402
 
 TINY = {"width": "8", "depth": "1", "heads": "2", "steps": "2", "batch": "4", "copies": "1", "validate_every": "1"}
 
@@ -149,7 +142,7 @@ def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> No
     assert (
         set(given.trained.labels) == {"drink water", "eat meal", "brush teeth"} and given.trained.features_ND.ndim == 2
     )
-    assert set(given.held_out.labels) == {"reading", "touch pocket of other person"} and len(given.asked) == 57
+    assert set(given.held_out.labels) == {"reading", "touch pocket of other person"} and len(given.candidates) == 57
     assert given.texts["drink water"] == {"label": "drink water", **more["drink water"]}
     settings = {"features": str(features), "run": str(tmp_path / "run"), **TINY}
     run = train("tdsm", settings)

@@ -1,0 +1,264 @@
+"""Recipes of recognizers: `live`, and StreamGCN and CTR-GCN on NW-UCLA."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from ...runtime.body.frontend import Frontend
+from ...runtime.body.layout import Layout
+from ...runtime.errors import InputError
+from ..data import vocabulary
+from ..data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
+from ..data.unseen_labels import splits, unseen_labels
+from ..data.vocabulary import SOURCES
+from ..loop import LoopConfig, Loss, Task
+from ..models.ctr_gcn import CHANNELS, CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
+from ..models.stream_gcn import StreamGCN, StreamGCNConfig
+from ..settings import Job, check_loop
+from . import cocodiff
+from .cocodiff import CoCoDiffConfig
+from .ctr_gcn import LAYOUT, STREAMS, CtrGcnTask, clip_loss, clip_loss_with_helper, load_views, top1, whole_sample
+from .loss import recognizer_loss
+from .tasks import ClipTask, LiveTask
+from .validation import Validation
+
+KINECT_LICENSE = "trained on Kinect data sets for research use (NW-UCLA, MSR-Action3D, UTKinect, Florence 3D)"
+BANDAI_LICENSE = "Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0)"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StreamGcnRecipe:
+    """All settings of a run (data, layout, network and loop); stored as recipe.json in the run's folder."""
+
+    name: str
+    licence: str
+    layout: str
+    frontend: Frontend
+    loop: LoopConfig
+    channels: tuple[int, ...] = (64, 64, 64, 128, 128, 128)
+    dropout: float = 0.3
+    data: str = "../shared/data"
+    leave_out: str | None = None  # live: a source to exclude from training
+    unseen: str | None = None  # live: a split of `unseen_labels.splits()` whose unseen labels are excluded
+    hold_out: int | None = None  # nwucla-stream: a training subject to validate on; None: train on all
+    subset: int | None = None  # train on this many clips only
+    cocodiff: bool = False  # train with a CoCoDiff helper, which is not part of the result
+    helper: CoCoDiffConfig = CoCoDiffConfig()
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Reject invalid settings.
+
+        Raises:
+            InputError: names the setting.
+        """
+        front = self.frontend
+        check_loop(
+            self.loop,
+            rate_hz=front.rate_hz,
+            max_gap_s=front.max_gap_s,
+            reach_m=front.reach_m,
+            threads=self.threads,
+            subset=self.subset,
+        )
+        self.helper.check()
+        if min(self.channels) < 4:  # each temporal branch has a quarter
+            raise InputError("channels: expected numbers of at least 4")
+        if self.leave_out not in (None, *SOURCES):
+            raise InputError(f"leave_out={self.leave_out}: expected {', '.join(SOURCES)}")
+        check_unseen(self.unseen)
+
+    def job(self, run: Path) -> Job:
+        """The network and its training data.
+
+        Raises:
+            InputError: data is missing.
+        """
+        layout = Layout.load(self.layout)
+        task, held_out, labels = self.load_data(layout)
+        model, loss = self.network(layout, labels)
+        validation = Validation(held_out, layout, self.frontend, labels)
+
+        def finish(model: nn.Module) -> None:
+            if self.name == "live":
+                (run / SET_ASIDE).write_text(json.dumps(training_fingerprints(Path(self.data), self.leave_out)))
+            if validation(model):
+                validation.plot(run / "confusion.png")
+
+        about = {"labels": labels, "model": asdict(cocodiff.without_helper(model).config)}
+        return Job(model=model, task=task, about=about, validate=validation, loss=loss, finish=finish)
+
+    def load_data(self, layout: Layout) -> tuple[Task, list[LabeledClip], tuple[str, ...]]:
+        """The training task, the clips to validate on, and the labels."""
+        data, seed = Path(self.data), self.loop.seed
+        if self.name == "live":
+            hidden = unseen_labels(self.unseen)
+            clips = load_clips(data, layout, vocabulary.is_trainable)
+            clips = [clip for clip in clips if clip.source != self.leave_out and clip.label not in hidden]
+            clips = clips[: self.subset]
+            held_out = load_clips(data, layout, vocabulary.is_validation)
+            labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
+            task: Task = LiveTask(clips=clips, layout=layout, frontend=self.frontend, labels=labels, seed=seed)
+        else:
+            clips = [
+                replace(clip, label=clip.record["action"])
+                for clip in load_clips(data, layout, lambda r: r.get("ds") == "nw-ucla" and r["view"] in (1, 2))
+            ]
+            held_out = [clip for clip in clips if clip.record["subject"] == self.hold_out]
+            clips = [clip for clip in clips if clip.record["subject"] != self.hold_out][: self.subset]
+            labels = tuple(sorted({clip.label for clip in clips if clip.label}))
+            task = ClipTask(clips=clips, layout=layout, frontend=self.frontend, labels=labels, seed=seed)
+        batch = self.loop.batch if isinstance(task, ClipTask) else None
+        check_clips(self.name, data, clips, held_out, self.hold_out, batch)
+        return task, [clip for clip in held_out if clip.label in labels], labels
+
+    def network(self, layout: Layout, labels: Sequence[str]) -> tuple[nn.Module, Loss]:
+        """The recognizer to train, with a helper if `cocodiff` is set, and its loss."""
+        config = StreamGCNConfig(
+            parents=layout.parents,
+            classes=len(labels),
+            fps=self.frontend.rate_hz,
+            channels=self.channels,
+            dropout=self.dropout,
+        )
+        if not self.cocodiff:
+            return StreamGCN(config), partial(recognizer_loss, self.loop)
+        model = cocodiff.add_helper(config, labels, self.helper, self.loop)
+        return model, partial(cocodiff.recognizer_loss_with_helper, self.loop)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CtrGcnRecipe:
+    """All settings of a run of one stream; stored as recipe.json in the run's folder."""
+
+    name: str
+    loop: LoopConfig
+    licence: str = "research use: trained on NW-UCLA"
+    stream: str = "joint"
+    channels: tuple[int, ...] = CHANNELS
+    dropout: float = 0.0
+    data: str = "../shared/data"
+    hold_out: int | None = None  # a training subject to validate on; None: train on all
+    unseen: str | None = None  # a split of `unseen_labels.splits()` whose unseen labels are excluded
+    subset: int | None = None  # train on this many clips only
+    cocodiff: bool = False  # train with a CoCoDiff helper, which is not part of the result
+    helper: CoCoDiffConfig = CoCoDiffConfig()
+    threads: int | None = None
+
+    def check(self) -> None:
+        """Reject invalid settings.
+
+        Raises:
+            InputError: names the setting.
+        """
+        check_loop(self.loop, threads=self.threads, subset=self.subset)
+        self.helper.check()
+        if self.stream not in STREAMS:
+            raise InputError(f"stream={self.stream}: expected {', '.join(STREAMS)}")
+        check_unseen(self.unseen)
+        if min(self.channels) < 8:  # each temporal branch has a quarter, each relation an eighth
+            raise InputError("channels: expected numbers of at least 8")
+
+    def job(self, run: Path) -> Job:
+        """The network and its training data.
+
+        Raises:
+            InputError: data is missing.
+        """
+        hidden = unseen_labels(self.unseen)
+        clips = [clip for clip in load_views(Path(self.data), 1, 2) if vocabulary.label(clip.record) not in hidden]
+        labels = tuple(sorted({clip.label or "" for clip in clips}))
+        held_out = [clip for clip in clips if clip.record["subject"] == self.hold_out]
+        clips = [clip for clip in clips if clip.record["subject"] != self.hold_out]
+        if self.subset is not None:
+            clips = clips[:: max(1, len(clips) // self.subset)][: self.subset]
+        check_clips(self.name, Path(self.data), clips, held_out, self.hold_out, self.loop.batch)
+        config = CTRGCNConfig(
+            classes=len(labels), parents=NWUCLA_PARENTS, people=1, channels=self.channels, dropout=self.dropout
+        )
+        task = CtrGcnTask(
+            clips=clips, labels=labels, stream=self.stream, layout=Layout.load(LAYOUT), seed=self.loop.seed
+        )
+        validation = [whole_sample(clip, self.stream, labels) for clip in held_out]
+        model = cocodiff.add_helper(config, labels, self.helper, self.loop) if self.cocodiff else CTRGCN(config)
+        return Job(
+            model=model,
+            task=task,
+            about={"labels": labels, "model": asdict(config)},
+            validate=lambda model: top1(model, validation),
+            loss=partial(clip_loss_with_helper if self.cocodiff else clip_loss, self.loop.smoothing),
+        )
+
+
+def live() -> StreamGcnRecipe:
+    """The bundled recognizer: forty labels and `none`, trained on Kinect sets and Bandai's."""
+    return StreamGcnRecipe(
+        name="live",
+        licence=f"non-commercial research use: {KINECT_LICENSE} and {BANDAI_LICENSE}",
+        layout="core15",
+        frontend=Frontend(rate_hz=20.0),
+        loop=LoopConfig(steps=1500),
+    )
+
+
+def nwucla_stream() -> StreamGcnRecipe:
+    """StreamGCN on views 1 and 2 of NW-UCLA (cross-view protocol)."""
+    return StreamGcnRecipe(
+        name="nwucla-stream",
+        licence="research use: trained on NW-UCLA",
+        layout="kinect20",
+        frontend=Frontend(rate_hz=30.0),
+        loop=LoopConfig(steps=1200),
+    )
+
+
+def nwucla_ctrgcn() -> CtrGcnRecipe:
+    """CTR-GCN on views 1 and 2 of NW-UCLA (cross-view protocol)."""
+    return CtrGcnRecipe(name="nwucla-ctrgcn", loop=LoopConfig(steps=870))
+
+
+RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe]] = {
+    "live": live,
+    "nwucla-stream": nwucla_stream,
+    "nwucla-ctrgcn": nwucla_ctrgcn,
+}
+
+
+def check_unseen(unseen: str | None) -> None:
+    if unseen not in (None, *splits()):
+        raise InputError(f"unseen={unseen}: expected {', '.join(splits())}")
+
+
+def check_clips(
+    name: str,
+    data: Path,
+    clips: Sequence[LabeledClip],
+    held_out: Sequence[LabeledClip],
+    hold_out: int | None,
+    batch: int | None,
+) -> None:
+    """Raises InputError: no clips, no clips of the held-out subject, or fewer clips than a batch needs."""
+    if not clips:
+        raise InputError(f"{data}: no clip that recipe {name} trains on")
+    if hold_out is not None and not held_out:
+        raise InputError(f"hold_out={hold_out}: no training subject of that number in {data}")
+    if batch is not None and batch > len(clips):
+        raise InputError(f"batch={batch}: more than the {len(clips)} clips to train on")
+
+
+def training_fingerprints(data: Path, leave_out: str | None) -> list[str]:
+    """Fingerprints of the labeled clips outside the validation folds: trained on, or too close to training clips."""
+    clips = [
+        (vocabulary.is_validation(record), fingerprint(clip_set, i))
+        for clip_set in clip_sets(data)
+        for i, record in enumerate(clip_set.clips)
+        if vocabulary.label(record) and vocabulary.source(record) != leave_out
+    ]
+    validation = {name for in_fold, name in clips if in_fold}
+    return sorted({name for _, name in clips} - validation)
