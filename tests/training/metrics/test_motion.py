@@ -159,7 +159,10 @@ def test_the_distance_of_a_piece_is_the_root_mean_square_over_joints() -> None:
     "call, message",
     [
         (lambda: motion.nearest_training_piece([standing(15)], [standing(20)], SMPL), "and no shorter clip"),
-        (lambda: motion.nearest_training_piece([standing(20)], [standing(15)], SMPL), "1 clips and 0 training clips of at least 16 frames"),
+        (
+            lambda: motion.nearest_training_piece([standing(20)], [standing(15)], SMPL),
+            "1 clips and 0 training clips of",
+        ),
         (lambda: motion.mpjpe(standing(2), standing(3)), "expected the same"),
         (lambda: motion.foot_skating(standing(1), 20, SMPL), "1 frames, expected at least 2"),
         (lambda: motion.jitter(standing(3), 20), "3 frames, expected at least 4"),
