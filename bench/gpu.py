@@ -1,9 +1,8 @@
 """Kernels, backends and models on a GPU: `python -m motionrt.bench.gpu [-o gpu.json] [--picture gpu.png]`.
 
-First every kernel's parity in every type; nothing is timed while one is wrong. Then each case with a cold L2 cache:
-the kernel, PyTorch's operations (eager), those compiled, and those as a CUDA graph; then the recogniser's step and
-CoAMD-XL.
-Without a GPU, parity is tried in Triton's interpreter on the cases that are small enough, and nothing is timed.
+Parity of every kernel in every dtype comes first; nothing is timed if one fails. Then each case is timed with a cold L2
+cache: the kernel, PyTorch eager, compiled, and as a CUDA graph; then the recognizer's step and CoAMD-XL. Without a GPU,
+parity is checked in Triton's interpreter on the small cases, and nothing is timed.
 """
 
 from __future__ import annotations
@@ -28,28 +27,33 @@ from .kernels.case import Case
 from .speed.environment import commit, package_version
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-INTERPRETED = 30_000_000  # floating-point operations of a case that the interpreter is given
-ATOL = {torch.float32: 2e-5, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # of the largest number
+MAX_INTERPRETED_FLOPS = 30_000_000  # of a case in the interpreter
+ATOL = {torch.float32: 2e-5, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # relative to the largest value
 
 
 def bench_gpu() -> dict[str, Any]:
-    """Parity of every kernel and, on a GPU, times.
+    """Check the parity of every kernel and, on a GPU, measure times.
 
     Raises:
-        MotionError: a kernel is wrong; nothing was timed.
+        MotionError: a kernel exceeds the allowed error; nothing was timed.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cudnn.allow_tf32 = False  # of which PyTorch's convolutions would make use in fp32
-    found: dict[str, Any] = {"benchmark": "gpu", "environment": environment(device), "parity": parities(device)}
-    if wrong := [of for of in found["parity"] if not of["error"] <= of["allowed"]]:
-        raise MotionError("\n".join(f"{of['case']} in {of['dtype']}: off by {of['error']:.2g}" for of in wrong))
+    torch.backends.cudnn.allow_tf32 = False  # else PyTorch's fp32 convolutions use it
+    report: dict[str, Any] = {"benchmark": "gpu", "environment": environment(device), "parity": check_parity(device)}
+    if failed := [row for row in report["parity"] if not row["error"] <= row["allowed"]]:
+        raise MotionError("\n".join(f"{row['case']} in {row['dtype']}: off by {row['error']:.2g}" for row in failed))
     if device.type == "cpu":
-        return found | {"timed": False, "reason": "no GPU: kernels ran in Triton's interpreter"}
-    from .gpu_models import models
-    from .gpu_times import kernels, roofline
+        return report | {"timed": False, "reason": "no GPU: kernels ran in Triton's interpreter"}
+    from .gpu_models import time_models
+    from .gpu_times import measure_roofline, time_kernels
 
-    peak = roofline(device)
-    return found | {"timed": True, "roofline": peak, "kernels": kernels(device, peak), "models": models(device)}
+    peak = measure_roofline(device)
+    return report | {
+        "timed": True,
+        "roofline": peak,
+        "kernels": time_kernels(device, peak),
+        "models": time_models(device),
+    }
 
 
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Case]]:
@@ -59,35 +63,35 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Case]
             yield name, case
 
 
-def parities(device: torch.device) -> list[dict[str, Any]]:
-    """How far kernels are from the reference in fp32, and how far they may be: twice as far as PyTorch, and a bit."""
-    found = []
+def check_parity(device: torch.device) -> list[dict[str, Any]]:
+    """Error of each kernel against the fp32 reference, and the allowed error: twice PyTorch's plus a tolerance."""
+    rows = []
     for dtype in DTYPES:
         for name, case in cases(device, dtype):
-            if device.type == "cpu" and case.cost.flops > INTERPRETED:
+            if device.type == "cpu" and case.cost.flops > MAX_INTERPRETED_FLOPS:
                 continue
-            exact = case.copied(torch.float32)("reference")
-            made, theirs = case.copied()("triton"), case.copied()("reference")
+            exact = case.copy(torch.float32)("reference")
+            kernel, torch_output = case.copy()("triton"), case.copy()("reference")
             largest = max(float(part.abs().max()) for part in exact)
-            found.append(
+            rows.append(
                 {
                     "operation": name,
                     "case": case.name,
                     "dtype": str(dtype).removeprefix("torch."),
-                    "error": _off(made, exact),
-                    "allowed": 2 * _off(theirs, exact) + ATOL[dtype] * max(1.0, largest),
+                    "error": _max_error(kernel, exact),
+                    "allowed": 2 * _max_error(torch_output, exact) + ATOL[dtype] * max(1.0, largest),
                 }
             )
-    return found
+    return rows
 
 
-def _off(found: tuple[torch.Tensor, ...], exact: tuple[torch.Tensor, ...]) -> float:
-    off = [float((part.float() - wanted).abs().max()) for part, wanted in zip(found, exact, strict=True)]
-    return max(off) if all(value == value for value in off) else float("nan")
+def _max_error(output: tuple[torch.Tensor, ...], exact: tuple[torch.Tensor, ...]) -> float:
+    errors = [float((part.float() - expected).abs().max()) for part, expected in zip(output, exact, strict=True)]
+    return max(errors) if all(error == error for error in errors) else float("nan")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Where it was measured."""
+    """GPU, versions and commit of the measurement."""
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     return {
         "gpu": gpu
@@ -104,15 +108,15 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
-    found = bench_gpu()
-    text = json.dumps(found, indent=1)
+    report = bench_gpu()
+    text = json.dumps(report, indent=1)
     if args.out:
         args.out.write_text(text + "\n")
-    if args.picture and found["timed"]:
+    if args.picture and report["timed"]:
         from .gpu_times import draw
 
-        draw(args.picture, found)
-    print(text if found["timed"] else f"{len(found['parity'])} kernels' cases are right; {found['reason']}")
+        draw(args.picture, report)
+    print(text if report["timed"] else f"{len(report['parity'])} kernel cases correct; {report['reason']}")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,10 @@
-"""Damaged input for every parser.
+"""Fuzz every parser with damaged input.
 
 `python -m motionrt.bench.fuzz.parsers [--seconds 600] [-o fuzz.json] [--keep FOLDER]`
 
-Each input is a valid one that was cut, flipped, repeated or had numbers and words exchanged for what parsers stumble
-over. A parser may read it or refuse it with one of motionrt's own errors; anything else is a finding, as is a second of
-computing or more for one, or more than 512 MB of memory. The C++ loader of bundles has a fuzzer of its own
-(`tests/csrc`).
+Each input is a valid file with cuts, flipped bits, repetitions, or numbers and words that parsers often mishandle. A
+parser may accept it or reject it with one of motionrt's own errors; anything else is a finding, as is a CPU time of one
+second or more, or more than 512 MB of memory. The C++ loader of bundles has its own fuzzer (`tests/csrc`).
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ from ...runtime.recognition.gestures import read_gestures, write_gestures
 from ...runtime.retrieval.index import MotionIndex
 
 SLOW_S, HUNG_S = 1.0, 20.0
-MOST_MB = 512
+MAX_MB = 512
 ENCODER = "e" * 64
 SAMPLES = Path(__file__).resolve().parents[2] / "runtime" / "samples"
 NUMBERS = (
@@ -61,27 +60,27 @@ WORDS = (b"", b"\x00", b"{", b"[" * 2000, b'"', b"null", b"true", b"\xff\xfe", b
 
 
 class Hung(BaseException):
-    """Raised in a parser that goes on and on; not to be caught by it."""
+    """Raised in a parser that does not return; a BaseException, so that the parser does not catch it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A parser of bytes, and valid input for it."""
+    """A parser of bytes, with valid inputs."""
 
     parse: Callable[[bytes], object]
     seeds: tuple[bytes, ...]
 
 
 def fuzz(seconds: float, seed: int = 0, keep: Path | None = None, inputs: float = math.inf) -> dict[str, Any]:
-    """Give all parsers damaged input in turn.
+    """Run all parsers on damaged input, in turn.
 
     Args:
-        seconds: how long.
-        seed: of the damage.
+        seconds: duration.
+        seed: seed of the damage.
         keep: folder for the inputs of findings.
-        inputs: number of inputs per parser after which it stops early; the same ones for the same seed.
+        inputs: number of inputs per parser after which it stops early; deterministic for a seed.
     Returns:
-        Inputs, refusals and the slowest one's seconds by parser; the peak of memory; findings.
+        Per parser the number of inputs, rejections and the time of the slowest; peak memory; findings.
     """
     draw, findings, before_mb = np.random.default_rng(seed), [], _peak_mb()
     with tempfile.TemporaryDirectory() as folder:
@@ -90,10 +89,10 @@ def fuzz(seconds: float, seed: int = 0, keep: Path | None = None, inputs: float 
         end = time.monotonic() + seconds
         while time.monotonic() < end and min(count["inputs"] for count in counts.values()) < inputs:
             for name, target in known.items():
-                data = damaged(target.seeds[draw.integers(len(target.seeds))], draw)
+                data = damage(target.seeds[draw.integers(len(target.seeds))], draw)
                 count = counts[name]
                 started = time.process_time()
-                problem, refused = tried(target, data)
+                problem, refused = run_parser(target, data)
                 taken = time.process_time() - started
                 count["inputs"] += 1
                 count["refused"] += refused
@@ -108,33 +107,35 @@ def fuzz(seconds: float, seed: int = 0, keep: Path | None = None, inputs: float 
                         keep.mkdir(parents=True, exist_ok=True)
                         (keep / f"{name}-{findings[-1]['input']}").write_bytes(data)
     peak_mb = _peak_mb()
-    if peak_mb - before_mb > MOST_MB:
+    if peak_mb - before_mb > MAX_MB:
         findings.append({"parser": "all", "problem": f"{peak_mb - before_mb:.0f} MB of memory", "input": ""})
     return {"benchmark": "fuzz", "seconds": seconds, "parsers": counts, "peak_mb": peak_mb, "findings": findings}
 
 
 def _peak_mb() -> float:
-    """The most memory that this process has had."""
+    """Peak memory of this process."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def tried(target: Target, data: bytes) -> tuple[str | None, bool]:
-    """What went wrong, None if nothing did; whether the input was refused."""
+def run_parser(target: Target, data: bytes) -> tuple[str | None, bool]:
+    """The problem, or None; and whether the input was rejected."""
     try:
-        with interrupted_after(HUNG_S):
+        with time_limit(HUNG_S):
             target.parse(data)
     except MotionError as error:
         text = str(error)
-        return (None if text and "\n" not in text else f"a message of several lines or none: {text[:80]!r}"), True
+        return (
+            None if text and "\n" not in text else f"an error message with several lines or none: {text[:80]!r}"
+        ), True
     except Hung:
         return f"more than {HUNG_S:.0f} s", False
-    except Exception as error:  # what a parser must not raise
+    except Exception as error:  # a parser must not raise anything else
         return f"{type(error).__name__}: {str(error)[:200]}", False
     return None, False
 
 
 @contextmanager
-def interrupted_after(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     def hung(*_: object) -> None:
         raise Hung
 
@@ -147,53 +148,53 @@ def interrupted_after(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def damaged(data: bytes, draw: np.random.Generator) -> bytes:
-    """A valid input with one to four things wrong; of an archive, mostly in what it holds."""
+def damage(data: bytes, draw: np.random.Generator) -> bytes:
+    """Damage a valid input in one to four places; for archives, mostly in their members."""
     if data[:2] == b"PK" and draw.random() < 0.8:
-        return _in_archive(data, draw)
+        return _damage_archive(data, draw)
     for _ in range(int(draw.integers(1, 5))):
         data = DAMAGE[draw.integers(len(DAMAGE))](data, draw)
     return data
 
 
-def _in_archive(data: bytes, draw: np.random.Generator) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(made, "w") as new:
+def _damage_archive(data: bytes, draw: np.random.Generator) -> bytes:
+    output = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(output, "w") as new:
         names = old.namelist()
-        hit = names[draw.integers(len(names))]
+        target = names[draw.integers(len(names))]
         for name in names:
-            held = old.read(name)
-            if name == hit and draw.random() < 0.1:
+            content = old.read(name)
+            if name == target and draw.random() < 0.1:
                 continue
-            new.writestr(name, damaged(held, draw) if name == hit else held)
-    return made.getvalue()
+            new.writestr(name, damage(content, draw) if name == target else content)
+    return output.getvalue()
 
 
-def _place(data: bytes, draw: np.random.Generator) -> int:
-    """Anywhere, but more often near the beginning, where headers are."""
-    most = len(data) + 1
-    return int(draw.integers(min(most, 256) if draw.random() < 0.5 else most))
+def _position(data: bytes, draw: np.random.Generator) -> int:
+    """A random position, more often near the beginning, where headers are."""
+    end = len(data) + 1
+    return int(draw.integers(min(end, 256) if draw.random() < 0.5 else end))
 
 
 def _flip(data: bytes, draw: np.random.Generator) -> bytes:
     changed = bytearray(data)
     for _ in range(int(draw.integers(1, 9)) if data else 0):
-        changed[min(_place(data, draw), len(data) - 1)] ^= 1 << int(draw.integers(8))
+        changed[min(_position(data, draw), len(data) - 1)] ^= 1 << int(draw.integers(8))
     return bytes(changed)
 
 
 def _cut(data: bytes, draw: np.random.Generator) -> bytes:
-    begin = _place(data, draw)
+    begin = _position(data, draw)
     return data[:begin] if draw.random() < 0.5 else data[:begin] + data[begin + int(draw.integers(1, 65)) :]
 
 
 def _repeat(data: bytes, draw: np.random.Generator) -> bytes:
-    begin = _place(data, draw)
+    begin = _position(data, draw)
     return data[:begin] + data[begin : begin + int(draw.integers(1, 257))] * int(draw.integers(2, 9)) + data[begin:]
 
 
 def _insert(data: bytes, draw: np.random.Generator) -> bytes:
-    begin, words = _place(data, draw), NUMBERS + WORDS
+    begin, words = _position(data, draw), NUMBERS + WORDS
     return data[:begin] + words[draw.integers(len(words))] + data[begin:]
 
 
@@ -209,7 +210,7 @@ DAMAGE = (_flip, _cut, _repeat, _insert, _number)
 
 
 def targets(folder: Path) -> dict[str, Target]:
-    """Every parser by name; files go to `folder`."""
+    """Every parser by name; `folder` holds their files."""
     clips = [Motion.load(path) for path in sorted(SAMPLES.glob("*.npz"))]
     short = [clip.joints[:12, 0] if clip.joints.ndim == 4 else clip.joints[:12] for clip in clips[:2]]
     motions = [Motion(joints, clip.fps, clip.layout) for joints, clip in zip(short, clips, strict=False)]
@@ -227,8 +228,8 @@ def targets(folder: Path) -> dict[str, Target]:
         ".skeleton": (_skeleton(motions[0].joints),),
         ".json": (_nw_ucla(motions[0].joints), _kinetics(motions[0].joints)),
     }
-    for suffix, seeds_of in texts.items():
-        found[suffix[1:]] = Target(partial(_file, folder / f"input{suffix}", Motion.load), seeds_of)
+    for suffix, files in texts.items():
+        found[suffix[1:]] = Target(partial(_file, folder / f"input{suffix}", Motion.load), files)
     found["message"] = Target(lambda data: parse_message(data.decode("utf-8", "replace")), _messages(motions[0]))
     layouts = tuple((SAMPLES.parent / "skeletons" / f"{name}.json").read_bytes() for name in ("core15", "kinect20"))
     found["layout"] = Target(partial(_file, folder / "layout.json", Layout.read), layouts)
@@ -236,13 +237,13 @@ def targets(folder: Path) -> dict[str, Target]:
     write_gestures(folder / "gestures.npz", {"wave": features}, ENCODER)
     gestures = partial(_file, folder / "input.npz", partial(read_gestures, width=8, encoder=ENCODER))
     found["gestures"] = Target(gestures, ((folder / "gestures.npz").read_bytes(),))
-    library = MotionIndex(8, ENCODER)
-    library.add(features, ["a", "b", "c"], [{}, {"seconds": 1.5}, {}])
-    library.save(folder / "library.safetensors")
+    index = MotionIndex(8, ENCODER)
+    index.add(features, ["a", "b", "c"], [{}, {"seconds": 1.5}, {}])
+    index.save(folder / "index.safetensors")
     read = partial(MotionIndex.read, width=8, model=ENCODER)
-    kept = (folder / "library.safetensors").read_bytes()
-    found["library"] = Target(partial(_file, folder / "input.safetensors", read), (kept,))
-    found["safetensors"] = Target(partial(safetensors.unpack, where="input"), (kept,))
+    index_bytes = (folder / "index.safetensors").read_bytes()
+    found["index"] = Target(partial(_file, folder / "input.safetensors", read), (index_bytes,))
+    found["safetensors"] = Target(partial(safetensors.unpack, where="input"), (index_bytes,))
     models = SAMPLES.parent / "models"
     graph = (models / "live" / "step.onnx").read_bytes()
     found["onnx"] = Target(partial(external_tensors, weights_file="weights.safetensors", where="input"), (graph,))
@@ -258,7 +259,7 @@ def _file(path: Path, read: Callable[[Path], object], data: bytes) -> object:
 
 
 def _manifest(model: Path, bundle: Path, data: bytes) -> object:
-    """A bundle's folder with another manifest; the rest of it is linked."""
+    """Load a copy of the bundle with another manifest."""
     if not bundle.is_dir():
         bundle.mkdir()
         for path in model.iterdir():
@@ -269,20 +270,20 @@ def _manifest(model: Path, bundle: Path, data: bytes) -> object:
 
 
 def _npy(array: np.ndarray) -> bytes:
-    made = io.BytesIO()
-    np.save(made, array)
-    return made.getvalue()
+    output = io.BytesIO()
+    np.save(output, array)
+    return output.getvalue()
 
 
 def _messages(motion: Motion) -> tuple[bytes, ...]:
     frames = motion.joints[:, 0] if motion.joints.ndim == 4 else motion.joints
     about = {"person": 1, "layout": motion.layout, "confidence": [1.0] * frames.shape[1]}
-    made = [about | {"t": k / motion.fps, "joints": joints.tolist()} for k, joints in enumerate(frames)]
-    return tuple(json.dumps(message).encode() for message in made)
+    messages = [about | {"t": k / motion.fps, "joints": joints.tolist()} for k, joints in enumerate(frames)]
+    return tuple(json.dumps(message).encode() for message in messages)
 
 
 def _skeleton(frames: np.ndarray) -> bytes:
-    """A text of NTU RGB+D with one body of 25 joints."""
+    """A file in the format of NTU RGB+D with one body of 25 joints."""
     lines = [str(len(frames))]
     for joints in frames:
         lines += ["1", "72057594037931101 0 1 1 1 1 0 0.02 -0.09 2", "25"]
@@ -316,8 +317,8 @@ def main() -> None:
     if args.out:
         args.out.write_text(json.dumps(found, indent=1) + "\n")
     for name, count in found["parsers"].items():
-        print(f"{name}: {count['inputs']} inputs, {count['refused']} refused, slowest {count['slowest_s']:.3f} s")
-    print(f"peak of memory {found['peak_mb']:.0f} MB, {len(found['findings'])} findings")
+        print(f"{name}: {count['inputs']} inputs, {count['refused']} rejected, slowest {count['slowest_s']:.3f} s")
+    print(f"peak memory {found['peak_mb']:.0f} MB, {len(found['findings'])} findings")
     for finding in found["findings"]:
         print(f"{finding['parser']} {finding['input']}: {finding['problem']}")
     raise SystemExit(bool(found["findings"]))

@@ -1,9 +1,9 @@
-"""Damaged messages for a real server: `python -m motionrt.bench.fuzz.server [--seconds 600] [-o fuzz_server.json]`.
+"""Fuzz a real server: `python -m motionrt.bench.fuzz.server [--seconds 600] [-o fuzz_server.json]`.
 
-Beside a client at a camera's rate, others say what nobody should: messages with values of other kinds, cut, as bytes or
-in the wrong order, WebSocket frames that are none, and bytes that are no HTTP; half of them leave without a word. A
-reply of 500, a close with 1011 or without a reason, a message that is not answered, a traceback, a wrong label or a
-reply after more than a second for the first client, or 64 MB more of memory after the first fifth is a finding.
+While one client streams at a camera's rate, others send malformed messages: values of wrong types, truncated text,
+bytes, wrong order, invalid WebSocket frames, and invalid HTTP; half of them disconnect without closing. Findings are: a
+reply of 500, a close with 1011 or without a reason, an unanswered message, a traceback, a wrong label or a reply after
+more than a second for the first client, and memory growth of 64 MB after the first fifth.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from ...runtime.recognition.recognizer import Recognizer
-from ..speed.serve import Player, Record, Server, stream, summary
-from .parsers import damaged
+from ..speed.serve import Player, Record, Server, stream, summarize
+from .parsers import damage
 
 RATE_HZ = 30.0
 SLOW_MS = 1000.0
-MOST_GROWTH_MB = 64.0
-WARM_UP = 0.2  # of the time
+MAX_GROWTH_MB = 64.0
+WARM_UP = 0.2  # fraction of the time
 REPLY_S = 10.0
-BAD_CLOSES = (1006, 1011)  # without a reason, and of a server that failed
+BAD_CLOSES = (1006, 1011)  # without a reason, and internal error
 ODD: tuple[Any, ...] = (
     None, True, -1, 0, 1e308, float("nan"), float("-inf"), 2**31, 2**63, 10**300, "", "none", "\ud800", "\x00",
     "🕺" * 600, "x" * 30_000, [], [[]], [0.0] * 3000, [[0.0, 0.0, 0.0]] * 300, [["wave"]] * 101, {}, {"t": {}},
@@ -47,132 +47,134 @@ PROMPTS = ({"prompt": "a person walks", "seconds": 1.0, "seed": 1, "guidance": 0
 
 
 @dataclass(slots=True)
-class Told:
-    """What the server has said. `ends`: of connections, by code; `statuses`: of HTTP."""
+class Log:
+    """Behavior of the server. `closes`: closed connections by code; `statuses`: HTTP replies by status."""
 
     conversations: Counter[str] = field(default_factory=Counter)
     messages: int = 0
-    ends: Counter[int] = field(default_factory=Counter)
+    closes: Counter[int] = field(default_factory=Counter)
     statuses: Counter[int] = field(default_factory=Counter)
     findings: list[dict[str, str]] = field(default_factory=list)
 
-    def found(self, kind: str, problem: str, seed: int) -> None:
+    def add_finding(self, kind: str, problem: str, seed: int) -> None:
         self.findings.append({"kind": kind, "problem": problem, "seed": str(seed)})
 
 
 def fuzz_server(model: str, seconds: float, seed: int = 0, conversations: int = 0) -> dict[str, Any]:
-    """Talk nonsense to a server.
+    """Send malformed messages to a server.
 
     Args:
-        model: that the server recognises with.
-        seconds: how long.
-        seed: of the nonsense; that of a finding gives its conversation alone.
-        conversations: number of conversations to have even if they take longer.
+        model: the server's recognizer.
+        seconds: duration.
+        seed: of the messages; the seed of a finding reproduces its conversation.
+        conversations: minimum number of conversations, even if they take longer.
     Returns:
-        Conversations by kind, how they ended, what became of the good client, memory, findings.
+        Conversations by kind, close codes, replies to the good client, memory, findings.
     """
-    told, context, last = Told(), multiprocessing.get_context("spawn"), seed + conversations
-    with Server(model, 64) as server, ProcessPoolExecutor(1, context) as apart:
-        watching = apart.submit(watch, server.url, seconds)
+    log, context, last = Log(), multiprocessing.get_context("spawn"), seed + conversations
+    with Server(model, 64) as server, ProcessPoolExecutor(1, context) as pool:
+        watching = pool.submit(watch, server.url, seconds)
         for part_s in (WARM_UP * seconds, (1 - WARM_UP) * seconds):
             start_mb, end = server.rss_mb, time.monotonic() + part_s
             while (time.monotonic() < end or seed < last) and server.is_up:
-                one(server.url, seed, told)
+                converse(server.url, seed, log)
                 seed += 1
-        seen = summary(Recognizer.load(model), [watching.result()], RATE_HZ)
+        good_client = summarize(Recognizer.load(model), [watching.result()], RATE_HZ)
         growth_mb, up = server.rss_mb - start_mb, server.is_up
-        tracebacks = re.findall(r"^Traceback.*\n(?:\s.*\n)*(.*)", "".join(server.said), re.MULTILINE)
+        tracebacks = re.findall(r"^Traceback.*\n(?:\s.*\n)*(.*)", "".join(server.output), re.MULTILINE)
     problems = {
-        "the server has ended": not up,
-        f"{growth_mb:.0f} MB more of memory": growth_mb > MOST_GROWTH_MB,
+        "the server has exited": not up,
+        f"memory growth of {growth_mb:.0f} MB": growth_mb > MAX_GROWTH_MB,
         f"tracebacks: {sorted(set(tracebacks))}": bool(tracebacks),
-        f"{seen['lost']} replies lost, {seen['wrong']} wrong": bool(seen["lost"] or seen["wrong"] or seen["errors"]),
-        f"a reply after {seen['round_trip']['max_ms']:.0f} ms": seen["round_trip"]["max_ms"] > SLOW_MS,
+        f"{good_client['lost']} replies lost, {good_client['wrong']} wrong": bool(
+            good_client["lost"] or good_client["wrong"] or good_client["errors"]
+        ),
+        f"a reply after {good_client['round_trip']['max_ms']:.0f} ms": good_client["round_trip"]["max_ms"] > SLOW_MS,
     }
-    for problem, is_so in problems.items():
-        if is_so:
-            told.found("all", problem, seed)
+    for problem, occurred in problems.items():
+        if occurred:
+            log.add_finding("all", problem, seed)
     return {
         "benchmark": "fuzz server",
         "model": model,
         "seconds": seconds,
-        "conversations": dict(sorted(told.conversations.items())),
-        "messages": told.messages,
-        "ends": {str(code): count for code, count in sorted(told.ends.items())},
-        "statuses": {str(status): count for status, count in sorted(told.statuses.items())},
+        "conversations": dict(sorted(log.conversations.items())),
+        "messages": log.messages,
+        "closes": {str(code): count for code, count in sorted(log.closes.items())},
+        "statuses": {str(status): count for status, count in sorted(log.statuses.items())},
         "rate_hz": RATE_HZ,
-        "beside": seen,
+        "good_client": good_client,
         "rss_start_mb": start_mb,
         "growth_mb": growth_mb,
-        "findings": told.findings,
+        "findings": log.findings,
     }
 
 
 def watch(url: str, seconds: float) -> Record:
-    """A good client; on a process of its own."""
+    """Run the good client; in a separate process."""
     import asyncio
 
     return asyncio.run(stream(url, Player(0, RATE_HZ), RATE_HZ, max(1, round(seconds * RATE_HZ)), 0.0))
 
 
-def one(url: str, seed: int, told: Told) -> None:
-    """One conversation."""
+def converse(url: str, seed: int, log: Log) -> None:
+    """Run one random conversation."""
     draw = np.random.default_rng(seed)
     kind = list(KINDS)[draw.integers(len(KINDS))]
-    told.conversations[kind] += 1
+    log.conversations[kind] += 1
     try:
-        KINDS[kind](url, draw, told)
+        KINDS[kind](url, draw, log)
     except Unanswered as error:
-        told.found(kind, str(error), seed)
+        log.add_finding(kind, str(error), seed)
     except (ConnectionError, TimeoutError) as error:
-        told.found(kind, f"{type(error).__name__}: {error}", seed)
+        log.add_finding(kind, f"{type(error).__name__}: {error}", seed)
 
 
 class Unanswered(Exception):
-    """A client has not been answered as it should be."""
+    """The server did not answer a client properly."""
 
 
-def recognize(url: str, draw: np.random.Generator, told: Told) -> None:
-    """Every message is to be answered by its number, whatever it is."""
+def recognize(url: str, draw: np.random.Generator, log: Log) -> None:
+    """Every message must be answered by its number, whatever its content."""
     messages = [_message(_frame(draw), draw) for _ in range(draw.integers(1, 20))]
-    with _talk(url, "recognize", draw, told) as client:
+    with _talk(url, "recognize", draw, log) as client:
         for message in messages:
             client.send(message)
         missing = set(range(len(messages)))
         while missing:
             missing.discard(json.loads(client.recv(timeout=REPLY_S)).get("frame"))
-        told.messages += len(messages)
+        log.messages += len(messages)
 
 
-def generate(url: str, draw: np.random.Generator, told: Told) -> None:
-    with _talk(url, "generate", draw, told) as client:
+def generate(url: str, draw: np.random.Generator, log: Log) -> None:
+    with _talk(url, "generate", draw, log) as client:
         for _ in range(draw.integers(1, 6)):
             client.send(_message(dict(PROMPTS[draw.integers(len(PROMPTS))]), draw))
-            told.messages += 1
-        client.send("{")  # is answered after all that came before
+            log.messages += 1
+        client.send("{")  # answered after all earlier messages
         while "error" not in client.recv(timeout=REPLY_S):
             pass
 
 
-def frames(url: str, draw: np.random.Generator, told: Told) -> None:
-    """A stream of WebSocket frames, most of which are damaged."""
+def frames(url: str, draw: np.random.Generator, log: Log) -> None:
+    """Send WebSocket frames, most of them damaged."""
     address = _address(url)
     with closing(_connected(url, draw)) as client:
         client.sendall(_handshake(address))
         parts = [_websocket_frame(draw) for _ in range(draw.integers(1, 12))]
         data = b"".join(parts)
-        _send(client, damaged(data, draw) if draw.random() < 0.5 else data)
-        told.messages += len(parts)
-        said = _rest(client)
-        head, _, rest = said.partition(b"\r\n\r\n")
+        _send(client, damage(data, draw) if draw.random() < 0.5 else data)
+        log.messages += len(parts)
+        reply = _read_all(client)
+        head, _, rest = reply.partition(b"\r\n\r\n")
         if not head.startswith(b"HTTP/1.1 101") and head:
-            raise Unanswered(f"a handshake that is right was answered by {head[:40]!r}")
+            raise Unanswered(f"a valid handshake was answered by {head[:40]!r}")
         if re.search(rb"\x88.\x03\xf3", rest, re.DOTALL):
             raise Unanswered("closed with 1011")
 
 
-def http(url: str, draw: np.random.Generator, told: Told) -> None:
-    """Bytes that are nearly HTTP, or are none."""
+def http(url: str, draw: np.random.Generator, log: Log) -> None:
+    """Send damaged HTTP requests or random bytes."""
     host = _address(url)
     body = json.dumps({"layout": "core15", "fps": 20, "joints": [[[0, 0, 0]] * 15] * 4})
     requests = (
@@ -184,14 +186,14 @@ def http(url: str, draw: np.random.Generator, told: Told) -> None:
         bytes(draw.integers(0, 256, 300, np.uint8)),
     )
     with closing(_connected(url, draw)) as client:
-        _send(client, damaged(requests[draw.integers(len(requests))], draw))
-        for found in re.finditer(rb"HTTP/1\.1 (\d{3})", _rest(client)):
-            told.statuses[int(found[1])] += 1
-            if found[1].startswith(b"5") and found[1] != b"503":
-                raise Unanswered(f"answered by {found[0].decode()}")
+        _send(client, damage(requests[draw.integers(len(requests))], draw))
+        for match in re.finditer(rb"HTTP/1\.1 (\d{3})", _read_all(client)):
+            log.statuses[int(match[1])] += 1
+            if match[1].startswith(b"5") and match[1] != b"503":
+                raise Unanswered(f"answered by {match[0].decode()}")
 
 
-KINDS: dict[str, Callable[[str, np.random.Generator, Told], None]] = {
+KINDS: dict[str, Callable[[str, np.random.Generator, Log], None]] = {
     "recognize": recognize,
     "generate": generate,
     "frames": frames,
@@ -208,36 +210,36 @@ def _frame(draw: np.random.Generator) -> dict[str, Any]:
 
 
 def _message(value: dict[str, Any], draw: np.random.Generator) -> str | bytes:
-    """A message in which a value is another, or whose text is damaged, or both; shorter than the server's limit."""
+    """A message with replaced values, damaged text, or both; within the server's size limit."""
     if draw.random() < 0.6:
-        value = {name: _odd(part, draw) if draw.random() < 0.4 else part for name, part in value.items()}
+        value = {name: _replace(part, draw) if draw.random() < 0.4 else part for name, part in value.items()}
     if draw.random() < 0.1:
         value = [value] if draw.random() < 0.5 else {"t": _nested(int(draw.integers(1, 5000)))}  # type: ignore[assignment]
     text = json.dumps(value).encode()
     if draw.random() < 0.3:
-        text = damaged(text, draw)
+        text = damage(text, draw)
     text = text[:60_000]
     return text if draw.random() < 0.3 else text.decode("utf-8", "replace")[:20_000]
 
 
-def _odd(part: Any, draw: np.random.Generator) -> Any:
-    """Another value, or one with another value in it."""
+def _replace(part: Any, draw: np.random.Generator) -> Any:
+    """A different value, or the value with one element replaced."""
     if isinstance(part, list) and part and draw.random() < 0.6:
         changed = list(part)
-        changed[draw.integers(len(part))] = _odd(changed[0], draw)
+        changed[draw.integers(len(part))] = _replace(changed[0], draw)
         return changed
     return ODD[draw.integers(len(ODD))]
 
 
 def _nested(depth: int) -> Any:
     value: Any = 0
-    for _ in range(min(depth, 400)):  # json.dumps goes no deeper
+    for _ in range(min(depth, 400)):  # the limit of json.dumps
         value = [value]
     return value
 
 
 def _websocket_frame(draw: np.random.Generator) -> bytes:
-    """Of any kind: masked or not, whole or a part, with a length that is right or too large."""
+    """A frame of any kind: masked or not, whole or partial, with a correct or too large length."""
     kind = int(draw.choice((0, 1, 2, 8, 9, 10, 3, 15), p=(0.15, 0.3, 0.1, 0.05, 0.15, 0.05, 0.1, 0.1)))
     payload = json.dumps(_frame(draw)).encode() if draw.random() < 0.5 else draw.bytes(int(draw.integers(200)))
     payload = payload[:125] if kind >= 8 and draw.random() < 0.8 else payload
@@ -257,26 +259,26 @@ def _address(url: str) -> str:
     return url.partition("//")[2]
 
 
-def _from(draw: np.random.Generator) -> tuple[str, int]:
-    """One of many addresses of this machine, each of which may come so often."""
+def _source_address(draw: np.random.Generator) -> tuple[str, int]:
+    """A random loopback address, because connections are limited per address."""
     return f"127.{draw.integers(1, 255)}.{draw.integers(1, 255)}.{draw.integers(1, 255)}", 0
 
 
 @contextmanager
-def _talk(url: str, path: str, draw: np.random.Generator, told: Told) -> Iterator[ClientConnection]:
-    """A conversation whose end is looked at; of half of them it is a reset, maybe in the middle of a message."""
-    leaves = draw.random() < 0.5
+def _talk(url: str, path: str, draw: np.random.Generator, log: Log) -> Iterator[ClientConnection]:
+    """A conversation whose close is checked; half of them end with a reset in the middle of a message."""
+    aborts = draw.random() < 0.5
     client = connect(
         f"{url}/{path}",
         compression=None,
-        source_address=_from(draw),
+        source_address=_source_address(draw),
         max_size=None,
         ping_interval=None,
         close_timeout=REPLY_S,
     )
     try:
         yield client
-        if leaves:
+        if aborts:
             client.socket.sendall(b"\x81\xfe\x40\x00" + bytes(100))
             reset(client.socket)
             return
@@ -288,13 +290,13 @@ def _talk(url: str, path: str, draw: np.random.Generator, told: Told) -> Iterato
     finally:
         client.socket.close()
     code = 1006 if client.close_code is None else client.close_code
-    told.ends[code] += 1
+    log.closes[code] += 1
     if code in BAD_CLOSES:
         raise Unanswered(f"closed with {code} {client.close_reason or ''}")
 
 
 def reset(client: socket.socket) -> None:
-    """Ends a connection at once, without the farewells of TCP."""
+    """Abort a connection with a TCP reset."""
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.shutdown(socket.SHUT_RD)  # a thread that reads would keep the connection open
     client.close()
@@ -302,7 +304,7 @@ def reset(client: socket.socket) -> None:
 
 def _connected(url: str, draw: np.random.Generator) -> socket.socket:
     host, _, port = _address(url).rpartition(":")
-    return socket.create_connection((host, int(port)), timeout=REPLY_S, source_address=_from(draw))
+    return socket.create_connection((host, int(port)), timeout=REPLY_S, source_address=_source_address(draw))
 
 
 def _handshake(host: str) -> bytes:
@@ -318,19 +320,19 @@ def _send(client: socket.socket, data: bytes) -> None:
     try:
         client.sendall(data)
         client.shutdown(socket.SHUT_WR)
-    except (ConnectionError, OSError):  # the server has had enough
+    except (ConnectionError, OSError):  # the server has closed the connection
         pass
 
 
-def _rest(client: socket.socket) -> bytes:
-    """All that the server still says."""
-    said = b""
+def _read_all(client: socket.socket) -> bytes:
+    """Everything that the server still sends."""
+    received = b""
     try:
         while more := client.recv(1 << 16):
-            said += more
+            received += more
     except (ConnectionError, TimeoutError):
         pass
-    return said
+    return received
 
 
 def main() -> None:

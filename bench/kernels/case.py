@@ -1,4 +1,4 @@
-"""A call of an operation, to be checked and timed."""
+"""One call of an operation, to be checked and timed."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Case:
     """An operation with its arguments.
 
     Attributes:
-        name: of what it is a part, with its shape.
-        op: takes the arguments and `impl`; gives a tensor or several.
-        tensors: arguments that are tensors, of one type where they are floats. settings: the others.
-        cost: of the call.
+        name: the network that it is part of, with its shape.
+        op: takes the arguments and `impl`; returns one or several tensors.
+        tensors: tensor arguments, all floats of one dtype. settings: the other arguments.
+        cost: cost of the call.
     """
 
     name: str
@@ -30,16 +30,16 @@ class Case:
     cost: Cost
 
     def __call__(self, impl: str = "auto") -> tuple[Tensor, ...]:
-        """What the operation gives."""
-        found = self.op(**self.tensors, **self.settings, impl=impl)
-        return tuple(part for part in (found if isinstance(found, tuple) else (found,)) if isinstance(part, Tensor))
+        """Run the operation and return its tensors."""
+        output = self.op(**self.tensors, **self.settings, impl=impl)
+        return tuple(part for part in (output if isinstance(output, tuple) else (output,)) if isinstance(part, Tensor))
 
-    def copied(self, dtype: torch.dtype | None = None) -> Case:
-        """The same numbers in memory of their own, which a call may change; floats in a type of choice."""
-        return replace(self, tensors={name: _copied(value, dtype) for name, value in self.tensors.items()})
+    def copy(self, dtype: torch.dtype | None = None) -> Case:
+        """A copy that a call may modify, optionally with another float dtype."""
+        return replace(self, tensors={name: _copy(value, dtype) for name, value in self.tensors.items()})
 
 
-def _copied(value: Any, dtype: torch.dtype | None) -> Any:
+def _copy(value: Any, dtype: torch.dtype | None) -> Any:
     if isinstance(value, Tensor):
         return value.to(dtype=dtype if dtype and value.is_floating_point() else value.dtype, copy=True)
-    return [_copied(part, dtype) for part in value]
+    return [_copy(part, dtype) for part in value]

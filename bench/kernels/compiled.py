@@ -1,7 +1,7 @@
-"""What the kernels become for a Hopper GPU, without one: `python -m motionrt.bench.kernels.compiled [-o FILE]`.
+"""Kernels compiled for a Hopper GPU, on a machine without one: `python -m motionrt.bench.kernels.compiled [-o FILE]`.
 
-Every configuration that the autotuner would try is compiled for every case. Registers that do not fit are spilled to
-memory, which is slow; a kernel that wants more shared memory than there is does not start.
+Every configuration of the autotuner is compiled for every case. Registers that do not fit are spilled to memory, which
+is slow; a kernel that needs more shared memory than available does not start.
 """
 
 from __future__ import annotations
@@ -24,24 +24,24 @@ import torch
 from . import OPERATIONS
 
 HOPPER = ("cuda", 90, 32)
-SHARED_MEMORY = 227 * 1024  # bytes of it that a program may have
+SHARED_MEMORY = 227 * 1024  # bytes available to a program
 DTYPES = (torch.float32, torch.bfloat16)
 
 
 def compiled(names: tuple[str, ...] = OPERATIONS, all_configs: bool = True) -> list[dict[str, Any]]:
-    """Kernel, configuration, type, registers of a thread, spilled bytes and shared memory, of all cases.
+    """Kernel, configuration, dtype, registers per thread, spilled bytes and shared memory, for all cases.
 
     Args:
-        names: of operations.
-        all_configs: else the first of each kernel alone.
+        names: operations.
+        all_configs: False: only the first configuration of each kernel.
     """
     found: dict[str, dict[str, Any]] = {}
-    with _compiling_only(all_configs) as made:
+    with _compile_only(all_configs) as compiled_kernels:
         for name in names:
             for dtype in DTYPES:
                 for case in import_module(f".{name}", __package__).cases(torch.device("cpu"), dtype):
                     case("triton")
-                    for kernel, config in made:
+                    for kernel, config in compiled_kernels:
                         found[kernel.hash] = {
                             "operation": name,
                             "kernel": kernel.metadata.name,
@@ -51,13 +51,13 @@ def compiled(names: tuple[str, ...] = OPERATIONS, all_configs: bool = True) -> l
                             "shared_bytes": kernel.metadata.shared,
                             **_resources(kernel.asm["cubin"]),
                         }
-                    made.clear()
+                    compiled_kernels.clear()
     return list(found.values())
 
 
 @contextmanager
-def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
-    """Calls of kernels compile them for Hopper and run nothing; the list is what was compiled, with what settings."""
+def _compile_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
+    """Compile called kernels for Hopper without running them; yields the list of (kernel, settings)."""
     assert os.environ.get("TRITON_INTERPRET") != "1", "interpreted kernels are not compiled"
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
@@ -66,12 +66,12 @@ def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any
 
     from ...kernels import dispatch
 
-    made: list[tuple[Any, dict[str, Any]]] = []
+    compiled_kernels: list[tuple[Any, dict[str, Any]]] = []
     launch = JITFunction.run
 
     def compile_one(self: Any, *args: Any, grid: Any, warmup: bool, **settings: Any) -> Any:
         kernel = launch(self, *args, grid=grid, warmup=True, **settings)
-        made.append((kernel, {}))
+        compiled_kernels.append((kernel, {}))
         return kernel
 
     def compile_all(self: Any, *args: Any, **settings: Any) -> None:
@@ -79,7 +79,7 @@ def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any
         configs = self.prune_configs(settings)
         for config in configs if all_configs else configs[:1]:
             self.fn.run(*args, **settings, **config.all_kwargs())
-            made[-1] = (made[-1][0], config.all_kwargs())
+            compiled_kernels[-1] = (compiled_kernels[-1][0], config.all_kwargs())
 
     hopper = SimpleNamespace(
         get_current_target=lambda: GPUTarget(*HOPPER),
@@ -97,7 +97,7 @@ def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any
     try:
         for holder, name, replacement in patched:
             setattr(holder, name, replacement)
-        yield made
+        yield compiled_kernels
     finally:
         for holder, name, original in before:
             setattr(holder, name, original)
@@ -105,15 +105,15 @@ def _compiling_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any
 
 
 def _resources(cubin: bytes) -> dict[str, int]:
-    """Registers of a thread, and bytes of memory that it spills to."""
+    """Registers per thread, and bytes of spilled registers."""
     import triton.backends.nvidia
 
     tool = Path(triton.backends.nvidia.__path__[0]) / "bin" / "cuobjdump"
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
         file.write(cubin)
         file.flush()
-        told = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
-    numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", told.stdout)}
+        usage = subprocess.run([tool, "--dump-resource-usage", file.name], capture_output=True, text=True, check=True)
+    numbers = {name: int(value) for name, value in re.findall(r"(REG|STACK|LOCAL):(\d+)", usage.stdout)}
     return {"registers": numbers["REG"], "spilled_bytes": numbers["STACK"] + numbers["LOCAL"]}
 
 
@@ -121,16 +121,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("operations", nargs="*", metavar="OPERATION", help=f"some of {', '.join(OPERATIONS)}")
     parser.add_argument("-o", "--out", type=Path)
-    parser.add_argument("--first", action="store_true", help="only the first configuration of every kernel")
+    parser.add_argument("--first", action="store_true", help="only the first configuration of each kernel")
     args = parser.parse_args()
-    found = compiled(tuple(args.operations) or OPERATIONS, not args.first)
+    rows = compiled(tuple(args.operations) or OPERATIONS, not args.first)
     if args.out:
-        args.out.write_text(json.dumps({"target": "sm_90", "kernels": found}, indent=1) + "\n")
-    for of in found:
-        config = " ".join(f"{name}={value}" for name, value in of["config"].items() if value is not None)
+        args.out.write_text(json.dumps({"target": "sm_90", "kernels": rows}, indent=1) + "\n")
+    for row in rows:
+        config = " ".join(f"{name}={value}" for name, value in row["config"].items() if value is not None)
         print(
-            f"{of['kernel']} {of['dtype']} {of['case']} {config}: {of['registers']} registers, "
-            f"{of['spilled_bytes']} bytes spilled, {of['shared_bytes'] / 1024:.0f} KiB shared"
+            f"{row['kernel']} {row['dtype']} {row['case']} {config}: {row['registers']} registers, "
+            f"{row['spilled_bytes']} bytes spilled, {row['shared_bytes'] / 1024:.0f} KiB shared"
         )
 
 

@@ -1,4 +1,4 @@
-"""Graph convolutions of CTR-GCN, of one clip of two people and of eight."""
+"""Graph convolutions of CTR-GCN: one clip of two people, and eight clips."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from ...kernels.ctr_graph_conv import cost, ctr_graph_conv
 from .case import Case
 
-SHAPES = [  # what of, N (people of all clips), C, T, O
+SHAPES = [  # name, N (people of all clips), C, T, O
     ("8 frames", 1, 64, 8, 64),
     ("clip", 2, 3, 64, 64),
     ("clip", 2, 64, 64, 64),
@@ -25,9 +25,9 @@ JOINTS, SUBSETS = 25, 3
 
 
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Calls with random numbers of a network's size."""
+    """Calls on random inputs in the sizes of the networks."""
     draw = torch.Generator(device).manual_seed(0)
-    for of, N, C, T, O in SHAPES:  # noqa: E741
+    for name, N, C, T, O in SHAPES:  # noqa: E741
 
         def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
             return (scale * torch.randn(shape, generator=draw, device=device)).to(dtype)
@@ -36,7 +36,7 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         R = 8 if C == 3 else C // 8
         last = torch.channels_last
         yield Case(
-            name=f"{of} N{N} C{C} T{T} V{V} O{O}",
+            name=f"{name} N{N} C{C} T{T} V{V} O{O}",
             op=ctr_graph_conv,
             tensors={
                 "x_NCTV": normal(N, C, T, V).contiguous(memory_format=last),

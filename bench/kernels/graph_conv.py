@@ -1,4 +1,4 @@
-"""Graph convolutions of the bundled StreamGCN and of CTR-GCN's size, clips and single frames."""
+"""Graph convolutions in the sizes of the bundled StreamGCN and of CTR-GCN, on clips and on single frames."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from ...kernels.graph_conv import cost, graph_conv
 from .case import Case
 
-SHAPES = [  # what of, N, C, T, V, O
+SHAPES = [  # name, N, C, T, V, O
     ("clip", 1, 64, 64, 25, 64),
     ("clip", 8, 64, 64, 25, 64),
     ("clip", 8, 128, 64, 20, 128),
@@ -21,9 +21,9 @@ SUBSETS = 3
 
 
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Calls with random numbers of a network's size."""
+    """Calls on random inputs in the sizes of the networks."""
     draw = torch.Generator(device).manual_seed(0)
-    for of, N, C, T, V, O in SHAPES:  # noqa: E741
+    for name, N, C, T, V, O in SHAPES:  # noqa: E741
 
         def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
             return (scale * torch.randn(shape, generator=draw, device=device)).to(dtype)
@@ -31,7 +31,7 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
         K = SUBSETS
         last = torch.channels_last
         yield Case(
-            name=f"{of} N{N} C{C} T{T} V{V} O{O}",
+            name=f"{name} N{N} C{C} T{T} V{V} O{O}",
             op=graph_conv,
             tensors={
                 "x_NCTV": normal(N, C, T, V).contiguous(memory_format=last),

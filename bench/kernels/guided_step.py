@@ -1,4 +1,4 @@
-"""A guided sampler's arithmetic, for a motion of 49 tokens of 512 numbers."""
+"""Elementwise arithmetic of the guided sampler, for a motion of 49 tokens of width 512."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WEIGHTS = (0.7, 0.1, 0.1, 0.1)
 
 
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Calls with random numbers of a network's size."""
+    """Calls on random inputs in the sizes of the networks."""
     draw = torch.Generator(device).manual_seed(0)
 
     def normal(*shape: int) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Attention of TDSM's published size and of the bundled recogniser's: one text, or all classes at once."""
+"""Attention in TDSM's published size and in the bundled size: one text, or all classes in one batch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from ...kernels.joint_attention import cost, joint_attention
 from .case import Case
 
-SHAPES = [  # what of, B, L, E, heads, whether the text asks too
+SHAPES = [  # name, B, L, E, heads, whether text tokens are queries as well
     ("one text", 1, 35, 768, 12, True),
     ("one text, last block", 1, 35, 768, 12, False),
     ("60 classes, 3 noises", 180, 35, 768, 12, True),
@@ -19,11 +19,11 @@ SHAPES = [  # what of, B, L, E, heads, whether the text asks too
 
 
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Calls with random numbers of a network's size."""
+    """Calls on random inputs in the sizes of the networks."""
     draw = torch.Generator(device).manual_seed(0)
-    for of, B, L, E, heads, text in SHAPES:
+    for name, B, L, E, heads, text in SHAPES:
         yield Case(
-            name=f"{of} B{B} L{L} E{E} heads{heads}",
+            name=f"{name} B{B} L{L} E{E} heads{heads}",
             op=joint_attention,
             tensors={
                 "qkv_B1M": torch.randn(B, 1, 3 * E, generator=draw, device=device).to(dtype),

@@ -1,4 +1,4 @@
-"""Temporal convolutions of the bundled StreamGCN: clips, and frames with rings."""
+"""Temporal convolutions of the bundled StreamGCN: clips, and frames with ring buffers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ STEPS = [(1, 64, 20), (16, 128, 25)]  # M, C, V
 
 
 def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
-    """Calls with random numbers of a network's size."""
+    """Calls on random inputs in the sizes of the networks."""
     draw = torch.Generator(device).manual_seed(0)
 
     def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""`python -m motionrt.bench.speed.accuracy DATA`: accuracy against latency, of computing and of waiting to see.
+"""Accuracy against latency, of computation and of observation: `python -m motionrt.bench.speed.accuracy DATA`.
 
-What a decision costs on one CPU thread is measured; how right the networks are on NW-UCLA's view 3 stands in
-nw_ucla.json and ctr_gcn.json, whose trainings are long. CTR-GCN's weights are random, which changes no time.
+The cost of a decision on one CPU thread is measured here; the accuracy on NW-UCLA's view 3 is read from nw_ucla.json
+and ctr_gcn.json, whose trainings are long. CTR-GCN's weights are random, which does not affect speed.
 """
 
 from __future__ import annotations
@@ -40,31 +40,31 @@ from .timing import Call, in_turns, percentiles
 STREAM_GCN, LIVE = "nwucla-stream", "live"
 SEEN_S = (0.2, 0.4, 0.6, 0.8, 1.0, 1.5, 2.0, 3.0, 4.0)
 ROUNDS, ROUND_S = 12, 0.1
-TIMED = {  # of recognize.json -> its name in the picture
+TIMED = {  # key of recognize.json -> legend
     "step": "one person",
     "together": "eight people",
-    "paced": "one person, 30 Hz, asleep between",
+    "paced": "one person, 30 Hz, sleeping in between",
 }
 
 
 def costs() -> dict[str, dict[str, Any]]:
-    """Latencies of one decision on a stream of NW-UCLA's skeleton: a step, or a network over the last frames."""
+    """Latencies of one decision on NW-UCLA's skeleton: a step, or a network over the last frames."""
     bundle = Bundle.load(STREAM_GCN)
     frames = walk(2 * FRAMES, bundle.manifest.joints)
-    stepped, again = factory.create("native", bundle), factory.create("onnx", bundle)
+    native, onnx = factory.create("native", bundle), factory.create("onnx", bundle)
     calls = {
-        "step": network_step(stepped, frames),
-        "onnx_step": network_step(again, frames),
-        "onnx_window": window(again, frames, bundle.manifest.model["receptive_field"]),
+        "step": network_step(native, frames),
+        "onnx_step": network_step(onnx, frames),
+        "onnx_window": window(onnx, frames, bundle.manifest.model["receptive_field"]),
         **{f"ctr_gcn_{streams}": ctr_gcn(streams) for streams in (1, 2, 4)},
     }
     with ProgressBar() as bar:
         bar.stage("latency", ROUNDS * len(calls))
-        return {name: percentiles(of) for name, of in in_turns(calls, ROUNDS, ROUND_S, bar.advance).items()}
+        return {name: percentiles(ms) for name, ms in in_turns(calls, ROUNDS, ROUND_S, bar.advance).items()}
 
 
 def ctr_gcn(streams: int) -> Call:
-    """That many networks over the last frames of one person, folded, in ONNX Runtime on one thread."""
+    """Run folded CTR-GCN networks over the last frames of one person, in ONNX Runtime on one thread."""
     sessions = []
     for seed in range(streams):
         torch.manual_seed(seed)
@@ -80,32 +80,32 @@ def ctr_gcn(streams: int) -> Call:
     return lambda i: [session.run(None, inputs) for session in sessions]
 
 
-def seen(model: str, data: Path) -> list[dict[str, Any]]:
-    """How right a recogniser is of the benchmark live's clips after their first seconds; clips that end stay."""
+def accuracy_by_time(model: str, data: Path) -> list[dict[str, Any]]:
+    """Top-1 on the clips of the benchmark `live` after their first seconds; clips that have ended still count."""
     recognizer = Recognizer.load(model)
-    aside, hits, lengths = set(set_aside(recognizer)), defaultdict[float, list[bool]](list), []
+    excluded, hits, lengths = set(set_aside(recognizer)), defaultdict[float, list[bool]](list), []
     for clip_set in clip_sets(data):
         for i in progress(range(len(clip_set)), clip_set.name):
-            wanted, name = vocabulary.label(clip_set.clips[i]), fingerprint(clip_set, i)
-            if wanted is None or name in aside:
+            target, name = vocabulary.label(clip_set.clips[i]), fingerprint(clip_set, i)
+            if target is None or name in excluded:
                 continue
-            aside.add(name)
+            excluded.add(name)
             clip = clip_set[i]
             lengths.append(clip.seconds)
             for seconds in (*SEEN_S, np.inf):
                 frames = clip.frames if seconds >= clip.seconds else max(MIN_CLIP_FRAMES, round(seconds * clip.fps))
                 hits[seconds].append(
-                    recognizer.recognize(Motion(clip.joints[:frames], clip.fps, clip.layout)).label == wanted
+                    recognizer.recognize(Motion(clip.joints[:frames], clip.fps, clip.layout)).label == target
                 )
     return [
-        {"seconds": seconds if np.isfinite(seconds) else None, **top1(of)}
+        {"seconds": seconds if np.isfinite(seconds) else None, **top1(correct)}
         | {"whole": float(np.mean(np.array(lengths) <= seconds))}
-        for seconds, of in hits.items()
+        for seconds, correct in hits.items()
     ]
 
 
 def draw(report: dict[str, Any], results: Path, path: Path) -> None:
-    """Three panels: accuracy against cost, accuracy against time seen, percentiles of recognize.json."""
+    """Three panels: accuracy against cost, accuracy against observed time, percentiles of recognize.json."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -123,17 +123,17 @@ def draw(report: dict[str, Any], results: Path, path: Path) -> None:
 
 
 def _against_cost(axes: Any, report: dict[str, Any]) -> None:
-    cost, right = report["costs"], report["accuracy"]
-    mean, spread = right["stream_gcn"]["top1"], right["stream_gcn"]["std"]
+    cost, accuracy = report["costs"], report["accuracy"]
+    mean, spread = accuracy["stream_gcn"]["top1"], accuracy["stream_gcn"]["std"]
     ours = [cost[name]["p50_ms"] for name in ("step", "onnx_step", "onnx_window")]
     axes.errorbar(ours, [mean] * 3, [spread] * 3, fmt="o-", color=OURS, capsize=3, label="StreamGCN, three seeds")
-    for x, name in zip(ours, ("native,\nstep", "ORT,\nstep", "ORT,\nre-run"), strict=True):
+    for x, name in zip(ours, ("native,\nstep", "ORT,\nstep", "ORT,\nrerun"), strict=True):
         axes.annotate(name, (x, mean - spread), (0, -4), textcoords="offset points", ha="center", va="top", size=9)
-    theirs = {n: (cost[f"ctr_gcn_{n}"]["p50_ms"], right[f"ctr_gcn_{n}"]) for n in (1, 2, 4)}
-    axes.plot(*zip(*theirs.values(), strict=True), "s-", color=OTHER, label="CTR-GCN, 1, 2, 4 streams, re-run, ORT")
+    theirs = {n: (cost[f"ctr_gcn_{n}"]["p50_ms"], accuracy[f"ctr_gcn_{n}"]) for n in (1, 2, 4)}
+    axes.plot(*zip(*theirs.values(), strict=True), "s-", color=OTHER, label="CTR-GCN, 1, 2, 4 streams, rerun, ORT")
     for n, at in theirs.items():
         axes.annotate(n, at, (6, -4), textcoords="offset points", va="top", size=9)
-    axes.set(title="how right for what cost", xlabel="a decision, ms (median)", ylabel="NW-UCLA, view 3: top-1, %")
+    axes.set(title="accuracy by cost", xlabel="cost of a decision, ms (median)", ylabel="NW-UCLA, view 3: top-1, %")
     axes.set(xscale="log", xlim=(0.02, 900), ylim=(90, 100))
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])
     axes.legend(loc="upper left", frameon=False)
@@ -145,8 +145,10 @@ def _against_time(axes: Any, rows: Sequence[dict[str, Any]]) -> None:
     axes.plot([row["seconds"] for row in within], [row["top1"] for row in within], "o-", color=OURS, label="live")
     axes.axhline(rows[-1]["top1"], color=OURS, ls=":", label="whole clips")
     ended = [100 * row["whole"] for row in within]
-    axes.plot([row["seconds"] for row in within], ended, "-", color="0.6", label="ended clips")
-    axes.set(title="how right how soon", xlabel="seconds seen", ylabel="validation clips, top-1, %", ylim=(0, 120))
+    axes.plot([row["seconds"] for row in within], ended, "-", color="0.6", label="clips that have ended")
+    axes.set(
+        title="accuracy by observed time", xlabel="seconds observed", ylabel="validation clips, top-1, %", ylim=(0, 120)
+    )
     axes.legend(loc="upper left", frameon=False, ncols=2, columnspacing=1)
     axes.grid(axis="y", alpha=0.3)
 
@@ -155,15 +157,15 @@ def _percentiles(axes: Any, found: dict[str, Any]) -> None:
     names = ("p50_ms", "p90_ms", "p99_ms", "p999_ms")
     for (key, title), mark in zip(TIMED.items(), "o^s", strict=True):
         axes.plot([found[key][name] for name in names], f"{mark}-", label=title)
-    axes.set(title="how steadily", xlabel="percentile", ylabel="a frame, ms", yscale="log", ylim=(0.03, 10))
+    axes.set(title="latency distribution", xlabel="percentile", ylabel="a frame, ms", yscale="log", ylim=(0.03, 10))
     axes.set_xticks(range(len(names)), ["50", "90", "99", "99.9"])
     axes.set_yticks([0.1, 1, 10], ["0.1", "1", "10"])
     axes.legend(loc="upper left", frameon=False)
     axes.grid(axis="y", alpha=0.3)
 
 
-def accuracy(data: Path, results: Path) -> dict[str, Any]:
-    """A JSON object: "costs" by contender, "accuracy" on NW-UCLA, percent, and "seen" of the benchmark live."""
+def bench_accuracy(data: Path, results: Path) -> dict[str, Any]:
+    """A JSON object: "costs" by baseline, "accuracy" on NW-UCLA in percent, and "seen", top-1 by observed time."""
     stream_gcn, windowed = (json.loads((results / name).read_text()) for name in ("nw_ucla.json", "ctr_gcn.json"))
     ensembles = list(windowed["ensembles"].values())
     return {
@@ -175,7 +177,7 @@ def accuracy(data: Path, results: Path) -> dict[str, Any]:
             "ctr_gcn_2": ensembles[0]["top1"],
             "ctr_gcn_4": ensembles[1]["top1"],
         },
-        "seen": seen(LIVE, data),
+        "seen": accuracy_by_time(LIVE, data),
         "environment": environment(Bundle.load(LIVE)),
     }
 
@@ -183,15 +185,13 @@ def accuracy(data: Path, results: Path) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("data", type=Path)
-    parser.add_argument(
-        "--results", type=Path, default=Path("bench/results"), help="folder of what was measured before"
-    )
+    parser.add_argument("--results", type=Path, default=Path("bench/results"), help="folder of earlier results")
     parser.add_argument("--plot", type=Path)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     if options.plot is not None:
         check_plot(options.plot)
-    report = accuracy(options.data, options.results)
+    report = bench_accuracy(options.data, options.results)
     text = json.dumps(report, indent=1)
     if options.out is not None:
         options.out.write_text(text + "\n", encoding="utf-8")

@@ -1,6 +1,6 @@
-"""Who else could decide on every frame: ONNX Runtime and PyTorch on the same network, CTR-GCN on its window.
+"""Baselines that decide on every frame: ONNX Runtime and PyTorch on the same network, CTR-GCN on its window.
 
-All on one thread. Shapes: T time, V joints, M people.
+All run on one thread. Shapes: T time, V joints, M people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ...runtime.recognition.recognizer import Recognizer
 from .timing import Call
 
 CTR_GCN_CLASSES, CTR_GCN_FRAMES = 60, 64
-READS = 4  # of all weights: takes about as long as a step
+READS = 4  # of all weights; takes about as long as a step
 TITLES = {
     "recognizer_step": "Recognizer.step, sensor to decision",
     "native_network": "native, network stepped",
@@ -33,17 +33,17 @@ TITLES = {
     "torch_step": "PyTorch eager, network stepped",
     "ctr_gcn_torch": "CTR-GCN window, PyTorch eager",
     "ctr_gcn_onnx": "CTR-GCN window, ONNX Runtime",
-    "only_reading": f"numpy, weights read {READS} times, no more",
+    "only_reading": f"numpy, only reads the weights {READS} times",
 }
 
 
 def sensor_poses(motions: Sequence[Motion]) -> list[tuple[np.ndarray, str]]:
-    """Every pose [V, 3] of the recordings as a sensor gives it, and its layout."""
+    """Every pose [V, 3] of the recordings in the sensor's layout, with the layout's name."""
     return [(pose, motion.layout) for motion in motions for pose in motion.person(0).joints]
 
 
 def network_frames(bundle: Bundle, motions: Sequence[Motion]) -> np.ndarray:
-    """The recordings as the network sees them, [T, V, 3]."""
+    """The recordings as input of the network, [T, V, 3]."""
     layout = Layout.load(bundle.manifest.layout)
     parts = []
     for motion in motions:
@@ -53,20 +53,20 @@ def network_frames(bundle: Bundle, motions: Sequence[Motion]) -> np.ndarray:
 
 
 def one_by_one(recognizer: Recognizer, poses: Sequence[tuple[np.ndarray, str]], people: int = 1) -> Call:
-    """A step of each person at the model's rate: every frame takes one step of the network."""
-    frame, again = count(), cycle(poses)
+    """Step each person at the model's rate, so that every frame is one step of the network."""
+    frame, looped = count(), cycle(poses)
 
     def step(i: int) -> None:
         t = next(frame) / recognizer.fps
         for person in range(people):
-            joints, layout = next(again)
+            joints, layout = next(looped)
             recognizer.step(joints, t, person=person, layout=layout)
 
     return step
 
 
 def all_at_once(recognizer: Recognizer, poses: Sequence[tuple[np.ndarray, str]], people: int) -> Call:
-    """Steps of several people in one call, each at another place in the recordings."""
+    """Step several people in one call, each at a different position in the recordings."""
     layout, shift = poses[0][1], len(poses) // people
     joints = np.stack([pose for pose, _ in poses])
     moments = cycle(np.stack([np.roll(joints, -shift * person, axis=0) for person in range(people)], axis=1))
@@ -79,7 +79,7 @@ def all_at_once(recognizer: Recognizer, poses: Sequence[tuple[np.ndarray, str]],
 
 
 def network_step(backend: Backend, frames_TVC: np.ndarray) -> Call:
-    """The network of one stream, frame by frame."""
+    """Step the network on one stream, frame by frame."""
     streams, slots = backend.streams(1), [0]
     streams.begin(0)
     frames = list(frames_TVC[:, None])
@@ -87,7 +87,7 @@ def network_step(backend: Backend, frames_TVC: np.ndarray) -> Call:
 
 
 def only_reading(bundle: Bundle) -> Call:
-    """Nothing but reading as many bytes as the weights have: its p99 is what the machine's interruptions cost."""
+    """Only read the weights; its p99 shows the cost of the machine's interruptions."""
     weights = np.concatenate([array.ravel() for array in bundle.weights.values()])
 
     def read(i: int) -> None:
@@ -98,7 +98,7 @@ def only_reading(bundle: Bundle) -> Call:
 
 
 def window(reference: Backend, frames_TVC: np.ndarray, size: int) -> Call:
-    """The clip graph over the last `size` frames, for every frame anew."""
+    """Rerun the clip graph over the last `size` frames for every frame."""
     T = len(frames_TVC)
     looped = np.concatenate([frames_TVC] * (2 + size // T))
     return lambda i: reference.clip(looped[i % T : i % T + size])
@@ -147,7 +147,7 @@ def ctr_gcn_torch() -> Call:
 def ctr_gcn_onnx() -> Call:
     """The same exported to ONNX Runtime. Raises ImportError without torch or its exporter."""
     import onnxruntime as ort
-    import onnxscript  # noqa: F401  (what the exporter needs)
+    import onnxscript  # noqa: F401  (required by the exporter)
     import torch
 
     network, clip = _ctr_gcn()
@@ -163,8 +163,8 @@ def ctr_gcn_onnx() -> Call:
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     inputs = {"clip": clip.numpy()}
     with torch.inference_mode():
-        wanted = network(clip).numpy()
-    if not np.allclose(session.run(None, inputs)[0], wanted, rtol=1e-3, atol=1e-3 * float(np.abs(wanted).max())):
+        expected = network(clip).numpy()
+    if not np.allclose(session.run(None, inputs)[0], expected, rtol=1e-3, atol=1e-3 * float(np.abs(expected).max())):
         raise RuntimeError("CTR-GCN in ONNX Runtime differs from PyTorch")
     return lambda i: session.run(None, inputs)
 

@@ -1,4 +1,4 @@
-"""Where a measurement was taken: machine, versions, commit and model."""
+"""Environment of a measurement: machine, versions, commit and model."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ GOVERNOR = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
 
 
 def environment(bundle: Bundle) -> dict[str, Any]:
-    """What a reader needs in order to measure the same again; None for what cannot be found out."""
-    from ...runtime import _core  # what is measured on a GPU alone does without it
+    """Everything needed to reproduce a measurement; None for unknown values."""
+    from ...runtime import _core  # GPU benchmarks run without it
 
     return {
         "cpu": cpu_model(),
@@ -43,12 +43,12 @@ def environment(bundle: Bundle) -> dict[str, Any]:
 
 @contextmanager
 def one_core() -> Iterator[int | None]:
-    """Keep this thread, and those that it starts, on one core; gives that core, None where it cannot be chosen."""
+    """Pin this thread, and those that it starts, to one core; yields that core, or None if pinning is not supported."""
     if not hasattr(os, "sched_setaffinity"):
         yield None
         return
     allowed = os.sched_getaffinity(0)
-    core = max(allowed)  # interrupts tend to go to the first
+    core = max(allowed)  # interrupts tend to run on the first core
     os.sched_setaffinity(0, {core})
     try:
         yield core
@@ -57,10 +57,10 @@ def one_core() -> Iterator[int | None]:
 
 
 def resident_bytes() -> int:
-    """Memory of this process that is in RAM.
+    """Resident memory of this process.
 
     Raises:
-        OSError: a system without /proc.
+        OSError: the system has no /proc.
     """
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
@@ -83,7 +83,7 @@ def package_version(name: str) -> str | None:
 
 
 def commit() -> str | None:
-    """The checkout's commit, with a + where files differ from it; None outside a checkout."""
+    """The checkout's commit, with a + if files differ from it; None outside a checkout."""
     if not (ROOT / ".git").exists():
         return None
     try:

@@ -1,7 +1,7 @@
-"""`motionrt bench generate`: what a motion costs, beside what it costs in plain PyTorch.
+"""`motionrt bench generate`: latency of a motion, compared with plain PyTorch.
 
-Parity comes first; where it fails, nothing is measured. Contenders take turns, so that ratios are those of one machine
-in one state.
+Parity is checked first; if it fails, nothing is measured. Calls take turns, so that drift of the machine does not
+affect their ratios.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from .environment import environment, one_core
 from .timing import Call, in_turns, percentiles, timed
 
 TEXT = "a person walks forward and waves with the right hand"
-OTHERS = ("a person bows", "someone runs and turns left")  # of the parity check
+PARITY_TEXTS = (TEXT, "a person bows", "someone runs and turns left")
 SECONDS = STRIDE * MAX_TOKENS / 20
 PARITY_M = 1e-3
-STEP = 1.0  # along the gradient
+STEP = 1.0  # guidance step along the gradient
 EVALUATIONS = (1, 2, 4, 8, 16)
 LENGTHS = (1.0, 2.0, 4.0, 6.0, 8.0, SECONDS)
 BATCHES = (1, 2, 4, 8, 16)
@@ -40,8 +40,8 @@ class Effort:
     """How much is measured.
 
     Attributes:
-        rounds, round_s: turns of every contender, and how long one is, seconds.
-        chunks: first chunks of streams. slow: whether what needs torch takes part.
+        rounds, round_s: number of turns of every baseline, and duration of one, seconds.
+        chunks: number of first chunks to time. slow: whether to include baselines that need torch.
     """
 
     rounds: int
@@ -63,63 +63,63 @@ def bench_generate(model: str, effort: Effort, threads: int = 1, plot: Path | No
 
     Args:
         model: name or path of a bundle.
-        threads: of ONNX Runtime and of torch; with one, everything stays on one core.
-        plot: picture to draw of how the cost grows, .png or .svg; None: that is not measured.
+        threads: of ONNX Runtime and of torch; with one thread, everything is pinned to one core.
+        plot: file for the plot of scaling, .png or .svg; None: scaling is not measured.
     Returns:
         A JSON object; latencies in ms.
     Raises:
-        MotionError: the runtime does not make the motion that the networks make in torch.
+        MotionError: the runtime's motion differs from that of the networks in torch.
     """
     generator = Generator.load(model, threads)
     pipeline = _load_pipeline(model, threads) if find_spec("torch") else None
     with ProgressBar() as bar:
         bar.stage("parity")
-        compared = None if pipeline is None else parity(generator, pipeline)
+        parity_m = None if pipeline is None else parity(generator, pipeline)
         with one_core() if threads == 1 else nullcontext() as core:
             measured = measure(generator, pipeline if effort.slow else None, effort, bar)
-            grown = None if plot is None else growth(generator, bar)
+            scaling = None if plot is None else measure_scaling(generator, bar)
     report = {
         "benchmark": "generate",
         "model": generator.name,
         "text": TEXT,
         "seconds": SECONDS,
-        "clip_ms": measured["contenders"]["unguided"]["p50_ms"],
+        "clip_ms": measured["baselines"]["unguided"]["p50_ms"],
         "first_chunk_ms": measured["first_chunk"]["p50_ms"],
-        "real_time_factor": 1e3 * SECONDS / measured["contenders"]["unguided"]["p50_ms"],
+        "real_time_factor": 1e3 * SECONDS / measured["baselines"]["unguided"]["p50_ms"],
         "evaluations": evaluations(generator.settings),
-        "parity_max_m": compared,
+        "parity_max_m": parity_m,
         "left_out": {} if pipeline is not None else {"parity": "torch is not installed"},
         **measured,
         "environment": {**environment(generator.bundle), "threads": threads, "pinned_to_core": core},
     }
-    if plot is not None and grown is not None:
+    if plot is not None and scaling is not None:
         from .plot import draw_generation
 
-        draw_generation(grown, plot)
-        report["growth"] = grown
+        draw_generation(scaling, plot)
+        report["scaling"] = scaling
     return report
 
 
 def parity(generator: Generator, pipeline: Any) -> float:
-    """The largest distance of a coordinate from torch's, metres, over texts and lengths, with guidance and without.
+    """The largest difference of a coordinate from torch, meters, over texts and lengths, with and without guidance.
 
     Raises:
-        MotionError: it is more than `PARITY_M`.
+        MotionError: it exceeds `PARITY_M`.
     """
     largest = 0.0
-    for seed, (text, tokens) in enumerate(zip((TEXT, *OTHERS), (MAX_TOKENS, 21, 10), strict=True)):
-        for settings in contenders(generator.settings).values():
+    for seed, (text, tokens) in enumerate(zip(PARITY_TEXTS, (MAX_TOKENS, 21, 10), strict=True)):
+        for settings in sampling_variants(generator.settings).values():
             with using(generator, settings):
-                found = generator.generate(text, STRIDE * tokens / generator.fps, seed=seed)
-            (wanted,) = pipeline.generate([text], [STRIDE * tokens], settings, seed=seed)
-            largest = max(largest, float(np.abs(found.joints - wanted).max()))
+                motion = generator.generate(text, STRIDE * tokens / generator.fps, seed=seed)
+            (expected,) = pipeline.generate([text], [STRIDE * tokens], settings, seed=seed)
+            largest = max(largest, float(np.abs(motion.joints - expected).max()))
     if largest > PARITY_M:
-        raise MotionError(f"parity: joints differ by {largest:.2g} m from torch's, at most {PARITY_M:g} are allowed")
+        raise MotionError(f"parity: joints differ by {largest:.2g} m from torch's, expected at most {PARITY_M:g}")
     return largest
 
 
-def contenders(settings: Sampling) -> dict[str, Sampling]:
-    """Settings that are compared: guided not at all, at the steps that ship, at all; and nothing eliminated."""
+def sampling_variants(settings: Sampling) -> dict[str, Sampling]:
+    """Settings to compare: no guidance, guidance in the default steps, in all steps; and without elimination."""
     whole = replace(settings, eliminate=False)
     shipped, every = (Guidance(step=STEP, last=last, norm="token") for last in (GUIDED_STEPS, None))
     return {
@@ -132,19 +132,21 @@ def contenders(settings: Sampling) -> dict[str, Sampling]:
 
 
 def measure(generator: Generator, pipeline: Any, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
-    """All that is timed in one configuration; with `pipeline`, in torch too."""
-    calls = {name: _ours(generator, settings) for name, settings in contenders(generator.settings).items()}
-    eight = Generator(generator.bundle, generator._text, generator._networks.threads, "int8")
-    calls["int8"] = _ours(eight, eight.settings)
+    """Everything that is timed in one configuration; with a pipeline, in torch as well."""
+    calls = {
+        name: _generate_call(generator, settings) for name, settings in sampling_variants(generator.settings).items()
+    }
+    int8 = Generator(generator.bundle, generator._text, generator._networks.threads, "int8")
+    calls["int8"] = _generate_call(int8, int8.settings)
     if pipeline is not None:
-        whole = contenders(generator.settings)["unguided_without_elimination"]
+        whole = sampling_variants(generator.settings)["unguided_without_elimination"]
         calls["torch"] = lambda i: pipeline.generate([TEXT], [STRIDE * MAX_TOKENS], whole, seed=i)
         calls["torch_eliminated"] = lambda i: pipeline.generate([TEXT], [STRIDE * MAX_TOKENS], seed=i)
-    bar.stage("contenders", effort.rounds * len(calls))
+    bar.stage("baselines", effort.rounds * len(calls))
     turns = in_turns(calls, effort.rounds, effort.round_s, bar.advance)
     compared = {name: percentiles(latencies) for name, latencies in turns.items()}
-    for found in compared.values():
-        found["times_unguided"] = found["p50_ms"] / compared["unguided"]["p50_ms"]
+    for figures in compared.values():
+        figures["times_unguided"] = figures["p50_ms"] / compared["unguided"]["p50_ms"]
     guided = compared["guided_without_elimination"]["p50_ms"] / compared["unguided_without_elimination"]["p50_ms"]
 
     bar.stage("first chunks", effort.chunks)
@@ -153,7 +155,7 @@ def measure(generator: Generator, pipeline: Any, effort: Effort, bar: ProgressBa
         whole_ms = float(timed(calls["unguided"], 5).sum())
     shares = {name: float(ms) / whole_ms for name, ms in spent.items()}
     return {
-        "contenders": compared,
+        "baselines": compared,
         "guided_over_unguided_without_elimination": guided,
         "first_chunk": percentiles(first),
         "shares": {**shares, "numpy": 1 - sum(shares.values())},
@@ -161,22 +163,22 @@ def measure(generator: Generator, pipeline: Any, effort: Effort, bar: ProgressBa
 
 
 def evaluations(settings: Sampling, tokens: int = MAX_TOKENS) -> dict[str, int]:
-    """What a motion of so many tokens takes: steps in which something is decided, calls and rows of the head."""
+    """Cost of a motion of this many tokens: steps that decide tokens, calls and rows of the head."""
     steps = list(decode_schedule(np.ones((1, tokens), bool), [noise.order(0, 0, tokens)], settings))
-    both = 1 if settings.cfg in (0, 1) else 2
+    branches = 1 if settings.cfg in (0, 1) else 2
     calls = [(evaluations, int(rows.sum())) for step in steps for rows, evaluations in step.parts]
     return {
         "steps": len(steps),
         "head_calls": sum(count for count, _ in calls),
-        "cfg": both,
-        "head_rows": sum(both * count * rows for count, rows in calls),
+        "cfg": branches,
+        "head_rows": sum(branches * count * rows for count, rows in calls),
     }
 
 
-def growth(generator: Generator, bar: ProgressBar) -> dict[str, Any]:
-    """Medians in ms over the length of a motion, the head's evaluations, and motions made together."""
+def measure_scaling(generator: Generator, bar: ProgressBar) -> dict[str, Any]:
+    """Median latencies, ms, over the length of a motion, the head's evaluations, and the batch size."""
     settings = generator.settings
-    bar.stage("growth", len(LENGTHS) + len(EVALUATIONS) + len(BATCHES))
+    bar.stage("scaling", len(LENGTHS) + len(EVALUATIONS) + len(BATCHES))
 
     def median(call: Call) -> float:
         timed(call, 1)
@@ -185,46 +187,49 @@ def growth(generator: Generator, bar: ProgressBar) -> dict[str, Any]:
 
     lengths = []
     for seconds in LENGTHS:
-        both = {name: _ours(generator, contenders(settings)[name], seconds) for name in ("unguided", "guided")}
-        lengths.append({"seconds": seconds, **{f"{name}_ms": median(call) for name, call in both.items()}})
+        calls = {
+            name: _generate_call(generator, sampling_variants(settings)[name], seconds)
+            for name in ("unguided", "guided")
+        }
+        lengths.append({"seconds": seconds, **{f"{name}_ms": median(call) for name, call in calls.items()}})
     steps = [
-        {"evaluations": count, "ms": median(_ours(generator, replace(settings, evaluations=count)))}
+        {"evaluations": count, "ms": median(_generate_call(generator, replace(settings, evaluations=count)))}
         for count in EVALUATIONS
     ]
-    told = generator._conditions(Request(TEXT, 0, settings, generator.qualities[0]))
+    conditions = generator._conditions(Request(TEXT, 0, settings, generator.qualities[0]))
     batches = []
     for size in BATCHES:
 
-        def together(i: int, size: int = size) -> object:
+        def generate_batch(i: int, size: int = size) -> object:
             counts = [MAX_TOKENS] * size
-            tokens = generator._networks.sample(np.repeat(told, size, 1), counts, settings, seed=i)
+            tokens = generator._networks.sample(np.repeat(conditions, size, 1), counts, settings, seed=i)
             return generator._networks.decode(tokens, counts)
 
-        batches.append({"motions": size, "ms": median(together)})
+        batches.append({"motions": size, "ms": median(generate_batch)})
     return {"model": generator.name, "lengths": lengths, "evaluations": steps, "batches": batches}
 
 
 @contextmanager
 def using(generator: Generator, settings: Sampling) -> Iterator[None]:
-    """Settings in the place of the generator's own."""
-    own, generator.settings = generator.settings, settings
+    """Temporarily replace the generator's settings."""
+    original, generator.settings = generator.settings, settings
     try:
         yield
     finally:
-        generator.settings = own
+        generator.settings = original
 
 
 @contextmanager
 def stages(generator: Generator) -> Iterator[dict[str, float]]:
-    """Milliseconds that are spent in each graph."""
+    """Milliseconds spent in each graph."""
     networks, spent = generator._networks, defaultdict[str, float](float)
     run = networks.run
 
     def timed_run(graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
         started = time.perf_counter()
-        found = run(graph, *inputs)
+        outputs = run(graph, *inputs)
         spent[graph] += 1e3 * (time.perf_counter() - started)
-        return found
+        return outputs
 
     networks.run = timed_run  # type: ignore[method-assign]
     try:
@@ -233,7 +238,7 @@ def stages(generator: Generator) -> Iterator[dict[str, float]]:
         del networks.run
 
 
-def _ours(generator: Generator, settings: Sampling, seconds: float = SECONDS) -> Call:
+def _generate_call(generator: Generator, settings: Sampling, seconds: float = SECONDS) -> Call:
     def call(i: int) -> object:
         with using(generator, settings):
             return generator.generate(TEXT, seconds, seed=i)
@@ -242,7 +247,7 @@ def _ours(generator: Generator, settings: Sampling, seconds: float = SECONDS) ->
 
 
 def _first_chunk(generator: Generator, i: int, bar: ProgressBar) -> float:
-    """Milliseconds from asking to the first second of motion."""
+    """Milliseconds from the request to the first second of motion."""
     started = time.perf_counter()
     with generator.stream(TEXT, seed=i) as chunks:
         next(chunks)

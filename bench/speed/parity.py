@@ -1,4 +1,4 @@
-"""Whether a backend computes what the bundle's ONNX graphs compute, on what a recogniser hands it. No timing here.
+"""Parity of a backend with the bundle's ONNX graphs, on realistic input to a recognizer. Not timed.
 
 Shapes: M people, V joints, C labels, T frames.
 """
@@ -16,22 +16,22 @@ from ...runtime.body.motion import Motion
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import MotionError
 from ...runtime.recognition.recognizer import Recognizer
-from .workloads import Moment, traffic
+from .workloads import Moment, simulate_sensor
 
 TOLERANCE = 1e-4  # of logits
-HASTE = 4.0  # of the traffic, so that a minute of it holds much that could go wrong
+EVENT_RATE = 4.0  # of the workload, so that a minute of it covers many edge cases
 
 
 class Recorder:
-    """A backend that writes down what another one was asked and what it said."""
+    """A backend that records the inputs and outputs of another backend."""
 
     def __init__(self, backend: Backend) -> None:
         self.backend = backend
         self.name = backend.name
-        self.begins: list[tuple[int, int]] = []  # (number of steps before, slot)
+        self.begins: list[tuple[int, int]] = []  # (number of steps before it, slot)
         self.steps: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []  # slots [M], frames [M, V, 3], logits [M, C]
         self.frames = 0
-        self.people = 0  # streams that were asked for
+        self.people = 0  # largest number of streams requested
 
     def streams(self, people: int) -> Streams:
         self.people = max(self.people, people)
@@ -42,7 +42,7 @@ class Recorder:
 
 
 class RecordedStreams:
-    """Streams of a `Recorder`."""
+    """The streams of a `Recorder`."""
 
     def __init__(self, recorder: Recorder, streams: Streams) -> None:
         self.recorder = recorder
@@ -63,25 +63,25 @@ class RecordedStreams:
 def parity(
     bundle: Bundle, backend: Backend, reference: Backend, motions: Sequence[Motion], frames: int
 ) -> dict[str, Any]:
-    """Compare logits over at least `frames` frames of several people, handed in one by one and together.
+    """Compare logits over at least `frames` frames of several people, stepped one by one and together.
 
     Args:
-        reference: whose step and clip graphs are taken for right; the clip graph is given every stretch of frames
-            between two begins of a stream.
+        reference: the backend whose step and clip graphs are the ground truth; the clip graph runs on the frames
+            between two resets of a stream.
     Returns:
-        How much was compared, and `max_abs`, the largest difference of a logit.
+        The amount of compared data, and `max_abs`, the largest difference of a logit.
     Raises:
         MotionError: a difference above `TOLERANCE`.
     """
     recorder = record(bundle, backend, motions, frames)
-    worst = {"step graph": against_steps(recorder, reference)}
+    worst = {"step graph": compare_steps(recorder, reference)}
     if "clip" in bundle.manifest.graphs:
-        worst["clip graph"] = against_clips(recorder, reference)
+        worst["clip graph"] = compare_clips(recorder, reference)
     for graph, difference in worst.items():
         if not difference <= TOLERANCE:
             raise MotionError(
                 f"parity: logits of {backend.name} differ from those of the ONNX {graph} by {difference:.2e} "
-                f"over {recorder.frames} frames, at most {TOLERANCE:g} is allowed; nothing was measured"
+                f"over {recorder.frames} frames, expected at most {TOLERANCE:g}; nothing was measured"
             )
     return {
         "max_abs": max(worst.values()),
@@ -95,18 +95,18 @@ def parity(
 
 
 def record(bundle: Bundle, backend: Backend, motions: Sequence[Motion], frames: int) -> Recorder:
-    """What a recogniser asks of the backend in traffic, until its network has seen `frames` frames."""
+    """Record a recognizer's calls to the backend, until its network has processed `frames` frames."""
     recorder = Recorder(backend)
     recognizer = Recognizer(bundle, recorder)
-    for k, moment in enumerate(traffic(motions, recognizer.fps, haste=HASTE)):
-        hand_in(recognizer, moment, together=k % 2 == 0)
+    for k, moment in enumerate(simulate_sensor(motions, recognizer.fps, event_rate=EVENT_RATE)):
+        step_moment(recognizer, moment, together=k % 2 == 0)
         if recorder.frames >= frames:
             break
     return recorder
 
 
-def hand_in(recognizer: Recognizer, moment: Moment, together: bool) -> None:
-    """A moment, people of one layout at once, and who has left is forgotten; or people one by one."""
+def step_moment(recognizer: Recognizer, moment: Moment, together: bool) -> None:
+    """Step all people of a layout in one call, evicting those who left; or step them one by one."""
     if moment.reset is not None:
         recognizer.reset(moment.reset)
     if together:
@@ -123,8 +123,8 @@ def hand_in(recognizer: Recognizer, moment: Moment, together: bool) -> None:
                 recognizer.step(pose.joints, moment.t, person=pose.person, layout=layout)
 
 
-def against_steps(recorder: Recorder, reference: Backend) -> float:
-    """The largest difference when the reference is asked the same."""
+def compare_steps(recorder: Recorder, reference: Backend) -> float:
+    """The largest difference from the reference on the same calls."""
     streams, begins, done, worst = reference.streams(recorder.people), recorder.begins, 0, 0.0
     for k, (slots, frames, logits) in enumerate(recorder.steps):
         while done < len(begins) and begins[done][0] <= k:
@@ -134,8 +134,8 @@ def against_steps(recorder: Recorder, reference: Backend) -> float:
     return worst
 
 
-def against_clips(recorder: Recorder, reference: Backend) -> float:
-    """The largest difference from whole clips, one for every stretch of a stream between two begins."""
+def compare_clips(recorder: Recorder, reference: Backend) -> float:
+    """The largest difference from whole clips, one per stretch of a stream between two resets."""
     clips: dict[tuple[int, int], list[tuple[np.ndarray, np.ndarray]]] = defaultdict(list)
     turn, begins, done = defaultdict[int, int](int), recorder.begins, 0
     for k, (slots, frames, logits) in enumerate(recorder.steps):
@@ -152,7 +152,7 @@ def against_clips(recorder: Recorder, reference: Backend) -> float:
     return worst
 
 
-def _difference(found: np.ndarray, wanted: np.ndarray) -> float:
-    """The largest absolute difference; infinite where one of the two is not a number."""
-    difference = np.abs(found - wanted).max()
+def _difference(actual: np.ndarray, expected: np.ndarray) -> float:
+    """The largest absolute difference; infinite if either contains a NaN."""
+    difference = np.abs(actual - expected).max()
     return float(difference) if np.isfinite(difference) else float("inf")

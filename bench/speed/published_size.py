@@ -1,7 +1,7 @@
-"""The published size against plain PyTorch: `python -m motionrt.bench.speed.published_size [-o xl.json]`.
+"""The published size compared with plain PyTorch: `python -m motionrt.bench.speed.published_size [-o OUT.json]`.
 
-Weights are random, which changes no time. 9.8 s of motion, 12 autoregressive steps of 8 evaluations, with
-classifier-free guidance, both on all cores; the runtime's tokens must be torch's within `PARITY`.
+Weights are random, which does not affect speed. 9.8 s of motion, 12 autoregressive steps of 8 evaluations, with
+classifier-free guidance, both on all cores; the runtime's tokens must equal torch's within `PARITY`.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ PARITY = 1e-4
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """What the runtime asks of one."""
+    """The part of a bundle's manifest that the runtime reads."""
 
     graphs: dict[str, Graph]
     task: str = TASK
 
 
 @dataclass(frozen=True, slots=True)
-class Made:
-    """Graphs and weights as the runtime takes them, without a bundle's files."""
+class MemoryBundle:
+    """Graphs and weights of a bundle, in memory."""
 
     path: Path
     manifest: Manifest
@@ -63,11 +63,11 @@ class Made:
         return external_tensors(self.files[file], WEIGHTS, file)
 
 
-def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
+def bench_published_size(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     """Times in seconds, memory in GB.
 
     Raises:
-        MotionError: the runtime does not make torch's tokens.
+        MotionError: the runtime's tokens differ from torch's.
     """
     torch.manual_seed(0)
     torch.set_num_threads(os.cpu_count() or 1)
@@ -81,35 +81,35 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
         return sample(network, text, [MAX_TOKENS], settings, quality_B=quality).float().numpy()
 
     seconds: dict[str, float] = {}
-    wanted, seconds["torch"] = clocked(lambda: in_torch(replace(SETTINGS, eliminate=False)), 1)
-    eliminated, seconds["torch_eliminated"] = clocked(lambda: in_torch(SETTINGS), 1)
+    expected, seconds["torch"] = time_call(lambda: in_torch(replace(SETTINGS, eliminate=False)), 1)
+    eliminated, seconds["torch_eliminated"] = time_call(lambda: in_torch(SETTINGS), 1)
     with torch.autocast("cpu", torch.bfloat16):
-        half, seconds["torch_eliminated_bf16"] = clocked(lambda: in_torch(SETTINGS, halved(generator)), 1)
+        half, seconds["torch_eliminated_bf16"] = time_call(lambda: in_torch(SETTINGS, to_bf16(generator)), 1)
 
-    told = condition_modulations(generator, text, quality, SETTINGS.cfg)
+    modulations = condition_modulations(generator, text, quality, SETTINGS.cfg)
     with torch.no_grad():
-        told_GBM = torch.stack([torch.cat(parts, 1) for parts in told]).numpy()
-    made = exported(pipeline, size)
+        modulations_GBM = torch.stack([torch.cat(parts, 1) for parts in modulations]).numpy()
+    bundle = export_in_memory(pipeline, size)
     tokens: dict[str, np.ndarray] = {}
     for precision in ("fp32", "int8"):
-        networks = open_networks(made, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
-        make = partial(networks.sample, told_GBM, [MAX_TOKENS], SETTINGS)
-        tokens[precision], seconds[f"runtime_{precision}"] = clocked(make, repeats)
+        networks = open_networks(bundle, os.cpu_count() or 1, precision)  # type: ignore[arg-type]
+        generate = partial(networks.sample, modulations_GBM, [MAX_TOKENS], SETTINGS)
+        tokens[precision], seconds[f"runtime_{precision}"] = time_call(generate, repeats)
         memory[f"resident_{precision}_gb"] = resident_bytes() / 1e9
-    off = {name: float(np.abs(found - wanted).max()) for name, found in tokens.items()}
+    off = {name: float(np.abs(found - expected).max()) for name, found in tokens.items()}
     others = {"torch_eliminated": eliminated, "torch_eliminated_bf16": half}
-    off |= {name: float(np.abs(found - wanted).max()) for name, found in others.items()}
+    off |= {name: float(np.abs(found - expected).max()) for name, found in others.items()}
     if off["fp32"] > PARITY:
-        raise MotionError(f"parity: tokens differ by {off['fp32']:.2g} from torch's, at most {PARITY:g} are allowed")
+        raise MotionError(f"parity: tokens differ by {off['fp32']:.2g} from torch's, expected at most {PARITY:g}")
     return {
-        "benchmark": "xl",
+        "benchmark": "published size",
         "parameters": sum(p.numel() for p in generator.parameters()),
         "steps": SETTINGS.steps,
         "evaluations": SETTINGS.evaluations,
         "seconds": seconds,
         "times_faster": {name: seconds["torch"] / taken for name, taken in seconds.items()},
         "tokens_max_abs": off,
-        "tokens_deviation": float(wanted.std()),
+        "tokens_deviation": float(expected.std()),
         "memory": {**memory, "peak_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6},
         "environment": {
             "cpu": cpu_model(),
@@ -121,7 +121,7 @@ def bench_xl(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
 
 
 def random_pipeline(size: str) -> CoamdPipeline:
-    """The generator of a size with open gates, beside small other networks, which take no part."""
+    """A generator of the given size with open gates; the other networks are small placeholders."""
     generator = MotionGenerator(SIZES[size].generator)
     for block in (*generator.blocks, *generator.head.blocks):
         nn.init.normal_(block.get_submodule("modulation").weight, std=0.02)
@@ -139,8 +139,8 @@ def random_pipeline(size: str) -> CoamdPipeline:
     )
 
 
-def exported(pipeline: CoamdPipeline, size: str) -> Made:
-    """The graphs of the sampler, in float32 and in 8 bits."""
+def export_in_memory(pipeline: CoamdPipeline, size: str) -> MemoryBundle:
+    """Export the graphs of the sampler, in float32 and in 8 bits."""
     weights = {f"generator.{name}": tensor.numpy() for name, tensor in pipeline.generator.state_dict().items()}
     files = onnx_graphs(pipeline, INT8_GRAPHS)
     used = {name for graph in files.values() for name in external_tensors(graph, WEIGHTS, "graph")}
@@ -152,11 +152,11 @@ def exported(pipeline: CoamdPipeline, size: str) -> Made:
     for file in files:
         inputs, outputs = shapes[file.removesuffix(".onnx")]
         graphs[file.removesuffix(".onnx")] = Graph(file=file, inputs=inputs, outputs=outputs)
-    return Made(Path(size), Manifest(graphs), files, weights)
+    return MemoryBundle(Path(size), Manifest(graphs), files, weights)
 
 
-def halved(generator: MotionGenerator) -> MotionGenerator:
-    """The same with matrices in bfloat16."""
+def to_bf16(generator: MotionGenerator) -> MotionGenerator:
+    """A copy of the generator with its matrices in bfloat16."""
     half = copy.deepcopy(generator)
     for module in half.modules():
         if isinstance(module, nn.Linear):
@@ -164,8 +164,8 @@ def halved(generator: MotionGenerator) -> MotionGenerator:
     return half
 
 
-def clocked(call: Callable[[], np.ndarray], repeats: int) -> tuple[np.ndarray, float]:
-    """What a call gives, and the median of its seconds; calls that take less than a second are made once before."""
+def time_call(call: Callable[[], np.ndarray], repeats: int) -> tuple[np.ndarray, float]:
+    """The result of a call, and its median time in seconds; with several repeats, after a warm-up call."""
     taken = []
     for _ in range(repeats + (repeats > 1)):
         started = time.perf_counter()
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--size", default="xl", choices=SIZES)
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
-    text = json.dumps(bench_xl(args.size), indent=1)
+    text = json.dumps(bench_published_size(args.size), indent=1)
     if args.out is not None:
         args.out.write_text(text + "\n")
     print(text)

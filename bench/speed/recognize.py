@@ -1,7 +1,7 @@
-"""`motionrt bench recognize`: what a frame costs, beside what it would cost otherwise and what it must cost at least.
+"""`motionrt bench recognize`: latency of a frame, of baselines, and the roofline bound.
 
-Parity comes first; where it fails, nothing is measured. Everything runs on one thread of one core, and contenders take
-turns, so that ratios are those of one machine in one state.
+Parity is checked first; if it fails, nothing is measured. Everything runs on one thread of one core, and calls take
+turns, so that drift of the machine does not affect their ratios.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import MotionError
 from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
-from . import baselines as contenders
+from . import baselines
 from .environment import environment, one_core
 from .parity import parity
-from .roofline import floor
-from .scaling import growth
+from .roofline import roofline
+from .scaling import measure_scaling
 from .timing import Call, in_turns, median_of, paced, percentiles, timed
-from .workloads import samples, some_clips
+from .workloads import sample_clips, samples
 
 CAMERA_HZ = 30.0
 TOGETHER = 8  # people in one call
@@ -54,12 +54,12 @@ class Effort:
     """How much is measured.
 
     Attributes:
-        parity_frames: frames that are compared; clips: how many of each data set besides.
-        warm_up: saturated steps beforehand. runs: of the three that follow; each figure is the median of theirs.
+        parity_frames: frames to compare; clips: additional clips per data set.
+        warm_up: saturated steps beforehand. runs: of the next three; each figure is the median over runs.
         steps: saturated. paced_frames: at `CAMERA_HZ`. together: calls with `TOGETHER` people.
-        rounds, round_s: turns of every contender, and how long one is, seconds.
-        cold_starts: processes. peak_s: for measuring the machine's peaks, seconds.
-        slow: whether contenders that need torch take part.
+        rounds, round_s: number of turns of every baseline, and duration of one, seconds.
+        cold_starts: number of processes. peak_s: duration of measuring the machine's peaks, seconds.
+        slow: whether to include baselines that need torch.
     """
 
     parity_frames: int
@@ -111,12 +111,12 @@ def quick() -> Effort:
 
 
 def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: Path | None = None) -> dict[str, Any]:
-    """Measure a recogniser.
+    """Measure a recognizer.
 
     Args:
         model: name or path of a bundle.
-        data: folder of clip sets that take part in the parity check besides the samples.
-        plot: picture to draw of how the cost grows, .png or .svg; None: that is not measured.
+        data: folder of clip sets for the parity check, in addition to the samples.
+        plot: file for the plot of scaling, .png or .svg; None: scaling is not measured.
     Returns:
         A JSON object; latencies in ms.
     Raises:
@@ -126,11 +126,11 @@ def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: 
     backend, reference = factory.create("auto", bundle), factory.create("onnx", bundle)
     with ProgressBar() as bar:
         bar.stage("parity")
-        recordings = samples() + ([] if data is None else some_clips(data, effort.clips))
-        compared = parity(bundle, backend, reference, recordings, effort.parity_frames)
+        recordings = samples() + ([] if data is None else sample_clips(data, effort.clips))
+        parity_report = parity(bundle, backend, reference, recordings, effort.parity_frames)
         with one_core() as core:
             measured = measure(bundle, backend, reference, effort, bar)
-            grown = None if plot is None else growth(bundle, backend, reference, effort.slow, bar)
+            scaling = None if plot is None else measure_scaling(bundle, backend, reference, effort.slow, bar)
         cold = cold_starts(bundle, effort.cold_starts, bar)
     step = measured["step"]
     report = {
@@ -139,81 +139,81 @@ def bench_recognize(model: str, effort: Effort, data: Path | None = None, plot: 
         "backend": backend.name,
         "p50_ms": step["p50_ms"],
         "p99_ms": step["p99_ms"],
-        "parity_max_abs": compared["max_abs"],
-        "parity": compared,
+        "parity_max_abs": parity_report["max_abs"],
+        "parity": parity_report,
         **measured,
         "cold_start": cold,
         "environment": {**environment(bundle), "threads": 1, "pinned_to_core": core},
     }
-    if plot is not None and grown is not None:
+    if plot is not None and scaling is not None:
         from .plot import draw
 
-        draw(grown, plot)
-        report["growth"] = grown
+        draw(scaling, plot)
+        report["scaling"] = scaling
     return report
 
 
 def measure(bundle: Bundle, backend: Backend, reference: Backend, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
-    """All that is timed in this process."""
-    poses = contenders.sensor_poses(samples())
-    feed = contenders.one_by_one(Recognizer(bundle, backend), poses)
-    call = contenders.all_at_once(Recognizer(bundle, backend), poses, TOGETHER)
+    """Everything that is timed in this process."""
+    poses = baselines.sensor_poses(samples())
+    step_call = baselines.one_by_one(Recognizer(bundle, backend), poses)
+    people_call = baselines.all_at_once(Recognizer(bundle, backend), poses, TOGETHER)
 
-    def repeated(what: str, run: Callable[[], np.ndarray]) -> dict[str, Any]:
-        bar.stage(what, effort.runs)
+    def repeat(stage: str, run: Callable[[], np.ndarray]) -> dict[str, Any]:
+        bar.stage(stage, effort.runs)
         runs = []
         for _ in range(effort.runs):
             runs.append(percentiles(run()))
             bar.advance()
         return {**median_of(runs), "runs": runs}
 
-    timed(feed, effort.warm_up)
-    step = repeated("saturated", lambda: timed(feed, effort.steps))
+    timed(step_call, effort.warm_up)
+    step = repeat("saturated", lambda: timed(step_call, effort.steps))
     step["steps_per_s"] = 1e3 / step["mean_ms"]
-    at_camera = repeated(f"at {CAMERA_HZ:g} Hz", lambda: paced(feed, effort.paced_frames, CAMERA_HZ))
+    at_camera = repeat(f"at {CAMERA_HZ:g} Hz", lambda: paced(step_call, effort.paced_frames, CAMERA_HZ))
     at_camera["rate_hz"] = CAMERA_HZ
-    timed(call, min(effort.warm_up, effort.together))
-    people = repeated(f"{TOGETHER} people", lambda: timed(call, effort.together))
+    timed(people_call, min(effort.warm_up, effort.together))
+    people = repeat(f"{TOGETHER} people", lambda: timed(people_call, effort.together))
     people["people"] = TOGETHER
 
-    entered, left_out = enter(bundle, backend, reference, feed, effort.slow)
-    bar.stage("contenders", effort.rounds * len(entered))
-    turns = in_turns(entered, effort.rounds, effort.round_s, bar.advance)
+    calls, left_out = baseline_calls(bundle, backend, reference, step_call, effort.slow)
+    bar.stage("baselines", effort.rounds * len(calls))
+    turns = in_turns(calls, effort.rounds, effort.round_s, bar.advance)
     compared = {name: percentiles(latencies) for name, latencies in turns.items()}
-    for found in compared.values():
-        found["times_recognizer_step"] = found["p50_ms"] / compared["recognizer_step"]["p50_ms"]
-    report = {"step": step, "paced": at_camera, "together": people, "contenders": compared, "left_out": left_out}
+    for figures in compared.values():
+        figures["times_recognizer_step"] = figures["p50_ms"] / compared["recognizer_step"]["p50_ms"]
+    report = {"step": step, "paced": at_camera, "together": people, "baselines": compared, "left_out": left_out}
     if "channels" in bundle.manifest.model:
-        bar.stage("floor")
+        bar.stage("roofline")
         weight_bytes = sum(array.nbytes for array in bundle.weights.values())
-        least = floor(bundle.manifest.model, weight_bytes, effort.peak_s)
+        bound = roofline(bundle.manifest.model, weight_bytes, effort.peak_s)
         network_ms = compared.get("native_network", compared["onnx_step"])["p50_ms"]
-        report["floor"] = {**least, "network_p50_ms": network_ms, "fraction": least["floor_ms"] / network_ms}
+        report["roofline"] = {**bound, "network_p50_ms": network_ms, "fraction": bound["floor_ms"] / network_ms}
     return report
 
 
-def enter(
-    bundle: Bundle, backend: Backend, reference: Backend, feed: Call, slow: bool
+def baseline_calls(
+    bundle: Bundle, backend: Backend, reference: Backend, step_call: Call, slow: bool
 ) -> tuple[dict[str, Call], dict[str, str]]:
-    """Contenders by name, and why others are left out."""
-    manifest, frames = bundle.manifest, contenders.network_frames(bundle, samples())
-    calls = {"recognizer_step": feed}
+    """Baselines by name, and the reasons why others are left out."""
+    manifest, frames = bundle.manifest, baselines.network_frames(bundle, samples())
+    calls = {"recognizer_step": step_call}
     if backend.name != reference.name:
-        calls["native_network"] = contenders.network_step(backend, frames)
+        calls["native_network"] = baselines.network_step(backend, frames)
     if backend.name == "native":
         half = factory.create("native", bundle, precision="bf16")
-        calls["native_bf16"] = contenders.network_step(half, frames)
-    calls["only_reading"] = contenders.only_reading(bundle)
-    calls["onnx_step"] = contenders.network_step(reference, frames)
+        calls["native_bf16"] = baselines.network_step(half, frames)
+    calls["only_reading"] = baselines.only_reading(bundle)
+    calls["onnx_step"] = baselines.network_step(reference, frames)
     if "clip" in manifest.graphs:
-        calls["onnx_window"] = contenders.window(reference, frames, manifest.receptive_field)
+        calls["onnx_window"] = baselines.window(reference, frames, manifest.receptive_field)
     left_out = {}
-    makers: dict[str, Callable[[], Call]] = {
-        "torch_step": lambda: contenders.torch_step(bundle, frames),
-        "ctr_gcn_torch": contenders.ctr_gcn_torch,
-        "ctr_gcn_onnx": contenders.ctr_gcn_onnx,
+    torch_baselines: dict[str, Callable[[], Call]] = {
+        "torch_step": lambda: baselines.torch_step(bundle, frames),
+        "ctr_gcn_torch": baselines.ctr_gcn_torch,
+        "ctr_gcn_onnx": baselines.ctr_gcn_onnx,
     }
-    for name, make in makers.items():
+    for name, make in torch_baselines.items():
         try:
             if slow:
                 import torch
@@ -230,7 +230,7 @@ def enter(
 
 
 def cold_starts(bundle: Bundle, processes: int, bar: ProgressBar) -> dict[str, Any]:
-    """From the start of a process to its first decision, ms; files are in the page cache, nothing else is."""
+    """Time from the start of a process to its first decision, ms; only files are cached."""
     package = __name__.split(".")[0]
     parent = str(Path(sys.modules[package].__path__[0]).absolute().parent)
     command = [sys.executable, "-c", COLD_START, parent, package, str(bundle.path.absolute())]
@@ -238,12 +238,12 @@ def cold_starts(bundle: Bundle, processes: int, bar: ProgressBar) -> dict[str, A
     total, own = [], []
     with tempfile.TemporaryDirectory() as elsewhere:
         for _ in range(processes):
-            began = time.monotonic()
+            start_s = time.monotonic()
             done = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=elsewhere)
             if done.returncode:
                 raise MotionError(f"a fresh process failed: {(done.stderr.splitlines() or ['no message'])[-1]}")
             started, decided = map(float, done.stdout.split())
-            total.append(1e3 * (decided - began))
+            total.append(1e3 * (decided - start_s))
             own.append(1e3 * (decided - started))
             bar.advance()
     return {"median_ms": median(total), "without_interpreter_ms": median(own), "runs_ms": total}

@@ -1,9 +1,9 @@
-"""What one frame of a StreamGCN costs at least: arithmetic and bytes from its architecture, time from the machine.
+"""Roofline of one StreamGCN frame: arithmetic and bytes from the architecture, peaks from the machine.
 
-Of V joints, C channels, K = 3 adjacency subsets. Multiply-adds of a block from C_in to C_out channels:
+For V joints, C channels, K = 3 adjacency subsets. Multiply-adds of a block from C_in to C_out channels:
 
-    aggregation  K V V C_in           branches  kernel V width^2 for every dilation, width = C_out / (dilations + 1)
-    graph        K V C_in C_out       shortcut  V C_in C_out where the channels change
+    aggregation  K V V C_in           branches  kernel V width^2 per dilation, width = C_out / (dilations + 1)
+    graph        K V C_in C_out       shortcut  V C_in C_out if the channels change
     stem         V C_out C_out
 """
 
@@ -26,12 +26,12 @@ NEEDED = ("parents", "classes", "channels", "kernel", "dilations")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepCost:
-    """One frame of one person.
+    """Cost of one frame of one person.
 
     Attributes:
         macs: multiply-adds by part of the network.
-        weight_bytes: every weight read once, float32.
-        state_bytes: what a step reads of, and writes to, the buffers of past frames.
+        weight_bytes: reading every weight once, float32.
+        state_bytes: reads and writes of the buffers of past frames.
     """
 
     macs: Mapping[str, int]
@@ -47,7 +47,7 @@ class StepCost:
         return self.weight_bytes + self.state_bytes
 
     def seconds(self, flops_per_s: float, bytes_per_s: float) -> float:
-        """The least time, arithmetic and memory traffic fully overlapped."""
+        """The lower bound, with arithmetic and memory traffic fully overlapped."""
         return max(self.flops / flops_per_s, self.bytes / bytes_per_s)
 
 
@@ -55,14 +55,14 @@ def step_cost(model: Mapping[str, Any], weight_bytes: int) -> StepCost:
     """The cost of a step from the `model` section of a manifest.
 
     Raises:
-        InputError: the section is not that of a StreamGCN.
+        InputError: the section does not describe a StreamGCN.
     """
     if missing := [name for name in NEEDED if name not in model]:
-        raise InputError(f"the model is no StreamGCN: its manifest has no model.{missing[0]}")
+        raise InputError(f"the model is not a StreamGCN: its manifest has no model.{missing[0]}")
     V, channels, dilations = len(model["parents"]), model["channels"], model["dilations"]
     macs = dict.fromkeys(("embed", "aggregation", "graph", "shortcut", "stem", "branches", "pool", "head"), 0)
     macs["embed"] = V * INPUTS * channels[0]
-    state_floats = 2 * (1 + V * 3)  # the last frame, and whether there was one
+    state_floats = 2 * (1 + V * 3)  # the last frame, and a flag whether it exists
     for a, b in pairwise((channels[0], *channels)):
         width = b // (len(dilations) + 1)
         macs["aggregation"] += SUBSETS * V * V * a
@@ -76,8 +76,8 @@ def step_cost(model: Mapping[str, Any], weight_bytes: int) -> StepCost:
     return StepCost(macs=macs, weight_bytes=weight_bytes, state_bytes=state_floats * FLOAT_BYTES)
 
 
-def floor(model: Mapping[str, Any], weight_bytes: int, seconds: float) -> dict[str, Any]:
-    """The floor of a step on this machine, whose one-thread peaks are measured for about `seconds`."""
+def roofline(model: Mapping[str, Any], weight_bytes: int, seconds: float) -> dict[str, Any]:
+    """Lower bound of a step on this machine; its one-thread peaks are measured for about `seconds`."""
     cost = step_cost(model, weight_bytes)
     flops_per_s, bytes_per_s = _core.peak_flops(seconds / 2), read_bandwidth(weight_bytes, seconds / 2)
     return {
@@ -93,10 +93,10 @@ def floor(model: Mapping[str, Any], weight_bytes: int, seconds: float) -> dict[s
 
 
 def read_bandwidth(size: int, seconds: float) -> float:
-    """Bytes a second at which one thread reads a buffer of `size` bytes again and again; the best of many passes."""
+    """Bytes per second at which one thread repeatedly reads a buffer of `size` bytes; the best of many passes."""
     buffer, best = np.ones(max(size // FLOAT_BYTES, 1), np.float32), float("inf")
     end = time.perf_counter() + seconds
-    while (began := time.perf_counter()) < end or best == float("inf"):
-        buffer.max()  # vectorised, and never spread over threads
-        best = min(best, time.perf_counter() - began)
+    while (started := time.perf_counter()) < end or best == float("inf"):
+        buffer.max()  # vectorized, single-threaded
+        best = min(best, time.perf_counter() - started)
     return buffer.nbytes / best

@@ -1,4 +1,4 @@
-"""How the cost of a frame grows: with the history before it, with people, with a sensor's joints, with the network's.
+"""Scaling of the cost of a frame with history, people, sensor joints and network joints.
 
 Shapes: T time, V joints of the network, S joints of a sensor, M people.
 """
@@ -36,8 +36,10 @@ ROUNDS, ROUND_S, STEPS = 12, 0.03, 20
 Key = TypeVar("Key")
 
 
-def growth(bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar: ProgressBar) -> dict[str, Any]:
-    """Median latencies, ms, along four axes; `left_out` says why one is missing."""
+def measure_scaling(
+    bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar: ProgressBar
+) -> dict[str, Any]:
+    """Median latencies, ms, along four axes; `left_out` gives the reason if one is missing."""
     report: dict[str, Any] = {"model": bundle.manifest.name, "backend": backend.name, "left_out": {}}
     bar.stage("history", ROUNDS * len(HISTORY))
     report["history"] = by_history(bundle, backend, reference, bar)
@@ -56,42 +58,42 @@ def growth(bundle: Bundle, backend: Backend, reference: Backend, slow: bool, bar
 
 
 def by_history(bundle: Bundle, backend: Backend, reference: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
-    """A step after so many frames, and the clip graph re-run over them."""
+    """A step after this many frames, and the clip graph rerun over them."""
     frames = walk(max(HISTORY) + STEPS, bundle.manifest.joints)
     streams, slots = backend.streams(1), [0]
-    stepped, again = defaultdict[int, list[np.ndarray]](list), defaultdict[int, list[np.ndarray]](list)
+    stepped, rerun = defaultdict[int, list[np.ndarray]](list), defaultdict[int, list[np.ndarray]](list)
     for _, size in product(range(ROUNDS), HISTORY):
         streams.begin(0)
         for frame in frames[:size, None]:
             streams.step(slots, frame)
         stepped[size].append(timed(lambda i: streams.step(slots, frames[i, None]), STEPS, first=size))
-        again[size].append(timed(lambda i: reference.clip(frames[i : i + size]), 2))  # noqa: B023
+        rerun[size].append(timed(lambda i: reference.clip(frames[i : i + size]), 2))  # noqa: B023
         bar.advance()
     return [
-        {"frames": size, "step_ms": float(np.median(stepped[size])), "window_ms": float(np.median(again[size]))}
+        {"frames": size, "step_ms": float(np.median(stepped[size])), "window_ms": float(np.median(rerun[size]))}
         for size in HISTORY
     ]
 
 
 def by_people(bundle: Bundle, backend: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
-    """So many people in one call of `Recognizer.step_people`, and one by one; in the network's own layout."""
+    """People in one call of `Recognizer.step_people`, and one by one, in the network's layout."""
     layout = Layout.load(bundle.manifest.layout)
-    poses = [(pose, layout.name) for pose in standing(layout, layout)]
+    poses = [(pose, layout.name) for pose in trembling_poses(layout, layout)]
     calls = {}
     for people in PEOPLE:
         calls[people, "together"] = all_at_once(Recognizer(bundle, backend), poses, people)
-        calls[people, "apart"] = one_by_one(Recognizer(bundle, backend), poses, people)
+        calls[people, "one_by_one"] = one_by_one(Recognizer(bundle, backend), poses, people)
     found = medians(calls, bar)
-    return [{"people": n, "ms": found[n, "together"], "one_by_one_ms": found[n, "apart"]} for n in PEOPLE]
+    return [{"people": n, "ms": found[n, "together"], "one_by_one_ms": found[n, "one_by_one"]} for n in PEOPLE]
 
 
 def by_sensor(bundle: Bundle, backend: Backend, bar: ProgressBar) -> list[dict[str, Any]]:
-    """`Recognizer.step` with joints of every 3-D layout that the model's can be made from."""
+    """`Recognizer.step` with every 3-D layout that can be mapped to the model's layout."""
     target, calls = Layout.load(bundle.manifest.layout), {}
     for source in map(Layout.load, Layout.names()):
         if source.dims == target.dims:
             with suppress(LayoutError):
-                poses = [(pose, source.name) for pose in standing(target, source)]
+                poses = [(pose, source.name) for pose in trembling_poses(target, source)]
                 calls[source.name] = one_by_one(Recognizer(bundle, backend), poses)
     rows = [
         {"layout": name, "joints": len(Layout.load(name).joints), "ms": ms} for name, ms in medians(calls, bar).items()
@@ -103,8 +105,8 @@ def by_network(like: Bundle, backend_name: str, bar: ProgressBar) -> list[dict[s
     """A network step of the same architecture on other skeletons, with random weights.
 
     Raises:
-        ImportError: without torch or what exports to ONNX.
-        MotionError: the backend does not compute what the exported clip graph computes.
+        ImportError: torch or the ONNX exporter is not installed.
+        MotionError: the backend's logits differ from those of the exported clip graph.
     """
     calls, worst = {}, {}
     for name in NETWORKS:
@@ -119,7 +121,7 @@ def by_network(like: Bundle, backend_name: str, bar: ProgressBar) -> list[dict[s
         if not worst[name] <= TOLERANCE:
             raise MotionError(
                 f"parity: logits of {backend.name} on {name} differ by {worst[name]:.2e} from those of the ONNX clip "
-                f"graph, at most {TOLERANCE:g} is allowed; nothing was measured"
+                f"graph, expected at most {TOLERANCE:g}; nothing was measured"
             )
         calls[name] = network_step(backend, frames)
     return [
@@ -129,14 +131,14 @@ def by_network(like: Bundle, backend_name: str, bar: ProgressBar) -> list[dict[s
 
 
 def medians(calls: Mapping[Key, Call], bar: ProgressBar) -> dict[Key, float]:
-    """Median latency of each, measured in turns."""
+    """Median latencies, measured in turns."""
     latencies = in_turns({str(key): call for key, call in calls.items()}, ROUNDS, ROUND_S, bar.advance)
     return {key: float(np.median(latencies[str(key)])) for key in calls}
 
 
 def random_bundle(like: Bundle, layout: Layout, path: Path) -> Bundle:
-    """A bundle with `like`'s architecture and thresholds but a skeleton and weights of its own."""
-    import onnxscript  # noqa: F401  (what the exporter needs)
+    """A bundle with the architecture and thresholds of `like`, another skeleton and random weights."""
+    import onnxscript  # noqa: F401  (required by the exporter)
     import torch
     from safetensors.torch import save
 
@@ -145,7 +147,7 @@ def random_bundle(like: Bundle, layout: Layout, path: Path) -> Bundle:
 
     torch.manual_seed(0)
     network = fold(StreamGCN(config(like, parents=layout.parents)).eval()).requires_grad_(False)
-    network.pool.normal_()  # so that logits are of a trained network's size
+    network.pool.normal_()  # for logits as large as those of a trained network
     manifest = json.loads((like.path / MANIFEST).read_text(encoding="utf-8"))
     manifest |= {"name": path.name, "layout": layout.name, "metrics": {}}
     manifest["graphs"] = manifest_graphs(TASK, sizes_of(network))
@@ -154,16 +156,16 @@ def random_bundle(like: Bundle, layout: Layout, path: Path) -> Bundle:
 
 
 def walk(frames: int, joints: int) -> np.ndarray:
-    """Random movement as a network might see it, [T, V, 3] metres."""
+    """Random movement as input of a network, [T, V, 3] meters."""
     steps = np.random.default_rng(0).normal(0, 0.01, (frames, joints, 3))
     return (0.3 * np.random.default_rng(1).normal(size=(joints, 3)) + np.cumsum(steps, 0)).astype(np.float32)
 
 
-def standing(target: Layout, source: Layout, frames: int = 50) -> np.ndarray:
-    """Poses [T, S, 3] of `source` whose joints of `target` tremble about fixed places within reach of the root.
+def trembling_poses(target: Layout, source: Layout, frames: int = 50) -> np.ndarray:
+    """Poses [T, S, 3] of `source` whose joints in `target` tremble around fixed positions near the root.
 
     Raises:
-        LayoutError: `target` cannot be made from `source`.
+        LayoutError: `source` cannot be mapped to `target`.
     """
     weights = target.map_from(source)
     rng = np.random.default_rng(0)

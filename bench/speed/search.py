@@ -1,9 +1,9 @@
-"""What a search costs, by text and by motion, beside reading the library once: the least that an exact search can take.
+"""Latency of search by text and by motion, compared with reading the index once, the bound of exact search.
 
     python -m motionrt.bench.speed.search [-o search.json]
 
-The libraries hold features of windows of the recordings that ship with the package, each shifted by noise of length
-`NOISE` and scaled to length 1 again: what is measured is speed, not what is found. Everything runs on one thread.
+The indexes hold features of windows of the bundled recordings, each shifted by noise of length `NOISE` and normalized
+again: the benchmark measures speed, not quality. Everything runs on one thread.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ TEXTS = (
     "someone waves",
     "a person walks forward",
     "a person runs in place and then stops",
-    "a person raises the right hand, lowers it and bows to somebody in front of them",
+    "a person raises the right hand, lowers it and bows to someone in front of them",
 )
 
 
@@ -44,10 +44,10 @@ def bench_search(model: str = "default", sizes: Sequence[int] = SIZES, calls: in
 
     Args:
         model: name or path of a generation bundle.
-        sizes: of libraries, in motions.
-        calls: of every kind.
+        sizes: numbers of motions in the index.
+        calls: per kind of query.
     Returns:
-        A JSON object; latencies in ms, of a query as a whole and of its parts.
+        A JSON object; latencies in ms of whole queries and of their parts.
     """
     retriever, motions = Retriever.load(model), samples()
     directions = retriever.motion_features(windows(motions))
@@ -56,10 +56,10 @@ def bench_search(model: str = "default", sizes: Sequence[int] = SIZES, calls: in
     with ProgressBar() as bar:
         bar.stage("search", len(sizes) * len(queries))
         for size in sizes:
-            retriever.library = filled(directions, size, retriever.library.model)
-            row: dict[str, Any] = {"motions": size} | floor(retriever.library)
-            for kind, asked in queries.items():
-                row[kind] = measured(retriever, asked, calls)
+            retriever.library = fill_index(directions, size, retriever.library.model)
+            row: dict[str, Any] = {"motions": size} | lower_bound(retriever.library)
+            for kind, of_kind in queries.items():
+                row[kind] = measure(retriever, of_kind, calls)
                 bar.advance()
             rows.append(row)
     return {
@@ -71,8 +71,8 @@ def bench_search(model: str = "default", sizes: Sequence[int] = SIZES, calls: in
     }
 
 
-def measured(retriever: Retriever, queries: Sequence[str | Motion], calls: int) -> dict[str, Any]:
-    """Percentiles of a search, and of its parts on their own."""
+def measure(retriever: Retriever, queries: Sequence[str | Motion], calls: int) -> dict[str, Any]:
+    """Percentiles of whole queries, and of encoding and searching separately."""
     features = [retriever.feature(query) for query in queries]
     parts = {
         "query": lambda i: retriever.search(queries[i % len(queries)], K),
@@ -86,15 +86,15 @@ def measured(retriever: Retriever, queries: Sequence[str | Motion], calls: int) 
     return found
 
 
-def floor(library: MotionIndex) -> dict[str, Any]:
-    """Reading every direction once, at the rate at which one thread reads as many bytes."""
-    size = library.features.nbytes
+def lower_bound(index: MotionIndex) -> dict[str, Any]:
+    """Time to read every direction once, at the measured bandwidth of one thread."""
+    size = index.features.nbytes
     rate = read_bandwidth(size, PEAK_S)
     return {"bytes": size, "read_gb_per_s": rate / 1e9, "floor_ms": 1e3 * size / rate}
 
 
 def windows(motions: Sequence[Motion], frames: int = 40, hop: int = 4) -> list[Motion]:
-    """Two seconds each."""
+    """Windows of two seconds."""
     return [
         Motion(motion.joints[begin : begin + frames], motion.fps, motion.layout)
         for motion in motions
@@ -102,15 +102,15 @@ def windows(motions: Sequence[Motion], frames: int = 40, hop: int = 4) -> list[M
     ]
 
 
-def filled(directions_NF: np.ndarray, size: int, model: str) -> MotionIndex:
-    """A library of so many entries, each near one of the directions."""
+def fill_index(directions_NF: np.ndarray, size: int, model: str) -> MotionIndex:
+    """An index of `size` entries, each near one of the directions."""
     rng, F = np.random.default_rng(0), directions_NF.shape[1]
     chosen = directions_NF[np.fromiter(islice(cycle(range(len(directions_NF))), size), int)]
     near = chosen + rng.standard_normal((size, F), np.float32) * np.float32(NOISE / np.sqrt(F))
-    library = MotionIndex(F, model)
+    index = MotionIndex(F, model)
     numbers = range(size)
-    library.add(near / np.linalg.norm(near, axis=1, keepdims=True), [f"motion {i}" for i in numbers], [{}] * size)
-    return library
+    index.add(near / np.linalg.norm(near, axis=1, keepdims=True), [f"motion {i}" for i in numbers], [{}] * size)
+    return index
 
 
 def main() -> None:
@@ -124,9 +124,8 @@ def main() -> None:
     for row in report["sizes"]:
         for kind in ("text", "motion"):
             parts = (f"{part} {row[kind][part]['p50_ms']:.2f} / {row[kind][part]['p99_ms']:.2f}" for part in row[kind])
-            print(
-                f"{row['motions']:7} motions by {kind:6}: ms p50 / p99: {', '.join(parts)}; floor {row['floor_ms']:.2f}"
-            )
+            title = f"{row['motions']:7} motions by {kind:6}"
+            print(f"{title}: ms p50 / p99: {', '.join(parts)}; lower bound {row['floor_ms']:.2f}")
 
 
 if __name__ == "__main__":

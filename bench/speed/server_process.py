@@ -1,4 +1,4 @@
-"""`Process`: a program of ours that serves, as a process whose memory, files and threads can be looked at."""
+"""A motionrt server in a child process, with its memory, open files and threads."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from typing import Self
 from ...runtime.errors import MotionError
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
-PATIENCE_S = 10.0  # for its end
+PATIENCE_S = 10.0  # for its shutdown
 
 
-class Process:
-    """`motionrt` with these arguments, once it has told its address; a context manager that ends it.
+class ServerProcess:
+    """`motionrt` with these arguments, once it has printed its address; a context manager that terminates it.
 
     Attributes:
-        url: where it serves.
-        said: its last lines, standard error included.
+        url: its address.
+        output: its last lines, including standard error.
     Raises:
-        MotionError: it has ended without an address.
+        MotionError: the process ended without printing an address.
     """
 
     def __init__(self, *arguments: str) -> None:
@@ -33,15 +33,15 @@ class Process:
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment
         )
-        self.said: deque[str] = deque(maxlen=1000)
-        told = self._process.stdout
-        assert told is not None
-        while not (address := re.match(r"(?:serving at )?(http://\S+)", line := told.readline())):
-            self.said.append(line)
+        self.output: deque[str] = deque(maxlen=1000)
+        stdout = self._process.stdout
+        assert stdout is not None
+        while not (address := re.match(r"(?:serving at )?(http://\S+)", line := stdout.readline())):
+            self.output.append(line)
             if not line:
-                raise MotionError("".join(self.said))
+                raise MotionError("".join(self.output))
         self.url = address[1]
-        threading.Thread(target=self.said.extend, args=(told,), daemon=True).start()
+        threading.Thread(target=self.output.extend, args=(stdout,), daemon=True).start()
 
     def __enter__(self) -> Self:
         return self

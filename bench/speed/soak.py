@@ -1,4 +1,4 @@
-"""`motionrt bench soak`: hours of frames through one recogniser; do memory and latency stay as they were?"""
+"""`motionrt bench soak`: memory and latency over hours of frames through one recognizer."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from ...runtime.recognition.decision import Decision
 from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment, one_core, resident_bytes
 from .timing import percentiles
-from .workloads import samples, traffic
+from .workloads import samples, simulate_sensor
 
 FRAMES = 108_000  # an hour at 30 Hz
-LEAST_FRAMES = 100
+MIN_FRAMES = 100
 WARM_UP = 2_000  # frames, at most a tenth
-EVICT_EVERY = 20  # moments: some are told to have left, others are found to have been away
+EVICT_EVERY = 20  # moments; people are evicted late, or come back before they are evicted
 
 
 def soak(model: str, frames: int = FRAMES) -> dict[str, Any]:
-    """Step through traffic as fast as possible.
+    """Step through a workload as fast as possible.
 
     Args:
         model: name or path of a bundle.
-        frames: of all people together, after the warm-up.
+        frames: total of all people, after the warm-up.
     Returns:
         A JSON object: memory in MB after the warm-up and at the end, latencies in ms of the first and the last tenth,
-        and counts of what happened.
+        and counts of events.
     Raises:
         InputError: too few frames for a first and a last tenth.
     """
-    if frames < LEAST_FRAMES:
-        raise InputError(f"{frames} frames, expected at least {LEAST_FRAMES}")
+    if frames < MIN_FRAMES:
+        raise InputError(f"{frames} frames, expected at least {MIN_FRAMES}")
     recognizer, tenth = Recognizer.load(model), frames // 10
-    latencies, said = np.ones(frames), Counter[str]()  # filled, so that it does not count as growth
-    steps = every_step(recognizer, said)
+    latencies, events = np.ones(frames), Counter[str]()  # filled, so that it does not count as growth
+    steps = step_through(recognizer, events)
     with ProgressBar() as bar, one_core() as core:
         bar.stage("soak", 10)
         for _ in islice(steps, min(WARM_UP, tenth)):
             pass
-        before, said_before = dict(recognizer.counters), Counter(said)
+        counters_before, events_before = dict(recognizer.counters), Counter(events)
         gc.collect()
-        start_bytes, began = resident_bytes(), time.perf_counter()
+        start_bytes, start_s = resident_bytes(), time.perf_counter()
         for i, latency_ms in enumerate(islice(steps, frames)):
             latencies[i] = latency_ms
             if (i + 1) % tenth == 0:
                 bar.advance()
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - start_s
         gc.collect()
         end_bytes = resident_bytes()
     return {
@@ -67,34 +67,34 @@ def soak(model: str, frames: int = FRAMES) -> dict[str, Any]:
         "growth_mb": (end_bytes - start_bytes) / 1e6,
         "first_tenth": percentiles(latencies[:tenth]),
         "last_tenth": percentiles(latencies[-tenth:]),
-        "counters": {name: total - before[name] for name, total in recognizer.counters.items()},
-        "said": dict(sorted((said - said_before).items())),
+        "counters": {name: total - counters_before[name] for name, total in recognizer.counters.items()},
+        "events": dict(sorted((events - events_before).items())),
         "environment": {**environment(recognizer.bundle), "threads": 1, "pinned_to_core": core},
     }
 
 
-def every_step(recognizer: Recognizer, said: Counter[str]) -> Iterator[float]:
-    """Latencies, ms, of steps without end; counts in `said` the statuses and events of decisions, people and resets."""
+def step_through(recognizer: Recognizer, events: Counter[str]) -> Iterator[float]:
+    """Endless latencies of steps, ms; counts statuses, decision events, people and resets in `events`."""
     newest = -1
-    for k, moment in enumerate(traffic(samples(), recognizer.fps)):
+    for k, moment in enumerate(simulate_sensor(samples(), recognizer.fps)):
         if moment.reset is not None:
             recognizer.reset(moment.reset)
-            said["forgotten"] += 1
+            events["forgotten"] += 1
         if k % EVICT_EVERY == 0:
             for decision in recognizer.evict(moment.t):
-                count(decision, said)
+                count(decision, events)
         for pose in moment.poses:
             if pose.person > newest:
                 newest = pose.person
-                said["people"] += 1
-            began = time.perf_counter_ns()
+                events["people"] += 1
+            started = time.perf_counter_ns()
             decision = recognizer.step(pose.joints, moment.t, person=pose.person, layout=pose.layout)
-            latency_ms = (time.perf_counter_ns() - began) / 1e6
-            count(decision, said)
+            latency_ms = (time.perf_counter_ns() - started) / 1e6
+            count(decision, events)
             yield latency_ms
 
 
-def count(decision: Decision, said: Counter[str]) -> None:
-    said[decision.status] += 1
+def count(decision: Decision, events: Counter[str]) -> None:
+    events[decision.status] += 1
     if decision.event is not None:
-        said[decision.event] += 1
+        events[decision.event] += 1

@@ -1,7 +1,7 @@
-"""`python -m motionrt.bench.speed.view`: minutes of the viewer with a browser on it; does its process grow?
+"""Memory, files and threads of the viewer over minutes with a browser: `python -m motionrt.bench.speed.view`.
 
-`motionrt view` plays a recording again and again, and a page in headless Chromium shows it, beside motion that streams
-from a prompt. Needs viser, playwright and Chromium.
+`motionrt view` loops a recording, and a page in headless Chromium shows it next to motion streamed from a prompt. Needs
+viser, playwright and Chromium.
 """
 
 from __future__ import annotations
@@ -21,28 +21,28 @@ from ...runtime.errors import InputError
 from ...runtime.extras import require
 from ...runtime.recognition.recognizer import Recognizer
 from .environment import environment
-from .server_process import Process
+from .server_process import ServerProcess
 
 WAVE = Path(__file__).resolve().parents[2] / "runtime" / "samples" / "bandai_wave_right_hand.npz"
-WARM_UP_S, LOOK_S = 60.0, 1.0
+WARM_UP_S, POLL_S = 60.0, 1.0
 LOADED_MS = 60_000
 COUNT = "window.painted = 0; (function count() { window.painted++; requestAnimationFrame(count); })()"
-TOLD = re.compile(r"p50 ([\d.]+) ms, p99 ([\d.]+) ms, (\d+) frames dropped")  # by the page, of the last 300 frames
+LATENCY_LINE = re.compile(r"p50 ([\d.]+) ms, p99 ([\d.]+) ms, (\d+) frames dropped")
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
 
 
 def bench_view(model: str, seconds: float, warm_up_s: float = WARM_UP_S) -> dict[str, Any]:
-    """A JSON object: memory, open files and threads of the viewer after the warm-up and at the end; what is shown.
+    """A JSON object: memory, open files and threads of the viewer after the warm-up and at the end; displayed latency.
 
     Raises:
-        InputError: Chromium is not installed. MissingExtra: playwright is not.
+        InputError: Chromium is not installed. MissingExtra: playwright is not installed.
     """
-    with Process("view", str(WAVE), "--port", "0", "--model", model) as viewer, browser(viewer.url) as page:
+    with ServerProcess("view", str(WAVE), "--port", "0", "--model", model) as viewer, browser(viewer.url) as page:
         watch(viewer, page, warm_up_s)
-        looks = watch(viewer, page, seconds)
+        polls = watch(viewer, page, seconds)
         up, moves = viewer.is_up, page.screenshot() != page.screenshot()
-        tracebacks = sum(line.startswith("Traceback") for line in viewer.said)
-    first, last = looks[0], looks[-1]
+        tracebacks = sum(line.startswith("Traceback") for line in viewer.output)
+    first, last = polls[0], polls[-1]
     return {
         "benchmark": "view",
         "model": model,
@@ -50,21 +50,21 @@ def bench_view(model: str, seconds: float, warm_up_s: float = WARM_UP_S) -> dict
         "up": up,
         "moves": moves,
         "tracebacks": tracebacks,
-        **{f"{name}_{when}": look[name] for name in ("rss_mb", "files", "threads") for when, look in
+        **{f"{name}_{when}": poll[name] for name in ("rss_mb", "files", "threads") for when, poll in
            {"start": first, "end": last}.items()},
         "growth_mb": last["rss_mb"] - first["rss_mb"],
         "painted_hz": (last["painted"] - first["painted"]) / (last["t"] - first["t"]),
         "frames_dropped": last["dropped"] - first["dropped"],
-        "p50_ms": median(look["p50_ms"] for look in looks),
-        "p99_ms": median(look["p99_ms"] for look in looks),
-        "rss_mb": [round(look["rss_mb"], 1) for look in looks[:: max(1, len(looks) // 20)]],
+        "p50_ms": median(poll["p50_ms"] for poll in polls),
+        "p99_ms": median(poll["p99_ms"] for poll in polls),
+        "rss_mb": [round(poll["rss_mb"], 1) for poll in polls[:: max(1, len(polls) // 20)]],
         "environment": environment(Recognizer.load(model).bundle),
     }  # fmt: skip
 
 
 @contextmanager
 def browser(url: str) -> Iterator[Any]:
-    """The page, on which motion streams, in a tab."""
+    """The page in a browser tab, with motion streaming on it."""
     playwright = require("playwright.sync_api", "dev", "a browser")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -84,17 +84,17 @@ def browser(url: str) -> Iterator[Any]:
         page.context.browser.close()
 
 
-def watch(viewer: Process, page: Any, seconds: float) -> list[dict[str, float]]:
-    """What can be seen of both every second, at the beginning and at the end included."""
-    began, looks = time.monotonic(), []
+def watch(viewer: ServerProcess, page: Any, seconds: float) -> list[dict[str, float]]:
+    """Poll both once per second, including at the beginning and at the end."""
+    start_s, polls = time.monotonic(), []
     while True:
-        p50, p99, dropped = map(float, TOLD.findall(page.inner_text("body"))[0])
-        look = {"t": time.monotonic() - began, "p50_ms": p50, "p99_ms": p99, "dropped": dropped}
-        look |= {"painted": page.evaluate("window.painted")}
-        looks.append(look | {"rss_mb": viewer.rss_mb, "files": viewer.files, "threads": viewer.threads})
-        if look["t"] >= seconds:
-            return looks
-        time.sleep(LOOK_S)
+        p50, p99, dropped = map(float, LATENCY_LINE.findall(page.inner_text("body"))[0])
+        poll = {"t": time.monotonic() - start_s, "p50_ms": p50, "p99_ms": p99, "dropped": dropped}
+        poll |= {"painted": page.evaluate("window.painted")}
+        polls.append(poll | {"rss_mb": viewer.rss_mb, "files": viewer.files, "threads": viewer.threads})
+        if poll["t"] >= seconds:
+            return polls
+        time.sleep(POLL_S)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
-"""Real recordings as a sensor hands them in over hours: people come and go, frames are late, joints and people missing.
+"""Hours of simulated sensor input from real recordings: people come and go, frames are late, joints are missing.
 
-The same for the same seed. Shapes: M people, V joints.
+Deterministic for a given seed. Shapes: M people, V joints.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from ...runtime.body.motion import Motion
 from ...training.data.clips import clip_sets
 
 SAMPLES = Path(__file__).parents[2] / "runtime" / "samples"
-MOST_PEOPLE = 4
+MAX_PEOPLE = 4
 STAY_S = (2.0, 20.0)
-GAP_S = 0.7  # longer than what a recogniser fills
-# chance a moment
+GAP_S = 0.7  # longer than the gap that a recognizer fills
+# probability per moment
 ARRIVAL, GAP, LATE, RESET = 0.02, 0.002, 0.005, 0.001
-# chance a frame
+# probability per frame
 SOME_MISSING, ALL_MISSING = 0.03, 0.005
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pose:
-    """One person at one moment: joints [V, 3] in metres, NaN where missing."""
+    """One person at one moment: joints [V, 3] in meters, NaN where missing."""
 
     person: int
     joints: np.ndarray
@@ -36,7 +36,7 @@ class Pose:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Moment:
-    """Everybody in sight at time `t`, seconds. Before it, `reset` is to be forgotten."""
+    """All visible people at time `t`, seconds. Person `reset` is reset beforehand."""
 
     t: float
     poses: list[Pose]
@@ -45,7 +45,7 @@ class Moment:
 
 @dataclass(slots=True)
 class Actor:
-    """Somebody who plays a recording again and again until it is time to leave."""
+    """A person who loops a recording until it is time to leave."""
 
     motion: Motion
     frame: int
@@ -57,46 +57,48 @@ def samples() -> list[Motion]:
     return [Motion.load(path) for path in sorted(SAMPLES.glob("*.npz"))]
 
 
-def some_clips(data: Path, of_each: int) -> list[Motion]:
-    """Clips of every set in a folder, evenly over the set.
+def sample_clips(data: Path, per_set: int) -> list[Motion]:
+    """Evenly spaced clips of every set in a folder.
 
     Raises:
         InputError: the folder holds no clip set.
     """
     chosen = []
     for clip_set in clip_sets(data):
-        picks = np.linspace(0, len(clip_set) - 1, min(of_each, len(clip_set))).round().astype(int)
+        picks = np.linspace(0, len(clip_set) - 1, min(per_set, len(clip_set))).round().astype(int)
         chosen += [clip_set[int(i)] for i in picks]
     return chosen
 
 
-def traffic(motions: Sequence[Motion], rate_hz: float, seed: int = 0, haste: float = 1.0) -> Iterator[Moment]:
-    """Moments without end, 1 / rate_hz apart; one person to begin with, at most `MOST_PEOPLE` at once.
+def simulate_sensor(
+    motions: Sequence[Motion], rate_hz: float, seed: int = 0, event_rate: float = 1.0
+) -> Iterator[Moment]:
+    """Endless moments, 1 / rate_hz apart; one person at first, at most `MAX_PEOPLE` at the same time.
 
-    With haste, whatever may happen happens that many times as often.
+    `event_rate` multiplies the rate of all random events.
     """
-    rng, ids, here, t = np.random.default_rng(seed), count(), dict[int, Actor](), 0.0
+    rng, ids, present, t = np.random.default_rng(seed), count(), dict[int, Actor](), 0.0
     while True:
-        t += GAP_S if rng.random() < haste * GAP else 1 / rate_hz
-        here = {person: actor for person, actor in here.items() if actor.leaves > t}
-        if not here or (len(here) < MOST_PEOPLE and rng.random() < haste * ARRIVAL):
+        t += GAP_S if rng.random() < event_rate * GAP else 1 / rate_hz
+        present = {person: actor for person, actor in present.items() if actor.leaves > t}
+        if not present or (len(present) < MAX_PEOPLE and rng.random() < event_rate * ARRIVAL):
             motion = motions[int(rng.integers(len(motions)))].person(0)
-            here[next(ids)] = Actor(motion, int(rng.integers(motion.frames)), t + rng.uniform(*STAY_S) / haste)
+            present[next(ids)] = Actor(motion, int(rng.integers(motion.frames)), t + rng.uniform(*STAY_S) / event_rate)
         poses = []
-        for person, actor in here.items():
+        for person, actor in present.items():
             joints = actor.motion.joints[actor.frame % actor.motion.frames]
-            poses.append(Pose(person=person, joints=_spoilt(joints, rng), layout=actor.motion.layout))
+            poses.append(Pose(person=person, joints=_drop_joints(joints, rng), layout=actor.motion.layout))
             actor.frame += 1
-        reset = int(rng.choice(list(here))) if rng.random() < haste * RESET else None
-        yield Moment(t=t - 1.5 / rate_hz if rng.random() < haste * LATE else t, poses=poses, reset=reset)
+        reset = int(rng.choice(list(present))) if rng.random() < event_rate * RESET else None
+        yield Moment(t=t - 1.5 / rate_hz if rng.random() < event_rate * LATE else t, poses=poses, reset=reset)
 
 
-def _spoilt(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The pose, now and then without some or all of its joints."""
-    chance = rng.random()
-    if chance < ALL_MISSING:
+def _drop_joints(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """The pose, occasionally without some or all of its joints."""
+    draw = rng.random()
+    if draw < ALL_MISSING:
         return np.full_like(joints, np.nan)
-    if chance < ALL_MISSING + SOME_MISSING:
+    if draw < ALL_MISSING + SOME_MISSING:
         joints = joints.copy()
         joints[rng.random(len(joints)) < 0.3] = np.nan
     return joints

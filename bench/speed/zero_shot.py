@@ -1,7 +1,7 @@
-"""`motionrt bench zero-shot`: what a frame costs while texts are matched beside it and change, and what these cost.
+"""`motionrt bench zero-shot`: latency of frames during background matching and label changes, and of these themselves.
 
-Parity comes first: what the thread beside a stream has found at its end must be what a frame finds that waits for it.
-Nothing is kept on one core: matching is to have another than the stream.
+Parity is checked first: matching in a background thread must give the same logits as matching in the stream. Threads
+are not pinned to a core, so that matching can use another core than the stream.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from .environment import environment
 from .timing import Call, paced, percentiles, timed
 from .workloads import samples
 
-Changes = list[tuple[float, float]]  # when each began and ended, s
+Changes = list[tuple[float, float]]  # start and end of each, s
 
 CAMERA_HZ = 30.0
-CHANGE_S = 1.0  # from one change of labels to the next
+CHANGE_S = 1.0  # between label changes
 LABELS = 40
 COUNTS = (1, 10, LABELS, 200)
-MANNERS = ("", " slowly", " twice", " with the left hand", " while walking", " and stop")
+SUFFIXES = ("", " slowly", " twice", " with the left hand", " while walking", " and stop")
 PARITY = 1e-5
 SCHEDULED = Path("/proc/thread-self/schedstat")
 WARM_UP = 30
@@ -44,8 +44,8 @@ class Effort:
     """How much is measured.
 
     Attributes:
-        paced_s: of every stream, seconds. calls: matches of every number of labels, and changes to labels that are
-            known. cold: changes to labels that are new.
+        paced_s: duration of every stream, seconds. calls: matches per number of labels, and changes to known
+            labels. cold: changes to new labels.
     """
 
     paced_s: float
@@ -62,15 +62,15 @@ def quick() -> Effort:
 
 
 def bench_zero_shot(model: str, effort: Effort) -> dict[str, Any]:
-    """Measure a zero-shot recogniser.
+    """Measure a zero-shot recognizer.
 
     Args:
         model: name or path of a bundle.
     Returns:
         A JSON object; latencies in ms.
     Raises:
-        InputError: a model of fixed labels.
-        MotionError: matching beside a stream does not find what matching in it does, or frames were lost.
+        InputError: a model with fixed labels.
+        MotionError: matching in the background differs from matching in the stream, or frames were lost.
     """
     recognizer = Recognizer.load(model)
     if not isinstance(recognizer.label_strategy, OpenLabels):
@@ -95,10 +95,10 @@ def bench_zero_shot(model: str, effort: Effort) -> dict[str, Any]:
 
 
 def parity(recognizer: Recognizer) -> float:
-    """How far logits at the end of the sample recordings differ when they are matched beside them.
+    """The largest difference of logits at the end of the sample recordings, between background and in-stream matching.
 
     Raises:
-        MotionError: by more than `PARITY`.
+        MotionError: it exceeds `PARITY`.
     """
     ends = []
     for background in (False, True):
@@ -114,14 +114,15 @@ def parity(recognizer: Recognizer) -> float:
         ends.append(matching.streams.logits_PK)
     off = float(np.abs(ends[0] - ends[1]).max())
     if not off <= PARITY:
-        raise MotionError(f"parity: logits beside the stream are off by {off:.2g}, at most {PARITY:g} is allowed")
+        raise MotionError(f"parity: background logits differ by {off:.2g}, expected at most {PARITY:g}")
     return off
 
 
 def measure_streams(recognizer: Recognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
-    """Steps at a camera's pace: of the encoder alone, with matching beside it, and with labels that change, too.
+    """Time steps at a camera's rate: encoder only, with background matching, and with label changes as well.
 
-    What a step waits for others of this process is its time less what it ran and what it waited for a core.
+    The wait for other threads of this process is the duration of a step minus its CPU time and its time in the run
+    queue.
 
     Raises:
         MotionError: frames were lost.
@@ -133,24 +134,26 @@ def measure_streams(recognizer: Recognizer, effort: Effort, bar: ProgressBar) ->
         stepped.reset()
         step = one_by_one(stepped, poses)
         timed(step, WARM_UP)
-        began, waited, before = np.empty(frames), np.empty(frames), stepped.counters
+        started, waited, before = np.empty(frames), np.empty(frames), stepped.counters
 
-        def clocked(i: int, step: Call = step, began: np.ndarray = began, waited: np.ndarray = waited) -> None:
-            began[i] = time.perf_counter()
+        def timed_step(i: int, step: Call = step, started: np.ndarray = started, waited: np.ndarray = waited) -> None:
+            started[i] = time.perf_counter()
             ran, queued = time.thread_time(), queued_s()
             step(i)
-            waited[i] = time.perf_counter() - began[i] - (time.thread_time() - ran) - (queued_s() - queued)
+            waited[i] = time.perf_counter() - started[i] - (time.thread_time() - ran) - (queued_s() - queued)
 
-        beside: AbstractContextManager[Changes] = changing(recognizer) if name == "changing" else nullcontext([])
-        with beside as changes:
-            latencies = paced(clocked, frames, CAMERA_HZ)
+        background: AbstractContextManager[Changes] = (
+            change_labels(recognizer) if name == "changing" else nullcontext([])
+        )
+        with background as changes:
+            latencies = paced(timed_step, frames, CAMERA_HZ)
         counted = {key: total - before[key] for key, total in stepped.counters.items()}
         if counted != {"frames": frames, "dropped": 0, "resets": 0, "lost": 0}:
-            raise MotionError(f"frames were lost: of {frames} {counted}")
+            raise MotionError(f"frames were lost: {frames} stepped, counters {counted}")
         found[name] = percentiles(latencies) | {"frames_lost": 0}
         bar.advance()
-    ended = began + latencies / 1e3
-    during = np.any([(begin <= ended) & (began <= end) for begin, end in changes], axis=0)
+    ended = started + latencies / 1e3
+    during = np.any([(begin <= ended) & (started <= end) for begin, end in changes], axis=0)
     found["changing"] |= {
         "changes": len(changes),
         "during_changes": percentiles(latencies[during]),
@@ -160,7 +163,7 @@ def measure_streams(recognizer: Recognizer, effort: Effort, bar: ProgressBar) ->
 
 
 def measure_labels(recognizer: Recognizer, effort: Effort, bar: ProgressBar) -> dict[str, Any]:
-    """What matching one person takes by the number of labels, and what changing them takes."""
+    """Time matching of one person by number of labels, and changes of labels."""
     matching, open_labels = {}, _open_labels(recognizer)
     feature_BF = open_labels.clip_feature(samples()[0])[None]
     for size in COUNTS:
@@ -188,7 +191,7 @@ def _open_labels(recognizer: Recognizer) -> OpenLabels:
 
 
 def queued_s() -> float:
-    """How long this thread has waited for a core; 0 where the system does not tell."""
+    """Time that this thread has waited for a core; 0 if the system does not report it."""
     try:
         return int(SCHEDULED.read_text().split()[1]) / 1e9
     except OSError:
@@ -196,28 +199,28 @@ def queued_s() -> float:
 
 
 @contextmanager
-def changing(recognizer: Recognizer) -> Iterator[Changes]:
-    """Labels change every `CHANGE_S`, to new ones and to known ones in turn."""
+def change_labels(recognizer: Recognizer) -> Iterator[Changes]:
+    """Change labels every `CHANGE_S`, alternating between new and known ones."""
     changes: Changes = []
-    over = threading.Event()
+    done = threading.Event()
 
     def change() -> None:
-        while not over.wait(CHANGE_S):
+        while not done.wait(CHANGE_S):
             labels = names(recognizer, LABELS, f" before {len(changes) // 2} others")
-            began = time.perf_counter()
+            start_s = time.perf_counter()
             recognizer.set_labels(labels)
-            changes.append((began, time.perf_counter()))
+            changes.append((start_s, time.perf_counter()))
 
     thread = threading.Thread(target=change)
     thread.start()
     try:
         yield changes
     finally:
-        over.set()
+        done.set()
         thread.join()
 
 
 def names(recognizer: Recognizer, size: int, more: str = "") -> list[str]:
-    """So many labels, those that the bundle was trained with first."""
+    """`size` labels, starting with those that the bundle was trained on."""
     known = recognizer.bundle.manifest.matching.labels
-    return [f"{label}{manner}{more}" for manner, label in islice(product(MANNERS, known), size)]
+    return [f"{label}{suffix}{more}" for suffix, label in islice(product(SUFFIXES, known), size)]

@@ -1,8 +1,8 @@
-"""What CoCoDiff gains: `python -m motionrt.bench.studies.cocodiff DATA RUNS -o OUT.json [KEY=VALUE ...]`.
+"""Effect of CoCoDiff: `python -m motionrt.bench.studies.cocodiff DATA RUNS -o OUT.json [KEY=VALUE ...]`.
 
-The subjects of every Kinect set are dealt out to five folds. Seed k trains the recogniser without fold k and tests it
-there, without the helper and with each of its variants: same clips in the same order, same first weights. Runs stay in
-RUNS and are resumed; OUT is written anew after each.
+The subjects of every Kinect set are split into five folds. Seed k trains the recognizer without fold k and tests it
+there, without the helper and with each variant of it: same clips in the same order, same initial weights. Runs stay in
+RUNS and are resumed; OUT is rewritten after each run.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ VARIANTS: dict[str, CoCoDiffConfig | None] = {
     "text": replace(SMALL, diffusion=0.0, generated=0.0, coarse=0.0, real=0.2),
 }
 ABOUT = {
-    "off": "the recogniser alone",
-    "on": "the helper as it is",
-    "through": "the gradient of generated features reaches the recogniser's, not its head alone",
-    "text": "contrast of real features with the labels' text alone, no diffusion",
+    "off": "the recognizer alone",
+    "on": "with its default settings",
+    "through": "with gradients through generated features into the recognizer",
+    "text": "contrast of real features with label text only, without diffusion",
 }
 FIGURES = ("top1", "macro_top1")
 T95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # of Student's t for 1, 2, ... 9 degrees
 
 
 def recipe_of(data: Path, settings: Mapping[str, str]) -> StreamGcnRecipe:
-    """The recogniser of `live`, narrower and trained for shorter."""
+    """The recipe of `live`, with a narrower network and fewer steps."""
     base = replace(
         live(),
         name="cocodiff",
@@ -73,81 +73,81 @@ def recipe_of(data: Path, settings: Mapping[str, str]) -> StreamGcnRecipe:
 
 
 def kinect_clips(data: Path, layout: Layout) -> list[LabeledClip]:
-    """Labelled clips of the Kinect sets."""
+    """Labeled clips of the Kinect sets."""
     clips = load_clips(data, layout, lambda record: "ds" in record and vocabulary.label(record) is not None)
     if not clips:
-        raise InputError(f"{data}: no labelled clip of a Kinect set")
+        raise InputError(f"{data}: no labeled clip of a Kinect set")
     return clips
 
 
 def folds(clips: Sequence[LabeledClip]) -> dict[tuple[str, int], int]:
-    """Set and subject -> fold; the subjects of a set go round, beginning where those of the set before ended."""
+    """(set, subject) -> fold; subjects are assigned in turn, continuing from one set to the next."""
     people = sorted({(clip.source, clip.record["subject"]) for clip in clips})
     return {person: i % FOLDS for i, person in enumerate(people)}
 
 
 def train(clips: Sequence[LabeledClip], recipe: StreamGcnRecipe, variant: str, run: Path) -> dict[str, Any]:
-    """Figures of one run, which is done, resumed, or only read if it is finished."""
+    """Scores of one run; trains it, resumes it, or reads it if it is finished."""
     finished = run / "result.json"
     seed, options = recipe.loop.seed, VARIANTS[variant]
     recipe = replace(recipe, cocodiff=options is not None, helper=options or recipe.helper)
     about = json.loads(json.dumps({"recipe": asdict(recipe), "variant": variant}))
     write_description(run, about, about["recipe"])
     if finished.is_file():
-        found: dict[str, Any] = json.loads(finished.read_text())
-        return found
+        saved: dict[str, Any] = json.loads(finished.read_text())
+        return saved
     layout, labels = Layout.load(recipe.layout), tuple(sorted({clip.label or "" for clip in clips}))
     fold_of = folds(clips)
     held_out = [clip for clip in clips if fold_of[clip.source, clip.record["subject"]] == seed % FOLDS]
-    shown = [clip for clip in clips if fold_of[clip.source, clip.record["subject"]] != seed % FOLDS]
-    task = ClipTask(clips=shown, layout=layout, frontend=recipe.frontend, labels=labels, seed=seed)
+    training = [clip for clip in clips if fold_of[clip.source, clip.record["subject"]] != seed % FOLDS]
+    task = ClipTask(clips=training, layout=layout, frontend=recipe.frontend, labels=labels, seed=seed)
     validation = Validation(held_out, layout, recipe.frontend, labels)
     torch.manual_seed(seed)
     model, loss = recipe.network(layout, labels)
-    resumed, begin = (run / CHECKPOINTS[0]).exists(), time.process_time()
+    resumed, start_s = (run / CHECKPOINTS[0]).exists(), time.process_time()
     trained = fit(model, task, recipe.loop, run, validation, loss)
     assert trained is not None
     network = cocodiff.without_helper(trained)
     save_file(network.state_dict(), run / "model.safetensors")
-    found = {"seed": seed, "trained": len(shown), "n": len(held_out), **validation(network)}
-    found |= {"cpu_s": None if resumed else time.process_time() - begin, "confusion": validation.confusion.tolist()}
-    finished.write_text(json.dumps(found) + "\n")
-    return found
+    result: dict[str, Any] = {"seed": seed, "trained": len(training), "n": len(held_out), **validation(network)}
+    result |= {"cpu_s": None if resumed else time.process_time() - start_s, "confusion": validation.confusion.tolist()}
+    finished.write_text(json.dumps(result) + "\n")
+    return result
 
 
 def report(results: Mapping[str, Sequence[dict[str, Any]]], recipe: StreamGcnRecipe) -> dict[str, Any]:
-    """Every variant's figures by seed, and its differences from `off` over the seeds that both have."""
+    """Every variant's scores by seed, and its differences from `off` over their common seeds."""
     loop = recipe.loop
-    base = {one["seed"]: one for one in results.get("off", ())}
+    base = {run["seed"]: run for run in results.get("off", ())}
     variants: dict[str, Any] = {}
-    for variant, found in results.items():
-        pairs = [(one, base[one["seed"]]) for one in found if one["seed"] in base]
+    for variant, runs in results.items():
+        pairs = [(run, base[run["seed"]]) for run in runs if run["seed"] in base]
         variants[variant] = {
             "about": ABOUT[variant],
             "helper": asdict(helper) if (helper := VARIANTS[variant]) else None,
-            "seeds": [{key: value for key, value in one.items() if key != "confusion"} for one in found],
-            **{name: float(np.mean([one[name] for one in found])) for name in FIGURES},
+            "seeds": [{key: value for key, value in run.items() if key != "confusion"} for run in runs],
+            **{name: float(np.mean([run[name] for run in runs])) for name in FIGURES},
         }
         if variant != "off" and len(pairs) > 1:
-            gains = {name: [one[name] - other[name] for one, other in pairs] for name in FIGURES}
-            variants[variant]["gain"] = {name: compared(values) for name, values in gains.items()}
-            ratios = [one["cpu_s"] / other["cpu_s"] for one, other in pairs if one["cpu_s"] and other["cpu_s"]]
+            gains = {name: [run[name] - other[name] for run, other in pairs] for name in FIGURES}
+            variants[variant]["gain"] = {name: paired_interval(values) for name, values in gains.items()}
+            ratios = [run["cpu_s"] / other["cpu_s"] for run, other in pairs if run["cpu_s"] and other["cpu_s"]]
             variants[variant]["cpu_ratio"] = float(np.median(ratios)) if ratios else None
     return {
         "benchmark": "cocodiff",
         "protocol": PROTOCOL,
-        "recogniser": {"channels": recipe.channels, "steps": loop.steps, "batch": loop.batch, "lr": loop.lr},
-        "clips": sum(one["n"] for one in results.get("off", ())),
+        "recognizer": {"channels": recipe.channels, "steps": loop.steps, "batch": loop.batch, "lr": loop.lr},
+        "clips": sum(run["n"] for run in results.get("off", ())),
         "variants": variants,
     }
 
 
-def compared(differences: Sequence[float]) -> dict[str, Any]:
+def paired_interval(differences: Sequence[float]) -> dict[str, Any]:
     """Paired differences, their mean and its 95 % interval by Student's t."""
     n, mean = len(differences), float(np.mean(differences))
     half = T95[n - 2] * float(np.std(differences, ddof=1)) / n**0.5
-    found = Estimate(mean=mean, low=mean - half, high=mean + half, n=n, over="seeds")
-    return {"differences": list(differences), **found.json(), "improves": found.low > 0}
+    estimate = Estimate(mean=mean, low=mean - half, high=mean + half, n=n, over="seeds")
+    return {"differences": list(differences), **estimate.json(), "improves": estimate.low > 0}
 
 
 def main() -> None:
@@ -165,10 +165,12 @@ def main() -> None:
     results: dict[str, list[dict[str, Any]]] = {}
     for variant, seed in pairs + others:
         seeded = replace(recipe, loop=replace(recipe.loop, seed=seed))
-        found = train(clips, seeded, variant, args.runs / f"{variant}-{seed}")
-        results.setdefault(variant, []).append(found)
+        result = train(clips, seeded, variant, args.runs / f"{variant}-{seed}")
+        results.setdefault(variant, []).append(result)
         args.out.write_text(json.dumps(report(results, recipe), indent=1) + "\n")
-        print(f"{variant}, seed {seed}: top-1 {found['top1']:.1f} %, by class {found['macro_top1']:.1f} %", flush=True)
+        print(
+            f"{variant}, seed {seed}: top-1 {result['top1']:.1f} %, by class {result['macro_top1']:.1f} %", flush=True
+        )
 
 
 if __name__ == "__main__":

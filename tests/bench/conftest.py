@@ -9,28 +9,28 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.training.data.clips import clip_sets, fingerprint
 
-LABELS = ("bow", "walk", "wave", "none")  # of the small bundle; `run` is a label that it does not know
+LABELS = ("bow", "walk", "wave", "none")  # of the small bundle; `run` is unknown to it
 
 clip_folder = run_path(str(Path(__file__).parents[1] / "training" / "clip_folder.py"))
 
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
-    """A small folder in the format of the data sets; see `tests/training/clip_folder.py`."""
+    """A small data folder in the format of the data sets; see `tests/training/clip_folder.py`."""
     folder: Path = clip_folder["write_folder"](tmp_path_factory.mktemp("data"), samples)
     return folder
 
 
 @pytest.fixture(scope="session")
 def aside(data: Path) -> list[str]:
-    """Fingerprints of the clips that the small bundle must not be measured on: all takes of Bandai's `wave`."""
+    """Fingerprints of the clips that the small bundle must not be tested on: all takes of Bandai's `wave`."""
     bandai = next(clip_set for clip_set in clip_sets(data) if clip_set.name == "bandai")
     return [fingerprint(bandai, i) for i, r in enumerate(bandai.clips) if r["content"] == "wave-right-hand"]
 
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory, aside: list[str]) -> Path:
-    """A bundle with a small network that has learnt nothing, exported from a run's folder."""
+    """A bundle with a small untrained network, exported from the folder of a run."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     from safetensors.torch import save_file
@@ -46,7 +46,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory, aside: list[str]) -> Path:
     config = StreamGCNConfig(parents=parents, classes=len(LABELS), fps=20.0, channels=(8,))
     model = StreamGCN(config)
     with torch.no_grad():
-        model.pool.normal_()  # so that it does not say the same of everything
+        model.pool.normal_()  # so that its predictions vary
     save_file(model.state_dict(), run / "model.safetensors")
     about = {"recipe": asdict(live()), "labels": LABELS, "model": asdict(config)}
     (run / "recipe.json").write_text(json.dumps(about))

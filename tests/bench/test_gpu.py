@@ -14,11 +14,11 @@ from motionrt.bench import gpu, gpu_models
 from motionrt.bench.kernels import guided_step
 from motionrt.runtime.errors import MotionError
 
-on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it measures for minutes")
+on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="takes minutes on a GPU")
 
 
 @on_cpu
-def test_without_a_gpu_parity_is_tried_and_nothing_timed(
+def test_without_a_gpu_parity_is_checked_and_nothing_is_timed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(gpu, "OPERATIONS", ("guided_step",))
@@ -26,21 +26,21 @@ def test_without_a_gpu_parity_is_tried_and_nothing_timed(
     gpu.main()
     found = json.loads((tmp_path / "gpu.json").read_text())
     assert not found["timed"] and "interpreter" in found["reason"] and "kernels" not in found
-    assert len(found["parity"]) == 9 and all(of["error"] <= of["allowed"] for of in found["parity"])
-    assert "9 kernels' cases are right" in capsys.readouterr().out and not (tmp_path / "gpu.png").exists()
+    assert len(found["parity"]) == 9 and all(row["error"] <= row["allowed"] for row in found["parity"])
+    assert "9 kernel cases correct" in capsys.readouterr().out and not (tmp_path / "gpu.png").exists()
 
 
 @on_cpu
 @pytest.mark.parametrize("wrong", [1.01, float("nan")])
-def test_a_wrong_kernel_is_told_and_nothing_timed(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_kernel_is_reported_and_nothing_is_timed(wrong: float, monkeypatch: pytest.MonkeyPatch) -> None:
     right = guided_step.cases
 
-    def cases(*given: Any) -> Any:
-        for case in right(*given):
+    def cases(*args: Any) -> Any:
+        for case in right(*args):
             op = case.op
 
-            def broken(*, impl: str, op: Any = op, **of: Any) -> Any:
-                found = op(**of, impl=impl)
+            def broken(*, impl: str, op: Any = op, **arguments: Any) -> Any:
+                found = op(**arguments, impl=impl)
                 scale = wrong if impl == "triton" else 1.0
                 return tuple(scale * part for part in found) if isinstance(found, tuple) else scale * found
 
@@ -53,11 +53,11 @@ def test_a_wrong_kernel_is_told_and_nothing_timed(wrong: float, monkeypatch: pyt
 
 
 @on_cpu
-def test_what_times_the_recogniser_checks_it_first(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recognizer_is_checked_before_it_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gpu_models, "STEPS", 40)
-    found = gpu_models.steps(3, torch.device("cpu"))
+    found = gpu_models.time_steps(3, torch.device("cpu"))
     assert 0 < found["parity_max_abs"] <= gpu_models.LOGITS
     assert all(found[name]["p50_ms"] > 0 for name in ("graph", "graph_without_kernels", "launched", "eager"))
     monkeypatch.setattr(gpu_models, "LOGITS", 0.0)
     with pytest.raises(MotionError, match="live on the GPU is off by"):
-        gpu_models.steps(3, torch.device("cpu"))
+        gpu_models.time_steps(3, torch.device("cpu"))

@@ -19,7 +19,7 @@ import motionrt.runtime  # noqa: E402
 from motionrt import Recognizer  # noqa: E402
 from motionrt.bench.fuzz.server import reset  # noqa: E402
 from motionrt.bench.speed.serve import Player, Server, stream  # noqa: E402
-from motionrt.bench.speed.server_process import Process  # noqa: E402
+from motionrt.bench.speed.server_process import ServerProcess  # noqa: E402
 
 WAVE = Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz"
 CLIENTS, FIRST = 1000, 200  # of which the first warm it up
@@ -28,7 +28,7 @@ GROWTH_MB = 16
 pytestmark = pytest.mark.slow
 
 
-def come_and_go(process: Process, visit: Callable[[int], None]) -> float:
+def come_and_go(process: ServerProcess, visit: Callable[[int], None]) -> float:
     """Growth in MB; files and threads are to be as few as after the first clients."""
     for number in range(FIRST):
         visit(number)
@@ -59,13 +59,14 @@ def test_a_server_is_as_before() -> None:
         assert come_and_go(server, visit) < GROWTH_MB
         player, recognizer = Player(0, 200.0), Recognizer.load("live")
         record = asyncio.run(stream(server.url, player, 200.0, 200, 0.0))
-        assert (record.lost, record.errors, player.wrong(recognizer, record)) == (0, 0, 0) and len(record.said) > 100
-        assert not any("Traceback" in line for line in server.said)
+        assert (record.lost, record.errors, player.wrong(recognizer, record)) == (0, 0, 0)
+        assert len(record.decisions) > 100
+        assert not any("Traceback" in line for line in server.output)
 
 
 def test_a_viewer_is_as_before() -> None:
     viser = pytest.importorskip("viser", reason="viser is not installed")
-    with Process("view", str(WAVE), "--port", "0", "--model", "live") as viewer:
+    with ServerProcess("view", str(WAVE), "--port", "0", "--model", "live") as viewer:
 
         def visit(number: int) -> None:
             with connect(
@@ -81,4 +82,4 @@ def test_a_viewer_is_as_before() -> None:
 
         growth_mb = come_and_go(viewer, visit)
         assert growth_mb < GROWTH_MB
-        assert viewer.is_up and not any("Traceback" in line for line in viewer.said)
+        assert viewer.is_up and not any("Traceback" in line for line in viewer.output)

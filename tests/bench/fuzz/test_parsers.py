@@ -1,4 +1,4 @@
-"""The fuzzer finds what parsers must not do, and nothing in ours."""
+"""The fuzzer detects misbehaving parsers, and finds no problem in ours."""
 
 import time
 from pathlib import Path
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.timeout(300, method="thread")  # parsers are interrupte
 
 
 @pytest.mark.slow
-def test_damaged_input_is_read_or_refused() -> None:
+def test_damaged_input_is_accepted_or_rejected() -> None:
     found = fuzz.fuzz(600.0, seed=1, inputs=150)
     assert found["findings"] == []
     for name, count in found["parsers"].items():
@@ -34,12 +34,12 @@ def raises(error: BaseException) -> Any:
     ("parse", "problem"),
     [
         (raises(ValueError("no")), "ValueError: no"),
-        (raises(InputError("a\nb")), "a message of several lines or none: 'a\\nb'"),
+        (raises(InputError("a\nb")), "an error message with several lines or none: 'a\\nb'"),
         (lambda data: time.sleep(0.3), "more than 0 s"),
     ],
     ids=["another error", "several lines", "a hang"],
 )
-def test_what_a_parser_must_not_do_is_found(
+def test_a_misbehaving_parser_is_found(
     parse: Any, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzz, "HUNG_S", 0.1)
@@ -49,7 +49,7 @@ def test_what_a_parser_must_not_do_is_found(
     assert (tmp_path / f"mine-{found[0]['input']}").is_file()
 
 
-def test_damage_is_damage_and_the_same_for_the_same_seed() -> None:
+def test_damage_changes_the_input_and_is_deterministic() -> None:
     data = b'{"joints": [[0.5, 1.25, -3]], "t": 17}' * 20
-    made = [[fuzz.damaged(data, np.random.default_rng(seed)) for seed in range(50)] for _ in range(2)]
-    assert made[0] == made[1] and sum(one != data for one in made[0]) > 45 and len(set(made[0])) > 45
+    outputs = [[fuzz.damage(data, np.random.default_rng(seed)) for seed in range(50)] for _ in range(2)]
+    assert outputs[0] == outputs[1] and sum(output != data for output in outputs[0]) > 45 and len(set(outputs[0])) > 45

@@ -9,13 +9,13 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 
 from motionrt.bench.accuracy.registry import Options, evaluate
-from motionrt.bench.speed.accuracy import draw, seen
+from motionrt.bench.speed.accuracy import accuracy_by_time, draw
 
 RESULTS = Path(__file__).parents[3] / "bench" / "results"
 
 
 def test_whole_clips_score_as_in_the_benchmark(data: Path) -> None:
-    rows = seen("live", data)
+    rows = accuracy_by_time("live", data)
     whole = rows[-1]
     assert (whole["seconds"], whole["whole"]) == (None, 1.0)
     assert whole["top1"] == evaluate("live", Options(model="live", data=data))["top1"]

@@ -1,4 +1,4 @@
-"""`motionrt bench generate`: nothing without parity, and figures that are of what is said."""
+"""`motionrt bench generate`: no measurement without parity, and consistent figures."""
 
 import json
 from dataclasses import replace
@@ -28,15 +28,15 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_command_measures_after_parity(
     small: None, coamd_bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    plot, out = tmp_path / "growth.png", tmp_path / "generate.json"
+    plot, out = tmp_path / "scaling.png", tmp_path / "generate.json"
     arguments = ["bench", "generate", "--quick", "--json", "--model", str(coamd_bundle)]
     assert main([*arguments, "--plot", str(plot), "-o", str(out)]) == 0
     report = json.loads(capfd.readouterr().out.splitlines()[-1])
     assert report == json.loads(out.read_text()) and plot.stat().st_size > 10_000
     assert 0 <= report["parity_max_m"] < 1e-3
-    assert report["clip_ms"] == report["contenders"]["unguided"]["p50_ms"] > 0 < report["first_chunk_ms"]
+    assert report["clip_ms"] == report["baselines"]["unguided"]["p50_ms"] > 0 < report["first_chunk_ms"]
     assert report["evaluations"] == {"steps": 11, "head_calls": 88, "cfg": 2, "head_rows": 2 * 8 * 49}
-    assert {"torch", "torch_eliminated", "guided"} < set(report["contenders"])
+    assert {"torch", "torch_eliminated", "guided"} < set(report["baselines"])
     assert sum(report["shares"].values()) == pytest.approx(1)
     assert min(report["shares"].values()) > 0
     assert main(arguments[:-3] + arguments[-2:]) == 0, "as tables"
@@ -46,18 +46,18 @@ def test_the_command_measures_after_parity(
 def test_without_parity_nothing_is_measured(
     small: None, coamd_bundle: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    decode = Generator.generate
+    generate_motion = Generator.generate
 
-    def off(self: Generator, *given: Any, **named: Any) -> Any:
-        motion = decode(self, *given, **named)
+    def generate_off(self: Generator, *args: Any, **kwargs: Any) -> Any:
+        motion = generate_motion(self, *args, **kwargs)
         return replace(motion, joints=motion.joints + np.float32(0.002))
 
-    monkeypatch.setattr(Generator, "generate", off)
-    with pytest.raises(MotionError, match="parity: joints differ by 0.002 m from torch's, at most 0.001"):
+    monkeypatch.setattr(Generator, "generate", generate_off)
+    with pytest.raises(MotionError, match="parity: joints differ by 0.002 m from torch's, expected at most 0.001"):
         generate.bench_generate(str(coamd_bundle), SMALL)
 
 
-def test_what_a_motion_takes_is_counted() -> None:
+def test_the_evaluations_of_a_motion_are_counted() -> None:
     whole = generate.evaluations(Sampling(eliminate=False, cfg=1, evaluations=4))
     assert whole["steps"] == 12 and whole["head_calls"] == 48 and whole["cfg"] == 1
     assert generate.evaluations(Sampling(steps=1, evaluations=1), tokens=7)["head_rows"] == 14

@@ -1,4 +1,4 @@
-"""`motionrt bench recognize`: nothing without parity, one step of the network a frame, a floor that is arithmetic."""
+"""`motionrt bench recognize`: no measurement without parity, one network step per frame, an exact roofline."""
 
 import json
 import os
@@ -11,21 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from motionrt.bench.speed import (
-    baselines as contenders,
-)
-from motionrt.bench.speed import (
-    environment,
-    parity,
-    plot,
-    recognize,
-)
-from motionrt.bench.speed import (
-    roofline as floor,
-)
-from motionrt.bench.speed import (
-    scaling as growth,
-)
+from motionrt.bench.speed import baselines, environment, parity, plot, recognize, roofline, scaling
 from motionrt.bench.speed.workloads import samples as shipped
 from motionrt.runtime.backends import factory
 from motionrt.runtime.bundles.bundle import Bundle
@@ -67,13 +53,13 @@ class Wrong:
 
 class WrongStreams:
     def __init__(self, streams: Any, mistake: str) -> None:
-        self.streams, self.mistake, self.begun, self.frames = streams, mistake, set[int](), 0
+        self.streams, self.mistake, self.started, self.frames = streams, mistake, set[int](), 0
         self.capacity = streams.capacity
 
     def begin(self, slot: int) -> None:
-        if self.mistake != "a stream does not start anew" or slot not in self.begun:
+        if self.mistake != "a stream is not reset" or slot not in self.started:
             self.streams.begin(slot)
-        self.begun.add(slot)
+        self.started.add(slot)
 
     def step(self, slots: np.ndarray, frames: np.ndarray) -> Any:
         logits, features = self.streams.step(slots, frames)
@@ -89,7 +75,7 @@ class WrongStreams:
 
 @pytest.fixture
 def wrong(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
-    """What is measured makes the mistake that is the test's parameter; what it is compared with does not."""
+    """The measured backend makes the mistake named by the parameter; the reference does not."""
     create = factory.create
 
     def create_wrong(name: str, bundle: Bundle) -> Any:
@@ -100,7 +86,7 @@ def wrong(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> No
 
 @pytest.mark.parametrize(
     "wrong",
-    ["a little off", "off once, late", "a stream does not start anew", "people mixed up"],
+    ["a little off", "off once, late", "a stream is not reset", "people mixed up"],
     indirect=True,
 )
 def test_no_number_is_printed_while_parity_fails(wrong: None, bundle: Path, capfd: Any, tmp_path: Path) -> None:
@@ -112,12 +98,12 @@ def test_no_number_is_printed_while_parity_fails(wrong: None, bundle: Path, capf
     assert lines[-1].startswith("motionrt: ") and "parity: logits of wrong differ" in lines[-1]
 
 
-def test_logits_that_are_no_numbers_fail_parity(bundle: Path) -> None:
+def test_nan_logits_fail_parity(bundle: Path) -> None:
     loaded = Bundle.load(bundle)
     onnx = factory.create("onnx", loaded)
     recorder = parity.record(loaded, onnx, shipped(), 30)
     recorder.steps[20][2][0, 0] = np.nan
-    assert parity.against_steps(recorder, onnx) == parity.against_clips(recorder, onnx) == np.inf
+    assert parity.compare_steps(recorder, onnx) == parity.compare_clips(recorder, onnx) == np.inf
 
 
 def test_parity_is_measured_on_several_people_together_with_resets(bundle: Path) -> None:
@@ -126,7 +112,7 @@ def test_parity_is_measured_on_several_people_together_with_resets(bundle: Path)
     found = parity.parity(loaded, onnx, onnx, shipped(), 1000)
     assert found["frames"] >= 1000 and found["begins"] >= 5 and found["together"] >= 50
     assert set(found["against"]) == {"step graph", "clip graph"}
-    assert 0 < found["max_abs"] <= parity.TOLERANCE, "the step and the clip graph do not round alike"
+    assert 0 < found["max_abs"] <= parity.TOLERANCE, "the step and the clip graph round differently"
 
 
 def test_the_report_has_the_promised_fields(
@@ -144,13 +130,13 @@ def test_the_report_has_the_promised_fields(
     p99 = sorted(run["p99_ms"] for run in report["step"]["runs"])
     assert report["p99_ms"] == p99[1], "the median of the runs"
     assert report["paced"]["rate_hz"] == 30 and report["together"]["people"] == 8
-    assert report["contenders"]["recognizer_step"]["times_recognizer_step"] == 1
-    assert {"onnx_step", "onnx_window"} <= set(report["contenders"])
-    for figures in (report["paced"], report["together"], *report["contenders"].values()):
+    assert report["baselines"]["recognizer_step"]["times_recognizer_step"] == 1
+    assert {"onnx_step", "onnx_window"} <= set(report["baselines"])
+    for figures in (report["paced"], report["together"], *report["baselines"].values()):
         assert set(figures) >= LATENCY
     assert set(report["left_out"]) == {"torch_step", "ctr_gcn_torch", "ctr_gcn_onnx"}
-    least = report["floor"]
-    assert least["fraction"] == pytest.approx(least["floor_ms"] / least["network_p50_ms"])
+    bound = report["roofline"]
+    assert bound["fraction"] == pytest.approx(bound["floor_ms"] / bound["network_p50_ms"])
     assert report["cold_start"]["median_ms"] > report["cold_start"]["without_interpreter_ms"] > 0
     manifest = Bundle.load(bundle).manifest
     assert report["environment"]["weights_sha256"] == manifest.files["weights.safetensors"].sha256
@@ -161,61 +147,60 @@ def test_the_report_is_shown_as_tables(bundle: Path, capfd: Any, monkeypatch: py
     monkeypatch.setattr(recognize, "quick", lambda: SMALL)
     assert main(["bench", "recognize", "--quick", "--model", str(bundle)]) == 0
     out = capfd.readouterr().out
-    for part in ("saturated, 3 runs", "paced at 30 Hz", "8 people", "window re-run", "floor", "left out of --quick"):
+    parts = ("saturated, 3 runs", "paced at 30 Hz", "8 people", "window re-run", "lower bound", "left out of --quick")
+    for part in parts:
         assert part in out
 
 
-def test_contenders_that_need_torch_take_part(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_baselines_that_need_torch_take_part(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 
     network = CTRGCN(CTRGCNConfig(classes=3, channels=(16, 32))).eval().requires_grad_(False)
-    monkeypatch.setattr(contenders, "_ctr_gcn", lambda: (network, torch.randn(1, 3, 8, 25, 2)))
+    monkeypatch.setattr(baselines, "_ctr_gcn", lambda: (network, torch.randn(1, 3, 8, 25, 2)))
     loaded = Bundle.load(bundle)
     native, onnx = (factory.create(name, loaded) for name in ("native", "onnx"))
-    calls, left_out = recognize.enter(loaded, native, onnx, lambda i: None, slow=True)
-    assert set(calls) == set(contenders.TITLES) and left_out == {}
+    calls, left_out = recognize.baseline_calls(loaded, native, onnx, lambda i: None, slow=True)
+    assert set(calls) == set(baselines.TITLES) and left_out == {}
     for call in calls.values():
         call(0)
         call(1)
 
 
-def test_a_ctr_gcn_that_onnx_runtime_computes_wrongly_does_not_take_part(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_ctr_gcn_with_wrong_onnx_output_is_left_out(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fails() -> Any:
         raise RuntimeError("CTR-GCN in ONNX Runtime differs\nfrom PyTorch")
 
     pytest.importorskip("torch", reason="torch is not installed")
-    monkeypatch.setattr(contenders, "ctr_gcn_onnx", fails)
+    monkeypatch.setattr(baselines, "ctr_gcn_onnx", fails)
     loaded = Bundle.load(bundle)
     onnx = factory.create("onnx", loaded)
-    calls, left_out = recognize.enter(loaded, onnx, onnx, lambda i: None, slow=True)
+    calls, left_out = recognize.baseline_calls(loaded, onnx, onnx, lambda i: None, slow=True)
     assert "ctr_gcn_onnx" not in calls and "ctr_gcn_torch" in calls
     assert left_out == {"ctr_gcn_onnx": "CTR-GCN in ONNX Runtime differs from PyTorch"}
 
 
-def test_the_torch_contender_computes_what_the_bundle_computes(bundle: Path) -> None:
+def test_the_torch_baseline_computes_what_the_bundle_computes(bundle: Path) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from motionrt.training.models.stream_gcn import StreamGCN
 
     loaded, seen = Bundle.load(bundle), []
-    frames = contenders.network_frames(loaded, shipped()[:1])[:5]
-    step = contenders.torch_step(loaded, frames)
+    frames = baselines.network_frames(loaded, shipped()[:1])[:5]
+    step = baselines.torch_step(loaded, frames)
     original = StreamGCN.step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StreamGCN, "step", lambda self, *given: seen.append(original(self, *given)) or seen[-1])  # type: ignore[func-returns-value]
+        patch.setattr(StreamGCN, "step", lambda self, *args: seen.append(original(self, *args)) or seen[-1])  # type: ignore[func-returns-value]
         for i in range(5):
             step(i)
-    wanted, _ = factory.create("onnx", loaded).clip(frames)
-    assert torch.cat([logits for logits, _, _ in seen]).numpy() == pytest.approx(wanted, abs=1e-4)
+    expected, _ = factory.create("onnx", loaded).clip(frames)
+    assert torch.cat([logits for logits, _, _ in seen]).numpy() == pytest.approx(expected, abs=1e-4)
 
 
-def test_a_timed_step_is_one_step_of_the_network_for_everybody(bundle: Path) -> None:
-    """So no latency in the report is that of a frame on which the network rested."""
+def test_a_timed_step_is_one_network_step_per_person(bundle: Path) -> None:
+    """So no latency in the report is that of a frame without a network step."""
     loaded = Bundle.load(bundle)
-    poses = contenders.sensor_poses(shipped())
-    for feed, people in ((contenders.one_by_one, 1), (contenders.one_by_one, 3), (contenders.all_at_once, 8)):
+    poses = baselines.sensor_poses(shipped())
+    for feed, people in ((baselines.one_by_one, 1), (baselines.one_by_one, 3), (baselines.all_at_once, 8)):
         recorder = parity.Recorder(factory.create("onnx", loaded))
         call = feed(Recognizer(loaded, recorder), poses, people)
         for i in range(450):
@@ -254,7 +239,7 @@ def test_it_works_without_torch(bundle: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{}, {"channels": (8, 12, 12), "dilations": (1, 3), "kernel": 3, "classes": 7}, {"channels": (16,)}]
 )
-def test_the_floors_arithmetic_is_what_torch_counts(changes: dict[str, Any]) -> None:
+def test_the_rooflines_arithmetic_is_what_torch_counts(changes: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
     from torch.utils.flop_counter import FlopCounterMode
 
@@ -265,29 +250,29 @@ def test_the_floors_arithmetic_is_what_torch_counts(changes: dict[str, Any]) -> 
     network = fold(StreamGCN(config).eval()).requires_grad_(False)
     with FlopCounterMode(display=False) as counter:
         network.step(torch.zeros(1, config.joints, 3), network.new_state())
-    cost = floor.step_cost(asdict(config), weight_bytes=1000)
+    cost = roofline.step_cost(asdict(config), weight_bytes=1000)
     assert cost.flops == counter.get_total_flops()
     width = [c // (len(config.dilations) + 1) for c in config.channels]
     buffers = sum(w * config.kernel * len(config.dilations) for w in width) * config.joints
     assert cost.bytes == 1000 + 4 * (buffers + 2 * (1 + config.joints * 3))
 
 
-def test_the_floor_is_the_slower_of_arithmetic_and_memory(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
+def test_the_bound_is_the_slower_of_arithmetic_and_memory(monkeypatch: pytest.MonkeyPatch, bundle: Path) -> None:
     model = Bundle.load(bundle).manifest.model
-    cost = floor.step_cost(model, 10_000)
-    monkeypatch.setattr(floor.__dict__["_core"], "peak_flops", lambda seconds: 1e9)
+    cost = roofline.step_cost(model, 10_000)
+    monkeypatch.setattr(roofline.__dict__["_core"], "peak_flops", lambda seconds: 1e9)
     for bandwidth, bound_by, seconds in ((1e12, "arithmetic", cost.flops / 1e9), (1e6, "memory", cost.bytes / 1e6)):
-        monkeypatch.setattr(floor, "read_bandwidth", lambda size, seconds, found=bandwidth: found)
-        found = floor.floor(model, 10_000, 0)
+        monkeypatch.setattr(roofline, "read_bandwidth", lambda size, seconds, bandwidth=bandwidth: bandwidth)
+        found = roofline.roofline(model, 10_000, 0)
         assert found["bound_by"] == bound_by and found["floor_ms"] == pytest.approx(1e3 * seconds)
 
 
-def test_a_model_of_another_architecture_has_no_floor() -> None:
-    with pytest.raises(InputError, match="no StreamGCN: its manifest has no model.parents"):
-        floor.step_cost({"arch": "tiny"}, 0)
+def test_another_architecture_has_no_roofline() -> None:
+    with pytest.raises(InputError, match="not a StreamGCN: its manifest has no model.parents"):
+        roofline.step_cost({"arch": "tiny"}, 0)
 
 
-def test_one_core_is_chosen_and_given_back() -> None:
+def test_a_thread_is_pinned_to_one_core_and_released() -> None:
     if not hasattr(os, "sched_getaffinity"):
         pytest.skip("this system does not let a process choose its cores")
     before = os.sched_getaffinity(0)
@@ -297,16 +282,16 @@ def test_one_core_is_chosen_and_given_back() -> None:
     assert os.sched_getaffinity(0) == before
 
 
-def test_growth_is_measured_and_drawn(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scaling_is_measured_and_drawn(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     settings = {"ROUNDS": 1, "ROUND_S": 0, "HISTORY": (2, 5), "PEOPLE": (1, 3), "NETWORKS": ("kinect20",)}
     for name, value in settings.items():
-        monkeypatch.setattr(growth, name, value)
+        monkeypatch.setattr(scaling, name, value)
     loaded = Bundle.load(bundle)
     with ProgressBar() as bar:
         backend = factory.create("auto", loaded)
-        found = growth.growth(loaded, backend, factory.create("onnx", loaded), slow=True, bar=bar)
+        found = scaling.measure_scaling(loaded, backend, factory.create("onnx", loaded), slow=True, bar=bar)
     assert [row["frames"] for row in found["history"]] == [2, 5]
     assert [row["people"] for row in found["people"]] == [1, 3]
     assert all(row["ms"] > 0 and row["one_by_one_ms"] > 0 for row in found["people"])
@@ -317,26 +302,26 @@ def test_growth_is_measured_and_drawn(bundle: Path, tmp_path: Path, monkeypatch:
     json.dumps(found, allow_nan=False)
 
 
-def test_networks_that_break_parity_are_not_timed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_without_parity_are_not_timed(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
     loaded = Bundle.load(bundle)
-    monkeypatch.setattr(growth, "random_bundle", lambda like, layout, path: like)
-    monkeypatch.setattr(growth, "NETWORKS", ("core15",))
+    monkeypatch.setattr(scaling, "random_bundle", lambda like, layout, path: like)
+    monkeypatch.setattr(scaling, "NETWORKS", ("core15",))
     create = factory.create
     monkeypatch.setattr(
         factory, "create", lambda name, b: create("onnx", b) if name == "onnx" else Wrong(create("onnx", b), name)
     )
     with ProgressBar() as bar, pytest.raises(MotionError, match="parity: logits of wrong on core15"):
-        growth.by_network(loaded, "a little off", bar)
+        scaling.by_network(loaded, "a little off", bar)
 
 
 @pytest.mark.parametrize(
     "options, part",
     [
         (["--plot", "a.txt"], "expected .png or .svg"),
-        (["--plot", "nowhere/a.png"], "no folder nowhere"),
+        (["--plot", "nowhere/a.png"], "folder nowhere does not exist"),
         (["--data", "nowhere"], "not a folder"),
-        (["-o", "nowhere/a.json"], "expected a file in a folder that is there"),
+        (["-o", "nowhere/a.json"], "expected a file in an existing folder"),
         (["--model", "dead"], "no model named 'dead'"),
     ],
 )

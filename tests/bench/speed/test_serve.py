@@ -1,4 +1,4 @@
-"""The bench of the server, on a small load."""
+"""The benchmark of the server, under a small load."""
 
 import pytest
 
@@ -14,11 +14,11 @@ def test_every_reply_is_counted_and_compared(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(serve, "WARM_UP_S", 0.5)
     monkeypatch.setattr(serve, "CAPACITY_S", 0.5)
     report = serve.bench_serve("live", seconds=1, clients=2, rate_hz=30, overload=2, overload_s=1)
-    for part in (report["steady"], report["overload"]["beside"], report["overload"]["after"]):
+    for part in (report["steady"], report["overload"]["camera_clients"], report["overload"]["after"]):
         assert (part["lost"], part["wrong"], part["errors"]) == (0, 0, 0)
-        assert part["server"]["n"] + part["told_dropped"] == part["frames"]
+        assert part["server"]["n"] + part["reported_dropped"] == part["frames"]
     flooders = report["overload"]["flooders"]
-    assert flooders["decided"] + flooders["told_dropped"] + flooders["lost"] == flooders["sent"]
+    assert flooders["decided"] + flooders["reported_dropped"] + flooders["lost"] == flooders["sent"]
     assert report["overload"]["up"] and report["capacity_hz"] > 0
 
 
@@ -29,7 +29,7 @@ def test_a_wrong_reply_is_found() -> None:
         frame = serve.parse_message(player.message(i))
         decision = recognizer.step(frame.joints, frame.t, layout=frame.layout)
         label = decision.label if i == 0 else "wave"
-        record.take(
+        record.add(
             f'{{"frame": {i}, "label": "{label}", "score": {round(decision.score, 4)}, "latency_ms": 1}}', sent_s
         )
     assert (player.wrong(recognizer, record), record.lost) == (1, 1)

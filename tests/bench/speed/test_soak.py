@@ -1,4 +1,4 @@
-"""`motionrt bench soak`: what it hands in, and what it tells."""
+"""`motionrt bench soak`: its workload and its report."""
 
 import json
 from itertools import islice
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motionrt.bench.speed.soak import soak
-from motionrt.bench.speed.workloads import GAP_S, MOST_PEOPLE, samples, some_clips, traffic
+from motionrt.bench.speed.workloads import GAP_S, MAX_PEOPLE, sample_clips, samples, simulate_sensor
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import InputError
 
@@ -22,9 +22,9 @@ def test_the_report_has_the_promised_fields(bundle: Path, capfd: Any) -> None:
     assert report["rss_start_mb"] > 10, "a process that has loaded numpy and ONNX Runtime"
     for tenth in ("first_tenth", "last_tenth"):
         assert report[tenth]["n"] == 300 and 0 < report[tenth]["p50_ms"] <= report[tenth]["p99_ms"]
-    said = report["said"]
-    assert said["ok"] > 2500 and said["dropped"] > 0 and said["people"] > 5
-    assert report["counters"]["dropped"] == said["dropped"]
+    events = report["events"]
+    assert events["ok"] > 2500 and events["dropped"] > 0 and events["people"] > 5
+    assert report["counters"]["dropped"] == events["dropped"]
 
 
 def test_the_report_is_shown_as_tables(bundle: Path, capfd: Any) -> None:
@@ -38,13 +38,13 @@ def test_too_few_frames_are_refused(bundle: Path) -> None:
         soak(str(bundle), 99)
 
 
-def test_traffic_is_everything_that_a_sensor_does() -> None:
-    moments = list(islice(traffic(samples(), 20.0), 10_000))
+def test_the_workload_covers_everything_that_a_sensor_does() -> None:
+    moments = list(islice(simulate_sensor(samples(), 20.0), 10_000))
     times = np.array([moment.t for moment in moments])
     present = [{pose.person for pose in moment.poses} for moment in moments]
     poses = [pose for moment in moments for pose in moment.poses]
     missing = np.array([np.isnan(pose.joints).mean() for pose in poses])
-    assert {len(people) for people in present} == set(range(1, MOST_PEOPLE + 1))
+    assert {len(people) for people in present} == set(range(1, MAX_PEOPLE + 1))
     assert len(set.union(*present)) > 100, "people come and go"
     assert sum(moment.reset is not None for moment in moments) > 3
     assert (np.diff(times) < 0).sum() > 20, "late"
@@ -53,24 +53,24 @@ def test_traffic_is_everything_that_a_sensor_does() -> None:
     assert (missing == 0).mean() > 0.9
 
 
-def test_traffic_is_the_same_for_the_same_seed() -> None:
-    def told(seed: int) -> list[Any]:
+def test_the_workload_is_deterministic_for_a_seed() -> None:
+    def moments(seed: int) -> list[Any]:
         return [
             (moment.t, [(pose.person, np.nansum(pose.joints)) for pose in moment.poses])
-            for moment in islice(traffic(samples(), 20.0, seed), 200)
+            for moment in islice(simulate_sensor(samples(), 20.0, seed), 200)
         ]
 
-    assert told(1) == told(1) != told(2)
+    assert moments(1) == moments(1) != moments(2)
 
 
-def test_traffic_leaves_the_recordings_as_they_are() -> None:
+def test_the_workload_does_not_modify_the_recordings() -> None:
     recordings = samples()
     before = [motion.joints.copy() for motion in recordings]
-    for _ in islice(traffic(recordings, 20.0), 2_000):
+    for _ in islice(simulate_sensor(recordings, 20.0), 2_000):
         pass
     assert all(np.array_equal(a.joints, b) for a, b in zip(recordings, before, strict=True))
 
 
-def test_some_clips_of_every_set_are_taken(data: Path) -> None:
-    assert len(some_clips(data, 1)) < len(some_clips(data, 3)) <= len(some_clips(data, 10_000))
-    assert {clip.layout for clip in some_clips(data, 1)} >= {"smpl22", "kinect20"}
+def test_clips_of_every_set_are_sampled(data: Path) -> None:
+    assert len(sample_clips(data, 1)) < len(sample_clips(data, 3)) <= len(sample_clips(data, 10_000))
+    assert {clip.layout for clip in sample_clips(data, 1)} >= {"smpl22", "kinect20"}

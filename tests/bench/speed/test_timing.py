@@ -1,4 +1,4 @@
-"""Timing: percentiles, turns, a camera's pace."""
+"""Timing: percentiles, turns, fixed rates."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ def test_percentiles_of_nothing_are_refused() -> None:
         percentiles([])
 
 
-def test_of_several_runs_the_median_counts_but_of_the_longest_the_longest() -> None:
+def test_runs_are_combined_by_the_median_except_for_the_longest_call() -> None:
     runs = [percentiles(np.full(10, ms)) for ms in (1.0, 9.0, 2.0)]
     figures = dict.fromkeys(("mean_ms", "p50_ms", "p90_ms", "p99_ms", "p999_ms"), 2)
     assert median_of(runs) == {"n": 30, **figures, "max_ms": 9}
@@ -37,18 +37,18 @@ def test_calls_are_numbered_and_timed_one_by_one(monkeypatch: pytest.MonkeyPatch
     assert seen == [5, 6, 7]
 
 
-def test_contenders_take_turns_and_their_calls_are_numbered_on() -> None:
+def test_calls_take_turns_and_are_numbered_consecutively() -> None:
     seen: list[tuple[str, int]] = []
     turns: list[None] = []
     calls = {name: lambda i, name=name: seen.append((name, i)) for name in "ab"}
-    latencies = in_turns(calls, rounds=2, round_s=0, each=lambda: turns.append(None))
+    latencies = in_turns(calls, rounds=2, round_s=0, after_turn=lambda: turns.append(None))
     assert "".join(name for name, _ in seen) == "aaabbb" * 3, "a warm-up and two rounds"
     assert [i for name, i in seen if name == "a"] == list(range(9))
     assert {name: len(found) for name, found in latencies.items()} == {"a": 6, "b": 6}, "the warm-up does not count"
     assert len(turns) == 4
 
 
-def test_a_turn_lasts_about_as_long_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_lasts_about_as_long_as_requested(monkeypatch: pytest.MonkeyPatch) -> None:
     now_ns = [0]
 
     def call(i: int) -> None:
@@ -60,7 +60,7 @@ def test_a_turn_lasts_about_as_long_as_told(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 class Clock:
-    """A clock that only sleeping and the calls move; the k-th call takes `seconds[k]`."""
+    """A clock that advances only by sleeps and calls; the k-th call takes `seconds[k]`."""
 
     def __init__(self, seconds: list[float]) -> None:
         self.now, self.seconds, self.begins = 100.0, seconds, list[float]()

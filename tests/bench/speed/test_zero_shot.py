@@ -1,4 +1,4 @@
-"""`motionrt bench zero-shot`: nothing without parity, and no frame is lost while labels change."""
+"""`motionrt bench zero-shot`: no measurement without parity, and no frame is lost while labels change."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ SMALL = zero_shot.Effort(paced_s=1.0, calls=3, cold=2)
 
 @pytest.fixture
 def bundle(zero_shot_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(zero_shot, "CHANGE_S", 0.02)  # some step falls into a change
+    monkeypatch.setattr(zero_shot, "CHANGE_S", 0.02)  # some steps overlap with a change
     monkeypatch.setattr(zero_shot, "COUNTS", (1, 3))
     monkeypatch.setattr(zero_shot, "LABELS", 4)
     monkeypatch.setattr(zero_shot, "WARM_UP", 3)
@@ -55,11 +55,11 @@ def test_without_parity_nothing_is_measured(bundle: Path, monkeypatch: pytest.Mo
         self.logits_PK += np.float32(1e-3)
 
     monkeypatch.setattr(MatchedStreams, "match", off)
-    with pytest.raises(MotionError, match="parity: logits beside the stream are off by .*, at most 1e-05 is allowed"):
+    with pytest.raises(MotionError, match="parity: background logits differ by .*, expected at most 1e-05"):
         zero_shot.bench_zero_shot(str(bundle), SMALL)
 
 
-def test_a_lost_frame_is_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_frame_fails_the_benchmark(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = Recognizer.load(bundle)
     one_by_one = zero_shot.one_by_one
 
@@ -74,7 +74,7 @@ def test_a_lost_frame_is_no_figure(bundle: Path, monkeypatch: pytest.MonkeyPatch
         return call
 
     monkeypatch.setattr(zero_shot, "one_by_one", late)
-    with pytest.raises(MotionError, match="frames were lost: of 30 .*'dropped': 1"):
+    with pytest.raises(MotionError, match="frames were lost: 30 stepped, .*'dropped': 1"):
         zero_shot.measure_streams(recognizer, SMALL, zero_shot.ProgressBar())
 
 

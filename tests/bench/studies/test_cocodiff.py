@@ -1,4 +1,4 @@
-"""The paired experiment: folds of people, the same start and clips for every variant, differences by hand."""
+"""The paired experiment: folds of people, equal initial weights and clips for all variants, paired differences."""
 
 import json
 import sys
@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from motionrt.bench.studies import cocodiff  # noqa: E402
-from motionrt.bench.studies.cocodiff import FOLDS, VARIANTS, compared, folds, kinect_clips, recipe_of, report  # noqa: E402
+from motionrt.bench.studies.cocodiff import FOLDS, VARIANTS, folds, kinect_clips, paired_interval, recipe_of, report  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.data.clips import LabeledClip  # noqa: E402
@@ -48,7 +48,7 @@ def test_every_person_of_the_kinect_sets_is_in_one_fold(shared: Path) -> None:
     assert max(sizes.values()) < 1.25 * min(sizes.values())
 
 
-def test_variants_of_a_seed_differ_in_the_helper_alone(
+def test_variants_of_a_seed_differ_only_in_the_helper(
     clips: list[LabeledClip], seeded: Callable[[int], StreamGcnRecipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, Any] = {}
@@ -64,17 +64,17 @@ def test_variants_of_a_seed_differ_in_the_helper_alone(
     for variant in VARIANTS:
         cocodiff.train(clips, seeded(1), variant, tmp_path / variant)
     cocodiff.train(clips, seeded(2), "off", tmp_path / "other seed")
-    weights, frames, shown = seen.pop("off")
-    others, other_frames, other_shown = seen.pop("other seed")
+    weights, frames, training = seen.pop("off")
+    others, other_frames, other_training = seen.pop("other seed")
     assert not torch.equal(weights["head.weight"], others["head.weight"])
-    assert {clip.record["subject"] for clip in shown} != {clip.record["subject"] for clip in other_shown}
+    assert {clip.record["subject"] for clip in training} != {clip.record["subject"] for clip in other_training}
     for found, found_frames, _ in seen.values():
         assert all(torch.equal(found[name], value) for name, value in weights.items())
         assert all((a == b).all() for a, b in zip(frames, found_frames, strict=True))
     assert len(seen) == len(VARIANTS) - 1
 
 
-def test_nobody_is_trained_and_tested_on_and_every_clip_is_tested_once(
+def test_training_and_test_people_are_disjoint_and_every_clip_is_tested_once(
     clips: list[LabeledClip], seeded: Callable[[int], StreamGcnRecipe], tmp_path: Path
 ) -> None:
     found = [cocodiff.train(clips, seeded(seed), "off", tmp_path / str(seed)) for seed in range(FOLDS)]
@@ -83,22 +83,22 @@ def test_nobody_is_trained_and_tested_on_and_every_clip_is_tested_once(
     assert all(sum(map(sum, one["confusion"])) == one["n"] for one in found)
 
 
-def test_a_finished_run_is_read_and_one_of_other_settings_refused(
+def test_a_finished_run_is_read_and_one_with_other_settings_is_refused(
     clips: list[LabeledClip], seeded: Callable[[int], StreamGcnRecipe], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = cocodiff.train(clips, seeded(0), "on", tmp_path / "run")
     with pytest.raises(InputError, match="other settings"):
         cocodiff.train(clips, seeded(0), "off", tmp_path / "run")
-    monkeypatch.setattr(cocodiff, "fit", lambda *given: pytest.fail("trained again"))
+    monkeypatch.setattr(cocodiff, "fit", lambda *args: pytest.fail("trained again"))
     assert cocodiff.train(clips, seeded(0), "on", tmp_path / "run") == first
 
 
-def test_an_interval_is_students_over_the_paired_differences() -> None:
-    found = compared([1.0, 2.0, 3.0, 4.0, 5.0])
+def test_intervals_are_students_t_over_paired_differences() -> None:
+    found = paired_interval([1.0, 2.0, 3.0, 4.0, 5.0])
     assert found["mean"] == 3 and found["n"] == 5
     assert found["low"] == pytest.approx(3 - 2.776 * 1.5811388 / 5**0.5, abs=1e-4) and found["improves"]
-    assert not compared([1.0, -1.0, 1.0, -1.0, 2.0])["improves"]
-    assert not compared([-1.0, -1.1, -0.9])["improves"], "worse for sure is no improvement"
+    assert not paired_interval([1.0, -1.0, 1.0, -1.0, 2.0])["improves"]
+    assert not paired_interval([-1.0, -1.1, -0.9])["improves"], "a certain decline is not an improvement"
 
 
 def test_differences_are_taken_within_a_seed(data: Path) -> None:

@@ -33,13 +33,13 @@ def runs(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path
 
 @pytest.fixture
 def scores(monkeypatch: pytest.MonkeyPatch, data: Path) -> Callable[[dict[str, list[float]]], None]:
-    """Let networks answer: by stream, the margin of `walk around` over `bend` of every clip of view 3."""
+    """Set the margin of `walk around` over `bend` for every clip of view 3, by stream."""
 
     def set_scores(margins: dict[str, list[float]]) -> None:
-        asked = iter(margins.values())
+        queue = iter(margins.values())
 
         def answer(network: Any, samples: Any) -> np.ndarray:
-            margin = np.array(next(asked))
+            margin = np.array(next(queue))
             assert len(samples) == len(margin)
             return np.stack([0 * margin, margin], 1)
 
@@ -76,7 +76,7 @@ def test_an_ensemble_sums_scores_by_the_published_weights(
     assert top1["joint+bone+joint_motion+bone_motion"] == 100, "0.6 - 0.66 + 0.4 - 0.32"
 
 
-def test_copies_are_counted_apart(
+def test_copies_are_counted_separately(
     runs: dict[str, Path], data: Path, scores: Callable[[dict[str, list[float]]], None]
 ) -> None:
     trained = set(fingerprints(data, 1, 2))
@@ -95,7 +95,7 @@ def test_runs_that_do_not_belong_together_are_refused(runs: dict[str, Path], dat
         evaluate([tmp_path], data)
 
 
-def test_the_command_writes_the_report_and_says_the_figures(
+def test_the_command_writes_the_report_and_prints_the_scores(
     runs: dict[str, Path],
     data: Path,
     tmp_path: Path,
@@ -103,10 +103,10 @@ def test_the_command_writes_the_report_and_says_the_figures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     out = tmp_path / "out.json"
-    given = [str(runs["joint"]), str(runs["bone"]), "-d", str(data), "-o", str(out)]
-    monkeypatch.setattr(sys, "argv", ["ctr_gcn", *given])
+    arguments = [str(runs["joint"]), str(runs["bone"]), "-d", str(data), "-o", str(out)]
+    monkeypatch.setattr(sys, "argv", ["ctr_gcn", *arguments])
     ctr_gcn.main()
-    report, said = json.loads(out.read_text()), json.loads(capsys.readouterr().out)
-    assert list(said) == ["joint", "bone", "joint+bone"]
+    report, printed = json.loads(out.read_text()), json.loads(capsys.readouterr().out)
+    assert list(printed) == ["joint", "bone", "joint+bone"]
     found = report["ensembles"]["joint+bone"]
-    assert said["joint+bone"] == [found["top1"], found["without_copies"]["top1"]]
+    assert printed["joint+bone"] == [found["top1"], found["without_copies"]["top1"]]

@@ -1,4 +1,4 @@
-"""Which labels of a set can be known from the other sets."""
+"""Labels of a set that occur in other sets."""
 
 import shutil
 from pathlib import Path
@@ -12,7 +12,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 from motionrt.bench.studies.leave_one_set_out import shared_labels
 
 
-def test_a_label_is_shared_if_another_set_has_it(data: Path, tmp_path: Path) -> None:
+def test_a_label_is_shared_if_it_occurs_in_another_set(data: Path, tmp_path: Path) -> None:
     assert shared_labels(data) == {
         "bandai": {"bow", "run", "walk", "wave"},
         "nw-ucla": {"bow", "walk"},

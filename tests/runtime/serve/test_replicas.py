@@ -7,7 +7,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from motionrt import Motion, Recognizer
-from motionrt.bench.speed.replicas import play_and_kill, replicas, summary
+from motionrt.bench.speed.replicas import play_and_kill, replicas, summarize
 from motionrt.runtime.cli import main
 
 from .messages import connect, frame_message, receive, request, send
@@ -61,11 +61,11 @@ def test_metrics_are_labeled_with_their_replica(url: str) -> None:
 
 def test_clients_of_a_killed_replica_start_over_at_another(url: str, live: Recognizer) -> None:
     tracks, killed_s = play_and_kill(url, min(replicas()), CLIENTS, RATE_HZ, seconds=8.0)
-    found = summary(tracks, killed_s, live, RATE_HZ)
+    found = summarize(tracks, killed_s, live, RATE_HZ)
     assert found["wrong"] == 0 and found["frames"] > 0
     assert 1 <= found["clients_reset"] <= CLIENTS and found["resets"] == found["clients_reset"]
     for track in tracks:
-        assert track.said[-1].came_s > killed_s + 1
+        assert track.replies[-1].received_s > killed_s + 1
 
 
 @pytest.mark.parametrize("replicas", ["0", "2-1", "-1", "1-", "two", "1-2-3", "12345"])

@@ -1,0 +1,630 @@
+"""Rows of the tables of measurements, as templates over the JSON files in bench/results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+Derived = Mapping[str, Callable[[Any], Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A measurement.
+
+    Attributes:
+        what: template of the first cell.
+        measured: template of the second cell.
+        files: result files; with several, paths start with the name of one, as in `{live.top1}`.
+        derived: further fields, computed from the JSON object.
+        each: repeat the row for these (key, item) pairs; fields `{key}` and `{item...}`.
+    """
+
+    what: str
+    measured: str
+    files: str | tuple[str, ...]
+    derived: Derived = field(default_factory=dict)
+    each: Callable[[Any], Iterable[tuple[str, Any]]] | None = None
+
+
+# ---- derived values
+
+
+def latency_ratio(name: str) -> Callable[[Any], str]:
+    """How many times longer than `Recognizer.step` a baseline takes."""
+
+    def ratio(report: Any) -> str:
+        times = report["baselines"][name]["times_recognizer_step"]
+        return f"{times:.{0 if times >= 20 else 1}f}"
+
+    return ratio
+
+
+def side_by_side(split: str) -> Derived:
+    """Scores of generated motion and, in parentheses, of real motion."""
+    formats = {
+        "r_precision_1": "{:.1f} %",
+        "r_precision_3": "{:.1f} %",
+        "fid_pca": "{:.3f}",
+        "diversity": "{:.2f}",
+        "jitter": "{:.0f} m/s³",
+        "foot_skating": "{:.1f} %",
+        "bone_length_drift": "{:.1f} %",
+        "nearest_training_piece_mm": "{:.0f} mm",
+    }
+
+    def compare(name: str) -> Callable[[Any], str]:
+        def text(report: Any) -> str:
+            generated, real = (report[split][side][name]["mean"] for side in ("generated", "real"))
+            return f"{formats[name].format(generated)} (real {formats[name].format(real)})"
+
+        return text
+
+    return {name: compare(name) for name in formats}
+
+
+def best_guidance(report: Any) -> Any:
+    return max(report["rows"], key=lambda row: row["difference"]["r_precision_1"]["low"])
+
+
+def recalls(direction: str) -> Derived:
+    def recall(name: str) -> Callable[[Any], str]:
+        def text(report: Any) -> str:
+            scores = report[name][direction]["all_tolerant"]
+            return " / ".join(f"{scores[f'R@{k}']['mean']:.1f}" for k in (1, 3, 10))
+
+        return text
+
+    return {f"{name}_recall": recall(name) for name in ("model", "bag_of_joints", "chance")}
+
+
+def interval(score: Any) -> str:
+    return f"{score['mean']:.1f} % [{score['low']:.1f}, {score['high']:.1f}]"
+
+
+def zero_shot_interval(method: str, sentences: str = "everything") -> Derived:
+    return {"interval": lambda report: interval(report["methods"][method]["zsl"][sentences])}
+
+
+def mean_over_seeds(report: Any) -> float:
+    top1 = [seed["without_copies"]["top1"] for seed in report["seeds"]]
+    return sum(top1) / len(top1)
+
+
+def shipped_labels_match(report: Any) -> Any:
+    return next(row for row in report["match"] if row["labels"] == report["set_labels"]["labels"])
+
+
+def left_out_range(report: Any) -> str:
+    top1 = [scores["top1"] for scores in report["leave_one_set_out"]["sets"].values()]
+    return f"{min(top1):.0f} to {max(top1):.0f}"
+
+
+def stream_title(name: str) -> str:
+    return name.replace("_", " ").replace("+", " + ")
+
+
+# ---- the tables
+
+MEASURED = [
+    Row(
+        "recognize one frame, one CPU thread",
+        "p50 **{step.p50_ms:.3f} ms**, p99 {step.p99_ms:.3f} ms",
+        "recognize.json",
+    ),
+    Row(
+        "generate {seconds:g} s of motion, one CPU thread",
+        "**{clip_ms:.0f} ms**, {real_time_factor:.0f} times real time",
+        "generate.json",
+    ),
+    Row(
+        "first second of a motion stream",
+        "**{first_chunk_ms:.0f} ms**, p99 {first_chunk.p99_ms:.0f} ms",
+        "generate.json",
+    ),
+    Row(
+        "accuracy of `live` on {live.n} held-out clips",
+        "macro top-1 **{live.macro_top1:.1f} %**; {left_out} % top-1 on a data set left out of training",
+        ("live.json", "leave_one_set_out.json"),
+        {"left_out": left_out_range},
+    ),
+    Row(
+        "server, {clients} streams at {rate_hz:.0f} Hz for {minutes:.0f} minutes on two cores",
+        "p99 **{steady.server.p99_ms:.1f} ms**, {steady.lost} of {steady.frames:,} replies lost",
+        "serve.json",
+        {"minutes": lambda r: r["seconds"] / 60},
+    ),
+]
+
+SERVING = [
+    Row(
+        "{clients} streams at {rate_hz:.0f} Hz for {minutes:.0f} minutes, clients on the same two cores: "
+        "{steady.frames:,} frames",
+        "**{steady.lost} replies lost, {steady.wrong} wrong**, {steady.reported_dropped} reported as dropped; latency "
+        "in "
+        "the server p50 {steady.server.p50_ms:.2f} ms, p99 **{steady.server.p99_ms:.1f} ms**; memory "
+        "+{steady.growth_mb:.1f} MB",
+        "serve.json",
+        {"minutes": lambda r: r["seconds"] / 60},
+    ),
+    Row(
+        "{overload.times_capacity:.1f} times the server's capacity of {capacity_hz:,.0f} frames per second, for "
+        "{overload.seconds:.0f} s",
+        "stays up; {overload.flooders.lost} replies lost, {overload.flooders.reported_dropped:,} of "
+        "{overload.flooders.sent:,} frames reported as dropped; p99 {overload.after.server.p99_ms:.1f} ms one second "
+        "later",
+        "serve.json",
+    ),
+    Row(
+        "… streams at camera rate during that overload",
+        "{overload.camera_clients.lost} lost, {overload.camera_clients.wrong} wrong, {dropped:.0f} % reported as "
+        "dropped; "
+        "p99 {overload.camera_clients.server.p99_ms:.0f} ms",
+        "serve.json",
+        {
+            "dropped": lambda r: (
+                100 * r["overload"]["camera_clients"]["reported_dropped"] / r["overload"]["camera_clients"]["frames"]
+            )
+        },
+    ),
+    Row(
+        "{inputs:,} damaged inputs to {count} parsers in {minutes:.0f} minutes",
+        "**{found}** crashes, hangs or multi-line messages; slowest input {slowest:.2f} s, peak memory {peak_mb:.0f} "
+        "MB",
+        "fuzz.json",
+        {
+            "inputs": lambda r: sum(parser["inputs"] for parser in r["parsers"].values()),
+            "count": lambda r: len(r["parsers"]),
+            "minutes": lambda r: r["seconds"] / 60,
+            "found": lambda r: len(r["findings"]),
+            "slowest": lambda r: max(parser["slowest_s"] for parser in r["parsers"].values()),
+        },
+    ),
+    Row(
+        "{count:,} malformed conversations with the server in {minutes:g} minutes, during a stream at {rate_hz:.0f} Hz",
+        "**{found}** crashes, unanswered messages or wrong labels; slowest reply to the stream "
+        "{good_client.round_trip.max_ms:.0f} ms; memory {growth_mb:+.1f} MB",
+        "fuzz_server.json",
+        {
+            "count": lambda r: sum(r["conversations"].values()),
+            "minutes": lambda r: r["seconds"] / 60,
+            "found": lambda r: len(r["findings"]),
+        },
+    ),
+    Row(
+        "two replicas share {clients} streams at {rate_hz:.0f} Hz, one is killed",
+        "every stream gets replies again within **{killed.longest_silence_s:.2f} s**; {killed.wrong} of "
+        "{killed.frames:,} labels wrong, {killed.resets} resets reported; before that, a round trip through Ray takes "
+        "{killed.round_trip.p50_ms:.0f} ms",
+        "replicas.json",
+    ),
+    Row(
+        "the viewer for {minutes:.0f} minutes with one browser",
+        "memory {growth_mb:+.1f} MB, open files {files:+.0f}, threads {threads:+.0f}; {frames_dropped:.0f} frames "
+        "dropped, "
+        "{painted_hz:.0f} images per second with software rendering",
+        "view.json",
+        {
+            "minutes": lambda r: r["seconds"] / 60,
+            "files": lambda r: r["files_end"] - r["files_start"],
+            "threads": lambda r: r["threads_end"] - r["threads_start"],
+        },
+    ),
+]
+
+SPEED = [
+    Row(
+        "one frame, from sensor joints to decision",
+        "p50 **{step.p50_ms:.3f} ms**, p99 {step.p99_ms:.3f} ms, {step.steps_per_s:,.0f} frames per second",
+        "recognize.json",
+    ),
+    Row(
+        "… at {paced.rate_hz:.0f} Hz, sleeping between frames",
+        "p50 {paced.p50_ms:.3f} ms, p99 {paced.p99_ms:.3f} ms",
+        "recognize.json",
+    ),
+    Row(
+        "{together.people} people in one call",
+        "p50 **{together.p50_ms:.3f} ms**, p99 {together.p99_ms:.3f} ms",
+        "recognize.json",
+    ),
+    Row(
+        "for comparison: numpy only reads the weights, four times",
+        "p50 {baselines.only_reading.p50_ms:.3f} ms, p99 {baselines.only_reading.p99_ms:.3f} ms",
+        "recognize.json",
+    ),
+    Row(
+        "cold start: new process, import, load `live`, first decision",
+        "**{cold_start.median_ms:.0f} ms**, of which {cold_start.without_interpreter_ms:.0f} ms after Python has "
+        "started",
+        "recognize.json",
+    ),
+    Row(
+        "the network alone: native engine vs. its step graph in ONNX Runtime",
+        "{baselines.native_network.p50_ms:.3f} ms vs. {baselines.onnx_step.p50_ms:.3f} ms: **{ratio:.1f} x**",
+        "recognize.json",
+        {"ratio": lambda r: r["baselines"]["onnx_step"]["p50_ms"] / r["baselines"]["native_network"]["p50_ms"]},
+    ),
+    Row("… with weights in bfloat16", "{baselines.native_bf16.p50_ms:.3f} ms", "recognize.json"),
+    Row(
+        "… vs. rerunning the whole window for every frame in ONNX Runtime",
+        "{baselines.onnx_window.p50_ms:.1f} ms: **{ratio:.0f} x**",
+        "recognize.json",
+        {"ratio": lambda r: r["baselines"]["onnx_window"]["p50_ms"] / r["baselines"]["native_network"]["p50_ms"]},
+    ),
+    Row(
+        "the same network stepped in PyTorch, compared with `Recognizer.step`",
+        "**{ratio} x** as long",
+        "recognize.json",
+        {"ratio": latency_ratio("torch_step")},
+    ),
+    Row(
+        "CTR-GCN's window (64 frames, two people) in ONNX Runtime, compared with `Recognizer.step`",
+        "**{ratio} x** as long",
+        "recognize.json",
+        {"ratio": latency_ratio("ctr_gcn_onnx")},
+    ),
+    Row(
+        "lower bound of a step: {mflop:.1f} MFLOP, {mb:.2f} MB",
+        "{roofline.floor_ms:.3f} ms at one thread's {roofline.peak_gflops:.0f} GFLOP/s and "
+        "{roofline.read_gb_per_s:.0f} GB/s; the engine reaches **{percent:.0f} %** of that speed",
+        "recognize.json",
+        {
+            "mflop": lambda r: r["roofline"]["flops"] / 1e6,
+            "mb": lambda r: (r["roofline"]["weight_bytes"] + r["roofline"]["state_bytes"]) / 1e6,
+            "percent": lambda r: 100 * r["roofline"]["fraction"],
+        },
+    ),
+    Row("largest difference of a logit from ONNX Runtime", "{parity_max_abs:.1e}", "recognize.json"),
+    Row(
+        "memory growth over {frames:,} frames with people coming and going",
+        "{growth_mb:+.2f} MB",
+        "soak.json",
+    ),
+]
+
+ACCURACY = [
+    Row(
+        "`live`, {n} validation clips, stepped",
+        "macro top-1 **{macro_top1:.1f} %** over {macro_classes} labels, top-1 {top1:.1f} %",
+        "live.json",
+    ),
+    Row(
+        "… with weights in bfloat16",
+        "macro top-1 {macro_top1:.1f} %, top-1 {top1:.1f} %",
+        "live_bf16.json",
+    ),
+    Row(
+        "… of these, {key}",
+        "top-1 {item.top1:.1f} % of {item.n}",
+        "live.json",
+        each=lambda r: r["per_set"].items(),
+    ),
+    Row(
+        "`live` trained without {key}",
+        "top-1 {item.top1:.1f} % of {item.n}",
+        "leave_one_set_out.json",
+        each=lambda r: r["sets"].items(),
+    ),
+    Row(
+        "`live` on {cross_fitted.minutes:.0f} minutes of streams, {cross_fitted.actions} actions",
+        "event F1 **{cross_fitted.f1:.1f} %**, {cross_fitted.false_onsets_per_minute:.2f} false onsets per minute",
+        "thresholds.json",
+    ),
+    Row(
+        "… counting only onsets that were reported within 0.5 s",
+        "event F1 {cross_fitted.f1_when_reported:.1f} %",
+        "thresholds.json",
+    ),
+    Row(
+        "… with thresholds for few false onsets",
+        "event F1 {cross_fitted_few_false.f1:.1f} %, {cross_fitted_few_false.false_onsets_per_minute:.2f} false onsets "
+        "per minute",
+        "thresholds.json",
+    ),
+    Row(
+        "… *none*, per frame",
+        "precision {cross_fitted.none_precision:.1f} %, recall {cross_fitted.none_recall:.1f} %",
+        "thresholds.json",
+    ),
+    Row(
+        "… delay from an action's start to its first correct label, median",
+        "{cross_fitted.median_s_to_first_right:.2f} s, {percent:.0f} % of the action",
+        "thresholds.json",
+        {"percent": lambda r: 100 * r["cross_fitted"]["median_share_to_first_right"]},
+    ),
+    Row(
+        "StreamGCN on NW-UCLA, {seeds.0.n} clips of view 3, {count} seeds",
+        "top-1 **{top1_mean:.1f} %** ± {top1_std:.1f}",
+        "nw_ucla.json",
+        {"count": lambda r: len(r["top1"])},
+    ),
+    Row(
+        "… without the {copies} clips that are copies of view 2",
+        "top-1 {mean:.1f} %",
+        "nw_ucla.json",
+        {"copies": lambda r: r["seeds"][0]["n"] - r["seeds"][0]["without_copies"]["n"], "mean": mean_over_seeds},
+    ),
+    Row(
+        "CTR-GCN on the same clips, {key}",
+        "top-1 **{item.top1:.1f} %**, without copies {item.without_copies.top1:.1f} %",
+        "ctr_gcn.json",
+        each=lambda r: ((stream_title(name), scores) for name, scores in (r["streams"] | r["ensembles"]).items()),
+    ),
+]
+
+ZERO_SHOT = [
+    Row(
+        "top-1 of labels never trained on, among {labels:.0f}, {splits} splits, {seeds} seeds",
+        "**{interval}**, chance {chance:.1f} %",
+        "unseen.json",
+        {
+            "labels": lambda r: 100 / r["chance"],
+            "splits": lambda r: len(r["splits"]),
+            "seeds": lambda r: len(r["methods"]["tdsm"]["zsl"]["everything"]["by_seed"]),
+            **zero_shot_interval("tdsm"),
+        },
+    ),
+    Row(
+        "… described by label and motion only",
+        "{interval}",
+        "unseen.json",
+        zero_shot_interval("tdsm", "label and motion"),
+    ),
+    Row("… described by the label only", "{interval}", "unseen.json", zero_shot_interval("tdsm", "label")),
+    Row(
+        "… cosine alignment of the same features and sentences",
+        "{interval}; TDSM {ahead_of_alignment.tdsm.mean:+.1f} points [{ahead_of_alignment.tdsm.low:+.1f}, "
+        "{ahead_of_alignment.tdsm.high:+.1f}]",
+        "unseen.json",
+        zero_shot_interval("alignment"),
+    ),
+    Row(
+        "… TDSM {item.about}",
+        "{item.interval}",
+        "unseen.json",
+        each=lambda r: (
+            (name, {"about": method["about"], "interval": interval(method["zsl"]["everything"])})
+            for name, method in r["methods"].items()
+            if name not in ("tdsm", "alignment")
+        ),
+    ),
+    Row(
+        "… clips of all labels among all labels",
+        "seen {methods.tdsm.gzsl.seen.mean:.1f} %, unseen {methods.tdsm.gzsl.unseen.mean:.1f} %, harmonic mean "
+        "**{methods.tdsm.gzsl.harmonic.mean:.1f} %**",
+        "unseen.json",
+    ),
+    Row(
+        "… with a penalty on seen labels",
+        "seen {methods.tdsm.gzsl_calibrated.seen.mean:.1f} %, unseen {methods.tdsm.gzsl_calibrated.unseen.mean:.1f} %, "
+        "harmonic mean **{methods.tdsm.gzsl_calibrated.harmonic.mean:.1f} %**",
+        "unseen.json",
+    ),
+    Row(
+        "top-1 with {counts} examples per label, from other people; 95 % of draws",
+        "{intervals}",
+        "unseen.json",
+        {
+            "counts": lambda r: ", ".join(r["few_shot"]),
+            "intervals": lambda r: ", ".join(interval(score) for score in r["few_shot"].values()),
+        },
+    ),
+    Row(
+        "match {match.labels} labels, one person",
+        "**{match.p50_ms:.1f} ms**, four times per second, in parallel with the stream",
+        "zero_shot.json",
+        {"match": shipped_labels_match},
+    ),
+    Row(
+        "`set_labels` with {set_labels.labels} labels",
+        "new labels **{set_labels.cold.p50_ms:.0f} ms**, known labels {set_labels.cached.p50_ms:.1f} ms",
+        "zero_shot.json",
+    ),
+    Row(
+        "a frame at {rate_hz:.0f} Hz while labels change {streams.changing.changes} times",
+        "p50 {streams.changing.p50_ms:.2f} ms (without a matcher {streams.encoder.p50_ms:.2f} ms); "
+        "{streams.changing.frames_lost} frames lost, longest wait {streams.changing.waited_for_changes_ms:.2f} ms",
+        "zero_shot.json",
+    ),
+    Row(
+        "TDSM at its published size, {xl.classes} classes and {noises} noises for one clip",
+        "{xl.matcher_s:.1f} s, **{xl.times_faster:.1f} x** faster than class by class",
+        "tdsm.json",
+    ),
+    Row(
+        "CoCoDiff, {item.about}, vs. the recognizer alone",
+        "{item.gain.top1.mean:+.1f} points of top-1 [{item.gain.top1.low:+.1f}, {item.gain.top1.high:+.1f}], "
+        "{item.cpu_ratio:.2f} x the training time",
+        "cocodiff.json",
+        each=lambda r: ((name, variant) for name, variant in r["variants"].items() if "gain" in variant),
+    ),
+]
+
+MOTION = [
+    *(
+        row
+        for split, title in (
+            ("test", "of held-out takes"),
+            ("pairs", "of held-out (action, style) pairs"),
+            ("test_kinect", "of held-out Kinect subjects"),
+        )
+        for row in (
+            Row(
+                f"motion generated for {{{split}.counts.clips}} clips {title}",
+                "R-precision at 1 **{r_precision_1}**, at 3 {r_precision_3}, FID {fid_pca}, diversity {diversity}",
+                "generation.json",
+                side_by_side(split),
+            ),
+            Row(
+                "… quality of the motion itself",
+                "jitter {jitter}, frames with a sliding foot {foot_skating}, bone length drift "
+                "{bone_length_drift}, distance to the nearest training motion {nearest_training_piece_mm}",
+                "generation.json",
+                side_by_side(split),
+            ),
+        )
+    ),
+    Row(
+        "guided by its own recognizer (step {best.step:g}, {which} autoregressive steps)",
+        "R-precision at 1 {best.difference.r_precision_1.mean:+.1f} points "
+        "[{best.difference.r_precision_1.low:+.1f}, {best.difference.r_precision_1.high:+.1f}], at most {full:+.1f} "
+        "with "
+        "guidance in all steps; FID {best.before.fid_pca.mean:.3f} → {best.after.fid_pca.mean:.3f}",
+        "guidance.json",
+        {
+            "best": best_guidance,
+            "which": lambda r: f"last {best_guidance(r)['last']}" if best_guidance(r)["last"] else "all",
+            "full": lambda r: max(
+                row["difference"]["r_precision_1"]["mean"] for row in r["rows"] if row["last"] is None
+            ),
+        },
+    ),
+    *(
+        Row(
+            f"retrieval by {title} among {{counts.clips}} clips, R@1 / 3 / 10",
+            "**{model_recall}**, bag of joints {bag_of_joints_recall}, chance {chance_recall}",
+            "retrieval.json",
+            recalls(direction),
+        )
+        for direction, title in (("text_to_motion", "description"), ("motion_to_text", "motion"))
+    ),
+    Row(
+        "`live` on clips generated for {n} descriptions of actions that both models know",
+        "macro top-1 **{macro_top1:.0f} %**; actions known from Kinect clips only, in Kinect quality: "
+        "{kinect.macro_top1:.0f} %",
+        "recognized.json",
+    ),
+    Row(
+        "`live` reports the new action within 2 s of {n} prompt changes",
+        "**{seen:.0f} %**, median delay {median_s:.1f} s",
+        "streaming.json",
+    ),
+    Row(
+        "change of joint velocity between frames where windows meet",
+        "p99 {velocity_jump_m_per_s.seams.p99:.2f} m/s; at prompt changes {velocity_jump_m_per_s.changes.p99:.2f} m/s, "
+        "elsewhere {velocity_jump_m_per_s.inside.p99:.2f} m/s",
+        "streaming.json",
+    ),
+    Row(
+        "matrix products in 8 bits instead of float32",
+        "R-precision at 1 {difference.r_precision_1.mean:+.1f} points [{difference.r_precision_1.low:+.1f}, "
+        "{difference.r_precision_1.high:+.1f}], FID {before.fid_pca.mean:.3f} → {after.fid_pca.mean:.3f}",
+        "precision.json",
+    ),
+    Row(
+        "{validation.counts.clips} validation clips through the auto-encoder",
+        "joint error **{validation.mpjpe_mm.mean:.1f} mm** relative to the pelvis, "
+        "{validation.world_mpjpe_mm.mean:.0f} mm "
+        "in the world",
+        "reconstruction.json",
+    ),
+]
+
+GENERATION = [
+    Row(
+        "{seconds:g} s of motion: {evaluations.steps} steps, {evaluations.head_calls} evaluations of the head",
+        "**{clip_ms:.0f} ms**, {real_time_factor:.0f} times real time; with 8-bit products "
+        "{baselines.int8.p50_ms:.0f} ms",
+        "generate.json",
+    ),
+    Row(
+        "the first second of a stream",
+        "**{first_chunk_ms:.0f} ms**, p99 {first_chunk.p99_ms:.0f} ms",
+        "generate.json",
+    ),
+    Row(
+        "the same sampler in plain PyTorch",
+        "{baselines.torch.p50_ms:.0f} ms, **{ratio:.1f} x** as long; skipping tokens without effect, "
+        "{baselines.torch_eliminated.p50_ms:.0f} ms",
+        "generate.json",
+        {"ratio": lambda r: r["baselines"]["torch"]["p50_ms"] / r["baselines"]["unguided"]["p50_ms"]},
+    ),
+    Row(
+        "largest difference of a coordinate from PyTorch",
+        "{mm:.2g} mm",
+        "generate.json",
+        {"mm": lambda r: 1e3 * r["parity_max_m"]},
+    ),
+    Row(
+        "guided by the recognizer in the last three steps, the default with guidance",
+        "{baselines.guided.p50_ms:.0f} ms, {ratio:.2f} x unguided",
+        "generate.json",
+        {"ratio": lambda r: r["baselines"]["guided"]["p50_ms"] / r["baselines"]["unguided"]["p50_ms"]},
+    ),
+    Row(
+        "guided in all steps, without skipping tokens in either",
+        "{baselines.guided_without_elimination.p50_ms:.0f} ms, {guided_over_unguided_without_elimination:.2f} x "
+        "unguided",
+        "generate.json",
+    ),
+    Row(
+        "search {size.motions:,} motions by text",
+        "**{size.text.query.p50_ms:.1f} ms**, p99 {size.text.query.p99_ms:.1f} ms, of which the search takes "
+        "{size.text.searching.p50_ms:.1f} ms (lower bound {size.floor_ms:.1f} ms)",
+        "search.json",
+        {"size": lambda r: r["sizes"][-1]},
+    ),
+    Row(
+        "the published size, {millions:.0f} M parameters with random weights, two threads: {steps} steps of "
+        "{evaluations} evaluations",
+        "**{seconds.runtime_fp32:.1f} s** vs. PyTorch's {seconds.torch:.1f} s: **{times_faster.runtime_fp32:.1f} x**; "
+        "8-bit products {seconds.runtime_int8:.1f} s, {times_faster.runtime_int8:.1f} x",
+        "published_size.json",
+        {"millions": lambda r: r["parameters"] / 1e6},
+    ),
+    Row(
+        "… in PyTorch, skipping tokens without effect",
+        "{seconds.torch_eliminated:.1f} s, in bfloat16 {seconds.torch_eliminated_bf16:.1f} s",
+        "published_size.json",
+    ),
+    Row(
+        "… largest difference of a token from PyTorch",
+        "{tokens_max_abs.fp32:.1e}; 8-bit {tokens_max_abs.int8:.2g}, bfloat16 "
+        "{tokens_max_abs.torch_eliminated_bf16:.2g} "
+        "(standard deviation of tokens {tokens_deviation:.2g})",
+        "published_size.json",
+    ),
+    Row(
+        "… memory",
+        "{memory.weights_gb:.1f} GB of weights, {memory.resident_fp32_gb:.1f} GB resident including torch, peak "
+        "{memory.peak_gb:.1f} GB",
+        "published_size.json",
+    ),
+]
+
+GPU = [
+    Row(
+        "kernels of {operations} operations vs. the reference, fp32, fp16 and bf16",
+        "{count} cases correct, at most {worst:.2f} of the allowed error; {where}",
+        "gpu.json",
+        {
+            "operations": lambda r: len({case["operation"] for case in r["parity"]}),
+            "count": lambda r: len(r["parity"]),
+            "worst": lambda r: max(case["error"] / case["allowed"] for case in r["parity"]),
+            "where": lambda r: f"on {r['environment']['gpu']['name']}" if r["timed"] else "in Triton's interpreter",
+        },
+    ),
+    Row(
+        "compiled for {target}, every configuration of the autotuner",
+        "{count} kernels, **{dry}** of them without register spills; at most {shared:.0f} KiB of shared memory",
+        "kernels_compiled.json",
+        {
+            "count": lambda r: len(r["kernels"]),
+            "dry": lambda r: sum(kernel["spilled_bytes"] == 0 for kernel in r["kernels"]),
+            "shared": lambda r: max(kernel["shared_bytes"] for kernel in r["kernels"]) / 1024,
+        },
+    ),
+]
+
+TABLES: Mapping[str, list[Row]] = {
+    "measured": MEASURED,
+    "speed": SPEED,
+    "accuracy": ACCURACY,
+    "unseen": ZERO_SHOT,
+    "motion": MOTION,
+    "making": GENERATION,
+    "serving": SERVING,
+    "gpu": GPU,
+}
