@@ -1,4 +1,4 @@
-"""Trained networks to bundles that run without torch."""
+"""Export of trained networks to bundles that run without torch."""
 
 from .coamd import export_coamd
 from .recognizer import export_run

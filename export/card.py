@@ -6,14 +6,14 @@ from typing import Any
 
 
 def model_card(manifest: dict[str, Any], weight_bytes: int, picture: str | None, notes: str = "") -> str:
-    """Markdown: what the model is, knows, was trained on and may be used for; `notes`: a section of its own."""
+    """Markdown card: architecture, labels, measurements, license and limits; `notes`: an additional section."""
     model, labels = manifest["model"], manifest["labels"]
     metrics = manifest["metrics"].get("validation", {})
     measured = "".join(f"- {name}: {metrics[name]:.1f} %\n" for name in ("top1", "macro_top1") if name in metrics)
     return f"""# {manifest["name"]}
 
-A streaming action recogniser (StreamGCN): skeletons in layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a
-second in, {len(labels)} labels out. It is causal: it never waits for a frame to come (delay {model["delay"]}), and it
+A streaming action recognizer (StreamGCN): skeletons in layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a
+second in, {len(labels)} labels out. It is causal: it never waits for future frames (delay {model["delay"]}), and it
 remembers {model["receptive_field"]} frames ({model["receptive_field"] / manifest["fps"]:.1f} s).
 
 - Channels {", ".join(map(str, model["channels"]))}; {weight_bytes / 4 / 1e3:.0f} k parameters,
@@ -21,14 +21,14 @@ remembers {model["receptive_field"]} frames ({model["receptive_field"] / manifes
 - Labels: {", ".join(labels)}.
 
 ## Validation clips, at the end of training
-The action with the highest mean logit over a clip; `motionrt eval` also counts a clip taken for `none` as wrong.
+The action with the highest mean logit over a clip; `motionrt eval` also counts a clip recognized as `none` as wrong.
 
 {measured or "None were held out." + chr(10)}{f"{chr(10)}![Confusion matrix]({picture}){chr(10)}" if picture else ""}
-{notes}## Licence
+{notes}## License
 {manifest["license"]}
 
 ## Limits
 It was trained on whole bodies seen mostly from the front by depth cameras, and on motion capture. It has not been
-tested on children, on people who sit in wheelchairs or use aids, or from above. An action that none of its labels
-names can be taken for one of them. It must not decide alone where a mistake can hurt.
+tested on children, on people who use wheelchairs or walking aids, or from above. An action outside its labels can be
+recognized as one of them. It must not be the only safeguard where a mistake can cause harm.
 """

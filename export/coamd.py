@@ -1,4 +1,4 @@
-"""Finished CoAMD runs as one generation bundle: weights once, what the networks know, a model card."""
+"""Finished CoAMD runs as one generation bundle: weights, graphs, the actions in training and a model card."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ from .int8 import to_int8
 from .recognizer import last_metrics, read_json
 
 SAMPLER = {"steps": 12, "evaluations": 8, "cfg": 2.5}  # chosen by FID and R-precision on validation clips
-SMALL = 4096  # weights of fewer numbers stay float32
+SMALL = 4096  # weights with fewer elements stay float32
 
 
 def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     """Write the bundle `out` from a folder of the finished runs coamd-ae, coamd-generator and coamd-mar.
 
-    The auto-encoder is stored in 16 bits, since millimetres count, the others' matrices in 8.
+    The autoencoder is stored in 16 bits, for its precision in millimeters, the matrices of the others in 8.
 
     Raises:
-        InputError: a run is missing or not finished, or they do not fit each other; the data they name are gone.
+        InputError: a run is missing or unfinished, the runs do not match, or their data no longer exist.
     """
     pipeline = CoamdPipeline.load(runs, TextEncoder.load("text"))
     recipe = read_json(runs / "coamd-generator" / "recipe.json")["recipe"]
@@ -63,7 +63,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
 
 
 def stored(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]:
-    """A network's weights under `name`, large ones as float16 or as 8-bit rows."""
+    """Weights of a network, prefixed by `name`, large ones as float16 or as 8-bit rows."""
     found: dict[str, np.ndarray] = {}
     for key, tensor in network.state_dict().items():
         array, key = tensor.cpu().numpy(), f"{name}.{key}"
@@ -77,7 +77,7 @@ def stored(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]
 
 
 def known_actions(data: Path) -> dict[str, dict[str, int]]:
-    """How many clips of an action were trained on, by quality; the most frequent first."""
+    """Training clips per action and quality, the most frequent action first."""
     clips = [clip for clip in load_motions(data) if clip.split == "train"]
     counts = Counter((clip.action, clip.quality) for clip in clips)
     actions = Counter(clip.action for clip in clips)
@@ -85,28 +85,28 @@ def known_actions(data: Path) -> dict[str, dict[str, int]]:
 
 
 def coamd_card(manifest: dict[str, Any]) -> str:
-    """Markdown: what the networks make and know, and what they may be used for."""
+    """Markdown card: the networks, the actions in training, license and limits."""
     known: dict[str, dict[str, int]] = manifest["actions"]
-    rows = "".join(f"| {action} | {of['mocap']} | {of['kinect']} |\n" for action, of in known.items())
+    rows = "".join(f"| {action} | {clips['mocap']} | {clips['kinect']} |\n" for action, clips in known.items())
     return f"""# {manifest["name"]}
 
 CoAMD, small: text to motion, editing, retrieval and recognition by text, on absolute joints in layout
-`{manifest["layout"]}` at {manifest["fps"]:g} frames a second. Four frames are one token of the auto-encoder; the
-generator decides tokens in a few steps, the recogniser puts motion and text into one space and can steer it.
+`{manifest["layout"]}` at {manifest["fps"]:g} frames a second. Four frames are one token of the autoencoder; the
+generator decodes tokens in a few steps; the recognizer embeds motion and text in one space and can guide the generator.
 
-The auto-encoder's weights are stored in 16 bits, the matrices of the other networks in 8.
+The autoencoder's weights are stored in 16 bits, the matrices of the other networks in 8.
 
-## What it knows
-Clips in training, by how they were captured. Of an action that only a Kinect saw one can still ask in the quality of
-motion capture. Few clips mean little variety, and one or two hardly an action.
+## Actions in training
+Clips by capture method. An action captured by a Kinect only can still be requested in the quality of motion capture.
+Few clips mean little variety; one or two clips rarely suffice for an action.
 
 | action | motion capture | Kinect |
 |---|---|---|
 {rows}
-## Licence
+## License
 {manifest["license"]}
 
 ## Limits
-Short motions of one person, up to 9.8 seconds, without objects and without anybody to touch. English descriptions of
-the actions above; others give what is nearest to them. It must not drive a machine without checks of its own.
+Short motions of one person, up to 9.8 seconds, without objects or contact with other people. English descriptions of
+the actions above; other descriptions give the nearest of them. It must not drive a machine without additional checks.
 """

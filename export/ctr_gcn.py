@@ -1,9 +1,9 @@
 """CTR-GCN for inference: the same logits from fewer and larger products, and its graph.
 
-What changes nothing but rounding: batch-norms are folded into the convolutions before them; the means over time go
-through the relations' convolutions, not the frames; the 1x1 convolutions of the three subsets are one,
-those of the four branches too; alpha is multiplied into weights; people are classified one by one, since the head
-is linear, and whoever is absent, all zeros, has logits that only depend on the length of the clip.
+Equal up to rounding: batch-norms are folded into the convolutions before them; the convolutions of the relations run on
+means over time instead of on frames; the 1x1 convolutions of the three subsets are merged, as are those of the four
+branches; alpha is multiplied into weights; people are classified one by one, since the head is linear, and the logits
+of absent people, all zeros, only depend on the length of the clip.
 
 Shapes: N batch, M people of a clip, P people of all clips, C channels, T time, V joints, R relation channels,
 K adjacency subsets.
@@ -26,10 +26,10 @@ from .graphs import to_onnx
 
 
 class FastCTRGCN(nn.Module):
-    """What `fold` makes of a CTR-GCN.
+    """A CTR-GCN after `fold`.
 
     Attributes:
-        config: that of the network it was made from.
+        config: configuration of the original network.
     """
 
     scale: Tensor
@@ -45,7 +45,7 @@ class FastCTRGCN(nn.Module):
         units = (model.get_submodule(f"l{k + 1}") for k in range(len(config.channels)))
         self.units = nn.ModuleList(FastUnit(unit) for unit in units if isinstance(unit, Unit))
         self.fc = model.fc
-        self.absent: dict[int, Tensor] = {}  # frames of a clip -> logits [M, classes] of nobody
+        self.absent: dict[int, Tensor] = {}  # frames of a clip -> logits [M, classes] of absent people
 
     def forward(self, x_NCTVM: Tensor) -> Tensor:
         """Clips [N, C, T, V, M], absent people all zeros -> logits [N, classes]. Absent people cost no time."""
@@ -60,9 +60,9 @@ class FastCTRGCN(nn.Module):
         return logits_NMC.mean(1)
 
     def person(self, x_PCTV: Tensor, place_P: Tensor) -> Tensor:
-        """Clips of one person each, and which of the clip's people it is, 0 to M - 1 -> logits [P, classes].
+        """Clips of one person each, and the index of the person in its clip, 0 to M - 1 -> logits [P, classes].
 
-        The logits of a clip are the mean of its M people's, whoever is absent being zeros.
+        The logits of a clip are the mean over its M people; the input of absent people is zero.
         """
         x = x_PCTV * self.scale[place_P] + self.shift[place_P]
         for unit in self.units:
@@ -77,7 +77,7 @@ class FastUnit(nn.Module):
         super().__init__()
         self.gcn = FastGraphConv(unit.gcn1)
         self.tcn = FastTemporalConv(unit.tcn1)
-        self.residual = fused(unit.residual) if isinstance(unit.residual, ConvBN) else unit.residual
+        self.residual = fuse(unit.residual) if isinstance(unit.residual, ConvBN) else unit.residual
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
         y = self.tcn(self.gcn(x_NCTV))
@@ -91,14 +91,14 @@ class FastGraphConv(nn.Module):
         super().__init__()
         scale, shift = affine(gcn.bn)
         convs: list[Any] = list(gcn.convs)
-        self.relate = conv_of(*joined([c.conv1 for c in convs] + [c.conv2 for c in convs]))
-        weight, bias = joined([c.conv4 for c in convs])
-        self.refine = conv_of(weight * gcn.alpha, bias * gcn.alpha, groups=len(convs))
+        self.relate = pointwise(*concatenate([c.conv1 for c in convs] + [c.conv2 for c in convs]))
+        weight, bias = concatenate([c.conv4 for c in convs])
+        self.refine = pointwise(weight * gcn.alpha, bias * gcn.alpha, groups=len(convs))
         self.PA = nn.Parameter(gcn.PA[:, None])
-        weight, bias = joined([c.conv3 for c in convs])
+        weight, bias = concatenate([c.conv3 for c in convs])
         scale = scale.repeat(len(convs))
-        self.features = conv_of(weight * scale[:, None, None, None], bias * scale)
-        self.shortcut = fused(gcn.down) if isinstance(gcn.down, nn.Sequential) else nn.Identity()
+        self.features = pointwise(weight * scale[:, None, None, None], bias * scale)
+        self.shortcut = fuse(gcn.down) if isinstance(gcn.down, nn.Sequential) else nn.Identity()
         self.shift = nn.Parameter(shift[:, None, None])
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
@@ -106,8 +106,8 @@ class FastGraphConv(nn.Module):
         own_NRV, other_NRV = self.relate(x_NCTV.mean(2, keepdim=True)).squeeze(2).chunk(2, 1)
         relation_NRVV = torch.tanh(own_NRV[..., None] - other_NRV[:, :, None])
         A_NKCVV = self.refine(relation_NRVV).unflatten(1, (K, -1)) + self.PA
-        moved_NKCTV = self.features(x_NCTV).unflatten(1, (K, -1)) @ A_NKCVV.transpose(3, 4)
-        return relu(moved_NKCTV.sum(1) + self.shortcut(x_NCTV) + self.shift)
+        transformed_NKCTV = self.features(x_NCTV).unflatten(1, (K, -1)) @ A_NKCVV.transpose(3, 4)
+        return relu(transformed_NKCTV.sum(1) + self.shortcut(x_NCTV) + self.shift)
 
 
 class FastTemporalConv(nn.Module):
@@ -118,8 +118,8 @@ class FastTemporalConv(nn.Module):
         branches: list[Any] = list(tcn.branches)
         self.width = len(branches[0][0].weight)
         self.stride = branches[0][3].conv.stride[0]
-        self.stems = conv_of(*joined([fused(branch[:2]) for branch in branches]))
-        self.convs = nn.ModuleList(fused(branch[3]) for branch in branches[:2])
+        self.stems = pointwise(*concatenate([fuse(branch[:2]) for branch in branches]))
+        self.convs = nn.ModuleList(fuse(branch[3]) for branch in branches[:2])
         self.pool = branches[2][3]
         scale, shift = affine(branches[2][4])
         self.scale, self.shift = nn.Parameter(scale[:, None, None]), nn.Parameter(shift[:, None, None])
@@ -133,7 +133,7 @@ class FastTemporalConv(nn.Module):
 
 
 def fold(model: CTRGCN) -> FastCTRGCN:
-    """The same network in evaluation, faster: logits differ by rounding alone."""
+    """A faster copy of the network for inference; logits are equal up to rounding."""
     return FastCTRGCN(deepcopy(model).eval().double()).float().eval().requires_grad_(False)
 
 
@@ -144,31 +144,31 @@ def person_graph(network: FastCTRGCN) -> bytes:
         "clip": torch.zeros(2, config.in_channels, 52, config.joints),
         "place": torch.zeros(2, dtype=torch.int64),
     }
-    return to_onnx(network, lambda *given: (network.person(*given),), inputs, ("logits",), ({0: P, 2: T}, {0: P}))
+    return to_onnx(network, lambda *inputs: (network.person(*inputs),), inputs, ("logits",), ({0: P, 2: T}, {0: P}))
 
 
 def affine(bn: nn.Module) -> tuple[Tensor, Tensor]:
-    """Scale and shift [C] that a batch-norm is in evaluation."""
+    """Scale and shift [C] that are equivalent to a batch-norm in evaluation."""
     assert isinstance(bn, nn.BatchNorm1d | nn.BatchNorm2d)
     assert bn.running_mean is not None and bn.running_var is not None
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
     return scale, bn.bias - bn.running_mean * scale
 
 
-def fused(pair: nn.Module) -> nn.Conv2d:
-    """A convolution and the batch-norm after it as one convolution."""
+def fuse(pair: nn.Module) -> nn.Conv2d:
+    """Fold a convolution and the batch-norm after it into one convolution."""
     conv, bn = pair.children()
     assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
     return fuse_conv_bn_eval(conv, bn)
 
 
-def joined(convs: Sequence[Any]) -> tuple[Tensor, Tensor]:
-    """Weight and bias of the convolution that gives what all of them give, one after the other."""
+def concatenate(convs: Sequence[Any]) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution with the concatenated outputs of all of them."""
     return torch.cat([conv.weight for conv in convs]), torch.cat([conv.bias for conv in convs])
 
 
-def conv_of(weight: Tensor, bias: Tensor, groups: int = 1) -> nn.Conv2d:
-    """A 1x1 convolution with these weights, every frame."""
+def pointwise(weight: Tensor, bias: Tensor, groups: int = 1) -> nn.Conv2d:
+    """A 1x1 convolution with these weights."""
     conv = nn.Conv2d(weight.shape[1] * groups, len(weight), 1, groups=groups)
     conv.weight, conv.bias = nn.Parameter(weight.detach()), nn.Parameter(bias.detach())
     return conv

@@ -1,4 +1,4 @@
-"""The gradient of a function of a network, written out as operations, so that it can be part of an ONNX graph."""
+"""The gradient of a function of a network as explicit operations, so that it can be part of an ONNX graph."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ aten = torch.ops.aten
 
 
 def slice_backward(gradient: Tensor, sizes: Sequence[int], dim: int, start: int, end: int, step: int) -> Tensor:
-    """Zeros around the gradient; the usual way, scattering it into zeros, takes several operations."""
-    assert step == 1, "other steps leave gaps"
+    """Pad the gradient with zeros; the default decomposition, a scatter into zeros, takes several operations."""
+    assert step == 1, "only slices without gaps are supported"
     dim %= len(sizes)
     after = sizes[dim] - start - gradient.shape[dim]
     return aten.constant_pad_nd(gradient, [0, 0] * (len(sizes) - 1 - dim) + [start, after])
 
 
 def select_backward(gradient: Tensor, sizes: Sequence[int], dim: int, index: int) -> Tensor:
-    """The same for a slice of one."""
+    """Gradient of a slice of size one."""
     dim, index = dim % len(sizes), index % sizes[dim]
     return slice_backward(gradient.unsqueeze(dim), sizes, dim, index, index + 1, 1)
 
@@ -38,8 +38,8 @@ def layer_norm_backward(
     bias: Tensor | None,
     wanted: Sequence[bool],
 ) -> tuple[Tensor, None, None]:
-    """The gradient of the input alone."""
-    assert len(shape) == 1 and not any(wanted[1:]), "of one dimension, and not of the weights"
+    """Gradient of the input only."""
+    assert len(shape) == 1 and not any(wanted[1:]), "only for one normalized dimension, and not for the weights"
     if weight is not None:
         gradient = gradient * weight
     normal = (x - mean) * rstd
@@ -48,7 +48,7 @@ def layer_norm_backward(
 
 
 def safe_softmax(x: Tensor, dim: int, dtype: torch.dtype | None = None) -> Tensor:
-    """Softmax; there is no place that may attend to none."""
+    """Softmax without the special case of rows that are masked completely, which do not occur."""
     return aten._softmax(x, dim, False)
 
 
@@ -61,22 +61,22 @@ DECOMPOSITIONS = core_aten_decompositions() | {
 
 
 def with_gradient(network: nn.Module, value: Callable[..., Tensor], inputs: tuple[Tensor, ...]) -> GraphModule:
-    """A module of `inputs` that gives the gradient of sum(`value`) with respect to the first, and `value`.
+    """Module of `inputs` that returns the gradient of sum(`value`) with respect to the first input, and `value`.
 
-    Sizes stay open, as in `inputs`: use sizes that differ from each other and from 1. Its weights have the names that
-    they have in `network`.
+    All sizes stay open: the sizes of `inputs` must differ from each other and from 1. Weights are named as in
+    `network`.
     """
 
-    def both(first: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+    def gradient_and_value(first: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = first.detach().requires_grad_()
             found = value(leaf, *others)
             (gradient,) = torch.autograd.grad(found.sum(), leaf)
         return gradient.detach(), found.detach()
 
-    with sdpa_kernel(SDPBackend.MATH):  # others have no decomposition
+    with sdpa_kernel(SDPBackend.MATH):  # the other backends have no decomposition
         traced = make_fx(
-            both,
+            gradient_and_value,
             decomposition_table=DECOMPOSITIONS,
             tracing_mode="symbolic",
             _allow_non_fake_inputs=True,  # the weights

@@ -1,4 +1,4 @@
-"""ONNX graphs whose weights live outside them, once, in the bundle's safetensors file."""
+"""Export of ONNX graphs whose weights are stored once, in the bundle's safetensors file."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from torch.export import Dim
 from ..runtime.bundles.schema import WEIGHTS
 from ..runtime.bundles.signatures import SIGNATURES, OpenSize
 
-INLINE = 64  # elements of a constant that may stay inside a graph
+INLINE = 64  # largest number of elements of a constant inside a graph
 
 
 class Call(nn.Module):
-    """A method of a network as a module of its own, so that it can be exported."""
+    """Module that calls a method of a network, so that the method can be exported."""
 
     def __init__(self, network: nn.Module, method: Callable[..., tuple[Tensor, ...]]):
         super().__init__()
@@ -41,8 +41,10 @@ def to_onnx(
     dynamic: Sequence[dict[int, Any]],
     weights: dict[str, Tensor] | None = None,
 ) -> bytes:
-    """A graph of `network`'s `method`; its weights are external initialisers, named as in the network's state dict or,
-    if given, in `weights`."""
+    """ONNX graph of a method of a network.
+
+    Its weights are external initializers, named as in `weights`, by default the network's state dict.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
@@ -50,7 +52,7 @@ def to_onnx(
             Call(network, method),
             tuple(inputs.values()),
             dynamo=True,
-            optimize=False,  # it would fold weights into constants; see `simplified`
+            optimize=False,  # it would fold weights into constants; see `simplify`
             verbose=False,
             input_names=list(inputs),
             output_names=list(outputs),
@@ -60,7 +62,7 @@ def to_onnx(
     model = program.model_proto
     strip_debug_text(model)
     bind_weights(model, dict(network.state_dict()) if weights is None else weights)
-    return simplified(model).SerializeToString()
+    return simplify(model).SerializeToString()
 
 
 def export_graph(
@@ -110,7 +112,7 @@ def _dimension(name: str, open_sizes: Mapping[str, OpenSize], largest: Mapping[s
 
 
 def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
-    """Turn every initialiser into a reference to the weights file, under its name there.
+    """Turn every initializer into a reference to the weights file, under its name there.
 
     Raises:
         ValueError: a large constant that is not one of the weights; it would be stored in every graph.
@@ -121,7 +123,7 @@ def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
         if name in weights:
             array = onnx.numpy_helper.to_array(tensor)
             if not np.array_equal(array, weights[name].numpy()):
-                raise ValueError(f"initialiser {tensor.name} differs from the weight of that name")
+                raise ValueError(f"initializer {tensor.name} differs from the weight of that name")
             renamed[tensor.name] = tensor.name = name
             tensor.ClearField("raw_data")
             tensor.data_location = onnx.TensorProto.EXTERNAL
@@ -133,10 +135,10 @@ def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
             node.input[i] = renamed.get(name.removeprefix("network."), renamed.get(name, name))
 
 
-def simplified(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same with shapes and other small constants computed beforehand, which makes it faster to load.
+def simplify(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Fold shapes and other small constants, so that the graph loads faster.
 
-    Weights are taken for inputs meanwhile: what is computed from them alone is left to the runtime.
+    Weights are treated as inputs meanwhile, so that nothing computed from them is folded.
     """
     weights = {tensor.name: tensor for tensor in model.graph.initializer if tensor.external_data}
     constants = [tensor for tensor in model.graph.initializer if tensor.name not in weights]
@@ -158,7 +160,7 @@ def _replace(field: Any, values: Sequence[Any]) -> None:
 
 
 def strip_debug_text(model: onnx.ModelProto) -> None:
-    """Drop what the exporter wrote down about its own stack, paths of this machine among it."""
+    """Remove the exporter's debug information, which contains paths of the machine."""
     for node in model.graph.node:
         del node.metadata_props[:]
         node.doc_string = ""

@@ -1,7 +1,7 @@
-"""Official checkpoints of CoAMD's networks, of TDSM and of CTR-GCN, read strictly and written for tests.
+"""Official checkpoints of CoAMD's networks, of TDSM and of CTR-GCN: strict reading, and writing for tests.
 
-The layouts are those of the released code. A depth is counted in the keys, never believed; every key must be there with
-its shape, and none besides but buffers that can be computed.
+The layouts are those of the released code. The depth is counted from the keys; every key must exist with its shape, and
+no other key except buffers that can be computed.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS, NWUCLA_PARENTS, CTRGC
 from ..training.models.tdsm import SIZES as MATCHERS
 from ..training.models.tdsm import CrossDiT, CrossDiTConfig
 
-Names = dict[str, str]  # ours -> the official one
+Names = dict[str, str]  # our name -> official name
 Config = AutoEncoderConfig | GeneratorConfig | MotionRecognizerConfig | CrossDiTConfig | CTRGCNConfig
 Network = AutoEncoder | MotionGenerator | MotionRecognizer | CrossDiT | CTRGCN
-STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # where in the file the weights are
-RECIPES = {  # that train such a network
+STATES = {"ae": "ae", "coamd": "ema_mardm", "mar": "contrast_model"}  # key of the weights in the file
+RECIPES = {  # recipes that train these networks
     "ae": "coamd-ae",
     "coamd": "coamd-generator",
     "mar": "coamd-mar",
@@ -65,8 +65,8 @@ UNREADABLE = (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingErro
 STREAMS = {"joint": "joint_encoder", "bone": "bone_encoder", "motion": "motion_encoder_stream"}
 
 
-def both(names: Mapping[str, str]) -> Names:
-    """Weight and bias of layers."""
+def weight_and_bias(names: Mapping[str, str]) -> Names:
+    """Names of weights and biases, from names of layers."""
     return {f"{ours}.{part}": f"{theirs}.{part}" for ours, theirs in names.items() for part in ("weight", "bias")}
 
 
@@ -81,7 +81,7 @@ def autoencoder_names(config: AutoEncoderConfig) -> Names:
             for conv in ("conv1", "conv2"):
                 layers[f"encoder.levels.{i}.blocks.{k}.{conv}"] = f"{encoder}.1.model.{k}.{conv}"
                 layers[f"decoder.levels.{i}.blocks.{k}.{conv}"] = f"{decoder}.0.model.{k}.{conv}"
-    return both(layers)
+    return weight_and_bias(layers)
 
 
 def generator_names(config: GeneratorConfig) -> Names:
@@ -102,7 +102,7 @@ def generator_names(config: GeneratorConfig) -> Names:
         }
         layers |= {f"head.blocks.{i}.fc1": f"{block}.mlp.0", f"head.blocks.{i}.fc2": f"{block}.mlp.2"}
     layers |= {"head.out": f"{head}.final_layer.linear", "head.modulation": f"{head}.final_layer.adaLN_modulation.1"}
-    return {"mask": "mask_latent", **both(layers)}
+    return {"mask": "mask_latent", **weight_and_bias(layers)}
 
 
 def recognizer_names(config: MotionRecognizerConfig) -> Names:
@@ -124,11 +124,11 @@ def recognizer_names(config: MotionRecognizerConfig) -> Names:
             layers |= {f"{mine}.{part}": f"{official}.{part}" for part in parts}
             for part in ("self_attn.in_proj_weight", "self_attn.in_proj_bias"):
                 names[f"{mine}.{part}"] = f"{official}.{part}"
-    return names | both(layers)
+    return names | weight_and_bias(layers)
 
 
 def buffers(config: Config) -> dict[str, Tensor]:
-    """Positions that the official files carry along."""
+    """Position tables that official files contain."""
     if isinstance(config, GeneratorConfig):
         return {"position_enc.pe": positions(5000, config.width)[:, None]}
     if isinstance(config, MotionRecognizerConfig):
@@ -137,10 +137,10 @@ def buffers(config: Config) -> dict[str, Tensor]:
     return {}
 
 
-def names_of(config: Config) -> Names:
+def official_names(config: Config) -> Names:
     if isinstance(config, AutoEncoderConfig):
         return autoencoder_names(config)
-    if isinstance(config, CrossDiTConfig | CTRGCNConfig):  # whose modules are named as the official ones
+    if isinstance(config, CrossDiTConfig | CTRGCNConfig):  # modules have the official names
         with torch.device("meta"):
             model = CrossDiT(config) if isinstance(config, CrossDiTConfig) else CTRGCN(config)
         return {name: name for name in model.state_dict()}
@@ -150,45 +150,45 @@ def names_of(config: Config) -> Names:
 def official(model: Network) -> dict[str, Tensor]:
     """The model's weights under their official keys and shapes."""
     state, reshaped = model.state_dict(), {"mask_latent": (1, 1, -1)}
-    found = {theirs: state[ours] for ours, theirs in names_of(model.config).items()}
+    found = {theirs: state[ours] for ours, theirs in official_names(model.config).items()}
     found = {key: value.reshape(reshaped[key]) if key in reshaped else value for key, value in found.items()}
     return found | buffers(model.config)
 
 
 def import_official(kind: str, checkpoint: Path, out: Path) -> None:
-    """Write the folder `out`, like that of a finished run, from an official checkpoint; nothing if it cannot be read.
+    """Write an official checkpoint to the folder `out` in the form of a finished run.
 
     Raises:
-        InputError: as `read_official`; unknown kind, or something is in the way.
+        InputError: as in `read_official`; unknown kind, or `out` is not empty. Nothing is written.
     """
     if kind not in MODELS:
         raise InputError(f"unknown kind {kind!r}, expected {', '.join(MODELS)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise InputError(f"{out}: is there already, expected a new or an empty folder")
+        raise InputError(f"{out}: already exists, expected a new or an empty folder")
     model = read_official(kind, checkpoint)
     source = {"checkpoint": checkpoint.name, "sha256": sha256(checkpoint.read_bytes()).hexdigest()}
-    about = {"recipe": {"name": RECIPES[kind], "size": "xl"}, "model": asdict(model.config), "official": source}
+    record = {"recipe": {"name": RECIPES[kind], "size": "xl"}, "model": asdict(model.config), "official": source}
     out.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), out / "model.safetensors")
-    (out / "recipe.json").write_text(json.dumps(about, indent=1) + "\n")
+    (out / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
 def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = None) -> Network:
-    """The network of an official checkpoint.
+    """Load the network of an official checkpoint.
 
     Args:
         kind: "ae", "coamd" (the averaged generator), "mar", "tdsm" or "ctrgcn".
-        path: the `.tar` file as published; of TDSM the `model.safetensors`, of CTR-GCN the `.pt` of one stream.
-        size: all but depth and skeleton; the published one by default.
+        path: the published `.tar` file; for TDSM `model.safetensors`, for CTR-GCN the `.pt` file of one stream.
+        size: architecture except for depth and skeleton; by default the published one.
     Raises:
-        InputError: no such file, not a checkpoint of this kind, or a key that is missing, too many or of another shape.
+        InputError: no such file, not a checkpoint of this kind, or a key is missing, unknown or of another shape.
     """
     state = read_state(kind, path)
     published = MATCHERS["xl"] if kind == "tdsm" else SIZES["xl"]
-    config = config_of(kind, state, published if size is None else size, path)
+    config = infer_config(kind, state, published if size is None else size, path)
     with torch.device("meta"):
         model = MODELS[kind](config)
-    names, computed, shapes = names_of(config), buffers(config), model.state_dict()
+    names, computed, shapes = official_names(config), buffers(config), model.state_dict()
     for ours, theirs in names.items():
         if theirs not in state:
             raise InputError(f"{path}: no {theirs}")
@@ -199,19 +199,19 @@ def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = No
         if key in state and (
             state[key].shape != table.shape or not torch.allclose(state[key].float(), table, atol=1e-5)
         ):
-            raise InputError(f"{path}: {key} holds other positions than the sinusoids that were published")
+            raise InputError(f"{path}: {key} differs from the published sinusoids")
     for key in state:
         if key not in names.values() and key not in computed:
             raise InputError(f"{path}: {key} is not a key of this network")
     weights = {ours: state[theirs].to(shapes[ours].dtype).reshape(shapes[ours].shape) for ours, theirs in names.items()}
-    for ours in set(shapes) - set(names):  # nothing is scaled
+    for ours in set(shapes) - set(names):  # identity scales
         weights[ours] = UNSCALED[ours.rpartition(".")[2]](len(shapes[ours]))
     model.load_state_dict(weights, strict=True, assign=True)
     return model.eval()
 
 
 def read_state(kind: str, path: Path) -> dict[str, Tensor]:
-    """The tensors of an official file, without those of CLIP."""
+    """Tensors of an official file, without those of CLIP."""
     if not path.is_file():
         raise InputError(f"{path}: no such file, expected an official checkpoint")
     try:
@@ -231,8 +231,8 @@ def read_state(kind: str, path: Path) -> dict[str, Tensor]:
     return state
 
 
-def config_of(kind: str, state: Mapping[str, Tensor], size: Size | CrossDiTConfig, path: Path) -> Config:
-    """The configuration that the keys tell."""
+def infer_config(kind: str, state: Mapping[str, Tensor], size: Size | CrossDiTConfig, path: Path) -> Config:
+    """Configuration according to the keys."""
     if isinstance(size, CrossDiTConfig):
         return replace(size, depth=depth(state, r"blocks\.(\d+)\.", path))
     if kind == "ctrgcn":
@@ -250,7 +250,7 @@ def config_of(kind: str, state: Mapping[str, Tensor], size: Size | CrossDiTConfi
 
 
 def ctr_gcn_config(state: Mapping[str, Tensor], path: Path) -> CTRGCNConfig:
-    """Classes, people, units and skeleton."""
+    """Configuration of a CTR-GCN from the shapes of its tensors."""
 
     def length(key: str, axis: int = 0) -> int:
         if key not in state or state[key].ndim <= axis:
@@ -260,7 +260,7 @@ def ctr_gcn_config(state: Mapping[str, Tensor], path: Path) -> CTRGCNConfig:
     skeletons = {len(parents): parents for parents in (NTU_PARENTS, NWUCLA_PARENTS)}
     joints, channels = length("l1.gcn1.PA", 1), length("l1.gcn1.convs.0.conv3.weight", 1)
     if joints not in skeletons:
-        raise InputError(f"{path}: l1.gcn1.PA is of {joints} joints, expected {' or '.join(map(str, skeletons))}")
+        raise InputError(f"{path}: l1.gcn1.PA has {joints} joints, expected {' or '.join(map(str, skeletons))}")
     return CTRGCNConfig(
         classes=length("fc.weight"),
         parents=skeletons[joints],
@@ -271,7 +271,7 @@ def ctr_gcn_config(state: Mapping[str, Tensor], path: Path) -> CTRGCNConfig:
 
 
 def depth(state: Mapping[str, Tensor], pattern: str, path: Path) -> int:
-    """How many blocks the keys name."""
+    """Number of blocks in the keys."""
     found = [int(match[1]) for key in state if (match := re.match(pattern, key))]
     if not found:
         raise InputError(f"{path}: no key like {pattern.replace(chr(92), '').replace('(d+)', '0')}")

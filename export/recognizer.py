@@ -1,4 +1,4 @@
-"""A trained StreamGCN as a recognition bundle: folded weights once, a step graph, a clip graph, a model card."""
+"""A trained StreamGCN as a recognition bundle: folded weights, a step graph, a clip graph and a model card."""
 
 from __future__ import annotations
 
@@ -26,24 +26,24 @@ from .card import model_card
 from .graphs import export_graph
 
 TASK = RecognitionManifest.task
-PICTURE, NOTES = "confusion.png", "notes.md"  # of a run, that go with the model
-TOLERANCE = 1e-4  # of ONNX Runtime against torch, on logits
+PICTURE, NOTES = "confusion.png", "notes.md"  # files of a run that become part of the bundle
+TOLERANCE = 1e-4  # of logits, ONNX Runtime against torch
 THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
 
 
 def export_run(run: Path, out: Path) -> Bundle:
     """Write the bundle `out` from the folder of a finished run.
 
-    `run/decision.json`, if there, holds thresholds that replace the default ones; `run/notes.md` goes into the card.
+    Thresholds in `run/decision.json` replace the default ones, and `run/notes.md` becomes part of the card, if present.
 
     Raises:
-        InputError: the run is not finished, or its files do not fit each other.
+        InputError: the run is unfinished, or its files do not match.
     """
-    about = read_json(run / "recipe.json")
+    record = read_json(run / "recipe.json")
     try:
-        recipe, labels, model = about["recipe"], about["labels"], about["model"]
+        recipe, labels, model = record["recipe"], record["labels"], record["model"]
     except KeyError as error:
-        raise InputError(f"{run / 'recipe.json'}: has no {error}; expected that of a recogniser's run") from None
+        raise InputError(f"{run / 'recipe.json'}: has no {error}; expected that of a recognizer's run") from None
     network = load_network(run, model)
     thresholds = asdict(THRESHOLDS)
     if (run / "decision.json").is_file():
@@ -113,23 +113,26 @@ def sizes_of(network: StreamGCN) -> dict[str, int]:
 
 @torch.no_grad()
 def check_parity(bundle: Bundle, network: StreamGCN) -> None:
-    """The bundle's graphs and the native engine against the network, on one random walk; `tests/` does it on real
-    clips."""
+    """Check the bundle's graphs and the native engine against the network on a random walk.
+
+    Raises:
+        RuntimeError: logits differ by more than `TOLERANCE`.
+    """
     onnx, native = create("onnx", bundle), create("native", bundle)
     steps = np.random.default_rng(0).normal(0, 0.03, (40, network.config.joints, 3))
     frames = np.cumsum(steps, 0).astype(np.float32)
-    wanted = network(torch.from_numpy(frames)[None])[0][0].numpy()
+    expected = network(torch.from_numpy(frames)[None])[0][0].numpy()
     streams = onnx.streams(1)
     stepped = np.concatenate([streams.step([0], frame[None])[0] for frame in frames])
-    found_in = {"clip.onnx": onnx.clip(frames)[0], "step.onnx": stepped, WEIGHTS: native.clip(frames)[0]}
-    for name, found in found_in.items():
-        worst = float(np.abs(found - wanted).max())
+    logits = {"clip.onnx": onnx.clip(frames)[0], "step.onnx": stepped, WEIGHTS: native.clip(frames)[0]}
+    for name, found in logits.items():
+        worst = float(np.abs(found - expected).max())
         if not worst <= TOLERANCE:
             raise RuntimeError(f"{bundle.path / name}: logits differ from the network's by {worst:.1e}")
 
 
 def last_metrics(run: Path) -> dict[str, Any]:
-    """The last line of the run's metrics, as measured on its validation clips."""
+    """The run's last metrics on its validation clips."""
     path = run / "metrics.jsonl"
     lines = path.read_text().splitlines() if path.is_file() else []
     return {"validation": json.loads(lines[-1])} if lines else {}

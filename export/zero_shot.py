@@ -38,7 +38,7 @@ from .recognizer import THRESHOLDS, last_metrics, read_json
 
 TASK = ZeroShotManifest.task
 RECIPE = "tdsm"
-TOLERANCE = 1e-4  # of ONNX Runtime's errors against torch's, relative
+TOLERANCE = 1e-4  # relative, of errors in ONNX Runtime against torch
 MATCHING: dict[str, Any] = {
     "scale": 20.0,
     "none": 0.0,
@@ -56,7 +56,7 @@ PROBES: tuple[dict[str, str], ...] = (
 
 
 def is_matcher(run: Path) -> bool:
-    """Whether a folder is the run of a matcher."""
+    """True if a folder is the run of a matcher."""
     file = run / "recipe.json"
     return file.is_file() and read_json(file).get("recipe", {}).get("name") == RECIPE
 
@@ -64,10 +64,10 @@ def is_matcher(run: Path) -> bool:
 def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     """Write the bundle `out` from the folder of a finished run.
 
-    `run/matching.json`, if there, holds settings that replace the default ones. The matcher is stored in 16 bits.
+    Settings in `run/matching.json`, if present, replace the default ones. The matcher is stored in 16 bits.
 
     Raises:
-        InputError: the run is not finished, or its encoder or text encoder has become another.
+        InputError: the run is unfinished, or its encoder or text encoder has changed.
     """
     network, about = read_network(run, ZeroShot, ZeroShotConfig)
     try:
@@ -116,7 +116,7 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
 
 
 class Graphs(nn.Module):
-    """The graphs of a bundle: `condition` runs once per text, `match` on every feature. Weights are named as in it."""
+    """The matcher\'s graphs: `condition` runs once per text, `match` for all features; weights as in a bundle."""
 
     def __init__(self, network: ZeroShot, noises_JF: Tensor):
         super().__init__()
@@ -160,13 +160,13 @@ def graphs(networks: Graphs, sizes: Mapping[str, int]) -> dict[str, bytes]:
 
 
 def network_errors(network: ZeroShot, text: TextEncoder, texts: Sequence[Text], z_BF: Tensor, noises_JF: Tensor) -> Any:
-    """Errors [B, T] as torch finds them."""
+    """Errors [B, T] in torch."""
     classes = class_texts(*network.embed_sentences(*LabelSentences.encode(texts, text)))
     return Matcher(network, classes, noises_JF).scores(z_BF).numpy()
 
 
 def check_parity(bundle: Bundle[ZeroShotManifest], text: TextEncoder, network: ZeroShot, noises_JF: Tensor) -> None:
-    """The bundle's errors against the network's, for random features under the bundle's texts and others."""
+    """Check the bundle's errors against the network's, for random features under the bundle's texts and others."""
     matching = bundle.manifest.matching
     texts = [*matching.labels.values(), *matching.background.values(), *PROBES]
     z_BF = torch.randn(3, network.config.feature, generator=torch.Generator().manual_seed(0))
@@ -177,40 +177,40 @@ def check_parity(bundle: Bundle[ZeroShotManifest], text: TextEncoder, network: Z
         raise RuntimeError(f"{bundle.path}: errors differ from the network's by {off:.1e} of themselves")
 
 
-def captioned(picture: str) -> str:
-    """What a run's picture shows."""
+def caption(picture: str) -> str:
+    """Caption of a run's picture."""
     if picture.startswith("confusion-"):
         split = picture.removeprefix("confusion-")
-        return f"Labels of split {split}, by encoders and matchers trained in the same way without them"
-    return "How well each text explains clips of each label, from the row's worst, white, to its best"
+        return f"Labels of split {split}, from encoders and matchers trained in the same way without them"
+    return "Match of each text with clips of each label, from the worst of a row, white, to the best"
 
 
 def card(manifest: dict[str, Any], weight_bytes: int, pictures: Sequence[str]) -> str:
-    """Markdown: what the model is, was trained on and may be used for."""
+    """Markdown card: architecture, labels, measurements, license and limits."""
     matching, matcher = manifest["matching"], manifest["model"]["matcher"]
     metrics = manifest["metrics"].get("validation", {})
-    measured = "".join(f"- {name}: {of:.1f} %\n" for name, of in metrics.items() if name.endswith("top1"))
-    shown = "".join(f"\n{captioned(Path(name).stem)}:\n\n![{Path(name).stem}]({name})\n" for name in pictures)
+    measured = "".join(f"- {name}: {value:.1f} %\n" for name, value in metrics.items() if name.endswith("top1"))
+    images = "".join(f"\n{caption(Path(name).stem)}:\n\n![{Path(name).stem}]({name})\n" for name in pictures)
     return f"""# {manifest["name"]}
 
-A streaming recogniser whose labels are any texts, or a few examples each (TDSM, small, on a StreamGCN): skeletons in
-layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a second in. The mean of the encoder's features over the
-last {matching["window_s"]:g} s, along the {matcher["feature"]} directions that tell its labels apart, is noised and
-denoised under every text, every {matching["every_s"]:g} s and beside the stream; the text that explains the noise best
-is the label, unless {" or ".join(matching["background"])!r} explains it better. A text is up to {matcher["tokens"]}
-sentences: {", ".join(SLOTS)}.
+A streaming recognizer whose labels are arbitrary texts or a few examples each (TDSM, small, on a StreamGCN): skeletons
+in layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a second in. Every {matching["every_s"]:g} s, in a
+separate thread, the mean of the encoder's features over the last {matching["window_s"]:g} s, projected to the
+{matcher["feature"]} directions that separate its labels, is noised and denoised under every text. The text that
+predicts the noise best is the label, unless {" or ".join(matching["background"])!r} predicts it better. A text has up
+to {matcher["tokens"]} sentences: {", ".join(SLOTS)}.
 
 - {matcher["depth"]} blocks of width {matcher["width"]}; {weight_bytes / 2**20:.1f} MiB with the encoder. The matcher's
-  matrices are stored in 16 bits and computed with in 32.
+  matrices are stored in 16 bits; computation is in 32 bits.
 - Labels in training: {", ".join(matching["labels"])}.
 
 ## Validation clips, at the end of training
-{measured or "None were held out." + chr(10)}{shown}
-## Licence
+{measured or "None were held out." + chr(10)}{images}
+## License
 {manifest["license"]}
 
 ## Limits
-English texts. Actions that are like those in training are told apart best; of others it may take one for another, or
-for none. It was trained on whole bodies seen mostly from the front by depth cameras, and on motion capture. It must
-not decide alone where a mistake can hurt.
+English texts. It works best for actions similar to those in training; it can confuse others, or miss them. It was
+trained on whole bodies seen mostly from the front by depth cameras, and on motion capture. It must not be the only
+safeguard where a mistake can cause harm.
 """

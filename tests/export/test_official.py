@@ -109,7 +109,11 @@ def put(key: str, value: Any) -> Callable[[dict[str, Any]], Any]:
         ("mar", put("text_ln.bias", torch.zeros(17)), r"text_ln.bias has shape \[17\], expected \[16\]"),
         ("coamd", put("mask_latent", torch.zeros(8)), r"mask_latent has shape \[8\], expected \[1, 1, 8\]"),
         ("ae", put("encoder.extra.weight", torch.zeros(1)), "encoder.extra.weight is not a key of this network"),
-        ("coamd", put("position_enc.pe", torch.zeros(5000, 1, 16)), "position_enc.pe holds other positions"),
+        (
+            "coamd",
+            put("position_enc.pe", torch.zeros(5000, 1, 16)),
+            "position_enc.pe differs from the published sinusoids",
+        ),
         ("ae", put("encoder.joint_proj.bias", "eight"), "encoder.joint_proj.bias is not a tensor"),
     ],
 )
@@ -142,7 +146,7 @@ def test_the_command_writes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.C
     assert main(command) == 0 and "wrote" in capsys.readouterr().out
     again, _ = load_autoencoder(tmp_path / "run")
     assert torch.equal(again.decoder.out.weight, model.decoder.out.weight)
-    assert main(command) == 2 and "is there already" in capsys.readouterr().err
+    assert main(command) == 2 and "already exists" in capsys.readouterr().err
     assert main(["import", "vae", "x.tar", "-o", str(tmp_path / "no")]) == 2
     assert "unknown kind 'vae', expected ae, coamd, mar" in capsys.readouterr().err
     assert not (tmp_path / "no").exists()

@@ -73,7 +73,7 @@ def remove(key: str) -> Callable[[dict[str, Any]], Any]:
             r"l3.residual.conv.weight has shape \[32, 16\], expected",
         ),
         (put("data_bn.weight", torch.zeros(151)), r"data_bn.weight has shape \[151\], expected \[150\]"),
-        (put("l1.gcn1.PA", torch.zeros(3, 18, 18)), "l1.gcn1.PA is of 18 joints, expected 25 or 20"),
+        (put("l1.gcn1.PA", torch.zeros(3, 18, 18)), "l1.gcn1.PA has 18 joints, expected 25 or 20"),
         (put("l1.gcn1.PA", torch.zeros(())), "l1.gcn1.PA has too few dimensions"),
         (put("l1.gcn1.convs.0.conv3.weight", torch.zeros(16, 9, 1, 1)), "has shape"),
         (put("l1.residual.conv.weight", torch.zeros(1)), "l1.residual.conv.weight is not a key of this network"),

@@ -19,7 +19,7 @@ from onnx.reference import ReferenceEvaluator  # noqa: E402
 
 from motionrt.export import build_engines  # noqa: E402
 from motionrt.export.tensorrt import build_plan  # noqa: E402
-from motionrt.export.tensorrt_graph import FP32_GRAPHS, PRODUCTS, halved, inlined, lowered, prepared  # noqa: E402
+from motionrt.export.tensorrt_graph import FP32_GRAPHS, PRODUCTS, inline_weights, lower, prepare, to_half  # noqa: E402
 from motionrt.runtime.backends import factory  # noqa: E402
 from motionrt.runtime.backends import tensorrt as backend  # noqa: E402
 from motionrt.runtime.backends.onnx_session import open_session  # noqa: E402
@@ -63,11 +63,11 @@ def test_inlined_weights_and_lowered_operators_change_no_result(name: str, graph
     bundle = load(name)
     inputs = inputs_of(bundle, graph)
     wanted = open_session(bundle, graph, 1).run(None, inputs)
-    whole = inlined(bundle, graph)
+    whole = inline_weights(bundle, graph)
     assert not any(tensor.external_data for tensor in whole.graph.initializer)
     for made, found in zip(wanted, in_onnx_runtime(whole, inputs), strict=True):
         np.testing.assert_array_equal(found, made)
-    for made, found in zip(wanted, in_onnx_runtime(lowered(whole), inputs), strict=True):
+    for made, found in zip(wanted, in_onnx_runtime(lower(whole), inputs), strict=True):
         np.testing.assert_allclose(found, made, rtol=1e-4, atol=1e-5 * np.abs(made).max())
 
 
@@ -76,8 +76,8 @@ def test_inlined_weights_and_lowered_operators_change_no_result(name: str, graph
 def test_half_precision_changes_results_a_little(graph: str, precision: str) -> None:
     bundle = load("default")
     inputs = inputs_of(bundle, graph)
-    wanted = ReferenceEvaluator(prepared(bundle, graph)).run(None, inputs)
-    found = ReferenceEvaluator(prepared(bundle, graph, precision)).run(None, inputs)
+    wanted = ReferenceEvaluator(prepare(bundle, graph)).run(None, inputs)
+    found = ReferenceEvaluator(prepare(bundle, graph, precision)).run(None, inputs)
     for made, half in zip(wanted, found, strict=True):
         assert half.dtype == np.float32
         assert 0 < np.abs(half - made).max() < HALF_ERROR[precision] * np.abs(made).max()
@@ -85,14 +85,14 @@ def test_half_precision_changes_results_a_little(graph: str, precision: str) -> 
 
 @pytest.mark.parametrize("graph", FP32_GRAPHS)
 def test_gradients_stay_in_fp32(graph: str) -> None:
-    assert prepared(load("default"), graph, "fp16") == prepared(load("default"), graph)
+    assert prepare(load("default"), graph, "fp16") == prepare(load("default"), graph)
 
 
 @pytest.mark.parametrize("name, graph", [pair for pair in GRAPHS if pair[1] not in FP32_GRAPHS])
 @pytest.mark.parametrize("precision", HALF_ERROR)
 def test_only_safe_operators_are_in_half_precision(name: str, graph: str, precision: str) -> None:
     half = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}[precision]
-    model = onnx.shape_inference.infer_shapes(prepared(load(name), graph, precision))
+    model = onnx.shape_inference.infer_shapes(prepare(load(name), graph, precision))
     values = (*model.graph.value_info, *model.graph.input, *model.graph.output)
     types = {value.name: value.type.tensor_type.elem_type for value in values}
     types |= {tensor.name: tensor.data_type for tensor in model.graph.initializer}
@@ -114,7 +114,7 @@ def tiny(*nodes: onnx.NodeProto, **weights: np.ndarray) -> onnx.ModelProto:
 def test_the_last_product_stays_in_fp32_and_weights_are_rounded() -> None:
     random = np.random.default_rng(0)
     first, last = (random.normal(size=(4, 4)).astype(np.float32) for _ in range(2))
-    model = halved(
+    model = to_half(
         tiny(
             helper.make_node("MatMul", ["x", "first"], ["a"]),
             helper.make_node("Relu", ["a"], ["b"]),
@@ -144,7 +144,7 @@ def test_an_output_with_further_uses_is_in_fp32() -> None:
         w=square,
     )
     model.graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, [3, 4]))
-    model = halved(model, TensorProto.FLOAT16)
+    model = to_half(model, TensorProto.FLOAT16)
     onnx.checker.check_model(model)
     onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     x = np.linspace(-1, 1, 12, dtype=np.float32).reshape(3, 4)
@@ -236,10 +236,10 @@ def test_engines_are_strongly_typed_have_profiles_and_are_stored(library: Any) -
 
 def test_a_tensorrt_parser_error_is_one_line(library: Any) -> None:
     library(["no such\noperator", "nor that"], b"")
-    with pytest.raises(BundleError, match="step.onnx: TensorRT does not take it .no such operator; nor that.$"):
+    with pytest.raises(BundleError, match="step.onnx: TensorRT rejects it .no such operator; nor that.$"):
         build_plan(b"", {}, "step.onnx")
     library([], None)
-    with pytest.raises(BundleError, match="step.onnx: TensorRT cannot build an engine of it"):
+    with pytest.raises(BundleError, match="step.onnx: TensorRT cannot build an engine from it"):
         build_plan(b"", {}, "step.onnx")
 
 

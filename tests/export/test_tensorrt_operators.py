@@ -9,7 +9,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 from onnx import TensorProto, helper  # noqa: E402
 
-from motionrt.export.tensorrt_graph import inlined, lowered, prepared  # noqa: E402
+from motionrt.export.tensorrt_graph import inline_weights, lower, prepare  # noqa: E402
 from motionrt.export.tensorrt_operators import DOCUMENT, unsupported  # noqa: E402
 from motionrt.runtime.backends.tensorrt_cache import PRECISIONS, engine_graphs  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle, bundled  # noqa: E402
@@ -34,9 +34,9 @@ def test_the_document_is_named() -> None:
 @pytest.mark.parametrize("name, graph", TAKEN + MATCHER)
 def test_tensorrt_supports_the_graph(name: str, graph: str) -> None:
     bundle = BUNDLES[name]
-    assert set(unsupported(inlined(bundle, graph))) <= LOWERED, "as exported"
+    assert set(unsupported(inline_weights(bundle, graph))) <= LOWERED, "as exported"
     for precision in PRECISIONS:
-        model = prepared(bundle, graph, precision)
+        model = prepare(bundle, graph, precision)
         assert unsupported(model) == []
         onnx.checker.check_model(model)
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
@@ -45,10 +45,10 @@ def test_tensorrt_supports_the_graph(name: str, graph: str) -> None:
 @pytest.mark.parametrize("name, graph", sorted(set(ALL) - set(TAKEN) - set(MATCHER)))
 def test_integer_graphs_are_unsupported_and_never_handed_over(name: str, graph: str) -> None:
     assert graph.endswith(".int8") or name == "text"
-    problems = unsupported(lowered(inlined(BUNDLES[name], graph)))
+    problems = unsupported(lower(inline_weights(BUNDLES[name], graph)))
     assert ("Cast of INT8" if name == "text" else "MatMulInteger") in problems
-    with pytest.raises(BundleError, match="not for TensorRT 10.15: .*(Cast of INT8|MatMulInteger)"):
-        prepared(BUNDLES[name], graph)
+    with pytest.raises(BundleError, match="not supported by TensorRT 10.15: .*(Cast of INT8|MatMulInteger)"):
+        prepare(BUNDLES[name], graph)
 
 
 def model(nodes: list[onnx.NodeProto], kind: int = TensorProto.FLOAT, opset: int = 20) -> onnx.ModelProto:

@@ -209,7 +209,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "another shape": (lambda w: w.update({KEY: torch.zeros(64, 31)}), rf"{KEY} is \[64, 31\], expected \[64, 32\]"),
     "deeper": (
         lambda weights: weights.update({KEY.replace("1", "2"): torch.zeros(64, 32)}),
-        "encoder.layer.2.intermediate.dense.weight is no part of the encoder",
+        "encoder.layer.2.intermediate.dense.weight is not part of the encoder",
     ),
 }
 
