@@ -100,7 +100,7 @@ def test_every_layout_can_be_drawn(short, name):
     assert colored(frame, "left").any() and colored(frame, "right").any()
 
 
-@pytest.mark.parametrize("name", [name for name in layouts() if Layout.load(name).dims == 2])
+@pytest.mark.parametrize("name", [name for name in Layout.names() if Layout.load(name).dims == 2])
 def test_2d_layouts_are_drawn_from_the_front(short, name):
     body = Layout.load("coco17").map_from(Layout.load("smpl22")) @ short.joints
     pixels = (Layout.load(name).map_from(Layout.load("coco17")) @ body)[..., :2] * (200, -200) + (320, 400)
