@@ -154,6 +154,7 @@ _TEXT = TaskSignatures(
     },
 )
 
+_MODULATION = "told"  # name in the files of existing bundles
 _TOKENS = {"tokens": float32("B", "L", "latent"), "counts": int64("B")}
 _JOINTS = {"joints": float32("B", "T", "joints", 3), "frames": int64("B")}
 _GENERATION = TaskSignatures(
@@ -169,18 +170,18 @@ _GENERATION = TaskSignatures(
     graphs={
         "condition": Signature(
             inputs={"text": float32("B", "text"), "quality": int64("B")},
-            outputs={"told": float32("B", "trunk_modulation"), "lengths": float32("B", MAX_TOKENS + 1)},
+            outputs={_MODULATION: float32("B", "trunk_modulation"), "lengths": float32("B", MAX_TOKENS + 1)},
         ),
         "trunk": Signature(
-            inputs={**_TOKENS, "told": float32("G", "B", "trunk_modulation"), "places": int64("B", "Q")},
+            inputs={**_TOKENS, _MODULATION: float32("G", "B", "trunk_modulation"), "places": int64("B", "Q")},
             outputs={"z": float32("G", "B", "Q", "width")},
         ),
         "times": Signature(
             inputs={"times": float32("S"), "z": float32("N", "width")},
-            outputs={"told": float32("S", "N", "head_modulation")},
+            outputs={_MODULATION: float32("S", "N", "head_modulation")},
         ),
         "velocity": Signature(
-            inputs={"x": float32("N", "latent"), "told": float32("G", "N", "head_modulation")},
+            inputs={"x": float32("N", "latent"), _MODULATION: float32("G", "N", "head_modulation")},
             outputs={"v": float32("G", "N", "latent")},
         ),
         "decode": Signature(inputs=_TOKENS, outputs={"joints": float32("B", "T", "joints", 3)}),

@@ -1,7 +1,7 @@
-"""Makes the bundles in this folder, each an attack on whoever loads it: `python make.py`, from the folder itself.
+"""Makes the bundles in this folder, each an attack on the loader: `python make.py`, in the folder itself.
 
-All are the tiny bundle of `tests/runtime/tiny.py` but for one thing, with hashes and sizes that fit, as an attacker
-would see to. `attacks.json` says what a loader must find.
+Each is the tiny bundle of `tests/runtime/tiny.py` with one change and matching hashes and sizes, as an attacker would
+write it. `attacks.json` holds the text that the error must contain.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import numpy as np  # noqa: E402
 from motionrt.runtime.bundles.safetensors import pack  # noqa: E402
 from runtime import tiny  # noqa: E402
 
-FOUND: dict[str, str] = {}
+MESSAGES: dict[str, str] = {}
 
 
-def attack(name: str, found: str, files: dict[str, bytes] | None = None, text: str = "", **changes: Any) -> None:
-    """Write the tiny bundle as `name` with other files, then with changes to its manifest, or `text` for it."""
+def attack(name: str, message: str, files: dict[str, bytes] | None = None, text: str = "", **changes: Any) -> None:
+    """Write the tiny bundle as `name` with changed files and a changed manifest, or `text` in its place."""
     path = HERE / name
     shutil.rmtree(path, ignore_errors=True)
     tiny.tiny_bundle(path)
@@ -35,7 +35,7 @@ def attack(name: str, found: str, files: dict[str, bytes] | None = None, text: s
         (path / file).write_bytes(data)
         manifest["files"][file] = {"sha256": hashlib.sha256(data).hexdigest(), "size": len(data)}
     (path / "manifest.json").write_text(text or json.dumps(manifest | changes, indent=1))
-    FOUND[name] = found
+    MESSAGES[name] = message
 
 
 def header(entries: Any, data: bytes = b"") -> bytes:
@@ -46,18 +46,18 @@ def header(entries: Any, data: bytes = b"") -> bytes:
 
 def main() -> None:
     weights, good = "weights.safetensors", pack(tiny.weights())
-    f32 = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
     attack("external-file", "external file", {"step.onnx": tiny.step_graph("/etc/passwd")})
     attack("external-file-above", "external file", {"step.onnx": tiny.step_graph("../../weights.safetensors")})
     attack("header-longer-than-file", weights, {weights: struct.pack("<Q", 1 << 40) + b"{}"})
     attack("header-of-2-to-the-63", weights, {weights: struct.pack("<Q", 1 << 63) + b"{}"})
     attack("header-no-json", weights, {weights: header(b"\x80\x04cos\nsystem\n(S'true'\ntR.")})
     attack("header-nested", weights, {weights: header(b'{"a":' * 5000 + b"1" + b"}" * 5000)})
-    attack("tensors-overlap", weights, {weights: header({"a": f32, "b": f32}, bytes(8))})
-    attack("offsets-negative", weights, {weights: header({"a": f32 | {"data_offsets": [-8, 0]}}, bytes(8))})
-    attack("offsets-beyond", weights, {weights: header({"a": f32 | {"data_offsets": [0, 1 << 50]}}, bytes(8))})
-    attack("shape-overflows", weights, {weights: header({"a": f32 | {"shape": [1 << 62, 4]}}, bytes(8))})
-    twice = b'{"a": %b, "a": %b}' % ((json.dumps(f32).encode(),) * 2)
+    attack("tensors-overlap", weights, {weights: header({"a": entry, "b": entry}, bytes(8))})
+    attack("offsets-negative", weights, {weights: header({"a": entry | {"data_offsets": [-8, 0]}}, bytes(8))})
+    attack("offsets-beyond", weights, {weights: header({"a": entry | {"data_offsets": [0, 1 << 50]}}, bytes(8))})
+    attack("shape-overflows", weights, {weights: header({"a": entry | {"shape": [1 << 62, 4]}}, bytes(8))})
+    twice = b'{"a": %b, "a": %b}' % ((json.dumps(entry).encode(),) * 2)
     attack("tensor-twice", weights, {weights: header(twice, bytes(8))})
     attack("weights-cut", weights, {weights: good[:-1]})
     attack("weights-and-more", weights, {weights: good + bytes(64)})
@@ -69,7 +69,7 @@ def main() -> None:
     attack("manifest-of-another-schema", "schema", schema=10**30)
     above = {"step": {"file": "../../../etc/passwd", "inputs": {}, "outputs": {}}}
     attack("manifest-file-above", "manifest.json", graphs=above)
-    (HERE / "attacks.json").write_text(json.dumps(FOUND, indent=1) + "\n")
+    (HERE / "attacks.json").write_text(json.dumps(MESSAGES, indent=1) + "\n")
 
 
 if __name__ == "__main__":

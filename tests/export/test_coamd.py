@@ -1,4 +1,4 @@
-"""CoAMD's runs become one generation bundle, whose networks say nearly what the runs' say."""
+"""CoAMD's runs are exported to one generation bundle, whose networks nearly match those of the runs."""
 
 import json
 import shutil
@@ -53,7 +53,7 @@ def test_the_command_line_exports_coamd(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("motionrt.export.export_coamd", lambda *given: seen.append(given))
+    monkeypatch.setattr("motionrt.export.export_coamd", lambda *arguments: seen.append(arguments))
     assert main(["export", str(runs), "-o", str(tmp_path / "out")]) == 0
     assert seen == [(runs, tmp_path / "out")]
 

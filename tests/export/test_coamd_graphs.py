@@ -1,4 +1,4 @@
-"""CoAMD's graphs give what the networks give, for any sizes, the gradient that guides among them."""
+"""CoAMD's graphs match the networks for any sizes, including the gradient for guidance."""
 
 from pathlib import Path
 from typing import Any
@@ -89,14 +89,14 @@ def test_the_parts_match_the_whole_trunk_and_head(networks: ExportedCoamd, graph
     generator = networks.generator
     text, quality, tokens = torch.randn(1, W), torch.tensor([1]), torch.randn(1, 8, D)
     valid, places = torch.ones(1, 8, dtype=torch.bool), torch.tensor([[5, 2, 7]])
-    modulations = generator.modulations(generator.condition(text, quality))
-    z = generator.trunk(tokens, modulations, valid)[0, places[0]]
-    told, _ = ask(graphs, "condition", text, quality)
-    (found,) = ask(graphs, "trunk", tokens, torch.tensor([8]), torch.from_numpy(told)[None], places)
+    blocks = generator.modulations(generator.condition(text, quality))
+    z = generator.trunk(tokens, blocks, valid)[0, places[0]]
+    modulation, _ = ask(graphs, "condition", text, quality)
+    (found,) = ask(graphs, "trunk", tokens, torch.tensor([8]), torch.from_numpy(modulation)[None], places)
     assert np.abs(found[0, 0] - z.numpy()).max() < 1e-4 * float(z.abs().max())
     x, times = torch.randn(3, D), torch.tensor([0.0, 0.25, 0.7])
-    (told,) = ask(graphs, "times", times, z)
+    (modulations,) = ask(graphs, "times", times, z)
     for k, t in enumerate(times):
-        (v,) = ask(graphs, "velocity", x, torch.from_numpy(told[k])[None])
+        (v,) = ask(graphs, "velocity", x, torch.from_numpy(modulations[k])[None])
         wanted = generator.head(x, t[None], z)
         assert np.abs(v[0] - wanted.numpy()).max() < 1e-4 * float(wanted.abs().max())

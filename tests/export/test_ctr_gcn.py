@@ -21,7 +21,7 @@ SMALL = (16, 32)
 
 
 def network(**config: object) -> CTRGCN:
-    """A network in which every parameter counts, as after some training: logits of a few units."""
+    """A network in which every parameter has an effect, with logits of a few units."""
     torch.manual_seed(0)
     model = CTRGCN(CTRGCNConfig(classes=7, **config))  # type: ignore[arg-type]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A run's folder becomes a bundle whose graphs give the network's numbers and carry none of its weights."""
+"""A run is exported to a bundle whose graphs match the network and contain none of its weights."""
 
 import json
 import shutil
@@ -35,7 +35,7 @@ METRICS = [{"step": 1, "top1": 10.0}, {"step": 2, "top1": 62.5, "macro_top1": 37
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of an untrained network, whose batch-norms have seen data."""
+    """A finished run of an untrained network with non-trivial batch-norm statistics."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run")
@@ -59,7 +59,7 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 @pytest.fixture
 def copy(run: Path, tmp_path: Path) -> Path:
-    """The run's folder, to be damaged."""
+    """A copy of the run's folder, to be damaged."""
     return shutil.copytree(run, tmp_path / "copy")
 
 
@@ -80,7 +80,7 @@ def test_every_backend_gives_the_networks_numbers_on_real_recordings(
 
 
 def test_the_exported_network_is_the_trained_one(run: Path) -> None:
-    """Folded, and back from the run's file, within 1e-5 of the network before it was stored."""
+    """Loaded from the run and folded, it is within 1e-5 of the network before it was stored."""
     config = json.loads((run / "recipe.json").read_text())["model"]
     folded = load_network(run, config)
     fields: dict[str, Any] = {key: tuple(v) if isinstance(v, list) else v for key, v in config.items()}
@@ -190,7 +190,7 @@ def test_a_large_constant_that_is_not_a_weight_is_refused() -> None:
     )
     with pytest.raises(ValueError, match=r"constant table \[65\] is not a weight"):
         bind_weights(onnx.helper.make_model(made), {})
-    with pytest.raises(ValueError, match="initialiser table differs from the weight of that name"):
+    with pytest.raises(ValueError, match="initializer table differs from the weight of that name"):
         bind_weights(onnx.helper.make_model(made), {"table": torch.ones(65)})
     model = onnx.helper.make_model(made)
     bind_weights(model, {"table": torch.zeros(65)})

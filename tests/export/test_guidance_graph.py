@@ -1,4 +1,4 @@
-"""The gradient that ships is autograd's on real prompts, computed where torch cannot be imported."""
+"""The bundled gradient matches autograd on real prompts, computed where torch cannot be imported."""
 
 import subprocess
 import sys
@@ -23,9 +23,9 @@ from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.generation.open_networks import open_networks
 from motionrt.runtime.bundles.schema import GenerationManifest
 
-given = np.load(sys.argv[1])
+inputs = np.load(sys.argv[1])
 networks = open_networks(Bundle.load("default", GenerationManifest), 1)
-gradient, reward = networks.run("guide", given["tokens"], given["counts"], given["target"])
+gradient, reward = networks.run("guide", inputs["tokens"], inputs["counts"], inputs["target"])
 np.savez(sys.argv[2], gradient=gradient, reward=reward)
 """
 
@@ -33,16 +33,17 @@ np.savez(sys.argv[2], gradient=gradient, reward=reward)
 def test_the_bundled_gradient_matches_autograd_without_torch(tmp_path: Path) -> None:
     generator, pipeline = Generator.load("default"), CoamdPipeline.load("default", TextEncoder.load("text"))
     counts = [49, 30, 12]
-    told = np.concatenate([generator._conditions(Request(text, 0, generator.settings, "mocap")) for text in PROMPTS], 1)
-    tokens = generator._networks.sample(told, counts, generator.settings)
+    requests = [Request(text, 0, generator.settings, "mocap") for text in PROMPTS]
+    modulation = np.concatenate([generator._conditions(request) for request in requests], 1)
+    tokens = generator._networks.sample(modulation, counts, generator.settings)
     target = pipeline._describe(PROMPTS)
     leaf = torch.from_numpy(tokens).requires_grad_()
     with torch.enable_grad():
         reward = reward_of(pipeline.autoencoder, pipeline.recognizer, target)(leaf, torch.tensor(counts))
         (wanted,) = torch.autograd.grad(reward.sum(), leaf)
-    given, made = tmp_path / "given.npz", tmp_path / "made.npz"
-    np.savez(given, tokens=tokens, counts=np.array(counts), target=target.numpy())
-    done = subprocess.run([sys.executable, "-c", ALONE, str(given), str(made)], capture_output=True, text=True)
+    inputs, made = tmp_path / "inputs.npz", tmp_path / "made.npz"
+    np.savez(inputs, tokens=tokens, counts=np.array(counts), target=target.numpy())
+    done = subprocess.run([sys.executable, "-c", ALONE, str(inputs), str(made)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     found = np.load(made)
     for b, count in enumerate(counts):

@@ -1,4 +1,4 @@
-"""Products in 8 bits are those of float32 but for rounding, over integers that the bundle holds."""
+"""Products in 8 bits match those in float32 up to rounding, and use integers that the bundle stores."""
 
 import numpy as np
 import pytest

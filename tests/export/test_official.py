@@ -1,4 +1,4 @@
-"""Official checkpoints: what is written in their layout is read back, and nothing else is taken for one."""
+"""Official checkpoints: files in their layout are read back, and all others are refused."""
 
 from collections.abc import Callable
 from dataclasses import replace

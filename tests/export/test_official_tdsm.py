@@ -1,4 +1,4 @@
-"""Official TDSM checkpoints: what is written in their layout is read back, and nothing else is taken for one."""
+"""Official TDSM checkpoints: files in their layout are read back, and all others are refused."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Graphs for TensorRT compute what the bundle's graphs compute; plans are built as its documentation says."""
+"""Graphs for TensorRT match the bundle's graphs; plans are built as its documentation says."""
 
 import logging
 import sys
@@ -154,7 +154,7 @@ def test_an_output_with_further_uses_is_in_fp32() -> None:
 
 
 class Library(types.ModuleType):
-    """Stands in for `tensorrt`: it notes what is asked of it. `errors` of the parser, `plan` that comes out."""
+    """A fake `tensorrt` that records calls, with `errors` of the parser and the resulting `plan`."""
 
     def __init__(self, errors: list[str], plan: bytes | None) -> None:
         super().__init__("tensorrt")

@@ -1,4 +1,4 @@
-"""Every bundled graph that TensorRT runs is, as it is handed over, of operators and types that TensorRT documents."""
+"""The prepared graphs of all bundles only use operators and types that TensorRT documents as supported."""
 
 from pathlib import Path
 

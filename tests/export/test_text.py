@@ -1,4 +1,4 @@
-"""A published BERT becomes a bundle with 8-bit weights whose features are those of the original."""
+"""A published BERT is exported to a bundle with 8-bit weights whose features match the original."""
 
 import json
 from collections.abc import Callable

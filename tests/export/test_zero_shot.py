@@ -1,4 +1,4 @@
-"""A matcher's run becomes a bundle whose graphs find the network's errors, and whose encoder is that of the run."""
+"""A matcher's run is exported to a bundle with the network's errors and the run's encoder."""
 
 import json
 import shutil
@@ -44,7 +44,7 @@ def text() -> TextEncoder:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory, text: TextEncoder) -> Path:
-    """A finished run of an untrained network, none of whose gates is closed."""
+    """A finished run of an untrained network with open gates."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run")
@@ -71,7 +71,7 @@ def bundle(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Bundle[ZeroSh
 
 
 def opened(config: ZeroShotConfig) -> ZeroShot:
-    """An untrained network, none of whose gates is closed, with spaces of its own."""
+    """An untrained network with open gates and random projections."""
     network = open_gates(config)
     assert isinstance(network, ZeroShot)
     for of in (network.mean, network.projection, network.sentence_mean):
@@ -81,7 +81,7 @@ def opened(config: ZeroShotConfig) -> ZeroShot:
 
 
 def stored_network(bundle: Bundle[ZeroShotManifest]) -> ZeroShot:
-    """The network with the weights that the bundle has."""
+    """The network with the weights of the bundle."""
     network = ZeroShot(SMALL).eval().requires_grad_(False)
     weights = {name: torch.from_numpy(bundle.weights[f"matcher.{name}"].copy()) for name in network.state_dict()}
     network.load_state_dict(weights)
@@ -197,7 +197,7 @@ def test_the_command_line_exports_a_matcher(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     seen: list[Any] = []
-    monkeypatch.setattr("motionrt.export.export_zero_shot", lambda *given: seen.append(given))
+    monkeypatch.setattr("motionrt.export.export_zero_shot", lambda *arguments: seen.append(arguments))
     assert main(["export", str(run), "-o", str(tmp_path / "out")]) == 0
     assert seen == [(run, tmp_path / "out")]
     (tmp_path / "other").mkdir()
