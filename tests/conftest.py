@@ -39,7 +39,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::")[0]
-            return "exported" if "coamd_bundle" in (config.rootpath / file).read_text() else file
+            return "exported" if "exported_coamd" in (config.rootpath / file).read_text() else file
 
     return ByFile(config, log)
 
@@ -114,9 +114,15 @@ def coamd_runs(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="session")
-def coamd_bundle(coamd_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same as a bundle."""
+def exported_coamd(coamd_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Those runs as a bundle, which takes a minute to export."""
     pytest.importorskip("onnxscript", reason="onnxscript is not installed")
     from motionrt.export import export_coamd
 
     return export_coamd(coamd_runs, tmp_path_factory.mktemp("bundle") / "tiny").path
+
+
+@pytest.fixture(scope="session")
+def coamd_bundle() -> Path:
+    """A tiny bundle exported earlier; `tests/export/test_coamd.py` checks that it is up to date."""
+    return Path(__file__).parent / "bundles" / "coamd-tiny"

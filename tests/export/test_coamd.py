@@ -1,6 +1,7 @@
 """CoAMD's runs are exported to one generation bundle, whose networks nearly match those of the runs."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -29,8 +30,20 @@ def runs(coamd_runs: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def bundle(coamd_bundle: Path) -> Path:
-    return coamd_bundle
+def bundle(exported_coamd: Path) -> Path:
+    return exported_coamd
+
+
+def test_the_frozen_bundle_is_up_to_date(bundle: Path, coamd_bundle: Path) -> None:
+    """Other tests use it. After a change of the graphs run this test with FREEZE=1 in the environment."""
+    if os.environ.get("FREEZE"):
+        shutil.rmtree(coamd_bundle, ignore_errors=True)
+        shutil.copytree(bundle, coamd_bundle)
+    exported, frozen = (Bundle.load(path, GenerationManifest) for path in (bundle, coamd_bundle))
+    assert frozen.manifest.graphs == exported.manifest.graphs
+    assert frozen.manifest.model == exported.manifest.model
+    shapes = [{name: array.shape for name, array in of.weights.items()} for of in (frozen, exported)]
+    assert shapes[0] == shapes[1]
 
 
 def test_the_bundles_networks_match_those_of_the_runs_up_to_rounding(

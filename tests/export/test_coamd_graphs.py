@@ -22,13 +22,13 @@ D, W, F, E, H = 8, 384, 384, 16, 24  # of the tiny bundle: latent, text, feature
 
 
 @pytest.fixture(scope="module")
-def networks(coamd_bundle: Path) -> ExportedCoamd:
-    return ExportedCoamd(CoamdPipeline.load(coamd_bundle, TextEncoder.load("text"))).eval().requires_grad_(False)
+def networks(exported_coamd: Path) -> ExportedCoamd:
+    return ExportedCoamd(CoamdPipeline.load(exported_coamd, TextEncoder.load("text"))).eval().requires_grad_(False)
 
 
 @pytest.fixture(scope="module")
-def graphs(coamd_bundle: Path) -> Networks:
-    return open_networks(Bundle.load(coamd_bundle, GenerationManifest), threads=1)
+def graphs(exported_coamd: Path) -> Networks:
+    return open_networks(Bundle.load(exported_coamd, GenerationManifest), threads=1)
 
 
 def ask(graphs: Networks, name: str, *inputs: Any) -> list[np.ndarray]:
