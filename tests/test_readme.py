@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +57,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         for number, source in enumerate(re.findall(r"^```python\n(.*?)^```$", README, re.MULTILINE | re.DOTALL), 1):
-            try:
+            with suppress(Stop):
                 exec(compile(source, f"README.md, block {number}", "exec"), names)
-            except Stop:
-                pass
             if "step(" in source:
                 names["walk_decision"] = names["out"]
     return names | {"played": np.concatenate(played), "folder": folder}

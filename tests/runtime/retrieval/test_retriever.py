@@ -245,7 +245,7 @@ def test_a_damaged_library_or_one_of_another_model_is_rejected(tmp_path: Path) -
     rejected("header of")
     bad.write_bytes(data)
     rejected("made by another model", model="b" * 64)
-    rejected(r"features \[4, 4\] of 4 texts, expected \[N, 5\]", width=5)
+    rejected(r"features \[4, 4\] for 4 texts, expected \[N, 5\]", width=5)
     with pytest.raises(InputError, match="nowhere/library: cannot be written: No such file"):
         library.save(tmp_path / "nowhere" / "library")
 
