@@ -110,7 +110,8 @@ results: $(VENV)/dev
 	$(call result,streaming.json,eval streaming --model default)
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation precision default $(abspath $(DATA)) -o ../bench/results/precision.json
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
-	cd $(VENV) && bin/python -m motionrt.bench.studies.generation strip default $(abspath $(DATA)) -o ../docs/generated.png
+	cd $(VENV) && bin/python -m motionrt.bench.pictures strip default $(abspath $(DATA)) -o ../docs/generated.png
+	cd $(VENV) && bin/python -m motionrt.bench.pictures animation default -o ../docs/motion.gif
 	cd $(VENV) && bin/python -m motionrt.bench.kernels.compiled -o ../bench/results/kernels_compiled.json
 	cd $(VENV) && bin/python -m motionrt.bench.gpu -o ../bench/results/gpu.json --picture ../docs/gpu.png
 	cd $(VENV) && bin/python -m motionrt.bench.tables ../README.md ../docs/benchmarks.md ../bench/results

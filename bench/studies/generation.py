@@ -1,8 +1,7 @@
-"""Effect of guidance and of 8-bit precision on generated motion, and pictures of it.
+"""Effect of guidance and of 8-bit precision on generated motion.
 
     python -m motionrt.bench.studies.generation guidance MODEL DATA -o guidance.json --plot guidance.png
     python -m motionrt.bench.studies.generation precision MODEL DATA -o precision.json
-    python -m motionrt.bench.studies.generation strip MODEL DATA -o generated.png
 
 MODEL is a generation bundle, or a folder of the finished runs coamd-ae, coamd-mar, coamd-generator and, to replace the
 evaluator that ships with motionrt, coamd-evaluator.
@@ -19,9 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from ...runtime.body.layout import Layout
 from ...runtime.generation.generator import Generator
-from ...runtime.generation.schedule import Guidance, Sampling
+from ...runtime.generation.schedule import Guidance
 from ...runtime.progress import progress
 from ...runtime.text_encoder import TextEncoder
 from ...training.coamd.evaluator import TrainedEvaluator
@@ -34,18 +32,6 @@ from ..accuracy.protocols.scoring import Example, Generate, ScoringConfig
 
 STEPS = (0.5, 1.0, 3.0)  # step sizes along the gradient, which has length 1 per token
 SCHEDULES: tuple[int | None, ...] = (None, 3)  # guidance in all autoregressive steps, or in the last three
-PROMPTS = {  # prompt -> action of the real motion shown next to it
-    "a person walks forward": "walk",
-    "a person runs": "run",
-    "a person raises the right hand": "raise right hand",
-    "a person raises the left hand": "raise left hand",
-    "a person waves with the right hand": "wave",
-    "a person waves with both hands": "wave both hands",
-    "a person bows": "bow",
-    "a person kicks": "kick",
-    "a person jumps": "jump",
-    "a person sits down": "sit down",
-}
 
 
 def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
@@ -120,55 +106,14 @@ def draw_guidance(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def strip(model: str, data: Path, path: Path, sampling: Sampling | None = None, frames: int = 80) -> None:
-    """Draw generated motion for ten prompts next to real motion of the same action."""
-    from matplotlib.figure import Figure
-
-    pipeline = CoamdPipeline.load(model, TextEncoder.load("text"))
-    generated = pipeline.generate(list(PROMPTS), [frames] * len(PROMPTS), sampling)
-    clips = [clip for clip in load_motions(data) if clip.split != "train"]
-    figure = Figure(figsize=(16, 2.2 * len(PROMPTS)), layout="constrained")
-    for row, ((prompt, action), motion) in enumerate(zip(PROMPTS.items(), generated, strict=True)):
-        panels = [(prompt, motion)]
-        if same_action := [clip for clip in clips if clip.action == action]:
-            real = max(same_action, key=lambda clip: (clip.quality == "mocap", len(clip.joints)))
-            panels.append((f"real, {real.quality}", real.joints))
-        for column, (title, joints) in enumerate(panels):
-            axes = figure.add_subplot(len(PROMPTS), 2, 2 * row + column + 1)
-            axes.set_title(title, fontsize=10)
-            axes.set_aspect("equal")
-            axes.axis("off")
-            draw_strip(axes, joints[:frames])
-    figure.savefig(path, dpi=80)
-
-
-def draw_strip(axes: Any, joints: np.ndarray, poses: int = 8) -> None:
-    """Draw poses [T, V, 3] side by side, turned by 22.5 degrees to show depth; left limbs blue, right limbs red."""
-    layout = Layout.load("smpl22")
-    turn = np.pi / 8
-    across = np.array([-np.cos(turn), np.sin(turn)])  # seen from the front
-    for k, t in enumerate(np.linspace(0, len(joints) - 1, poses).round().astype(int)):
-        pose = joints[t] - joints[t, 0] * [1, 0, 1]
-        x, y = pose[:, [0, 2]] @ across + 1.1 * k, pose[:, 1]
-        for joint, parent in enumerate(layout.parents):
-            if parent >= 0:
-                name = layout.joints[joint]
-                color = "tab:blue" if name.startswith("left") else "tab:red" if name.startswith("right") else "k"
-                axes.plot(x[[joint, parent]], y[[joint, parent]], color=color, lw=1.5)
-    axes.axhline(0, color="0.8", lw=0.8, zorder=0)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=("guidance", "precision", "strip"))
+    parser.add_argument("study", choices=("guidance", "precision"))
     parser.add_argument("model")
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    if args.study == "strip":
-        strip(args.model, args.data, args.out)
-        return
     report = (guidance if args.study == "guidance" else precision)(args.model, args.data)
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:

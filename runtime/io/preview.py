@@ -36,7 +36,7 @@ def write_gif(motion: MotionData, file: BinaryIO) -> None:
     Raises InputError if no joint is finite.
     """
     every = int(np.ceil(motion.fps / GIF_MAX_FPS))
-    palette = _palette(motion.people)
+    palette = gif_palette(motion.people)
     images = (image.quantize(palette=palette, dither=0) for image in draw(motion, every))
     ends = np.round(100 * every / motion.fps * np.arange(len(range(0, motion.frames, every)) + 1))  # 10 ms
     durations = [max(10, 10 * int(d)) for d in np.diff(ends)]
@@ -92,7 +92,7 @@ def _upright(joints: Array, layout: Layout) -> Array:
     return np.where(np.isfinite(joints).all(axis=-1, keepdims=True), upright, np.nan)
 
 
-def _palette(people: int) -> Any:
+def gif_palette(people: int) -> Any:
     """A PIL image whose palette has the shades of every color of a picture."""
     torsos = TORSO_COLORS[:people]
     paper, floor, shadow = (np.array(color, float) for color in (PAPER, FLOOR, SHADOW))

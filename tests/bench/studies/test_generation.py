@@ -1,15 +1,13 @@
-"""The study of guidance, and pictures of generated motion."""
+"""The study of guidance."""
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from motionrt.bench.studies import generation
-from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.generation.schedule import Sampling
 
 FEW = Sampling(steps=2, evaluations=1)
@@ -25,18 +23,3 @@ def test_the_effect_of_guidance_is_measured_and_plotted(
     assert report["rows"][0]["before"] == report["rows"][1]["before"]
     generation.draw_guidance(report, tmp_path / "guidance.png")
     assert (tmp_path / "guidance.png").stat().st_size > 1000
-
-
-def test_a_strip_of_poses_is_drawn(coamd_runs: Path, motion_data: Path, tmp_path: Path) -> None:
-    generation.strip(str(coamd_runs), motion_data, tmp_path / "strip.png", FEW, frames=40)
-    assert (tmp_path / "strip.png").stat().st_size > 10_000
-
-
-def test_left_is_blue_right_is_red_and_upright_is_up(samples: list[Motion]) -> None:
-    from matplotlib.figure import Figure
-
-    axes = Figure().add_subplot()
-    generation.draw_strip(axes, samples[2].joints, poses=1)
-    lines = [line for line in axes.lines if len(line.get_xdata()) == 2]
-    assert {line.get_color() for line in lines} >= {"tab:blue", "tab:red"}
-    assert max(np.max(line.get_ydata()) for line in lines) > 1.2
