@@ -54,7 +54,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     }
     weights = {"mean": pipeline.normalization.mean, "std": pipeline.normalization.std}
     for name in (*NETWORKS, "lengths"):
-        weights |= stored(name, getattr(pipeline, name), halves=name == "autoencoder")
+        weights |= stored_weights(name, getattr(pipeline, name), halves=name == "autoencoder")
     graphs = onnx_graphs(pipeline)
     graphs |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(graphs[f"{name}.onnx"], weights) for name in INT8_GRAPHS}
     manifest["graphs"] = manifest_graphs(TASK, coamd_sizes(Fields(pipeline.model, out.name)))
@@ -62,18 +62,18 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
 
 
-def stored(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]:
+def stored_weights(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]:
     """Weights of a network, prefixed by `name`, large ones as float16 or as 8-bit rows."""
-    found: dict[str, np.ndarray] = {}
+    weights: dict[str, np.ndarray] = {}
     for key, tensor in network.state_dict().items():
         array, key = tensor.cpu().numpy(), f"{name}.{key}"
         if array.ndim < 2 or array.size < SMALL:
-            found[key] = array
+            weights[key] = array
         elif halves:
-            found[key] = array.astype(np.float16)
+            weights[key] = array.astype(np.float16)
         else:
-            found[key + INTEGERS], found[key + SCALE] = quantize_rows(array)
-    return found
+            weights[key + INTEGERS], weights[key + SCALE] = quantize_rows(array)
+    return weights
 
 
 def known_actions(data: Path) -> dict[str, dict[str, int]]:

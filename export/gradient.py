@@ -70,9 +70,9 @@ def with_gradient(network: nn.Module, value: Callable[..., Tensor], inputs: tupl
     def gradient_and_value(first: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
             leaf = first.detach().requires_grad_()
-            found = value(leaf, *others)
-            (gradient,) = torch.autograd.grad(found.sum(), leaf)
-        return gradient.detach(), found.detach()
+            result = value(leaf, *others)
+            (gradient,) = torch.autograd.grad(result.sum(), leaf)
+        return gradient.detach(), result.detach()
 
     with sdpa_kernel(SDPBackend.MATH):  # the other backends have no decomposition
         traced = make_fx(

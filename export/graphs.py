@@ -94,10 +94,10 @@ def export_graph(
 def example_inputs(task: str, name: str, sizes: Mapping[str, int]) -> dict[str, Tensor]:
     """Inputs to trace one of a task's graphs with."""
     signature, open_sizes = SIGNATURES[task].graphs[name], SIGNATURES[task].open_sizes(name)
-    known = {**sizes, **{size: about.example for size, about in open_sizes.items()}}
+    known_sizes = {**sizes, **{size: about.example for size, about in open_sizes.items()}}
     inputs = {}
     for tensor, spec in signature.inputs.items():
-        shape = [known[size] if isinstance(size, str) else size for size in spec.shape]
+        shape = [known_sizes[size] if isinstance(size, str) else size for size in spec.shape]
         inputs[tensor] = torch.ones(shape, dtype=torch.int64) if spec.dtype == "int64" else torch.randn(shape)
     return inputs
 

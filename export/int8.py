@@ -38,9 +38,9 @@ def to_int8(graph: bytes, stored: Mapping[str, np.ndarray]) -> bytes:
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     used = {name for node in nodes for name in node.input}
-    kept = [tensor for tensor in model.graph.initializer if tensor.name in used]
+    initializers = [tensor for tensor in model.graph.initializer if tensor.name in used]
     del model.graph.initializer[:]
-    model.graph.initializer.extend(kept)
+    model.graph.initializer.extend(initializers)
     for matrix in quantized:
         for name, kind in ((matrix + INTEGERS, TensorProto.INT8), (matrix + SCALE, TensorProto.FLOAT)):
             tensor = TensorProto(name=name, data_type=kind, dims=stored[name].shape)

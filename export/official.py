@@ -147,12 +147,12 @@ def official_names(config: Config) -> Names:
     return generator_names(config) if isinstance(config, GeneratorConfig) else recognizer_names(config)
 
 
-def official(model: Network) -> dict[str, Tensor]:
+def official_state(model: Network) -> dict[str, Tensor]:
     """The model's weights under their official keys and shapes."""
     state, reshaped = model.state_dict(), {"mask_latent": (1, 1, -1)}
-    found = {theirs: state[ours] for ours, theirs in official_names(model.config).items()}
-    found = {key: value.reshape(reshaped[key]) if key in reshaped else value for key, value in found.items()}
-    return found | buffers(model.config)
+    tensors = {theirs: state[ours] for ours, theirs in official_names(model.config).items()}
+    tensors = {key: value.reshape(reshaped[key]) if key in reshaped else value for key, value in tensors.items()}
+    return tensors | buffers(model.config)
 
 
 def import_official(kind: str, checkpoint: Path, out: Path) -> None:
@@ -245,8 +245,8 @@ def infer_config(kind: str, state: Mapping[str, Tensor], size: Size | CrossDiTCo
         return replace(size.generator, depth=depth(state, r"MARTransformer\.(\d+)\.", path))
     embed = state.get("motion_encoder.joint_encoder.embed_motion.weight")
     kit = embed is not None and embed.ndim == 2 and embed.shape[1] == 3 * len(KIT21_REFERENCE)
-    found = replace(size.recognizer, depth=depth(state, r"textTransEncoder\.layers\.(\d+)\.", path))
-    return replace(found, parents=KIT21_REFERENCE) if kit else found
+    recognizer = replace(size.recognizer, depth=depth(state, r"textTransEncoder\.layers\.(\d+)\.", path))
+    return replace(recognizer, parents=KIT21_REFERENCE) if kit else recognizer
 
 
 def ctr_gcn_config(state: Mapping[str, Tensor], path: Path) -> CTRGCNConfig:
@@ -272,7 +272,7 @@ def ctr_gcn_config(state: Mapping[str, Tensor], path: Path) -> CTRGCNConfig:
 
 def depth(state: Mapping[str, Tensor], pattern: str, path: Path) -> int:
     """Number of blocks in the keys."""
-    found = [int(match[1]) for key in state if (match := re.match(pattern, key))]
-    if not found:
+    blocks = [int(match[1]) for key in state if (match := re.match(pattern, key))]
+    if not blocks:
         raise InputError(f"{path}: no key like {pattern.replace(chr(92), '').replace('(d+)', '0')}")
-    return max(found) + 1
+    return max(blocks) + 1

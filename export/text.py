@@ -185,7 +185,7 @@ class SentenceEncoder(nn.Module):
 def shapes(config: BertConfig, positions: int) -> dict[str, tuple[int, ...]]:
     """Names and shapes of the published tensors of the encoder."""
     D, hidden = config.width, config.hidden
-    found: dict[str, tuple[int, ...]] = {
+    shapes_by_name: dict[str, tuple[int, ...]] = {
         "embeddings.word_embeddings.weight": (config.vocabulary, D),
         "embeddings.position_embeddings.weight": (positions, D),
         "embeddings.token_type_embeddings.weight": (2, D),
@@ -199,10 +199,10 @@ def shapes(config: BertConfig, positions: int) -> dict[str, tuple[int, ...]]:
         linear |= {f"{prefix}.intermediate.dense": (hidden, D), f"{prefix}.output.dense": (D, hidden)}
         norms += [f"{prefix}.attention.output.LayerNorm", f"{prefix}.output.LayerNorm"]
     for name in norms:
-        found |= {f"{name}.weight": (D,), f"{name}.bias": (D,)}
+        shapes_by_name |= {f"{name}.weight": (D,), f"{name}.bias": (D,)}
     for name, shape in linear.items():
-        found |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    return found
+        shapes_by_name |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
+    return shapes_by_name
 
 
 def load_published(folder: Path) -> tuple[dict[str, Tensor], BertConfig]:

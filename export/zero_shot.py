@@ -32,7 +32,7 @@ from ..training.runs import read_network
 from ..training.tdsm.matching import NOISE_STEP, Matcher, fixed_noises
 from ..training.tdsm.sentences import LabelSentences, class_texts
 from ..training.tdsm.validation import NOISES
-from .coamd import stored
+from .coamd import stored_weights
 from .graphs import export_graph
 from .recognizer import THRESHOLDS, last_metrics, read_json
 
@@ -69,20 +69,23 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     Raises:
         InputError: the run is unfinished, or its encoder or text encoder has changed.
     """
-    network, about = read_network(run, ZeroShot, ZeroShotConfig)
+    network, record = read_network(run, ZeroShot, ZeroShotConfig)
     try:
-        recipe, labels, licence = (about[key] for key in ("recipe", "labels", "licence"))
+        recipe, labels, license_text = (record[key] for key in ("recipe", "labels", "licence"))
         encoder, text = Bundle.load(recipe["encoder"]), TextEncoder.load()
-        wanted = (about["encoder_sha256"], encoder.manifest.files[WEIGHTS].sha256), (about["text_sha256"], text.sha256)
+        hashes = (
+            (record["encoder_sha256"], encoder.manifest.files[WEIGHTS].sha256),
+            (record["text_sha256"], text.sha256),
+        )
     except KeyError as error:
         raise InputError(f"{run / 'recipe.json'}: has no {error}; expected that of a matcher's run") from None
-    for expected, found in wanted:
+    for expected, found in hashes:
         if found != expected:
             raise InputError(f"{run}: trained with an encoder of sha256 {expected}, which now is {found}")
     settings = MATCHING | (read_json(run / "matching.json") if (run / "matching.json").is_file() else {})
     settings["labels"] = {label: sentences(label) for label in labels}
     noises_JF = fixed_noises(settings.pop("noises", NOISES), network.config.feature)
-    weights = stored(MATCHER[:-1], network, halves=True)
+    weights = stored_weights(MATCHER[:-1], network, halves=True)
     rounded = {name.removeprefix(MATCHER): torch.from_numpy(w.astype(np.float32)) for name, w in weights.items()}
     network.load_state_dict(rounded)
     known = LabelSentences.encode(
@@ -93,14 +96,14 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     manifest |= {
         "name": out.name,
         "task": TASK,
-        "license": licence,
+        "license": license_text,
         "decision": asdict(THRESHOLDS),
         "model": {**manifest["model"], "matcher": asdict(network.config)},
-        "metrics": about.get("metrics", {}) | last_metrics(run),
+        "metrics": record.get("metrics", {}) | last_metrics(run),
         "matching": {
             **settings,
-            "encoder_sha256": about["encoder_sha256"],
-            "text_sha256": about["text_sha256"],
+            "encoder_sha256": record["encoder_sha256"],
+            "text_sha256": record["text_sha256"],
         },
     }
     sizes = matcher_sizes(Fields(manifest["model"], out.name))
@@ -170,11 +173,11 @@ def check_parity(bundle: Bundle[ZeroShotManifest], text: TextEncoder, network: Z
     matching = bundle.manifest.matching
     texts = [*matching.labels.values(), *matching.background.values(), *PROBES]
     z_BF = torch.randn(3, network.config.feature, generator=torch.Generator().manual_seed(0))
-    wanted = network_errors(network, text, texts, z_BF, noises_JF)
+    expected = network_errors(network, text, texts, z_BF, noises_JF)
     found = Exported(bundle, text).errors(z_BF.numpy(), texts)
-    off = float((np.abs(found - wanted) / wanted).max())
-    if not off <= TOLERANCE:
-        raise RuntimeError(f"{bundle.path}: errors differ from the network's by {off:.1e} of themselves")
+    difference = float((np.abs(found - expected) / expected).max())
+    if not difference <= TOLERANCE:
+        raise RuntimeError(f"{bundle.path}: errors differ from the network's by {difference:.1e}, relative")
 
 
 def caption(picture: str) -> str:

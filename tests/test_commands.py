@@ -99,10 +99,10 @@ def prerequisites(line: str, folder: Path) -> list[str]:
 def write_official(path: Path) -> None:
     """Write a checkpoint in the official form, with random weights."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
-    from motionrt.export.official import official
+    from motionrt.export.official import official_state
     from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 
-    torch.save(official(CTRGCN(CTRGCNConfig(classes=5, channels=(16, 16, 32)))), path)
+    torch.save(official_state(CTRGCN(CTRGCNConfig(classes=5, channels=(16, 16, 32)))), path)
 
 
 def interrupt(line: str, folder: Path, expected: str) -> int:

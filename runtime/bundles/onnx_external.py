@@ -48,7 +48,7 @@ def external_tensors(data: bytes, weights_file: str, where: str) -> dict[str, Ex
         BundleError: the file is not a ModelProto, a tensor names another location, or external data is used
             outside the main graph's initializers (attributes, subgraphs, sparse tensors, functions).
     """
-    found: dict[str, ExternalTensor] = {}
+    tensors: dict[str, ExternalTensor] = {}
     has_graph = False
     stack: list[tuple[tuple[str, ...], int, int]] = [(("model",), 0, len(data))]
     while stack:
@@ -59,9 +59,9 @@ def external_tensors(data: bytes, weights_file: str, where: str) -> dict[str, Ex
             tensor, locations = _tensor(data, start, end, where)
             _check_location(tensor, locations, path, weights_file, where)
             if locations:
-                if tensor.name in found:
+                if tensor.name in tensors:
                     raise BundleError(f"{where}: two initializers are named {tensor.name!r}")
-                found[tensor.name] = tensor
+                tensors[tensor.name] = tensor
             continue
         children = _CHILDREN[path[-1]]
         for number, wire, value, stop in _fields(data, start, end, where):
@@ -71,7 +71,7 @@ def external_tensors(data: bytes, weights_file: str, where: str) -> dict[str, Ex
                 has_graph |= path == ("model",) and number == 7
     if not has_graph:
         raise BundleError(f"{where}: not an ONNX model (it holds no graph)")
-    return found
+    return tensors
 
 
 def _check_location(

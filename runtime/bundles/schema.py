@@ -280,20 +280,20 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
 
 def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
     """Labels with their sentences; at least one label."""
-    table, found = top.section(key), {}
-    for label, about in top.mapping(key).items():
+    table, labels = top.section(key), {}
+    for label, topics in top.mapping(key).items():
         sentences = table.section(label)
-        if SLOTS[0] not in table.mapping(label) or not about.keys() <= set(SLOTS):
+        if SLOTS[0] not in table.mapping(label) or not topics.keys() <= set(SLOTS):
             raise BundleError(f"{sentences.where}: expected sentences on {', '.join(SLOTS)}, at least the first")
-        found[label] = {slot: sentences.text(slot) for slot in about}
-    if not found or len(found) > MAX_LABELS or not all(found):
+        labels[label] = {slot: sentences.text(slot) for slot in topics}
+    if not labels or len(labels) > MAX_LABELS or not all(labels):
         raise BundleError(f"{table.where}: expected 1 to {MAX_LABELS} labels")
-    return found
+    return labels
 
 
 def _text(top: Fields, common: dict[str, Any]) -> TextManifest:
     model = top.section("model")
-    width, max_tokens = model.integer("width", 1, MAX_SIZE), model.integer("max_tokens", 3, 1_000_000)
+    width, max_tokens = model.integer("width", 1, MAX_SIZE), model.integer("max_tokens", 3, MAX_SIZE)
     manifest = TextManifest(**common, width=width, max_tokens=max_tokens)
     expected = SIGNATURES[TextManifest.task].resolve({"width": width})
     if not manifest.graphs:
@@ -401,9 +401,9 @@ def _check_graphs(manifest: Manifest, expected: dict[str, Tensors], where: str) 
         if name not in expected:
             raise BundleError(f"{where}: graphs: unknown graph {name!r}, expected {' and '.join(expected)}")
         inputs, outputs = expected[name]
-        for kind, found, wanted in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
-            if found != wanted:
-                raise BundleError(f"{where}: graphs.{name}.{kind}: {_shapes(found)}, expected {_shapes(wanted)}")
+        for kind, actual, wanted in (("inputs", graph.inputs, inputs), ("outputs", graph.outputs, outputs)):
+            if actual != wanted:
+                raise BundleError(f"{where}: graphs.{name}.{kind}: {_shapes(actual)}, expected {_shapes(wanted)}")
 
 
 def _shapes(tensors: dict[str, Shape]) -> str:

@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.export.official import MODELS, STATES, official, read_official  # noqa: E402
+from motionrt.export.official import MODELS, STATES, official_state, read_official  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.models.coamd import (  # noqa: E402
     SIZES,
@@ -39,7 +39,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[Any, Path]]:
         model = MODELS[kind](replace(getattr(REDUCED, CONFIGS[kind]), **config))
         for tensor in model.parameters():
             torch.nn.init.normal_(tensor)
-        state = official(model)
+        state = official_state(model)
         change(state)
         path = tmp_path / f"{kind}.tar"
         torch.save({STATES[kind]: state, "ep": 3, "total_it": 7}, path)
@@ -61,14 +61,14 @@ def test_random_weights_come_back_bit_for_bit(written: Callable[..., Any], kind:
 def test_the_published_size_has_the_published_number_of_tensors(kind: str) -> None:
     with torch.device("meta"):
         model = MODELS[kind](getattr(SIZES["xl"], CONFIGS[kind]))
-    assert len(official(model)) == TENSORS[kind]
+    assert len(official_state(model)) == TENSORS[kind]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["ae", "mar"])
 def test_the_published_size_comes_back_bit_for_bit(tmp_path: Path, kind: str) -> None:
     model = MODELS[kind](getattr(SIZES["xl"], CONFIGS[kind]))
-    torch.save({STATES[kind]: official(model)}, tmp_path / "xl.tar")
+    torch.save({STATES[kind]: official_state(model)}, tmp_path / "xl.tar")
     again = read_official(kind, tmp_path / "xl.tar")
     assert all(torch.equal(again.state_dict()[key], value) for key, value in model.state_dict().items())
 
@@ -141,7 +141,7 @@ def test_the_command_writes_the_folder_of_a_run(tmp_path: Path, capsys: pytest.C
     from motionrt.training.coamd.recipes import load_autoencoder
 
     model = AutoEncoder(SIZES["xl"].autoencoder)
-    torch.save({"ae": official(model)}, tmp_path / "net_best_fid.tar")
+    torch.save({"ae": official_state(model)}, tmp_path / "net_best_fid.tar")
     command = ["import", "ae", str(tmp_path / "net_best_fid.tar"), "-o", str(tmp_path / "run")]
     assert main(command) == 0 and "wrote" in capsys.readouterr().out
     again, _ = load_autoencoder(tmp_path / "run")

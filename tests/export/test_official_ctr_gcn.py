@@ -9,7 +9,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
-from motionrt.export.official import official, read_official  # noqa: E402
+from motionrt.export.official import official_state, read_official  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
 from motionrt.training.runs import read_network  # noqa: E402
@@ -29,7 +29,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[CTRGCN, Path]]:
                 torch.nn.init.normal_(tensor)
             else:
                 tensor.fill_(77)  # batches that a batch-norm has seen
-        state = official(model)
+        state = official_state(model)
         change(state)
         torch.save(state, tmp_path / "runs-65.pt")
         return model, tmp_path / "runs-65.pt"

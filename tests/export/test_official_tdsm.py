@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 
-from motionrt.export.official import official, read_official  # noqa: E402
+from motionrt.export.official import official_state, read_official  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.models.tdsm import SIZES, CrossDiT, CrossDiTConfig  # noqa: E402
 from motionrt.training.runs import read_network  # noqa: E402
@@ -43,7 +43,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[CrossDiT, Path]]:
         model = CrossDiT(REDUCED)
         for tensor in model.parameters():
             torch.nn.init.normal_(tensor)
-        state = official(model)
+        state = official_state(model)
         change(state)
         save_file(state, tmp_path / "model.safetensors", {"format": "pt"})
         return model, tmp_path / "model.safetensors"
@@ -53,7 +53,7 @@ def written(tmp_path: Path) -> Callable[..., tuple[CrossDiT, Path]]:
 
 def test_the_published_size_has_the_published_layout() -> None:
     with torch.device("meta"):
-        state = official(CrossDiT(SIZES["xl"]))
+        state = official_state(CrossDiT(SIZES["xl"]))
     assert {key: list(value.shape) for key, value in state.items()} == layout() and len(state) == 257
 
 
@@ -68,7 +68,7 @@ def test_random_weights_come_back_bit_for_bit(written: Callable[..., Any]) -> No
 @pytest.mark.slow
 def test_the_published_size_comes_back_bit_for_bit(tmp_path: Path) -> None:
     model = CrossDiT(SIZES["xl"])
-    save_file(official(model), tmp_path / "model.safetensors")
+    save_file(official_state(model), tmp_path / "model.safetensors")
     again = read_official("tdsm", tmp_path / "model.safetensors")
     assert all(torch.equal(again.state_dict()[key], value) for key, value in model.state_dict().items())
 

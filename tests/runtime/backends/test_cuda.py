@@ -59,13 +59,13 @@ def test_a_clip_gets_the_outputs_of_onnx_runtime(backend: CudaBackend, reference
 
 def test_padding_streams_do_not_change_those_of_people(backend: CudaBackend) -> None:
     V = 15
-    alone, beside = backend.streams(3), backend.streams(3)
+    alone, together = backend.streams(3), backend.streams(3)
     for t, frame in enumerate(walk(12, V)):
         wanted, _ = alone.step([1], frame[None])
         if t % 2:  # three people run in a batch of four
-            found = beside.step([0, 1, 2], np.stack([frame + 1, frame, frame - 1]))[0][1:2]
+            found = together.step([0, 1, 2], np.stack([frame + 1, frame, frame - 1]))[0][1:2]
         else:
-            found, _ = beside.step([1], frame[None])
+            found, _ = together.step([1], frame[None])
         np.testing.assert_allclose(found, wanted, atol=1e-4)
     assert PEOPLE[-1] == 16
 

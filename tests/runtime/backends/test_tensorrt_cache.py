@@ -122,7 +122,7 @@ def test_a_plan_that_others_can_write_is_refused(mode: int, cache: Path) -> None
         store_plan(KEY, PLAN)
 
 
-def test_what_belongs_to_somebody_else_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plan_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     store_plan(KEY, PLAN)
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
