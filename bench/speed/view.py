@@ -74,7 +74,7 @@ def browser(url: str) -> Iterator[Any]:
             viewport={"width": 1000, "height": 600}
         )
         page.goto(url)
-        page.get_by_role("button", name="Recognise these").wait_for(timeout=LOADED_MS)
+        page.get_by_role("button", name="Set labels").wait_for(timeout=LOADED_MS)
         prompt = page.locator("form", has_text="Prompt").get_by_role("textbox")
         prompt.fill("a person walks forward")
         prompt.press("Enter")

@@ -1,4 +1,4 @@
-"""A page in the browser: live skeletons and what they do, beside motion that is made from text."""
+"""The viewer, a page in the browser: live skeletons and their actions, and motion generated from text."""
 
 from .page import Page
 from .source_player import SourcePlayer

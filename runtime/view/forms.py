@@ -1,4 +1,4 @@
-"""Forms of the page, and the line beneath one that tells what has come of it."""
+"""Forms of the page and the notes below them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from typing import Any
 from ..errors import InputError
 
 
-def bind_submit(form: Any, button: Any, act: Callable[[], None]) -> None:
-    """What a form is for: done when its button is pressed, and on Enter in a line of text."""
-    form.on_submit(lambda _: act())
+def bind_submit(form: Any, button: Any, action: Callable[[], None]) -> None:
+    """Run an action when the button of a form is pressed, or Enter in one of its text fields."""
+    form.on_submit(lambda _: action())
     button.on_click(lambda _: form.submit())
 
 
 @contextmanager
 def show_errors(note: Any) -> Iterator[None]:
-    """What the user can mend is told in the page, in one line."""
+    """Show the user's errors in a note of the page."""
     try:
         yield
     except InputError as error:
-        note.content = note_html(str(error), wrong=True)
+        note.content = note_html(str(error), is_error=True)
 
 
-def note_html(text: str, wrong: bool = False) -> str:
-    """One line beneath an input."""
-    color = "var(--mantine-color-red-7)" if wrong else "var(--mantine-color-dimmed)"
+def note_html(text: str, is_error: bool = False) -> str:
+    """A line of text below a form."""
+    color = "var(--mantine-color-red-7)" if is_error else "var(--mantine-color-dimmed)"
     return f'<div style="padding:.15em .9em .4em;font-size:.8em;color:{color}">{escape(text)}</div>' if text else ""

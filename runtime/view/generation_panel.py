@@ -1,4 +1,4 @@
-"""`GenerationPanel`: motion that is made from text, edited and downloaded, in a panel and in the scene."""
+"""`GenerationPanel`: motion that is generated from text, edited and downloaded, in a panel and in the scene."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from .motion_player import MotionPlayer
 from .skeleton_scene import Pose, SkeletonScene
 
 DOWNLOADS = ("BVH", "GLB", "NPZ")
-GENERATED, EDITED = (124, 92, 196), (214, 78, 118)  # what is made from text, and what an edit has made anew
+GENERATED, EDITED = (124, 92, 196), (214, 78, 118)  # colors of generated frames, and of those that an edit regenerated
 
 
 class GenerationPanel:
-    """What a generator makes.
+    """Forms for prompts, edits and downloads, and the motion they result in.
 
     Args:
-        server: of viser; this adds to the panel that is open.
-        generator: nobody else streams with it.
-        stage: to draw the motion on.
+        server: viser's server; the forms are added to its open panel.
+        generator: not used elsewhere for streaming.
+        scene: where the motion is drawn.
     """
 
-    def __init__(self, server: Any, generator: Generator, stage: SkeletonScene) -> None:
-        self._server, self._stage = server, stage
+    def __init__(self, server: Any, generator: Generator, scene: SkeletonScene) -> None:
+        self._server, self._scene = server, scene
         self._layout = generator.layout
         self._add_forms(server.gui)
         self.player = MotionPlayer(generator, self._show, self._failed)
@@ -40,7 +40,7 @@ class GenerationPanel:
     def _add_forms(self, gui: Any) -> None:
         with gui.add_form("Prompt") as form:
             prompt = gui.add_text("text", "a person walks forward")
-            go = gui.add_button("Stream", hint="While it streams: changes its course.")
+            go = gui.add_button("Stream", hint="While streaming: change the prompt.")
             stop = gui.add_button("Stop", color="gray")
             self._prompt_note = gui.add_html("")
         bind_submit(form, go, lambda: self.prompt(prompt.value))
@@ -48,45 +48,45 @@ class GenerationPanel:
         with gui.add_form("Edit") as form:
             edit = gui.add_text("text", "a person bows")
             self._range = gui.add_multi_slider("seconds", 0.0, 10.0, 0.05, (2.0, 4.0), min_range=0.2)
-            again = gui.add_button("Make this part anew")
+            regenerate = gui.add_button("Regenerate")
             self._edit_note = gui.add_html("")
-        bind_submit(form, again, lambda: self.edit(edit.value, *self._range.value))
+        bind_submit(form, regenerate, lambda: self.edit(edit.value, *self._range.value))
         with gui.add_folder("Download"):
             kind = gui.add_button_group("motion", DOWNLOADS)
             self._download_note = gui.add_html("")
         kind.on_click(lambda event: self._download(event.client, kind.value))
 
     def prompt(self, text: str) -> None:
-        """Stream motion that fits a text, or change the course of what streams."""
+        """Stream motion for a prompt, or change the prompt of the stream."""
         with show_errors(self._prompt_note):
             self.player.prompt(text)
-            self._prompt_note.content = note_html(f"streams: {text}")
+            self._prompt_note.content = note_html(f"streaming: {text}")
 
     def stop(self) -> None:
-        """Stop the stream; what was made last plays again and again."""
+        """Stop the stream and play its last frames in a loop."""
         self.player.stop()
         motion = self.player.motion
         if motion is not None:
             if self._range.value[1] > motion.seconds:
                 self._range.value = (motion.seconds / 3, 2 * motion.seconds / 3)
             self._range.max = motion.seconds
-            self._prompt_note.content = note_html(f"the last {motion.seconds:.1f} s, in a loop")
+            self._prompt_note.content = note_html(f"the last {motion.seconds:.1f} s in a loop")
 
-    def edit(self, text: str, begin_s: float, end_s: float) -> None:
-        """Make a part of the last motion anew, which is then drawn in another color."""
+    def edit(self, text: str, start_s: float, end_s: float) -> None:
+        """Regenerate a part of the last motion, which is then drawn in another color."""
         self.stop()
         with show_errors(self._edit_note):
             self._edit_note.content = note_html("…")
-            self.player.edit(text, begin_s, end_s)
-            self._edit_note.content = note_html(f"{begin_s:.1f} to {end_s:.1f} s: {text}")
+            self.player.edit(text, start_s, end_s)
+            self._edit_note.content = note_html(f"{start_s:.1f} to {end_s:.1f} s: {text}")
 
-    def _show(self, joints: np.ndarray, anew: bool) -> None:
-        pose = Pose(joints=joints, layout=self._layout, color=EDITED if anew else GENERATED)
+    def _show(self, joints: np.ndarray, is_edited: bool) -> None:
+        pose = Pose(joints=joints, layout=self._layout, color=EDITED if is_edited else GENERATED)
         with self._server.atomic():
-            self._stage.show(time.monotonic(), {0: pose})
+            self._scene.show(time.monotonic(), {0: pose})
 
-    def _failed(self, problem: str) -> None:
-        self._prompt_note.content = note_html(problem, wrong=True)
+    def _failed(self, error: str) -> None:
+        self._prompt_note.content = note_html(error, is_error=True)
 
     def _download(self, client: Any, kind: str) -> None:
         with show_errors(self._download_note):
@@ -95,10 +95,10 @@ class GenerationPanel:
             client.send_file_download(name, self.download(name), save_immediately=True)
 
     def download(self, name: str) -> bytes:
-        """The last motion as a file. Raises InputError, MissingExtra: there is none, or as `Motion.save`."""
+        """The last motion as a file. Raises InputError if there is none, and the errors of `Motion.save`."""
         motion = self.player.motion
         if motion is None:
-            raise InputError("there is no motion to download, expected one from a prompt")
+            raise InputError("there is no motion to download; generate one from a prompt first")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             motion.save(path)

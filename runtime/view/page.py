@@ -1,4 +1,4 @@
-"""`Page`: the viewer in a browser, made with viser."""
+"""`Page`: the viewer in a browser, built with viser."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from .recognition_panel import COLORS, RecognitionPanel
 from .skeleton_scene import SkeletonScene
 from .source_player import SourcePlayer
 
-APART_M = 1.7  # the middles of the two stages
-PANEL = 320  # pixels wide
+DISTANCE_M = 1.7  # between the centers of the two scenes
+PANEL_WIDTH = 320  # pixels
 
 
 class Page:
-    """The viewer: what a player sees, and what a generator makes beside it, at `url`.
+    """The viewer at `url`: the people of a player beside the motion of a generator.
 
-    Only pages that this machine serves are let in: a browser lets any page connect to a loopback address.
+    Only pages that this machine serves may connect, since browsers let any web page connect to a loopback address.
 
     Args:
-        player: what is recognised; started and closed by the page.
-        generator: makes motion from prompts.
-        host: a loopback address. port: the first that is free from this one on is taken.
+        player: recognizes people; started and closed by the page.
+        generator: generates motion from prompts.
+        host: a loopback address. port: the first port to try; the next free one is used.
     Raises:
         MissingExtra: viser is not installed.
-        InputError: another host, or one that cannot be listened at.
+        InputError: the host is not a loopback address, or cannot be bound.
     """
 
     def __init__(self, player: SourcePlayer, generator: Generator, host: str = "127.0.0.1", port: int = 8080) -> None:
@@ -41,23 +41,23 @@ class Page:
         _check_host(host)
         with _quiet():
             self.server = viser.ViserServer(host, port, label="motionrt", verbose=False)
-        _keep_out_strangers(self.server)
+        _refuse_other_sites(self.server)
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{self.server.get_port()}"
         gui, scene = self.server.gui, self.server.scene
         self._set_up()
         gui.main_panel.dock_right()
-        gui.main_panel.set_width(PANEL)
-        generated = SkeletonScene(scene, "/generated", APART_M / 2, "from text")
+        gui.main_panel.set_width(PANEL_WIDTH)
+        generated = SkeletonScene(scene, "/generated", DISTANCE_M / 2, "from text")
         self.generation = GenerationPanel(self.server, generator, generated)
         panel = gui.add_panel()
         panel.dock_left()
-        panel.set_width(PANEL)
-        with panel.add_tab("Recognised"):
-            live = SkeletonScene(scene, "/live", -APART_M / 2, "live")
+        panel.set_width(PANEL_WIDTH)
+        with panel.add_tab("Recognized"):
+            live = SkeletonScene(scene, "/live", -DISTANCE_M / 2, "live")
             self.recognition = RecognitionPanel(self.server, player, live)
 
     def close(self) -> None:
-        """Stops everything, the player too."""
+        """Shut the viewer down, and close the player."""
         self.recognition.close()
         self.generation.close()
         with _quiet():
@@ -75,30 +75,33 @@ def _check_host(host: str) -> None:
     if not is_loopback(host):
         raise InputError(
             f"--host {host}: the page has no password, so it is served on this machine only, "
-            "expected 127.0.0.1, ::1 or localhost (from elsewhere: ssh -L)"
+            "expected 127.0.0.1, ::1 or localhost (for remote access use ssh -L)"
         )
-    try:  # viser tries port after port without end
+    try:  # viser would try ports forever
         family, *_, place = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
         socket.create_server(place[:2], family=family).close()
     except OSError as error:
         raise InputError(f"--host {host}: cannot listen there: {error.strerror}") from None
 
 
-def _keep_out_strangers(server: Any) -> None:
-    """Ends the connections of pages from elsewhere before anything is sent or taken; viser itself has no such check."""
+def _refuse_other_sites(server: Any) -> None:
+    """Close connections of pages from other sites before any message; viser has no such check.
+
+    `_websock_server` and `_live_connections` are private, so pyproject.toml bounds viser's version.
+    """
     connections = server._websock_server
 
     async def admit(client: Any) -> None:
         connection = connections._live_connections[client.client_id]
         if not all(is_local_origin(origin) for origin in connection.request.headers.get_all("Origin")):
-            await connection.close(1008, "web pages from elsewhere may not connect")
+            await connection.close(1008, "web pages from other sites are not allowed")
 
     connections.on_client_connect(admit)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """viser tells of itself on standard output."""
+    """Suppress viser's messages on standard output."""
     import rich
 
     console = rich.get_console()

@@ -1,4 +1,4 @@
-"""`RecognitionPanel`: who is seen and what they do, in a panel and in the scene."""
+"""`RecognitionPanel`: people and their actions, in a panel and in the scene."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from .skeleton_scene import Color, Pose, SkeletonScene
 from .source_player import Observation, SourcePlayer
 from .timeline import GAP_S, people_html
 
-RECORD_S = 3.0  # of a gesture
+RECORD_S = 3.0  # length of a recorded gesture
 COLORS: tuple[Color, ...] = ((45, 116, 191), (217, 119, 20), (58, 145, 86), (186, 65, 98), (36, 148, 158))
-_DRAW_S, _CHARTS_S = 1 / 40, 0.25  # at most so often
+_DRAW_S, _CHARTS_S = 1 / 40, 0.25  # shortest time between updates
 
 logger = logging.getLogger(__name__)
 
 
 class RecognitionPanel:
-    """What a player sees.
+    """The people of a player, their decisions, and forms for labels and gestures.
 
     Args:
-        server: of viser; this adds to the panel that is open.
-        player: started and closed here.
-        stage: to draw people on.
+        server: viser's server; the forms are added to its open panel.
+        player: started and closed by the panel.
+        scene: where people are drawn.
     Attributes:
-        now: everybody who is drawn, by person.
-        labels_note, gesture_note, record: of the page: what has come of labels and of gestures, and the button for one.
+        now: latest observations of the people who are drawn, by person.
+        labels_note, gesture_note: notes below the forms. record: the button that records a gesture.
     """
 
-    def __init__(self, server: Any, player: SourcePlayer, stage: SkeletonScene) -> None:
-        self._server, self.player, self._stage = server, player, stage
+    def __init__(self, server: Any, player: SourcePlayer, scene: SkeletonScene) -> None:
+        self._server, self.player, self._scene = server, player, scene
         self.now: dict[int, Observation] = {}
         self._add_charts()
         self._add_forms()
@@ -47,7 +47,7 @@ class RecognitionPanel:
         self._painter.start()
 
     def close(self) -> None:
-        """Stops the player, too."""
+        """Stop drawing, and close the player."""
         self.player.close()
         self._painter.join()
 
@@ -58,7 +58,7 @@ class RecognitionPanel:
             (np.zeros(1), np.ones(1)),
             ({}, {"label": "ms", "stroke": f"rgb{COLORS[0]}", "width": 1}),
             scales={"x": {"time": False}, "y": {"distr": 3}},  # logarithmic
-            title="latency of a frame, ms",
+            title="latency per frame, ms",
             legend={"show": False},
             height=130,
             padding=(10, 24, 0, 0),
@@ -71,8 +71,10 @@ class RecognitionPanel:
         with gui.add_form("Labels") as form:
             known = ", ".join(label for label in recognizer.labels if label != NONE)
             labels = gui.add_text("labels", known, multiline=True, disabled=fixed)
-            button = gui.add_button("Recognise these", disabled=fixed)
-            self.labels_note = gui.add_html(note_html(f"those of model {recognizer.name} are fixed" if fixed else ""))
+            button = gui.add_button("Set labels", disabled=fixed)
+            self.labels_note = gui.add_html(
+                note_html(f"the labels of model {recognizer.name} are fixed" if fixed else "")
+            )
         bind_submit(form, button, lambda: self.set_labels(labels.value))
         with gui.add_form("Gesture") as form:
             name = gui.add_text("name", "", disabled=fixed)
@@ -82,14 +84,14 @@ class RecognitionPanel:
         bind_submit(form, self.record, lambda: self.enroll(name.value, person.value))
 
     def set_labels(self, text: str) -> None:
-        """Recognise what a text with commas between says; the page tells what is wrong with it."""
+        """Set the labels from a comma-separated text; the page shows errors in it."""
         with show_errors(self.labels_note):
             labels = parse_labels(text)
             self.player.recognizer.set_labels(labels)
-            self.labels_note.content = note_html(f"{len(labels)} labels are recognised")
+            self.labels_note.content = note_html(f"recognizing {len(labels)} labels")
 
     def enroll(self, label: str, person: int) -> None:
-        """Record somebody for `RECORD_S` seconds as an example of a label; the page tells what has come of it."""
+        """Record a person for `RECORD_S` seconds as an example of a label; the page shows the result."""
         self.record.disabled = True
         try:
             with show_errors(self.gesture_note):
@@ -98,36 +100,36 @@ class RecognitionPanel:
                 time.sleep(RECORD_S)
                 motion = self.player.recent_motion(person, RECORD_S)
                 self.player.enroll(label, motion)
-                self.gesture_note.content = note_html(f"{label.strip()!r} is recognized from {motion.seconds:.1f} s")
+                self.gesture_note.content = note_html(f"enrolled {label.strip()!r} from {motion.seconds:.1f} s")
         finally:
             self.record.disabled = False
 
     def _paint(self) -> None:
-        """Draws what the player sees until that ends."""
+        """Draw the player's observations until it ends."""
         charts_due, error = 0.0, ""
         while True:
             try:
-                seen = self.player.observations.take(_CHARTS_S)
+                observations = self.player.observations.take(_CHARTS_S)
             except Exception as problem:
-                seen, error = None, str(problem)
+                observations, error = None, str(problem)
                 if not isinstance(problem, InputError):
-                    logger.exception("the player has stopped")
-            if seen is not None:
-                self._draw(seen)
+                    logger.exception("the player failed")
+            if observations is not None:
+                self._draw(observations)
             now = time.monotonic()
-            if seen is None or now >= charts_due:
+            if observations is None or now >= charts_due:
                 charts_due = now + _CHARTS_S
-                self._draw_charts(now, error, ended=seen is None)
-            if seen is None:
+                self._draw_charts(now, error, has_ended=observations is None)
+            if observations is None:
                 return
-            time.sleep(_DRAW_S)  # more than that nobody sees
+            time.sleep(_DRAW_S)  # drawing more often is not visible
 
-    def _draw(self, seen: list[Observation]) -> None:
+    def _draw(self, observations: list[Observation]) -> None:
         clock = time.monotonic()
-        for one in seen:
+        for one in observations:
             if any(one.source != other.source for other in self.now.values()):
                 self.now.clear()
-                self._stage.reset()
+                self._scene.reset()
             self.now[one.frame.person] = one
         self.now = {person: one for person, one in self.now.items() if clock - one.clock < GAP_S}
         poses = {
@@ -140,15 +142,15 @@ class RecognitionPanel:
             for person, one in self.now.items()
         }
         with self._server.atomic():
-            self._stage.show(clock, poses)
+            self._scene.show(clock, poses)
 
-    def _draw_charts(self, clock: float, error: str, ended: bool) -> None:
+    def _draw_charts(self, clock: float, error: str, has_ended: bool) -> None:
         now: dict[int, Decision] = {person: one.decision for person, one in self.now.items()}
         people = people_html(now, self.player.history(), clock)
-        source = Path(self.player.name).name + (" has ended" if ended else "")
+        source = Path(self.player.name).name + (" (ended)" if has_ended else "")
         latencies = np.array(self.player.latencies_ms())
         with self._server.atomic():
-            self._people.content = note_html(error or source, wrong=bool(error)) + people
+            self._people.content = note_html(error or source, is_error=bool(error)) + people
             if len(latencies):
                 self._latency.data = (np.arange(1.0 - len(latencies), 1.0), latencies)
                 p50, p99 = np.percentile(latencies, (50, 99))
@@ -157,9 +159,9 @@ class RecognitionPanel:
 
 
 def parse_labels(text: str) -> list[str]:
-    """What is between commas and line ends. Raises InputError where there is nothing."""
+    """Labels separated by commas or line breaks. Raises InputError if there are none."""
     labels = [label.strip() for label in text.replace("\n", ",").split(",")]
     labels = [label for label in labels if label]
     if not labels:
-        raise InputError("no labels, expected some with commas between, such as: wave, jump")
+        raise InputError("no labels, expected a comma-separated list such as: wave, jump")
     return labels

@@ -1,4 +1,4 @@
-"""`SourcePlayer`: sources through a recogniser, on a thread of their own."""
+"""`SourcePlayer`: runs sources through a recognizer in a background thread."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from ..recognition.decision import Decision
 from ..recognition.frames import step_frames
 from ..recognition.recognizer import Recognizer
 
-HISTORY_S = 20.0  # of decisions that are kept
-LATENCIES = 300  # frames
-MIN_GESTURE_S = 0.5  # of a gesture
-_CLOSE_S = 2.0
-_SET_BACK_S = 0.5  # earlier than the frame before that the recogniser took
+HISTORY_S = 20.0  # length of the history
+MAX_LATENCIES = 300  # frames
+MIN_GESTURE_S = 0.5
+_CLOSE_S = 2.0  # how long `close` waits for the thread
+_SET_BACK_S = 0.5  # a timestamp that is earlier by this much means that the clock was set back
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """One person at one moment.
+    """One person at one time.
 
     Attributes:
-        frame: what was seen. decision: on it.
-        clock: when, in seconds of `time.monotonic`.
-        source: counts the sources that were opened; on another one everybody is somebody new.
+        frame: the frame of the person. decision: the decision on it.
+        clock: time of the decision on `time.monotonic`, seconds.
+        source: number of the source, counted as they are opened; people of different sources are unrelated.
     """
 
     frame: Frame
@@ -44,7 +44,7 @@ class Observation:
 
 
 class HistoryEntry(NamedTuple):
-    """A decision in the history of a person: when, in seconds of `time.monotonic`, what and with what score."""
+    """A past decision: time on `time.monotonic` in seconds, label and score."""
 
     clock: float
     label: str
@@ -52,16 +52,16 @@ class HistoryEntry(NamedTuple):
 
 
 class SourcePlayer:
-    """Steps a recogniser through one source after the other. Whoever looks never holds it up.
+    """Steps a recognizer through one source after the other; reading the results never delays it.
 
     Args:
-        recognizer: but for labels, which may be changed meanwhile, nobody else uses it.
-        sources: their names, played one after the other.
-        open_named: opens one.
-        loop: whether they begin again after the last.
+        recognizer: not used elsewhere, except for changing its labels.
+        sources: names of the sources, played one after the other.
+        open_named: opens a source by name.
+        loop: whether to start over after the last one.
     Attributes:
-        seen: of every person the newest `Observation` that has not been taken; closed, maybe with an error, at the end.
-        name: of the source that plays.
+        observations: newest `Observation` of each person; closed at the end, with an error if one occurred.
+        name: name of the current source.
     Raises:
         InputError, MissingExtra: the first source cannot be opened.
     """
@@ -80,63 +80,63 @@ class SourcePlayer:
         self.name = self._source.name
         self._dropped = self._opened = 0
         self._closed = False
-        self._stepping = threading.Lock()
+        self._lock = threading.Lock()
         self._recent: deque[Frame] = deque()
         self._history: dict[int, deque[HistoryEntry]] = {}
-        self._latencies_ms: deque[float] = deque(maxlen=LATENCIES)
+        self._latencies_ms: deque[float] = deque(maxlen=MAX_LATENCIES)
         self._thread = threading.Thread(target=self._play, name="motionrt player", daemon=True)
 
     @property
     def dropped(self) -> int:
-        """Frames and messages that were left out: overtaken by newer ones, or late."""
+        """Number of frames and messages that were dropped: overtaken by newer ones, or late."""
         return self._dropped + self.recognizer.counters["dropped"]
 
     def start(self) -> None:
         self._thread.start()
 
     def close(self) -> None:
-        """Stops, and frees the source."""
+        """Stop, and close the source."""
         self._closed = True
         self.observations.close()
         started = self._thread.ident is not None
-        if self._source.address or not started:  # a listener may be waiting for its first message
+        if self._source.address or not started:  # a network source may be waiting for its first message
             self._source.close()
         if started:
             self._thread.join(_CLOSE_S)
 
     def latencies_ms(self) -> list[float]:
-        """Of the last `LATENCIES` decisions."""
-        with self._stepping:
+        """Latencies of the last `MAX_LATENCIES` decisions."""
+        with self._lock:
             return list(self._latencies_ms)
 
     def history(self) -> dict[int, list[HistoryEntry]]:
         """Decisions of the last `HISTORY_S` seconds, by person."""
-        with self._stepping:
-            return {person: list(told) for person, told in sorted(self._history.items())}
+        with self._lock:
+            return {person: list(entries) for person, entries in sorted(self._history.items())}
 
     def recent_motion(self, person: int, seconds: float) -> Motion:
-        """What was last seen of a person in this source.
+        """Last seconds of a person in the current source.
 
         Args:
-            seconds: how far back, at most `HISTORY_S`.
+            seconds: length, at most `HISTORY_S`.
         Raises:
-            InputError: too little was seen.
+            InputError: the person was not visible for long enough.
         """
         recording = Recording()
-        with self._stepping:
+        with self._lock:
             frames = [frame for frame in self._recent if frame.person == person]
         for frame in frames:
             if frames[-1].t - frame.t <= seconds:
                 recording.add(frame)
         motion = next(recording.motions("", self.name), None)
         if motion is None or motion.seconds < MIN_GESTURE_S:
-            raise InputError(f"person {person} was in sight for {motion.seconds if motion else 0:.1f} s, "
+            raise InputError(f"person {person} was visible for {motion.seconds if motion else 0:.1f} s, "
                              f"expected at least {MIN_GESTURE_S} s")  # fmt: skip
         return motion
 
     def enroll(self, label: str, motion: Motion) -> None:
-        """`Recognizer.enroll` between two frames."""
-        with self._stepping:
+        """Call `Recognizer.enroll` between two frames."""
+        with self._lock:
             self.recognizer.enroll(label, [motion])
 
     def _play(self) -> None:
@@ -146,7 +146,7 @@ class SourcePlayer:
                 if self._closed:
                     break
                 self._play_one(name)
-        except Exception as problem:  # else who waits for `seen` would wait for ever
+        except Exception as problem:  # passed on to the reader of `observations`, who would wait forever
             error = problem
         self.observations.close(error)
 
@@ -156,7 +156,7 @@ class SourcePlayer:
         self.name = source.name
         dropped_before = self._dropped
         with source:
-            with self._stepping:
+            with self._lock:
                 self.recognizer.reset()
                 self._recent.clear()
             for t, people in source.snapshots():
@@ -165,11 +165,11 @@ class SourcePlayer:
                 self._step(t, people)
                 self._dropped = dropped_before + source.dropped
             if source.frames_in == 0 and not self._closed:
-                raise InputError(f"{source.name}: no frames, expected some")
+                raise InputError(f"{source.name}: has no frames")
 
     def _step(self, t: float, people: Sequence[Frame]) -> None:
         clock = time.monotonic()
-        with self._stepping:
+        with self._lock:
             try:
                 decided = list(step_frames(self.recognizer, people))
             except InputError as error:
@@ -183,12 +183,12 @@ class SourcePlayer:
     def _remember(self, clock: float, t: float, decided: Iterable[tuple[Frame, Decision]]) -> None:
         for frame, decision in decided:
             if decision.status != "dropped":
-                if self._recent and frame.t < self._recent[-1].t - _SET_BACK_S:  # the clock has been set back
+                if self._recent and frame.t < self._recent[-1].t - _SET_BACK_S:  # the clock was set back
                     self._recent.clear()
                 self._recent.append(replace(frame, image=None, pixels=None))  # images are large
                 self._latencies_ms.append(decision.latency_ms)
-                told = HistoryEntry(clock, decision.label, decision.score)
-                self._history.setdefault(frame.person, deque()).append(told)
+                entry = HistoryEntry(clock, decision.label, decision.score)
+                self._history.setdefault(frame.person, deque()).append(entry)
         while self._recent and t - self._recent[0].t > HISTORY_S:
             self._recent.popleft()
         for person, history in list(self._history.items()):

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Any]:
-    """A page that plays a wave again and again."""
+    """A page that plays a recording of a wave in a loop."""
     pytest.importorskip("viser", reason="viser is not installed")
     from motionrt.runtime.view import Page, SourcePlayer
 
@@ -46,7 +46,7 @@ def served() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def browser(served: Any) -> Iterator[Any]:
-    """The page in a tab of a browser, loaded."""
+    """The loaded page in a browser tab."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     if chromium is None:
@@ -56,7 +56,7 @@ def browser(served: Any) -> Iterator[Any]:
         problems: list[str] = []
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.goto(served.url)
-        tab.get_by_role("button", name="Recognise these").wait_for(timeout=40_000)
+        tab.get_by_role("button", name="Set labels").wait_for(timeout=40_000)
         wait_until(lambda: served.recognition.now and in_place(served), 60, "the scene is drawn")
         yield tab
         tab.context.browser.close()
@@ -64,13 +64,15 @@ def browser(served: Any) -> Iterator[Any]:
 
 
 def in_place(served: Any) -> bool:
-    """Whether the browser looks from where it is told to."""
-    asked = served.server.initial_camera.position
-    return any(np.allclose(client.camera.position, asked, atol=0.01) for client in served.server.get_clients().values())
+    """Check that the browser's camera is at its initial position."""
+    expected = served.server.initial_camera.position
+    return any(
+        np.allclose(client.camera.position, expected, atol=0.01) for client in served.server.get_clients().values()
+    )
 
 
 def on_screen(served: Any, tab: Any, points_m: np.ndarray) -> tuple[slice, slice]:
-    """Rows and columns of a screenshot in which points [N, 3] of the scene lie."""
+    """Rows and columns of a screenshot that contain points [N, 3] of the scene."""
     [camera] = [client.camera for client in served.server.get_clients().values()]
     w, *v = camera.wxyz
     turn = np.array(v)
@@ -89,7 +91,7 @@ def picture(tab: Any) -> np.ndarray:
 
 
 def changes(tab: Any, part: tuple[slice, slice], pause_s: float = 1.0) -> float:
-    """Share of the pixels of a part of the page that are others after a pause."""
+    """Share of the pixels in a part of the page that change during a pause."""
     before = picture(tab)[part]
     time.sleep(pause_s)
     return float((np.abs(picture(tab)[part] - before).max(axis=-1) > 40).mean())
@@ -101,7 +103,7 @@ def body(served: Any, tab: Any, stage: str) -> tuple[slice, slice]:
     return on_screen(served, tab, middle + scene.get_handle_by_name(f"/{stage}/0").vertices)
 
 
-def test_the_skeleton_moves_and_what_is_beside_it_does_not(served: Any, browser: Any) -> None:
+def test_the_skeleton_moves_and_the_space_beside_it_does_not(served: Any, browser: Any) -> None:
     wait_until(lambda: changes(browser, body(served, browser, "live")) > 0.02, 60, "the live skeleton moves")
     between = on_screen(served, browser, np.array([[-0.08, 0.3, 0.0], [0.08, 1.2, 0.0]]))
     assert changes(browser, between) == 0
@@ -111,16 +113,16 @@ def test_typed_labels_change_the_decision(served: Any, browser: Any) -> None:
     labels = browser.locator("textarea:not([aria-hidden])")
     assert "waving a hand" not in browser.locator(".motionrt-label").all_inner_texts()
     labels.fill("waving a hand, kicking a ball")
-    browser.get_by_role("button", name="Recognise these").click()
-    browser.get_by_text("2 labels are recognised").wait_for()
+    browser.get_by_role("button", name="Set labels").click()
+    browser.get_by_text("recognizing 2 labels").wait_for()
     browser.locator(".motionrt-label", has_text="waving a hand").wait_for()
     assert served.recognition.now[0].decision.labels == ("waving a hand", "kicking a ball", "none")
     labels.fill("wave, wave")
-    browser.get_by_role("button", name="Recognise these").click()
+    browser.get_by_role("button", name="Set labels").click()
     browser.get_by_text("label 'wave' is repeated").wait_for()
 
 
-def test_a_prompt_makes_motion_that_is_edited_and_downloaded(served: Any, browser: Any, tmp_path: Path) -> None:
+def test_a_prompt_generates_motion_that_is_edited_and_downloaded(served: Any, browser: Any, tmp_path: Path) -> None:
     text = browser.locator("form", has_text="Prompt").get_by_role("textbox")
     text.fill("a person waves with both hands")
     text.press("Enter")
@@ -131,13 +133,13 @@ def test_a_prompt_makes_motion_that_is_edited_and_downloaded(served: Any, browse
     browser.get_by_role("button", name="Stop").click()
     browser.get_by_text("in a loop").wait_for()
     before = player.motion
-    browser.get_by_role("button", name="Make this part anew").click()
+    browser.get_by_role("button", name="Regenerate").click()
     edited = wait_until(lambda: player.motion is not before and player.motion, 60, "the edited motion")
     assert edited.frames == before.frames and not np.array_equal(edited.joints, before.joints)
     with browser.expect_download() as download:
         browser.get_by_role("button", name="BVH").click()
     download.value.save_as(tmp_path / "motion.bvh")
-    again = Motion.load(tmp_path / "motion.bvh")
-    assert (again.fps, again.layout) == (edited.fps, edited.layout)
-    assert again.frames == edited.frames
-    np.testing.assert_allclose(again.joints[:40], edited.joints[:40], atol=2e-3)  # later, bones stretch at the seams
+    loaded = Motion.load(tmp_path / "motion.bvh")
+    assert (loaded.fps, loaded.layout) == (edited.fps, edited.layout)
+    assert loaded.frames == edited.frames
+    np.testing.assert_allclose(loaded.joints[:40], edited.joints[:40], atol=2e-3)  # later, bones stretch at the seams
