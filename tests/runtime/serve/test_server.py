@@ -9,15 +9,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from wait import wait_until
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from motionrt import Motion
+from motionrt import Generator, Motion
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import MotionError
-from motionrt.runtime.serve import protocols
+from motionrt.runtime.serve import protocols, server
 from motionrt.runtime.serve.client import Client
 
 from .messages import connect, frame_message, receive, request, send
@@ -67,20 +68,35 @@ def test_a_signal_ends_it_and_its_clients_learn_why(motion: Motion, number: int)
             request(f"{url}/healthz")
 
 
-def test_a_running_request_is_answered_before_it_ends() -> None:
-    with process() as (running, url):
-        made = []
-        asking = threading.Thread(
-            target=lambda: made.append(request(f"{url}/generate", {"prompt": "a person walks", "seconds": 60}))
-        )
+def test_a_running_request_is_answered_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    from .conftest import running
+
+    is_running, may_end, generate = threading.Event(), threading.Event(), Generator.generate
+
+    def generate_later(*arguments: Any, **options: Any) -> Any:
+        is_running.set()
+        assert may_end.wait(30)
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(Generator, "generate", generate_later)
+    monkeypatch.setattr(server, "GRACE_S", 60)
+    replies = []
+    with running() as running_server:
+        prompt = {"prompt": "a person walks", "seconds": 6}
+        asking = threading.Thread(target=lambda: replies.append(request(f"{running_server.url}/generate", prompt)))
         asking.start()
-        wait_until(
-            lambda: made or "motionrt_generating 1.0" in request(f"{url}/metrics").body.decode(), 30, "it generates"
-        )
-        running.terminate()
-        asking.join(30)
-        assert running.wait(timeout=30) == 0
-    assert made[0].status == 200 and len(made[0].json["joints"]) == 1200
+        assert is_running.wait(30)
+        running_server.should_exit = True
+        wait_until(lambda: not is_listening(running_server.url), 30, "the shutdown has started")
+        may_end.set()
+        asking.join(60)
+    assert replies[0].status == 200 and len(replies[0].json["joints"]) == 120
+
+
+def is_listening(url: str) -> bool:
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.socket() as client:
+        return client.connect_ex((host, int(port))) == 0
 
 
 def test_received_frames_are_answered_before_it_ends(motion: Motion) -> None:
