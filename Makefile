@@ -30,7 +30,7 @@ test: $(VENV)/dev
 # each test has its own limit, in tests/pytest.ini
 limit = timeout --foreground --signal=INT --kill-after=60 $(TEST_LIMIT)
 
-# mutated bundles through the loader, under the sanitisers; an input that breaks it stays in build/sanitize
+# loads mutated bundles under the sanitizers; an input that crashes stays in build/sanitize
 fuzz = (cd build/sanitize && tests/csrc/fuzz_bundle $(FUZZ_SECONDS) $(addprefix ../../runtime/models/,live nwucla-stream))
 
 lint: $(VENV)/dev
@@ -38,8 +38,8 @@ lint: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p motionrt
 
-# the C++ core's own tests and examples: as built for release, under the address and undefined-behaviour sanitisers, and
-# for 64-bit Arm in an emulator
+# tests and examples of the C++ core: the release build, under the address and undefined-behavior sanitizers, and for
+# 64-bit Arm in an emulator
 ctest: $(VENV)/dev
 	$(call ctest,release)
 	$(call ctest,sanitize,-DMOTIONRT_SANITIZE=ON -DCMAKE_BUILD_TYPE=Debug)

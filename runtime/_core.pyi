@@ -1,7 +1,7 @@
 """The recognition engine: poses, people, the streaming network, scores and events. Compiled from csrc/.
 
-V joints of the model, Vs joints of a sensor, C labels, n frames. Arrays of another float or integer type, or
-not C-contiguous, are copied. What does not fit is a ValueError that names it and what was expected.
+Shapes: V joints of the model, Vs joints of a sensor, C labels, n frames. Arrays of other float or integer types, or not
+C-contiguous, are copied. Invalid arguments raise a ValueError that names the argument and the expected value.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,9 +10,9 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-class Pushed(NamedTuple):
-    frames: npt.NDArray[np.float32]  # [n, V, 3] metres, for the model, in order; often none or one
-    reset: bool  # zero this person's network state, before these frames: new, back after a gap, or lost
+class PushResult(NamedTuple):
+    frames: npt.NDArray[np.float32]  # [n, V, 3] meters, for the model, in order; often none or one
+    reset: bool  # zero this person's network state before these frames: new, back after a gap, or lost
     status: Literal["ok", "dropped", "missing", "lost"]
 
 class Decision(NamedTuple):
@@ -21,18 +21,18 @@ class Decision(NamedTuple):
     probs: npt.NDArray[np.float32]  # [C] smoothed
     event: Literal["onset", "offset"] | None
     event_label: int  # -1 without an event
-    event_age_s: float  # of an onset: how long its action has been going on
+    event_age_s: float  # of an onset: time since the start of its action
 
 class ClipDecision(NamedTuple):
     label: int
     score: float
-    probs: npt.NDArray[np.float32]  # [C] softmax of the mean logits, over actions alone if there was one
+    probs: npt.NDArray[np.float32]  # [C] softmax of the mean logits, over actions only if there was one
 
 class Outcome(NamedTuple):
     person: int
     status: Literal["ok", "dropped", "missing", "lost"]
     reset: bool  # new, back after a gap, or lost
-    frames: int  # that the network took
+    frames: int  # fed to the network
     decision: Decision
 
 class Config:
@@ -40,13 +40,13 @@ class Config:
 
     Args:
         joints: V, 1 to 256.
-        root: joint that poses are centred on.
-        left, right: hip and shoulder joints; left minus right tells where the person faces.
-        rate_hz: of the frames the model is given, at most 1000.
-        facing_s: time constant of the facing direction; 0: poses are not turned.
+        root: joint that poses are centered on.
+        left, right: hip and shoulder joints; left minus right gives the facing direction.
+        rate_hz: of the model's input frames, at most 1000.
+        facing_s: time constant of the facing direction; 0: poses are not rotated.
         reach_m: a joint farther than this from the root counts as missing, at most 1000.
-        max_gap_s: longest time that is filled, at most 60; beyond it the person is lost or starts anew.
-        max_people: tracked at once; one more replaces whoever was away longest, if for over max_gap_s.
+        max_gap_s: longest gap that is filled, at most 60; after a longer one the person is lost or starts over.
+        max_people: at the same time; one more replaces the person away longest, if for more than max_gap_s.
         labels: C.
         none: label that means "no action"; -1 without one.
         temperature: logits are divided by it.
@@ -77,19 +77,18 @@ class Config:
     ) -> None: ...
 
 class Session:
-    """State around the network, for several people. Not for several threads at once.
+    """State around the network, for several people. Not thread-safe.
 
-    A pose is mapped to the model's joints, its missing joints are filled, and it is resampled to rate_hz,
-    centred on the root and turned to face +z; logits are calibrated, smoothed and turned into onsets and
-    offsets of actions.
+    Poses are mapped to the model's joints, missing joints are filled, and the result is resampled to rate_hz, centered
+    on the root and rotated to face +z. Logits are calibrated, smoothed and converted to onsets and offsets of actions.
     """
 
     def __init__(self, config: Config) -> None: ...
     def add_layout(self, weights: npt.NDArray[Any]) -> int:
-        """Registers a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
+        """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
 
     def relabel(self, labels: int, none: int = -1) -> None:
-        """Labels are others from now on: a running action ends without an event, scores start anew, all else stays."""
+        """Changes the labels: a current action ends without an event, scores are reset, everything else stays."""
 
     def push(
         self,
@@ -98,13 +97,13 @@ class Session:
         joints: npt.NDArray[Any],
         confidence: npt.NDArray[Any] | None,
         layout: int,
-    ) -> Pushed:
-        """Takes one pose and returns the frames that are due to the model.
+    ) -> PushResult:
+        """Takes one pose and returns the frames that are due for the model.
 
         Args:
             person: any id; a new one starts a new person.
-            t: seconds, finite, below 1e11; a pose that is not later than the person's last one is dropped.
-            joints: [Vs, 3] metres, y up; not finite: missing.
+            t: seconds, finite, below 1e11; a pose not later than the person's last one is dropped.
+            joints: [Vs, 3] meters, y up; not finite: missing.
             confidence: [Vs]; 0, less or NaN: missing.
             layout: number that add_layout returned.
         """
@@ -113,26 +112,26 @@ class Session:
         """Takes the logits [C], finite, of one frame that push returned."""
 
     def decision(self, person: int) -> Decision:
-        """Smoothed scores now; hands out the pending event once."""
+        """Current smoothed scores; returns the pending event once."""
 
     def clip(self, person: int) -> ClipDecision:
         """One label for everything observed since the person's last reset."""
 
     def reset(self, person: int | None = None) -> None:
-        """Forgets a person, clock and pending event included, or everybody."""
+        """Forgets a person, including clock and pending event, or everybody."""
 
     @property
     def people(self) -> list[int]:
-        """Ids of the people known, ascending."""
+        """Ids of the known people, ascending."""
 
     @property
     def counters(self) -> dict[str, int]:
-        """Totals since the session was made: frames (pushed), dropped, resets (gaps), lost."""
+        """Totals of the session: frames (pushed), dropped, resets (gaps), lost."""
 
 class StreamGCN:
-    """The network of a bundle, given the contents of its manifest and weights; never changed.
+    """The immutable network of a bundle, from the contents of its manifest and weights.
 
-    Raises BundleError if it is not a StreamGCN, or the weights are not those of its architecture.
+    Raises BundleError if it is not a StreamGCN, or if the weights do not fit the architecture.
     """
 
     def __init__(self, manifest: bytes, weights: bytes, where: str, precision: str = "fp32") -> None: ...
@@ -141,17 +140,17 @@ class StreamGCN:
         """Size of the weights in memory."""
 
     def streams(self, capacity: int) -> Streams:
-        """New streams of so many people."""
+        """Creates streams for this many people."""
 
 class Streams:
-    """The streams of several people."""
+    """Streams of several people."""
 
     @property
     def capacity(self) -> int:
-        """How many people there is room for."""
+        """Maximum number of people."""
 
     def begin(self, slot: int) -> None:
-        """The stream in this slot starts anew."""
+        """Starts the stream in this slot from zero."""
 
     def step(
         self, slots: Sequence[int], frames: npt.NDArray[Any]
@@ -159,7 +158,7 @@ class Streams:
         """One frame of each of N different slots [N, V, 3] -> logits [N, C], features [N, D]."""
 
 class Engine:
-    """The whole recogniser: a Session around the streams of a network. Not for several threads at once.
+    """The recognizer: a Session around the streams of a network. Not thread-safe.
 
     Args:
         streams: `Streams`, or an object with the same `capacity`, `begin` and `step`.
@@ -174,10 +173,10 @@ class Engine:
         pop_range: Callable[[], Any] | None = None,
     ) -> None: ...
     def add_layout(self, weights: npt.NDArray[Any]) -> int:
-        """Registers a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
+        """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
 
     def relabel(self, labels: int, none: int = -1) -> None:
-        """As `Session.relabel`; only with streams written in Python, which then give logits of as many labels."""
+        """As `Session.relabel`; only for streams implemented in Python, which must then return as many logits."""
 
     def step(
         self,
@@ -190,14 +189,14 @@ class Engine:
         """Takes the poses [N, Vs, 3] of N different people at time t (s); returns their outcomes."""
 
     def evict(self, t: float) -> list[Outcome]:
-        """Forgets whoever was not seen for longer than max_gap_s; returns what became of them."""
+        """Forgets everybody who was not seen for longer than max_gap_s; returns their last outcomes."""
 
     @property
     def session(self) -> Session:
         """People, clip decisions and counters."""
 
 class Tracker:
-    """Ids that stay with people from frame to frame: prediction at constant velocity and body shape. Not thread-safe.
+    """Assigns ids that persist from frame to frame, by predicted position and body shape. Not thread-safe.
 
     Args:
         forget_s: seconds out of sight after which an id is given up.
@@ -215,10 +214,10 @@ class Tracker:
         """Forgets everybody."""
 
 def instruction_set() -> str:
-    """What the network runs on here: avx512, avx2, neon or portable."""
+    """Instruction set that the network uses here: avx512, avx2, neon or portable."""
 
 def peak_flops(seconds: float) -> float:
-    """Most multiply-adds a second that one thread was seen to do, in FLOP/s (fp32)."""
+    """Highest measured rate of multiply-adds of one thread, in FLOP/s (fp32)."""
 
 def layout_weights(target: str, source: str) -> npt.NDArray[np.float32]:
-    """Weights [V, Vs] of two built-in layouts, as the C library makes them."""
+    """Weights [V, Vs] from one built-in layout to another, as computed by the C library."""

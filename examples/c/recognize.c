@@ -1,11 +1,11 @@
-/* Recognises what the people of a stream of poses do.
+/* Recognizes the actions of people in a stream of poses.
  *
  *   recognize BUNDLE LAYOUT < frames
  *
- * A line of input is one person's pose: `t person x y z x y z ...`, the time in seconds, the person's number, and every
- * joint of the layout ("kinect20", ...) in metres, y up, nan where it was not seen. Lines that begin with # are
- * skipped. A line of output, fields parted by tabs, is the decision: `t person label score`, and where an action begins
- * or ends `onset label since` or `offset label`.
+ * Each input line is one person's pose, `t person x y z x y z ...`: the time in seconds, the person's number, and the joints
+ * of the layout ("kinect20", ...) in meters, y up, nan for a joint that was not seen. Lines that start with # are
+ * skipped. Each output line is a decision with tab-separated fields: `t person label score`, followed by
+ * `onset label since` or `offset label` where an action starts or ends.
  */
 #include <errno.h>
 #include <motionrt/motionrt.h>
@@ -15,8 +15,8 @@
 
 enum { MAX_JOINTS = 256, MAX_LINE = 32768 };
 
-/* Moves *text on to the end of the number that strtod or strtoll found; 0: it found none. */
-static int is_read(const char** text, const char* end) {
+/* Advances *text to the end of the number that strtod or strtoll found; 0 if there is none. */
+static int advance(const char** text, const char* end) {
   if (end == *text || !strchr(" \t\r\n", *end)) return 0;
   *text = end;
   return 1;
@@ -25,23 +25,23 @@ static int is_read(const char** text, const char* end) {
 static int read_number(const char** text, double* number) {
   char* end;
   *number = strtod(*text, &end);
-  return is_read(text, end);
+  return advance(text, end);
 }
 
 static int read_person(const char** text, int64_t* person) {
   char* end;
   errno = 0;
   *person = strtoll(*text, &end, 10);
-  return is_read(text, end) && errno == 0;
+  return advance(text, end) && errno == 0;
 }
 
-/* What is wrong with the line, or NULL. */
+/* Returns an error message, or NULL. */
 static const char* read_pose(const char* line, double* t, int64_t* person, float* joints, int32_t joint_count) {
   static char message[100];
   double number;
   int32_t count = 0;
   if (!read_number(&line, t)) return "expected a time in seconds first";
-  if (!read_person(&line, person)) return "expected a person's number, a whole one, after the time";
+  if (!read_person(&line, person)) return "expected the person's number, an integer, after the time";
   while (read_number(&line, &number)) {
     if (count < 3 * joint_count) joints[count] = (float)number;
     ++count;

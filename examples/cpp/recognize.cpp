@@ -1,4 +1,4 @@
-// The same as ../c/recognize.c, which says what goes in and comes out, with motionrt.hpp.
+// The example ../c/recognize.c, which describes input and output, with motionrt.hpp.
 #include <cstdio>
 #include <iostream>
 #include <motionrt/motionrt.hpp>
@@ -18,11 +18,11 @@ Pose read_pose(const std::string& line, std::int32_t joint_count) {
   std::istringstream words(line);
   if (!(words >> pose.t)) throw std::runtime_error("expected a time in seconds first");
   if (!(words >> pose.person) || words.peek() == '.')
-    throw std::runtime_error("expected a person's number, a whole one, after the time");
+    throw std::runtime_error("expected the person's number, an integer, after the time");
   for (std::string word; words >> word;) {
     std::size_t end = 0;
     try {
-      pose.joints.push_back(std::stof(word, &end));  // takes nan, which >> does not
+      pose.joints.push_back(std::stof(word, &end));  // accepts nan, unlike >>
     } catch (const std::logic_error&) {
     }
     if (end != word.size()) throw std::runtime_error("'" + word.substr(0, 20) + "' is not a number");

@@ -1,4 +1,4 @@
-// CHECK(condition) and the like: report every failure, and the file fails at the end.
+// CHECK(condition) and similar macros: report every failure; result() fails if there was one.
 #pragma once
 
 #include <cmath>
@@ -18,11 +18,11 @@ inline void report(bool ok, const char* file, int line, const std::string& what)
 #define CHECK(condition) report((condition), __FILE__, __LINE__, "not true: " #condition)
 #define CHECK_NEAR(actual, expected, tolerance)                                                   \
   do {                                                                                            \
-    const double got = (actual), wanted = (expected);                                             \
-    report(std::abs(got - wanted) <= (tolerance), __FILE__, __LINE__,                             \
-           #actual " is " + std::to_string(got) + ", expected " + std::to_string(wanted));        \
+    const double value = (actual), target = (expected);                                             \
+    report(std::abs(value - target) <= (tolerance), __FILE__, __LINE__,                             \
+           #actual " is " + std::to_string(value) + ", expected " + std::to_string(target));        \
   } while (false)
-// The statement throws std::invalid_argument with `part` in its message.
+// The statement throws std::invalid_argument with a message that contains `part`.
 #define CHECK_FAILS(statement, part)                                                                \
   do {                                                                                              \
     std::string message = "no error";                                                               \

@@ -1,10 +1,10 @@
-// Whatever the two files of a bundle hold, they are read or refused with a BundleError.
+// Fuzz target: any content of the two files of a bundle is read or rejected with a BundleError.
 //
 // An input is [length of the manifest, 4 bytes little-endian][manifest][weights]. Built with
-// -fsanitize=fuzzer and MOTIONRT_LIBFUZZER defined, libFuzzer makes the inputs; else the program does, from
-// tiny bundles and those given:
+// -fsanitize=fuzzer and MOTIONRT_LIBFUZZER defined, libFuzzer generates the inputs; otherwise the program
+// does, from tiny bundles and those on the command line:
 //   fuzz_bundle SECONDS [--seed N] [bundle folder ...]
-//   fuzz_bundle fuzz_bundle.input        runs the input that a crash has left
+//   fuzz_bundle fuzz_bundle.input        runs the input saved by a crash
 #include <algorithm>
 #include <cstdint>
 #include <cstdio>
@@ -26,7 +26,7 @@ void expect(bool ok, const char* what) {
   std::abort();
 }
 
-// Does what an engine does with a bundle, and checks what it relies on.
+// Uses a bundle as an engine does, and checks its invariants.
 void use(const motionrt::Bundle& bundle) {
   const auto& model = bundle.model;
   const int V = model.joints();
@@ -51,7 +51,7 @@ void use(const motionrt::Bundle& bundle) {
   streams.step(2, slots, frames.data(), logits.data(), nullptr);
 }
 
-// What came of an input: nothing, or the error's message.
+// Runs an input; returns the error message, or nothing.
 std::string outcome(std::string_view input) {
   constexpr std::size_t kLengthBytes = 4;
   if (input.size() < kLengthBytes) return "";
@@ -98,10 +98,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
 
 namespace {
 
-constexpr const char* kLeft = "fuzz_bundle.input";  // what a crash leaves
-constexpr unsigned kMostSeconds = 10;               // of one input
+constexpr const char* kLeft = "fuzz_bundle.input";  // written by a crash
+constexpr unsigned kMostSeconds = 10;               // per input
 
-// The input that is being run, for the parent process to save.
+// The current input, for the parent process to save.
 struct Kept {
   std::size_t size;
   char bytes[16 << 20];
@@ -113,8 +113,8 @@ struct Kept {
 };
 
 struct Input {
-  std::string manifest, header, data;  // header: the weights' JSON, data: their bytes
-  std::uint64_t header_bytes;          // as the file says
+  std::string manifest, header, data;  // header: JSON of the weights, data: their bytes
+  std::uint64_t header_bytes;          // as stated in the file
 
   std::string bytes() const {
     return little_endian(manifest.size(), 4) + manifest + little_endian(header_bytes, 8) + header + data;
@@ -153,7 +153,7 @@ class Mutator {
     return model;
   }
 
-  // other: something to splice from.
+  // other: an input to splice from.
   void mutate(Input& input, const Input& other) {
     const auto rounds = 1 + below(3);
     for (std::size_t i = 0; i < rounds; ++i) {
@@ -254,12 +254,12 @@ class Mutator {
         return put("[" + text.substr(span.begin, span.end - span.begin) + "]");
       case 4:
         return put(std::string(below(200), '[') + "1");
-      case 5: {  // the member or item again
+      case 5: {  // duplicate the member or item
         const std::string again = text.substr(span.member, span.end - span.member);
         text.insert(span.end, "," + again);
         return;
       }
-      case 6: {  // without the member or item and a comma beside it
+      case 6: {  // delete the member or item and its comma
         std::size_t begin = span.member, end = span.end;
         if (end < text.size() && text[end] == ',')
           ++end;
@@ -331,7 +331,7 @@ class Mutator {
     return kNasty[below(std::size(kNasty))];
   }
 
-  // Where a value stands in a text; a member of an object begins with its key.
+  // Range of a value in a text; an object member starts with its key.
   struct Span {
     std::size_t member, begin, end;
   };
@@ -358,13 +358,13 @@ class Mutator {
   std::mt19937_64 random_;
 };
 
-// A message without what the input put there: how many there are tells how much of the code is reached.
+// A message without values of the input: the number of different ones measures how much code is reached.
 std::string kind(const std::string& message) {
   std::string kind;
-  bool in_quotes = false;
+  bool quoted = false;
   for (const char c : message) {
-    if (c == '\'') in_quotes = !in_quotes;
-    if (!in_quotes && (c < '0' || c > '9')) kind += c;
+    if (c == '\'') quoted = !quoted;
+    if (!quoted && (c < '0' || c > '9')) kind += c;
   }
   if (const auto value = kind.find_first_of("[{\""); value != std::string::npos)
     kind.erase(value, std::min(kind.find(", expected", value), kind.find(" of ", value)) - value);
@@ -375,8 +375,8 @@ std::string kind(const std::string& message) {
   return kind;
 }
 
-// Runs inputs for so many seconds, each of `given` or a tiny one, mutated.
-void fuzz(double seconds, unsigned seed, const std::vector<Input>& given, Kept& kept) {
+// Runs mutations of `bundles` and tiny inputs for this many seconds.
+void fuzz(double seconds, unsigned seed, const std::vector<Input>& bundles, Kept& kept) {
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point start) {
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -392,8 +392,8 @@ void fuzz(double seconds, unsigned seed, const std::vector<Input>& given, Kept& 
   double slowest_s = 0;
   const auto start = Clock::now();
   do {
-    const bool is_given = !given.empty() && mutator.below(32) == 0;
-    Input input = is_given ? given[mutator.below(given.size())] : tiny[mutator.below(tiny.size())];
+    const bool from_bundle = !bundles.empty() && mutator.below(32) == 0;
+    Input input = from_bundle ? bundles[mutator.below(bundles.size())] : tiny[mutator.below(tiny.size())];
     mutator.mutate(input, tiny[mutator.below(tiny.size())]);
     const std::string bytes = input.bytes();
     kept.keep(bytes);
@@ -422,7 +422,7 @@ int main(int argc, char** argv) {
     return 0;
   }
   unsigned seed = std::random_device()();
-  std::vector<Input> given;
+  std::vector<Input> bundles;
   for (int i = 2; i < argc; ++i) {
     if (std::string(argv[i]) == "--seed" && i + 1 < argc) {
       seed = static_cast<unsigned>(std::strtoul(argv[++i], nullptr, 10));
@@ -434,14 +434,14 @@ int main(int argc, char** argv) {
     const std::string message = outcome(input.bytes());
     if (!message.empty())
       throw std::runtime_error(folder.string() + ": not a bundle to begin with: " + message);
-    given.push_back(input);
+    bundles.push_back(input);
   }
   void* shared = mmap(nullptr, sizeof(Kept), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (shared == MAP_FAILED) throw std::runtime_error("no memory to share with the child process");
   auto& kept = *static_cast<Kept*>(shared);
   const pid_t child = fork();
   if (child == 0) {
-    fuzz(std::strtod(argv[1], nullptr), seed, given, kept);
+    fuzz(std::strtod(argv[1], nullptr), seed, bundles, kept);
     return 0;
   }
   int status = 0;

@@ -1,4 +1,4 @@
-// A step allocates nothing: neither with operator new nor with malloc, in this program or in a library it uses.
+// A step does not allocate: neither with operator new nor with malloc, in this program or a library that it uses.
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
@@ -12,19 +12,19 @@
 #include "poses.hpp"
 
 namespace {
-volatile bool counting = false;  // the compiler thinks that malloc does not look
+volatile bool counting = false;  // volatile: the compiler assumes that malloc does not read it
 volatile long allocations = 0;
 void count() { allocations = allocations + counting; }
 }  // namespace
 
-#ifdef SANITIZED  // the address sanitiser has replaced malloc already
+#ifdef SANITIZED  // the address sanitizer has already replaced malloc
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*malloc_hook)(const volatile void*, std::size_t),
                                                          void (*free_hook)(const volatile void*));
 void count_allocations() {
   __sanitizer_install_malloc_and_free_hooks([](const volatile void*, std::size_t) { count(); },
                                             [](const volatile void*) {});
 }
-#else  // malloc and its like take the place of the C library's
+#else  // replaces malloc and related functions of the C library
 extern "C" {
 #define REPLACED __attribute__((visibility("default")))
 void* __libc_malloc(std::size_t size);
@@ -47,7 +47,7 @@ void count_allocations() {}
 
 constexpr int kPeople = MOTIONRT_MAX_PEOPLE;
 constexpr double kFrame_s = 1 / 30.;
-#ifdef SLOW  // sanitised or emulated
+#ifdef SLOW  // sanitized or emulated
 constexpr int kSteps = 50;
 #else
 constexpr int kSteps = 2000;
@@ -62,7 +62,7 @@ struct Run {
     joints.resize(static_cast<std::size_t>(kPeople) * 3 * motionrt_joints(r, layout));
   }
 
-  // Everybody moves; hidden: nobody can be seen in the poses.
+  // All people move; hidden: all joints are missing.
   void step(int people, std::int64_t first = 0, bool hidden = false) {
     const int count = motionrt_joints(recognizer.get(), layout);
     for (int i = 0; i < people; ++i) {
@@ -93,7 +93,7 @@ struct Run {
   int failed = 0, lost = 0, dropped = 0, evicted = 0;
 };
 
-// How often `action` allocates.
+// Number of allocations of `action`.
 template <class Action>
 long allocations_of(Action action) {
   allocations = 0;
@@ -138,12 +138,12 @@ void comings_and_goings_allocate_nothing() {
     for (int i = 0; i < 20; ++i) run.step(1, first, true);
     run.failed += motionrt_reset(r, first + 1) != MOTIONRT_OK;
     run.t += 1;
-    run.step(1, first);  // everybody else has gone
+    run.step(1, first);  // all others are gone
     std::int32_t gone = 0;
     run.failed += motionrt_evict(r, run.t, run.decisions, &gone) != MOTIONRT_OK;
     run.evicted += gone;
     run.t += 1;
-    run.step(kPeople, first + 100);  // newcomers take the first one's place
+    run.step(kPeople, first + 100);  // newcomers replace the first one
     run.t += 1;
     run.step(kPeople, first);
     run.failed += motionrt_scores(r, first, scores.data()) != MOTIONRT_OK;
@@ -157,7 +157,7 @@ void comings_and_goings_allocate_nothing() {
   CHECK(run.failed == 0);
 }
 
-// Gives as many logits as it is asked for.
+// Outputs any number of logits.
 struct AnyLabels : motionrt::Network {
   int joints() const override { return kJoints; }
   int labels() const override { return count; }

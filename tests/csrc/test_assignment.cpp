@@ -23,7 +23,7 @@ double total(int rows, int columns, const std::vector<double>& cost, const std::
   return sum;
 }
 
-// Every way to give the shorter side different places on the longer one.
+// Lowest cost of all permutations.
 double least(int rows, int columns, const std::vector<double>& cost) {
   const bool tall = rows > columns;
   const int n = std::min(rows, columns), m = std::max(rows, columns);
@@ -38,7 +38,7 @@ double least(int rows, int columns, const std::vector<double>& cost) {
   return best;
 }
 
-void it_is_as_good_as_the_best_of_all_permutations() {
+void the_cost_is_the_lowest_of_all_permutations() {
   std::mt19937 random(0);
   std::uniform_real_distribution<double> uniform(-2, 1);
   Assignment assignment;
@@ -51,19 +51,19 @@ void it_is_as_good_as_the_best_of_all_permutations() {
   }
 }
 
-void the_cheapest_pair_first_is_not_the_best() {
+void a_greedy_choice_is_not_optimal() {
   const std::vector<double> cost = {0, 1, 1, 9};
   CHECK((Assignment().solve(2, 2, cost.data()) == std::vector<int>{1, 0}));
 }
 
-void nothing_is_assigned_to_nothing() {
+void an_empty_side_leaves_the_other_unassigned() {
   CHECK(Assignment().solve(0, 3, nullptr).empty());
   CHECK((Assignment().solve(2, 0, nullptr) == std::vector<int>{-1, -1}));
 }
 
 int main() {
-  it_is_as_good_as_the_best_of_all_permutations();
-  the_cheapest_pair_first_is_not_the_best();
-  nothing_is_assigned_to_nothing();
+  the_cost_is_the_lowest_of_all_permutations();
+  a_greedy_choice_is_not_optimal();
+  an_empty_side_leaves_the_other_unassigned();
   return result();
 }

@@ -13,7 +13,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A folder of its own, removed at the end.
+// A temporary folder.
 struct Folder {
   fs::path path = fs::temp_directory_path() / ("motionrt-bundle-" + std::to_string(std::random_device()()));
   Folder() { fs::create_directory(path); }
@@ -50,7 +50,7 @@ void a_bundle_is_read() {
   CHECK(require_tensor(bundle.weights, "blocks.1.shortcut.weight", {12, 8, 1, 1}, "b").values.size() == 96);
 }
 
-void a_bundle_may_have_no_none() {
+void a_bundle_may_lack_a_none_label() {
   const auto manifest = replaced(tiny_manifest(), "\"none\": \"none\"", "\"none\": null");
   CHECK(parse_bundle(manifest, tiny_weights(), "b").session.none == -1);
 }
@@ -116,11 +116,11 @@ void a_field_that_is_wrong_is_named() {
       {"\"schema\"", "\"name\"", "duplicate key 'name'"},
   };
   for (const auto& [from, to, part] : cases)
-    CHECK_REFUSED(parse_bundle(replaced(tiny_manifest(), from, to), tiny_weights(), "b"), part);
-  CHECK_REFUSED(parse_bundle("[]", tiny_weights(), "b"), "b/manifest.json: [], expected a JSON object");
-  CHECK_REFUSED(parse_bundle(std::string((4 << 20) + 1, ' '), tiny_weights(), "b"),
+    CHECK_REJECTED(parse_bundle(replaced(tiny_manifest(), from, to), tiny_weights(), "b"), part);
+  CHECK_REJECTED(parse_bundle("[]", tiny_weights(), "b"), "b/manifest.json: [], expected a JSON object");
+  CHECK_REJECTED(parse_bundle(std::string((4 << 20) + 1, ' '), tiny_weights(), "b"),
                 "expected at most 4194304");
-  CHECK_REFUSED(parse_bundle(tiny_manifest(), "", "b"), "b/weights.safetensors: 0 bytes is too short");
+  CHECK_REJECTED(parse_bundle(tiny_manifest(), "", "b"), "b/weights.safetensors: 0 bytes is too short");
 }
 
 void the_largest_architecture_does_not_overflow() {
@@ -132,24 +132,24 @@ void the_largest_architecture_does_not_overflow() {
   const std::string manifest = replaced(tiny_manifest(with_kernel_1), "\"kernel\": 1", "\"kernel\": 64");
   CHECK(parse_bundle(tiny_manifest(with_kernel_1), tiny_weights(), "b").model.state == 1 + 3 * 256);
   // 1 + 3 * 256 + 8 * 64 * 256 * 63 * 256 * 455
-  CHECK_REFUSED(parse_bundle(manifest, tiny_weights(), "b"),
+  CHECK_REJECTED(parse_bundle(manifest, tiny_weights(), "b"),
                 "a state of 961837794049 floats, at most 4000000");
 }
 
-void every_truncated_manifest_is_refused() {
+void every_truncated_manifest_is_rejected() {
   const std::string manifest = tiny_manifest(), weights = tiny_weights();
   for (std::size_t size = 0; size + 2 < manifest.size(); ++size)
-    CHECK_REFUSED(parse_bundle(manifest.substr(0, size), weights, "b"), "b/manifest.json: not valid JSON");
+    CHECK_REJECTED(parse_bundle(manifest.substr(0, size), weights, "b"), "b/manifest.json: not valid JSON");
 }
 
 void a_folder_is_read_and_its_weights_are_verified() {
   const Folder folder;
   const std::string path = folder.path.string(), weights = tiny_weights();
-  CHECK_REFUSED(read_bundle(path + "/absent"), "absent: not the folder of a bundle");
-  CHECK_REFUSED(read_bundle(path), "manifest.json: file is missing from the bundle");
+  CHECK_REJECTED(read_bundle(path + "/absent"), "absent: not the folder of a bundle");
+  CHECK_REJECTED(read_bundle(path), "manifest.json: file is missing from the bundle");
   folder.write("manifest.json",
                tiny_manifest({}, motionrt::sha256_hex(weights.data(), weights.size()), weights.size()));
-  CHECK_REFUSED(read_bundle(path), "weights.safetensors: file is missing from the bundle");
+  CHECK_REJECTED(read_bundle(path), "weights.safetensors: file is missing from the bundle");
 
   folder.write("weights.safetensors", weights);
   CHECK(read_bundle(path).weights.size() == parse_bundle(tiny_manifest(), weights, "b").weights.size());
@@ -157,28 +157,28 @@ void a_folder_is_read_and_its_weights_are_verified() {
   auto tampered = weights;
   tampered.back() ^= 1;
   folder.write("weights.safetensors", tampered);
-  CHECK_REFUSED(read_bundle(path), "weights.safetensors: content does not match the sha256 in the manifest");
+  CHECK_REJECTED(read_bundle(path), "weights.safetensors: content does not match the sha256 in the manifest");
   folder.write("weights.safetensors", weights.substr(1));
   const std::string size = std::to_string(weights.size()), less = std::to_string(weights.size() - 1);
-  CHECK_REFUSED(read_bundle(path), less + " bytes, expected " + size);
+  CHECK_REJECTED(read_bundle(path), less + " bytes, expected " + size);
   folder.write("weights.safetensors", weights + "x");
-  CHECK_REFUSED(read_bundle(path), "bytes, expected ");
+  CHECK_REJECTED(read_bundle(path), "bytes, expected ");
 
   fs::remove(folder.path / "weights.safetensors");
   fs::create_directory(folder.path / "weights.safetensors");
-  CHECK_REFUSED(read_bundle(path), "weights.safetensors: not a regular file");
+  CHECK_REJECTED(read_bundle(path), "weights.safetensors: not a regular file");
   folder.write("manifest.json", std::string((4 << 20) + 1, ' '));
-  CHECK_REFUSED(read_bundle(path), "manifest.json: 4194305 bytes, expected at most 4194304");
+  CHECK_REJECTED(read_bundle(path), "manifest.json: 4194305 bytes, expected at most 4194304");
 }
 
 }  // namespace
 
 int main() {
   a_bundle_is_read();
-  a_bundle_may_have_no_none();
+  a_bundle_may_lack_a_none_label();
   a_field_that_is_wrong_is_named();
   the_largest_architecture_does_not_overflow();
-  every_truncated_manifest_is_refused();
+  every_truncated_manifest_is_rejected();
   a_folder_is_read_and_its_weights_are_verified();
   return result();
 }

@@ -15,7 +15,7 @@
 
 namespace fs = std::filesystem;
 
-// The call fails with this status, and `part` is in the message, which is one line.
+// The call fails with this status and a one-line message that contains `part`.
 #define CHECK_STATUS(call, status, part)                                                                  \
   do {                                                                                                    \
     const motionrt_status status_ = (call);                                                               \
@@ -51,7 +51,7 @@ std::int32_t layout_of(const Recognizer& r, const char* name) {
 constexpr int kJoints = 15;  // of the model's layout
 constexpr double kFrame_s = 0.05;
 
-// Somebody who moves about, each in their own way.
+// A moving person, different for each number.
 std::vector<float> joints_at(int frame, std::int64_t person, int joints = kJoints) {
   std::vector<float> pose(3 * joints);
   for (int i = 0; i < 3 * joints; ++i)
@@ -72,7 +72,7 @@ Step step(const Recognizer& r, double t, const std::vector<float>& joints, std::
   return result;
 }
 
-void a_recognizer_tells_what_it_is() {
+void a_recognizer_has_labels_and_a_license() {
   const Recognizer r = load();
   CHECK(std::string(motionrt_version()).find('.') != std::string::npos);
   const std::int32_t labels = motionrt_labels(r.get());
@@ -81,7 +81,7 @@ void a_recognizer_tells_what_it_is() {
   CHECK(std::string(motionrt_license(r.get())).find("CC BY-NC 4.0") != std::string::npos);
 }
 
-void a_null_pointer_is_refused_by_name() {
+void a_null_pointer_is_named() {
   const Recognizer r = load();
   motionrt_recognizer* loaded = nullptr;
   std::int32_t number = 0;
@@ -122,12 +122,12 @@ void layouts_have_numbers() {
   CHECK(motionrt_joints(r.get(), -1) == -1 && motionrt_joints(r.get(), 2) == -1);
   std::int32_t untouched = 7;
   CHECK_INVALID(motionrt_layout(r.get(), "kinect21", &untouched), "kinect21");
-  CHECK_INVALID(motionrt_layout(r.get(), "", &untouched), "mediapipe33");  // one of those it knows
+  CHECK_INVALID(motionrt_layout(r.get(), "", &untouched), "mediapipe33");  // a known one
   CHECK_INVALID(motionrt_layout(r.get(), "coco17", &untouched), "layout coco17 is 2-D, expected a 3-D one");
   CHECK(untouched == 7 && motionrt_joints(r.get(), 2) == -1);
 }
 
-void a_layout_of_your_own_can_be_added() {
+void a_custom_layout_can_be_added() {
   const Recognizer r = load(), plain = load();
   layout_of(plain, nullptr);
   std::vector<float> weights(kJoints * (kJoints + 1), 0.f);  // sensor joint 0 is something else
@@ -151,7 +151,7 @@ void a_layout_of_your_own_can_be_added() {
   }
 }
 
-void a_step_that_cannot_be_carried_out_changes_nothing() {
+void an_invalid_step_changes_nothing() {
   const Recognizer r = load();
   layout_of(r, nullptr);
   CHECK(step(r, 0, joints_at(0, 0)).status == MOTIONRT_OK);
@@ -173,14 +173,14 @@ void a_step_that_cannot_be_carried_out_changes_nothing() {
   poses[1].joint_count = kJoints - 1;
   CHECK_INVALID(all(2), "person 1 has 14 joints, layout 0 has 15");
   poses[1] = poses[0];
-  CHECK_INVALID(all(2), "person 0 is there twice");
+  CHECK_INVALID(all(2), "person 0 occurs twice");
   poses[1] = poses[16];
   CHECK(reinterpret_cast<const unsigned char*>(decisions)[0] == 0x55);
   float scores[100];
   CHECK_INVALID(motionrt_scores(r.get(), 16, scores), "person 16 is unknown, 1 were pushed");
   CHECK_INVALID(motionrt_evict(r.get(), std::nan(""), decisions, &poses[0].joint_count), "t is nan");
 
-  const Recognizer fresh = load();  // as if nothing had been
+  const Recognizer fresh = load();  // without the failed calls
   layout_of(fresh, nullptr);
   CHECK(step(fresh, 0, joints_at(0, 0)).status == MOTIONRT_OK);
   CHECK(step(fresh, 0.1, joints).decision.score == step(r, 0.1, joints).decision.score);
@@ -241,7 +241,7 @@ void scores_are_probabilities() {
   }
 }
 
-// A copy of the bundled model that can be damaged.
+// A copy of the bundled model, to be damaged.
 class Copy {
  public:
   Copy() : folder_(fs::temp_directory_path() / ("motionrt_c_api_" + std::to_string(std::random_device()()))) {
@@ -260,7 +260,7 @@ class Copy {
   void write(const char* name, const std::string& content) const {
     std::ofstream(file(name), std::ios::binary) << content;
   }
-  // Turns the first `from`, which must be there, into `to`.
+  // Replaces the first `from`, which must exist, by `to`.
   void replace(const std::string& from, const std::string& to) const {
     std::string manifest = read("manifest.json");
     const std::size_t at = manifest.find(from);
@@ -279,20 +279,20 @@ class Copy {
   const fs::path folder_;
 };
 
-void a_bundle_that_is_not_one_is_refused() {
+void a_folder_without_a_bundle_is_rejected() {
   motionrt_recognizer* r = nullptr;
   CHECK_STATUS(motionrt_load("no such folder", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "no such folder: not the folder");
   CHECK_STATUS(motionrt_load("", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "not the folder of a bundle");
   CHECK_STATUS(motionrt_load(MODELS "/live/manifest.json", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "not the folder");
   CHECK_STATUS(motionrt_load(MODELS, MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "manifest.json: file is missing");
-  const std::string long_name(5000, 'x');  // the message is cut short
+  const std::string long_name(5000, 'x');  // the message is truncated
   CHECK_STATUS(motionrt_load(long_name.c_str(), MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "xxx");
   CHECK(std::strlen(motionrt_error()) < 1000);
   CHECK_INVALID(motionrt_load(MODELS "/live", 7, &r), "precision is 7");
   CHECK(!r);
 }
 
-void a_damaged_bundle_is_refused() {
+void a_damaged_bundle_is_rejected() {
   CHECK_OK(Copy().load());
   const auto check = [](const char* part, auto damage) {
     const Copy copy;
@@ -329,7 +329,7 @@ std::vector<float> scores_of(const Recognizer& r, std::int64_t person) {
   return scores;
 }
 
-void threads_get_what_one_alone_gets() {
+void threads_get_the_results_of_one_thread() {
   const Recognizer r = load();
   layout_of(r, nullptr);
   const std::vector<float> wanted[] = {scores_of(r, 0), scores_of(r, 1)};
@@ -349,11 +349,11 @@ void threads_get_what_one_alone_gets() {
     got[0] = scores_of(*handle[0], 0);
     thread.join();
     CHECK(got[0] == wanted[0] && got[1] == wanted[1]);
-    CHECK(message.empty());  // the error is the other thread's
+    CHECK(message.empty());  // the error belongs to the other thread
   }
 }
 
-void a_tracker_gives_poses_their_person() {
+void a_tracker_assigns_people() {
   motionrt_tracker* made = nullptr;
   CHECK_OK(motionrt_tracker_create("core15", &made));
   const std::unique_ptr<motionrt_tracker, FreeTracker> tracker(made);
@@ -387,7 +387,7 @@ void a_tracker_gives_poses_their_person() {
   CHECK_INVALID(motionrt_track(tracker.get(), 9, many.data(), -1), "-1 poses, expected 0 to 64");
 }
 
-void a_tracker_refuses_what_it_cannot_take() {
+void invalid_arguments_of_a_tracker_are_named() {
   motionrt_tracker* tracker = nullptr;
   const std::int32_t parents[] = {-1, 0}, wrong[] = {-1, 2};
   CHECK_INVALID(motionrt_tracker_create("nowhere5", &tracker), "unknown skeleton layout 'nowhere5'");
@@ -420,18 +420,18 @@ void a_tracker_refuses_what_it_cannot_take() {
 }
 
 int main() {
-  a_tracker_gives_poses_their_person();
-  a_tracker_refuses_what_it_cannot_take();
-  a_recognizer_tells_what_it_is();
-  a_null_pointer_is_refused_by_name();
+  a_tracker_assigns_people();
+  invalid_arguments_of_a_tracker_are_named();
+  a_recognizer_has_labels_and_a_license();
+  a_null_pointer_is_named();
   layouts_have_numbers();
-  a_layout_of_your_own_can_be_added();
-  a_step_that_cannot_be_carried_out_changes_nothing();
+  a_custom_layout_can_be_added();
+  an_invalid_step_changes_nothing();
   the_seventeenth_person_is_one_too_many();
   people_come_and_go();
   scores_are_probabilities();
-  a_bundle_that_is_not_one_is_refused();
-  a_damaged_bundle_is_refused();
-  threads_get_what_one_alone_gets();
+  a_folder_without_a_bundle_is_rejected();
+  a_damaged_bundle_is_rejected();
+  threads_get_the_results_of_one_thread();
   return result();
 }

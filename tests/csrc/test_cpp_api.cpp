@@ -6,7 +6,7 @@
 
 constexpr int kJoints = 15;
 
-// Somebody who moves about.
+// A moving person.
 std::vector<float> joints_at(int frame) {
   std::vector<float> pose(3 * kJoints);
   for (int i = 0; i < 3 * kJoints; ++i)
@@ -14,7 +14,7 @@ std::vector<float> joints_at(int frame) {
   return pose;
 }
 
-// The statement throws motionrt::Error with this status and `part` in its message.
+// The statement throws motionrt::Error with this status and a message that contains `part`.
 template <class Statement>
 void check_error(motionrt_status status, const std::string& part, Statement statement) {
   try {
@@ -25,7 +25,7 @@ void check_error(motionrt_status status, const std::string& part, Statement stat
   }
 }
 
-void it_says_what_c_says() {
+void decisions_are_those_of_c() {
   motionrt_recognizer* c = nullptr;
   CHECK(motionrt_load(MODELS "/live", MOTIONRT_FP32, &c) == MOTIONRT_OK);
   std::int32_t number = -1;
@@ -105,7 +105,7 @@ void people_are_tracked_as_in_c() {
 
 int main() {
   people_are_tracked_as_in_c();
-  it_says_what_c_says();
+  decisions_are_those_of_c();
   people_come_and_go();
   errors_are_exceptions();
   return result();

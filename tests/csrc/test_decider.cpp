@@ -77,7 +77,7 @@ void an_action_starts_high_and_ends_low() {
 void an_action_must_hold() {
   Run run(sharp_config(0.15));  // three frames
   run.see(0.9, 0), run.see(0.9, 0);
-  CHECK(is(run.see(0.1, 0.8), Event::none, -1));  // another one: counted from one
+  CHECK(is(run.see(0.1, 0.8), Event::none, -1));  // another action: counted from one
   CHECK(is(run.see(0.1, 0.8), Event::none, -1));
   CHECK(is(run.see(0.1, 0.5), Event::none, -1));  // interrupted
   run.see(0.1, 0.8), run.see(0.1, 0.8);
@@ -91,20 +91,20 @@ void an_onset_wins_over_an_offset() {
   CHECK(is(run.see(0.1, 0.1), Event::offset, 1));
 }
 
-void an_onset_tells_when_its_action_began() {
+void an_onset_has_the_start_of_its_action() {
   Run run(sharp_config());
   run.see(0.1, 0);
-  run.see(0.3, 0.3);  // something begins: 0.4 none
+  run.see(0.3, 0.3);  // something starts: 0.4 none
   run.see(0.3, 0.4);
   CHECK_NEAR(run.see(0.9, 0).event_age_s, 2 / 20., 1e-6);
-  run.see(0.2, 0.5);  // at once the other one becomes the likelier: it was that one all the time
+  run.see(0.2, 0.5);  // soon the other one becomes more likely: it was that one from the start
   CHECK_NEAR(run.see(0, 0.9).event_age_s, 4 / 20., 1e-6);
   for (int frame = 0; frame < 40; ++frame) run.see(0, 0.9);
-  run.see(0.5, 0.4);  // after a while it is another action
+  run.see(0.5, 0.4);  // later it is another action
   CHECK_NEAR(run.see(0.9, 0).event_age_s, 1 / 20., 1e-6);
 }
 
-void an_onset_makes_up_for_the_smoothing() {
+void an_onset_corrects_for_the_smoothing() {
   Run run(tiny_config());
   Decision d;
   int frames = 0;
@@ -112,7 +112,7 @@ void an_onset_makes_up_for_the_smoothing() {
   CHECK_NEAR(d.event_age_s, frames / 20., 1.01 / 20);
 }
 
-void none_is_no_action() {
+void none_is_not_an_action() {
   Run run(sharp_config());
   CHECK(is(run.see(0, 0), Event::none, -1));
   Config config = sharp_config();
@@ -142,7 +142,7 @@ void a_clip_is_the_action_with_the_most_evidence() {
   CHECK(run.decider.decide_clip(run.probs).label == 2 && run.probs[2] == 1);
   run.see(0.3, 0.1);
   run.see(0.3, 0.1);
-  CHECK(run.decider.decide_clip(run.probs).label == 2);  // nothing acted: none at most 0.6
+  CHECK(run.decider.decide_clip(run.probs).label == 2);  // no activity: none at most 0.6
   CHECK_NEAR(run.probs[2], 0.6f, 1e-6f);
   run.see(0, 0.9);
   const Decision d = run.decider.decide_clip(run.probs);
@@ -163,9 +163,9 @@ int main() {
   an_action_starts_high_and_ends_low();
   an_action_must_hold();
   an_onset_wins_over_an_offset();
-  an_onset_tells_when_its_action_began();
-  an_onset_makes_up_for_the_smoothing();
-  none_is_no_action();
+  an_onset_has_the_start_of_its_action();
+  an_onset_corrects_for_the_smoothing();
+  none_is_not_an_action();
   a_restart_ends_the_action();
   a_clip_is_the_action_with_the_most_evidence();
   return result();

@@ -1,6 +1,6 @@
 #include <map>
 
-#include "bundle_error.hpp"
+#include "errors.hpp"
 #include "check.hpp"
 #include "engine.hpp"
 #include "poses.hpp"
@@ -13,7 +13,7 @@ using motionrt::Outcome;
 using motionrt::PersonId;
 using motionrt::Status;
 
-// Says "wave" (label 0) of whoever's head is over 0.8 m above the pelvis, else "none"; keeps what it was asked.
+// Outputs "wave" (label 0) if the head is more than 0.8 m above the pelvis, else "none"; counts its calls.
 class FakeNetwork : public motionrt::Network {
  public:
   explicit FakeNetwork(int capacity = 16) : capacity_(capacity) {}
@@ -21,7 +21,7 @@ class FakeNetwork : public motionrt::Network {
   int labels() const override { return 3; }
   int capacity() const override { return capacity_; }
   void begin(int slot) override {
-    ++begun[slot];
+    ++starts[slot];
     frames[slot] = 0;
   }
   void step(int n, const int* slots, const float* frames_NV3, float* logits_NC, float*) override {
@@ -34,7 +34,7 @@ class FakeNetwork : public motionrt::Network {
       if (broken) logits_NC[3 * i + 1] = kNaN;
     }
   }
-  std::map<int, int> begun, frames;  // by slot: how often; how many since
+  std::map<int, int> starts, frames;  // by slot; frames since the last start
   std::vector<std::vector<int>> batches;
   bool broken = false;
 
@@ -53,7 +53,7 @@ struct Run {
       : network(std::make_shared<FakeNetwork>(config.max_people)), engine(config, network) {
     engine.add_layout(identity().data(), kJoints);
   }
-  // Everybody in the same pose.
+  // All people in the same pose.
   const std::vector<Outcome>& step(double t, const std::vector<PersonId>& people,
                                    const std::vector<float>& joints = pose()) {
     std::vector<Observation> seen;
@@ -78,7 +78,7 @@ void people_go_through_the_network_together() {
           out[i].frames == 1 && out[i].decision.label == 2 && out[i].scores_C[2] > 0.9f);
 }
 
-void each_gets_as_many_frames_as_are_due() {
+void every_person_gets_the_frames_that_are_due() {
   Run run;
   run.step(0, {1, 2});
   run.step(0.1, {1});
@@ -91,20 +91,20 @@ void each_gets_as_many_frames_as_are_due() {
   CHECK(run.step(0.21, {1, 2})[0].frames == 0 && run.network->batches.empty());
 }
 
-void a_reset_begins_the_network_anew() {
+void a_reset_restarts_the_network() {
   Run run;
   run.step(0, {1, 2});
   const int slot = run.slot(1);
-  CHECK(run.network->begun[slot] == 1);
-  CHECK(!run.step(0.1, {1, 2})[0].reset && run.network->begun[slot] == 1);
+  CHECK(run.network->starts[slot] == 1);
+  CHECK(!run.step(0.1, {1, 2})[0].reset && run.network->starts[slot] == 1);
   const auto& out = run.step(0.7, {1, 3});  // a gap of 1; 3 is new
-  CHECK(out[0].reset && out[0].frames == 1 && out[1].reset && run.network->begun[slot] == 2);
-  CHECK(run.network->begun[run.slot(2)] == 1 && run.network->begun[run.slot(3)] == 1);
+  CHECK(out[0].reset && out[0].frames == 1 && out[1].reset && run.network->starts[slot] == 2);
+  CHECK(run.network->starts[run.slot(2)] == 1 && run.network->starts[run.slot(3)] == 1);
   run.engine.session().reset(1);
   CHECK(run.step(0.1, {1})[0].reset && run.network->frames[run.slot(1)] == 1);
 }
 
-void a_lost_person_leaves_the_others_alone() {
+void a_lost_person_does_not_affect_the_others() {
   Run run;
   for (int i = 0; i <= 20; ++i) run.step(i * 0.05, {1, 2}, arm_up());
   const auto up = arm_up(), hidden = unseen(pose(), {0, 1, 2, 3});
@@ -119,7 +119,7 @@ void a_lost_person_leaves_the_others_alone() {
   CHECK(!out[1].reset && out[1].frames == 1 && out[1].decision.label == 0);
 }
 
-void the_scores_of_everybody_can_be_asked_for() {
+void scores_are_available_for_every_person() {
   Run run;
   for (int i = 0; i < 20; ++i) run.step(i * 0.05, {1}, arm_up());
   run.step(1, {2});
@@ -128,7 +128,7 @@ void the_scores_of_everybody_can_be_asked_for() {
   CHECK_FAILS(run.engine.scores(3), "person 3 is unknown");
 }
 
-void an_action_begins_and_its_end_is_told_on_eviction() {
+void an_eviction_ends_the_action() {
   Run run;
   int onsets = 0;
   for (int i = 0; i < 40; ++i)
@@ -146,7 +146,7 @@ void an_action_begins_and_its_end_is_told_on_eviction() {
   CHECK_FAILS(run.engine.evict(std::nan(""), gone.data()), "t is nan");
 }
 
-// Gives logits of as many labels as it is told, the first of whoever is in sight.
+// Outputs any number of logits; the first label wins.
 struct AnyLabels : FakeNetwork {
   int labels() const override { return count; }
   void relabel(int wanted) override { count = wanted; }
@@ -159,7 +159,7 @@ struct AnyLabels : FakeNetwork {
   int count = 3;
 };
 
-void labels_become_others_while_people_are_followed() {
+void labels_change_while_people_are_tracked() {
   const auto network = std::make_shared<AnyLabels>();
   Engine engine(tiny_config(), network);
   engine.add_layout(identity().data(), kJoints);
@@ -181,12 +181,12 @@ void labels_become_others_while_people_are_followed() {
     CHECK(onsets == 1 && out[1].decision.label == 0 && out[1].decision.score > 0.8f);
   }
   const int slot = engine.session().find(1);
-  CHECK(network->begun[slot] == 1 && network->frames[slot] == i && engine.session().counters().frames == 2 * i);
+  CHECK(network->starts[slot] == 1 && network->frames[slot] == i && engine.session().counters().frames == 2 * i);
 }
 
-void labels_that_cannot_be_leave_everything_as_it_was() {
+void invalid_labels_change_nothing() {
   Run run;
-  CHECK_FAILS(run.engine.relabel(4, 3), "labels is 4, the network gives 3");
+  CHECK_FAILS(run.engine.relabel(4, 3), "labels is 4, expected 3");
   CHECK_FAILS(run.engine.relabel(0, -1), "labels is 0, expected at least 1");
   CHECK_FAILS(run.engine.relabel(3, 3), "none is 3, expected -1 or a label index below 3");
   CHECK(run.engine.session().config().none == 2 && run.step(0, {1})[0].decision.label == 2);
@@ -203,17 +203,17 @@ void late_poses_change_nothing() {
   CHECK(out[0].decision.score == score);
 }
 
-void errors_leave_everything_as_it_was() {
+void errors_change_nothing() {
   Config config = tiny_config();
   config.max_people = 4;
   Run run(config);
   run.step(0, {1, 2, 3});
-  CHECK_FAILS(run.step(0.1, {1, 2, 1}), "person 1 is there twice, expected different people");
-  CHECK_FAILS(run.step(0.1, {1, 2, 3, 4, 5}), "5 people at once, expected 0 to 4");
+  CHECK_FAILS(run.step(0.1, {1, 2, 1}), "person 1 occurs twice, expected different people");
+  CHECK_FAILS(run.step(0.1, {1, 2, 3, 4, 5}), "5 people in one step, expected 0 to 4");
   CHECK_FAILS(run.step(0.1, {4, 5}), "person 5 is one too many");
   CHECK_FAILS(run.step(std::nan(""), {1}), "t of person 1 is nan");
   Outcome out;
-  CHECK_FAILS(run.engine.step(0.1, -1, nullptr, 0, &out), "-1 people at once");
+  CHECK_FAILS(run.engine.step(0.1, -1, nullptr, 0, &out), "-1 people in one step");
   CHECK_FAILS(run.engine.step(0.1, 0, nullptr, 1, &out), "layout 1 is unknown");
   CHECK(run.engine.session().counters().frames == 3);
   CHECK((run.engine.session().people() == std::vector<PersonId>{1, 2, 3}));
@@ -221,7 +221,7 @@ void errors_leave_everything_as_it_was() {
   CHECK(now[0].frames == 2 && now[1].frames == 2 && now[2].frames == 2);
 }
 
-void logits_that_are_no_numbers_are_the_bundles_fault() {
+void logits_that_are_not_finite_are_a_bundle_error() {
   Run run;
   run.network->broken = true;
   std::string message = "no error";
@@ -233,19 +233,19 @@ void logits_that_are_no_numbers_are_the_bundles_fault() {
   CHECK(message == "logits[1] of person 7 is nan, expected a finite number");
 }
 
-void the_network_must_fit_the_settings() {
+void the_network_must_match_the_settings() {
   const auto network = std::make_shared<FakeNetwork>(2);
   Config config = tiny_config();
-  CHECK_FAILS(Engine(config, network), "max_people is 16, the network has room for 2");
+  CHECK_FAILS(Engine(config, network), "max_people is 16, expected at most 2");
   config.max_people = 2;
   config.labels = 4;
-  CHECK_FAILS(Engine(config, network), "labels is 4, the network gives 3");
+  CHECK_FAILS(Engine(config, network), "labels is 4, expected 3");
   config.labels = 3;
   config.joints = 5;
-  CHECK_FAILS(Engine(config, network), "joints is 5, the network takes 4");
+  CHECK_FAILS(Engine(config, network), "joints is 5, expected 4");
 }
 
-void a_trace_is_told_of_every_phase() {
+void a_trace_receives_every_phase() {
   struct Recorder : motionrt::Trace {
     explicit Recorder(std::string& l) : log(l) {}
     void begin(const char* phase) override { log += std::string(phase) + "("; }
@@ -264,17 +264,17 @@ void a_trace_is_told_of_every_phase() {
 
 int main() {
   people_go_through_the_network_together();
-  each_gets_as_many_frames_as_are_due();
-  a_reset_begins_the_network_anew();
-  a_lost_person_leaves_the_others_alone();
-  the_scores_of_everybody_can_be_asked_for();
-  an_action_begins_and_its_end_is_told_on_eviction();
-  labels_become_others_while_people_are_followed();
-  labels_that_cannot_be_leave_everything_as_it_was();
+  every_person_gets_the_frames_that_are_due();
+  a_reset_restarts_the_network();
+  a_lost_person_does_not_affect_the_others();
+  scores_are_available_for_every_person();
+  an_eviction_ends_the_action();
+  labels_change_while_people_are_tracked();
+  invalid_labels_change_nothing();
   late_poses_change_nothing();
-  errors_leave_everything_as_it_was();
-  logits_that_are_no_numbers_are_the_bundles_fault();
-  the_network_must_fit_the_settings();
-  a_trace_is_told_of_every_phase();
+  errors_change_nothing();
+  logits_that_are_not_finite_are_a_bundle_error();
+  the_network_must_match_the_settings();
+  a_trace_receives_every_phase();
   return result();
 }

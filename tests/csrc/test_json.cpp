@@ -6,7 +6,7 @@ using motionrt::JsonDocument;
 
 namespace {
 
-std::string refusal(const std::string& text) {
+std::string error_of(const std::string& text) {
   try {
     JsonDocument document(text, "f.json");
     return "";
@@ -55,7 +55,7 @@ void numbers_are_exact_or_nothing() {
   CHECK(items[9].number() == 1.7976931348623157e308);
 }
 
-void what_is_not_json_is_refused() {
+void invalid_json_is_rejected() {
   const char* bad[] = {"",
                        " ",
                        "{",
@@ -113,37 +113,37 @@ void what_is_not_json_is_refused() {
                        "[1] // x",
                        "/**/1"};
   for (const std::string text : bad)
-    report(refusal(text).find("f.json: not valid JSON") == 0, __FILE__, __LINE__, "accepted: " + text);
-  CHECK_REFUSED(JsonDocument(std::string("\"\0\"", 3), "f.json"), "control character in a text at byte 1");
-  CHECK_REFUSED(JsonDocument(std::string("[1]\0", 4), "f.json"), "more after the end at byte 3");
-  CHECK_REFUSED(JsonDocument("[1, x]", "f.json"), "f.json: not valid JSON (expected a value at byte 4)");
+    report(error_of(text).find("f.json: not valid JSON") == 0, __FILE__, __LINE__, "accepted: " + text);
+  CHECK_REJECTED(JsonDocument(std::string("\"\0\"", 3), "f.json"), "control character in a string at byte 1");
+  CHECK_REJECTED(JsonDocument(std::string("[1]\0", 4), "f.json"), "unexpected text after the end at byte 3");
+  CHECK_REJECTED(JsonDocument("[1, x]", "f.json"), "f.json: not valid JSON (expected a value at byte 4)");
 }
 
-void a_key_may_occur_once() {
-  CHECK_REFUSED(JsonDocument("{\"a\": 1, \"b\": 2, \"\\u0061\": 3}", "f.json"), "duplicate key 'a'");
-  CHECK(refusal("[{\"a\": 1}, {\"a\": {\"a\": 1}}]").empty());
+void duplicate_keys_are_rejected() {
+  CHECK_REJECTED(JsonDocument("{\"a\": 1, \"b\": 2, \"\\u0061\": 3}", "f.json"), "duplicate key 'a'");
+  CHECK(error_of("[{\"a\": 1}, {\"a\": {\"a\": 1}}]").empty());
 }
 
 void depth_and_size_are_limited() {
   const auto nested = [](int depth) { return std::string(depth, '[') + std::string(depth, ']'); };
-  CHECK(refusal(nested(motionrt::kMaxJsonDepth)).empty());
-  CHECK_REFUSED(JsonDocument(nested(motionrt::kMaxJsonDepth + 1), "f.json"), "nested too deeply");
-  CHECK_REFUSED(JsonDocument(std::string(1 << 20, '['), "f.json"), "nested too deeply");
-  CHECK_REFUSED(JsonDocument(std::string(motionrt::kMaxJsonBytes + 1, ' '), "f.json"), "16777217 bytes");
+  CHECK(error_of(nested(motionrt::kMaxJsonDepth)).empty());
+  CHECK_REJECTED(JsonDocument(nested(motionrt::kMaxJsonDepth + 1), "f.json"), "nested too deeply");
+  CHECK_REJECTED(JsonDocument(std::string(1 << 20, '['), "f.json"), "nested too deeply");
+  CHECK_REJECTED(JsonDocument(std::string(motionrt::kMaxJsonBytes + 1, ' '), "f.json"), "16777217 bytes");
   std::string many = "[0";
   for (std::size_t i = 0; i + 2 < motionrt::kMaxJsonValues; ++i) many += ",0";
-  CHECK(refusal(many + "]").empty());
-  CHECK_REFUSED(JsonDocument(many + ",0]", "f.json"), "too many values");
+  CHECK(error_of(many + "]").empty());
+  CHECK_REJECTED(JsonDocument(many + ",0]", "f.json"), "too many values");
 }
 
-void values_are_shown_as_one_short_line() {
+void excerpts_are_one_short_line() {
   const std::string umlauts = "\"" + std::string(78, 'x') + "\xc3\xa9\xc3\xa9\"";
   const std::string text = "[[\n  1,\r\n\t2, 3\n ], " + umlauts + ", \"\x7f\"]";
   const JsonDocument document(text, "f.json");
   const auto items = document.root().items();
-  CHECK(items[0].shown() == "[1,2, 3]");
-  CHECK(items[1].shown() == "\"" + std::string(78, 'x') + "...");
-  CHECK(items[2].shown() == "\"?\"");
+  CHECK(items[0].excerpt() == "[1,2, 3]");
+  CHECK(items[1].excerpt() == "\"" + std::string(78, 'x') + "...");
+  CHECK(items[2].excerpt() == "\"?\"");
 }
 
 }  // namespace
@@ -151,9 +151,9 @@ void values_are_shown_as_one_short_line() {
 int main() {
   values_are_read();
   numbers_are_exact_or_nothing();
-  what_is_not_json_is_refused();
-  a_key_may_occur_once();
+  invalid_json_is_rejected();
+  duplicate_keys_are_rejected();
   depth_and_size_are_limited();
-  values_are_shown_as_one_short_line();
+  excerpts_are_one_short_line();
   return result();
 }

@@ -1,4 +1,4 @@
-// Every set of kernels that this machine runs, against three plain loops.
+// All kernels that this machine runs, against three plain loops.
 #include "kernels.hpp"
 
 #include <cstdint>
@@ -8,18 +8,18 @@
 
 #include "check.hpp"
 
-using motionrt::kLine;
+using motionrt::kLineFloats;
 using motionrt::kPanel;
-using motionrt::Product;
+using motionrt::Gemm;
 
 constexpr float kUntouched = 12345;
 
 std::mt19937 random_bits(1);
 
-struct Aligned {  // begins on a cache line
-  explicit Aligned(std::size_t size) : storage(size + kLine) {
+struct Aligned {  // starts on a cache line
+  explicit Aligned(std::size_t size) : storage(size + kLineFloats) {
     const auto address = reinterpret_cast<std::uintptr_t>(storage.data()) / sizeof(float);
-    data = storage.data() + (kLine - address % kLine) % kLine;
+    data = storage.data() + (kLineFloats - address % kLineFloats) % kLineFloats;
   }
   std::vector<float> storage;
   float* data;
@@ -33,7 +33,7 @@ std::uint16_t upper_half(float value) {
   return static_cast<std::uint16_t>(bits >> 16);
 }
 
-float rounded(float value) {  // to what its upper half can hold
+float rounded(float value) {  // to the precision of its upper half
   const std::uint32_t bits = std::uint32_t{upper_half(value)} << 16;
   std::memcpy(&value, &bits, sizeof value);
   return value;
@@ -44,9 +44,9 @@ struct Case {
   bool bias, add, relu;
 };
 
-// The product of random numbers by the kernels, against a[s][r, k] * b[s, k, c] summed in double precision.
-void check_product(const motionrt::Kernels& kernels, const Case& c, bool bf16) {
-  const int a_stride = c.depth + 3, add_stride = c.columns + kLine, out_stride = c.columns + 2 * kLine;
+// The product of random matrices, against a[s][r, k] * b[s, k, c] summed in double precision.
+void check_gemm(const motionrt::Kernels& kernels, const Case& c, bool bf16) {
+  const int a_stride = c.depth + 3, add_stride = c.columns + kLineFloats, out_stride = c.columns + 2 * kLineFloats;
   const int width = std::min(c.columns, kPanel), panels = (c.columns + kPanel - 1) / kPanel;
   const int total = c.segments * c.depth;
   std::vector<std::vector<float>> a(c.segments);
@@ -74,7 +74,7 @@ void check_product(const motionrt::Kernels& kernels, const Case& c, bool bf16) {
   for (int i = 0; i < c.rows * add_stride; ++i) add.data[i] = uniform();
   for (int i = 0; i < c.rows * out_stride; ++i) out.data[i] = kUntouched;
 
-  Product p;
+  Gemm p;
   p.rows = c.rows;
   p.columns = c.columns;
   p.depth = c.depth;
@@ -90,7 +90,7 @@ void check_product(const motionrt::Kernels& kernels, const Case& c, bool bf16) {
   p.out = out.data;
   p.out_stride = out_stride;
   p.relu = c.relu;
-  (bf16 ? kernels.product_bf16 : kernels.product)(p);
+  (bf16 ? kernels.gemm_bf16 : kernels.gemm)(p);
 
   double worst = 0;
   for (int row = 0; row < c.rows; ++row)
@@ -116,23 +116,23 @@ void check_product(const motionrt::Kernels& kernels, const Case& c, bool bf16) {
   CHECK_NEAR(worst, 0, 1e-6);
 }
 
-void every_shape_is_what_plain_loops_give(const motionrt::Kernels& kernels) {
+void every_shape_matches_plain_loops(const motionrt::Kernels& kernels) {
   const int columns[] = {16, 32, 48, 64, 80, 96, 112, 128, 144}, depths[] = {1, 5, 16, 45};
   int i = 0;
   for (int rows = 1; rows <= 33; ++rows)
     for (const int count : columns)
       for (int segments = 1; segments <= 5; ++segments, ++i)
-        check_product(kernels, {rows, count, depths[i % 4], segments, i % 2 == 0, i % 3 == 0, i % 5 < 2}, i % 7 < 3);
+        check_gemm(kernels, {rows, count, depths[i % 4], segments, i % 2 == 0, i % 3 == 0, i % 5 < 2}, i % 7 < 3);
 }
 
-void bias_add_and_relu_are_each_optional(const motionrt::Kernels& kernels) {
+void bias_addend_and_relu_are_optional(const motionrt::Kernels& kernels) {
   for (int flags = 0; flags < 16; ++flags)
-    check_product(kernels, {15, 80, 9, 2, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0}, (flags & 8) != 0);
+    check_gemm(kernels, {15, 80, 9, 2, (flags & 1) != 0, (flags & 2) != 0, (flags & 4) != 0}, (flags & 8) != 0);
 }
 
-void products_of_nothing_are_bias_and_addend(const motionrt::Kernels& kernels) {
-  check_product(kernels, {7, 48, 4, 0, true, true, false}, false);
-  check_product(kernels, {0, 48, 4, 1, true, true, false}, false);
+void empty_products_are_bias_plus_addend(const motionrt::Kernels& kernels) {
+  check_gemm(kernels, {7, 48, 4, 0, true, true, false}, false);
+  check_gemm(kernels, {0, 48, 4, 1, true, true, false}, false);
 }
 
 void the_peak_is_measured_with_finite_numbers(const motionrt::Kernels& kernels) {
@@ -144,9 +144,9 @@ int main() {
   CHECK(!supported.empty() && std::string(supported.back()->name) == "portable");
   for (const motionrt::Kernels* kernels : supported) {
     std::printf("%s\n", kernels->name);
-    every_shape_is_what_plain_loops_give(*kernels);
-    bias_add_and_relu_are_each_optional(*kernels);
-    products_of_nothing_are_bias_and_addend(*kernels);
+    every_shape_matches_plain_loops(*kernels);
+    bias_addend_and_relu_are_optional(*kernels);
+    empty_products_are_bias_plus_addend(*kernels);
     the_peak_is_measured_with_finite_numbers(*kernels);
   }
   return result();

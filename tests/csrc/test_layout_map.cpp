@@ -16,7 +16,7 @@ int main() {
   CHECK_NEAR(out[3], 3.f, 1e-6);
   CHECK_NEAR(out[5], 5.f, 1e-6);
 
-  // Weights are renormalised over the joints present; none present: NaN.
+  // Weights are renormalized over the joints present; without any: NaN.
   const float confidence[] = {0, 1, 0.1f}, unsure[] = {kNaN, 1, -1};
   map.apply(joints, confidence, out);
   CHECK(std::isnan(out[0]) && std::isnan(out[1]) && std::isnan(out[2]));

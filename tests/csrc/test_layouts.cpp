@@ -28,13 +28,13 @@ void layouts_are_built_in() {
               "unknown skeleton layout 'core16'; known are bandai, cmu31, coco17, core15");
 }
 
-void every_layout_is_sound() {
+void every_layout_is_valid() {
   for (const std::string name :
        {"bandai", "cmu31", "coco17", "core15", "kinect20", "kit21", "mediapipe33", "ntu25", "openpose18",
         "smpl22"}) {
     const auto& layout = find_layout(name);
     const int V = static_cast<int>(layout.joints.size());
-    CHECK(layout.parents.size() == layout.joints.size() && layout.neighbours.size() == layout.joints.size());
+    CHECK(layout.parents.size() == layout.joints.size() && layout.neighbors.size() == layout.joints.size());
     CHECK(layout.root >= 0 && layout.root < V);
     for (const int parent : layout.parents) CHECK(parent >= -1 && parent < V);
     for (const int joint : layout.left) CHECK(joint >= 0 && layout.joints[joint].rfind("left_", 0) == 0);
@@ -42,13 +42,13 @@ void every_layout_is_sound() {
   }
 }
 
-void a_joint_comes_from_itself_or_its_neighbours() {
+void a_joint_comes_from_itself_or_its_neighbors() {
   CHECK(weight("core15", "left_knee", "mediapipe33", "left_knee") == 1);
   CHECK(weight("core15", "left_knee", "mediapipe33", "right_knee") == 0);
   CHECK(weight("core15", "pelvis", "mediapipe33", "left_hip") == 0.5f);
   CHECK(weight("core15", "head", "mediapipe33", "right_ear") == 0.5f);
   CHECK(weight("core15", "head", "mediapipe33", "nose") == 0);
-  // By way of joints that the source lacks too: the spine is midway from the hips' middle to the shoulders'.
+  // Through joints that the source lacks as well: the spine is midway between the centers of hips and shoulders.
   CHECK(weight("kinect20", "spine", "mediapipe33", "left_hip") == 0.25f);
   CHECK(weight("kinect20", "spine", "mediapipe33", "right_shoulder") == 0.25f);
 }
@@ -64,20 +64,20 @@ void rows_sum_to_one() {
   }
 }
 
-void a_joint_that_cannot_be_had_is_named() {
+void a_missing_joint_is_named() {
   motionrt::Layout lame = find_layout("core15");
   lame.joints[lame.index("left_knee")] = "left_peg";
   CHECK_FAILS(map_weights(find_layout("core15"), lame),
               "core15 cannot be made from core15, which lacks left_knee");
-  // Two joints that stand in for each other do not make one.
+  // Two joints that only replace each other cannot be derived.
   motionrt::Layout target;
   target.name = "circle";
   target.joints = {"a", "b"};
-  target.neighbours = {{{"b"}}, {{"a"}}};
+  target.neighbors = {{{"b"}}, {{"a"}}};
   CHECK_FAILS(map_weights(target, lame), "lacks a, b");
 }
 
-void several_threads_may_ask_first() {
+void the_first_use_is_thread_safe() {
   const motionrt::Layout* found[4] = {};
   std::vector<std::thread> threads;
   for (auto& layout : found) threads.emplace_back([&layout] { layout = &find_layout("ntu25"); });
@@ -88,11 +88,11 @@ void several_threads_may_ask_first() {
 }  // namespace
 
 int main() {
-  several_threads_may_ask_first();
+  the_first_use_is_thread_safe();
   layouts_are_built_in();
-  every_layout_is_sound();
-  a_joint_comes_from_itself_or_its_neighbours();
+  every_layout_is_valid();
+  a_joint_comes_from_itself_or_its_neighbors();
   rows_sum_to_one();
-  a_joint_that_cannot_be_had_is_named();
+  a_missing_joint_is_named();
   return result();
 }

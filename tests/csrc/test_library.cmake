@@ -1,4 +1,4 @@
-# The library LIBRARY needs nothing but the C and C++ run-time libraries, shows nothing but motionrt_*, and is small.
+# The library LIBRARY depends only on the C and C++ runtime libraries, exports only motionrt_*, and is small.
 set(max_bytes 1000000)
 
 function(run result)
@@ -20,12 +20,12 @@ endforeach()
 
 run(symbols ${NM} --dynamic --defined-only ${LIBRARY})
 if(NOT symbols MATCHES " motionrt_load\n")
-  message(SEND_ERROR "${LIBRARY} does not show motionrt_load")
+  message(SEND_ERROR "${LIBRARY} does not export motionrt_load")
 endif()
 string(REGEX MATCHALL "[^\n]+" symbols "${symbols}")
 list(FILTER symbols EXCLUDE REGEX " motionrt_[a-z_]+$")
 if(symbols)
-  message(SEND_ERROR "${LIBRARY} shows more than motionrt_*: ${symbols}")
+  message(SEND_ERROR "${LIBRARY} exports more than motionrt_*: ${symbols}")
 endif()
 
 set(stripped ${CMAKE_CURRENT_BINARY_DIR}/libmotionrt_stripped.so)

@@ -28,7 +28,7 @@ namespace {
 
 const std::string kEntry = R"("a":{"dtype":"F32","shape":[2,1],"data_offsets":[0,8]})";
 
-// A file of 8 bytes in one tensor "a", its fields as given.
+// A file with one tensor "a" of 8 bytes and these fields.
 std::string one(const std::string& dtype, const std::string& shape, const std::string& span) {
   return safetensors(
       aligned(R"({"a":{"dtype":)" + dtype + R"(,"shape":)" + shape + R"(,"data_offsets":)" + span + "}}"),
@@ -51,7 +51,7 @@ void tensors_are_read() {
   CHECK(parse_safetensors(safetensors("{}", ""), "w").size() == 0);
 }
 
-void what_is_not_the_format_is_refused() {
+void invalid_files_are_rejected() {
   const std::string data(8, '\0'), header = aligned("{" + kEntry + "}");
   const struct {
     std::string file, part;
@@ -101,17 +101,17 @@ void what_is_not_the_format_is_refused() {
       {safetensors(header, data.substr(1)), "tensor 'a' ends at byte 8 of 7"},
       {safetensors("{\"\\u001b[2J\\n" + std::string(1000, 'x') + "\":1}", ""), "tensor '?[2Jxxx"},
   };
-  for (const auto& [file, part] : attacks) CHECK_REFUSED(parse_safetensors(file, "w"), part);
+  for (const auto& [file, part] : attacks) CHECK_REJECTED(parse_safetensors(file, "w"), part);
 }
 
-void a_file_of_another_length_is_refused() {
+void a_file_of_another_length_is_rejected() {
   const std::string file = tiny_weights();
   for (std::size_t size = 0; size < file.size(); ++size)
-    CHECK_REFUSED(parse_safetensors(file.substr(0, size), "w"), "w: ");
-  CHECK_REFUSED(parse_safetensors(file + '\0', "w"), "1 bytes after the last tensor");
+    CHECK_REJECTED(parse_safetensors(file.substr(0, size), "w"), "w: ");
+  CHECK_REJECTED(parse_safetensors(file + '\0', "w"), "1 bytes after the last tensor");
 }
 
-void tensors_of_no_elements_may_have_any_size() {
+void empty_tensors_may_have_any_size() {
   const auto tensors = parse_safetensors(
       safetensors(
           aligned(R"({"a":{"dtype":"F32","shape":[999999999999999999,9999,0],"data_offsets":[0,0]}})"), ""),
@@ -134,26 +134,26 @@ void memory_is_bounded_by_the_file() {
   };
   for (const std::string& file : files) {
     largest_allocation = 0;
-    CHECK_REFUSED(parse_safetensors(file, "w"), "w: tensor ");
+    CHECK_REJECTED(parse_safetensors(file, "w"), "w: tensor ");
     CHECK(largest_allocation <= 16 * file.size() + 1024);
   }
 }
 
-void a_required_tensor_is_as_it_should_be() {
+void a_required_tensor_is_checked() {
   const auto tensors = [](const std::string& data) {
     return parse_safetensors(safetensors(aligned("{" + kEntry + "}"), data), "w");
   };
   const auto good = tensors(float_bytes({1, 2}));
   CHECK(&require_tensor(good, "a", {2, 1}, "w") == good.find("a"));
-  CHECK_REFUSED(require_tensor(good, "b", {2, 1}, "w"), "w: tensor 'b' is missing, expected F32 [2, 1]");
-  CHECK_REFUSED(require_tensor(good, "a", {1, 2}, "w"), "w: tensor 'a' is F32 [2, 1], expected F32 [1, 2]");
-  CHECK_REFUSED(require_tensor(good, "a", {2}, "w"), "expected F32 [2]");
+  CHECK_REJECTED(require_tensor(good, "b", {2, 1}, "w"), "w: tensor 'b' is missing, expected F32 [2, 1]");
+  CHECK_REJECTED(require_tensor(good, "a", {1, 2}, "w"), "w: tensor 'a' is F32 [2, 1], expected F32 [1, 2]");
+  CHECK_REJECTED(require_tensor(good, "a", {2}, "w"), "expected F32 [2]");
   const auto half = parse_safetensors(one("\"F16\"", "[4]", "[0,8]"), "w");
-  CHECK_REFUSED(require_tensor(half, "a", {4}, "w"), "'a' is F16 [4], expected F32 [4]");
+  CHECK_REJECTED(require_tensor(half, "a", {4}, "w"), "'a' is F16 [4], expected F32 [4]");
   const float not_finite[] = {std::numeric_limits<float>::quiet_NaN(),
                               -std::numeric_limits<float>::infinity()};
   for (const float bad : not_finite)
-    CHECK_REFUSED(require_tensor(tensors(float_bytes({1, bad})), "a", {2, 1}, "w"),
+    CHECK_REJECTED(require_tensor(tensors(float_bytes({1, bad})), "a", {2, 1}, "w"),
                   "at 1, expected finite numbers");
 }
 
@@ -161,10 +161,10 @@ void a_required_tensor_is_as_it_should_be() {
 
 int main() {
   tensors_are_read();
-  what_is_not_the_format_is_refused();
-  a_file_of_another_length_is_refused();
-  tensors_of_no_elements_may_have_any_size();
+  invalid_files_are_rejected();
+  a_file_of_another_length_is_rejected();
+  empty_tensors_may_have_any_size();
   memory_is_bounded_by_the_file();
-  a_required_tensor_is_as_it_should_be();
+  a_required_tensor_is_checked();
   return result();
 }

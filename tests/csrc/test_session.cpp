@@ -14,9 +14,9 @@ struct Run {
   explicit Run(Config config = tiny_config()) : session(config) {
     session.add_layout(identity().data(), kJoints);
   }
-  // Fetches the frames that are due, too.
-  motionrt::Pushed push(PersonId person, double t, const std::vector<float>& joints = pose()) {
-    const motionrt::Pushed pushed = session.push(person, t, joints.data(), nullptr, 0);
+  // Also fetches the frames that are due.
+  motionrt::PushResult push(PersonId person, double t, const std::vector<float>& joints = pose()) {
+    const motionrt::PushResult pushed = session.push(person, t, joints.data(), nullptr, 0);
     float frame[3 * kJoints];
     for (frames = 0; session.next(pushed.slot, frame);) ++frames;
     return pushed;
@@ -44,7 +44,7 @@ void late_frames_are_dropped() {
   CHECK(counters.frames == 4 && counters.dropped == 3 && counters.resets == 0);
 }
 
-void a_clock_that_is_set_back_is_a_gap_to_everybody() {
+void a_clock_that_is_set_back_is_a_gap_for_everybody() {
   Run run;
   for (const PersonId person : {0, 1}) {
     run.push(person, 10);
@@ -53,14 +53,14 @@ void a_clock_that_is_set_back_is_a_gap_to_everybody() {
   }
   CHECK(run.push(0, 3).status == Status::dropped);  // a straggler
   CHECK(run.push(0, 10.05).status == Status::ok && run.push(0, 3.1).status == Status::dropped);
-  CHECK(run.push(0, 3).status == Status::dropped);  // not later than the one before
-  CHECK(run.session.absent(10.1) < 0);
+  CHECK(run.push(0, 3).status == Status::dropped);  // not later than the last one
+  CHECK(run.session.find_absent(10.1) < 0);
   const auto pushed = run.push(0, 3.05);
   CHECK(pushed.status == Status::ok && pushed.reset && run.event(0) == Event::offset);
-  const int gone = run.session.absent(3.05);
+  const int gone = run.session.find_absent(3.05);
   CHECK(gone >= 0 && run.session.person_at(gone) == 1 && run.decide(gone).event == Event::offset);
   run.session.reset(1);
-  CHECK(run.session.absent(3.05) < 0 && run.push(0, 3.1).status == Status::ok && !run.push(0, 3.15).reset);
+  CHECK(run.session.find_absent(3.05) < 0 && run.push(0, 3.1).status == Status::ok && !run.push(0, 3.15).reset);
   const auto& counters = run.session.counters();
   CHECK(counters.dropped == 3 && counters.resets == 1 && counters.lost == 1);
 }
@@ -88,12 +88,12 @@ void a_lost_person_is_reset_and_can_return() {
   CHECK(pushed.status == Status::lost && pushed.reset && run.frames == 0);
   CHECK(run.event(0) == Event::offset);
   CHECK(run.push(0, 0.6, hidden).status == Status::missing);
-  CHECK(run.push(0, 0.6).status == Status::dropped);  // its clock goes on
+  CHECK(run.push(0, 0.6).status == Status::dropped);  // the clock continues
   CHECK(run.push(0, 0.65).status == Status::ok);
   CHECK(run.session.counters().lost == 1 && run.session.counters().resets == 0);
 }
 
-void people_do_not_touch_each_other() {
+void people_do_not_affect_each_other() {
   Run run;
   run.push(7, 0);
   run.push(-3, 5);
@@ -102,23 +102,23 @@ void people_do_not_touch_each_other() {
   CHECK((run.session.people() == std::vector<PersonId>{-3, 7}));
   run.session.reset(7);
   run.session.reset(99);
-  CHECK(run.push(7, 0).status == Status::ok);  // the clock starts again
+  CHECK(run.push(7, 0).status == Status::ok);  // the clock starts over
   run.session.reset();
   CHECK(run.session.people().empty());
 }
 
-void there_is_room_for_so_many_at_once() {
+void the_number_of_people_is_limited() {
   Config config = tiny_config();
   config.max_people = 2;
   Run run(config);
   run.push(0, 0);
   run.push(1, 0.4);
   CHECK_FAILS(run.push(2, 0.5), "person 2 is one too many, expected at most 2 people at once");
-  CHECK(run.push(2, 0.6).reset);  // person 0 has been away for long enough
+  CHECK(run.push(2, 0.6).reset);  // person 0 has been away long enough
   CHECK((run.session.people() == std::vector<PersonId>{1, 2}));
 }
 
-void everybody_keeps_a_slot_of_their_own() {
+void every_person_keeps_a_slot() {
   Config config = tiny_config();
   config.max_people = 3;
   Run run(config);
@@ -130,7 +130,7 @@ void everybody_keeps_a_slot_of_their_own() {
   }
 }
 
-void a_newcomer_takes_the_slot_that_is_free_or_else_of_who_was_away_longest() {
+void a_newcomer_takes_a_free_slot_or_that_of_the_person_away_longest() {
   Config config = tiny_config();
   config.max_people = 3;
   Run run(config);
@@ -142,7 +142,7 @@ void a_newcomer_takes_the_slot_that_is_free_or_else_of_who_was_away_longest() {
   run.session.reset(1);
   const auto newcomer = run.push(3, 0.3);
   CHECK(newcomer.slot == second && newcomer.reset && run.frames == 1);
-  CHECK(run.event(3) == Event::none);  // nothing is left of who was there
+  CHECK(run.event(3) == Event::none);  // nothing remains of the last person
   const int third = run.session.find(2);
   run.push(0, 0.35);
   CHECK(run.push(4, 1.0).slot == third);  // 0, 2 and 3 have been away, 2 for longest
@@ -150,23 +150,23 @@ void a_newcomer_takes_the_slot_that_is_free_or_else_of_who_was_away_longest() {
   CHECK_FAILS(run.session.find(2), "person 2 is unknown, 3 were pushed");
 }
 
-void who_is_not_pushed_for_half_a_second_is_absent() {
+void people_not_pushed_for_half_a_second_are_absent() {
   Run run;
   const int slot = run.push(5, 0).slot;
   run.push(6, 0.3);
   run.wave(5);
   CHECK(run.event(5) == Event::onset);
-  CHECK(run.session.absent(0.5) == -1);
-  CHECK(run.session.absent(0.51) == slot);
+  CHECK(run.session.find_absent(0.5) == -1);
+  CHECK(run.session.find_absent(0.51) == slot);
   const auto last = run.decide(slot);
   CHECK(last.event == Event::offset && last.event_label == 0);
   run.session.reset(5);
-  CHECK(run.session.absent(0.51) == -1 && run.session.counters().lost == 1);
+  CHECK(run.session.find_absent(0.51) == -1 && run.session.counters().lost == 1);
   CHECK((run.session.people() == std::vector<PersonId>{6}));
   CHECK(run.push(5, 0.6).reset && run.event(5) == Event::none);
 }
 
-void check_tells_what_push_would_and_changes_nothing() {
+void check_throws_as_push_does_and_changes_nothing() {
   Run run;
   std::vector<PersonId> people;
   for (int i = 0; i < 17; ++i) people.push_back(i);
@@ -176,7 +176,7 @@ void check_tells_what_push_would_and_changes_nothing() {
   CHECK_FAILS(run.session.check(0, 17, people.data(), 0), too_many);
   for (int i = 0; i < 16; ++i) run.push(i, 0);
   CHECK_FAILS(run.session.check(0.5, 1, &people[16], 0), too_many);
-  CHECK_FAILS(run.session.check(0.6, 17, people.data(), 0), too_many);  // those it is asked about do not go
+  CHECK_FAILS(run.session.check(0.6, 17, people.data(), 0), too_many);  // people in the call stay
   run.session.check(0.6, 1, &people[16], 0);
   CHECK(run.session.people().size() == 16 && run.session.counters().frames == 16);
   CHECK(run.push(0, 0.1).status == Status::ok);
@@ -184,7 +184,7 @@ void check_tells_what_push_would_and_changes_nothing() {
   CHECK_FAILS(run.session.check(0.2, 0, nullptr, 1), "layout 1 is unknown");
 }
 
-void errors_leave_everything_as_it_was() {
+void errors_change_nothing() {
   Run run;
   const auto joints = pose();
   CHECK_FAILS(run.push(0, std::nan("")), "t of person 0 is nan");
@@ -205,15 +205,15 @@ void errors_leave_everything_as_it_was() {
 
 int main() {
   late_frames_are_dropped();
-  a_clock_that_is_set_back_is_a_gap_to_everybody();
+  a_clock_that_is_set_back_is_a_gap_for_everybody();
   a_gap_resets();
   a_lost_person_is_reset_and_can_return();
-  people_do_not_touch_each_other();
-  there_is_room_for_so_many_at_once();
-  everybody_keeps_a_slot_of_their_own();
-  a_newcomer_takes_the_slot_that_is_free_or_else_of_who_was_away_longest();
-  who_is_not_pushed_for_half_a_second_is_absent();
-  check_tells_what_push_would_and_changes_nothing();
-  errors_leave_everything_as_it_was();
+  people_do_not_affect_each_other();
+  the_number_of_people_is_limited();
+  every_person_keeps_a_slot();
+  a_newcomer_takes_a_free_slot_or_that_of_the_person_away_longest();
+  people_not_pushed_for_half_a_second_are_absent();
+  check_throws_as_push_does_and_changes_nothing();
+  errors_change_nothing();
   return result();
 }

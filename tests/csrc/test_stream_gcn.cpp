@@ -47,8 +47,7 @@ float to_bf16(float value) {  // to nearest, ties to even
   return value;
 }
 
-// The network of training/models/stream_gcn.py, as it is defined there: every frame is kept, and a convolution looks
-// back at them.
+// The network as training/models/stream_gcn.py defines it: all frames are kept, and convolutions look back at them.
 class Reference {
  public:
   Reference(const Bundle& bundle, Precision precision) : bundle_(bundle), precision_(precision) {}
@@ -86,7 +85,7 @@ class Reference {
 
   static double relu(double value) { return std::max(value, 0.); }
 
-  // Those that are called weights are rounded to the precision.
+  // Tensors named weight are rounded to the precision.
   Values tensor(const std::string& name) const {
     Values values = bundle_.weights.find(name)->values;
     const std::string suffix = ".weight";
@@ -153,7 +152,7 @@ class Reference {
   std::map<int, std::vector<Grid>> stems_;  // by block; [T]
 };
 
-// Weights in the shapes of the model, none of them alike.
+// Random weights in the shapes of the model.
 std::string random_weights(const TinyModel& model) {
   std::string file = tiny_weights(model);
   std::uint64_t header = 0;
@@ -182,7 +181,7 @@ Values step(Streams& streams, const std::vector<int>& slots, const Values& frame
   return logits;
 }
 
-// Architectures whose widths are no multiples of a cache line, and one that has several lines.
+// Architectures with widths that are not multiples of a cache line, and one with several lines.
 std::vector<TinyModel> models() {
   std::vector<TinyModel> list(4);
   list[0].parents = {-1, 0, 1, 1, 0};
@@ -206,7 +205,7 @@ std::vector<TinyModel> models() {
   return list;
 }
 
-void logits_are_those_of_the_definition(const Kernels& kernels) {
+void logits_match_the_definition(const Kernels& kernels) {
   for (const TinyModel& model : models())
     for (const Precision precision : {Precision::fp32, Precision::bf16}) {
       const Bundle bundle = random_bundle(model);
@@ -214,7 +213,7 @@ void logits_are_those_of_the_definition(const Kernels& kernels) {
       Streams streams = streams_of(bundle, 1, kernels, precision);
       Random random(1);
       double worst = 0, largest = 0;
-      for (int t = 0; t < 30; ++t) {  // longer than what the model sees
+      for (int t = 0; t < 30; ++t) {  // longer than the receptive field
         const Values frame = random_frame(random, model.joints());
         const Values logits = step(streams, {0}, frame);
         const std::vector<double> wanted = reference.step(frame);
@@ -228,7 +227,7 @@ void logits_are_those_of_the_definition(const Kernels& kernels) {
     }
 }
 
-void features_are_what_the_head_is_given() {
+void features_are_the_input_of_the_head() {
   const TinyModel model = models()[0];
   const Bundle bundle = random_bundle(model);
   Streams streams = streams_of(bundle);
@@ -244,7 +243,7 @@ void features_are_what_the_head_is_given() {
                1e-4);
 }
 
-// A person of the bundle's size who moves about: centred, in metres.
+// A moving person of realistic size, centered, in meters.
 Values pose_at(int t, int person, int joints) {
   Values frame(3 * joints);
   for (int i = 3; i < 3 * joints; ++i)
@@ -282,7 +281,7 @@ void halved_weights_hardly_change_the_bundled_models() {
   }
 }
 
-void a_stream_begun_again_is_a_new_one() {
+void a_restarted_stream_is_a_new_one() {
   for (const char* folder : kBundles) {
     const Bundle bundle = motionrt::read_bundle(folder);
     const int V = bundle.model.joints();
@@ -293,13 +292,13 @@ void a_stream_begun_again_is_a_new_one() {
   }
 }
 
-void a_batch_gives_what_single_steps_give() {
+void a_batch_matches_single_steps() {
   for (const char* folder : kBundles) {
     const Bundle bundle = motionrt::read_bundle(folder);
     const int V = bundle.model.joints(), C = bundle.model.classes, people = 16;
     Streams together = streams_of(bundle, people), apart = streams_of(bundle, people);
     for (int t = 0; t < 12; ++t) {
-      std::vector<int> slots;  // in another order each time, and not everybody
+      std::vector<int> slots;  // in random order, and not all of them
       for (int i = 0; i < people - t; ++i) slots.push_back((i * 5 + t) % people);
       Values frames, wanted;
       for (const int slot : slots) {
@@ -312,7 +311,7 @@ void a_batch_gives_what_single_steps_give() {
   }
 }
 
-void weights_of_another_architecture_are_refused() {
+void weights_of_another_architecture_are_rejected() {
   const TinyModel model = models()[0];
   const auto network = [&](const std::string& weights) {
     StreamGCN(motionrt::parse_bundle(tiny_manifest(model), weights, "tiny"));
@@ -320,31 +319,31 @@ void weights_of_another_architecture_are_refused() {
   network(tiny_weights(model));
   TinyModel other = model;
   other.channels = {6, 12};
-  CHECK_REFUSED(network(tiny_weights(other)), "blocks.1.graph.conv.weight");
+  CHECK_REJECTED(network(tiny_weights(other)), "blocks.1.graph.conv.weight");
   other = model;
   other.kernel = 2;
-  CHECK_REFUSED(network(tiny_weights(other)), "blocks.0.time.branches.0.weight");
+  CHECK_REJECTED(network(tiny_weights(other)), "blocks.0.time.branches.0.weight");
   other = model;
   other.channels = {6};
-  CHECK_REFUSED(network(tiny_weights(other)), "blocks.1");
+  CHECK_REJECTED(network(tiny_weights(other)), "blocks.1");
   other = model;
   other.classes = 8;
-  CHECK_REFUSED(network(tiny_weights(other)), "head.weight");
+  CHECK_REJECTED(network(tiny_weights(other)), "head.weight");
   other = model;
   other.parents.push_back(0);
-  CHECK_REFUSED(network(tiny_weights(other)), "position");
+  CHECK_REJECTED(network(tiny_weights(other)), "position");
   std::string with_nan = tiny_weights(model);
   std::memset(with_nan.data() + with_nan.size() - 4, 0xFF, 4);
-  CHECK_REFUSED(network(with_nan), "head.bias");
+  CHECK_REJECTED(network(with_nan), "head.bias");
 }
 
 int main() {
-  for (const Kernels* kernels : motionrt::supported_kernels()) logits_are_those_of_the_definition(*kernels);
-  features_are_what_the_head_is_given();
+  for (const Kernels* kernels : motionrt::supported_kernels()) logits_match_the_definition(*kernels);
+  features_are_the_input_of_the_head();
   all_kernels_agree_on_the_bundled_models();
   halved_weights_hardly_change_the_bundled_models();
-  a_stream_begun_again_is_a_new_one();
-  a_batch_gives_what_single_steps_give();
-  weights_of_another_architecture_are_refused();
+  a_restarted_stream_is_a_new_one();
+  a_batch_matches_single_steps();
+  weights_of_another_architecture_are_rejected();
   return result();
 }

@@ -33,7 +33,7 @@ Ids assign(Tracker& tracker, double t, const std::vector<Pose>& poses, int dims 
   return ids;
 }
 
-void two_who_meet_and_turn_back_are_told_apart_by_their_shape() {
+void people_who_meet_and_turn_back_keep_their_ids_by_shape() {
   for (const bool has_shape : {false, true}) {
     Tracker tracker({0.5, 16, has_shape ? kParents : std::vector<int>()});
     bool swapped = false;
@@ -46,7 +46,7 @@ void two_who_meet_and_turn_back_are_told_apart_by_their_shape() {
   }
 }
 
-void somebody_who_returns_within_ten_seconds_gets_the_same_id() {
+void people_who_return_within_ten_seconds_get_the_same_id() {
   for (const double away_s : {0.7, 5.0, 10.4, 10.7}) {
     Tracker tracker({0.5, 16, kParents});
     for (int k = 0; k <= 60; ++k) CHECK((assign(tracker, k / 30., {person(0), person(5, 1.1f)}) == Ids{0, 1}));
@@ -56,7 +56,7 @@ void somebody_who_returns_within_ten_seconds_gets_the_same_id() {
   }
 }
 
-void a_shape_that_is_not_clear_gets_a_new_id() {
+void an_ambiguous_shape_gets_a_new_id() {
   const auto returns = [](const std::vector<Pose>& poses, double seen_s = 2) {
     Tracker tracker({0.5, 16, kParents});
     int k = 0;
@@ -85,7 +85,7 @@ void the_shape_of_pixels_does_not_depend_on_the_distance() {
   CHECK((assign(tracker, 4, {pixels(300, 2, 1.3f), pixels(700, 0.5f, 1)}, 2) == Ids{1, 0}));
 }
 
-void ids_of_the_remembered_are_used_when_there_is_no_other() {
+void remembered_ids_are_used_if_there_is_no_other() {
   Tracker tracker({0.5, 2, kParents});
   for (int k = 0; k <= 60; ++k) assign(tracker, k / 30., {person(0), person(5, 1.2f)});
   assign(tracker, 2.2, {person(5, 1.2f)});
@@ -129,11 +129,11 @@ void a_setting_out_of_range_is_named() {
 }
 
 int main() {
-  two_who_meet_and_turn_back_are_told_apart_by_their_shape();
-  somebody_who_returns_within_ten_seconds_gets_the_same_id();
-  a_shape_that_is_not_clear_gets_a_new_id();
+  people_who_meet_and_turn_back_keep_their_ids_by_shape();
+  people_who_return_within_ten_seconds_get_the_same_id();
+  an_ambiguous_shape_gets_a_new_id();
   the_shape_of_pixels_does_not_depend_on_the_distance();
-  ids_of_the_remembered_are_used_when_there_is_no_other();
+  remembered_ids_are_used_if_there_is_no_other();
   a_clock_that_is_set_back_starts_over();
   unseen_joints_are_left_out();
   a_setting_out_of_range_is_named();

@@ -1,4 +1,4 @@
-// Tiny bundles for the tests and the fuzz target, and how to break them.
+// Tiny bundles for the tests and the fuzz target, and helpers that damage them.
 #pragma once
 
 #include <algorithm>
@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "bundle_error.hpp"
+#include "errors.hpp"
 #include "check.hpp"
 
-// The statement throws motionrt::BundleError with `part` in its message, which is one short line.
-#define CHECK_REFUSED(statement, part)                                                              \
+// The statement throws motionrt::BundleError with a short one-line message that contains `part`.
+#define CHECK_REJECTED(statement, part)                                                              \
   do {                                                                                              \
     std::string message = "no error";                                                               \
     try {                                                                                           \
@@ -25,7 +25,7 @@
            #statement ": not one short line: " + message);                                          \
   } while (false)
 
-// `text` with the first `from`, which must be there, turned into `to`.
+// `text` with the first `from`, which must exist, replaced by `to`.
 inline std::string replaced(std::string text, const std::string& from, const std::string& to) {
   const std::size_t at = text.find(from);
   if (at == std::string::npos) throw std::logic_error("no '" + from + "' to replace");

@@ -346,7 +346,7 @@ def test_only_streams_in_python_give_logits_of_other_labels() -> None:
     manifest = bundle.manifest
     config = manifest.frontend.config(Layout.load(manifest.layout), len(manifest.labels), max_people=2)
     engine = Engine(config, create("native", bundle).streams(2))
-    with pytest.raises(ValueError, match="labels is 7, the network gives 41"):
+    with pytest.raises(ValueError, match="labels is 7, expected 41"):
         engine.relabel(7, 6)
 
 

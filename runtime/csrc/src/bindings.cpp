@@ -1,4 +1,4 @@
-// Python module motionrt.runtime._core; its types are described in _core.pyi.
+// Python module motionrt.runtime._core; typed in _core.pyi.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -33,7 +33,7 @@ using motionrt::Streams;
 
 namespace {
 
-using Floats = py::array_t<float, py::array::c_style | py::array::forcecast>;
+using FloatArray = py::array_t<float, py::array::c_style | py::array::forcecast>;
 constexpr py::ssize_t kAny = -1;
 
 std::string shape_text(const std::vector<py::ssize_t>& shape) {
@@ -44,20 +44,20 @@ std::string shape_text(const std::vector<py::ssize_t>& shape) {
 }
 
 // The object as a C-contiguous float32 array of this shape, copied only where it is not one.
-Floats floats(const py::object& object, const char* name, const std::vector<py::ssize_t>& shape) {
+FloatArray float_array(const py::object& object, const char* name, const std::vector<py::ssize_t>& shape) {
   const std::string expected = ", expected float32 " + shape_text(shape);
   if (!py::isinstance<py::array>(object))
-    motionrt::fail(name, " is a ", py::type::of(object).attr("__name__").cast<std::string>(), expected);
+    motionrt::throw_invalid_argument(name, " is a ", py::type::of(object).attr("__name__").cast<std::string>(), expected);
   const auto array = py::reinterpret_borrow<py::array>(object);
   const char kind = array.dtype().kind();
   if (kind != 'f' && kind != 'i' && kind != 'u')
-    motionrt::fail(name, " has dtype ", std::string(py::str(array.dtype())), expected);
+    motionrt::throw_invalid_argument(name, " has dtype ", std::string(py::str(array.dtype())), expected);
   bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
   for (std::size_t i = 0; fits && i < shape.size(); ++i)
     fits = shape[i] == kAny || shape[i] == array.shape(i);
   if (!fits)
-    motionrt::fail(name, " has shape ", shape_text({array.shape(), array.shape() + array.ndim()}), expected);
-  auto result = Floats::ensure(array);
+    motionrt::throw_invalid_argument(name, " has shape ", shape_text({array.shape(), array.shape() + array.ndim()}), expected);
+  auto result = FloatArray::ensure(array);
   if (!result) throw py::error_already_set();
   return result;
 }
@@ -83,7 +83,7 @@ py::object text(Event event) {
   return py::str(event == Event::onset ? "onset" : "offset");
 }
 
-// Streams of a network that Python runs: an object with begin(slot), step(slots [N], frames [N, V, 3]) -> logits
+// Streams of a network that runs in Python: an object with begin(slot), step(slots [N], frames [N, V, 3]) -> logits
 // [N, C] and features, and capacity.
 class PythonNetwork final : public Network {
  public:
@@ -100,7 +100,7 @@ class PythonNetwork final : public Network {
     const py::array_t<int> slots_N(n, slots);
     const py::array_t<float> frames({n, joints_, 3}, frames_NV3);
     const py::tuple result = streams_.attr("step")(slots_N, frames);
-    const Floats logits = floats(result[0], "logits", {n, labels_});
+    const FloatArray logits = float_array(result[0], "logits", {n, labels_});
     std::copy_n(logits.data(), logits.size(), logits_NC);
   }
   void relabel(int labels) override { labels_ = labels; }
@@ -112,7 +112,7 @@ class PythonNetwork final : public Network {
   const int capacity_;
 };
 
-// Calls push(phase) and pop() around the phases of a step.
+// Calls push(phase) and pop() around each phase of a step.
 class PythonTrace final : public motionrt::Trace {
  public:
   PythonTrace(py::object push, py::object pop) : push_(std::move(push)), pop_(std::move(pop)) {}
@@ -128,9 +128,9 @@ std::vector<int> slots_of(const Streams& streams, const py::array_t<int>& slots)
   std::vector<int> sorted = result;
   std::sort(sorted.begin(), sorted.end());
   motionrt::require(sorted.empty() || (sorted.front() >= 0 && sorted.back() < streams.capacity()),
-                    "slots holds a number that is none, expected 0 to ", streams.capacity() - 1);
+                    "slots holds an invalid number, expected 0 to ", streams.capacity() - 1);
   motionrt::require(std::adjacent_find(sorted.begin(), sorted.end()) == sorted.end(),
-                    "slots holds a number twice, expected different ones");
+                    "slots holds a number twice, expected different numbers");
   return result;
 }
 
@@ -152,7 +152,7 @@ PYBIND11_MODULE(_core, m) {
       py::set_error(py::module_::import("motionrt.runtime.errors").attr("BundleError"), error.what());
     }
   });
-  const py::object pushed_type = named_tuple(m, "Pushed", "frames reset status");
+  const py::object pushed_type = named_tuple(m, "PushResult", "frames reset status");
   const py::object decision_type = named_tuple(m, "Decision", "label score probs event event_label event_age_s");
   const py::object clip_type = named_tuple(m, "ClipDecision", "label score probs");
   const py::object outcome_type = named_tuple(m, "Outcome", "person status reset frames decision");
@@ -179,25 +179,25 @@ PYBIND11_MODULE(_core, m) {
            "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1);
 
   py::class_<Session>(m, "Session",
-                      "State around the network, for several people. Not for several threads at once.")
+                      "State around the network, for several people. Not thread-safe.")
       .def(py::init<Config>(), "config"_a)
       .def(
           "add_layout",
           [](Session& self, const py::object& weights) {
-            const Floats weights_VS = floats(weights, "weights", {self.config().joints, kAny});
+            const FloatArray weights_VS = float_array(weights, "weights", {self.config().joints, kAny});
             return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
           },
-          "weights"_a, "Registers a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
+          "weights"_a, "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
       .def("relabel", &Session::relabel, "labels"_a, "none"_a = -1,
-           "Labels are others from now on: a running action ends without an event, scores start anew.")
+           "Changes the labels: a current action ends without an event, scores are reset.")
       .def(
           "push",
           [pushed_type](Session& self, PersonId person, double t, const py::object& joints,
                         const py::object& confidence, int layout) {
             const py::ssize_t source_joints = self.layout_at(layout).source_joints();
-            const Floats joints_S3 = floats(joints, "joints", {source_joints, 3});
-            Floats confidence_S;
-            if (!confidence.is_none()) confidence_S = floats(confidence, "confidence", {source_joints});
+            const FloatArray joints_S3 = float_array(joints, "joints", {source_joints, 3});
+            FloatArray confidence_S;
+            if (!confidence.is_none()) confidence_S = float_array(confidence, "confidence", {source_joints});
             const auto pushed = self.push(person, t, joints_S3.data(),
                                           confidence.is_none() ? nullptr : confidence_S.data(), layout);
             const py::ssize_t V = self.config().joints;
@@ -209,11 +209,11 @@ PYBIND11_MODULE(_core, m) {
                                text(pushed.status));
           },
           "person"_a, "t"_a, "joints"_a, "confidence"_a, "layout"_a,
-          "Takes one pose [Vs, 3] of time t (s); returns the frames [n, V, 3] that are due to the model.")
+          "Takes one pose [Vs, 3] at time t (s); returns the frames [n, V, 3] that are due for the model.")
       .def(
           "observe",
           [](Session& self, PersonId person, const py::object& logits) {
-            self.observe(self.find(person), floats(logits, "logits", {self.config().labels}).data());
+            self.observe(self.find(person), float_array(logits, "logits", {self.config().labels}).data());
           },
           "person"_a, "logits"_a, "Takes the logits [C] of one frame that push returned.")
       .def(
@@ -223,7 +223,7 @@ PYBIND11_MODULE(_core, m) {
             const auto decision = self.decide(self.find(person), probs_C.mutable_data());
             return decision_of(decision, probs_C);
           },
-          "person"_a, "Smoothed scores now; hands out the pending event once.")
+          "person"_a, "Current smoothed scores; returns the pending event once.")
       .def(
           "clip",
           [clip_type](const Session& self, PersonId person) {
@@ -235,8 +235,8 @@ PYBIND11_MODULE(_core, m) {
       .def(
           "reset",
           [](Session& self, std::optional<PersonId> person) { person ? self.reset(*person) : self.reset(); },
-          "person"_a = py::none(), "Forgets a person, pending event included, or everybody.")
-      .def_property_readonly("people", &Session::people, "Ids of the people known, ascending.")
+          "person"_a = py::none(), "Forgets a person, including the pending event, or everybody.")
+      .def_property_readonly("people", &Session::people, "Ids of the known people, ascending.")
       .def_property_readonly(
           "counters",
           [](const Session& self) {
@@ -244,9 +244,9 @@ PYBIND11_MODULE(_core, m) {
             return py::dict("frames"_a = c.frames, "dropped"_a = c.dropped, "resets"_a = c.resets,
                             "lost"_a = c.lost);
           },
-          "Totals since the session was made.");
+          "Totals of the session.");
 
-  py::class_<StreamGCN, std::shared_ptr<StreamGCN>>(m, "StreamGCN", "The network of a bundle; never changed.")
+  py::class_<StreamGCN, std::shared_ptr<StreamGCN>>(m, "StreamGCN", "The immutable network of a bundle.")
       .def(py::init([](const std::string& manifest, const py::bytes& weights, const std::string& where,
                        const std::string& precision) {
              motionrt::require(precision == "fp32" || precision == "bf16", "precision is ", precision,
@@ -264,10 +264,10 @@ PYBIND11_MODULE(_core, m) {
                               ", expected 1 to ", motionrt::kMaxPeople);
             return std::make_shared<Streams>(std::move(self), capacity);
           },
-          "capacity"_a, "New streams of so many people.");
+          "capacity"_a, "Creates streams for this many people.");
 
-  py::class_<Streams, std::shared_ptr<Streams>>(m, "Streams", "The streams of several people.")
-      .def_property_readonly("capacity", &Streams::capacity, "How many people there is room for.")
+  py::class_<Streams, std::shared_ptr<Streams>>(m, "Streams", "Streams of several people.")
+      .def_property_readonly("capacity", &Streams::capacity, "Maximum number of people.")
       .def(
           "begin",
           [](Streams& self, int slot) {
@@ -275,14 +275,14 @@ PYBIND11_MODULE(_core, m) {
                               self.capacity() - 1);
             self.begin(slot);
           },
-          "slot"_a, "The stream in this slot starts anew.")
+          "slot"_a, "Starts the stream in this slot from zero.")
       .def(
           "step",
           [](Streams& self, const py::array_t<int, py::array::c_style | py::array::forcecast>& slots,
              const py::object& frames) {
             const std::vector<int> slots_N = slots_of(self, slots);
             const auto n = static_cast<py::ssize_t>(slots_N.size());
-            const Floats frames_NV3 = floats(frames, "frames", {n, self.joints(), 3});
+            const FloatArray frames_NV3 = float_array(frames, "frames", {n, self.joints(), 3});
             py::array_t<float> logits_NC({n, py::ssize_t{self.labels()}});
             py::array_t<float> features_ND({n, py::ssize_t{self.features()}});
             self.step(static_cast<int>(n), slots_N.data(), frames_NV3.data(), logits_NC.mutable_data(),
@@ -291,7 +291,7 @@ PYBIND11_MODULE(_core, m) {
           },
           "slots"_a, "frames"_a, "One frame of each slot [N, V, 3] -> logits [N, C], features [N, D].");
 
-  py::class_<Engine>(m, "Engine", "The whole recogniser. Not for several threads at once.")
+  py::class_<Engine>(m, "Engine", "The recognizer. Not thread-safe.")
       .def(py::init([](const Config& config, const py::object& streams, const py::object& push,
                        const py::object& pop) {
              std::shared_ptr<Network> network;
@@ -307,27 +307,27 @@ PYBIND11_MODULE(_core, m) {
       .def(
           "add_layout",
           [](Engine& self, const py::object& weights) {
-            const Floats weights_VS = floats(weights, "weights", {self.session().config().joints, kAny});
+            const FloatArray weights_VS = float_array(weights, "weights", {self.session().config().joints, kAny});
             return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
           },
-          "weights"_a, "Registers a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
+          "weights"_a, "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
       .def("relabel", &Engine::relabel, "labels"_a, "none"_a = -1,
-           "Labels are others from now on, if the network can give their logits.")
+           "Changes the labels, if the network can output their logits.")
       .def(
           "step",
           [outcome_of](Engine& self, double t, const std::vector<PersonId>& people, const py::object& joints,
                        const py::object& confidence, int layout) {
             const py::ssize_t S = self.session().layout_at(layout).source_joints();
             const auto n = static_cast<py::ssize_t>(people.size());
-            const Floats joints_NS3 = floats(joints, "joints", {n, S, 3});
-            Floats confidence_NS;
-            if (!confidence.is_none()) confidence_NS = floats(confidence, "confidence", {n, S});
-            std::vector<motionrt::Observation> seen(people.size());
+            const FloatArray joints_NS3 = float_array(joints, "joints", {n, S, 3});
+            FloatArray confidence_NS;
+            if (!confidence.is_none()) confidence_NS = float_array(confidence, "confidence", {n, S});
+            std::vector<motionrt::Observation> observations(people.size());
             for (py::ssize_t i = 0; i < n; ++i)
-              seen[i] = {people[i], joints_NS3.data() + 3 * S * i,
+              observations[i] = {people[i], joints_NS3.data() + 3 * S * i,
                          confidence.is_none() ? nullptr : confidence_NS.data() + S * i};
             std::vector<motionrt::Outcome> outcomes(people.size());
-            self.step(t, static_cast<int>(n), seen.data(), layout, outcomes.data());
+            self.step(t, static_cast<int>(n), observations.data(), layout, outcomes.data());
             py::list result;
             for (const auto& outcome : outcomes) result.append(outcome_of(outcome, self.session().config().labels));
             return result;
@@ -343,12 +343,12 @@ PYBIND11_MODULE(_core, m) {
             for (const auto& outcome : outcomes) result.append(outcome_of(outcome, self.session().config().labels));
             return result;
           },
-          "t"_a, "Forgets whoever was not seen for longer than max_gap_s; returns what became of them.")
+          "t"_a, "Forgets everybody who was not seen for longer than max_gap_s; returns their last outcomes.")
       .def_property_readonly(
           "session", [](Engine& self) -> Session& { return self.session(); },
           py::return_value_policy::reference_internal, "People, clip decisions and counters.");
 
-  py::class_<motionrt::Tracker>(m, "Tracker", "Ids that stay with people from frame to frame. Not thread-safe.")
+  py::class_<motionrt::Tracker>(m, "Tracker", "Assigns ids that persist from frame to frame. Not thread-safe.")
       .def(py::init([](double forget_s, int max_people, std::vector<int> parents) {
              return std::make_unique<motionrt::Tracker>(
                  motionrt::TrackerConfig{forget_s, max_people, std::move(parents)});
@@ -360,7 +360,7 @@ PYBIND11_MODULE(_core, m) {
              const std::optional<std::vector<py::object>>& confidence) {
             motionrt::require(!confidence || confidence->size() == poses.size(), "confidence is of ",
                               confidence ? confidence->size() : 0, " people, poses are of ", poses.size());
-            std::vector<Floats> arrays;
+            std::vector<FloatArray> arrays;
             std::vector<motionrt::TrackedPose> tracked(poses.size());
             int dims = 3;
             if (!poses.empty() && py::isinstance<py::array>(poses[0])) {
@@ -368,11 +368,11 @@ PYBIND11_MODULE(_core, m) {
               if (first.ndim() == 2 && first.shape(1) == 2) dims = 2;
             }
             for (std::size_t i = 0; i < poses.size(); ++i) {
-              arrays.push_back(floats(poses[i], "pose", {kAny, dims}));
+              arrays.push_back(float_array(poses[i], "pose", {kAny, dims}));
               tracked[i].joints_VD = arrays.back().data();
               tracked[i].joints = joint_count(arrays.back().shape(0));
               if (!confidence) continue;
-              arrays.push_back(floats((*confidence)[i], "confidence", {kAny}));
+              arrays.push_back(float_array((*confidence)[i], "confidence", {kAny}));
               tracked[i].confidence = arrays.back().data();
               tracked[i].confidences = joint_count(arrays.back().shape(0));
             }
@@ -384,7 +384,7 @@ PYBIND11_MODULE(_core, m) {
       .def("reset", &motionrt::Tracker::reset, "Forgets everybody.");
 
   m.def("instruction_set", [] { return motionrt::supported_kernels().front()->name; },
-        "What the network runs on here: avx512, avx2, neon or portable.");
+        "Instruction set that the network uses here: avx512, avx2, neon or portable.");
   m.def(
       "peak_flops",
       [](double seconds) {
@@ -392,17 +392,17 @@ PYBIND11_MODULE(_core, m) {
         const auto& kernels = *motionrt::supported_kernels().front();
         constexpr std::int64_t kRounds = 1'000'000;
         double best = 0;
-        volatile double kept = 0;
+        volatile double sink = 0;
         for (const auto start = Clock::now(); std::chrono::duration<double>(Clock::now() - start).count() < seconds;) {
           const auto before = Clock::now();
-          kept = kernels.multiply_adds(kRounds);
+          sink = kernels.multiply_adds(kRounds);
           const double took_s = std::chrono::duration<double>(Clock::now() - before).count();
           best = std::max(best, static_cast<double>(kRounds) * kernels.flops_per_round / took_s);
         }
-        static_cast<void>(kept);
+        static_cast<void>(sink);
         return best;
       },
-      "seconds"_a, "Most multiply-adds a second that one thread was seen to do, in FLOP/s (fp32).");
+      "seconds"_a, "Highest measured rate of multiply-adds of one thread, in FLOP/s (fp32).");
   m.def(
       "layout_weights",
       [](const std::string& target, const std::string& source) {
@@ -411,5 +411,5 @@ PYBIND11_MODULE(_core, m) {
         const auto weights = motionrt::map_weights(to, from);
         return py::array_t<float>({to.joints.size(), from.joints.size()}, weights.data());
       },
-      "target"_a, "source"_a, "Weights [V, Vs] of two built-in layouts, as the C library makes them.");
+      "target"_a, "source"_a, "Weights [V, Vs] from one built-in layout to another, as computed by the C library.");
 }

@@ -29,13 +29,13 @@ struct Manifest {
   std::int64_t size = 0;
 };
 
-bool is_good_text(const std::optional<std::string>& text) {
+bool is_valid_text(const std::optional<std::string>& text) {
   if (!text || text->empty()) return false;
-  const auto begins = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
-  return std::count_if(text->begin(), text->end(), begins) <= kMaxText;
+  const auto starts_character = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
+  return std::count_if(text->begin(), text->end(), starts_character) <= kMaxText;
 }
 
-// Typed access to a JSON object; an error names the field by its path.
+// Typed access to a JSON object; errors name the field by its path.
 class Fields {
  public:
   Fields(JsonValue object, std::string where) : object_(object), where_(std::move(where)) {}
@@ -44,7 +44,7 @@ class Fields {
 
   JsonValue get(const char* key) const {
     const auto value = object_.find(key);
-    if (!value) refuse(where_, ": ", key, " is missing");
+    if (!value) throw_bundle_error(where_, ": ", key, " is missing");
     return *value;
   }
 
@@ -56,7 +56,7 @@ class Fields {
 
   std::string text(const char* key) const {
     auto text = get(key).text();
-    if (!is_good_text(text)) unexpected(key, "a text of 1 to ", kMaxText, " characters");
+    if (!is_valid_text(text)) unexpected(key, "a text of 1 to ", kMaxText, " characters");
     return std::move(*text);
   }
 
@@ -64,7 +64,7 @@ class Fields {
     std::vector<std::string> texts;
     for (const JsonValue& item : items(key, kMaxLabels, "texts")) {
       auto text = item.text();
-      if (!is_good_text(text)) unexpected(key, "texts of 1 to ", kMaxText, " characters");
+      if (!is_valid_text(text)) unexpected(key, "texts of 1 to ", kMaxText, " characters");
       texts.push_back(std::move(*text));
     }
     return texts;
@@ -83,7 +83,7 @@ class Fields {
     return *number;
   }
 
-  // A value that follows from others.
+  // Checks a value that is determined by others.
   void equals(const char* key, std::int64_t expected) const {
     if (get(key).integer() != expected) unexpected(key, expected);
   }
@@ -101,7 +101,7 @@ class Fields {
 
   template <class... Parts>
   [[noreturn]] void unexpected(const char* key, const Parts&... expected) const {
-    refuse(where_, ": ", key, ": ", get(key).shown(), ", expected ", expected...);
+    throw_bundle_error(where_, ": ", key, ": ", get(key).excerpt(), ", expected ", expected...);
   }
 
  private:
@@ -117,8 +117,8 @@ class Fields {
 
 StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
   if (!fields.has("channels"))
-    refuse(where,
-           ": model has no channels: its network is not a StreamGCN, and the native engine runs no other");
+    throw_bundle_error(where,
+           ": model has no channels: its network is not a StreamGCN, the only one that the native engine runs");
   StreamGCNConfig model;
   model.parents = fields.integers("parents", kMaxJoints, -1, kMaxJoints - 1);
   for (const int parent : model.parents)
@@ -132,7 +132,7 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
   fields.equals("features", model.features);
   fields.equals("delay", 0);
 
-  // The limits above keep these far from overflow.
+  // With the limits above, these cannot overflow.
   std::int64_t state = 1 + 3 * model.joints(), reach = 0;
   for (const int dilation : model.dilations) {
     reach = std::max<std::int64_t>(reach, dilation * (model.kernel - 1));
@@ -143,7 +143,7 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
     if (model.width(block) < 1)
       fields.unexpected("channels", "more than ", model.dilations.size(), ", the number of dilations, each");
   if (state > kMaxState)
-    refuse(where, ": model: a state of ", state, " floats, at most ", kMaxState, " are allowed");
+    throw_bundle_error(where, ": model: a state of ", state, " floats, at most ", kMaxState, " are allowed");
   model.state = static_cast<int>(state);
   fields.equals("state", state);
   model.receptive_field = static_cast<int>(2 + reach * static_cast<std::int64_t>(model.channels.size()));
@@ -166,24 +166,24 @@ Config read_session(const Fields& top) {
   return session;
 }
 
-// Index of the label that means no action; -1: there is none.
+// Index of the label that means no action; -1 if there is none.
 int read_none(const Fields& top, const std::vector<std::string>& labels) {
   auto sorted = labels;
   std::sort(sorted.begin(), sorted.end());
-  if (const auto twice = std::adjacent_find(sorted.begin(), sorted.end()); twice != sorted.end())
-    top.unexpected("labels", "different texts, found ", in_quotes(*twice), " twice");
+  if (const auto duplicate = std::adjacent_find(sorted.begin(), sorted.end()); duplicate != sorted.end())
+    top.unexpected("labels", "different texts, found ", single_quoted(*duplicate), " twice");
   if (top.get("none").is_null()) return -1;
   const auto none = std::find(labels.begin(), labels.end(), top.text("none"));
   if (none == labels.end()) top.unexpected("none", "null or one of the labels");
-  if (labels.size() == 1) top.unexpected("labels", "a label besides ", in_quotes(*none));
+  if (labels.size() == 1) top.unexpected("labels", "a label besides ", single_quoted(*none));
   return static_cast<int>(none - labels.begin());
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (text.size() > kMaxManifestBytes)
-    refuse(where, ": ", text.size(), " bytes, expected at most ", kMaxManifestBytes);
+    throw_bundle_error(where, ": ", text.size(), " bytes, expected at most ", kMaxManifestBytes);
   const JsonDocument document(text, where);
-  if (!document.root().is_object()) refuse(where, ": ", document.root().shown(), ", expected a JSON object");
+  if (!document.root().is_object()) throw_bundle_error(where, ": ", document.root().excerpt(), ", expected a JSON object");
   const Fields top(document.root(), where);
   top.equals("schema", kSchema);
   if (top.text("task") != "recognition") top.unexpected("task", "recognition");
@@ -214,22 +214,22 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   return manifest;
 }
 
-// Content of a regular file of at most `limit` bytes, or of exactly as many.
+// Content of a regular file of at most, or exactly, `limit` bytes.
 std::string read_file(const std::filesystem::path& path, std::uintmax_t limit, bool exactly) {
   const std::string where = path.string();
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (status.type() == std::filesystem::file_type::not_found)
-    refuse(where, ": file is missing from the bundle");
-  if (error) refuse(where, ": cannot be read (", error.message(), ")");
-  if (!std::filesystem::is_regular_file(status)) refuse(where, ": not a regular file");
+    throw_bundle_error(where, ": file is missing from the bundle");
+  if (error) throw_bundle_error(where, ": cannot be read (", error.message(), ")");
+  if (!std::filesystem::is_regular_file(status)) throw_bundle_error(where, ": not a regular file");
   const auto size = std::filesystem::file_size(path, error);
-  if (error) refuse(where, ": cannot be read (", error.message(), ")");
+  if (error) throw_bundle_error(where, ": cannot be read (", error.message(), ")");
   if (exactly ? size != limit : size > limit)
-    refuse(where, ": ", size, " bytes, expected ", exactly ? "" : "at most ", limit);
+    throw_bundle_error(where, ": ", size, " bytes, expected ", exactly ? "" : "at most ", limit);
   std::string data(static_cast<std::size_t>(size), '\0');
   std::ifstream stream(path, std::ios::binary);
-  if (!stream.read(data.data(), static_cast<std::streamsize>(size))) refuse(where, ": cannot be read");
+  if (!stream.read(data.data(), static_cast<std::streamsize>(size))) throw_bundle_error(where, ": cannot be read");
   return data;
 }
 
@@ -244,13 +244,13 @@ Bundle parse_bundle(std::string_view manifest, std::string_view weights, const s
 Bundle read_bundle(const std::string& folder) {
   const std::filesystem::path path(folder);
   std::error_code error;
-  if (!std::filesystem::is_directory(path, error)) refuse(folder, ": not the folder of a bundle");
+  if (!std::filesystem::is_directory(path, error)) throw_bundle_error(folder, ": not the folder of a bundle");
   Manifest manifest =
       parse_manifest(read_file(path / kManifest, kMaxManifestBytes, false), (path / kManifest).string());
   const std::string weights = read_file(path / kWeights, static_cast<std::uintmax_t>(manifest.size), true);
   const std::string where = (path / kWeights).string();
   if (sha256_hex(weights.data(), weights.size()) != manifest.sha256)
-    refuse(where, ": content does not match the sha256 in the manifest");
+    throw_bundle_error(where, ": content does not match the sha256 in the manifest");
   manifest.bundle.weights = parse_safetensors(weights, where);
   return std::move(manifest.bundle);
 }

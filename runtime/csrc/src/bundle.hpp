@@ -1,11 +1,11 @@
-// A recogniser's bundle: the folder of a manifest and weights, checked before anything is made of it.
+// A recognizer's bundle: a folder with a manifest and weights, validated before use.
 #pragma once
 
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "bundle_error.hpp"
+#include "errors.hpp"
 #include "config.hpp"
 #include "safetensors.hpp"
 
@@ -18,38 +18,38 @@ constexpr int kMaxBranches = 8;
 constexpr int kMaxDilation = 256;
 constexpr int kMaxState = 4'000'000;
 
-// Architecture of a StreamGCN, as training wrote it into the manifest's `model`.
+// Architecture of a StreamGCN, from the manifest's `model`.
 struct StreamGCNConfig {
-  std::vector<int> parents;  // of every joint, -1 for the root
+  std::vector<int> parents;  // of each joint, -1 for the root
   int classes = 0;           // C
   double fps = 0;
-  std::vector<int> channels;  // of every block
+  std::vector<int> channels;  // of each block
   int kernel = 0;             // taps of a temporal convolution
   std::vector<int> dilations;
   int features = 0;         // D, channels of the last block
-  int state = 0;            // S, floats that a stream carries from frame to frame
+  int state = 0;            // S, floats of state per stream
   int receptive_field = 0;  // frames that can influence one output
 
   int joints() const { return static_cast<int>(parents.size()); }
-  // Channels of one temporal branch of a block; what is left over passes by the branches.
+  // Channels of one temporal branch of a block; the remaining ones bypass the branches.
   int width(std::size_t block) const { return channels[block] / (static_cast<int>(dilations.size()) + 1); }
 };
 
 struct Bundle {
   std::string name, license, layout;
   std::vector<std::string> labels;
-  Config session;  // joints is that of the model; root, left and right are the layout's, not set here
+  Config session;  // joints is set from the model; root, left and right, which come from the layout, are not set
   StreamGCNConfig model;
   Tensors weights;
 };
 
-// manifest, weights: contents of the two files; the size and hash of the weights are not compared.
-// where: names the bundle's folder in errors.
-// Throws BundleError that names the field, its value and what was expected.
+// Parses the contents of the two files, without checking the size and hash of the weights.
+// where: the bundle's folder, for messages.
+// Throws BundleError that names the field, its value and the expected one.
 Bundle parse_bundle(std::string_view manifest, std::string_view weights, const std::string& where);
 
-// Reads a bundle's folder; the weights must be of the size and sha256 that the manifest says.
-// Throws BundleError also if a file is missing, not a regular one, or too large.
+// Reads a bundle's folder; the weights must have the size and sha256 of the manifest.
+// Throws BundleError also if a file is missing, not a regular file, or too large.
 Bundle read_bundle(const std::string& folder);
 
 }  // namespace motionrt

@@ -17,11 +17,11 @@ using namespace motionrt;
 
 namespace {
 
-// Everything around the network, as the bundle and its layout tell.
+// Settings of everything around the network, from the bundle and its layout.
 Config session_config(const Bundle& bundle, const Layout& layout) {
   Config config = bundle.session;
   if (static_cast<int>(layout.joints.size()) != config.joints)
-    throw BundleError(bundle.name + ": its network takes " + std::to_string(config.joints) + " joints, layout " +
+    throw BundleError(bundle.name + ": the network takes " + std::to_string(config.joints) + " joints, layout " +
                       layout.name + " has " + std::to_string(layout.joints.size()));
   config.root = layout.root;
   config.left = layout.left;
@@ -54,10 +54,10 @@ struct motionrt_recognizer {
   mutable std::mutex mutex;
   const std::vector<std::string> labels;
   const std::string license;
-  const Layout& layout;  // the model's
-  std::vector<std::string> layouts;  // names by number; "" for one of the caller's own
+  const Layout& layout;  // of the model
+  std::vector<std::string> layouts;  // names by number; "" for layouts added by the caller
   Engine engine;
-  std::array<Observation, MOTIONRT_MAX_PEOPLE> seen;
+  std::array<Observation, MOTIONRT_MAX_PEOPLE> observations;
   std::array<Outcome, MOTIONRT_MAX_PEOPLE> outcomes;
 };
 
@@ -86,7 +86,7 @@ motionrt_status failed(motionrt_status status, const char* text) {
   return status;
 }
 
-// Runs `action`, holding the handle, and turns what it throws into a status.
+// Runs `action` under the mutex and converts exceptions into a status.
 template <class Action>
 motionrt_status guarded(std::mutex* mutex, Action action) noexcept {
   try {
@@ -109,13 +109,13 @@ motionrt_status guarded(std::mutex* mutex, Action action) noexcept {
 
 template <class Action>
 motionrt_status guarded(motionrt_recognizer* recognizer, Action action) noexcept {
-  if (!recognizer) return failed(MOTIONRT_INVALID_ARGUMENT, "recognizer is null, expected what motionrt_load gave");
+  if (!recognizer) return failed(MOTIONRT_INVALID_ARGUMENT, "recognizer is null, expected the handle of motionrt_load");
   return guarded(&recognizer->mutex, action);
 }
 
 template <class Action>
 motionrt_status guarded(motionrt_tracker* tracker, Action action) noexcept {
-  if (!tracker) return failed(MOTIONRT_INVALID_ARGUMENT, "tracker is null, expected what motionrt_tracker_create gave");
+  if (!tracker) return failed(MOTIONRT_INVALID_ARGUMENT, "tracker is null, expected the handle of motionrt_tracker_create");
   return guarded(&tracker->mutex, action);
 }
 
@@ -124,7 +124,7 @@ void require_pointer(const void* pointer, const char* name) {
 }
 
 int add_layout(motionrt_recognizer& r, const float* weights, int joints, const std::string& name) {
-  require(r.layouts.size() < kMaxLayouts, "there are ", kMaxLayouts, " layouts already");
+  require(r.layouts.size() < kMaxLayouts, "there are already ", kMaxLayouts, " layouts");
   r.layouts.push_back(name);
   try {
     return r.engine.add_layout(weights, joints);
@@ -145,7 +145,7 @@ motionrt_decision decision_of(const Outcome& outcome, double t) {
           d.event == Event::onset ? t - d.event_age_s : 0};
 }
 static_assert(static_cast<int>(Status::lost) == MOTIONRT_LOST && static_cast<int>(Event::offset) == MOTIONRT_OFFSET,
-              "the enumerations of motionrt.h are those of the engine");
+              "the enumerations of motionrt.h must match the engine's");
 
 }  // namespace
 
@@ -186,7 +186,7 @@ motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* nam
     require_pointer(layout, "layout");
     motionrt_recognizer& r = *recognizer;
     const Layout& source = name ? find_layout(name) : r.layout;
-    require(source.dims == 3, "layout ", source.name, " is ", source.dims, "-D, expected a 3-D one in metres");
+    require(source.dims == 3, "layout ", source.name, " is ", source.dims, "-D, expected a 3-D one in meters");
     const auto known = std::find(r.layouts.begin(), r.layouts.end(), source.name);
     *layout = known != r.layouts.end()
                   ? static_cast<int32_t>(known - r.layouts.begin())
@@ -228,9 +228,9 @@ motionrt_status motionrt_step(motionrt_recognizer* recognizer, double t, const m
       require(poses[i].joints, "joints of person ", poses[i].person, " is null, expected a pointer");
       require(poses[i].joint_count == joints, "person ", poses[i].person, " has ", poses[i].joint_count,
               " joints, layout ", layout, " has ", joints);
-      r.seen[i] = {poses[i].person, poses[i].joints, poses[i].confidence};
+      r.observations[i] = {poses[i].person, poses[i].joints, poses[i].confidence};
     }
-    r.engine.step(t, count, r.seen.data(), layout, r.outcomes.data());
+    r.engine.step(t, count, r.observations.data(), layout, r.outcomes.data());
     for (int i = 0; i < count; ++i) decisions[i] = decision_of(r.outcomes[i], t);
   });
 }

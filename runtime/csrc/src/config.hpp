@@ -1,10 +1,10 @@
-// Settings of a Session and the one way it reports bad input.
+// Settings of a Session, and their limits.
 #pragma once
 
 #include <cmath>
-#include <sstream>
-#include <stdexcept>
 #include <vector>
+
+#include "errors.hpp"
 
 namespace motionrt {
 
@@ -13,34 +13,21 @@ constexpr int kMaxPeople = 1024;
 constexpr double kMaxRateHz = 1000;
 constexpr double kMaxReachM = 1000;
 constexpr double kMaxGapS = 60;
-constexpr double kMaxTimeS =
-    1e11;  // beyond it a double no longer resolves a frame; stamps in ms or ns land there
-constexpr double kSlackS = 1e-4;  // rounding allowed when two times are compared
-
-template <class... Parts>
-[[noreturn]] void fail(const Parts&... parts) {
-  std::ostringstream message;
-  (message << ... << parts);
-  throw std::invalid_argument(message.str());
-}
-
-template <class... Parts>
-void require(bool ok, const Parts&... parts) {
-  if (!ok) fail(parts...);
-}
+constexpr double kMaxTimeS = 1e11;  // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
+constexpr double kSlackS = 1e-4;  // rounding tolerance of time comparisons
 
 struct Config {
   int joints = 0;                // V
-  int root = 0;                  // the joint that poses are centred on
-  std::vector<int> left, right;  // hips and shoulders: they tell where a person faces
-  double rate_hz = 20;           // of the frames the model is given
-  double facing_s = 1;           // time constant of the facing direction; <= 0: poses are not turned
+  int root = 0;                  // joint that poses are centered on
+  std::vector<int> left, right;  // hips and shoulders, which give the facing direction
+  double rate_hz = 20;           // of the model's input frames
+  double facing_s = 1;           // time constant of the facing direction; <= 0: poses are not rotated
   double reach_m = 2;            // a joint farther than this from the root is an outlier
-  double max_gap_s = 0.5;        // longest time that is filled
+  double max_gap_s = 0.5;        // longest gap that is filled
   int max_people = 16;
 
   int labels = 0;          // C
-  int none = -1;           // label that means "no action"; -1: there is none
+  int none = -1;           // label that means "no action"; -1 if there is none
   double temperature = 1;  // logits are divided by it
   double smooth_s = 0.2;   // time constant of the scores; <= 0: not smoothed
   double on = 0.6;         // score at which an action starts
@@ -48,7 +35,7 @@ struct Config {
   double hold_s = 0.1;     // how long the score must stay at `on`
 };
 
-// Throws std::invalid_argument, naming the setting, its value and its range.
+// Throws std::invalid_argument that names the setting, its value and its range.
 inline void validate(const Config& c) {
   require(c.joints >= 1 && c.joints <= kMaxJoints, "joints is ", c.joints, ", expected 1 to ", kMaxJoints);
   require(c.root >= 0 && c.root < c.joints, "root is ", c.root, ", expected a joint index below ", c.joints);
@@ -80,8 +67,8 @@ inline void validate(const Config& c) {
   require(c.hold_s >= 0 && c.hold_s <= kMaxGapS, "hold_s is ", c.hold_s, ", expected 0 to ", kMaxGapS);
 }
 
-// The same with other labels.
-inline Config relabelled(Config c, int labels, int none) {
+// The same settings for other labels.
+inline Config with_labels(Config c, int labels, int none) {
   c.labels = labels;
   c.none = none;
   validate(c);

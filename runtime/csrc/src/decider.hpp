@@ -1,4 +1,4 @@
-// One person's decision: logits -> calibrated, smoothed scores -> onset and offset of actions.
+// One person's decisions: logits -> calibrated, smoothed scores -> onsets and offsets of actions.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ struct Decision {
   float score = 0;
   Event event = Event::none;
   int event_label = -1;
-  double event_age_s = 0;  // of an onset: how long its action has been going on, at the frame that told it
+  double event_age_s = 0;  // of an onset: time since the start of its action
 };
 
 class Decider {
@@ -41,13 +41,13 @@ class Decider {
       scores_[c] = first && config_.none < 0 ? probs_[c] : scores_[c] + blend_ * (probs_[c] - scores_[c]);
       evidence_[c] += logits_C[c] / config_.temperature;
     }
-    const double acting = config_.none >= 0 ? 1 - scores_[config_.none] : 1;
-    acted_ = std::max(acted_, acting);
-    acting_frames_ = acting >= kActed ? acting_frames_ + 1 : 0;
+    const double activity = config_.none >= 0 ? 1 - scores_[config_.none] : 1;
+    max_activity_ = std::max(max_activity_, activity);
+    active_frames_ = activity >= kMinActivity ? active_frames_ + 1 : 0;
     update_events();
   }
 
-  // scores [C] are the smoothed probabilities. The pending event is handed out once.
+  // Writes the smoothed probabilities [C]. The pending event is returned once.
   Decision decide(float* scores_C) {
     std::copy(scores_.begin(), scores_.end(), scores_C);
     Decision decision = pending_;
@@ -59,26 +59,26 @@ class Decider {
     return decision;
   }
 
-  // One label for everything since the start: the action with the highest mean logit, or none where nothing was
-  // acted. probs [C] are the softmax of the mean logits.
+  // One label for everything since the start: the action with the highest mean logit, or none if there was no action.
+  // Writes the softmax of the mean logits [C].
   Decision decide_clip(float* probs_C) const {
     if (observed_ == 0) {
       std::copy(scores_.begin(), scores_.end(), probs_C);
       return {config_.none, config_.none < 0 ? 0.f : 1.f};
     }
-    const bool acted = config_.labels > 1 && acted_ >= kActed;
-    const int label = acted ? best_action(evidence_) : config_.none;
-    const int left_out = acted ? config_.none : -1;
+    const bool is_active = config_.labels > 1 && max_activity_ >= kMinActivity;
+    const int label = is_active ? best_action(evidence_) : config_.none;
+    const int excluded = is_active ? config_.none : -1;
     double top = -std::numeric_limits<double>::infinity(), total = 0;
     for (int c = 0; c < config_.labels; ++c)
-      if (c != left_out) top = std::max(top, evidence_[c]);
-    const auto share = [&](int c) { return c == left_out ? 0 : std::exp((evidence_[c] - top) / double(observed_)); };
-    for (int c = 0; c < config_.labels; ++c) total += share(c);
-    for (int c = 0; c < config_.labels; ++c) probs_C[c] = static_cast<float>(share(c) / total);
+      if (c != excluded) top = std::max(top, evidence_[c]);
+    const auto weight = [&](int c) { return c == excluded ? 0 : std::exp((evidence_[c] - top) / double(observed_)); };
+    for (int c = 0; c < config_.labels; ++c) total += weight(c);
+    for (int c = 0; c < config_.labels; ++c) probs_C[c] = static_cast<float>(weight(c) / total);
     return {label, probs_C[label]};
   }
 
-  // Labels have become others: forgets everything.
+  // Adapts to a changed number of labels: forgets everything.
   void relabel() {
     for (auto* values : {&probs_, &scores_, &evidence_}) values->assign(config_.labels, 0);
     clear();
@@ -91,12 +91,12 @@ class Decider {
     restart();
   }
 
-  // Forgets everything but the end of the action that was going on, which becomes the pending event.
+  // Forgets everything; the offset of the current action becomes the pending event.
   void restart() {
     if (active_ >= 0) pending_ = event(Event::offset, active_);
     active_ = candidate_ = -1;
-    held_ = observed_ = acting_frames_ = best_frames_ = 0;
-    acted_ = 0;
+    held_ = observed_ = active_frames_ = best_frames_ = 0;
+    max_activity_ = 0;
     std::fill(evidence_.begin(), evidence_.end(), 0.0);
     std::fill(scores_.begin(), scores_.end(), 0.0);
     if (config_.none >= 0) scores_[config_.none] = 1;
@@ -113,7 +113,7 @@ class Decider {
     for (double& p : probs_) p /= total;
   }
 
-  // Label with the highest value, none excepted; -1 where there is no other.
+  // Label with the highest value other than none; -1 if there is no other.
   int best_action(const std::vector<double>& values_C) const {
     int best = -1;
     for (int c = 0; c < config_.labels; ++c)
@@ -125,11 +125,11 @@ class Decider {
     const int best = best_action(scores_);
     best_frames_ = best == best_ ? best_frames_ + 1 : 1;
     best_ = best;
-    // After rest an action begins with the movement, whatever it was taken for at first; after another action that
-    // went on for a while, when it became the likelier one.
-    ++told_frames_;
-    if (active_ >= 0 && best != active_ && double(told_frames_) > config_.rate_hz * kReviseS)
-      acting_frames_ = std::min(acting_frames_, best_frames_);
+    // After rest, an action starts with the movement, whatever it was classified as at first; after another action of
+    // some length, when it became the most likely one.
+    ++frames_since_onset_;
+    if (active_ >= 0 && best != active_ && double(frames_since_onset_) > config_.rate_hz * kRevisionS)
+      active_frames_ = std::min(active_frames_, best_frames_);
     if (active_ >= 0 && scores_[active_] < config_.off) {
       pending_ = event(Event::offset, active_);
       active_ = -1;
@@ -139,16 +139,16 @@ class Decider {
     candidate_ = rising ? best : -1;
     if (held_ < hold_) return;
     pending_ = event(Event::onset, best);
-    const double lag_s = std::log(2.) * config_.smooth_s;  // of a smoothed score at a half
-    pending_.event_age_s = double(std::max<std::int64_t>(acting_frames_, 1) - 1) / config_.rate_hz + lag_s;
-    told_frames_ = 0;
+    const double lag_s = std::log(2.) * config_.smooth_s;  // until a smoothed score reaches one half
+    pending_.event_age_s = double(std::max<std::int64_t>(active_frames_, 1) - 1) / config_.rate_hz + lag_s;
+    frames_since_onset_ = 0;
     active_ = best;
     candidate_ = -1;
     held_ = 0;
   }
 
-  static constexpr double kReviseS = 1.0;  // an action told within this time before another one was taken for it
-  static constexpr double kActed = 0.5;  // share of the score that was not none, at its highest
+  static constexpr double kRevisionS = 1.0;    // an onset this soon before another was a wrong first guess
+  static constexpr double kMinActivity = 0.5;  // score of all actions together from which somebody is active
   const Config& config_;
   const double blend_;
   const std::int64_t hold_;       // frames
@@ -156,10 +156,10 @@ class Decider {
   std::vector<double> scores_;    // [C] smoothed
   std::vector<double> evidence_;  // [C] summed logits
   std::int64_t observed_ = 0;
-  double acted_ = 0;
+  double max_activity_ = 0;
   int active_ = -1, candidate_ = -1, best_ = -1;
-  std::int64_t held_ = 0, acting_frames_ = 0, best_frames_ = 0;  // frames in a row
-  std::int64_t told_frames_ = 0;                                  // since the last onset
+  std::int64_t held_ = 0, active_frames_ = 0, best_frames_ = 0;  // consecutive frames
+  std::int64_t frames_since_onset_ = 0;
   Decision pending_;
 };
 

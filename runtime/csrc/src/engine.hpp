@@ -1,4 +1,4 @@
-// The whole recogniser: poses of several people in, decisions out.
+// The recognizer: poses of several people in, decisions out.
 #pragma once
 
 #include <memory>
@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "bundle_error.hpp"
+#include "errors.hpp"
 #include "network.hpp"
 #include "session.hpp"
 
@@ -14,20 +14,20 @@ namespace motionrt {
 
 struct Observation {
   PersonId person = 0;
-  const float* joints_S3 = nullptr;     // metres; not finite: missing
-  const float* confidence_S = nullptr;  // 0, less or NaN: missing; null: not known
+  const float* joints_S3 = nullptr;     // meters; not finite: missing
+  const float* confidence_S = nullptr;  // 0, less or NaN: missing; null: unknown
 };
 
 struct Outcome {
   PersonId person = 0;
   Status status = Status::ok;
   bool reset = false;  // the person is new, back after a gap, or lost
-  int frames = 0;      // that the network took
+  int frames = 0;      // fed to the network
   Decision decision;
-  const float* scores_C = nullptr;  // smoothed probabilities, until the engine's next call
+  const float* scores_C = nullptr;  // smoothed probabilities, valid until the engine's next call
 };
 
-// Told when a phase of a step begins and ends.
+// Receives the begin and end of every phase of a step.
 class Trace {
  public:
   virtual ~Trace() = default;
@@ -35,52 +35,52 @@ class Trace {
   virtual void end() = 0;
 };
 
-// Not for use from several threads at once. Allocates nothing after the layouts are added, but to relabel. Throws
-// std::invalid_argument, before anything is changed; BundleError if the network gives something not finite.
+// Not thread-safe. After the layouts are added, only relabel allocates. Throws std::invalid_argument before anything is
+// changed, and BundleError if the network's output is not finite.
 class Engine {
  public:
   Engine(const Config& config, std::shared_ptr<Network> network, std::unique_ptr<Trace> trace = nullptr)
       : session_(config), network_(std::move(network)), trace_(std::move(trace)) {
-    require(network_->joints() == config.joints, "joints is ", config.joints, ", the network takes ",
+    require(network_->joints() == config.joints, "joints is ", config.joints, ", expected ",
             network_->joints());
-    require(network_->labels() == config.labels, "labels is ", config.labels, ", the network gives ",
+    require(network_->labels() == config.labels, "labels is ", config.labels, ", expected ",
             network_->labels());
     require(network_->capacity() >= config.max_people, "max_people is ", config.max_people,
-            ", the network has room for ", network_->capacity());
+            ", expected at most ", network_->capacity());
     const std::size_t people = config.max_people;
     ids_.resize(people);
     slots_.resize(people);
     frames_NV3_.resize(people * 3 * config.joints);
-    make_room();
+    resize_buffers();
   }
 
-  // Labels are others from now on, if the network can give their logits; see Session::relabel.
+  // Changes the labels if the network can output their logits; see Session::relabel.
   void relabel(int labels, int none) {
-    relabelled(session_.config(), labels, none);
+    with_labels(session_.config(), labels, none);
     network_->relabel(labels);
     session_.relabel(labels, none);
-    make_room();
+    resize_buffers();
   }
 
-  // weights [V, S] of a sensor's skeleton; returns its number, for step.
+  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for step.
   int add_layout(const float* weights_VS, int source_joints) {
     return session_.add_layout(weights_VS, source_joints);
   }
 
-  // What is seen of n different people at time t (s), of each rising; writes n outcomes.
-  void step(double t, int n, const Observation* seen, int layout, Outcome* out) {
+  // Takes the poses of n different people at time t (s, increasing for each person); writes n outcomes.
+  void step(double t, int n, const Observation* observations, int layout, Outcome* out) {
     const Config& config = session_.config();
-    require(n >= 0 && n <= config.max_people, n, " people at once, expected 0 to ", config.max_people);
+    require(n >= 0 && n <= config.max_people, n, " people in one step, expected 0 to ", config.max_people);
     for (int i = 0; i < n; ++i) {
-      ids_[i] = seen[i].person;
+      ids_[i] = observations[i].person;
       require(std::find(ids_.begin(), ids_.begin() + i, ids_[i]) == ids_.begin() + i, "person ", ids_[i],
-              " is there twice, expected different people");
+              " occurs twice, expected different people");
     }
     session_.check(t, n, ids_.data(), layout);
     {
       const Phase phase(trace_.get(), "map");
       for (int i = 0; i < n; ++i) {
-        const Pushed pushed = session_.push(ids_[i], t, seen[i].joints_S3, seen[i].confidence_S, layout);
+        const PushResult pushed = session_.push(ids_[i], t, observations[i].joints_S3, observations[i].confidence_S, layout);
         if (pushed.reset) network_->begin(pushed.slot);
         out[i] = {ids_[i], pushed.status, pushed.reset, 0, {}, nullptr};
       }
@@ -91,12 +91,12 @@ class Engine {
     for (int i = 0; i < n; ++i) decide(session_.find(ids_[i]), out[i]);
   }
 
-  // Forgets whoever has not been seen for longer than max_gap_s at time t; writes what became of them and returns
-  // how many they are, max_people at most.
+  // Forgets everybody who has not been seen for longer than max_gap_s at time t. Writes their last outcomes, at most
+  // max_people, and returns the number of them.
   int evict(double t, Outcome* out) {
     require(std::abs(t) <= kMaxTimeS, "t is ", t, ", expected seconds, finite and within ", kMaxTimeS);
     int n = 0;
-    for (int slot; (slot = session_.absent(t)) >= 0; ++n) {
+    for (int slot; (slot = session_.find_absent(t)) >= 0; ++n) {
       out[n] = {session_.person_at(slot), Status::lost, true, 0, {}, nullptr};
       decide(slot, out[n]);
       session_.reset(out[n].person);
@@ -104,8 +104,8 @@ class Engine {
     return n;
   }
 
-  // Smoothed probabilities [C] of a person at the last step.
-  const float* scores(PersonId person) const { return scores_NC_.data() + place(session_.find(person)); }
+  // Smoothed probabilities [C] of a person after the last step.
+  const float* scores(PersonId person) const { return scores_NC_.data() + score_offset(session_.find(person)); }
 
   Session& session() { return session_; }
   const Session& session() const { return session_; }
@@ -126,7 +126,7 @@ class Engine {
     Trace* const trace_;
   };
 
-  // One frame of everybody who has one due, in one batch; false: nobody has.
+  // Runs the network on one due frame of everybody who has one, in one batch; false if nobody has.
   bool step_network(int n, Outcome* out) {
     const std::size_t frame = 3 * session_.config().joints, labels = session_.config().labels;
     int due = 0;
@@ -149,15 +149,15 @@ class Engine {
     return true;
   }
 
-  void make_room() {
-    logits_NC_.assign(place(session_.config().max_people), 0);
+  void resize_buffers() {
+    logits_NC_.assign(score_offset(session_.config().max_people), 0);
     scores_NC_ = logits_NC_;
   }
 
-  std::size_t place(int slot) const { return static_cast<std::size_t>(session_.config().labels) * slot; }
+  std::size_t score_offset(int slot) const { return static_cast<std::size_t>(session_.config().labels) * slot; }
 
   void decide(int slot, Outcome& out) {
-    float* scores = scores_NC_.data() + place(slot);
+    float* scores = scores_NC_.data() + score_offset(slot);
     out.decision = session_.decide(slot, scores);
     out.scores_C = scores;
   }

@@ -1,4 +1,4 @@
-// Turns poses about the vertical so that the person faces +z.
+// Rotates poses about the vertical so that the person faces +z.
 #pragma once
 
 #include <algorithm>
@@ -9,14 +9,14 @@
 
 namespace motionrt {
 
-// Follows the slow mean u of the left vector (left minus right hips and shoulders, in the ground plane, unit
-// length) and turns each pose so that u points to +x.
+// Tracks the slow mean u of the left vector (left minus right hips and shoulders, in the ground plane, unit length) and
+// rotates each pose so that u points to +x.
 class Facing {
  public:
-  // k: frames turned since the person appeared; frame [V, 3], centred, is turned in place.
-  void turn(const Config& config, std::int64_t k, float* frame_V3) {
+  // Rotates frame [V, 3], centered, in place. k: frames since the person appeared.
+  void rotate(const Config& config, std::int64_t k, float* frame_V3) {
     if (config.facing_s <= 0) return;
-    follow(config, k, frame_V3);
+    update(config, k, frame_V3);
     for (int v = 0; v < config.joints; ++v) {
       float* p = frame_V3 + 3 * v;
       const double x = p[0], z = p[2];
@@ -26,7 +26,7 @@ class Facing {
   }
 
  private:
-  void follow(const Config& config, std::int64_t k, const float* frame_V3) {
+  void update(const Config& config, std::int64_t k, const float* frame_V3) {
     double x = 0, z = 0;
     for (std::size_t i = 0; i < config.left.size(); ++i) {
       const float* left = frame_V3 + 3 * config.left[i];
@@ -36,13 +36,13 @@ class Facing {
     }
     const double length = std::sqrt(x * x + z * z);
     if (length < kMinLength_m) return;
-    // A plain mean at first, so that the first frame is already turned, then an exponential one.
+    // A plain mean at first, so that the first frame is already rotated, then an exponential one.
     const double rate =
         std::max(1.0 / static_cast<double>(k + 1), std::min(1.0, 1.0 / (config.rate_hz * config.facing_s)));
     u_x_ += rate * (x / length - u_x_);
     u_z_ += rate * (z / length - u_z_);
     const double norm = std::sqrt(u_x_ * u_x_ + u_z_ * u_z_);
-    if (norm < kMinNorm) return;  // half a turn cancels u for a moment: keep the last direction
+    if (norm < kMinNorm) return;  // in an about-turn u vanishes for a moment: keep the last direction
     cos_ = u_x_ / norm;
     sin_ = u_z_ / norm;
   }

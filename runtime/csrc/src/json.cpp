@@ -12,7 +12,7 @@ namespace {
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_surrogate(std::uint32_t code) { return code >= 0xD800 && code <= 0xDFFF; }
 
-// Bytes of the UTF-8 character that `text` begins with; 0: it is not one.
+// Bytes of the UTF-8 character that `text` starts with; 0 if there is none.
 std::size_t utf8_length(std::string_view text) {
   const auto byte = [&](std::size_t i) {
     return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
@@ -57,10 +57,10 @@ class JsonParser {
 
   void parse(std::vector<JsonDocument::Node>& nodes) {
     if (text_.size() > kMaxJsonBytes)
-      refuse(where_, ": JSON of ", text_.size(), " bytes, at most ", kMaxJsonBytes, " are allowed");
+      throw_bundle_error(where_, ": JSON of ", text_.size(), " bytes, at most ", kMaxJsonBytes, " are allowed");
     value(nodes, 0);
     skip_space();
-    if (at_ < text_.size()) error("more after the end");
+    if (at_ < text_.size()) error("unexpected text after the end");
   }
 
   std::string string() {
@@ -71,10 +71,10 @@ class JsonParser {
         escape(out);
         continue;
       }
-      if (at_ == text_.size()) error("a text without end");
-      if (static_cast<unsigned char>(text_[at_]) < 0x20) error("a control character in a text");
+      if (at_ == text_.size()) error("unterminated string");
+      if (static_cast<unsigned char>(text_[at_]) < 0x20) error("control character in a string");
       const std::size_t length = utf8_length(text_.substr(at_));
-      if (length == 0) error("not UTF-8");
+      if (length == 0) error("invalid UTF-8");
       out.append(text_, at_, length);
       at_ += length;
     }
@@ -116,8 +116,8 @@ class JsonParser {
     } while (take(','));
     expect('}');
     std::sort(keys.begin(), keys.end());
-    const auto twice = std::adjacent_find(keys.begin(), keys.end());
-    if (twice != keys.end()) error("duplicate key " + in_quotes(*twice) + " in the object that ends");
+    const auto duplicate = std::adjacent_find(keys.begin(), keys.end());
+    if (duplicate != keys.end()) error("duplicate key " + single_quoted(*duplicate) + " in the object that ends");
   }
 
   void list(std::vector<JsonDocument::Node>& nodes, int depth) {
@@ -146,21 +146,21 @@ class JsonParser {
     while (is_digit(peek())) ++at_;
   }
 
-  // What follows a backslash.
+  // The rest of an escape sequence, after the backslash.
   void escape(std::string& out) {
     static constexpr std::string_view kEscapes = "\"\\/bfnrt", kMeanings = "\"\\/\b\f\n\r\t";
     if (take('u')) {
       std::uint32_t code = hex4();
       if (code >= 0xD800 && code < 0xDC00 && literal("\\u")) {
         const std::uint32_t low = hex4();
-        if (low < 0xDC00 || low > 0xDFFF) error("half of a surrogate pair");
+        if (low < 0xDC00 || low > 0xDFFF) error("unpaired surrogate");
         code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00);
       }
-      if (is_surrogate(code)) error("half of a surrogate pair");
+      if (is_surrogate(code)) error("unpaired surrogate");
       return append_utf8(out, code);
     }
     const std::size_t which = at_ < text_.size() ? kEscapes.find(text_[at_]) : std::string_view::npos;
-    if (which == std::string_view::npos) error("an unknown escape");
+    if (which == std::string_view::npos) error("unknown escape");
     out += kMeanings[which];
     ++at_;
   }
@@ -210,7 +210,7 @@ class JsonParser {
   }
 
   [[noreturn]] void error(const std::string& what) const {
-    refuse(where_, ": not valid JSON (", what, " at byte ", at_, ")");
+    throw_bundle_error(where_, ": not valid JSON (", what, " at byte ", at_, ")");
   }
 
   std::string_view text_;
@@ -229,7 +229,7 @@ std::string_view JsonValue::source() const {
   return document_->text_.substr(node.begin, node.end - node.begin);
 }
 
-std::string JsonValue::shown() const { return motionrt::shown(source()); }
+std::string JsonValue::excerpt() const { return motionrt::excerpt(source()); }
 
 std::optional<std::string> JsonValue::text() const {
   if (!is_text()) return std::nullopt;
@@ -240,7 +240,7 @@ std::optional<std::int64_t> JsonValue::integer() const {
   std::string_view digits = source();
   const bool negative = digits[0] == '-';
   if (negative) digits.remove_prefix(1);
-  constexpr std::size_t kMaxDigits = 18;  // these always fit
+  constexpr std::size_t kMaxDigits = 18;  // always fit in 64 bits
   if (digits.size() > kMaxDigits || !std::all_of(digits.begin(), digits.end(), is_digit)) return std::nullopt;
   std::int64_t value = 0;
   for (const char c : digits) value = 10 * value + (c - '0');
@@ -253,7 +253,7 @@ std::optional<double> JsonValue::number() const {
   stream.imbue(std::locale::classic());
   double value = 0;
   stream >> value;
-  if (stream.fail() && std::abs(value) >= 1) return std::nullopt;  // too large; one too small is close to 0
+  if (stream.fail() && std::abs(value) >= 1) return std::nullopt;  // too large; too small becomes almost 0
   return value;
 }
 

@@ -7,7 +7,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bundle_error.hpp"
+#include "errors.hpp"
 
 namespace motionrt {
 
@@ -17,10 +17,10 @@ constexpr int kMaxJsonDepth = 64;
 
 class JsonValue;
 
-// A parsed document; its values point into it and into the text, which must both stay where they are.
+// A parsed document. Its values point into it and into the text, which must both outlive them.
 class JsonDocument {
  public:
-  // Throws BundleError that begins with `where`, unless the text is exactly one JSON value.
+  // Throws BundleError, prefixed with `where`, unless the text is exactly one JSON value.
   JsonDocument(std::string_view text, const std::string& where);
   JsonDocument(const JsonDocument&) = delete;
   JsonDocument& operator=(const JsonDocument&) = delete;
@@ -32,7 +32,7 @@ class JsonDocument {
   friend class JsonValue;
   struct Node {
     std::uint32_t begin, end;  // of its text
-    std::uint32_t next;        // index of the node after it and all that it holds
+    std::uint32_t next;        // index of the node after it and its children
   };
   std::string_view text_;
   std::vector<Node> nodes_;  // depth first; a key is a node before its value
@@ -48,15 +48,15 @@ class JsonValue {
 
   std::optional<std::string> text() const;
   std::optional<std::int64_t> integer() const;  // with neither fraction nor exponent, of at most 18 digits
-  std::optional<double> number() const;         // any that a double can hold
+  std::optional<double> number() const;         // any within the range of a double
 
-  std::vector<JsonValue> items() const;  // of a list; else nothing
+  std::vector<JsonValue> items() const;  // of a list, else empty
   struct Member;
-  std::vector<Member> members() const;                        // of an object, in their order; else nothing
-  std::optional<JsonValue> find(std::string_view key) const;  // of an object; else nothing
+  std::vector<Member> members() const;                        // of an object, in order, else empty
+  std::optional<JsonValue> find(std::string_view key) const;  // of an object, else none
 
-  std::string_view source() const;  // as it stands in the document, never empty
-  std::string shown() const;        // the same as one short line, for messages
+  std::string_view source() const;  // text in the document, never empty
+  std::string excerpt() const;        // the same as one short line for messages
 
  private:
   friend class JsonDocument;

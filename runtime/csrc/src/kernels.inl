@@ -1,6 +1,6 @@
-// Body of kernels_<isa>.cpp, compiled with the flags of that instruction set. To include: MOTIONRT_ISA, the name of
-// the table; LANES, floats of a vector; WIDE, vectors of the widest tile; ROWS(v), rows of a tile of v vectors.
-// Nothing of the standard library is included: its inline functions, compiled here, could be linked in elsewhere and
+// Body of kernels_<isa>.cpp, compiled with the flags of that instruction set. Define before including: MOTIONRT_ISA,
+// the name of the table; LANES, floats per vector; WIDE, vectors of the widest tile; ROWS(v), rows of a tile of v
+// vectors. Do not include the standard library: its inline functions, compiled here, could be linked into other code and
 // run on a machine that lacks the instructions.
 #include "kernels.hpp"
 
@@ -24,7 +24,7 @@ inline Vector load(const std::uint16_t* p) {
 
 // R rows and N vectors of columns of the product, kept in registers.
 template <int R, int N, class Weight>
-inline void tile(const Product& p, const Weight* b, int row, int column) {
+inline void tile(const Gemm& p, const Weight* b, int row, int column) {
   Vector sum[R][N];
   for (int n = 0; n < N; ++n) {
     const Vector bias = p.bias ? load(p.bias + column + n * LANES) : Vector{};
@@ -49,36 +49,36 @@ inline void tile(const Product& p, const Weight* b, int row, int column) {
     }
 }
 
-// `left` rows, fewer than a whole tile has.
+// The remaining rows, fewer than a whole tile.
 template <int R, int N, class Weight>
-inline void last_rows(const Product& p, const Weight* b, int row, int column, int left) {
+inline void last_rows(const Gemm& p, const Weight* b, int row, int column, int count) {
   if constexpr (R > 0) {
-    if (left == R)
+    if (count == R)
       tile<R, N>(p, b, row, column);
     else
-      last_rows<R - 1, N>(p, b, row, column, left);
+      last_rows<R - 1, N>(p, b, row, column, count);
   }
 }
 
 template <int N, class Weight>
-void columns_of(const Product& p, const Weight* b, int column) {
+void columns_of(const Gemm& p, const Weight* b, int column) {
   int row = 0;
   for (; row + ROWS(N) <= p.rows; row += ROWS(N)) tile<ROWS(N), N>(p, b, row, column);
   last_rows<ROWS(N) - 1, N>(p, b, row, column, p.rows - row);
 }
 
 template <int N, class Weight>
-void columns_up_to(const Product& p, const Weight* b, int column, int vectors) {
+void columns_up_to(const Gemm& p, const Weight* b, int column, int vectors) {
   if constexpr (N > 0) {
     if (vectors >= N)
       columns_of<N>(p, b, column);
     else
-      columns_up_to<N - kLine / LANES>(p, b, column, vectors);
+      columns_up_to<N - kLineFloats / LANES>(p, b, column, vectors);
   }
 }
 
 template <class Weight>
-void product_of(const Product& p) {
+void gemm_of(const Gemm& p) {
   const auto* panel = static_cast<const Weight*>(p.b);
   for (int from = 0; from < p.columns; from += kPanel, panel += p.panel_stride) {
     const int end = p.columns < from + kPanel ? p.columns : from + kPanel;
@@ -87,10 +87,10 @@ void product_of(const Product& p) {
   }
 }
 
-void product(const Product& p) { product_of<float>(p); }
-void product_bf16(const Product& p) { product_of<std::uint16_t>(p); }
+void gemm(const Gemm& p) { gemm_of<float>(p); }
+void gemm_bf16(const Gemm& p) { gemm_of<std::uint16_t>(p); }
 
-// Chains of multiply-adds, enough to hide their latency, that touch no memory; all different, or they would be one.
+// Chains of multiply-adds without memory access, enough to hide their latency; all different, or they would be merged.
 double multiply_adds(std::int64_t rounds) {
   const Vector factor = Vector{} + 0.5f, term = Vector{} + 0.25f;
   Vector sum[kChains], total = {};
@@ -104,6 +104,6 @@ double multiply_adds(std::int64_t rounds) {
 }  // namespace
 
 extern const Kernels MOTIONRT_ISA;
-const Kernels MOTIONRT_ISA = {MOTIONRT_ISA_NAME, product, product_bf16, multiply_adds, 2 * LANES * kChains};
+const Kernels MOTIONRT_ISA = {MOTIONRT_ISA_NAME, gemm, gemm_bf16, multiply_adds, 2 * LANES * kChains};
 
 }  // namespace motionrt

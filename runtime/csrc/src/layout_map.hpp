@@ -1,4 +1,4 @@
-// Joints of a sensor's skeleton -> joints of the model's.
+// Maps a sensor's joints to the model's joints.
 #pragma once
 
 #include <cmath>
@@ -13,10 +13,10 @@ inline bool is_finite3(const float* p) {
   return std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]);
 }
 
-// Each model joint is a weighted mean of sensor joints; S sensor joints, V model joints.
+// Each of V model joints is a weighted mean of S sensor joints.
 class LayoutMap {
  public:
-  // weights [V, S]: finite, not negative, something in every row.
+  // weights [V, S]: finite, not negative, not all zero in any row.
   LayoutMap(const float* weights_VS, int joints, int source_joints) : source_joints_(source_joints) {
     require(source_joints >= 1 && source_joints <= kMaxJoints, "weights has ", source_joints,
             " columns, expected 1 to ", kMaxJoints);
@@ -35,8 +35,8 @@ class LayoutMap {
 
   int source_joints() const { return source_joints_; }
 
-  // Weights are renormalised over the source joints present: finite, and with a confidence above 0 where one
-  // is given. A joint without any is NaN.
+  // Weights are renormalized over the source joints present: finite and, if confidence is not null, with a confidence
+  // above 0. A joint without any is NaN.
   void apply(const float* source_S3, const float* confidence_S, float* out_V3) const {
     std::size_t i = 0;
     for (std::size_t v = 0; v < row_end_.size(); ++v) {

@@ -21,10 +21,10 @@ constexpr Embedded kEmbedded[] = {
 
 using Groups = std::vector<std::vector<std::string>>;
 
-Groups read_groups(const std::optional<JsonValue>& neighbours) {
+Groups read_groups(const std::optional<JsonValue>& list) {
   Groups groups;
-  if (!neighbours) return groups;
-  for (const JsonValue& group : neighbours->items()) {
+  if (!list) return groups;
+  for (const JsonValue& group : list->items()) {
     groups.emplace_back();
     for (const JsonValue& joint : group.items()) groups.back().push_back(joint.text().value());
   }
@@ -40,7 +40,7 @@ Layout parse_layout(const Embedded& file) {
   const std::vector<JsonValue> joints = top.find("joints").value().items();
   for (const JsonValue& joint : joints) {
     layout.joints.push_back(joint.find("name").value().text().value());
-    layout.neighbours.push_back(read_groups(joint.find("neighbours")));
+    layout.neighbors.push_back(read_groups(joint.find("neighbours")));
   }
   for (const JsonValue& joint : joints) {
     const JsonValue parent = joint.find("parent").value();
@@ -54,7 +54,7 @@ Layout parse_layout(const Embedded& file) {
   return layout;
 }
 
-const std::vector<Layout>& built_in() {
+const std::vector<Layout>& built_in_layouts() {
   static const std::vector<Layout> layouts = [] {
     std::vector<Layout> parsed;
     for (const Embedded& file : kEmbedded) parsed.push_back(parse_layout(file));
@@ -63,29 +63,28 @@ const std::vector<Layout>& built_in() {
   return layouts;
 }
 
-// The weights [S] of one joint; empty if it cannot be had. asked: the joints whose stand-in is being looked
-// for.
-std::vector<float> row(const std::string& joint, const Layout& target, const Layout& source,
-                       std::vector<std::string>& asked) {
+// Weights [S] of one joint; empty if it cannot be derived. visiting: joints whose substitutes are being derived.
+std::vector<float> joint_weights(const std::string& joint, const Layout& target, const Layout& source,
+                                 std::vector<std::string>& visiting) {
   std::vector<float> weights(source.joints.size());
-  if (const int place = source.index(joint); place >= 0) {
-    weights[place] = 1;
+  if (const int index = source.index(joint); index >= 0) {
+    weights[index] = 1;
     return weights;
   }
   const int own = target.index(joint);
-  if (own < 0 || std::find(asked.begin(), asked.end(), joint) != asked.end()) return {};
-  asked.push_back(joint);
+  if (own < 0 || std::find(visiting.begin(), visiting.end(), joint) != visiting.end()) return {};
+  visiting.push_back(joint);
   bool found = false;
-  for (const std::vector<std::string>& group : target.neighbours[own]) {
+  for (const std::vector<std::string>& group : target.neighbors[own]) {
     std::fill(weights.begin(), weights.end(), 0.f);
-    found = std::all_of(group.begin(), group.end(), [&](const std::string& neighbour) {
-      const std::vector<float> term = row(neighbour, target, source, asked);
+    found = std::all_of(group.begin(), group.end(), [&](const std::string& neighbor) {
+      const std::vector<float> term = joint_weights(neighbor, target, source, visiting);
       for (std::size_t s = 0; s < term.size(); ++s) weights[s] += term[s] / static_cast<float>(group.size());
       return !term.empty();
     });
     if (found) break;
   }
-  asked.pop_back();
+  visiting.pop_back();
   return found ? weights : std::vector<float>();
 }
 
@@ -98,19 +97,19 @@ int Layout::index(const std::string& joint) const {
 
 const Layout& find_layout(const std::string& name) {
   std::string known;
-  for (const Layout& layout : built_in()) {
+  for (const Layout& layout : built_in_layouts()) {
     if (layout.name == name) return layout;
     known += (known.empty() ? "" : ", ") + layout.name;
   }
-  fail("unknown skeleton layout ", in_quotes(name), "; known are ", known);
+  throw_invalid_argument("unknown skeleton layout ", single_quoted(name), "; known are ", known);
 }
 
 std::vector<float> map_weights(const Layout& target, const Layout& source) {
   std::vector<float> weights;
   std::string missing;
   for (const std::string& joint : target.joints) {
-    std::vector<std::string> asked;
-    const std::vector<float> found = row(joint, target, source, asked);
+    std::vector<std::string> visiting;
+    const std::vector<float> found = joint_weights(joint, target, source, visiting);
     if (found.empty()) missing += (missing.empty() ? "" : ", ") + joint;
     weights.insert(weights.end(), found.begin(), found.end());
   }

@@ -35,7 +35,7 @@ std::string shape_text(const Shape& shape) {
   return "[" + text.str() + "]";
 }
 
-// Whole numbers of 0 or more, at most `most` of them; false: the value is something else.
+// A list of at most `most` nonnegative integers; false if the value is anything else.
 bool read_sizes(const JsonValue& value, std::size_t most, Shape& sizes) {
   if (!value.is_list()) return false;
   for (const JsonValue& item : value.items()) {
@@ -46,7 +46,7 @@ bool read_sizes(const JsonValue& value, std::size_t most, Shape& sizes) {
   return true;
 }
 
-// Bytes of a tensor; the largest number if they do not fit.
+// Bytes of a tensor; the largest integer on overflow.
 std::int64_t count_bytes(const Shape& shape, std::int64_t element_bytes) {
   if (std::count(shape.begin(), shape.end(), 0) > 0) return 0;
   std::int64_t bytes = element_bytes;
@@ -60,26 +60,26 @@ std::int64_t count_bytes(const Shape& shape, std::int64_t element_bytes) {
 
 Entry read_entry(const std::string& name, const JsonValue& value, std::size_t header_end,
                  const std::string& where) {
-  const auto bad = [&](const auto&... parts) { refuse(where, ": tensor ", in_quotes(name), ": ", parts...); };
+  const auto bad = [&](const auto&... parts) { throw_bundle_error(where, ": tensor ", single_quoted(name), ": ", parts...); };
   const auto dtype = value.find("dtype"), shape = value.find("shape"), span = value.find("data_offsets");
   if (!dtype || !shape || !span || value.members().size() != 3)
-    bad(value.shown(), ", expected exactly dtype, shape and data_offsets");
+    bad(value.excerpt(), ", expected exactly dtype, shape and data_offsets");
 
   Entry entry{0, 0, name, {}};
   entry.tensor.dtype = dtype->text().value_or("");
   const auto element = kElementBytes.find(entry.tensor.dtype);
   if (element == kElementBytes.end())
-    bad("dtype ", dtype->shown(), ", expected one of F32, F16, BF16, I64, I32, I8, U8");
+    bad("dtype ", dtype->excerpt(), ", expected one of F32, F16, BF16, I64, I32, I8, U8");
   if (!read_sizes(*shape, kMaxDims, entry.tensor.shape))
-    bad("shape ", shape->shown(), ", expected at most ", kMaxDims, " sizes of 0 or more");
+    bad("shape ", shape->excerpt(), ", expected at most ", kMaxDims, " sizes of 0 or more");
   Shape offsets;
   if (!read_sizes(*span, 2, offsets) || offsets.size() != 2 || offsets[0] > offsets[1])
-    bad("data_offsets ", span->shown(), ", expected [begin, end] with begin <= end");
+    bad("data_offsets ", span->excerpt(), ", expected [begin, end] with begin <= end");
   entry.begin = offsets[0];
   entry.end = offsets[1];
   const std::int64_t bytes = count_bytes(entry.tensor.shape, element->second);
   if (entry.end - entry.begin != bytes)
-    bad(entry.end - entry.begin, " bytes, shape ", shape->shown(), " of ", entry.tensor.dtype, " needs ",
+    bad(entry.end - entry.begin, " bytes, shape ", shape->excerpt(), " of ", entry.tensor.dtype, " needs ",
         bytes);
   if ((static_cast<std::int64_t>(header_end) + entry.begin) % element->second != 0)
     bad("not aligned to its ", element->second, "-byte elements");
@@ -89,22 +89,22 @@ Entry read_entry(const std::string& name, const JsonValue& value, std::size_t he
 void check_metadata(const JsonValue& metadata, const std::string& where) {
   bool good = metadata.is_object();
   for (const auto& [key, value] : metadata.members()) good = good && value.is_text();
-  if (!good) refuse(where, ": __metadata__ must map texts to texts");
+  if (!good) throw_bundle_error(where, ": __metadata__ must map texts to texts");
 }
 
-// The entries, in order, must fill the `bytes` after the header without a hole or an overlap.
+// Checks that the sorted entries fill the `bytes` after the header without gap or overlap.
 void check_coverage(const std::vector<Entry>& entries, std::int64_t bytes, const std::string& where) {
   std::int64_t position = 0;
   for (const Entry& entry : entries) {
     if (entry.end > bytes)
-      refuse(where, ": tensor ", in_quotes(entry.name), " ends at byte ", entry.end, " of ", bytes);
+      throw_bundle_error(where, ": tensor ", single_quoted(entry.name), " ends at byte ", entry.end, " of ", bytes);
     if (entry.begin < position)
-      refuse(where, ": tensor ", in_quotes(entry.name), " overlaps the tensor before it");
+      throw_bundle_error(where, ": tensor ", single_quoted(entry.name), " overlaps the tensor before it");
     if (entry.begin > position)
-      refuse(where, ": tensor ", in_quotes(entry.name), " leaves a hole at byte ", position);
+      throw_bundle_error(where, ": tensor ", single_quoted(entry.name), " leaves a hole at byte ", position);
     position = entry.end;
   }
-  if (position != bytes) refuse(where, ": ", bytes - position, " bytes after the last tensor");
+  if (position != bytes) throw_bundle_error(where, ": ", bytes - position, " bytes after the last tensor");
 }
 
 }  // namespace
@@ -116,15 +116,15 @@ const Tensor* Tensors::find(std::string_view name) const {
 
 Tensors parse_safetensors(std::string_view bytes, const std::string& where) {
   if (bytes.size() < kLengthBytes)
-    refuse(where, ": ", bytes.size(), " bytes is too short for a safetensors file");
+    throw_bundle_error(where, ": ", bytes.size(), " bytes is too short for a safetensors file");
   std::uint64_t header_bytes = 0;
   std::memcpy(&header_bytes, bytes.data(), kLengthBytes);
   if (header_bytes > kMaxJsonBytes)
-    refuse(where, ": header of ", header_bytes, " bytes, at most ", kMaxJsonBytes, " are allowed");
+    throw_bundle_error(where, ": header of ", header_bytes, " bytes, at most ", kMaxJsonBytes, " are allowed");
   if (header_bytes > bytes.size() - kLengthBytes)
-    refuse(where, ": header of ", header_bytes, " bytes in a file of ", bytes.size());
+    throw_bundle_error(where, ": header of ", header_bytes, " bytes in a file of ", bytes.size());
   const std::size_t header_end = kLengthBytes + static_cast<std::size_t>(header_bytes);
-  if (header_bytes == 0 || bytes[kLengthBytes] != '{') refuse(where, ": the header does not start with '{'");
+  if (header_bytes == 0 || bytes[kLengthBytes] != '{') throw_bundle_error(where, ": the header does not start with '{'");
 
   const JsonDocument header(bytes.substr(kLengthBytes, header_end - kLengthBytes), where);
   std::vector<Entry> entries;
@@ -155,13 +155,13 @@ Tensors parse_safetensors(std::string_view bytes, const std::string& where) {
 const Tensor& require_tensor(const Tensors& tensors, const std::string& name, const Shape& shape,
                              const std::string& where) {
   const Tensor* tensor = tensors.find(name);
-  if (!tensor) refuse(where, ": tensor ", in_quotes(name), " is missing, expected F32 ", shape_text(shape));
+  if (!tensor) throw_bundle_error(where, ": tensor ", single_quoted(name), " is missing, expected F32 ", shape_text(shape));
   if (tensor->dtype != "F32" || tensor->shape != shape)
-    refuse(where, ": tensor ", in_quotes(name), " is ", tensor->dtype, " ", shape_text(tensor->shape),
+    throw_bundle_error(where, ": tensor ", single_quoted(name), " is ", tensor->dtype, " ", shape_text(tensor->shape),
            ", expected F32 ", shape_text(shape));
   for (std::size_t i = 0; i < tensor->values.size(); ++i)
     if (!std::isfinite(tensor->values[i]))
-      refuse(where, ": tensor ", in_quotes(name), " holds ", tensor->values[i], " at ", i,
+      throw_bundle_error(where, ": tensor ", single_quoted(name), " holds ", tensor->values[i], " at ", i,
              ", expected finite numbers");
   return *tensor;
 }

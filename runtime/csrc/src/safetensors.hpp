@@ -1,5 +1,5 @@
-// Strict reading of the safetensors format: an 8-byte little-endian header length, a JSON header
-// {name: {dtype, shape, data_offsets}} and the tensors' bytes, back to back, row-major, little-endian.
+// Strict reader of the safetensors format: an 8-byte little-endian header length, a JSON header
+// {name: {dtype, shape, data_offsets}} and the tensors' bytes, contiguous, row-major, little-endian.
 #pragma once
 
 #include <cstdint>
@@ -8,7 +8,7 @@
 #include <string_view>
 #include <vector>
 
-#include "bundle_error.hpp"
+#include "errors.hpp"
 
 namespace motionrt {
 
@@ -23,7 +23,7 @@ struct Tensor {
 // The tensors of a file by name.
 class Tensors {
  public:
-  const Tensor* find(std::string_view name) const;  // null: there is none
+  const Tensor* find(std::string_view name) const;  // null if there is none
   std::size_t size() const { return tensors_.size(); }
 
  private:
@@ -31,11 +31,10 @@ class Tensors {
   std::map<std::string, Tensor, std::less<>> tensors_;
 };
 
-// bytes: the whole file. Throws BundleError that begins with `where` on anything but exactly the format.
+// bytes: the whole file. Throws BundleError, prefixed with `where`, on any deviation from the format.
 Tensors parse_safetensors(std::string_view bytes, const std::string& where);
 
-// The F32 tensor of that name. Throws BundleError if it is missing, of another dtype or shape, or not all
-// finite.
+// The F32 tensor `name`. Throws BundleError if it is missing, has another dtype or shape, or is not finite.
 const Tensor& require_tensor(const Tensors& tensors, const std::string& name, const Shape& shape,
                              const std::string& where);
 

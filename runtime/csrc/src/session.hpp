@@ -1,5 +1,4 @@
-// Everything around the network, for several people: poses in, frames for the model out; logits in, decisions
-// out.
+// Everything around the network, for several people: poses in, model frames out; logits in, decisions out.
 #pragma once
 
 #include <algorithm>
@@ -12,28 +11,28 @@
 #include "config.hpp"
 #include "decider.hpp"
 #include "layout_map.hpp"
-#include "track.hpp"
+#include "pose_normalizer.hpp"
 
 namespace motionrt {
 
 using PersonId = std::int64_t;
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
-struct Pushed {
+struct PushResult {
   Status status;
-  bool reset;  // the network's state of this person starts from zero, before the frames that are due
-  int slot;    // of the person among max_people, as long as the person stays
+  bool reset;  // zero the network's state of this person before the frames that are due
+  int slot;    // of the person, below max_people; constant while the person stays
 };
 
 struct Counters {
   std::int64_t frames = 0;   // pushed
-  std::int64_t dropped = 0;  // of these, late or repeated
+  std::int64_t dropped = 0;  // late or repeated ones among them
   std::int64_t resets = 0;   // gaps longer than max_gap_s
-  std::int64_t lost = 0;     // people lost from sight, or gone
+  std::int64_t lost = 0;     // people out of sight or gone
 };
 
-// Not for use from several threads at once. Throws std::invalid_argument, before anything is changed. Allocates
-// nothing after the layouts are added, but to relabel.
+// Not thread-safe. Throws std::invalid_argument before anything is changed. After the layouts are added, only relabel
+// allocates.
 class Session {
  public:
   explicit Session(Config config) : config_(std::move(config)) {
@@ -45,48 +44,48 @@ class Session {
   Session(const Session&) = delete;  // people refer to config_
   Session& operator=(const Session&) = delete;
 
-  // Labels are others from now on: a running action ends without an event, scores start anew, all else stays.
+  // Changes the labels: a current action ends without an event, scores are reset, everything else stays.
   void relabel(int labels, int none) {
-    config_ = relabelled(config_, labels, none);
+    config_ = with_labels(config_, labels, none);
     for (Person& p : people_) p.decider.relabel();
   }
 
-  // weights [V, S] of a sensor's skeleton; returns its number, for push.
+  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push.
   int add_layout(const float* weights_VS, int source_joints) {
     layouts_.emplace_back(weights_VS, config_.joints, source_joints);
     return static_cast<int>(layouts_.size()) - 1;
   }
 
-  // Throws what pushing n different people at time t would, whatever their poses.
+  // Throws if n different people cannot be pushed at time t.
   void check(double t, int n, const PersonId* people, int layout) const {
     layout_at(layout);
     require(n == 0 || std::abs(t) <= kMaxTimeS, "t of person ", n == 0 ? 0 : people[0], " is ", t,
             ", expected seconds, finite and within ", kMaxTimeS);
-    const auto is_here = [&](const Person& p) {
-      return p.here && (std::find(people, people + n, p.id) != people + n || !is_absent(p, t));
+    const auto is_present = [&](const Person& p) {
+      return p.present && (std::find(people, people + n, p.id) != people + n || !is_absent(p, t));
     };
-    int here = static_cast<int>(std::count_if(people_.begin(), people_.end(), is_here));
+    int present = static_cast<int>(std::count_if(people_.begin(), people_.end(), is_present));
     for (int i = 0; i < n; ++i)
       if (slot_of(people[i]) < 0)
-        require(here++ < config_.max_people, "person ", people[i], " is one too many, expected at most ",
+        require(present++ < config_.max_people, "person ", people[i], " is one too many, expected at most ",
                 config_.max_people, " people at once");
   }
 
-  // joints [S, 3] metres; confidence [S] or null; t in seconds, rising: what is not later than the frame before is
-  // dropped, unless it is the second in a row that is more than max_gap_s earlier: the clock has been set back then,
-  // which is a gap to everybody. The frames that are due to the network are
-  // fetched by `next`, until it has none, before the person is pushed again.
-  Pushed push(PersonId person, double t, const float* joints_S3, const float* confidence_S, int layout) {
+  // joints [S, 3] meters; confidence [S] or null; t in seconds, increasing. A frame that is not later than the person's
+  // last one is dropped, unless it is the second consecutive one that is more than max_gap_s earlier: then the clock was
+  // set back, which is a gap for everybody. Before the next push of the person, fetch the frames that are due with
+  // `next` until there is none.
+  PushResult push(PersonId person, double t, const float* joints_S3, const float* confidence_S, int layout) {
     check(t, 1, &person, layout);
     int slot = slot_of(person);
     const bool is_new = slot < 0;
     if (is_new) slot = add(person);
     Person& p = people_[slot];
     ++counters_.frames;
-    const bool long_ago = !is_new && p.last_s - t > config_.max_gap_s + kSlackS;
-    const bool set_back = long_ago && t > p.late_s;  // the second one in a row is no straggler
-    p.late_s = long_ago ? t : kInfinity;
-    if (set_back) forget_clock(t);
+    const bool is_early = !is_new && p.last_s - t > config_.max_gap_s + kSlackS;
+    const bool clock_set_back = is_early && t > p.early_s;  // a second one is no straggler
+    p.early_s = is_early ? t : kInfinity;
+    if (clock_set_back) restart_clock(t);
     if (t <= p.last_s) {
       ++counters_.dropped;
       return {Status::dropped, false, slot};
@@ -98,7 +97,7 @@ class Session {
     }
     p.last_s = t;
     layouts_[layout].apply(joints_S3, confidence_S, mapped_.data());
-    const Status status = p.track.push(t, mapped_.data());
+    const Status status = p.normalizer.push(t, mapped_.data());
     if (status == Status::lost) {
       p.restart();
       ++counters_.lost;
@@ -106,10 +105,10 @@ class Session {
     return {status, is_new || gap || status == Status::lost, slot};
   }
 
-  // Writes the next frame [V, 3] that is due; false: there is none.
-  bool next(int slot, float* frame_V3) { return people_[slot].track.next(frame_V3); }
+  // Writes the next frame [V, 3] that is due; false if there is none.
+  bool next(int slot, float* frame_V3) { return people_[slot].normalizer.next(frame_V3); }
 
-  // logits [C] of a frame that next gave.
+  // Takes the logits [C] of a frame that `next` wrote.
   void observe(int slot, const float* logits_C) {
     for (int c = 0; c < config_.labels; ++c)
       require(std::isfinite(logits_C[c]), "logits[", c, "] of person ", people_[slot].id, " is ", logits_C[c],
@@ -120,11 +119,11 @@ class Session {
   Decision decide(int slot, float* scores_C) { return people_[slot].decider.decide(scores_C); }
   Decision decide_clip(int slot, float* probs_C) const { return people_[slot].decider.decide_clip(probs_C); }
 
-  // Slot of somebody who has not been pushed for over max_gap_s at time t, whose last decision is the end of the
-  // action that was going on; -1: nobody. To be reset before the next call.
-  int absent(double t) {
+  // Slot of a person who was not pushed for more than max_gap_s at time t, -1 if there is none. The person's last
+  // decision is the offset of the current action. Reset the person before the next call.
+  int find_absent(double t) {
     for (std::size_t slot = 0; slot < people_.size(); ++slot)
-      if (people_[slot].here && is_absent(people_[slot], t)) {
+      if (people_[slot].present && is_absent(people_[slot], t)) {
         people_[slot].restart();
         ++counters_.lost;
         return static_cast<int>(slot);
@@ -132,19 +131,19 @@ class Session {
     return -1;
   }
 
-  // Forgets a person, pending event included; an unknown one is no error.
+  // Forgets a person and the pending event. An unknown person is not an error.
   void reset(PersonId person) {
     const int slot = slot_of(person);
-    if (slot >= 0) people_[slot].here = false;
+    if (slot >= 0) people_[slot].present = false;
   }
   void reset() {
-    for (Person& p : people_) p.here = false;
+    for (Person& p : people_) p.present = false;
   }
 
-  // Throws if the person is not here.
+  // Slot of a person; throws if the person is unknown.
   int find(PersonId person) const {
     const int slot = slot_of(person);
-    if (slot < 0) fail("person ", person, " is unknown, ", people().size(), " were pushed");
+    if (slot < 0) throw_invalid_argument("person ", person, " is unknown, ", people().size(), " were pushed");
     return slot;
   }
 
@@ -153,7 +152,7 @@ class Session {
   std::vector<PersonId> people() const {
     std::vector<PersonId> ids;
     for (const Person& p : people_)
-      if (p.here) ids.push_back(p.id);
+      if (p.present) ids.push_back(p.id);
     std::sort(ids.begin(), ids.end());
     return ids;
   }
@@ -169,46 +168,46 @@ class Session {
 
  private:
   struct Person {
-    explicit Person(const Config& config) : track(config), decider(config) {}
+    explicit Person(const Config& config) : normalizer(config), decider(config) {}
     void restart() {
-      track.restart();
+      normalizer.restart();
       decider.restart();
     }
     PersonId id = 0;
-    bool here = false;
+    bool present = false;
     double last_s = 0;
-    double late_s = 0;  // of the frame before, if it was dropped as one from long ago; else infinite
-    Track track;
+    double early_s = 0;  // of the previous frame if it was dropped as more than max_gap_s too early, else infinite
+    PoseNormalizer normalizer;
     Decider decider;
   };
 
   int slot_of(PersonId person) const {
-    const auto is_person = [&](const Person& p) { return p.here && p.id == person; };
+    const auto is_person = [&](const Person& p) { return p.present && p.id == person; };
     const auto p = std::find_if(people_.begin(), people_.end(), is_person);
     return p == people_.end() ? -1 : static_cast<int>(p - people_.begin());
   }
 
   bool is_absent(const Person& p, double t) const { return t - p.last_s > config_.max_gap_s + kSlackS; }
 
-  // Whoever was seen at times that are yet to come now was last seen before the clock was set back to t.
-  void forget_clock(double t) {
+  // After the clock was set back to t, everybody with a time in the future was last seen before that.
+  void restart_clock(double t) {
     for (Person& p : people_)
       if (p.last_s - t > config_.max_gap_s + kSlackS) p.last_s = -kInfinity;
   }
 
-  // Takes a free slot, else that of whoever has not been pushed for longest: trackers number people on and on.
+  // Takes a free slot, else that of the person pushed least recently: some trackers never reuse a number.
   int add(PersonId person) {
-    const auto rank = [](const Person& p) { return p.here ? p.last_s : -kInfinity; };
-    auto place = people_.begin();
+    const auto rank = [](const Person& p) { return p.present ? p.last_s : -kInfinity; };
+    auto slot = people_.begin();
     for (auto p = people_.begin(); p != people_.end(); ++p)
-      if (rank(*p) < rank(*place)) place = p;
-    place->id = person;
-    place->here = true;
-    place->last_s = -kInfinity;
-    place->late_s = kInfinity;
-    place->track.restart();
-    place->decider.clear();
-    return static_cast<int>(place - people_.begin());
+      if (rank(*p) < rank(*slot)) slot = p;
+    slot->id = person;
+    slot->present = true;
+    slot->last_s = -kInfinity;
+    slot->early_s = kInfinity;
+    slot->normalizer.restart();
+    slot->decider.clear();
+    return static_cast<int>(slot - people_.begin());
   }
 
   Config config_;

@@ -6,7 +6,7 @@
 
 namespace motionrt {
 
-// 64 lower-case hex digits.
+// 64 lowercase hex digits.
 std::string sha256_hex(const void* data, std::size_t bytes);
 
 }  // namespace motionrt

@@ -8,11 +8,11 @@ namespace motionrt {
 namespace {
 
 constexpr int kInputs = 9;   // joint, bone and motion, three coordinates each
-constexpr int kSubsets = 3;  // K, of the adjacency: a joint, towards the root, away from it
+constexpr int kSubsets = 3;  // K adjacency subsets: a joint itself, toward the root, away from it
 
-int round_up(int n) { return (n + kLine - 1) / kLine * kLine; }
+int round_up(int n) { return (n + kLineFloats - 1) / kLineFloats * kLineFloats; }
 
-// Reads the tensors of one network, each of which must be there in the shape that the architecture tells.
+// Reads a network's tensors, checking each against the shape that the architecture requires.
 class Reader {
  public:
   Reader(const Bundle& bundle) : tensors_(bundle.weights), where_(bundle.name) {}
@@ -52,13 +52,13 @@ class Reader {
 
 }  // namespace
 
-Channels::Channels(int count, int branches) : place(count), begin(branches + 1) {
+Channels::Channels(int count, int branches) : offset(count), begin(branches + 1) {
   const int width = count / (branches + 1);
   for (int part = 0, c = 0; part <= branches; ++part) {
     begin[part] = padded;
     const int end = part < branches ? c + width : count;
-    for (int p = padded; c < end; ++c) place[c] = p++;
-    padded = c > 0 ? round_up(place[c - 1] + 1) : padded;
+    for (int p = padded; c < end; ++c) offset[c] = p++;
+    padded = c > 0 ? round_up(offset[c - 1] + 1) : padded;
   }
 }
 
@@ -78,7 +78,7 @@ void Matrix::round(Precision precision) {
   precision_ = precision;
   if (precision == Precision::fp32) return;
   const std::size_t count = weights_.bytes() / sizeof(float);
-  Floats halves((count + 1) / 2);
+  AlignedFloats halves((count + 1) / 2);
   auto* half = reinterpret_cast<std::uint16_t*>(halves.data());
   for (std::size_t i = 0; i < count; ++i) {
     std::uint32_t bits;
@@ -88,18 +88,18 @@ void Matrix::round(Precision precision) {
   weights_ = std::move(halves);
 }
 
-void Matrix::multiply(const Kernels& kernels, Product product, int from) const {
-  product.columns = columns_;
-  product.b_stride = stride_;
-  product.panel_stride = depth_ * stride_;
-  product.bias = bias_.data();
+void Matrix::multiply(const Kernels& kernels, Gemm gemm, int from) const {
+  gemm.columns = columns_;
+  gemm.b_stride = stride_;
+  gemm.panel_stride = depth_ * stride_;
+  gemm.bias = bias_.data();
   const std::size_t offset = static_cast<std::size_t>(from) * stride_;
   if (precision_ == Precision::bf16) {
-    product.b = reinterpret_cast<const std::uint16_t*>(weights_.data()) + offset;
-    kernels.product_bf16(product);
+    gemm.b = reinterpret_cast<const std::uint16_t*>(weights_.data()) + offset;
+    kernels.gemm_bf16(gemm);
   } else {
-    product.b = weights_.data() + offset;
-    kernels.product(product);
+    gemm.b = weights_.data() + offset;
+    kernels.gemm(gemm);
   }
 }
 
@@ -111,11 +111,11 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
   const Channels input(first, branches);
   std::vector<int> inputs(kInputs);
   for (int i = 0; i < kInputs; ++i) inputs[i] = i;
-  embed_ = read.convolution("embed", inputs, kInputs, input.place, input.padded);
+  embed_ = read.convolution("embed", inputs, kInputs, input.offset, input.padded);
   embed_.round(precision);
-  position_ = Floats(static_cast<std::size_t>(V) * input.padded);
+  position_ = AlignedFloats(static_cast<std::size_t>(V) * input.padded);
   const float* position = read("position", {first, 1, V});
-  for (const int c : input.place)
+  for (const int c : input.offset)
     for (int v = 0; v < V; ++v) position_.data()[v * input.padded + c] = *position++;
 
   Channels before = input;
@@ -123,18 +123,18 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
   for (std::size_t i = 0; i < config_.channels.size(); ++i) {
     const std::string name = "blocks." + std::to_string(i);
     const Channels after(config_.channels[i], branches);
-    std::vector<int> stacked;  // the K subsets of the input channels, one after the other
+    std::vector<int> stacked;  // the K subsets of the input channels, stacked
     for (int k = 0; k < kSubsets; ++k)
-      for (const int c : before.place) stacked.push_back(k * before.padded + c);
+      for (const int c : before.offset) stacked.push_back(k * before.padded + c);
     const float* A = read(name + ".graph.A", {V * kSubsets, V});
 
-    Block block{before, after, {A, A + V * kSubsets * V}, {}, {}, {}, before.place.size() != after.place.size(), {}};
-    block.graph = read.convolution(name + ".graph.conv", stacked, kSubsets * before.padded, after.place, after.padded);
-    block.stem = read.convolution(name + ".time.stem", after.place, after.padded, after.place, after.padded);
+    Block block{before, after, {A, A + V * kSubsets * V}, {}, {}, {}, before.offset.size() != after.offset.size(), {}};
+    block.graph = read.convolution(name + ".graph.conv", stacked, kSubsets * before.padded, after.offset, after.padded);
+    block.stem = read.convolution(name + ".time.stem", after.offset, after.padded, after.offset, after.padded);
     block.graph.round(precision);
     block.stem.round(precision);
     if (block.has_shortcut) {
-      block.shortcut = read.convolution(name + ".shortcut", before.place, before.padded, after.place, after.padded);
+      block.shortcut = read.convolution(name + ".shortcut", before.offset, before.padded, after.offset, after.padded);
       block.shortcut.round(precision);
     }
     const int width = config_.width(i), padded = round_up(width);
@@ -162,11 +162,11 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
   }
 
   const int D = config_.features;
-  pool_ = Floats(static_cast<std::size_t>(V) * before.padded);
+  pool_ = AlignedFloats(static_cast<std::size_t>(V) * before.padded);
   const float* pool = read("pool", {D, V});
-  for (const int c : before.place)
+  for (const int c : before.offset)
     for (int v = 0; v < V; ++v) pool_.data()[v * before.padded + c] = *pool++;
-  head_ = read.linear("head", before.place, before.padded, config_.classes);
+  head_ = read.linear("head", before.offset, before.padded, config_.classes);
   head_.round(precision);
 }
 
@@ -185,14 +185,14 @@ Streams::Streams(std::shared_ptr<const StreamGCN> network, int capacity)
   const std::size_t V = joints(), activation = V * net.widest_, people = capacity;
   for (Stream& stream : streams_) {
     stream.last_V3.resize(3 * V);
-    stream.rings = Floats(net.stream_);
+    stream.rings = AlignedFloats(net.stream_);
   }
-  x_ = Floats(people * activation);
-  input_ = Floats(V * kLine);
-  subsets_ = Floats(kSubsets * activation);
-  shortcut_ = hidden_ = stem_ = Floats(activation);
-  pooled_ = Floats(people * net.blocks_.back().out.padded);
-  logits_ = Floats(people * round_up(labels()));
+  x_ = AlignedFloats(people * activation);
+  input_ = AlignedFloats(V * kLineFloats);
+  subsets_ = AlignedFloats(kSubsets * activation);
+  shortcut_ = hidden_ = stem_ = AlignedFloats(activation);
+  pooled_ = AlignedFloats(people * net.blocks_.back().out.padded);
+  logits_ = AlignedFloats(people * round_up(labels()));
   taps_.resize(net.config_.kernel);
 }
 
@@ -202,7 +202,7 @@ void Streams::step(int n, const int* slots, const float* frames_NV3, float* logi
   const std::size_t activation = static_cast<std::size_t>(V) * net.widest_;
   for (int i = 0; i < n; ++i)
     embed(streams_[slots[i]], frames_NV3 + 3 * V * i, x_.data() + activation * i);
-  for (const StreamGCN::Block& block : net.blocks_)  // a block's weights serve everybody while they are in cache
+  for (const StreamGCN::Block& block : net.blocks_)  // all people use a block's weights while they are in cache
     for (int i = 0; i < n; ++i) this->block(block, streams_[slots[i]], x_.data() + activation * i);
 
   const Channels& out = net.blocks_.back().out;
@@ -213,10 +213,10 @@ void Streams::step(int n, const int* slots, const float* frames_NV3, float* logi
     const float* pool = net.pool_.data();
     for (int v = 0; v < V; ++v, x += out.padded, pool += out.padded)
       for (int c = 0; c < out.padded; ++c) pooled[c] += x[c] * pool[c];
-    for (int d = 0; features_ND && d < D; ++d) features_ND[D * i + d] = pooled[out.place[d]];
+    for (int d = 0; features_ND && d < D; ++d) features_ND[D * i + d] = pooled[out.offset[d]];
     ++streams_[slots[i]].age;
   }
-  Product head;
+  Gemm head;
   const float* pooled = pooled_.data();
   head.rows = n;
   head.depth = head.a_stride = out.padded;
@@ -234,7 +234,7 @@ void Streams::embed(Stream& stream, const float* frame_V3, float* x) {
   const auto rate = static_cast<float>(net.config_.fps / 4);
   for (int v = 0; v < V; ++v) {
     const int parent = net.config_.parents[v] >= 0 ? net.config_.parents[v] : v;
-    float* input = input_.data() + kLine * v;
+    float* input = input_.data() + kLineFloats * v;
     for (int axis = 0; axis < 3; ++axis) {
       const float p = frame_V3[3 * v + axis];
       input[axis] = p;
@@ -245,16 +245,16 @@ void Streams::embed(Stream& stream, const float* frame_V3, float* x) {
   std::copy_n(frame_V3, 3 * V, stream.last_V3.begin());
   const int width = net.blocks_.front().in.padded;
   const float* input = input_.data();
-  Product product;
-  product.rows = V;
-  product.depth = kInputs;
-  product.a = &input;
-  product.a_stride = kLine;
-  product.add = net.position_.data();
-  product.out = x;
-  product.add_stride = product.out_stride = width;
-  product.relu = true;
-  net.embed_.multiply(net.kernels_, product);
+  Gemm gemm;
+  gemm.rows = V;
+  gemm.depth = kInputs;
+  gemm.a = &input;
+  gemm.a_stride = kLineFloats;
+  gemm.add = net.position_.data();
+  gemm.out = x;
+  gemm.add_stride = gemm.out_stride = width;
+  gemm.relu = true;
+  net.embed_.multiply(net.kernels_, gemm);
 }
 
 // x [V, in] -> x [V, out].
@@ -262,9 +262,9 @@ void Streams::block(const StreamGCN::Block& block, Stream& stream, float* x) {
   const StreamGCN& net = *network_;
   const int V = joints(), in = block.in.padded, out = block.out.padded;
 
-  // A x, all subsets of a joint side by side; they stay in the first cache for the convolution over them.
+  // A x, all subsets of a joint side by side; they stay in the L1 cache for the convolution over them.
   const float* A = block.A.data();
-  Product aggregate;
+  Gemm aggregate;
   aggregate.rows = kSubsets * V;
   aggregate.columns = aggregate.b_stride = aggregate.out_stride = in;
   aggregate.depth = aggregate.a_stride = V;
@@ -272,34 +272,34 @@ void Streams::block(const StreamGCN::Block& block, Stream& stream, float* x) {
   aggregate.a = &A;
   aggregate.b = x;
   aggregate.out = subsets_.data();
-  net.kernels_.product(aggregate);
+  net.kernels_.gemm(aggregate);
 
   const float* a = x;
-  Product product;
-  product.rows = V;
-  product.a = &a;
-  product.out_stride = product.add_stride = out;
+  Gemm gemm;
+  gemm.rows = V;
+  gemm.a = &a;
+  gemm.out_stride = gemm.add_stride = out;
   const float* shortcut = x;
   if (block.has_shortcut) {
-    product.depth = product.a_stride = in;
-    product.out = shortcut_.data();
-    block.shortcut.multiply(net.kernels_, product);
+    gemm.depth = gemm.a_stride = in;
+    gemm.out = shortcut_.data();
+    block.shortcut.multiply(net.kernels_, gemm);
     shortcut = shortcut_.data();
   }
-  product.relu = true;
+  gemm.relu = true;
   a = subsets_.data();
-  product.depth = product.a_stride = kSubsets * in;
-  product.add = shortcut;
-  product.out = hidden_.data();
-  block.graph.multiply(net.kernels_, product);
+  gemm.depth = gemm.a_stride = kSubsets * in;
+  gemm.add = shortcut;
+  gemm.out = hidden_.data();
+  block.graph.multiply(net.kernels_, gemm);
 
   a = hidden_.data();
-  product.depth = product.a_stride = out;
-  product.add = nullptr;
-  product.out = stem_.data();
-  block.stem.multiply(net.kernels_, product);
+  gemm.depth = gemm.a_stride = out;
+  gemm.add = nullptr;
+  gemm.out = stem_.data();
+  block.stem.multiply(net.kernels_, gemm);
 
-  product.a = taps_.data();
+  gemm.a = taps_.data();
   for (const StreamGCN::Branch& branch : block.branches) {
     float* ring = stream.rings.data() + branch.ring;
     const std::size_t frame = static_cast<std::size_t>(V) * branch.width;
@@ -310,11 +310,11 @@ void Streams::block(const StreamGCN::Block& block, Stream& stream, float* x) {
     const int past = static_cast<int>(std::min<std::int64_t>(kernel - 1, stream.age / branch.dilation));
     for (int tap = 0; tap <= past; ++tap)
       taps_[tap] = ring + (stream.age - (past - tap) * branch.dilation) % branch.slots * frame;
-    product.segments = past + 1;
-    product.depth = product.a_stride = branch.width;
-    product.add = shortcut + branch.column;
-    product.out = x + branch.column;
-    branch.taps.multiply(net.kernels_, product, (kernel - 1 - past) * branch.width);
+    gemm.segments = past + 1;
+    gemm.depth = gemm.a_stride = branch.width;
+    gemm.add = shortcut + branch.column;
+    gemm.out = x + branch.column;
+    branch.taps.multiply(net.kernels_, gemm, (kernel - 1 - past) * branch.width);
   }
   const int rest = block.out.begin.back();
   for (int v = 0; v < V; ++v)

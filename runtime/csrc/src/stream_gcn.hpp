@@ -12,54 +12,55 @@
 
 namespace motionrt {
 
-struct alignas(4 * kLine) Line {
-  float values[kLine] = {};
+struct alignas(4 * kLineFloats) CacheLine {
+  float values[kLineFloats] = {};
 };
 
-// Zeros that begin on a cache line.
-class Floats {
+// AlignedFloats, initially zero, that start on a cache line.
+class AlignedFloats {
  public:
-  explicit Floats(std::size_t size = 0) : lines_((size + kLine - 1) / kLine) {}
+  explicit AlignedFloats(std::size_t size = 0) : lines_((size + kLineFloats - 1) / kLineFloats) {}
   float* data() { return reinterpret_cast<float*>(lines_.data()); }
   const float* data() const { return reinterpret_cast<const float*>(lines_.data()); }
-  std::size_t bytes() const { return lines_.size() * sizeof(Line); }
+  std::size_t bytes() const { return lines_.size() * sizeof(CacheLine); }
 
  private:
-  std::vector<Line> lines_;
+  std::vector<CacheLine> lines_;
 };
 
-// Where the channels of an activation lie: every part (branch, or what passes by the branches) begins on a line.
+// Memory layout of the channels of an activation: every part (a branch, or the channels that bypass the branches) starts
+// on a cache line.
 struct Channels {
   Channels(int count, int branches);
-  std::vector<int> place;  // [count]
-  std::vector<int> begin;  // [branches + 1] of the parts
+  std::vector<int> offset;  // [count] of each channel
+  std::vector<int> begin;  // [branches + 1] of each part
   int padded = 0;
 };
 
-enum class Precision { fp32, bf16 };  // of the weights; sums are fp32
+enum class Precision { fp32, bf16 };  // of the weights; sums are in fp32
 
-// Weights [depth, columns] and bias, laid out for a Product.
+// Weights [depth, columns] and bias in the memory layout of Gemm.
 class Matrix {
  public:
   Matrix() = default;
   Matrix(int depth, int columns);
   float& at(int k, int column);
   float& bias(int column) { return bias_.data()[column]; }
-  void round(Precision precision);  // after the last change; nothing can be changed then
-  // Rows of weights before `from` are left out, together with as many columns of a.
-  void multiply(const Kernels& kernels, Product product, int from = 0) const;
+  void round(Precision precision);  // makes the weights constant
+  // Skips the rows of weights before `from`, and as many columns of a.
+  void multiply(const Kernels& kernels, Gemm gemm, int from = 0) const;
   std::size_t bytes() const { return weights_.bytes() + bias_.bytes(); }
 
  private:
   int depth_ = 0, columns_ = 0, stride_ = 0;
   Precision precision_ = Precision::fp32;
-  Floats weights_, bias_;
+  AlignedFloats weights_, bias_;
 };
 
-// The weights; shared by streams and never changed.
+// The immutable weights, shared by streams.
 class StreamGCN {
  public:
-  // Throws BundleError if the weights are not those of the architecture.
+  // Throws BundleError if the weights do not fit the architecture.
   explicit StreamGCN(const Bundle& bundle, Precision precision = Precision::fp32,
                      const Kernels& kernels = *supported_kernels().front());
 
@@ -72,8 +73,8 @@ class StreamGCN {
   struct Branch {
     Matrix taps;             // [kernel * width, width], the oldest tap first
     int dilation, width;     // padded
-    int ring, slots;         // where its ring of past frames [slots, V, width] begins in a stream
-    int column;              // of its part in the block's activation
+    int ring, slots;         // offset of its ring of past frames [slots, V, width] in a stream
+    int column;              // first column of its part in the block's activation
   };
   struct Block {
     Channels in, out;
@@ -86,13 +87,13 @@ class StreamGCN {
   const StreamGCNConfig config_;
   const Kernels& kernels_;
   Matrix embed_, head_;
-  Floats position_, pool_;  // [V, C], [V, D], padded
+  AlignedFloats position_, pool_;  // [V, C], [V, D], padded
   std::vector<Block> blocks_;
-  int widest_ = 0;   // of the activations
-  int stream_ = 0;   // floats of a stream's rings
+  int widest_ = 0;   // padded channels of the widest activation
+  int stream_ = 0;   // floats in a stream's rings
 };
 
-// The streams of several people. Everything is allocated by the constructor.
+// Streams of several people. Only the constructor allocates.
 class Streams final : public Network {
  public:
   Streams(std::shared_ptr<const StreamGCN> network, int capacity);
@@ -106,16 +107,16 @@ class Streams final : public Network {
 
  private:
   struct Stream {
-    std::int64_t age = 0;  // frames since it began; what is older in last and rings counts as zero
+    std::int64_t age = 0;  // frames since the start; older content of last and rings counts as zero
     std::vector<float> last_V3;
-    Floats rings;
+    AlignedFloats rings;
   };
   void embed(Stream& stream, const float* frame_V3, float* x);
   void block(const StreamGCN::Block& block, Stream& stream, float* x);
 
   const std::shared_ptr<const StreamGCN> network_;
   std::vector<Stream> streams_;
-  Floats x_, input_, subsets_, shortcut_, hidden_, stem_, pooled_, logits_;
+  AlignedFloats x_, input_, subsets_, shortcut_, hidden_, stem_, pooled_, logits_;
   std::vector<const float*> taps_;
 };
 

@@ -140,8 +140,8 @@ def test_a_step_names_a_wrong_shape() -> None:
     assert isinstance(streams, Streams)
     frame = np.zeros((1, 15, 3), np.float32)
     for slots, frames, message in (
-        ([2], frame, "slots holds a number that is none, expected 0 to 1"),
-        ([-1], frame, "slots holds a number that is none"),
+        ([2], frame, "slots holds an invalid number, expected 0 to 1"),
+        ([-1], frame, "slots holds an invalid number"),
         ([0, 0], frame.repeat(2, 0), "slots holds a number twice"),
         ([0], frame[:, :14], r"frames has shape \[1, 14, 3\], expected float32 \[1, 15, 3\]"),
     ):

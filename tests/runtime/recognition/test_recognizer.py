@@ -244,7 +244,7 @@ def test_evict_reports_people_who_left_half_a_second_ago(recognizer: Recognizer)
 def test_invalid_people_are_refused_without_side_effects(recognizer: Recognizer) -> None:
     pose = tiny.poses(1)[0]
     for poses, people, message in (
-        ([pose] * 2, [1, 1], "person 1 is there twice"),
+        ([pose] * 2, [1, 1], "person 1 occurs twice"),
         ([pose] * 2, [1], "people has 1 numbers, joints are of 2 people"),
         ([pose] * 17, list(range(17)), r"joints have shape \[17, 15, 3\], expected \[M, V, 3\] of at most 16"),
         (pose, [0], r"joints have shape \[15, 3\], expected \[M, V, 3\]"),

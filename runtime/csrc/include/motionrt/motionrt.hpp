@@ -1,4 +1,4 @@
-// The C API of motionrt.h for C++17: what must be freed is, and errors are exceptions.
+// C++17 wrapper of motionrt.h: handles are freed automatically, and errors are exceptions.
 //
 //   motionrt::Recognizer recognizer("models/live");
 //   const auto kinect = recognizer.layout("kinect20");
@@ -17,7 +17,7 @@
 #include <vector>
 
 namespace motionrt {
-inline namespace api {  // part of the names that the linker sees
+inline namespace api {  // keeps the linker's names apart from the engine's
 
 class Error : public std::runtime_error {
  public:
@@ -29,10 +29,10 @@ inline void check(motionrt_status status) {
   if (status != MOTIONRT_OK) throw Error(status);
 }
 
-// Every function throws Error where the one of the same name in motionrt.h tells a status, and then changes nothing.
+// Functions throw Error if the function of the same name in motionrt.h fails, and then change nothing.
 class Recognizer {
  public:
-  // The folder of a recogniser's bundle.
+  // Loads the folder of a recognizer's bundle.
   explicit Recognizer(const std::string& folder, motionrt_precision precision = MOTIONRT_FP32) {
     motionrt_recognizer* recognizer = nullptr;
     check(motionrt_load(folder.c_str(), precision, &recognizer));
@@ -40,11 +40,11 @@ class Recognizer {
   }
 
   std::int32_t labels() const { return motionrt_labels(handle_.get()); }
-  const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }  // null: there is none
+  const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }  // null for an invalid index
   const char* license() const { return motionrt_license(handle_.get()); }
 
-  // The number of the model's own layout, of a built-in one, or of one whose weights [model's joints, joint_count]
-  // are given; and its joints.
+  // Number of the model's own layout, of a built-in one, or of a custom one with weights [model joints, joint_count];
+  // and the joints of a layout.
   std::int32_t layout() { return layout_of(nullptr); }
   std::int32_t layout(const std::string& name) { return layout_of(name.c_str()); }
   std::int32_t add_layout(const std::vector<float>& weights, std::int32_t joint_count) {
@@ -56,11 +56,11 @@ class Recognizer {
   }
   std::int32_t joints(std::int32_t layout) const { return motionrt_joints(handle_.get(), layout); }
 
-  // One person's joints, x y z each, at time t in seconds.
+  // Takes one person's joints, x y z each, at time t in seconds.
   motionrt_decision step(double t, const std::vector<float>& joints, std::int32_t layout, std::int64_t person = 0) {
     return step(t, {{person, joints.data(), nullptr, static_cast<std::int32_t>(joints.size() / 3)}}, layout)[0];
   }
-  // Several people at once.
+  // Takes the poses of several people.
   std::vector<motionrt_decision> step(double t, const std::vector<motionrt_pose>& poses, std::int32_t layout) {
     std::vector<motionrt_decision> decisions(poses.size());
     check(motionrt_step(handle_.get(), t, poses.data(), static_cast<std::int32_t>(poses.size()), layout,
@@ -96,7 +96,7 @@ class Recognizer {
   std::unique_ptr<motionrt_recognizer, Free> handle_;
 };
 
-// Ids that stay with people from frame to frame.
+// Assigns poses to people: ids that persist from frame to frame.
 class Tracker {
  public:
   explicit Tracker(const std::string& layout) {
@@ -104,14 +104,14 @@ class Tracker {
     check(motionrt_tracker_create(layout.c_str(), &tracker));
     handle_.reset(tracker);
   }
-  // A layout of your own: the parent of every joint, -1 for a root, and 2 or 3 dimensions.
+  // A custom layout: the parent of each joint, -1 for a root, and 2 or 3 dimensions.
   Tracker(const std::vector<std::int32_t>& parents, std::int32_t dims) {
     motionrt_tracker* tracker = nullptr;
     check(motionrt_tracker_create_custom(parents.data(), static_cast<std::int32_t>(parents.size()), dims, &tracker));
     handle_.reset(tracker);
   }
 
-  // Sets the person of each pose, and removes the poses that get none.
+  // Sets the person of each pose, and removes poses without a person.
   void track(double t, std::vector<motionrt_pose>& poses) {
     check(motionrt_track(handle_.get(), t, poses.data(), static_cast<std::int32_t>(poses.size())));
     const auto has_no_person = [](const motionrt_pose& pose) { return pose.person < 0; };

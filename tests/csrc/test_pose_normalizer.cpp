@@ -1,12 +1,12 @@
 #include "check.hpp"
 #include "poses.hpp"
-#include "track.hpp"
+#include "pose_normalizer.hpp"
 
 using motionrt::Config;
 using motionrt::Status;
-using motionrt::Track;
+using motionrt::PoseNormalizer;
 
-// A track and the frames of its last push.
+// A normalizer and the frames of its last push.
 struct Run {
   explicit Run(const Config& c) : config(c), track(config) {}
   Status push(double t, const std::vector<float>& joints) {
@@ -19,11 +19,11 @@ struct Run {
   int count() const { return static_cast<int>(frames.size()) / (3 * kJoints); }
   float at(int frame, int joint, int axis) const { return frames[(frame * kJoints + joint) * 3 + axis]; }
   const Config config;
-  Track track;
+  PoseNormalizer track;
   std::vector<float> frames;
 };
 
-Config still_config() {  // not turned to the front
+Config still_config() {  // not rotated to the front
   Config config = tiny_config();
   config.facing_s = 0;
   return config;
@@ -37,14 +37,14 @@ void frames_fall_on_the_grid() {
   CHECK(run.push(10.24995, pose()) == Status::ok && run.count() == 1);  // within the rounding slack
 }
 
-void frames_are_interpolated_and_centred() {
+void frames_are_interpolated_and_centered() {
   Run run(still_config());
   auto raised = pose(5, 5);
   raised[3 * 3 + 1] = 2.6f;
   run.push(0, pose());
   run.push(0.1, raised);
   CHECK(run.count() == 2);
-  CHECK_NEAR(run.at(0, 3, 1), 1.1f, 1e-5f);  // half way
+  CHECK_NEAR(run.at(0, 3, 1), 1.1f, 1e-5f);  // halfway
   CHECK_NEAR(run.at(1, 3, 1), 1.6f, 1e-5f);
   for (int axis = 0; axis < 3; ++axis) CHECK(run.at(0, 0, axis) == 0);
   CHECK_NEAR(run.at(1, 1, 0), 0.2f, 1e-6f);
@@ -70,7 +70,7 @@ void a_missing_root_stays_where_it_was() {
   CHECK_NEAR(run.at(0, 1, 0), 0.3f, 1e-5f);
 }
 
-void a_joint_never_seen_is_at_the_root() {
+void a_joint_that_was_never_seen_is_at_the_root() {
   Run run(still_config());
   CHECK(run.push(0, unseen(pose(2, 2), {3})) == Status::ok);
   for (int axis = 0; axis < 3; ++axis) CHECK(run.at(0, 3, axis) == 0);
@@ -99,7 +99,7 @@ void a_person_is_lost_when_more_than_half_the_joints_are() {
   for (int i = 40; i < 50; ++i) CHECK(run.push(i * 0.05, unseen(pose(), {1, 2, 3})) == Status::ok);
   CHECK(run.push(2.5, unseen(pose(), {1, 2, 3})) == Status::lost);
 
-  Run joint_never_seen(still_config());  // counts from the start
+  Run joint_never_seen(still_config());  // counted from the start
   joint_never_seen.push(0, unseen(pose(), {1, 2}));
   CHECK(joint_never_seen.push(0.3, unseen(pose(), {1, 2, 3})) == Status::ok);
   CHECK(joint_never_seen.push(0.55, unseen(pose(), {1, 2})) == Status::ok);
@@ -113,7 +113,7 @@ void a_restart_forgets_the_pose() {
   CHECK(run.at(0, 3, 1) == 0);
 }
 
-void poses_are_turned_to_the_front() {
+void poses_are_rotated_to_the_front() {
   Run run(tiny_config());
   const std::vector<float> facing_x = {0, 1, 0,    0,    1,    -0.2f,
                                        0, 1, 0.2f, 0.3f, 1.6f, 0};  // head leans forward
@@ -122,7 +122,7 @@ void poses_are_turned_to_the_front() {
   CHECK_NEAR(run.at(0, 3, 2), 0.3f, 1e-6f);  // forward to +z
   CHECK_NEAR(run.at(0, 3, 1), 0.6f, 1e-6f);
 
-  // An about-turn is followed slowly, through the moment where the mean direction vanishes.
+  // An about-turn is followed slowly, also while the mean direction vanishes.
   Run turning(tiny_config());
   turning.push(0, pose());
   auto back = pose();
@@ -134,7 +134,7 @@ void poses_are_turned_to_the_front() {
   CHECK_NEAR(turning.at(0, 1, 0), 0.2f, 1e-5f);
 }
 
-void a_pose_without_width_is_not_turned() {
+void a_pose_without_width_is_not_rotated() {
   Run run(tiny_config());
   auto narrow = pose();
   narrow[3] = narrow[6] = 0;
@@ -180,17 +180,17 @@ void a_lost_person_gives_no_frames_until_it_is_seen_again() {
 
 int main() {
   frames_fall_on_the_grid();
-  frames_are_interpolated_and_centred();
+  frames_are_interpolated_and_centered();
   a_missing_joint_keeps_its_offset();
   a_missing_root_stays_where_it_was();
-  a_joint_never_seen_is_at_the_root();
+  a_joint_that_was_never_seen_is_at_the_root();
   a_person_starts_with_root_and_half_the_joints();
   a_person_is_lost_when_the_root_is();
   a_person_is_lost_when_more_than_half_the_joints_are();
   a_lost_person_gives_no_frames_until_it_is_seen_again();
   a_restart_forgets_the_pose();
-  poses_are_turned_to_the_front();
-  a_pose_without_width_is_not_turned();
+  poses_are_rotated_to_the_front();
+  a_pose_without_width_is_not_rotated();
   extreme_numbers_stay_finite();
   return result();
 }

@@ -1,5 +1,5 @@
-// One person's poses: outliers and gaps filled, resampled to the model's rate, centred and turned to the
-// front.
+// Prepares one person's poses for the model: outliers and gaps filled, resampled to the model's rate, centered and
+// rotated to the front.
 #pragma once
 
 #include <algorithm>
@@ -13,22 +13,22 @@
 namespace motionrt {
 
 enum class Status {
-  ok,       // the pose was taken; it may still be too early for the next frame of the model
+  ok,       // the pose was taken; the next frame of the model may not be due yet
   dropped,  // not later than the frame before
-  missing,  // nobody seen yet
-  lost,     // unseen for too long
+  missing,  // no person visible yet
+  lost,     // out of sight for too long
 };
 
-class Track {
+class PoseNormalizer {
  public:
-  explicit Track(const Config& config)
+  explicit PoseNormalizer(const Config& config)
       : config_(config),
         seen_s_(config.joints),
         offset_(3 * config.joints),
         before_(3 * config.joints),
         now_(3 * config.joints) {}
 
-  // Takes the pose of time t [V, 3] (NaN: not seen).
+  // Takes the pose [V, 3] at time t; NaN: not seen.
   Status push(double t, const float* mapped_V3) {
     const bool first = !tracking_;
     if (!first) {
@@ -53,15 +53,15 @@ class Track {
     return Status::ok;
   }
 
-  // Writes the next frame [V, 3] that is due after a push; false: there is none. Frames are at start_s + k / rate,
-  // each interpolated between the pose before and now.
+  // Writes the next frame [V, 3] that is due after a push; false if there is none. Frames are at start_s + k / rate,
+  // each interpolated between the last two poses.
   bool next(float* frame_V3) {
     const double grid_s = static_cast<double>(emitted_) / config_.rate_hz;  // since start_s
     if (!tracking_ || grid_s > now_s_ - start_s_ + kSlackS) return false;
     const double step_s = now_s_ - before_s_;
     const double alpha = step_s > 0 ? std::clamp((grid_s - (before_s_ - start_s_)) / step_s, 0.0, 1.0) : 1.0;
-    interpolate_centred(alpha, frame_V3);
-    facing_.turn(config_, emitted_++, frame_V3);
+    interpolate_centered(alpha, frame_V3);
+    facing_.rotate(config_, emitted_++, frame_V3);
     return true;
   }
 
@@ -76,7 +76,7 @@ class Track {
     facing_ = {};
   }
 
-  // Sets now_: a joint that is missing or out of reach keeps its last seen offset from the root. Returns the
+  // Sets now_: a joint that is missing or out of reach keeps its last offset from the root. Returns the number of
   // joints seen.
   int fill(double t, const float* mapped_V3) {
     const double reach_squared = config_.reach_m * config_.reach_m;
@@ -102,7 +102,7 @@ class Track {
            2 * std::count_if(seen_s_.begin(), seen_s_.end(), unseen) > config_.joints;
   }
 
-  void interpolate_centred(double alpha, float* frame_V3) const {
+  void interpolate_centered(double alpha, float* frame_V3) const {
     const auto at = [&](int i) { return before_[i] + alpha * (static_cast<double>(now_[i]) - before_[i]); };
     for (int axis = 0; axis < 3; ++axis) {
       const double root = at(3 * config_.root + axis);
@@ -118,9 +118,9 @@ class Track {
   double start_s_ = 0, before_s_ = 0, now_s_ = 0;
   std::int64_t emitted_ = 0;
   float root_[3] = {0, 0, 0};        // last seen
-  std::vector<double> seen_s_;       // [V] when each joint was last seen; at the start: the start
-  std::vector<float> offset_;        // [V, 3] last seen, from the root
-  std::vector<float> before_, now_;  // [V, 3] filled poses in the world
+  std::vector<double> seen_s_;       // [V] when each joint was last seen; initially the start
+  std::vector<float> offset_;        // [V, 3] from the root, last seen
+  std::vector<float> before_, now_;  // [V, 3] filled poses in world coordinates
   Facing facing_;
 };
 
