@@ -70,7 +70,7 @@ class GenerationPanel:
             if self._range.value[1] > motion.seconds:
                 self._range.value = (motion.seconds / 3, 2 * motion.seconds / 3)
             self._range.max = motion.seconds
-            self._prompt_note.content = note_html(f"the last {motion.seconds:.1f} s in a loop")
+            self._prompt_note.content = note_html(f"playing the last {motion.seconds:.1f} s in a loop")
 
     def edit(self, text: str, start_s: float, end_s: float) -> None:
         """Regenerate a part of the last motion, which is then drawn in another color."""

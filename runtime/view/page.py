@@ -52,7 +52,7 @@ class Page:
         panel = gui.add_panel()
         panel.dock_left()
         panel.set_width(PANEL_WIDTH)
-        with panel.add_tab("Recognized"):
+        with panel.add_tab("Recognition"):
             live = SkeletonScene(scene, "/live", -DISTANCE_M / 2, "live")
             self.recognition = RecognitionPanel(self.server, player, live)
 

@@ -591,7 +591,7 @@ def test_people_from_the_network_are_recognized_until_they_disappear(tmp_path: P
                     decisions.append(json.loads(receiver.stdout.readline()))
             send("nonsense")
             send({"end": True})
-        out, _ = receiver.communicate(timeout=20)
+        out, _ = receiver.communicate(timeout=60)
     assert receiver.returncode == 0
     events = [(d["person"], d["event"], d["event_label"]) for d in decisions if d["event"]]
     label = tiny.LABELS[1]

@@ -17,6 +17,8 @@ pytest.importorskip("ray.serve", reason="ray is not installed")
 
 CLIENTS, RATE_HZ = 6, 15.0
 
+pytestmark = pytest.mark.timeout(300)  # Ray takes its time to start
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:

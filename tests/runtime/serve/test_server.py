@@ -152,7 +152,7 @@ def raw_socket(url: str, *headers: str) -> socket.socket:
         *(headers or ("Sec-WebSocket-Version: 13",)),
         *("", ""),
     ]
-    client = socket.create_connection((host, int(port)), timeout=10)
+    client = socket.create_connection((host, int(port)), timeout=30)
     client.sendall("\r\n".join(lines).encode("latin-1"))
     return client
 

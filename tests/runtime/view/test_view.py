@@ -267,10 +267,10 @@ def test_pages_from_other_sites_are_refused(page: Any, origin: str, is_allowed: 
     protocol = f"viser-v{viser.__version__}"
     with client.connect(url, origin=origin, subprotocols=[protocol], max_size=None) as connection:
         if is_allowed:
-            assert connection.recv(timeout=10)
+            assert connection.recv(timeout=30)
         else:
             with pytest.raises(Exception, match="web pages from other sites"):
-                connection.recv(timeout=10)
+                connection.recv(timeout=30)
 
 
 def test_viser_has_the_private_parts_that_refuse_other_sites() -> None:
