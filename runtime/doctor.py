@@ -18,6 +18,7 @@ from .extras import installed
 EXTRAS = {
     "train": ("torch", "accelerate"),
     "export": ("torch", "onnx", "onnxscript"),
+    "clip": ("torch", "accelerate", "transformers"),
     "webcam": ("mediapipe", "cv2"),
     "io": ("rtmlib", "cv2"),
     "net": ("websockets",),

@@ -148,8 +148,8 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     if recipe.size == "small":
         coamd.fit_view_scales(model, data.statistics_samples())
     if isinstance(encoder, ClipText):  # the text tower uses CLIP's embeddings, frozen
-        model.text.tokens.load_state_dict(encoder.network.token_embedding.state_dict())
-        model.text.places.data.copy_(encoder.network.positional_embedding)
+        model.text.tokens.weight.data.copy_(encoder.token_embeddings)
+        model.text.places.data.copy_(encoder.position_embeddings)
     if recipe.loss == "released":
         model.text.requires_grad_(False)  # gets no gradient
     return Job(

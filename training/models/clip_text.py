@@ -1,4 +1,7 @@
-"""CLIP's text tower, for whoever has the weights of CLIP ViT-B/32; with the interface of `runtime.text.TextEncoder`."""
+"""CLIP's text tower (ViT-B/32) from published weights, with the interface of `runtime.text_encoder.TextEncoder`.
+
+The network is that of transformers (extra `clip`); nothing is downloaded.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,17 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers
 from torch import Tensor, nn
 
 from ...runtime.errors import InputError
+from ...runtime.extras import require
 from ...runtime.text_encoder import TextFeatures, check_texts, gather
 
 BEGIN, END = "<|startoftext|>", "<|endoftext|>"
@@ -25,13 +29,14 @@ VOCABULARIES = ("tokenizer.json", "merges.txt", "bpe_simple_vocab_16e6.txt.gz", 
 _WORDS = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 _OTHER_TOWER = ("visual.", "vision_model.", "visual_projection.", "logit_scale")
 _NOT_WEIGHTS = ("text_model.embeddings.position_ids", "input_resolution", "context_length", "vocab_size")
+_PROJECTION = "text_projection.weight"  # transposed in OpenAI's files
 
-Shapes = dict[str, tuple[int, ...]]
+Weights = dict[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipTextConfig:
-    """Sizes of the text tower; those of ViT-B/32."""
+    """Sizes of the text tower, by default those of ViT-B/32."""
 
     vocabulary: int = 49408
     context: int = 77
@@ -40,89 +45,48 @@ class ClipTextConfig:
     heads: int = 8
 
 
-class Attention(nn.Module):
-    """Causal self-attention."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
-        self.in_proj_bias = nn.Parameter(torch.empty(3 * width))
-        self.out_proj = nn.Linear(width, width)
-
-    def forward(self, x_NLD: Tensor) -> Tensor:
-        N, L, D = x_NLD.shape
-        qkv = F.linear(x_NLD, self.in_proj_weight, self.in_proj_bias)
-        q, k, v = qkv.view(N, L, 3, self.heads, D // self.heads).permute(2, 0, 3, 1, 4)
-        seen = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return self.out_proj(seen.transpose(1, 2).reshape(N, L, D))
-
-
-class QuickGELU(nn.Module):
-    """x sigmoid(1.702 x)."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
-
-
-class Block(nn.Module):
-    """x + attention(norm(x)), then x + perceptron(norm(x))."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.attn = Attention(width, heads)
-        self.ln_1 = nn.LayerNorm(width)
-        self.mlp = nn.Sequential()
-        self.mlp.add_module("c_fc", nn.Linear(width, 4 * width))
-        self.mlp.add_module("gelu", QuickGELU())
-        self.mlp.add_module("c_proj", nn.Linear(4 * width, width))
-        self.ln_2 = nn.LayerNorm(width)
-
-    def forward(self, x_NLD: Tensor) -> Tensor:
-        x_NLD = x_NLD + self.attn(self.ln_1(x_NLD))
-        return x_NLD + self.mlp(self.ln_2(x_NLD))
-
-
-class ClipTextNetwork(nn.Module):
-    """CLIP's text tower. Its parameters have the names of OpenAI's state dict.
+def clip_text_network(config: ClipTextConfig = ClipTextConfig()) -> nn.Module:
+    """The text tower with random weights, named as in Hugging Face's files.
 
     Source: Radford et al., Learning Transferable Visual Models From Natural Language Supervision, 2021, section 2.4.
+    Raises:
+        MissingExtra: transformers is not installed.
     """
-
-    def __init__(self, config: ClipTextConfig = ClipTextConfig()):
-        super().__init__()
-        D = config.width
-        self.token_embedding = nn.Embedding(config.vocabulary, D)
-        self.positional_embedding = nn.Parameter(torch.empty(config.context, D))
-        blocks = nn.Sequential(*(Block(D, config.heads) for _ in range(config.layers)))
-        self.transformer = nn.ModuleDict({"resblocks": blocks})
-        self.ln_final = nn.LayerNorm(D)
-        self.text_projection = nn.Parameter(torch.empty(D, D))
-
-    def forward(self, ids_NL: Tensor) -> tuple[Tensor, Tensor]:
-        """Token ids of at most 77 tokens -> tokens [N, L, D], pooled [N, D]: the projected token of the highest id."""
-        x_NLD = self.token_embedding(ids_NL) + self.positional_embedding[: ids_NL.shape[1]]
-        x_NLD = self.ln_final(self.transformer["resblocks"](x_NLD))
-        ends = x_NLD[torch.arange(len(ids_NL)), ids_NL.argmax(1)]
-        return x_NLD, ends @ self.text_projection
+    transformers = require("transformers", "clip", "CLIP's text encoder")
+    network: nn.Module = transformers.CLIPTextModelWithProjection(
+        transformers.CLIPTextConfig(
+            vocab_size=config.vocabulary,
+            hidden_size=config.width,
+            intermediate_size=4 * config.width,
+            projection_dim=config.width,
+            num_hidden_layers=config.layers,
+            num_attention_heads=config.heads,
+            max_position_embeddings=config.context,
+            hidden_act="quick_gelu",
+            bos_token_id=config.vocabulary - 2,
+            eos_token_id=config.vocabulary - 1,
+            pad_token_id=config.vocabulary - 1,
+        )
+    )
+    return network
 
 
 class ClipText:
-    """CLIP as a text encoder: `encode` as `runtime.text.TextEncoder`, `pooled` not normalised.
+    """CLIP as a text encoder: `encode` like `TextEncoder`, with `pooled` not normalized.
 
-    A text has the same features, bit for bit, whatever it is encoded together with.
+    The features of a text are the same, bit for bit, whatever other texts are encoded with it.
 
     Attributes:
-        name: "clip". width: 512. sha256: of the weights as float32, whatever the file they came in.
-        network: the tower, whose embeddings CoAMD's recogniser shares.
+        name: "clip". width: 512. sha256: of the weights as float32, independent of the file format.
+        token_embeddings, position_embeddings: [49408, 512] and [77, 512], which CoAMD's recognizer shares.
     """
 
     name = "clip"
 
-    def __init__(self, network: ClipTextNetwork, tokenizer: Tokenizer, config: ClipTextConfig):
+    def __init__(self, network: nn.Module, tokenizer: Tokenizer, config: ClipTextConfig):
         self.network = network
         self.width = config.width
-        self.sha256 = _sha256(network)
+        self.sha256 = _sha256(network.state_dict(), config)
         self._context = config.context
         self._tokenizer = tokenizer
         self._begin, self._end = config.vocabulary - 2, config.vocabulary - 1
@@ -134,26 +98,36 @@ class ClipText:
         vocabulary: str | Path | None = None,
         config: ClipTextConfig = ClipTextConfig(),
     ) -> ClipText:
-        """Read published weights and their vocabulary.
+        """Load published weights and their vocabulary.
 
         Args:
-            path: a folder with model.safetensors as Hugging Face publishes it, or a file: such a one, or a state
-                dict with OpenAI's names, saved by torch.save. The image tower, if there, is left out.
-            vocabulary: tokenizer.json, merges.txt or OpenAI's bpe_simple_vocab_16e6.txt.gz; found beside the weights
-                if left out.
+            path: a folder with Hugging Face's model.safetensors, or a file: the same, or a state dict with OpenAI's
+                names, saved by torch.save. An image tower is ignored.
+            vocabulary: tokenizer.json, merges.txt or OpenAI's bpe_simple_vocab_16e6.txt.gz; by default, the one in the
+                folder of the weights.
             config: sizes that the weights must have.
         Raises:
-            InputError: a missing or unreadable file; a tensor that is missing, left over or of another shape is named.
+            InputError: a missing or unreadable file, or names a tensor that is missing, unexpected or of another shape.
+            MissingExtra: transformers is not installed.
         """
         path = Path(path)
         file = path / "model.safetensors" if path.is_dir() else path
-        network = ClipTextNetwork(config)
-        network.load_state_dict(_named_as_openai(_read_weights(file), config, network, file))
-        tokenizer = _read_vocabulary(Path(vocabulary) if vocabulary is not None else _beside(file), config)
+        with torch.random.fork_rng(devices=[]):  # the initial weights are replaced
+            network = clip_text_network(config)
+        network.load_state_dict(_text_weights(_read_weights(file), network.state_dict(), config, file))
+        tokenizer = _read_vocabulary(Path(vocabulary) if vocabulary is not None else _find_vocabulary(file), config)
         return cls(network.eval().requires_grad_(False), tokenizer, config)
 
+    @property
+    def token_embeddings(self) -> Tensor:
+        return self.network.get_parameter("text_model.embeddings.token_embedding.weight")
+
+    @property
+    def position_embeddings(self) -> Tensor:
+        return self.network.get_parameter("text_model.embeddings.position_embedding.weight")
+
     def ids(self, texts: Sequence[str]) -> np.ndarray:
-        """Token ids [N, 77] int64: begin, the words, end, then 0. What is too long is cut, as by the reference.
+        """Token ids [N, 77] int64: begin, the words, end, then 0. Longer texts are truncated, as in the reference.
 
         Raises:
             InputError: not a sequence of texts; a text that is empty or has more than 512 characters.
@@ -165,7 +139,7 @@ class ClipText:
         return ids
 
     def encode(self, texts: Sequence[str]) -> TextFeatures:
-        """Features of texts, in their order; each text runs alone. Raises as `ids` does."""
+        """Features of texts, one network call per text. Raises the same errors as `ids`."""
         return gather(check_texts(texts), lambda i, text: self._run(text), self.width)
 
     def _tokens(self, text: str) -> list[int]:
@@ -174,11 +148,11 @@ class ClipText:
 
     @torch.inference_mode()
     def _run(self, text: str) -> tuple[np.ndarray, np.ndarray]:
-        tokens, pooled = self.network(torch.tensor([self._tokens(text)]))
-        return tokens[0].numpy(), pooled[0].numpy()
+        output: Any = self.network(input_ids=torch.tensor([self._tokens(text)]))
+        return output.last_hidden_state[0].numpy(), output.text_embeds[0].numpy()
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _read_weights(path: Path) -> Weights:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
@@ -194,83 +168,71 @@ def _read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def _named_as_openai(
-    weights: Mapping[str, Tensor], config: ClipTextConfig, network: nn.Module, path: Path
-) -> dict[str, Tensor]:
-    """The text tower's weights as float32, under the network's names, checked under those of the file."""
+def _text_weights(weights: Weights, expected: Weights, config: ClipTextConfig, path: Path) -> Weights:
+    """The text tower's weights as float32 under Hugging Face's names, checked under the names in the file."""
     weights = {
         name: weight
         for name, weight in weights.items()
         if not name.startswith(_OTHER_TOWER) and name not in _NOT_WEIGHTS
     }
-    if "positional_embedding" in weights:
-        return _checked(weights, {name: tuple(weight.shape) for name, weight in network.state_dict().items()}, path)
-    published = _checked(weights, _published_shapes(config), path)
-    named = {
-        "token_embedding.weight": published.pop("text_model.embeddings.token_embedding.weight"),
-        "positional_embedding": published.pop("text_model.embeddings.position_embedding.weight"),
-        "text_projection": published.pop("text_projection.weight").T,
-    }
+    if "positional_embedding" not in weights:
+        return _checked(weights, expected, path)
+    weights = _checked(weights, _to_openai(expected, config), path)
+    named: Weights = {}
+    for name, parts in _openai_names(config).items():
+        named |= zip(parts, weights[name].chunk(len(parts)), strict=True)
+    return named | {_PROJECTION: named[_PROJECTION].T}
+
+
+def _openai_names(config: ClipTextConfig) -> dict[str, list[str]]:
+    """OpenAI's tensor names -> Hugging Face's names of the tensors that each concatenates."""
+    pairs = {"ln_final": ["text_model.final_layer_norm"]}
     for i in range(config.layers):
-        attention = f"text_model.encoder.layers.{i}.self_attn"
+        ours, theirs = f"transformer.resblocks.{i}", f"text_model.encoder.layers.{i}"
+        pairs |= {
+            f"{ours}.attn.in_proj": [f"{theirs}.self_attn.{part}_proj" for part in "qkv"],
+            f"{ours}.attn.out_proj": [f"{theirs}.self_attn.out_proj"],
+            f"{ours}.ln_1": [f"{theirs}.layer_norm1"],
+            f"{ours}.ln_2": [f"{theirs}.layer_norm2"],
+            f"{ours}.mlp.c_fc": [f"{theirs}.mlp.fc1"],
+            f"{ours}.mlp.c_proj": [f"{theirs}.mlp.fc2"],
+        }
+    names = {
+        "token_embedding.weight": ["text_model.embeddings.token_embedding.weight"],
+        "positional_embedding": ["text_model.embeddings.position_embedding.weight"],
+        "text_projection": [_PROJECTION],
+    }
+    for module, parts in pairs.items():
         for kind in ("weight", "bias"):
-            parts = [published.pop(f"{attention}.{part}_proj.{kind}") for part in "qkv"]
-            named[f"transformer.resblocks.{i}.attn.in_proj_{kind}"] = torch.cat(parts)
-    for name, weight in published.items():
-        for theirs, ours in _RENAMED:
-            name = name.replace(theirs, ours)
-        named[name] = weight
-    return named
+            joint = "_" if module.endswith("in_proj") else "."
+            names[f"{module}{joint}{kind}"] = [f"{part}.{kind}" for part in parts]
+    return names
 
 
-_RENAMED = (
-    ("text_model.encoder.layers.", "transformer.resblocks."),
-    ("text_model.final_layer_norm", "ln_final"),
-    (".self_attn.", ".attn."),
-    (".layer_norm1.", ".ln_1."),
-    (".layer_norm2.", ".ln_2."),
-    (".fc1.", ".c_fc."),
-    (".fc2.", ".c_proj."),
-)
+def _to_openai(weights: Weights, config: ClipTextConfig) -> Weights:
+    """Weights with Hugging Face's names under OpenAI's names."""
+    weights = weights | {_PROJECTION: weights[_PROJECTION].T}
+    return {name: torch.cat([weights[part] for part in parts]) for name, parts in _openai_names(config).items()}
 
 
-def _published_shapes(config: ClipTextConfig) -> Shapes:
-    """The text tower's tensors in the layout of Hugging Face."""
-    D = config.width
-    shapes: Shapes = {
-        "text_model.embeddings.token_embedding.weight": (config.vocabulary, D),
-        "text_model.embeddings.position_embedding.weight": (config.context, D),
-        "text_projection.weight": (D, D),
-    }
-    weights: Shapes = {"text_model.final_layer_norm": (D,)}
-    for i in range(config.layers):
-        layer = f"text_model.encoder.layers.{i}"
-        weights |= {f"{layer}.self_attn.{part}_proj": (D, D) for part in ("q", "k", "v", "out")}
-        weights |= {f"{layer}.layer_norm1": (D,), f"{layer}.layer_norm2": (D,)}
-        weights |= {f"{layer}.mlp.fc1": (4 * D, D), f"{layer}.mlp.fc2": (D, 4 * D)}
-    for name, shape in weights.items():
-        shapes |= {f"{name}.weight": shape, f"{name}.bias": shape[:1]}
-    return shapes
-
-
-def _checked(weights: Mapping[str, Tensor], expected: Shapes, path: Path) -> dict[str, Tensor]:
+def _checked(weights: Mapping[str, Tensor], expected: Weights, path: Path) -> Weights:
     for name in [*expected, *weights]:
         if name not in weights:
             raise InputError(f"{path}: {name} is missing")
         if name not in expected:
-            raise InputError(f"{path}: {name} is no part of a text tower of this size")
-        weight = weights[name]
-        if not isinstance(weight, Tensor) or not weight.is_floating_point() or tuple(weight.shape) != expected[name]:
+            raise InputError(f"{path}: {name} is not part of a text tower of this size")
+        weight, shape = weights[name], expected[name].shape
+        if not isinstance(weight, Tensor) or not weight.is_floating_point() or weight.shape != shape:
             found = f"{weight.dtype} {list(weight.shape)}" if isinstance(weight, Tensor) else type(weight).__name__
-            raise InputError(f"{path}: {name} is {found}, expected floats {list(expected[name])}")
+            raise InputError(f"{path}: {name} is {found}, expected floats {list(shape)}")
     return {name: weight.float() for name, weight in weights.items()}
 
 
-def _beside(weights: Path) -> Path:
+def _find_vocabulary(weights: Path) -> Path:
     for name in VOCABULARIES:
         if (weights.parent / name).is_file():
             return weights.parent / name
-    raise InputError(f"{weights.parent}: no vocabulary beside the weights, expected one of {', '.join(VOCABULARIES)}")
+    raise InputError(f"{weights.parent}: no vocabulary next to the weights, expected one of {', '.join(VOCABULARIES)}")
 
 
 def _read_vocabulary(path: Path, config: ClipTextConfig) -> Tokenizer:
@@ -292,13 +254,13 @@ def _read_vocabulary(path: Path, config: ClipTextConfig) -> Tokenizer:
 
 
 def bpe(text: str, vocabulary: int) -> Tokenizer:
-    """CLIP's byte-pair tokenizer. It leaves curly quotes as they are, which OpenAI's code straightens first.
+    """CLIP's byte-pair tokenizer; unlike OpenAI's code, it does not replace curly quotes by straight ones.
 
     Args:
-        text: of the published file: a comment, then two symbols a line, the earlier merged first.
+        text: contents of the published file: a comment, then two symbols per line in the order of merging.
         vocabulary: number of tokens: 256 bytes, the same at the end of a word, the merges, begin and end.
     Raises:
-        ValueError: there are too few merges.
+        ValueError: too few merges.
     """
     symbols = _byte_symbols()
     count = vocabulary - 2 * len(symbols) - 2
@@ -322,13 +284,13 @@ def bpe(text: str, vocabulary: int) -> Tokenizer:
 
 
 def _byte_symbols() -> list[str]:
-    """A visible character for each byte, in the vocabulary's order: Latin-1's visible ones, then those from U+0100."""
+    """A visible character for each byte, in the vocabulary's order: visible Latin-1, then characters from U+0100."""
     visible = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     return [chr(code) for code in visible] + [chr(0x100 + i) for i in range(256 - len(visible))]
 
 
-def _sha256(network: nn.Module) -> str:
+def _sha256(weights: Weights, config: ClipTextConfig) -> str:
     digest = hashlib.sha256()
-    for name, weight in sorted(network.state_dict().items()):
+    for name, weight in sorted(_to_openai(weights, config).items()):
         digest.update(name.encode() + weight.contiguous().numpy().tobytes())
     return digest.hexdigest()

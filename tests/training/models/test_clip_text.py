@@ -11,13 +11,14 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("safetensors", reason="safetensors is not installed")
+transformers = pytest.importorskip("transformers", reason="transformers is not installed")
 
 from safetensors.torch import save_file  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.text_encoder import TextFeatures  # noqa: E402
-from motionrt.training.models.clip_text import ClipText, ClipTextConfig, ClipTextNetwork, bpe  # noqa: E402
+from motionrt.training.models.clip_text import ClipText, ClipTextConfig, bpe, clip_text_network  # noqa: E402
 
 MERGES = ["w a", "wa l", "wal k</w>", "a n", "an d</w>", "t h", "th e</w>"]
 VOCABULARY = 512 + len(MERGES) + 2
@@ -154,7 +155,6 @@ def test_features_are_those_of_the_formula(clip: ClipText, features: TextFeature
 
 
 def test_features_are_those_of_transformers(published: Path, clip: ClipText, features: TextFeatures) -> None:
-    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
     config = transformers.CLIPTextConfig(
         vocab_size=VOCABULARY,
         hidden_size=32,
@@ -179,7 +179,7 @@ def test_features_are_those_of_transformers(published: Path, clip: ClipText, fea
 
 def test_the_published_sizes_are_those_of_vit_b_32() -> None:
     with torch.device("meta"):
-        network = ClipTextNetwork()
+        network = clip_text_network()
     assert sum(weight.numel() for weight in network.parameters()) == 63_428_096
 
 
@@ -253,13 +253,13 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[Weights], Any], str]] = {
     ),
     "deeper": (
         lambda weights: weights.update({KEY.replace("1", "3", 1): torch.zeros(128, 32)}),
-        "text_model.encoder.layers.3.mlp.fc1.weight is no part of a text tower of this size",
+        "text_model.encoder.layers.3.mlp.fc1.weight is not part of a text tower of this size",
     ),
     "wider vocabulary": (
         lambda weights: weights.update({"text_model.embeddings.token_embedding.weight": torch.zeros(9, 32)}),
         r"text_model.embeddings.token_embedding.weight is torch.float32 \[9, 32\], expected floats \[521, 32\]",
     ),
-    "foreign": (lambda weights: weights.update({"lm_head.weight": torch.zeros(1)}), "lm_head.weight is no part"),
+    "foreign": (lambda weights: weights.update({"lm_head.weight": torch.zeros(1)}), "lm_head.weight is not part"),
 }
 
 
@@ -315,7 +315,7 @@ def test_a_vocabulary_that_is_none_is_refused(tmp_path: Path, file: str) -> None
     text, message = BAD_VOCABULARIES[file]
     save_file(hugging_face(), tmp_path / "model.safetensors")
     with pytest.raises(
-        InputError, match="no vocabulary beside the weights, expected one of tokenizer.json, merges.txt"
+        InputError, match="no vocabulary next to the weights, expected one of tokenizer.json, merges.txt"
     ):
         ClipText.load(tmp_path, config=CONFIG)
     (tmp_path / file).write_text(text)
