@@ -32,7 +32,7 @@ class Row:
 
 
 def latency_ratio(name: str) -> Callable[[Any], str]:
-    """How many times longer than `Recognizer.step` a baseline takes."""
+    """Latency of a baseline as a multiple of `Recognizer.step`."""
 
     def ratio(report: Any) -> str:
         times = report["baselines"][name]["times_recognizer_step"]

@@ -49,7 +49,7 @@ ABILITIES = {
     "generate": "a model that generates motion from text",
     "edit": "a model that edits motion",
     "reconstruct": "an auto-encoder of motion",
-    "classify": "a model that recognizes actions among labels given as text",
+    "classify": "a model that recognizes actions among text labels",
     "retriever": "a model that embeds motion and text",
     "evaluator": "an evaluator: the folder of a finished run of recipe coamd-evaluator on the same data",
 }

@@ -127,7 +127,7 @@ def check_data(benchmark: Benchmark, folder: Path | None) -> None:
 
 
 def has_file(folder: Path, pattern: str) -> bool:
-    """Whether the folder contains a file that matches one of the patterns "a|b"."""
+    """True if the folder contains a file that matches one of the patterns "a|b"."""
     return any(next(folder.glob(alternative), None) is not None for alternative in pattern.split("|"))
 
 

@@ -27,11 +27,11 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
 
     settings = {"dilations": DILATIONS, "relu": True}
     for N, C, T, V in CLIPS:
-        of = [normal(N, C, T, V).contiguous(memory_format=torch.channels_last) for _ in range(2)]
+        x, residual = [normal(N, C, T, V).contiguous(memory_format=torch.channels_last) for _ in range(2)]
         yield Case(
             name=f"clip N{N} C{C} T{T} V{V}",
             op=temporal_conv,
-            tensors={"x_NCTV": of[0], "residual_NCTV": of[1], **weights(C)},
+            tensors={"x_NCTV": x, "residual_NCTV": residual, **weights(C)},
             settings=settings,
             cost=cost(N, C, T, V, len(DILATIONS), C // 4, TAPS, dtype.itemsize, residual=True),
         )

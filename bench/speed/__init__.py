@@ -1,1 +1,1 @@
-"""How fast: latency, memory over hours, what a step costs at least; parity before any of it."""
+"""Speed benchmarks: latency, memory over hours, roofline bounds; parity is checked before anything is timed."""

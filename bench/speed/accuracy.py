@@ -125,14 +125,16 @@ def draw(report: dict[str, Any], results: Path, path: Path) -> None:
 def _against_cost(axes: Any, report: dict[str, Any]) -> None:
     cost, accuracy = report["costs"], report["accuracy"]
     mean, spread = accuracy["stream_gcn"]["top1"], accuracy["stream_gcn"]["std"]
-    ours = [cost[name]["p50_ms"] for name in ("step", "onnx_step", "onnx_window")]
-    axes.errorbar(ours, [mean] * 3, [spread] * 3, fmt="o-", color=OURS, capsize=3, label="StreamGCN, three seeds")
-    for x, name in zip(ours, ("native,\nstep", "ORT,\nstep", "ORT,\nrerun"), strict=True):
+    stream_gcn_ms = [cost[name]["p50_ms"] for name in ("step", "onnx_step", "onnx_window")]
+    axes.errorbar(
+        stream_gcn_ms, [mean] * 3, [spread] * 3, fmt="o-", color=OURS, capsize=3, label="StreamGCN, three seeds"
+    )
+    for x, name in zip(stream_gcn_ms, ("native,\nstep", "ORT,\nstep", "ORT,\nrerun"), strict=True):
         axes.annotate(name, (x, mean - spread), (0, -4), textcoords="offset points", ha="center", va="top", size=9)
-    theirs = {n: (cost[f"ctr_gcn_{n}"]["p50_ms"], accuracy[f"ctr_gcn_{n}"]) for n in (1, 2, 4)}
-    axes.plot(*zip(*theirs.values(), strict=True), "s-", color=OTHER, label="CTR-GCN, 1, 2, 4 streams, rerun, ORT")
-    for n, at in theirs.items():
-        axes.annotate(n, at, (6, -4), textcoords="offset points", va="top", size=9)
+    ctr_gcn = {n: (cost[f"ctr_gcn_{n}"]["p50_ms"], accuracy[f"ctr_gcn_{n}"]) for n in (1, 2, 4)}
+    axes.plot(*zip(*ctr_gcn.values(), strict=True), "s-", color=OTHER, label="CTR-GCN, 1, 2, 4 streams, rerun, ORT")
+    for n, point in ctr_gcn.items():
+        axes.annotate(n, point, (6, -4), textcoords="offset points", va="top", size=9)
     axes.set(title="accuracy by cost", xlabel="cost of a decision, ms (median)", ylabel="NW-UCLA, view 3: top-1, %")
     axes.set(xscale="log", xlim=(0.02, 900), ylim=(90, 100))
     axes.set_xticks([0.1, 1, 10, 100], ["0.1", "1", "10", "100"])

@@ -37,7 +37,7 @@ BATCHES = (1, 2, 4, 8, 16)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effort:
-    """How much is measured.
+    """Amount of measurement.
 
     Attributes:
         rounds, round_s: number of turns of every baseline, and duration of one, seconds.

@@ -121,7 +121,7 @@ def bench_published_size(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
 
 
 def random_pipeline(size: str) -> CoamdPipeline:
-    """A generator of the given size with open gates; the other networks are small placeholders."""
+    """A generator of a published size with open gates; the other networks are small placeholders."""
     generator = MotionGenerator(SIZES[size].generator)
     for block in (*generator.blocks, *generator.head.blocks):
         nn.init.normal_(block.get_submodule("modulation").weight, std=0.02)

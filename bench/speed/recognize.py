@@ -51,7 +51,7 @@ print(started, time.monotonic())
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effort:
-    """How much is measured.
+    """Amount of measurement.
 
     Attributes:
         parity_frames: frames to compare; clips: additional clips per data set.

@@ -1,6 +1,6 @@
 """Hours of simulated sensor input from real recordings: people come and go, frames are late, joints are missing.
 
-Deterministic for a given seed. Shapes: M people, V joints.
+Deterministic for a seed. Shapes: M people, V joints.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ WARM_UP = 30
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Effort:
-    """How much is measured.
+    """Amount of measurement.
 
     Attributes:
         paced_s: duration of every stream, seconds. calls: matches per number of labels, and changes to known
@@ -181,8 +181,8 @@ def measure_labels(recognizer: Recognizer, effort: Effort, bar: ProgressBar) -> 
     for name, calls in (("cold", effort.cold), ("cached", effort.calls)):
         changes[name] = percentiles(timed(lambda i: recognizer.set_labels(cold[i % len(cold)]), calls))
         bar.advance()
-    matched = [{"labels": size, **of} for size, of in matching.items()]
-    return {"match": matched, "set_labels": {"labels": LABELS, **changes}}
+    rows = [{"labels": size, **latencies} for size, latencies in matching.items()]
+    return {"match": rows, "set_labels": {"labels": LABELS, **changes}}
 
 
 def _open_labels(recognizer: Recognizer) -> OpenLabels:

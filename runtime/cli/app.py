@@ -266,7 +266,7 @@ def evaluate(
     from .develop import list_benchmarks, run_eval
 
     if benchmark is None or list_all:
-        list_benchmarks()
+        list_benchmarks(as_json)
         return
     run_eval(benchmark, model, data, backend, precision, as_json)
 

@@ -1,4 +1,4 @@
-"""Commands that use the packages beside the runtime: train, eval, export, import, bench."""
+"""Commands that use packages outside the runtime: train, eval, export, import, bench."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -38,12 +38,19 @@ def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precis
         _print_tree(report)
 
 
-def list_benchmarks() -> None:
+def list_benchmarks(as_json: bool) -> None:
+    from ...bench.accuracy.registry import BENCHMARKS, KINDS
+
+    if as_json:
+        rows = [
+            {"name": b.name, "about": b.about, "model": b.kind.model, "data": b.data.source if b.data else None}
+            for b in BENCHMARKS
+        ]
+        typer.echo(json.dumps({"benchmarks": rows}, ensure_ascii=False))
+        return
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
-
-    from ...bench.accuracy.registry import BENCHMARKS, KINDS
 
     console = Console(highlight=False)
     for kind in KINDS:

@@ -1,4 +1,4 @@
-"""The GPU benchmark: parity first, and no times where there is no GPU."""
+"""The GPU benchmark: parity first, and no times without a GPU."""
 
 import json
 from dataclasses import replace

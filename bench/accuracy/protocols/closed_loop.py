@@ -40,7 +40,7 @@ def known_prompts(generator: Generator, recognizer: Recognizer) -> dict[str, lis
 
 
 def has_enough_clips(generator: Generator, action: str) -> bool:
-    """Whether the generator was trained on enough motion capture of an action."""
+    """True if the generator was trained on at least `MIN_CLIPS` motion-capture clips of an action."""
     return generator.actions[action]["mocap"] >= MIN_CLIPS
 
 

@@ -71,7 +71,7 @@ def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
 
 
 def validation_streams(data: Path, layout_name: str) -> list[Stream]:
-    """Compose the streams; deterministic for a given folder."""
+    """Compose the streams; deterministic for a folder."""
     layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
     labels = (*vocabulary.labels(), vocabulary.NONE)
     clips = load_clips(data, layout, vocabulary.is_validation)
@@ -182,7 +182,7 @@ def hits(trace: Trace, when_reported: bool) -> int:
 
 
 def is_ongoing(onset: Onset, actions: Sequence[Action]) -> bool:
-    """Whether the action of an onset is in progress when it is reported, or ended just before."""
+    """True if the action of an onset is in progress when it is reported, or ended just before."""
     return any(
         onset.label == action.label and action.start_s - TOLERANCE_S <= onset.reported_s <= action.end_s + TOLERANCE_S
         for action in actions

@@ -70,7 +70,7 @@ def retrieval(
             for direction in DIRECTIONS
         }
     return {
-        "protocol": f"retrieval among {len(real)} clips with one caption each, drawn anew in each of {config.repeats} "
+        "protocol": f"retrieval among {len(real)} clips with one caption each, drawn again in each of {config.repeats} "
         f"repeats; batches of {config.batch} distinct descriptions",
         "counts": count_examples(real, config) | {"training_clips": len(training) if encode_text else 0},
     } | report

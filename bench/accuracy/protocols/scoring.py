@@ -156,7 +156,7 @@ def compare_sets(
     layout, groups = Layout.load(config.layout), [example.group for example in real]
     clips = [example.joints for example in real]
     embedded = evaluator.motions(clips)
-    as_real = [GenerationSet(clips=clips, text_ND=one.text_ND, motion_ND=embedded) for one in sets]
+    as_real = [GenerationSet(clips=clips, text_ND=generated.text_ND, motion_ND=embedded) for generated in sets]
     scores = {
         "real": repeat_scores(real, embedded, as_real, config),
         "generated": repeat_scores(real, embedded, sets, config),
@@ -164,7 +164,7 @@ def compare_sets(
     matching = {"real": clip_scores(real, as_real, config), "generated": clip_scores(real, sets, config)}
     quality = {
         "real": motion_quality(clips, config.fps, layout),
-        "generated": mean_motion_quality([one.clips for one in sets], config.fps, layout),
+        "generated": mean_motion_quality([generated.clips for generated in sets], config.fps, layout),
     }
     if training:
         for name, nearest in (
@@ -172,7 +172,7 @@ def compare_sets(
             ("nearest_training_piece_mm", partial(motion.nearest_training_piece, layout=layout)),
         ):
             quality["real"][name] = nearest(clips, training)
-            quality["generated"][name] = np.mean([nearest(one.clips, training) for one in sets], axis=0)
+            quality["generated"][name] = np.mean([nearest(generated.clips, training) for generated in sets], axis=0)
     dims = features.pca(embedded, config.pca_dims).shape[1]
     report: dict[str, Any] = {
         "counts": count_examples(real, config) | {"pca_dims": dims, "training_clips": len(training)}
@@ -219,16 +219,16 @@ def repeat_scores(
     turn = iter(range(config.repeats))
 
     def measure(rng: Generator) -> dict[str, float]:
-        one = sets[next(turn) % len(sets)]
+        generated = sets[next(turn) % len(sets)]
         first, second = features.halves(len(real), rng)
-        precision = features.r_precision(one.text_ND, one.motion_ND, rng, descriptions, R_AT, config.batch)
+        precision = features.r_precision(generated.text_ND, generated.motion_ND, rng, descriptions, R_AT, config.batch)
         return {
-            "fid_pca": features.fid(embedded_ND[first] @ directions, one.motion_ND[second] @ directions),
-            "fid": features.fid(embedded_ND[first], one.motion_ND[second]),
+            "fid_pca": features.fid(embedded_ND[first] @ directions, generated.motion_ND[second] @ directions),
+            "fid": features.fid(embedded_ND[first], generated.motion_ND[second]),
             **{f"r_precision_{k}": value for k, value in zip(R_AT, precision, strict=True)},
-            "mm_dist": features.mm_dist(one.text_ND, one.motion_ND),
-            "clip_like_score": features.clip_like_score(one.text_ND, one.motion_ND),
-            "diversity": features.diversity(one.motion_ND, rng, min(config.diversity_pairs, len(real))),
+            "mm_dist": features.mm_dist(generated.text_ND, generated.motion_ND),
+            "clip_like_score": features.clip_like_score(generated.text_ND, generated.motion_ND),
+            "diversity": features.diversity(generated.motion_ND, rng, min(config.diversity_pairs, len(real))),
         }
 
     return repeat_all(measure, config.repeats, config.seed)
@@ -258,15 +258,17 @@ def clip_scores(real: Sequence[Example], sets: Sequence[GenerationSet], config: 
     """
     descriptions, found = [example.description for example in real], []
     for i in range(config.repeats):
-        one, rng = sets[i % len(sets)], np.random.default_rng((config.seed, 2, i))
-        found.append(features.batched_ranks(one.text_ND, one.motion_ND, rng, descriptions, config.batch))
+        generated, rng = sets[i % len(sets)], np.random.default_rng((config.seed, 2, i))
+        found.append(features.batched_ranks(generated.text_ND, generated.motion_ND, rng, descriptions, config.batch))
     ranks = np.stack(found)
     taken = (ranks > 0).sum(0)
     scores = {}
     for k in R_AT:
         percent = 100 * ((ranks > 0) & (ranks <= k)).sum(0) / np.maximum(taken, 1)
         scores[f"r_precision_{k}"] = np.where(taken, percent, np.nan)
-    distance = [np.linalg.norm(features.differences(one.text_ND, one.motion_ND), axis=1) for one in sets]
+    distance = [
+        np.linalg.norm(features.differences(generated.text_ND, generated.motion_ND), axis=1) for generated in sets
+    ]
     return scores | {"mm_dist": np.mean(distance, axis=0)}
 
 

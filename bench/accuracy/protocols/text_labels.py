@@ -1,4 +1,4 @@
-"""Recognition among labels given as text."""
+"""Recognition among text labels."""
 
 from __future__ import annotations
 

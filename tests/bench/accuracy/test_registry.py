@@ -134,7 +134,7 @@ def test_an_unknown_benchmark_is_refused_before_anything_is_loaded(tmp_path: Pat
             "ntu60-xsub",
             MotionModel(generate=follows_prompt),
             SCORER,
-            "needs a model that recognizes actions among labels",
+            "needs a model that recognizes actions among text labels",
         ),
     ],
 )

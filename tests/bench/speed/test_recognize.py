@@ -143,7 +143,7 @@ def test_the_report_has_the_promised_fields(
     assert report["environment"]["threads"] == 1
 
 
-def test_the_report_is_shown_as_tables(bundle: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_report_is_printed_as_tables(bundle: Path, capfd: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recognize, "quick", lambda: SMALL)
     assert main(["bench", "recognize", "--quick", "--model", str(bundle)]) == 0
     out = capfd.readouterr().out

@@ -27,7 +27,7 @@ def test_the_report_has_the_promised_fields(bundle: Path, capfd: Any) -> None:
     assert report["counters"]["dropped"] == events["dropped"]
 
 
-def test_the_report_is_shown_as_tables(bundle: Path, capfd: Any) -> None:
+def test_the_report_is_printed_as_tables(bundle: Path, capfd: Any) -> None:
     assert main(["bench", "soak", "--frames", "100", "--model", str(bundle)]) == 0
     out = capfd.readouterr().out
     assert "first tenth" in out and "last tenth" in out and "growth" in out

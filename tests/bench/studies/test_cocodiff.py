@@ -118,12 +118,12 @@ def test_the_command_trains_pairs_first_and_writes_the_report(
 ) -> None:
     out = tmp_path / "out.json"
     settings = [f"{key}={value}" for key, value in TINY.items()]
-    given = [str(data), str(tmp_path / "runs"), "-o", str(out), "--seeds", "2", *settings]
-    monkeypatch.setattr(sys, "argv", ["cocodiff", *given])
+    arguments = [str(data), str(tmp_path / "runs"), "-o", str(out), "--seeds", "2", *settings]
+    monkeypatch.setattr(sys, "argv", ["cocodiff", *arguments])
     cocodiff.main()
-    said = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if ": top-1" in line]
+    printed = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if ": top-1" in line]
     pairs = [f"{variant}, seed {seed}" for seed in (0, 1) for variant in ("off", "on")]
-    assert said[:4] == pairs and len(said) == 2 * len(VARIANTS)
+    assert printed[:4] == pairs and len(printed) == 2 * len(VARIANTS)
     found = json.loads(out.read_text())
     assert list(found["variants"]) == list(VARIANTS)
     assert all(len(found["variants"][name]["gain"]["top1"]["differences"]) == 2 for name in VARIANTS if name != "off")

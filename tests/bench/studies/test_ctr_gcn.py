@@ -1,4 +1,4 @@
-"""CTR-GCN on NW-UCLA's view 3: figures of streams, ensembles and of the clips that are no copies."""
+"""CTR-GCN on NW-UCLA's view 3: scores of streams and ensembles, with and without copied clips."""
 
 import json
 import sys

@@ -447,6 +447,8 @@ def test_eval_lists_every_benchmark_with_its_data(run: Any, arguments: tuple[str
     for benchmark in BENCHMARKS:
         assert re.search(rf"^ *{benchmark.name} +{benchmark.about.split()[0]} ", result.out, re.MULTILINE)
     assert "NTU RGB+D" in result.out and "HumanML3D" in result.out
+    listed = json.loads(run(*arguments, "--json").out)["benchmarks"]
+    assert [row["name"] for row in listed] == [benchmark.name for benchmark in BENCHMARKS]
 
 
 def test_export_passes_run_and_bundle_on(run: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
