@@ -9,6 +9,7 @@ PIP = $(VENV)/bin/python -m pip --disable-pip-version-check --quiet
 SHELL = /bin/bash -o pipefail
 SOURCES = $(shell find __init__.py runtime kernels training export bench cmake CMakeLists.txt pyproject.toml constraints.txt \
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
+CXX_SOURCES = $(shell find runtime/csrc tests/csrc examples/c examples/cpp -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.inl')
 
 .PHONY: demo test lint ctest docs coamd wheels bench results clean
 
@@ -36,6 +37,7 @@ fuzz = (cd build/sanitize && tests/csrc/fuzz_bundle $(FUZZ_SECONDS) $(addprefix 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(CXX_SOURCES)
 	cd $(VENV) && bin/mypy --config-file ../pyproject.toml -p motionrt
 
 # tests and examples of the C++ core: the release build, under the address and undefined-behavior sanitizers, and for

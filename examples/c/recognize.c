@@ -2,10 +2,10 @@
  *
  *   recognize BUNDLE LAYOUT < frames
  *
- * Each input line is one person's pose, `t person x y z x y z ...`: the time in seconds, the person's number, and the joints
- * of the layout ("kinect20", ...) in meters, y up, nan for a joint that was not seen. Lines that start with # are
- * skipped. Each output line is a decision with tab-separated fields: `t person label score`, followed by
- * `onset label since` or `offset label` where an action starts or ends.
+ * Each input line is one person's pose, `t person x y z x y z ...`: the time in seconds, the person's number, and the
+ * joints of the layout ("kinect20", ...) in meters, y up, nan for a joint that was not seen. Lines that start with #
+ * are skipped. Each output line is a decision with tab-separated fields: `t person label score`, followed by `onset
+ * label since` or `offset label` where an action starts or ends.
  */
 #include <errno.h>
 #include <motionrt/motionrt.h>

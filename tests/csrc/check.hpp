@@ -16,11 +16,11 @@ inline void report(bool ok, const char* file, int line, const std::string& what)
 }
 
 #define CHECK(condition) report((condition), __FILE__, __LINE__, "not true: " #condition)
-#define CHECK_NEAR(actual, expected, tolerance)                                                   \
-  do {                                                                                            \
-    const double value = (actual), target = (expected);                                             \
-    report(std::abs(value - target) <= (tolerance), __FILE__, __LINE__,                             \
-           #actual " is " + std::to_string(value) + ", expected " + std::to_string(target));        \
+#define CHECK_NEAR(actual, expected, tolerance)                                              \
+  do {                                                                                       \
+    const double value = (actual), target = (expected);                                      \
+    report(std::abs(value - target) <= (tolerance), __FILE__, __LINE__,                      \
+           #actual " is " + std::to_string(value) + ", expected " + std::to_string(target)); \
   } while (false)
 // The statement throws std::invalid_argument with a message that contains `part`.
 #define CHECK_FAILS(statement, part)                                                                \

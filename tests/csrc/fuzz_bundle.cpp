@@ -32,12 +32,10 @@ void use(const motionrt::Bundle& bundle) {
   const int V = model.joints();
   expect(V >= 1 && V <= motionrt::kMaxJoints && V == bundle.session.joints, "joints");
   expect(model.state >= 1 + 3 * V && model.state <= motionrt::kMaxState, "state");
-  expect(model.classes == bundle.session.labels && model.classes == static_cast<int>(bundle.labels.size()),
-         "labels");
+  expect(model.classes == bundle.session.labels && model.classes == static_cast<int>(bundle.labels.size()), "labels");
   expect(bundle.session.none >= -1 && bundle.session.none < model.classes, "none");
   for (const int parent : model.parents) expect(parent >= -1 && parent < V, "parents");
-  for (std::size_t block = 0; block < model.channels.size(); ++block)
-    expect(model.width(block) >= 1, "width");
+  for (std::size_t block = 0; block < model.channels.size(); ++block) expect(model.width(block) >= 1, "width");
 
   const auto network = std::make_shared<motionrt::StreamGCN>(bundle);
   motionrt::Streams streams(network, 2);
@@ -55,9 +53,7 @@ void use(const motionrt::Bundle& bundle) {
 std::string outcome(std::string_view input) {
   constexpr std::size_t kLengthBytes = 4;
   if (input.size() < kLengthBytes) return "";
-  const auto byte = [&](std::size_t i) {
-    return static_cast<std::size_t>(static_cast<unsigned char>(input[i]));
-  };
+  const auto byte = [&](std::size_t i) { return static_cast<std::size_t>(static_cast<unsigned char>(input[i])); };
   const std::size_t length = byte(0) | byte(1) << 8 | byte(2) << 16 | byte(3) << 24;
   input.remove_prefix(kLengthBytes);
   std::string message;
@@ -240,9 +236,7 @@ class Mutator {
     }
     const Span span = spans[below(spans.size())], from = spans[below(spans.size())],
                foreign = others[below(others.size())];
-    const auto put = [&](const std::string& value) {
-      text.replace(span.begin, span.end - span.begin, value);
-    };
+    const auto put = [&](const std::string& value) { text.replace(span.begin, span.end - span.begin, value); };
     switch (below(9)) {
       case 0:
         return mutate_bytes(text, other);
@@ -406,8 +400,8 @@ void fuzz(double seconds, unsigned seed, const std::vector<Input>& bundles, Kept
     kinds.insert(kind(message));
     ++executions;
   } while (seconds_since(start) < seconds);
-  std::printf("%zu executions, %zu bundles accepted, %zu distinct outcomes, slowest %.1f ms, seed %u\n",
-              executions, accepted, kinds.size(), 1e3 * slowest_s, seed);
+  std::printf("%zu executions, %zu bundles accepted, %zu distinct outcomes, slowest %.1f ms, seed %u\n", executions,
+              accepted, kinds.size(), 1e3 * slowest_s, seed);
 }
 
 }  // namespace
@@ -429,11 +423,9 @@ int main(int argc, char** argv) {
       continue;
     }
     const std::filesystem::path folder(argv[i]);
-    const Input input =
-        make_input(read_all(folder / "manifest.json"), read_all(folder / "weights.safetensors"));
+    const Input input = make_input(read_all(folder / "manifest.json"), read_all(folder / "weights.safetensors"));
     const std::string message = outcome(input.bytes());
-    if (!message.empty())
-      throw std::runtime_error(folder.string() + ": not a bundle to begin with: " + message);
+    if (!message.empty()) throw std::runtime_error(folder.string() + ": not a bundle to begin with: " + message);
     bundles.push_back(input);
   }
   void* shared = mmap(nullptr, sizeof(Kept), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -447,8 +439,8 @@ int main(int argc, char** argv) {
   int status = 0;
   if (child > 0 && waitpid(child, &status, 0) == child && status == 0) return 0;
   std::ofstream(kLeft, std::ios::binary).write(kept.bytes, static_cast<std::streamsize>(kept.size));
-  std::fprintf(stderr, "fuzz_bundle: crashed or took more than %u s, the input is in %s; seed %u\n",
-               kMostSeconds, kLeft, seed);
+  std::fprintf(stderr, "fuzz_bundle: crashed or took more than %u s, the input is in %s; seed %u\n", kMostSeconds,
+               kLeft, seed);
   return 1;
 }
 

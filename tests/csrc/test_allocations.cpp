@@ -111,7 +111,10 @@ void allocations_are_counted() {
   ::operator delete(block);
   std::string text;
   CHECK(allocations_of([&] { text = std::to_string(1e300); }) > 0);  // by the standard library
-  CHECK(allocations_of([&] { motionrt_recognizer* r; motionrt_load("nowhere", MOTIONRT_FP32, &r); }) > 0);
+  CHECK(allocations_of([&] {
+          motionrt_recognizer* r;
+          motionrt_load("nowhere", MOTIONRT_FP32, &r);
+        }) > 0);
 }
 
 void steps_allocate_nothing(int people) {
@@ -197,7 +200,8 @@ void tracking_allocates_nothing() {
     for (int i = 0; i < people; ++i) {
       float* pose = joints.data() + 3 * kCount * i;
       for (int v = 0; v < 3 * kCount; ++v)
-        pose[v] = std::sin(static_cast<float>(v * (i + 1))) + (v % 3 == 0 ? 0.1f * static_cast<float>(i * (k % 50)) : 0);
+        pose[v] =
+            std::sin(static_cast<float>(v * (i + 1))) + (v % 3 == 0 ? 0.1f * static_cast<float>(i * (k % 50)) : 0);
       poses[i] = {0, pose, nullptr, kCount};
     }
     failed += motionrt_track(tracker, t += kFrame_s, poses.data(), people) != MOTIONRT_OK;

@@ -92,11 +92,9 @@ void a_field_that_is_wrong_is_named() {
       {"[-1, 0, 1]", "[-2, 0, 1]", "parents: [-2, 0, 1], expected whole numbers from -1 to 255"},
       {"[-1, 0, 1]", "[-1, 0, null]", "parents: [-1, 0, null], expected whole numbers"},
       {"\"channels\": [4]", "\"layers\": [4]", "its network is not a StreamGCN"},
-      {"\"channels\": [4]", "\"channels\": [4097]",
-       "channels: [4097], expected whole numbers from 1 to 4096"},
+      {"\"channels\": [4]", "\"channels\": [4097]", "channels: [4097], expected whole numbers from 1 to 4096"},
       {"\"channels\": [4]", "\"channels\": [1]", "features: 4, expected 1"},
-      {"\"channels\": [4]", "\"channels\": [1, 4]",
-       "channels: [1, 4], expected more than 1, the number of dilations"},
+      {"\"channels\": [4]", "\"channels\": [1, 4]", "channels: [1, 4], expected more than 1, the number of dilations"},
       {"\"channels\": [4]", "\"channels\": []", "channels: [], expected a list of 1 to 64"},
       {"\"kernel\": 2", "\"kernel\": 0", "kernel: 0, expected a whole number from 1 to 64"},
       {"\"kernel\": 2", "\"kernel\": 65", "kernel: 65"},
@@ -118,8 +116,7 @@ void a_field_that_is_wrong_is_named() {
   for (const auto& [from, to, part] : cases)
     CHECK_REJECTED(parse_bundle(replaced(tiny_manifest(), from, to), tiny_weights(), "b"), part);
   CHECK_REJECTED(parse_bundle("[]", tiny_weights(), "b"), "b/manifest.json: [], expected a JSON object");
-  CHECK_REJECTED(parse_bundle(std::string((4 << 20) + 1, ' '), tiny_weights(), "b"),
-                "expected at most 4194304");
+  CHECK_REJECTED(parse_bundle(std::string((4 << 20) + 1, ' '), tiny_weights(), "b"), "expected at most 4194304");
   CHECK_REJECTED(parse_bundle(tiny_manifest(), "", "b"), "b/weights.safetensors: 0 bytes is too short");
 }
 
@@ -132,8 +129,7 @@ void the_largest_architecture_does_not_overflow() {
   const std::string manifest = replaced(tiny_manifest(with_kernel_1), "\"kernel\": 1", "\"kernel\": 64");
   CHECK(parse_bundle(tiny_manifest(with_kernel_1), tiny_weights(), "b").model.state == 1 + 3 * 256);
   // 1 + 3 * 256 + 8 * 64 * 256 * 63 * 256 * 455
-  CHECK_REJECTED(parse_bundle(manifest, tiny_weights(), "b"),
-                "a state of 961837794049 floats, at most 4000000");
+  CHECK_REJECTED(parse_bundle(manifest, tiny_weights(), "b"), "a state of 961837794049 floats, at most 4000000");
 }
 
 void every_truncated_manifest_is_rejected() {

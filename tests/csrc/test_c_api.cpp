@@ -16,17 +16,16 @@
 namespace fs = std::filesystem;
 
 // The call fails with this status and a one-line message that contains `part`.
-#define CHECK_STATUS(call, status, part)                                                                  \
-  do {                                                                                                    \
-    const motionrt_status status_ = (call);                                                               \
-    const std::string error_ = motionrt_error();                                                          \
-    report(status_ == (status), __FILE__, __LINE__, #call " gives " + std::to_string(status_) + ": " + error_); \
-    report(error_.find(part) != std::string::npos && error_.find('\n') == std::string::npos, __FILE__,    \
-           __LINE__, #call ": " + error_);                                                                \
+#define CHECK_STATUS(call, status, part)                                                                         \
+  do {                                                                                                           \
+    const motionrt_status status_ = (call);                                                                      \
+    const std::string error_ = motionrt_error();                                                                 \
+    report(status_ == (status), __FILE__, __LINE__, #call " gives " + std::to_string(status_) + ": " + error_);  \
+    report(error_.find(part) != std::string::npos && error_.find('\n') == std::string::npos, __FILE__, __LINE__, \
+           #call ": " + error_);                                                                                 \
   } while (false)
 #define CHECK_INVALID(call, part) CHECK_STATUS(call, MOTIONRT_INVALID_ARGUMENT, part)
-#define CHECK_OK(call) \
-  report((call) == MOTIONRT_OK, __FILE__, __LINE__, std::string(#call ": ") + motionrt_error())
+#define CHECK_OK(call) report((call) == MOTIONRT_OK, __FILE__, __LINE__, std::string(#call ": ") + motionrt_error())
 
 struct Free {
   void operator()(motionrt_recognizer* r) const { motionrt_free(r); }
@@ -55,8 +54,8 @@ constexpr double kFrame_s = 0.05;
 std::vector<float> joints_at(int frame, std::int64_t person, int joints = kJoints) {
   std::vector<float> pose(3 * joints);
   for (int i = 0; i < 3 * joints; ++i)
-    pose[i] = 0.6f * std::sin(static_cast<float>(i)) +
-              0.2f * std::sin(0.3f * static_cast<float>(frame * (person + 1) + i));
+    pose[i] =
+        0.6f * std::sin(static_cast<float>(i)) + 0.2f * std::sin(0.3f * static_cast<float>(frame * (person + 1) + i));
   return pose;
 }
 
@@ -246,7 +245,8 @@ class Copy {
  public:
   Copy() : folder_(fs::temp_directory_path() / ("motionrt_c_api_" + std::to_string(std::random_device()()))) {
     fs::create_directory(folder_);
-    for (const char* file : {"manifest.json", "weights.safetensors"}) fs::copy(fs::path(MODELS "/live") / file, folder_);
+    for (const char* file : {"manifest.json", "weights.safetensors"})
+      fs::copy(fs::path(MODELS "/live") / file, folder_);
   }
   ~Copy() { fs::remove_all(folder_); }
   Copy(const Copy&) = delete;
@@ -281,7 +281,8 @@ class Copy {
 
 void a_folder_without_a_bundle_is_rejected() {
   motionrt_recognizer* r = nullptr;
-  CHECK_STATUS(motionrt_load("no such folder", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "no such folder: not the folder");
+  CHECK_STATUS(motionrt_load("no such folder", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE,
+               "no such folder: not the folder");
   CHECK_STATUS(motionrt_load("", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "not the folder of a bundle");
   CHECK_STATUS(motionrt_load(MODELS "/live/manifest.json", MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "not the folder");
   CHECK_STATUS(motionrt_load(MODELS, MOTIONRT_FP32, &r), MOTIONRT_BAD_BUNDLE, "manifest.json: file is missing");
@@ -316,9 +317,8 @@ void a_damaged_bundle_is_rejected() {
     weights[weights.size() / 2] ^= 1;
     c.write("weights.safetensors", weights);
   });
-  check("weights.safetensors: 1000 bytes, expected", [](const Copy& c) {
-    c.write("weights.safetensors", c.read("weights.safetensors").substr(0, 1000));
-  });
+  check("weights.safetensors: 1000 bytes, expected",
+        [](const Copy& c) { c.write("weights.safetensors", c.read("weights.safetensors").substr(0, 1000)); });
 }
 
 // Decisions of everybody, one step each a frame.
@@ -368,8 +368,10 @@ void a_tracker_assigns_people() {
   motionrt_pose poses[] = {{9, left.data(), nullptr, kJoints}, {9, right.data(), nullptr, kJoints}};
   CHECK_OK(motionrt_track(tracker.get(), 0, poses, 2));
   CHECK(poses[0].person == 0 && poses[1].person == 1);
-  motionrt_pose later[] = {{9, right.data(), nullptr, kJoints}, {9, nobody.data(), nullptr, kJoints},
-                           {9, left.data(), unseen, kJoints}, {9, left.data(), nullptr, kJoints}};
+  motionrt_pose later[] = {{9, right.data(), nullptr, kJoints},
+                           {9, nobody.data(), nullptr, kJoints},
+                           {9, left.data(), unseen, kJoints},
+                           {9, left.data(), nullptr, kJoints}};
   CHECK_OK(motionrt_track(tracker.get(), 0.1, later, 4));
   CHECK(later[0].person == 1 && later[1].person == -1 && later[2].person == -1 && later[3].person == 0);
   CHECK_OK(motionrt_tracker_reset(tracker.get()));

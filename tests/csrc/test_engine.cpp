@@ -1,8 +1,8 @@
 #include <map>
 
-#include "errors.hpp"
 #include "check.hpp"
 #include "engine.hpp"
+#include "errors.hpp"
 #include "poses.hpp"
 
 using motionrt::Config;

@@ -34,8 +34,7 @@ void values_are_read() {
   CHECK(root.find("b")->find("c")->integer() == 0);
   CHECK(root.find("")->text() == "caf\xc3\xa9");
   CHECK(root.members()[1].key == "b" && root.members()[1].value.source() == "{\"\\u0063\": 0}");
-  CHECK(!root.find("c") && !items[0].find("a") && !items[0].text() && !items[3].number() &&
-        !items[2].integer());
+  CHECK(!root.find("c") && !items[0].find("a") && !items[0].text() && !items[3].number() && !items[2].integer());
 }
 
 void numbers_are_exact_or_nothing() {

@@ -8,9 +8,9 @@
 
 #include "check.hpp"
 
+using motionrt::Gemm;
 using motionrt::kLineFloats;
 using motionrt::kPanel;
-using motionrt::Gemm;
 
 constexpr float kUntouched = 12345;
 

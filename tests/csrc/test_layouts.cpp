@@ -8,8 +8,7 @@ using motionrt::map_weights;
 
 namespace {
 
-float weight(const std::string& target, const std::string& joint, const std::string& source,
-             const std::string& from) {
+float weight(const std::string& target, const std::string& joint, const std::string& source, const std::string& from) {
   const auto& to = find_layout(target);
   const auto& other = find_layout(source);
   return map_weights(to, other)[to.index(joint) * other.joints.size() + other.index(from)];
@@ -24,14 +23,12 @@ void layouts_are_built_in() {
   CHECK((layout.right == std::vector<int>{layout.index("right_hip"), layout.index("right_shoulder")}));
   CHECK(layout.index("tail") == -1);
   CHECK(find_layout("coco17").dims == 2);
-  CHECK_FAILS(find_layout("core16"),
-              "unknown skeleton layout 'core16'; known are bandai, cmu31, coco17, core15");
+  CHECK_FAILS(find_layout("core16"), "unknown skeleton layout 'core16'; known are bandai, cmu31, coco17, core15");
 }
 
 void every_layout_is_valid() {
   for (const std::string name :
-       {"bandai", "cmu31", "coco17", "core15", "kinect20", "kit21", "mediapipe33", "ntu25", "openpose18",
-        "smpl22"}) {
+       {"bandai", "cmu31", "coco17", "core15", "kinect20", "kit21", "mediapipe33", "ntu25", "openpose18", "smpl22"}) {
     const auto& layout = find_layout(name);
     const int V = static_cast<int>(layout.joints.size());
     CHECK(layout.parents.size() == layout.joints.size() && layout.neighbors.size() == layout.joints.size());
@@ -67,8 +64,7 @@ void rows_sum_to_one() {
 void a_missing_joint_is_named() {
   motionrt::Layout lame = find_layout("core15");
   lame.joints[lame.index("left_knee")] = "left_peg";
-  CHECK_FAILS(map_weights(find_layout("core15"), lame),
-              "core15 cannot be made from core15, which lacks left_knee");
+  CHECK_FAILS(map_weights(find_layout("core15"), lame), "core15 cannot be made from core15, which lacks left_knee");
   // Two joints that only replace each other cannot be derived.
   motionrt::Layout target;
   target.name = "circle";

@@ -1,10 +1,10 @@
 #include "check.hpp"
-#include "poses.hpp"
 #include "pose_normalizer.hpp"
+#include "poses.hpp"
 
 using motionrt::Config;
-using motionrt::Status;
 using motionrt::PoseNormalizer;
+using motionrt::Status;
 
 // A normalizer and the frames of its last push.
 struct Run {
@@ -115,8 +115,7 @@ void a_restart_forgets_the_pose() {
 
 void poses_are_rotated_to_the_front() {
   Run run(tiny_config());
-  const std::vector<float> facing_x = {0, 1, 0,    0,    1,    -0.2f,
-                                       0, 1, 0.2f, 0.3f, 1.6f, 0};  // head leans forward
+  const std::vector<float> facing_x = {0, 1, 0, 0, 1, -0.2f, 0, 1, 0.2f, 0.3f, 1.6f, 0};  // head leans forward
   run.push(0, facing_x);
   CHECK_NEAR(run.at(0, 1, 0), 0.2f, 1e-6f);  // left hip to +x
   CHECK_NEAR(run.at(0, 3, 2), 0.3f, 1e-6f);  // forward to +z
@@ -150,8 +149,7 @@ void extreme_numbers_stay_finite() {
   config.reach_m = motionrt::kMaxReachM;
   const float large = 3e38f;
   const float values[] = {
-      large, -large, std::numeric_limits<float>::denorm_min(), -0.f, std::numeric_limits<float>::infinity(),
-      kNaN};
+      large, -large, std::numeric_limits<float>::denorm_min(), -0.f, std::numeric_limits<float>::infinity(), kNaN};
   Run run(config);
   unsigned seed = 1;
   double t = 1e11 - 1e4;

@@ -40,8 +40,7 @@ void tensors_are_read() {
       R"({"__metadata__":{"format":"pt"},"b":{"shape":[],"data_offsets":[8,12],"dtype":"F32"},)" + kEntry +
       R"(,"none":{"dtype":"F32","shape":[0,3],"data_offsets":[12,12]},)" +
       R"("i":{"dtype":"I8","shape":[3],"data_offsets":[12,15]}})";
-  const auto tensors =
-      parse_safetensors(safetensors(aligned(header), float_bytes({1, -2, 3}) + "\x01\x02\x03"), "w");
+  const auto tensors = parse_safetensors(safetensors(aligned(header), float_bytes({1, -2, 3}) + "\x01\x02\x03"), "w");
   CHECK(tensors.size() == 4);
   CHECK((tensors.find("a")->values == std::vector<float>{1, -2}));
   CHECK((tensors.find("b")->values == std::vector<float>{3}) && tensors.find("b")->shape.empty());
@@ -70,8 +69,7 @@ void invalid_files_are_rejected() {
       {safetensors(R"({"__metadata__":[],)" + kEntry + "}", data), "texts to texts"},
       {safetensors(R"({"a":[]})", ""), "tensor 'a': [], expected exactly"},
       {safetensors(R"({"a":{"dtype":"F32","shape":[0]}})", ""), "expected exactly"},
-      {safetensors(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0],"x":0}})", ""),
-       "expected exactly"},
+      {safetensors(R"({"a":{"dtype":"F32","shape":[0],"data_offsets":[0,0],"x":0}})", ""), "expected exactly"},
       {one("\"F64\"", "[1]", "[0,8]"), "dtype \"F64\", expected one of F32"},
       {one("4", "[2]", "[0,8]"), "dtype 4"},
       {one("\"F32\"", "2", "[0,8]"), "shape 2,"},
@@ -113,8 +111,7 @@ void a_file_of_another_length_is_rejected() {
 
 void empty_tensors_may_have_any_size() {
   const auto tensors = parse_safetensors(
-      safetensors(
-          aligned(R"({"a":{"dtype":"F32","shape":[999999999999999999,9999,0],"data_offsets":[0,0]}})"), ""),
+      safetensors(aligned(R"({"a":{"dtype":"F32","shape":[999999999999999999,9999,0],"data_offsets":[0,0]}})"), ""),
       "w");
   CHECK(tensors.find("a")->values.empty());
 }
@@ -150,11 +147,9 @@ void a_required_tensor_is_checked() {
   CHECK_REJECTED(require_tensor(good, "a", {2}, "w"), "expected F32 [2]");
   const auto half = parse_safetensors(one("\"F16\"", "[4]", "[0,8]"), "w");
   CHECK_REJECTED(require_tensor(half, "a", {4}, "w"), "'a' is F16 [4], expected F32 [4]");
-  const float not_finite[] = {std::numeric_limits<float>::quiet_NaN(),
-                              -std::numeric_limits<float>::infinity()};
+  const float not_finite[] = {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()};
   for (const float bad : not_finite)
-    CHECK_REJECTED(require_tensor(tensors(float_bytes({1, bad})), "a", {2, 1}, "w"),
-                  "at 1, expected finite numbers");
+    CHECK_REJECTED(require_tensor(tensors(float_bytes({1, bad})), "a", {2, 1}, "w"), "at 1, expected finite numbers");
 }
 
 }  // namespace

@@ -11,9 +11,7 @@ using motionrt::Status;
 const float kWave[] = {9, 0, 0};  // logits of label 0
 
 struct Run {
-  explicit Run(Config config = tiny_config()) : session(config) {
-    session.add_layout(identity().data(), kJoints);
-  }
+  explicit Run(Config config = tiny_config()) : session(config) { session.add_layout(identity().data(), kJoints); }
   // Also fetches the frames that are due.
   motionrt::PushResult push(PersonId person, double t, const std::vector<float>& joints = pose()) {
     const motionrt::PushResult pushed = session.push(person, t, joints.data(), nullptr, 0);

@@ -101,7 +101,8 @@ class Reference {
     for (const auto& row : x) {
       y.emplace_back();
       for (int o = 0; o < outputs; ++o)
-        y.back().push_back(std::inner_product(row.begin(), row.end(), weight.begin() + o * row.size(), double(bias[o])));
+        y.back().push_back(
+            std::inner_product(row.begin(), row.end(), weight.begin() + o * row.size(), double(bias[o])));
     }
     return y;
   }
@@ -169,7 +170,8 @@ Bundle random_bundle(const TinyModel& model) {
   return motionrt::parse_bundle(tiny_manifest(model), random_weights(model), "tiny");
 }
 
-Streams streams_of(const Bundle& bundle, int capacity = 1, const Kernels& kernels = *motionrt::supported_kernels().front(),
+Streams streams_of(const Bundle& bundle, int capacity = 1,
+                   const Kernels& kernels = *motionrt::supported_kernels().front(),
                    Precision precision = Precision::fp32) {
   return Streams(std::make_shared<StreamGCN>(bundle, precision, kernels), capacity);
 }
@@ -247,7 +249,8 @@ void features_are_the_input_of_the_head() {
 Values pose_at(int t, int person, int joints) {
   Values frame(3 * joints);
   for (int i = 3; i < 3 * joints; ++i)
-    frame[i] = 0.6f * std::sin(static_cast<float>(i + person)) + 0.2f * std::sin(0.3f * static_cast<float>(t * (person + 1) + i));
+    frame[i] = 0.6f * std::sin(static_cast<float>(i + person)) +
+               0.2f * std::sin(0.3f * static_cast<float>(t * (person + 1) + i));
   return frame;
 }
 

@@ -64,10 +64,10 @@ void an_ambiguous_shape_gets_a_new_id() {
     return assign(tracker, k / 30. + 2, poses);
   };
   CHECK((returns({person(7, 1.2f)}) == Ids{2}));
-  CHECK((returns({person(7, 1.3f)}) == Ids{3}));               // a stranger
-  CHECK((returns({person(7)}) == Ids{3}));                     // either of two
+  CHECK((returns({person(7, 1.3f)}) == Ids{3}));                      // a stranger
+  CHECK((returns({person(7)}) == Ids{3}));                            // either of two
   CHECK((returns({person(7, 1.2f), person(0, 1.2f)}) == Ids{3, 4}));  // either of them
-  CHECK((returns({person(7, 1.2f)}, 0.5) == Ids{0}));          // they were hardly seen: nobody is remembered
+  CHECK((returns({person(7, 1.2f)}, 0.5) == Ids{0}));                 // they were hardly seen: nobody is remembered
   Pose torn = person(7, 1.2f);
   for (const int v : {1, 2, 3, 5}) torn[3 * v] = kNaN;
   CHECK((returns({torn}) == Ids{3}));
@@ -77,11 +77,13 @@ void the_shape_of_pixels_does_not_depend_on_the_distance() {
   const auto pixels = [](float x, float size, float limbs) {
     const Pose meters = person(x / 200, 1, limbs);
     Pose flat;
-    for (int v = 0; v < 7; ++v) flat.insert(flat.end(), {x + size * 200 * (meters[3 * v] - x / 200), size * 200 * meters[3 * v + 1]});
+    for (int v = 0; v < 7; ++v)
+      flat.insert(flat.end(), {x + size * 200 * (meters[3 * v] - x / 200), size * 200 * meters[3 * v + 1]});
     return flat;
   };
   Tracker tracker({0.5, 16, kParents});
-  for (int k = 0; k <= 60; ++k) CHECK((assign(tracker, k / 30., {pixels(100, 1, 1), pixels(900, 1, 1.3f)}, 2) == Ids{0, 1}));
+  for (int k = 0; k <= 60; ++k)
+    CHECK((assign(tracker, k / 30., {pixels(100, 1, 1), pixels(900, 1, 1.3f)}, 2) == Ids{0, 1}));
   CHECK((assign(tracker, 4, {pixels(300, 2, 1.3f), pixels(700, 0.5f, 1)}, 2) == Ids{1, 0}));
 }
 

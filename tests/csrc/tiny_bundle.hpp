@@ -8,11 +8,11 @@
 #include <utility>
 #include <vector>
 
-#include "errors.hpp"
 #include "check.hpp"
+#include "errors.hpp"
 
 // The statement throws motionrt::BundleError with a short one-line message that contains `part`.
-#define CHECK_REJECTED(statement, part)                                                              \
+#define CHECK_REJECTED(statement, part)                                                             \
   do {                                                                                              \
     std::string message = "no error";                                                               \
     try {                                                                                           \
@@ -43,9 +43,7 @@ inline std::string safetensors(const std::string& header, const std::string& dat
 }
 
 // A header padded with spaces, so that the tensors after it are aligned.
-inline std::string aligned(const std::string& header) {
-  return header + std::string((8 - header.size() % 8) % 8, ' ');
-}
+inline std::string aligned(const std::string& header) { return header + std::string((8 - header.size() % 8) % 8, ' '); }
 
 inline std::string float_bytes(const std::vector<float>& values) {
   std::string bytes(values.size() * sizeof(float), '\0');
@@ -71,8 +69,8 @@ inline std::string list(const std::vector<int>& values) {
 }
 
 // sha256, size: of the weights.
-inline std::string tiny_manifest(const TinyModel& model = {},
-                                 const std::string& sha256 = std::string(64, '0'), std::size_t size = 0) {
+inline std::string tiny_manifest(const TinyModel& model = {}, const std::string& sha256 = std::string(64, '0'),
+                                 std::size_t size = 0) {
   int state = 1 + 3 * model.joints(), reach = 0;
   for (const int dilation : model.dilations) {
     reach = std::max(reach, dilation * (model.kernel - 1));
@@ -91,8 +89,8 @@ inline std::string tiny_manifest(const TinyModel& model = {},
          list(model.parents) + R"(, "classes": )" + number(model.classes) + R"(, "fps": 20.0, "channels": )" +
          list(model.channels) + R"(, "kernel": )" + number(model.kernel) + R"(, "dilations": )" +
          list(model.dilations) + R"(, "dropout": 0.3, "receptive_field": )" +
-         number(2 + reach * static_cast<int>(model.channels.size())) + R"(, "delay": 0, "state": )" +
-         number(state) + R"(, "features": )" + number(model.channels.back()) + R"(},
+         number(2 + reach * static_cast<int>(model.channels.size())) + R"(, "delay": 0, "state": )" + number(state) +
+         R"(, "features": )" + number(model.channels.back()) + R"(},
  "graphs": {}, "metrics": {"caf\u00e9 \ud83d\ude00": [1e-3, null, true]},
  "files": {"weights.safetensors": {"sha256": ")" +
          sha256 + R"(", "size": )" + number(size) + "}}}\n";
@@ -131,8 +129,8 @@ inline std::string tiny_weights(const TinyModel& model = {}) {
     for (const int size : shape) count *= size;
     for (int i = 0; i < count; ++i) values.push_back(0.01f * static_cast<float>(i % 17 - 8));
     header += (header.empty() ? "{\"" : ",\"") + name + R"(":{"dtype":"F32","shape":)" + list(shape) +
-              R"(,"data_offsets":[)" + std::to_string(begin) + "," +
-              std::to_string(values.size() * sizeof(float)) + "]}";
+              R"(,"data_offsets":[)" + std::to_string(begin) + "," + std::to_string(values.size() * sizeof(float)) +
+              "]}";
   }
   return safetensors(aligned(header + "}"), float_bytes(values));
 }

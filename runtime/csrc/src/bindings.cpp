@@ -47,16 +47,17 @@ std::string shape_text(const std::vector<py::ssize_t>& shape) {
 FloatArray float_array(const py::object& object, const char* name, const std::vector<py::ssize_t>& shape) {
   const std::string expected = ", expected float32 " + shape_text(shape);
   if (!py::isinstance<py::array>(object))
-    motionrt::throw_invalid_argument(name, " is a ", py::type::of(object).attr("__name__").cast<std::string>(), expected);
+    motionrt::throw_invalid_argument(name, " is a ", py::type::of(object).attr("__name__").cast<std::string>(),
+                                     expected);
   const auto array = py::reinterpret_borrow<py::array>(object);
   const char kind = array.dtype().kind();
   if (kind != 'f' && kind != 'i' && kind != 'u')
     motionrt::throw_invalid_argument(name, " has dtype ", std::string(py::str(array.dtype())), expected);
   bool fits = array.ndim() == static_cast<py::ssize_t>(shape.size());
-  for (std::size_t i = 0; fits && i < shape.size(); ++i)
-    fits = shape[i] == kAny || shape[i] == array.shape(i);
+  for (std::size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] == kAny || shape[i] == array.shape(i);
   if (!fits)
-    motionrt::throw_invalid_argument(name, " has shape ", shape_text({array.shape(), array.shape() + array.ndim()}), expected);
+    motionrt::throw_invalid_argument(name, " has shape ", shape_text({array.shape(), array.shape() + array.ndim()}),
+                                     expected);
   auto result = FloatArray::ensure(array);
   if (!result) throw py::error_already_set();
   return result;
@@ -135,8 +136,8 @@ std::vector<int> slots_of(const Streams& streams, const py::array_t<int>& slots)
 }
 
 py::object named_tuple(py::module_& module, const char* name, const char* fields) {
-  const py::object type = py::module_::import("collections")
-                              .attr("namedtuple")(name, fields, "module"_a = module.attr("__name__"));
+  const py::object type =
+      py::module_::import("collections").attr("namedtuple")(name, fields, "module"_a = module.attr("__name__"));
   module.attr(name) = type;
   return type;
 }
@@ -168,18 +169,17 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init([](int joints, int root, std::vector<int> left, std::vector<int> right, double rate_hz,
                        double facing_s, double reach_m, double max_gap_s, int max_people, int labels, int none,
                        double temperature, double smooth_s, double on, double off, double hold_s) {
-             const Config config{joints, root, std::move(left), std::move(right), rate_hz,
-                                 facing_s, reach_m, max_gap_s, max_people, labels, none,
-                                 temperature, smooth_s, on, off, hold_s};
+             const Config config{
+                 joints, root, std::move(left), std::move(right), rate_hz, facing_s, reach_m, max_gap_s, max_people,
+                 labels, none, temperature,     smooth_s,         on,      off,      hold_s};
              motionrt::validate(config);
              return config;
            }),
-           py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "rate_hz"_a, "facing_s"_a = 1.0,
-           "reach_m"_a = 2.0, "max_gap_s"_a = 0.5, "max_people"_a = 16, "labels"_a, "none"_a = -1,
-           "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1);
+           py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0,
+           "max_gap_s"_a = 0.5, "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0,
+           "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1);
 
-  py::class_<Session>(m, "Session",
-                      "State around the network, for several people. Not thread-safe.")
+  py::class_<Session>(m, "Session", "State around the network, for several people. Not thread-safe.")
       .def(py::init<Config>(), "config"_a)
       .def(
           "add_layout",
@@ -198,8 +198,8 @@ PYBIND11_MODULE(_core, m) {
             const FloatArray joints_S3 = float_array(joints, "joints", {source_joints, 3});
             FloatArray confidence_S;
             if (!confidence.is_none()) confidence_S = float_array(confidence, "confidence", {source_joints});
-            const auto pushed = self.push(person, t, joints_S3.data(),
-                                          confidence.is_none() ? nullptr : confidence_S.data(), layout);
+            const auto pushed =
+                self.push(person, t, joints_S3.data(), confidence.is_none() ? nullptr : confidence_S.data(), layout);
             const py::ssize_t V = self.config().joints;
             std::vector<float> frame(3 * V), frames;
             if (pushed.status == Status::ok)
@@ -233,16 +233,14 @@ PYBIND11_MODULE(_core, m) {
           },
           "person"_a, "One label for everything observed since the person's last reset.")
       .def(
-          "reset",
-          [](Session& self, std::optional<PersonId> person) { person ? self.reset(*person) : self.reset(); },
+          "reset", [](Session& self, std::optional<PersonId> person) { person ? self.reset(*person) : self.reset(); },
           "person"_a = py::none(), "Forgets a person, including the pending event, or everybody.")
       .def_property_readonly("people", &Session::people, "Ids of the known people, ascending.")
       .def_property_readonly(
           "counters",
           [](const Session& self) {
             const auto& c = self.counters();
-            return py::dict("frames"_a = c.frames, "dropped"_a = c.dropped, "resets"_a = c.resets,
-                            "lost"_a = c.lost);
+            return py::dict("frames"_a = c.frames, "dropped"_a = c.dropped, "resets"_a = c.resets, "lost"_a = c.lost);
           },
           "Totals of the session.");
 
@@ -292,8 +290,7 @@ PYBIND11_MODULE(_core, m) {
           "slots"_a, "frames"_a, "One frame of each slot [N, V, 3] -> logits [N, C], features [N, D].");
 
   py::class_<Engine>(m, "Engine", "The recognizer. Not thread-safe.")
-      .def(py::init([](const Config& config, const py::object& streams, const py::object& push,
-                       const py::object& pop) {
+      .def(py::init([](const Config& config, const py::object& streams, const py::object& push, const py::object& pop) {
              std::shared_ptr<Network> network;
              if (py::isinstance<Streams>(streams))
                network = streams.cast<std::shared_ptr<Streams>>();
@@ -325,7 +322,7 @@ PYBIND11_MODULE(_core, m) {
             std::vector<motionrt::Observation> observations(people.size());
             for (py::ssize_t i = 0; i < n; ++i)
               observations[i] = {people[i], joints_NS3.data() + 3 * S * i,
-                         confidence.is_none() ? nullptr : confidence_NS.data() + S * i};
+                                 confidence.is_none() ? nullptr : confidence_NS.data() + S * i};
             std::vector<motionrt::Outcome> outcomes(people.size());
             self.step(t, static_cast<int>(n), observations.data(), layout, outcomes.data());
             py::list result;
@@ -380,11 +377,13 @@ PYBIND11_MODULE(_core, m) {
             self.assign(t, static_cast<int>(poses.size()), tracked.data(), dims, ids.data());
             return ids;
           },
-          "t"_a, "poses"_a, "confidence"_a = py::none(), "The ids of the poses [V, 2] or [V, 3] at time t (s); -1: none.")
+          "t"_a, "poses"_a, "confidence"_a = py::none(),
+          "The ids of the poses [V, 2] or [V, 3] at time t (s); -1: none.")
       .def("reset", &motionrt::Tracker::reset, "Forgets everybody.");
 
-  m.def("instruction_set", [] { return motionrt::supported_kernels().front()->name; },
-        "Instruction set that the network uses here: avx512, avx2, neon or portable.");
+  m.def(
+      "instruction_set", [] { return motionrt::supported_kernels().front()->name; },
+      "Instruction set that the network uses here: avx512, avx2, neon or portable.");
   m.def(
       "peak_flops",
       [](double seconds) {

@@ -78,8 +78,7 @@ class Fields {
 
   std::int64_t integer(const char* key, std::int64_t low, std::int64_t high) const {
     const auto number = get(key).integer();
-    if (!number || *number < low || *number > high)
-      unexpected(key, "a whole number from ", low, " to ", high);
+    if (!number || *number < low || *number > high) unexpected(key, "a whole number from ", low, " to ", high);
     return *number;
   }
 
@@ -92,8 +91,7 @@ class Fields {
     std::vector<int> integers;
     for (const JsonValue& item : items(key, most, "whole numbers")) {
       const auto number = item.integer();
-      if (!number || *number < low || *number > high)
-        unexpected(key, "whole numbers from ", low, " to ", high);
+      if (!number || *number < low || *number > high) unexpected(key, "whole numbers from ", low, " to ", high);
       integers.push_back(static_cast<int>(*number));
     }
     return integers;
@@ -117,8 +115,8 @@ class Fields {
 
 StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
   if (!fields.has("channels"))
-    throw_bundle_error(where,
-           ": model has no channels: its network is not a StreamGCN, the only one that the native engine runs");
+    throw_bundle_error(
+        where, ": model has no channels: its network is not a StreamGCN, the only one that the native engine runs");
   StreamGCNConfig model;
   model.parents = fields.integers("parents", kMaxJoints, -1, kMaxJoints - 1);
   for (const int parent : model.parents)
@@ -183,7 +181,8 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (text.size() > kMaxManifestBytes)
     throw_bundle_error(where, ": ", text.size(), " bytes, expected at most ", kMaxManifestBytes);
   const JsonDocument document(text, where);
-  if (!document.root().is_object()) throw_bundle_error(where, ": ", document.root().excerpt(), ", expected a JSON object");
+  if (!document.root().is_object())
+    throw_bundle_error(where, ": ", document.root().excerpt(), ", expected a JSON object");
   const Fields top(document.root(), where);
   top.equals("schema", kSchema);
   if (top.text("task") != "recognition") top.unexpected("task", "recognition");
@@ -208,8 +207,7 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   const Fields weights = top.section("files").section(kWeights);
   manifest.size = weights.integer("size", 0, kMaxFileBytes);
   manifest.sha256 = weights.text("sha256");
-  if (manifest.sha256.size() != 64 ||
-      manifest.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)
+  if (manifest.sha256.size() != 64 || manifest.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)
     weights.unexpected("sha256", "64 lower-case hex digits");
   return manifest;
 }

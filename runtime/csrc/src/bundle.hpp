@@ -5,8 +5,8 @@
 #include <string_view>
 #include <vector>
 
-#include "errors.hpp"
 #include "config.hpp"
+#include "errors.hpp"
 #include "safetensors.hpp"
 
 namespace motionrt {

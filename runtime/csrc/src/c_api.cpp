@@ -54,7 +54,7 @@ struct motionrt_recognizer {
   mutable std::mutex mutex;
   const std::vector<std::string> labels;
   const std::string license;
-  const Layout& layout;  // of the model
+  const Layout& layout;              // of the model
   std::vector<std::string> layouts;  // names by number; "" for layouts added by the caller
   Engine engine;
   std::array<Observation, MOTIONRT_MAX_PEOPLE> observations;
@@ -115,7 +115,8 @@ motionrt_status guarded(motionrt_recognizer* recognizer, Action action) noexcept
 
 template <class Action>
 motionrt_status guarded(motionrt_tracker* tracker, Action action) noexcept {
-  if (!tracker) return failed(MOTIONRT_INVALID_ARGUMENT, "tracker is null, expected the handle of motionrt_tracker_create");
+  if (!tracker)
+    return failed(MOTIONRT_INVALID_ARGUMENT, "tracker is null, expected the handle of motionrt_tracker_create");
   return guarded(&tracker->mutex, action);
 }
 
@@ -161,8 +162,7 @@ motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_re
     require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", precision,
             ", expected MOTIONRT_FP32 or MOTIONRT_BF16");
     const Bundle bundle = read_bundle(folder);
-    *recognizer =
-        new motionrt_recognizer(bundle, precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
+    *recognizer = new motionrt_recognizer(bundle, precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
   });
 }
 
@@ -188,10 +188,9 @@ motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* nam
     const Layout& source = name ? find_layout(name) : r.layout;
     require(source.dims == 3, "layout ", source.name, " is ", source.dims, "-D, expected a 3-D one in meters");
     const auto known = std::find(r.layouts.begin(), r.layouts.end(), source.name);
-    *layout = known != r.layouts.end()
-                  ? static_cast<int32_t>(known - r.layouts.begin())
-                  : add_layout(r, map_weights(r.layout, source).data(),
-                               static_cast<int>(source.joints.size()), source.name);
+    *layout = known != r.layouts.end() ? static_cast<int32_t>(known - r.layouts.begin())
+                                       : add_layout(r, map_weights(r.layout, source).data(),
+                                                    static_cast<int>(source.joints.size()), source.name);
   });
 }
 
@@ -291,8 +290,8 @@ motionrt_status motionrt_track(motionrt_tracker* tracker, double t, motionrt_pos
     if (count > 0) require_pointer(poses, "poses");
     for (int i = 0; i < count; ++i) {
       require(poses[i].joints, "joints of pose ", i, " is null, expected a pointer");
-      require(poses[i].joint_count == tracker->joints, "pose ", i, " has ", poses[i].joint_count,
-              " joints, expected ", tracker->joints);
+      require(poses[i].joint_count == tracker->joints, "pose ", i, " has ", poses[i].joint_count, " joints, expected ",
+              tracker->joints);
       tracker->poses[i] = {poses[i].joints, tracker->joints, poses[i].confidence,
                            poses[i].confidence ? tracker->joints : 0};
     }

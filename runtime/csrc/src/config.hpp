@@ -14,7 +14,7 @@ constexpr double kMaxRateHz = 1000;
 constexpr double kMaxReachM = 1000;
 constexpr double kMaxGapS = 60;
 constexpr double kMaxTimeS = 1e11;  // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
-constexpr double kSlackS = 1e-4;  // rounding tolerance of time comparisons
+constexpr double kSlackS = 1e-4;    // rounding tolerance of time comparisons
 
 struct Config {
   int joints = 0;                // V
@@ -51,16 +51,14 @@ inline void validate(const Config& c) {
   require(std::isfinite(c.facing_s), "facing_s is ", c.facing_s, ", expected a finite number of seconds");
   require(c.reach_m > 0 && c.reach_m <= kMaxReachM, "reach_m is ", c.reach_m, ", expected above 0, at most ",
           kMaxReachM);
-  require(c.max_gap_s > 0 && c.max_gap_s <= kMaxGapS, "max_gap_s is ", c.max_gap_s,
-          ", expected above 0, at most ", kMaxGapS);
+  require(c.max_gap_s > 0 && c.max_gap_s <= kMaxGapS, "max_gap_s is ", c.max_gap_s, ", expected above 0, at most ",
+          kMaxGapS);
   require(c.max_people >= 1 && c.max_people <= kMaxPeople, "max_people is ", c.max_people, ", expected 1 to ",
           kMaxPeople);
 
   require(c.labels >= 1, "labels is ", c.labels, ", expected at least 1");
-  require(c.none >= -1 && c.none < c.labels, "none is ", c.none, ", expected -1 or a label index below ",
-          c.labels);
-  require(c.temperature > 0 && std::isfinite(c.temperature), "temperature is ", c.temperature,
-          ", expected above 0");
+  require(c.none >= -1 && c.none < c.labels, "none is ", c.none, ", expected -1 or a label index below ", c.labels);
+  require(c.temperature > 0 && std::isfinite(c.temperature), "temperature is ", c.temperature, ", expected above 0");
   require(std::isfinite(c.smooth_s), "smooth_s is ", c.smooth_s, ", expected a finite number of seconds");
   require(c.off >= 0 && c.off <= c.on && c.on <= 1, "off and on are ", c.off, " and ", c.on,
           ", expected 0 <= off <= on <= 1");

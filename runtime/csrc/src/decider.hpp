@@ -108,8 +108,7 @@ class Decider {
   void softmax(const float* logits_C) {
     const double top = *std::max_element(logits_C, logits_C + config_.labels);
     double total = 0;
-    for (int c = 0; c < config_.labels; ++c)
-      total += probs_[c] = std::exp((logits_C[c] - top) / config_.temperature);
+    for (int c = 0; c < config_.labels; ++c) total += probs_[c] = std::exp((logits_C[c] - top) / config_.temperature);
     for (double& p : probs_) p /= total;
   }
 

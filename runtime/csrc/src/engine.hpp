@@ -41,12 +41,10 @@ class Engine {
  public:
   Engine(const Config& config, std::shared_ptr<Network> network, std::unique_ptr<Trace> trace = nullptr)
       : session_(config), network_(std::move(network)), trace_(std::move(trace)) {
-    require(network_->joints() == config.joints, "joints is ", config.joints, ", expected ",
-            network_->joints());
-    require(network_->labels() == config.labels, "labels is ", config.labels, ", expected ",
-            network_->labels());
-    require(network_->capacity() >= config.max_people, "max_people is ", config.max_people,
-            ", expected at most ", network_->capacity());
+    require(network_->joints() == config.joints, "joints is ", config.joints, ", expected ", network_->joints());
+    require(network_->labels() == config.labels, "labels is ", config.labels, ", expected ", network_->labels());
+    require(network_->capacity() >= config.max_people, "max_people is ", config.max_people, ", expected at most ",
+            network_->capacity());
     const std::size_t people = config.max_people;
     ids_.resize(people);
     slots_.resize(people);
@@ -63,9 +61,7 @@ class Engine {
   }
 
   // Adds a sensor's skeleton by its weights [V, S]; returns its number, for step.
-  int add_layout(const float* weights_VS, int source_joints) {
-    return session_.add_layout(weights_VS, source_joints);
-  }
+  int add_layout(const float* weights_VS, int source_joints) { return session_.add_layout(weights_VS, source_joints); }
 
   // Takes the poses of n different people at time t (s, increasing for each person); writes n outcomes.
   void step(double t, int n, const Observation* observations, int layout, Outcome* out) {
@@ -80,7 +76,8 @@ class Engine {
     {
       const Phase phase(trace_.get(), "map");
       for (int i = 0; i < n; ++i) {
-        const PushResult pushed = session_.push(ids_[i], t, observations[i].joints_S3, observations[i].confidence_S, layout);
+        const PushResult pushed =
+            session_.push(ids_[i], t, observations[i].joints_S3, observations[i].confidence_S, layout);
         if (pushed.reset) network_->begin(pushed.slot);
         out[i] = {ids_[i], pushed.status, pushed.reset, 0, {}, nullptr};
       }
@@ -165,8 +162,8 @@ class Engine {
   Session session_;
   const std::shared_ptr<Network> network_;
   const std::unique_ptr<Trace> trace_;
-  std::vector<PersonId> ids_;   // [N]
-  std::vector<int> slots_;      // [N]
+  std::vector<PersonId> ids_;  // [N]
+  std::vector<int> slots_;     // [N]
   std::vector<float> frames_NV3_, logits_NC_, scores_NC_;
 };
 

@@ -14,15 +14,9 @@ bool is_surrogate(std::uint32_t code) { return code >= 0xD800 && code <= 0xDFFF;
 
 // Bytes of the UTF-8 character that `text` starts with; 0 if there is none.
 std::size_t utf8_length(std::string_view text) {
-  const auto byte = [&](std::size_t i) {
-    return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i]));
-  };
+  const auto byte = [&](std::size_t i) { return static_cast<std::uint32_t>(static_cast<unsigned char>(text[i])); };
   if (byte(0) < 0x80) return 1;
-  const std::size_t length = byte(0) < 0xC0   ? 0
-                             : byte(0) < 0xE0 ? 2
-                             : byte(0) < 0xF0 ? 3
-                             : byte(0) < 0xF8 ? 4
-                                              : 0;
+  const std::size_t length = byte(0) < 0xC0 ? 0 : byte(0) < 0xE0 ? 2 : byte(0) < 0xF0 ? 3 : byte(0) < 0xF8 ? 4 : 0;
   if (length == 0 || text.size() < length) return 0;
   std::uint32_t code = byte(0) & (0x7Fu >> length);
   for (std::size_t i = 1; i < length; ++i) {
@@ -261,8 +255,7 @@ std::vector<JsonValue> JsonValue::items() const {
   std::vector<JsonValue> items;
   if (!is_list()) return items;
   const auto& nodes = document_->nodes_;
-  for (std::uint32_t i = index_ + 1; i < nodes[index_].next; i = nodes[i].next)
-    items.push_back({document_, i});
+  for (std::uint32_t i = index_ + 1; i < nodes[index_].next; i = nodes[i].next) items.push_back({document_, i});
   return items;
 }
 

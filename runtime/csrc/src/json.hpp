@@ -56,7 +56,7 @@ class JsonValue {
   std::optional<JsonValue> find(std::string_view key) const;  // of an object, else none
 
   std::string_view source() const;  // text in the document, never empty
-  std::string excerpt() const;        // the same as one short line for messages
+  std::string excerpt() const;      // the same as one short line for messages
 
  private:
   friend class JsonDocument;

@@ -24,8 +24,8 @@ struct Gemm {
   bool relu = false;
 };
 
-constexpr int kLineFloats = 16;   // floats per cache line
-constexpr int kPanel = 64;  // columns
+constexpr int kLineFloats = 16;  // floats per cache line
+constexpr int kPanel = 64;       // columns
 
 struct Kernels {
   const char* name;

@@ -1,7 +1,7 @@
 // Body of kernels_<isa>.cpp, compiled with the flags of that instruction set. Define before including: MOTIONRT_ISA,
 // the name of the table; LANES, floats per vector; WIDE, vectors of the widest tile; ROWS(v), rows of a tile of v
-// vectors. Do not include the standard library: its inline functions, compiled here, could be linked into other code and
-// run on a machine that lacks the instructions.
+// vectors. Do not include the standard library: its inline functions, compiled here, could be linked into other code
+// and run on a machine that lacks the instructions.
 #include "kernels.hpp"
 
 namespace motionrt {

@@ -9,9 +9,7 @@
 
 namespace motionrt {
 
-inline bool is_finite3(const float* p) {
-  return std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]);
-}
+inline bool is_finite3(const float* p) { return std::isfinite(p[0]) && std::isfinite(p[1]) && std::isfinite(p[2]); }
 
 // Each of V model joints is a weighted mean of S sensor joints.
 class LayoutMap {
@@ -28,8 +26,7 @@ class LayoutMap {
         if (weight > 0) terms_.push_back({s, weight});
       }
       row_end_.push_back(terms_.size());
-      require(row_end_[v] > (v > 0 ? row_end_[v - 1] : 0), "weights row ", v,
-              " is all zero, expected a source joint");
+      require(row_end_[v] > (v > 0 ? row_end_[v - 1] : 0), "weights row ", v, " is all zero, expected a source joint");
     }
   }
 

@@ -17,13 +17,10 @@ class Network {
   virtual void begin(int slot) = 0;
 
   // One frame [V, 3] of each of n different slots -> logits [N, C] and, unless null, features [N, D].
-  virtual void step(int n, const int* slots, const float* frames_NV3, float* logits_NC,
-                    float* features_ND) = 0;
+  virtual void step(int n, const int* slots, const float* frames_NV3, float* logits_NC, float* features_ND) = 0;
 
   // Changes the number of logits; an error if the network has fixed labels.
-  virtual void relabel(int count) {
-    require(count == labels(), "labels is ", count, ", expected ", labels());
-  }
+  virtual void relabel(int count) { require(count == labels(), "labels is ", count, ", expected ", labels()); }
 };
 
 }  // namespace motionrt

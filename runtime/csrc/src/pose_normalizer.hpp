@@ -98,16 +98,14 @@ class PoseNormalizer {
 
   bool is_lost(double t) const {
     const auto unseen = [&](double seen_s) { return t - seen_s > config_.max_gap_s + kSlackS; };
-    return unseen(seen_s_[config_.root]) ||
-           2 * std::count_if(seen_s_.begin(), seen_s_.end(), unseen) > config_.joints;
+    return unseen(seen_s_[config_.root]) || 2 * std::count_if(seen_s_.begin(), seen_s_.end(), unseen) > config_.joints;
   }
 
   void interpolate_centered(double alpha, float* frame_V3) const {
     const auto at = [&](int i) { return before_[i] + alpha * (static_cast<double>(now_[i]) - before_[i]); };
     for (int axis = 0; axis < 3; ++axis) {
       const double root = at(3 * config_.root + axis);
-      for (int v = 0; v < config_.joints; ++v)
-        frame_V3[3 * v + axis] = static_cast<float>(at(3 * v + axis) - root);
+      for (int v = 0; v < config_.joints; ++v) frame_V3[3 * v + axis] = static_cast<float>(at(3 * v + axis) - root);
     }
   }
 

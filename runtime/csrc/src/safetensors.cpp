@@ -58,9 +58,10 @@ std::int64_t count_bytes(const Shape& shape, std::int64_t element_bytes) {
   return bytes;
 }
 
-Entry read_entry(const std::string& name, const JsonValue& value, std::size_t header_end,
-                 const std::string& where) {
-  const auto bad = [&](const auto&... parts) { throw_bundle_error(where, ": tensor ", single_quoted(name), ": ", parts...); };
+Entry read_entry(const std::string& name, const JsonValue& value, std::size_t header_end, const std::string& where) {
+  const auto bad = [&](const auto&... parts) {
+    throw_bundle_error(where, ": tensor ", single_quoted(name), ": ", parts...);
+  };
   const auto dtype = value.find("dtype"), shape = value.find("shape"), span = value.find("data_offsets");
   if (!dtype || !shape || !span || value.members().size() != 3)
     bad(value.excerpt(), ", expected exactly dtype, shape and data_offsets");
@@ -79,8 +80,7 @@ Entry read_entry(const std::string& name, const JsonValue& value, std::size_t he
   entry.end = offsets[1];
   const std::int64_t bytes = count_bytes(entry.tensor.shape, element->second);
   if (entry.end - entry.begin != bytes)
-    bad(entry.end - entry.begin, " bytes, shape ", shape->excerpt(), " of ", entry.tensor.dtype, " needs ",
-        bytes);
+    bad(entry.end - entry.begin, " bytes, shape ", shape->excerpt(), " of ", entry.tensor.dtype, " needs ", bytes);
   if ((static_cast<std::int64_t>(header_end) + entry.begin) % element->second != 0)
     bad("not aligned to its ", element->second, "-byte elements");
   return entry;
@@ -124,7 +124,8 @@ Tensors parse_safetensors(std::string_view bytes, const std::string& where) {
   if (header_bytes > bytes.size() - kLengthBytes)
     throw_bundle_error(where, ": header of ", header_bytes, " bytes in a file of ", bytes.size());
   const std::size_t header_end = kLengthBytes + static_cast<std::size_t>(header_bytes);
-  if (header_bytes == 0 || bytes[kLengthBytes] != '{') throw_bundle_error(where, ": the header does not start with '{'");
+  if (header_bytes == 0 || bytes[kLengthBytes] != '{')
+    throw_bundle_error(where, ": the header does not start with '{'");
 
   const JsonDocument header(bytes.substr(kLengthBytes, header_end - kLengthBytes), where);
   std::vector<Entry> entries;
@@ -134,9 +135,8 @@ Tensors parse_safetensors(std::string_view bytes, const std::string& where) {
     else
       entries.push_back(read_entry(name, value, header_end, where));
   }
-  std::sort(entries.begin(), entries.end(), [](const Entry& a, const Entry& b) {
-    return std::tie(a.begin, a.end) < std::tie(b.begin, b.end);
-  });
+  std::sort(entries.begin(), entries.end(),
+            [](const Entry& a, const Entry& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
   const std::string_view data = bytes.substr(header_end);
   check_coverage(entries, static_cast<std::int64_t>(data.size()), where);
 
@@ -155,14 +155,15 @@ Tensors parse_safetensors(std::string_view bytes, const std::string& where) {
 const Tensor& require_tensor(const Tensors& tensors, const std::string& name, const Shape& shape,
                              const std::string& where) {
   const Tensor* tensor = tensors.find(name);
-  if (!tensor) throw_bundle_error(where, ": tensor ", single_quoted(name), " is missing, expected F32 ", shape_text(shape));
+  if (!tensor)
+    throw_bundle_error(where, ": tensor ", single_quoted(name), " is missing, expected F32 ", shape_text(shape));
   if (tensor->dtype != "F32" || tensor->shape != shape)
     throw_bundle_error(where, ": tensor ", single_quoted(name), " is ", tensor->dtype, " ", shape_text(tensor->shape),
-           ", expected F32 ", shape_text(shape));
+                       ", expected F32 ", shape_text(shape));
   for (std::size_t i = 0; i < tensor->values.size(); ++i)
     if (!std::isfinite(tensor->values[i]))
       throw_bundle_error(where, ": tensor ", single_quoted(name), " holds ", tensor->values[i], " at ", i,
-             ", expected finite numbers");
+                         ", expected finite numbers");
   return *tensor;
 }
 

@@ -72,8 +72,8 @@ class Session {
   }
 
   // joints [S, 3] meters; confidence [S] or null; t in seconds, increasing. A frame that is not later than the person's
-  // last one is dropped, unless it is the second consecutive one that is more than max_gap_s earlier: then the clock was
-  // set back, which is a gap for everybody. Before the next push of the person, fetch the frames that are due with
+  // last one is dropped, unless it is the second consecutive one that is more than max_gap_s earlier: then the clock
+  // was set back, which is a gap for everybody. Before the next push of the person, fetch the frames that are due with
   // `next` until there is none.
   PushResult push(PersonId person, double t, const float* joints_S3, const float* confidence_S, int layout) {
     check(t, 1, &person, layout);

@@ -150,8 +150,7 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
       }
       taps.round(precision);
       const int slots = config_.dilations[b] * (config_.kernel - 1) + 1;
-      block.branches.push_back(
-          {std::move(taps), config_.dilations[b], padded, stream_, slots, after.begin[b]});
+      block.branches.push_back({std::move(taps), config_.dilations[b], padded, stream_, slots, after.begin[b]});
       stream_ += slots * V * padded;
     }
     if (stream_ > kMaxState)
@@ -200,8 +199,7 @@ void Streams::step(int n, const int* slots, const float* frames_NV3, float* logi
   const StreamGCN& net = *network_;
   const int V = joints(), C = labels(), D = features();
   const std::size_t activation = static_cast<std::size_t>(V) * net.widest_;
-  for (int i = 0; i < n; ++i)
-    embed(streams_[slots[i]], frames_NV3 + 3 * V * i, x_.data() + activation * i);
+  for (int i = 0; i < n; ++i) embed(streams_[slots[i]], frames_NV3 + 3 * V * i, x_.data() + activation * i);
   for (const StreamGCN::Block& block : net.blocks_)  // all people use a block's weights while they are in cache
     for (int i = 0; i < n; ++i) this->block(block, streams_[slots[i]], x_.data() + activation * i);
 

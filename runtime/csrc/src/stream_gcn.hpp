@@ -28,12 +28,12 @@ class AlignedFloats {
   std::vector<CacheLine> lines_;
 };
 
-// Memory layout of the channels of an activation: every part (a branch, or the channels that bypass the branches) starts
-// on a cache line.
+// Memory layout of the channels of an activation: every part (a branch, or the channels that bypass the branches)
+// starts on a cache line.
 struct Channels {
   Channels(int count, int branches);
   std::vector<int> offset;  // [count] of each channel
-  std::vector<int> begin;  // [branches + 1] of each part
+  std::vector<int> begin;   // [branches + 1] of each part
   int padded = 0;
 };
 
@@ -71,10 +71,10 @@ class StreamGCN {
  private:
   friend class Streams;
   struct Branch {
-    Matrix taps;             // [kernel * width, width], the oldest tap first
-    int dilation, width;     // padded
-    int ring, slots;         // offset of its ring of past frames [slots, V, width] in a stream
-    int column;              // first column of its part in the block's activation
+    Matrix taps;          // [kernel * width, width], the oldest tap first
+    int dilation, width;  // padded
+    int ring, slots;      // offset of its ring of past frames [slots, V, width] in a stream
+    int column;           // first column of its part in the block's activation
   };
   struct Block {
     Channels in, out;
@@ -89,8 +89,8 @@ class StreamGCN {
   Matrix embed_, head_;
   AlignedFloats position_, pool_;  // [V, C], [V, D], padded
   std::vector<Block> blocks_;
-  int widest_ = 0;   // padded channels of the widest activation
-  int stream_ = 0;   // floats in a stream's rings
+  int widest_ = 0;  // padded channels of the widest activation
+  int stream_ = 0;  // floats in a stream's rings
 };
 
 // Streams of several people. Only the constructor allocates.

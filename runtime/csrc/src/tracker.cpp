@@ -11,9 +11,9 @@ namespace motionrt {
 
 namespace {
 
-constexpr double kReach = 0.5;      // body sizes
+constexpr double kReach = 0.5;       // body sizes
 constexpr double kVelocityS = 0.15;  // time constant of a velocity
-constexpr double kShapeSpan = 0.2;  // shape distance that costs as much as no overlap
+constexpr double kShapeSpan = 0.2;   // shape distance that costs as much as no overlap
 constexpr double kMaxCost = 1 + kReach + 1;
 
 constexpr double kShapeS = 10;     // time constant of a shape
@@ -85,10 +85,10 @@ void Tracker::assign(double t, int n, const TrackedPose* poses, int dims, int* i
   dims_ = dims;
   bodies_.resize(n);
   shapes_.resize(n * bones_.size());
-  for (int i = 0; i < n; ++i) measure(poses[i], dims, bodies_[i], shapes_.data() + bones_.size() * i);
+  for (int i = 0; i < n; ++i) measure(poses[i], bodies_[i], shapes_.data() + bones_.size() * i);
   std::fill(ids, ids + n, -1);
   forget(t);
-  match(t, n, dims, ids);
+  match(t, n, ids);
 
   columns_.clear();
   for (int i = 0; i < n; ++i)
@@ -99,7 +99,7 @@ void Tracker::assign(double t, int n, const TrackedPose* poses, int dims, int* i
   });
   const std::size_t room = people_.size() - std::count_if(people_.begin(), people_.end(), is_tracked);
   if (columns_.size() > room) columns_.resize(room);
-  reidentify(static_cast<int>(columns_.size()), dims, ids);
+  reidentify(static_cast<int>(columns_.size()), ids);
   for (const int i : columns_) {
     if (ids[i] < 0) {
       const auto before = [](const Person& a, const Person& b) {  // the first free one, else the one away longest
@@ -117,18 +117,18 @@ void Tracker::assign(double t, int n, const TrackedPose* poses, int dims, int* i
   started_ = true;
 }
 
-void Tracker::measure(const TrackedPose& pose, int dims, Body& body, double* shape_B) const {
-  const auto joint = [&](int v) { return pose.joints_VD + dims * v; };
+void Tracker::measure(const TrackedPose& pose, Body& body, double* shape_B) const {
+  const auto joint = [&](int v) { return pose.joints_VD + dims_ * v; };
   const auto is_seen = [&](int v) {
     if (pose.confidences == pose.joints && pose.joints > 1 && !(pose.confidence[v] > 0)) return false;
-    return std::all_of(joint(v), joint(v) + dims, [](float x) { return std::isfinite(x); });
+    return std::all_of(joint(v), joint(v) + dims_, [](float x) { return std::isfinite(x); });
   };
   body = {{kInfinite, kInfinite}, {-kInfinite, -kInfinite}, {0, 0, 0}, 0, false};
   int seen = 0;
   for (int v = 0; v < pose.joints; ++v) {
     if (!is_seen(v)) continue;
     ++seen;
-    for (int axis = 0; axis < dims; ++axis) {
+    for (int axis = 0; axis < dims_; ++axis) {
       const double x = joint(v)[axis];
       body.center[axis] += x;
       if (axis == 2) continue;
@@ -148,7 +148,7 @@ void Tracker::measure(const TrackedPose& pose, int dims, Body& body, double* sha
     const auto [child, parent] = bones_[b];
     if (!has_shape || !is_seen(child) || !is_seen(parent)) continue;
     double squared = 0;
-    for (int axis = 0; axis < dims; ++axis) {
+    for (int axis = 0; axis < dims_; ++axis) {
       const double difference = double(joint(child)[axis]) - joint(parent)[axis];
       squared += difference * difference;
     }
@@ -162,13 +162,14 @@ void Tracker::forget(double t) {
   for (Person& person : people_) {
     const double away_s = std::abs(t - person.t) - config_.forget_s - kSlackS;
     if (person.state == State::tracked && away_s > 0)
-      person.state = !bones_.empty() && person.shape_s >= kKnownS && person.frames >= kKnownFrames ? State::remembered : State::free;
+      person.state = !bones_.empty() && person.shape_s >= kKnownS && person.frames >= kKnownFrames ? State::remembered
+                                                                                                   : State::free;
     if (person.state == State::remembered && away_s > kRememberS) person.state = State::free;
   }
 }
 
 // Ids of the people who were there before.
-void Tracker::match(double t, int n, int dims, int* ids) {
+void Tracker::match(double t, int n, int* ids) {
   rows_.clear();
   columns_.clear();
   for (int id = 0; id < config_.max_people; ++id)
@@ -179,7 +180,7 @@ void Tracker::match(double t, int n, int dims, int* ids) {
   // A pair may be left out: it then costs as much as the worst that is possible.
   costs_.clear();
   for (const int id : rows_)
-    for (const int i : columns_) costs_.push_back(std::min(cost(people_[id], t, i, dims) - kMaxCost, 0.0));
+    for (const int i : columns_) costs_.push_back(std::min(cost(people_[id], t, i) - kMaxCost, 0.0));
   const int M = static_cast<int>(columns_.size());
   const std::vector<int>& column_of = assignment_.solve(static_cast<int>(rows_.size()), M, costs_.data());
   for (std::size_t p = 0; p < rows_.size(); ++p) {
@@ -190,7 +191,7 @@ void Tracker::match(double t, int n, int dims, int* ids) {
   }
 }
 
-double Tracker::cost(const Person& person, double t, int pose, int dims) const {
+double Tracker::cost(const Person& person, double t, int pose) const {
   const Body &last = person.body, &found = bodies_[pose];
   const double ahead_s = t - person.t;
   double low[2], high[2], squared = 0;
@@ -198,20 +199,22 @@ double Tracker::cost(const Person& person, double t, int pose, int dims) const {
     low[axis] = last.low[axis] + person.velocity[axis] * ahead_s;
     high[axis] = last.high[axis] + person.velocity[axis] * ahead_s;
   }
-  for (int axis = 0; axis < dims; ++axis) {
+  for (int axis = 0; axis < dims_; ++axis) {
     const double off = last.center[axis] + person.velocity[axis] * ahead_s - found.center[axis];
     squared += off * off;
   }
-  const auto diagonal = [](const double* from, const double* to) { return std::hypot(to[0] - from[0], to[1] - from[1]); };
+  const auto diagonal = [](const double* from, const double* to) {
+    return std::hypot(to[0] - from[0], to[1] - from[1]);
+  };
   const double size = std::max({diagonal(low, high), diagonal(found.low, found.high), 1e-9});
   const double distance = std::sqrt(squared) / size;
   if (!(distance <= kReach)) return kInfinite;
-  const double shape_cost = std::min(1.0, shape_distance(person, shape(pose), dims) / kShapeSpan);
+  const double shape_cost = std::min(1.0, shape_distance(person, shape(pose)) / kShapeSpan);
   return 1 - overlap(low, high, found.low, found.high) + distance + shape_cost;
 }
 
 // NaN-free: kNoShape where fewer than half of the bones can be compared.
-double Tracker::shape_distance(const Person& person, const double* shape_B, int dims) const {
+double Tracker::shape_distance(const Person& person, const double* shape_B) const {
   const std::size_t B = bones_.size();
   const auto weight = [&](std::size_t b) {
     const double difference = shape_B[b] - person.mean[b];
@@ -227,7 +230,7 @@ double Tracker::shape_distance(const Person& person, const double* shape_B, int 
     scale += w * (shape_B[b] - person.mean[b]);
   }
   if (B == 0 || person.frames == 0 || 2 * compared < B) return kNoShape;
-  scale = dims == 2 ? scale / total : 0;  // pixels: only proportions count
+  scale = dims_ == 2 ? scale / total : 0;  // pixels: only proportions count
   double squared = 0;
   for (std::size_t b = 0; b < B; ++b) {
     const double w = weight(b);
@@ -239,14 +242,14 @@ double Tracker::shape_distance(const Person& person, const double* shape_B, int 
 }
 
 // Gives newcomers [n], the columns, their old ids back.
-void Tracker::reidentify(int n, int dims, int* ids) {
+void Tracker::reidentify(int n, int* ids) {
   rows_.clear();
   for (int id = 0; id < config_.max_people; ++id)
     if (people_[id].state == State::remembered) rows_.push_back(id);
   const int P = static_cast<int>(rows_.size());
   costs_.clear();
   for (const int id : rows_)
-    for (const int i : columns_) costs_.push_back(shape_distance(people_[id], shape(i), dims));
+    for (const int i : columns_) costs_.push_back(shape_distance(people_[id], shape(i)));
   const auto is_clear = [&](int p, int m) {
     const double own = costs_[p * n + m];
     if (own > std::clamp(kSameNoise * people_[rows_[p]].self_distance, kSameFloor, kSame)) return false;
@@ -278,7 +281,8 @@ void Tracker::update(Person& person, double t, int pose) {
   const double passed_s = t - person.t;
   if (passed_s > 0) {
     person.observed_s += passed_s;
-    const double weight = std::max(passed_s / person.observed_s, 1 - std::exp(-passed_s / kVelocityS));  // a mean at first
+    const double weight =
+        std::max(passed_s / person.observed_s, 1 - std::exp(-passed_s / kVelocityS));  // a mean at first
     for (int axis = 0; axis < 3; ++axis)
       person.velocity[axis] +=
           weight * ((body.center[axis] - person.body.center[axis]) / passed_s - person.velocity[axis]);
@@ -291,7 +295,7 @@ void Tracker::update(Person& person, double t, int pose) {
 void Tracker::update_shape(Person& person, double passed_s, const double* shape_B) {
   person.shape_s += passed_s;
   const double weight = std::max(1.0 / double(person.frames + 1), 1 - std::exp(-passed_s / kShapeS));
-  if (person.frames > 0) person.self_distance += weight * (shape_distance(person, shape_B, dims_) - person.self_distance);
+  if (person.frames > 0) person.self_distance += weight * (shape_distance(person, shape_B) - person.self_distance);
   for (std::size_t b = 0; b < bones_.size(); ++b) {
     if (person.frames == 0) {
       person.mean[b] = shape_B[b];

@@ -64,39 +64,39 @@ class Tracker {
     State state = State::free;
     double t = 0;  // last seen
     Body body = {};
-    double velocity[3] = {};    // per second
-    double observed_s = 0;      // how long the velocity has been observed
-    double shape_s = 0;         // how long the shape has been observed
-    std::int64_t frames = 0;    // of the shape
-    double self_distance = 0;   // mean shape distance of the person's own poses
-    std::vector<double> mean;   // [B] of log bone lengths; not finite: not seen yet
-    std::vector<double> spread; // [B] variance
+    double velocity[3] = {};     // per second
+    double observed_s = 0;       // how long the velocity has been observed
+    double shape_s = 0;          // how long the shape has been observed
+    std::int64_t frames = 0;     // of the shape
+    double self_distance = 0;    // mean shape distance of the person's own poses
+    std::vector<double> mean;    // [B] of log bone lengths; not finite: not seen yet
+    std::vector<double> spread;  // [B] variance
   };
 
-  void measure(const TrackedPose& pose, int dims, Body& body, double* shape_B) const;
+  void measure(const TrackedPose& pose, Body& body, double* shape_B) const;
   void forget(double t);
-  void match(double t, int n, int dims, int* ids);
-  void reidentify(int n, int dims, int* ids);
+  void match(double t, int n, int* ids);
+  void reidentify(int n, int* ids);
   void enter(Person& person, double t, int pose);
   void update(Person& person, double t, int pose);
   void update_shape(Person& person, double passed_s, const double* shape_B);
-  double cost(const Person& person, double t, int pose, int dims) const;
-  double shape_distance(const Person& person, const double* shape_B, int dims) const;
+  double cost(const Person& person, double t, int pose) const;
+  double shape_distance(const Person& person, const double* shape_B) const;
   const double* shape(int pose) const { return shapes_.data() + bones_.size() * pose; }
 
   struct Bone {
     int joint, parent;
   };
   TrackerConfig config_;
-  std::vector<Bone> bones_;      // B
-  std::vector<Person> people_;   // [max_people], by id
-  double latest_s_ = 0;          // of the frame before
+  std::vector<Bone> bones_;     // B
+  std::vector<Person> people_;  // [max_people], by id
+  double latest_s_ = 0;         // of the frame before
   bool started_ = false;
-  int dims_ = 3;
   // Of one call:
-  std::vector<Body> bodies_;     // [n]
-  std::vector<double> shapes_;   // [n, B]
-  std::vector<double> costs_;    // [P, M], or of newcomers
+  int dims_ = 3;
+  std::vector<Body> bodies_;    // [n]
+  std::vector<double> shapes_;  // [n, B]
+  std::vector<double> costs_;   // [P, M], or of newcomers
   std::vector<int> rows_, columns_;
   Assignment assignment_;
 };

@@ -106,8 +106,8 @@ MOTIONRT_API motionrt_status motionrt_step(motionrt_recognizer* recognizer, doub
 
 /* Forgets everybody who has not been seen for 0.5 s (the model's max_gap_s) at time t. Writes their number and their
  * last decisions, at most MOTIONRT_MAX_PEOPLE, with the offset of an unfinished action. */
-MOTIONRT_API motionrt_status motionrt_evict(motionrt_recognizer* recognizer, double t,
-                                            motionrt_decision* decisions, int32_t* count);
+MOTIONRT_API motionrt_status motionrt_evict(motionrt_recognizer* recognizer, double t, motionrt_decision* decisions,
+                                            int32_t* count);
 
 /* Writes the current probabilities [labels] of a person. */
 MOTIONRT_API motionrt_status motionrt_scores(motionrt_recognizer* recognizer, int64_t person, float* scores);

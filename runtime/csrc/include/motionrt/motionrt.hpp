@@ -40,7 +40,8 @@ class Recognizer {
   }
 
   std::int32_t labels() const { return motionrt_labels(handle_.get()); }
-  const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }  // null for an invalid index
+  // Null for an invalid index.
+  const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }
   const char* license() const { return motionrt_license(handle_.get()); }
 
   // Number of the model's own layout, of a built-in one, or of a custom one with weights [model joints, joint_count];
