@@ -103,9 +103,9 @@ class TextEncoder:
             raise BundleError(f"{self._where}: cannot be run ({one_line(error)})") from error
         if tokens.shape != (1, ids.shape[1], self.width) or pooled.shape != (1, self.width):
             found = f"tokens {list(tokens.shape)} and pooled {list(pooled.shape)}"
-            raise BundleError(f"{self._where}: gives {found} for {ids.shape[1]} tokens, width {self.width}")
+            raise BundleError(f"{self._where}: returns {found} for {ids.shape[1]} tokens, width {self.width}")
         if not np.isfinite(pooled).all():
-            raise BundleError(f"{self._where}: gives features that are not finite")
+            raise BundleError(f"{self._where}: returns features that are not finite")
         return tokens[0], pooled[0]
 
 
@@ -125,7 +125,7 @@ def check_texts(texts: Sequence[str]) -> list[str]:
         if len(text) > MAX_CHARACTERS:
             raise InputError(f"{_which(i, text)} has {len(text)} characters, at most {MAX_CHARACTERS} are allowed")
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError(f"text {i} is not valid Unicode: it holds half of a surrogate pair")
+            raise InputError(f"text {i} is not valid Unicode: it contains half of a surrogate pair")
     return list(texts)
 
 

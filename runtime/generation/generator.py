@@ -294,7 +294,7 @@ class Generator:
     def _regenerate(
         self, joints: np.ndarray, regenerate_T: np.ndarray, request: Request, number: int = 0
     ) -> np.ndarray:
-        """Replace the marked frames, which may lie beyond the last one; `number` selects the noise."""
+        """Replace the marked frames, which may extend beyond the last one; `number` selects the noise."""
         T = len(regenerate_T)
         padded_T = -(-T // STRIDE) * STRIDE
         known, to_world = to_canonical_with_inverse(joints)

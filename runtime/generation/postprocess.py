@@ -9,7 +9,7 @@ import numpy as np
 
 from ..body.canonical import FEET, SMPL
 
-CROSSFADE_FRAMES = 8  # new frames beside a seam that lean toward the old motion
+CROSSFADE_FRAMES = 8  # new frames at a seam that are bent toward the old motion
 _PROJECTIONS = 10
 _PLANT_PASSES = 3  # a pass corrects the part of the slide that smoothing left in the one before
 _LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.05  # a standing foot is below this height, +- soft, and this slow per frame

@@ -281,7 +281,7 @@ def test_the_sha256_is_that_of_weights_and_tokenizer(copy: Path, encoder: TextEn
 def test_weights_that_give_nan_are_rejected(copy: Path) -> None:
     weights = dict(Bundle.load(copy, TextManifest).weights)
     weights["positions"] = np.full_like(weights["positions"], np.nan)
-    rejected(rewrite(copy, weights_safetensors=pack(weights)), "text.onnx: gives features that are not finite")
+    rejected(rewrite(copy, weights_safetensors=pack(weights)), "text.onnx: returns features that are not finite")
 
 
 def test_it_is_listed_among_the_models_and_passes_the_doctor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,7 @@
 
 Everything random, and the positions of masked tokens, are drawn in advance and passed in; what is left are the same
 operations in the same order for every seed. Both conditions go through the networks together, and the modulations of
-the head's layers are computed at once for all times of a solver.
+the head's layers are computed in one run for all times of a solver.
 
 Shapes: B batch, L tokens of D channels, G conditions (text, no text), N tokens sampled together, S solver times,
 E width of the trunk, M modulation parameters of all layers, F width of the recognizer's space.

@@ -29,7 +29,7 @@ MIN_FRAMES = 4  # one step of the movement encoder
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class EvaluatorConfig:
-    """Architecture and loss of an Evaluator; stored as JSON beside the weights."""
+    """Architecture and loss of an Evaluator; stored as JSON with the weights."""
 
     text_width: int  # W
     joints: int = 22

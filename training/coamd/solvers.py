@@ -1,4 +1,4 @@
-"""Solvers for parity beside `runtime.generation.solvers`: the reference's adaptive one, and that of the DDPM twin."""
+"""Solvers for parity: the reference's adaptive one, and that of the DDPM twin."""
 
 from __future__ import annotations
 

@@ -117,7 +117,7 @@ class AutoEncoder(nn.Module):
     """Motion to tokens and back; 19,035,202 parameters at the published size.
 
     Frames beyond a motion's length are zeroed before every convolution, so results do not depend on the padding.
-    Without `lengths`, padding takes part, as in the released code.
+    Without `lengths`, padding is treated as motion, as in the released code.
     """
 
     shift: Tensor

@@ -37,7 +37,7 @@ class GeneratorConfig:
     dropout: float = 0.2
 
 
-class Attention(nn.Module):
+class TrunkAttention(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float):
         super().__init__()
         self.heads, self.dropout = heads, dropout
@@ -54,7 +54,7 @@ class TrunkBlock(nn.Module):
     def __init__(self, config: GeneratorConfig):
         super().__init__()
         width = config.width
-        self.attn = Attention(width, config.heads, config.dropout)
+        self.attn = TrunkAttention(width, config.heads, config.dropout)
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
         self.modulation = nn.Linear(width, 6 * width)
         self.dropout = nn.Dropout(config.dropout)
