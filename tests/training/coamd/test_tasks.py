@@ -469,7 +469,7 @@ def test_motions_texts_and_labels_are_embedded_in_one_space(pipeline: CoamdPipel
 @pytest.mark.parametrize(
     ("run", "key", "message"),
     [
-        ("coamd-generator", "autoencoder_sha256", "coamd-generator: trained on tokens of another auto-encoder"),
+        ("coamd-generator", "autoencoder_sha256", "coamd-generator: trained on tokens of another autoencoder"),
         ("coamd-generator", "text_sha256", "coamd-generator: trained with another text encoder"),
         ("coamd-mar", "text_sha256", "coamd-mar: trained with another text encoder"),
         ("coamd-mar", "mean", "coamd-mar: trained on other motions"),
