@@ -64,7 +64,7 @@ class Service:
 
     @asynccontextmanager
     async def admitted(self, socket: WebSocket) -> AsyncIterator[Connection | None]:
-        """An accepted connection; None if there is no slot, which the client is informed of."""
+        """Accept a client and yield its connection, or refuse it and yield None if there is no slot."""
         if self.closing.is_set() or not self.clients.acquire():
             self.metrics.refused.labels("clients").inc()
             content = {"detail": f"{self.settings.clients} clients are connected; try again later"}
