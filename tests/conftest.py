@@ -46,7 +46,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Folder of the data sets: $MOTIONRT_SHARED, else shared/data beside the checkout; skips without it."""
+    """Folder of the data sets: $MOTIONRT_SHARED, or shared/data next to the checkout; skips if it is missing."""
     named = os.environ.get("MOTIONRT_SHARED")
     folder = Path(named) if named else Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
@@ -56,7 +56,7 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def samples() -> list[Motion]:
-    """The recordings that ship with the package, but for the bow: one that is slow enough to pass for rest."""
+    """The bundled recordings, with a bow that is slow enough to be mistaken for rest."""
     folders = Path(motionrt.__path__[0]) / "runtime" / "samples", Path(__file__).parent / "recordings"
     paths = {path.name: path for folder in folders for path in sorted(folder.glob("*.npz"))}
     return [Motion.load(paths[name]) for name in sorted(paths)]
@@ -64,7 +64,7 @@ def samples() -> list[Motion]:
 
 @pytest.fixture(scope="session")
 def zero_shot_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Recognises by texts and examples which wrist is raised: see `runtime/tiny_zero_shot.py`."""
+    """A bundle that recognizes the raised wrist from texts and examples: see `runtime/tiny_zero_shot.py`."""
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(Path(__file__).parent))
         module = import_module("runtime.tiny_zero_shot")
@@ -74,7 +74,7 @@ def zero_shot_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def motion_data(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Path:
-    """A small folder of what a generator is trained on."""
+    """A small folder of training data for a generator."""
     clip_folder = run_path(str(Path(__file__).parent / "training" / "clip_folder.py"))
     folder: Path = clip_folder["write_motions"](tmp_path_factory.mktemp("motions"), samples)
     return folder
@@ -82,7 +82,7 @@ def motion_data(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion])
 
 @pytest.fixture(scope="session")
 def coamd_runs(motion_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Runs of tiny CoAMD networks that have hardly been trained, and none of whose gates is closed."""
+    """Training runs of tiny CoAMD networks after two steps, with random weights so that every part has an effect."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     from safetensors.torch import load_file, save_file
