@@ -1,10 +1,10 @@
-"""A ROS 2 node that tells what the people in front of a sensor do.
+"""A ROS 2 node that recognizes the actions of the people in front of a sensor.
 
     python3 ros2_node.py --ros-args -p layout:=kinect20 -p axes:=ros -r skeletons:=/tracker/skeletons
 
-Subscribes to `skeletons`, geometry_msgs/PoseArray: the joints of one person after the other, in the order of `layout`.
-Only positions count, in metres, NaN where a joint was not seen; the header's stamp is the time of the frame. People
-are told apart by where they are.
+Subscribes to `skeletons`, geometry_msgs/PoseArray: the joints of all people, person by person, in the order of
+`layout`. Only positions are used, in meters, NaN where a joint is missing; the header's stamp is the time of the frame.
+People are tracked by position.
 Publishes `actions`, std_msgs/String: a JSON object for each person and frame, with the keys of `recognize --json`.
 
 Parameters: model ("live"), layout ("kinect20"), axes ("ros": x forward, y left, z up; "optical": x right, y down,
@@ -17,21 +17,20 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from motionrt import Decision, InputError, Recognizer
-from motionrt.runtime.body.layout import Layout
+from motionrt import Decision, InputError, Layout, Recognizer
 
-AXES = {  # rotations of a frame of ROS (REP 103) to one with y up
+AXES = {  # rotations from a ROS frame (REP 103) to y up
     "ros": [[0, 1, 0], [0, 0, 1], [1, 0, 0]],
     "optical": [[1, 0, 0], [0, -1, 0], [0, 0, -1]],
     "motionrt": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
 }
-SILENCE_S = 0.25  # how often it is looked whether somebody has gone
+CHECK_S = 0.25  # interval between checks for people who left
 
 
-def people_of(positions: Sequence[Sequence[float]], joints: int, axes: str) -> np.ndarray:
-    """Positions [M * joints, 3] of M people, one after the other, as joints [M, joints, 3] with y up.
+def to_people(positions: Sequence[Sequence[float]], joints: int, axes: str) -> np.ndarray:
+    """Convert positions [M * joints, 3] of M people to joints [M, joints, 3] with y up.
 
-    Raises InputError: unknown axes, or a number of positions that is no multiple of `joints`.
+    Raises InputError for unknown axes, or a number of positions that is not a multiple of `joints`.
     """
     if axes not in AXES:
         raise InputError(f"axes is {axes!r}, expected {', '.join(AXES)}")
@@ -42,30 +41,30 @@ def people_of(positions: Sequence[Sequence[float]], joints: int, axes: str) -> n
 
 
 def as_json(t: float, out: Decision) -> str:
-    told = {"t": t, "person": out.person, "label": out.label, "score": out.score, "top": out.top(3)}
-    return json.dumps(told | {"event": out.event, "event_label": out.event_label, "latency_ms": out.latency_ms})
+    message = {"t": t, "person": out.person, "label": out.label, "score": out.score, "top": out.top(3)}
+    return json.dumps(message | {"event": out.event, "event_label": out.event_label, "latency_ms": out.latency_ms})
 
 
 class Listener:
-    """What the node does, without ROS: joints in, texts out to `publish`."""
+    """The node without ROS: takes joints and publishes JSON."""
 
     def __init__(self, model: str, layout: str, axes: str, publish: Callable[[str], None]) -> None:
         self.recognizer = Recognizer.load(model)
         self.layout, self.axes, self.publish = layout, axes, publish
         self.joints = len(Layout.load(layout).joints)
-        self.lead: float | None = None  # the sensor's clock less ours, s
+        self.clock_offset: float | None = None  # sensor clock minus local clock, s
 
-    def hear(self, positions: Sequence[Sequence[float]], t: float) -> None:
-        """Takes the people of a moment, seconds on the sensor's clock. Raises InputError as `people_of`."""
-        people = people_of(positions, self.joints, self.axes)
-        self.lead = t - time.monotonic()
+    def receive(self, positions: Sequence[Sequence[float]], t: float) -> None:
+        """Process the people at `t` seconds on the sensor's clock. Raises InputError like `to_people`."""
+        people = to_people(positions, self.joints, self.axes)
+        self.clock_offset = t - time.monotonic()
         for out in self.recognizer.step_people(people, t, layout=self.layout):
             self.publish(as_json(t, out))
 
-    def look(self) -> None:
-        """Tells the end of what somebody did who has gone, also when no message comes any more."""
-        if self.lead is not None:
-            now = self.lead + time.monotonic()
+    def evict(self) -> None:
+        """Publish the end of the actions of people who left, even if no more messages arrive."""
+        if self.clock_offset is not None:
+            now = self.clock_offset + time.monotonic()
             for out in self.recognizer.evict(now):
                 self.publish(as_json(now, out))
 
@@ -84,16 +83,16 @@ def main() -> None:
     publisher = node.create_publisher(String, "actions", 10)
     listener = Listener(**settings, publish=lambda text: publisher.publish(String(data=text)))
 
-    def hear(message: PoseArray) -> None:
+    def on_message(message: PoseArray) -> None:
         positions = [(pose.position.x, pose.position.y, pose.position.z) for pose in message.poses]
         stamp = message.header.stamp
         try:
-            listener.hear(positions, stamp.sec + 1e-9 * stamp.nanosec)
+            listener.receive(positions, stamp.sec + 1e-9 * stamp.nanosec)
         except InputError as error:
             node.get_logger().warning(str(error), throttle_duration_sec=1.0)
 
-    node.create_subscription(PoseArray, "skeletons", hear, qos_profile_sensor_data)
-    node.create_timer(SILENCE_S, listener.look)
+    node.create_subscription(PoseArray, "skeletons", on_message, qos_profile_sensor_data)
+    node.create_timer(CHECK_S, listener.evict)
     try:
         rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -19,54 +19,54 @@ node = runpy.run_path(str(NODE))
     [("ros", [[0, 1, 0], [0, 0, 1], [1, 0, 0]]), ("motionrt", [[1, 0, 0], [0, 1, 0], [0, 0, 1]])],
 )
 def test_positions_become_joints_with_y_up(axes: str, seen: list[list[float]]) -> None:
-    np.testing.assert_array_equal(node["people_of"](seen, 3, axes)[0], np.eye(3))
+    np.testing.assert_array_equal(node["to_people"](seen, 3, axes)[0], np.eye(3))
 
 
 def test_all_axes_are_rotations() -> None:
     for matrix in node["AXES"].values():
         assert np.linalg.det(matrix) == pytest.approx(1)
-    np.testing.assert_array_equal(node["people_of"]([[0, 1, 0]], 1, "optical")[0], [[0, -1, 0]])  # down is down
+    np.testing.assert_array_equal(node["to_people"]([[0, 1, 0]], 1, "optical")[0], [[0, -1, 0]])  # down is down
 
 
-def test_people_follow_one_another_and_nan_stays() -> None:
+def test_people_are_split_and_nan_is_kept() -> None:
     positions = np.arange(4 * 3.0).reshape(4, 3)
     positions[3] = np.nan
-    people = node["people_of"](positions.tolist(), 2, "motionrt")
+    people = node["to_people"](positions.tolist(), 2, "motionrt")
     np.testing.assert_array_equal(people, positions.reshape(2, 2, 3).astype(np.float32))
-    assert node["people_of"]([], 20, "ros").shape == (0, 20, 3)
+    assert node["to_people"]([], 20, "ros").shape == (0, 20, 3)
 
 
-def test_what_does_not_fit_is_told() -> None:
+def test_invalid_input_is_an_error() -> None:
     with pytest.raises(InputError, match="41 positions, expected 20 for each person"):
-        node["people_of"]([[0, 0, 0]] * 41, 20, "ros")
+        node["to_people"]([[0, 0, 0]] * 41, 20, "ros")
     with pytest.raises(InputError, match="axes is 'enu', expected ros, optical, motionrt"):
-        node["people_of"]([], 20, "enu")
+        node["to_people"]([], 20, "enu")
 
 
-def test_a_recording_is_recognised_as_by_the_package_and_who_leaves_is_told_of() -> None:
+def test_a_recording_is_recognized_as_by_the_package_and_leaving_is_published() -> None:
     wave = Motion.load(
-        Path(node["Recognizer"].load.__globals__["__file__"]).parent / "samples/bandai_wave_right_hand.npz"
+        Path(node["Recognizer"].load.__globals__["__file__"]).parents[1] / "samples/bandai_wave_right_hand.npz"
     )
     wave = Motion(wave.joints[:100], wave.fps, wave.layout)  # ends while waving
-    told: list[dict[str, Any]] = []
-    listener = node["Listener"]("live", wave.layout, "ros", lambda text: told.append(json.loads(text)))
+    messages: list[dict[str, Any]] = []
+    listener = node["Listener"]("live", wave.layout, "ros", lambda text: messages.append(json.loads(text)))
     recognizer = Recognizer.load("live")
     for t, joints in zip(wave.times, wave.joints, strict=True):
-        listener.hear((joints @ np.array(node["AXES"]["ros"])).tolist(), t)
+        listener.receive((joints @ np.array(node["AXES"]["ros"])).tolist(), t)
         out = recognizer.step(joints, t, layout=wave.layout)
-        assert (told[-1]["label"], told[-1]["event"], told[-1]["event_label"]) == (
+        assert (messages[-1]["label"], messages[-1]["event"], messages[-1]["event_label"]) == (
             out.label,
             out.event,
             out.event_label,
         )
-    assert (told[-1]["label"], told[-1]["event"]) == ("wave", None)
-    listener.look()
-    assert len(told) == wave.frames  # nobody has been away for long
+    assert (messages[-1]["label"], messages[-1]["event"]) == ("wave", None)
+    listener.evict()
+    assert len(messages) == wave.frames  # nobody has been away for long
     listener.lead += 1.0
-    listener.look()
-    assert (told[-1]["event"], told[-1]["event_label"]) == ("offset", "wave")
-    listener.hear([], wave.times[-1] + 2)  # nobody in sight is no error
-    assert len(told) == wave.frames + 1
+    listener.evict()
+    assert (messages[-1]["event"], messages[-1]["event_label"]) == ("offset", "wave")
+    listener.receive([], wave.times[-1] + 2)  # nobody in sight is no error
+    assert len(messages) == wave.frames + 1
 
 
 def test_the_node_is_short() -> None:

@@ -22,7 +22,7 @@ def send(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Path:
-    """Two people, one of whom is away for a while; one joint is never seen."""
+    """Two people, one of them away for a while; one joint is always missing."""
     joints = np.random.default_rng(0).normal(size=(12, 2, 15, 3)).astype(np.float32)
     joints[4:8, 1] = joints[:, :, 3] = np.nan
     path = tmp_path / "clip.npz"
@@ -31,7 +31,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("scheme", ["udp", "ws"])
-def test_a_clip_is_sent_as_it_is(clip: Path, scheme: str) -> None:
+def test_a_clip_is_sent_unchanged(clip: Path, scheme: str) -> None:
     if scheme == "ws":
         pytest.importorskip("websockets")
     motion = Motion.load(clip)
@@ -49,7 +49,7 @@ def test_a_clip_is_sent_as_it_is(clip: Path, scheme: str) -> None:
         np.testing.assert_array_equal(frame.confidence, motion.confidence[row, frame.person - 5])
 
 
-def test_a_loop_goes_on_with_rising_times(clip: Path) -> None:
+def test_a_loop_continues_with_increasing_times(clip: Path) -> None:
     with open_source("udp://127.0.0.1:0") as source:
         sender = send(clip, source.name, "--loop", "--speed", 10)
         times = [next(source).t for _ in range(60)]
@@ -59,7 +59,7 @@ def test_a_loop_goes_on_with_rising_times(clip: Path) -> None:
     assert times[-1] - times[0] > 12 / 300  # longer than the clip
 
 
-def test_what_goes_wrong_is_one_line(tmp_path: Path) -> None:
+def test_an_error_is_one_line(tmp_path: Path) -> None:
     sender = send(tmp_path / "none.npz", "udp://127.0.0.1:9")
     _, err = sender.communicate(timeout=60)
     assert sender.returncode == 1 and err == f"send.py: {tmp_path / 'none.npz'}: no such file\n"

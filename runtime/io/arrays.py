@@ -32,7 +32,7 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
         raise InputError(
             f"has no {' and no '.join(missing)}, only {', '.join(arrays) or 'no arrays'}"
             + (f"; pass layout (--layout), one of {', '.join(Layout.names())}" if "layout" in missing else "")
-            + ("; pass fps (--fps), frames a second" if "fps" in missing else "")
+            + ("; pass fps (--fps), frames per second" if "fps" in missing else "")
         )
     known = ("joints", "fps", "layout", "confidence", "timestamps")
     return MotionData(
@@ -46,14 +46,14 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
 
 
 def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
-    """Joints [T, (M,) V, D] of HumanML3D (smpl22, 20 fps) if V is 22 and `layout` says nothing else.
+    """Joints [T, (M,) V, D]; 22 joints are HumanML3D (smpl22, 20 fps) by default.
 
-    Others need `fps`, and `layout` where not exactly one layout has V joints.
+    Others need `fps`, and `layout` unless exactly one layout has this shape.
     """
     with path.open("rb") as file:
         if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
             raise InputError("is not a .npy file")
-    with _refusing_damage("the file"):
+    with _damage_as_input_error("the file"):
         joints = np.load(path, allow_pickle=False)
     if joints.ndim not in (3, 4):
         raise InputError(f"joints have shape {list(joints.shape)}, expected [T, V, 3] or [T, M, V, 3]")
@@ -62,12 +62,12 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
     if fps is None and layout == "smpl22":
         fps = HUMANML3D_FPS
     if fps is None:
-        raise InputError("an .npy does not say its frame rate: pass fps (--fps)")
+        raise InputError("an .npy file does not store its frame rate: pass fps (--fps)")
     return MotionData(joints, fps, layout)
 
 
 def write_npz(motion: MotionData, file: BinaryIO) -> None:
-    """Writes what `read_npz` reads, `meta` as far as it is text and numbers."""
+    """Write a motion for `read_npz`; of `meta`, only text and numbers."""
     arrays: dict[str, Any] = {key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)}
     for name in ("joints", "fps", "layout", "confidence", "timestamps"):
         if getattr(motion, name) is not None:
@@ -76,10 +76,10 @@ def write_npz(motion: MotionData, file: BinaryIO) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of an .npz, by name. Raises InputError: none, damaged, too large, or of Python objects."""
+    """Arrays of an .npz by name. Raises InputError if it is damaged, too large or contains Python objects."""
     if not zipfile.is_zipfile(path):
         raise InputError("is not an .npz archive, or is cut short")
-    with _refusing_damage("the archive"):
+    with _damage_as_input_error("the archive"):
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
         arrays = np.load(path, allow_pickle=False) if size <= MAX_BYTES else None
@@ -88,18 +88,18 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
     loaded: dict[str, NDArray[Any]] = {}
     with arrays:
         for name in arrays.files:
-            with _refusing_damage(f"array {name!r}"):
+            with _damage_as_input_error(f"array {name!r}"):
                 value = arrays[name]
-            if isinstance(value, np.ndarray):  # other members of the archive come as bytes
+            if isinstance(value, np.ndarray):  # other files in the archive are bytes
                 loaded[name] = value
     return loaded
 
 
 @contextmanager
-def _refusing_damage(what: str) -> Iterator[None]:
-    """Turns what numpy and zipfile raise for a file that is not as it should be into an InputError."""
+def _damage_as_input_error(what: str) -> Iterator[None]:
+    """Convert the errors of numpy and zipfile for damaged files to InputError."""
     try:
-        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # of a header, as below
+        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # from a header, see below
             yield
     except (
         ValueError,
@@ -109,12 +109,12 @@ def _refusing_damage(what: str) -> Iterator[None]:
         RuntimeError,
         OverflowError,
         SyntaxError,
-        TokenError,  # of a header, which numpy reads as Python
+        TokenError,  # numpy parses a header as Python
         zipfile.BadZipFile,
         zlib.error,
     ) as error:
         if "allow_pickle" in str(error):
-            raise InputError(f"{what} holds Python objects, expected numbers or text") from None
+            raise InputError(f"{what} contains Python objects, expected numbers or text") from None
         raise InputError(f"{what} is damaged or cut short") from None
 
 
@@ -125,6 +125,8 @@ def _scalar(array: NDArray[Any]) -> Any:
 def _layout_of(shape: tuple[int, ...]) -> str:
     fitting = [name for name in Layout.names() if (len(Layout.load(name).joints), Layout.load(name).dims) == shape]
     if len(fitting) != 1:
-        which = " and ".join(fitting) + " fit" if fitting else "no layout fits"
-        raise InputError(f"poses of shape {list(shape)} do not tell their layout ({which}): pass layout (--layout)")
+        candidates = " and ".join(fitting) + " fit" if fitting else "no layout fits"
+        raise InputError(
+            f"poses of shape {list(shape)} do not identify a layout ({candidates}): pass layout (--layout)"
+        )
     return fitting[0]

@@ -1,4 +1,4 @@
-"""BVH: a hierarchy of joints with offsets and Euler channels, and one line of channel values a frame.
+"""BVH: a hierarchy of joints with offsets and Euler channels, and one line of channel values per frame.
 
 Shapes: T time, B joints and end sites of the file, V joints of the layout, J nodes of the rig.
 """
@@ -17,10 +17,10 @@ from ..body.motion_data import MAX_JOINTS, MotionData
 from ..body.rotations import Rig, solve
 from ..errors import InputError
 
-CMU_UNIT_M = 0.0254 / 0.45  # CMU's ASF files count in inches of length 0.45
+CMU_UNIT_M = 0.0254 / 0.45  # the unit of CMU's ASF files: inches / 0.45
 TALLEST_M = 3.0
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
-END_M = 0.05  # how far an end site is from its joint
+END_M = 0.05  # distance of an end site from its joint
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Joint:
 
 
 def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
-    """World positions, in the file's units, of the joints of `layout`, or of the layout the names tell."""
+    """Read world positions, in the file's units, of the joints of `layout`, by default the one that fits the names."""
     tokens = _Tokens(path.read_text(encoding="utf-8"))
     joints = _hierarchy(tokens)
     values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
@@ -42,13 +42,12 @@ def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
 
 
 def write_bvh(motion: MotionData, file: BinaryIO) -> None:
-    """One person, y up, in metres, which Blender takes as they are; joints have the layout's names.
+    """Write one person in meters, y up, with the layout's joint names; Blender imports it without scaling.
 
-    Rotations are in the order Z, X, Y. Only the root has positions, the rest is a fixed skeleton, since not every
-    program reads more; that is what the helpers of `Rig.from_motion` are for. (The layout bandai has two roots.)
-    Timestamps are not kept.
+    Rotations are in the order Z, X, Y. Only the root has position channels, as not every program reads more; the helper
+    nodes of `Rig.from_motion` make up for that. (The layout bandai has two roots.) Timestamps are not written.
 
-    Raises InputError: several people, a 2-D layout, or a missing joint.
+    Raises InputError for several people, a 2-D layout or a missing joint.
     """
     rotations = solve(motion, Rig.from_motion(motion, helpers=True))
     rig = rotations.rig
@@ -62,11 +61,11 @@ def write_bvh(motion: MotionData, file: BinaryIO) -> None:
 
 
 def meters_per_unit(motion: MotionData) -> float:
-    """The scale of a BVH that was given none: BVH names no unit, so the skeleton's height must tell.
+    """Guess the unit of a BVH file, which does not name it, from the height of the skeleton.
 
-    Up to 3 units tall it is in metres. Taller, it is in centimetres, or in CMU's own unit where it is a CMU
-    skeleton that would be under 60 cm tall in centimetres. Height is the length of the bones from head to
-    ankle, whatever the pose. Raises InputError where that is not between 0.5 and 3 m.
+    Up to 3 units tall: meters. Taller: centimeters, or CMU's own unit for a CMU skeleton that would be under 60 cm tall
+    in centimeters. Height is the length of the bones from head to ankle, in any pose. Raises InputError if it is not
+    between 0.5 and 3 m.
     """
     core = Layout.load("core15")
     pose = core.map_from(Layout.load(motion.layout)) @ motion.joints[0]  # [15, 3]
@@ -80,12 +79,12 @@ def meters_per_unit(motion: MotionData) -> float:
     else:
         scale = 0.01
     if not 0.5 <= height * scale <= TALLEST_M:
-        raise InputError(f"the skeleton is {height:.3g} units tall, not metres or centimetres: pass scale")
+        raise InputError(f"the skeleton is {height:.3g} units tall, neither meters nor centimeters: pass scale")
     return scale
 
 
 class _Tokens:
-    """Words of the file, one after the other."""
+    """The words of a file in order."""
 
     def __init__(self, text: str) -> None:
         self.words = text.split()
@@ -169,24 +168,24 @@ def _forward_kinematics(joints: list[Joint], values: NDArray[np.float64]) -> NDA
     column = 0
     for b, joint in enumerate(joints):
         local = np.tile(joint.offset, (len(values), 1))  # [T, 3]
-        turn = np.broadcast_to(np.eye(3), (len(values), 3, 3))
+        local_rotation = np.broadcast_to(np.eye(3), (len(values), 3, 3))
         for channel in joint.channels:
             axis = "XYZ".index(channel[0])
             if channel.endswith("position"):
                 local[:, axis] = values[:, column]
             else:
-                turn = turn @ _about(axis, np.radians(values[:, column]))
+                local_rotation = local_rotation @ _rotation(axis, np.radians(values[:, column]))
             column += 1
         if joint.parent < 0:
-            position[:, b], rotation[:, b] = local, turn
+            position[:, b], rotation[:, b] = local, local_rotation
         else:
             parent = rotation[:, joint.parent]
             position[:, b] = position[:, joint.parent] + (parent @ local[..., None])[..., 0]
-            rotation[:, b] = parent @ turn
+            rotation[:, b] = parent @ local_rotation
     return position
 
 
-def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation matrices [T, 3, 3] by `angle` [T] radians about one axis."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrix = np.zeros((len(angle), 3, 3))
@@ -198,7 +197,7 @@ def _about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _block(rig: Rig, node: int, indent: str) -> list[str]:
-    """The lines of one joint and all below it."""
+    """The lines of one joint and its descendants."""
     children, offset = rig.children(node), rig.offsets[node]
     channels = "Zrotation Xrotation Yrotation"
     channels = f"6 Xposition Yposition Zposition {channels}" if node in rig.moving else f"3 {channels}"
@@ -211,8 +210,8 @@ def _block(rig: Rig, node: int, indent: str) -> list[str]:
     for child in children:
         lines += _block(rig, child, indent + "  ")
     if not children:
-        ahead = offset / np.linalg.norm(offset) if offset.any() else np.array([0.0, 1.0, 0.0])
-        lines += [f"{indent}  {line}" for line in ("End Site", "{", f"  OFFSET {_numbers(END_M * ahead)}", "}")]
+        direction = offset / np.linalg.norm(offset) if offset.any() else np.array([0.0, 1.0, 0.0])
+        lines += [f"{indent}  {line}" for line in ("End Site", "{", f"  OFFSET {_numbers(END_M * direction)}", "}")]
     return [*lines, f"{indent}}}"]
 
 
@@ -221,9 +220,9 @@ def _numbers(values: NDArray[np.float64]) -> str:
 
 
 def _euler_zxy(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Degrees [T, J, 3] about z, x and y, of rotations z x y [T, J, 3, 3]; without jumps of a whole turn over time."""
+    """Degrees [T, J, 3] about z, x and y, of rotations z x y [T, J, 3, 3]; continuous over time."""
     x = np.arcsin(np.clip(matrices[..., 2, 1], -1, 1))
-    locked = np.abs(matrices[..., 2, 1]) > 1 - 1e-9  # z and y turn about one axis: all of it goes to z
+    locked = np.abs(matrices[..., 2, 1]) > 1 - 1e-9  # gimbal lock: y is set to 0
     z = np.where(
         locked,
         np.arctan2(matrices[..., 1, 0], matrices[..., 0, 0]),

@@ -1,4 +1,4 @@
-"""Clip sets on disk: `NAME.npz` (joints, root_xz, start) beside `NAME.json` (joint names, fps, one record a clip)."""
+"""Clip sets on disk: `NAME.npz` (joints, root_xz, start) with `NAME.json` (joint names, fps, one record per clip)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..errors import InputError, LayoutError
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ClipSet:
-    """A set of one-person clips with their records; `set[i]` is clip i as a Motion in absolute metres."""
+    """A set of one-person clips with their records; `set[i]` is clip i as a Motion in absolute meters."""
 
     name: str
     layout: Layout
@@ -26,7 +26,7 @@ class ClipSet:
     root_xz: np.ndarray  # [F, 2] float32
     start: np.ndarray  # [N + 1]
     clips: tuple[dict[str, Any], ...]
-    fps: float | None  # None: `fps` stands in every record
+    fps: float | None  # None: each record has its own `fps`
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -43,25 +43,25 @@ class ClipSet:
 
     @classmethod
     def load(cls, path: str | Path) -> ClipSet:
-        """Read `path` (with or without ending).
+        """Read `path` (with or without extension).
 
         Raises:
-            InputError: a file is missing or damaged, or its parts do not fit each other.
+            InputError: a file is missing, damaged or inconsistent with the other.
         """
         path = Path(path).with_suffix("")
         record, data = path.with_suffix(".json"), path.with_suffix(".npz")
         for file in (record, data):
             if not file.is_file():
-                raise InputError(f"{file}: no such file; a clip set is NAME.npz beside NAME.json")
+                raise InputError(f"{file}: no such file; a clip set consists of NAME.npz and NAME.json")
         try:
-            about = json.loads(record.read_text())
-            names, clips, fps = [str(name) for name in about["joints"]], about["clips"], about.get("fps")
+            content = json.loads(record.read_text())
+            names, clips, fps = [str(name) for name in content["joints"]], content["clips"], content.get("fps")
             for clip in clips:
                 if not float(fps or clip["fps"]) > 0:
                     raise ValueError("fps must be above 0")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            what = f"not a clip set's record with `joints`, `clips` and `fps`, here or in every clip ({error!r})"
-            raise InputError(f"{record}: {what}") from None
+            expected = "expected `joints`, `clips` and `fps`, here or in every clip"
+            raise InputError(f"{record}: not the record of a clip set, {expected} ({error!r})") from None
         try:
             with np.load(data, allow_pickle=False) as arrays:
                 joints, root_xz, start = (arrays[key] for key in ("joints", "root_xz", "start"))
@@ -74,9 +74,9 @@ class ClipSet:
                 f"expected [F, {len(names)}, 3] and [F, 2] for the joints named in {record.name}"
             )
         if joints.dtype.kind != "f" or root_xz.dtype.kind != "f" or start.dtype.kind not in "iu":
-            raise InputError(f"{data}: joints and root_xz must be floating point numbers, start whole ones")
+            raise InputError(f"{data}: joints and root_xz must be floating-point numbers, start integers")
         if start.shape != (len(clips) + 1,) or start[0] != 0 or start[-1] != F or (np.diff(start) <= 0).any():
-            raise InputError(f"{data}: start must rise from 0 to {F} in {len(clips)} clips")
+            raise InputError(f"{data}: start must increase from 0 to {F} in {len(clips)} clips")
         try:
             layout = Layout.find(names)
         except LayoutError as error:

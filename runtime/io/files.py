@@ -1,4 +1,4 @@
-"""`read` and `write`: motion files, by their ending."""
+"""`read` and `write`: motion files, by their extension."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ READERS: dict[str, Reader] = {
     ".skeleton": read_ntu,
     ".json": read_nwucla_kinetics,
 }
-WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # and the optional packages that they need
+WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional packages they need
     ".npz": (write_npz, ()),
     ".bvh": (write_bvh, ()),
     ".glb": (write_glb, ("pygltflib",)),
@@ -45,23 +45,23 @@ WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # and the optional packa
 def read(
     path: str | Path, layout: str | None = None, fps: float | None = None, *, scale: float | None = None
 ) -> MotionData:
-    """Reads one motion file.
+    """Read a motion file.
 
     Args:
         path: .npz, .npy, .jsonl, .bvh, .skeleton (NTU RGB+D) or .json (NW-UCLA, Kinetics-Skeleton).
-        layout, fps: for files that do not say; they win over what a file says.
-        scale: metres per unit of the file. Default 1; for BVH see `bvh.meters_per_unit`.
+        layout, fps: override the file's; required for files that do not specify them.
+        scale: meters per unit of the file. Default 1; for BVH see `bvh.meters_per_unit`.
 
     Raises:
-        InputError: one line that names the file, what is wrong and what was expected.
+        InputError: the message names the file, the problem and the expectation in one line.
     """
     path = Path(path)
     check_file(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
-        raise InputError(f"{path}: cannot read {_ending(path)}, expected {', '.join(READERS)}")
+        raise InputError(f"{path}: cannot read {_extension(path)}, expected {', '.join(READERS)}")
     try:
-        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit becomes infinite: a missing joint
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes infinite: a missing joint
             motion = reader(path, layout, fps)
             if not np.isfinite(motion.joints).any():
                 raise InputError("no joint is finite in any frame")
@@ -75,17 +75,17 @@ def read(
 
 
 def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> None:
-    """Writes one motion file; it appears whole or not at all, and until then an older one stays.
+    """Write a motion file atomically: it appears complete or not at all, and an old file stays until then.
 
     Args:
-        motion: one person in 3-D with all joints for .bvh and .glb, at least one joint for .gif and .mp4.
-        path: .npz (everything), .bvh or .glb (a moving skeleton, see `bvh.write_bvh` and `glb.write_glb`), .gif or
-            .mp4 (a drawing of it, see `preview`).
+        motion: one person in 3-D with all joints for .bvh and .glb; at least one joint for .gif and .mp4.
+        path: .npz (everything), .bvh or .glb (an animated skeleton, see `bvh.write_bvh` and `glb.write_glb`), .gif or
+            .mp4 (a rendering, see `preview`).
 
     Raises:
-        InputError: one line that names the file, what is wrong and what was expected.
-        MissingExtra: a package is missing that this kind of file needs.
-        FileExistsError: there is a file, and it is not to be overwritten.
+        InputError: the message names the file, the problem and the expectation in one line.
+        MissingExtra: a package that this file type needs is not installed.
+        FileExistsError: the file exists and `overwrite` is False.
     """
     path = Path(path)
     check_target(path)
@@ -102,9 +102,9 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> No
 
 
 def check_target(path: Path) -> None:
-    """Raises what keeps `write` from writing `path`, whatever the motion: InputError or MissingExtra."""
+    """Raise the InputError or MissingExtra that `write` would raise for `path` with any motion."""
     if path.suffix.lower() not in WRITERS:
-        raise InputError(f"{path}: cannot write {_ending(path)}, expected {', '.join(WRITERS)}")
+        raise InputError(f"{path}: cannot write {_extension(path)}, expected {', '.join(WRITERS)}")
     if path.is_dir():
         raise InputError(f"{path}: cannot be written: is a folder")
     if not path.parent.is_dir():
@@ -116,7 +116,7 @@ def check_target(path: Path) -> None:
 
 
 def check_file(path: Path) -> None:
-    """Raises InputError unless `path` is a file that can be opened and is not empty."""
+    """Raise InputError unless `path` is a file that can be opened and is not empty."""
     if not path.exists():
         raise InputError(f"{path}: no such file")
     if path.is_dir():
@@ -131,5 +131,5 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: cannot be opened: {error.strerror}") from None
 
 
-def _ending(path: Path) -> str:
-    return path.suffix or "a file without an ending"
+def _extension(path: Path) -> str:
+    return path.suffix or "a file without an extension"

@@ -1,4 +1,4 @@
-"""`Frame`: one skeleton at one moment, what a source yields and a recogniser takes."""
+"""`Frame`: one skeleton at one time, the output of a source and the input of a recognizer."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Frame:
-    """One skeleton at one moment.
+    """One skeleton at one time.
 
     Args:
         t: seconds.
-        person: id that stays with the person.
-        joints: [V, D] float32, absolute, metres with y up (pixels in a 2-D layout), NaN where missing.
+        person: id of the person, constant over time.
+        joints: [V, D] float32, absolute, meters with y up (pixels in a 2-D layout), NaN where missing.
         layout: name of the skeleton layout.
-        confidence: [V] float32, 0 where a joint was not seen.
+        confidence: [V] float32, 0 where a joint was not visible.
         image: [H, W, 3] uint8 RGB, from video only.
-        pixels: [V, 2] float32, where the joints lie in `image`.
+        pixels: [V, 2] float32, positions of the joints in `image`.
     """
 
     t: float

@@ -1,4 +1,4 @@
-"""GLB (binary glTF 2.0): an animated skeleton with a plain body, which viewers play and Blender opens as an armature.
+"""GLB (binary glTF 2.0): an animated skeleton with a simple body, which Blender imports as an armature.
 
 Shapes: T time, V joints of the layout, J nodes of the rig, B bones.
 """
@@ -15,28 +15,28 @@ from ..body.rotations import Rig, solve
 from ..extras import require
 from .mannequin import body_side
 
-_THICK_M, _THICK, _WAIST = 0.02, 0.05, 0.2  # half a bone's thickness, plus so much of its length; where it is so thick
+_THICK_M, _THICK, _WAIST = 0.02, 0.05, 0.2  # half a bone's thickness, plus a share of its length; position of the waist
 BODY_COLORS = {"left": (230, 97, 1), "right": (33, 102, 172), "middle": (70, 70, 70)}
 FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3, 4), (5, 4, 1)]
 
 
 def write_glb(motion: MotionData, file: BinaryIO) -> None:
-    """One person in meters, y up: nodes named after the joints, the helpers of `Rig.from_motion`, and a body of bones.
+    """Write one person in meters, y up: a node per joint, the helper nodes of `Rig.from_motion`, and a body of bones.
 
-    Bones are octahedra, the left ones orange, the right ones blue. The animation has a key for every frame at the
-    motion's rate; timestamps are not kept. A `licence` in `meta` becomes the file's copyright.
+    Bones are octahedra, the left ones orange, the right ones blue. The animation has a keyframe per frame at the
+    motion's rate; timestamps are not written. A license in `meta` becomes the file's copyright.
 
-    Raises InputError: several people, a 2-D layout, or a missing joint.
+    Raises InputError for several people, a 2-D layout or a missing joint.
     """
     gltf = require("pygltflib", "files", "writing .glb")
     rotations = solve(motion, Rig.from_motion(motion, helpers=True))
     rig, quaternions = rotations.rig, np.roll(rotations.quaternions, -1, axis=-1)  # glTF has (x, y, z, w)
     rest = _rest(rig)
     unbind = np.tile(np.eye(4), (len(rest), 1, 1))
-    unbind[:, 3, :3] = -rest  # a matrix is stored column by column
+    unbind[:, 3, :3] = -rest  # matrices are stored in column-major order
 
-    licence = motion.meta.get("licence", motion.meta.get("license"))
-    asset = gltf.Asset(generator="motionrt", copyright=None if licence is None else str(licence))
+    license_ = motion.meta.get("license", motion.meta.get("licence"))
+    asset = gltf.Asset(generator="motionrt", copyright=None if license_ is None else str(license_))
     scene = gltf.GLTF2(asset=asset, scene=0)
     store = _Store(gltf, scene)
     scene.nodes = [
@@ -53,9 +53,9 @@ def write_glb(motion: MotionData, file: BinaryIO) -> None:
 
     animation = gltf.Animation(name="motion")
     times = store.add(np.arange(motion.frames) / motion.fps, gltf.SCALAR, bounds=True)
-    moved = [(node, "translation", rotations.translations[:, node], gltf.VEC3) for node in rig.moving]
-    turned = [(node, "rotation", quaternions[:, node], gltf.VEC4) for node in rig.order if rig.children(node)]
-    for sampler, (node, path, values, kind) in enumerate(moved + turned):
+    translations = [(node, "translation", rotations.translations[:, node], gltf.VEC3) for node in rig.moving]
+    rotation_keys = [(node, "rotation", quaternions[:, node], gltf.VEC4) for node in rig.order if rig.children(node)]
+    for sampler, (node, path, values, kind) in enumerate(translations + rotation_keys):
         target = gltf.AnimationChannelTarget(node=node, path=path)
         animation.channels.append(gltf.AnimationChannel(sampler=sampler, target=target))
         animation.samplers.append(gltf.AnimationSampler(input=times, output=store.add(values, kind)))
@@ -67,7 +67,7 @@ def write_glb(motion: MotionData, file: BinaryIO) -> None:
 
 
 class _Store:
-    """The file's one buffer; `add` returns the index of a new accessor."""
+    """The file's only buffer; `add` returns the index of a new accessor."""
 
     def __init__(self, gltf: Any, scene: Any) -> None:
         self.gltf, self.scene, self.data = gltf, scene, bytearray()
@@ -98,7 +98,7 @@ class _Store:
 
 
 def _add_body(scene: Any, store: _Store, rig: Rig, rest: NDArray[np.float64]) -> None:
-    """One mesh: an octahedron along every bone at rest, which moves as the node that it starts from."""
+    """Add one mesh: an octahedron along every bone at rest, skinned to the node at its start."""
     gltf = store.gltf
     ends = [end for end in range(len(rig.layout.joints)) if end not in rig.moving]
     starts = [rig.parents[end] for end in ends]
@@ -136,9 +136,9 @@ def octahedra(starts: NDArray[np.float64], ends: NDArray[np.float64]) -> NDArray
 
 
 def _rest(rig: Rig) -> NDArray[np.float64]:
-    """Places [J, 3] of the nodes at rest."""
-    places = np.zeros_like(rig.offsets)
+    """Rest positions [J, 3] of the nodes."""
+    positions = np.zeros_like(rig.offsets)
     for node in rig.order:
         if rig.parents[node] >= 0:
-            places[node] = places[rig.parents[node]] + rig.offsets[node]
-    return places
+            positions[node] = positions[rig.parents[node]] + rig.offsets[node]
+    return positions

@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 MAX_LINE = 1 << 20  # characters
 MAX_SECONDS = 1e12
 MAX_PERSON = 1 << 31
-TOP_K = 5  # labels that are told of a decision
-DEFAULT_FPS = 30.0  # of a clip of one frame, whose rate nothing tells
+TOP_K = 5  # labels per decision message
+DEFAULT_FPS = 30.0  # of a clip of one frame
 
 
 def parse_message(text: str, layout: str | None = None) -> Frame:
-    """One JSON message as a Frame; `layout` is for messages that do not name theirs. Raises InputError."""
+    """Parse one JSON message; `layout` is for messages that do not name theirs. Raises InputError."""
     return parse_frame(parse_json(text), layout)
 
 
 def parse_json(text: str | bytes) -> Any:
-    """Raises InputError where `text` is not whole JSON."""
+    """Decode JSON. Raises InputError."""
     try:
         with nvtx.annotate("decode"):
             return json.loads(text)
@@ -43,7 +43,7 @@ def parse_json(text: str | bytes) -> Any:
 
 
 def parse_frame(message: Any, layout: str | None = None) -> Frame:
-    """A decoded JSON message as a Frame. Raises InputError."""
+    """Parse one decoded JSON message. Raises InputError."""
     if not isinstance(message, dict):
         raise InputError(f"is a JSON {type(message).__name__}, expected an object with 't', 'layout', 'joints'")
     t, person = message.get("t"), message.get("person", 0)
@@ -67,7 +67,7 @@ def parse_frame(message: Any, layout: str | None = None) -> Frame:
 
 
 def stream_jsonl(file: TextIO, layout: str | None = None) -> Iterator[Frame]:
-    """Frames of a text stream, as the lines come in. Raises InputError that names the line."""
+    """Yield the frames of a text stream as the lines arrive. Raises InputError that names the line."""
     for number in count(1):
         line = file.readline(MAX_LINE + 1)
         if not line:
@@ -82,7 +82,7 @@ def stream_jsonl(file: TextIO, layout: str | None = None) -> Iterator[Frame]:
 
 
 def read_jsonl(path: Path, layout: str | None, fps: float | None) -> MotionData:
-    """All messages as one clip; people in the order of their ids, which go to `meta["people"]`."""
+    """Read all messages as one clip; people in the order of their ids, which are in `meta["people"]`."""
     with path.open(encoding="utf-8") as file:
         frames = list(stream_jsonl(file, layout))
     if not frames:
@@ -102,13 +102,13 @@ def read_jsonl(path: Path, layout: str | None, fps: float | None) -> MotionData:
         confidence[t, m] = 1 if frame.confidence is None else frame.confidence
     if fps is None:
         fps = 1 / float(np.median(np.diff(times))) if len(times) > 1 else DEFAULT_FPS
-    known = any(frame.confidence is not None for frame in frames)
-    clip = MotionData(joints, fps, names[0], confidence if known else None, times, {"people": people})
+    has_confidence = any(frame.confidence is not None for frame in frames)
+    clip = MotionData(joints, fps, names[0], confidence if has_confidence else None, times, {"people": people})
     return clip if len(people) > 1 else clip.person(0)
 
 
 def decision_message(t: float, decision: Decision) -> dict[str, Any]:
-    """What is told of a decision at t seconds."""
+    """The JSON message of a decision at `t` seconds."""
     message = {
         "t": round(t, 6),
         "person": decision.person,
@@ -125,11 +125,11 @@ def decision_message(t: float, decision: Decision) -> dict[str, Any]:
 
 
 def parse_array(name: str, value: Any) -> np.ndarray:
-    """Nested lists of numbers as float32; null becomes NaN. Raises InputError."""
+    """Convert nested lists of numbers to float32; null becomes NaN. Raises InputError."""
     if not isinstance(value, list):
         raise InputError(f"has no list {name!r}")
     try:
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite: a missing joint
+        with np.errstate(over="ignore"):  # overflow becomes infinite: a missing joint
             return np.array(value, dtype=np.float32)
     except (ValueError, TypeError, OverflowError):
         raise InputError(f"{name!r} is not an array of numbers") from None

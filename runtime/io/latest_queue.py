@@ -1,4 +1,4 @@
-"""`LatestQueue`: a queue of depth one, newest wins."""
+"""`LatestQueue`: a queue of depth one; a newer value replaces the older one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class LatestQueue(Generic[T]):
-    """The newest value of every key, kept until the consumer takes it; whoever puts a value in never waits.
+    """Holds the newest value of each key until the consumer takes it; producers never wait.
 
     Attributes:
         dropped: values that were overwritten before they were taken.
@@ -18,7 +18,7 @@ class LatestQueue(Generic[T]):
 
     def __init__(self) -> None:
         self.dropped = 0
-        self._waiting: dict[Hashable, T] = {}
+        self._pending: dict[Hashable, T] = {}
         self._closed = False
         self._error: Exception | None = None
         self._change = threading.Condition()
@@ -28,29 +28,29 @@ class LatestQueue(Generic[T]):
         return self._closed
 
     def put(self, values: Mapping[Hashable, T]) -> None:
-        """Values that belong together are also taken together. Once closed, they go nowhere."""
+        """Add values, which are taken together; ignored once the queue is closed."""
         with self._change:
             if not self._closed:
-                self.dropped += len(self._waiting.keys() & values.keys())
-                self._waiting |= values
+                self.dropped += len(self._pending.keys() & values.keys())
+                self._pending |= values
                 self._change.notify_all()
 
     def take(self, timeout_s: float) -> list[T] | None:
-        """Everything that waits, as soon as there is anything; [] after the time-out, None when closed and empty.
+        """Take all pending values, waiting for the first; [] after the timeout, None when closed and empty.
 
-        Raises the error that it was closed with.
+        Raises the error passed to `close`.
         """
         with self._change:
-            self._change.wait_for(lambda: self._waiting or self._closed, timeout_s)
-            if self._closed and not self._waiting:
+            self._change.wait_for(lambda: self._pending or self._closed, timeout_s)
+            if self._closed and not self._pending:
                 if self._error is not None:
                     raise self._error
                 return None
-            taken, self._waiting = list(self._waiting.values()), {}
+            taken, self._pending = list(self._pending.values()), {}
             return taken
 
     def close(self, error: Exception | None = None) -> None:
-        """Wakes the consumer; what waits can still be taken, then `error` is raised. Only the first call counts."""
+        """Wake the consumer; pending values can still be taken, then `error` is raised. Only the first call counts."""
         with self._change:
             if not self._closed:
                 self._closed, self._error = True, error

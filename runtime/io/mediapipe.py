@@ -1,4 +1,4 @@
-"""MediaPipe BlazePose: one person, offline, with the model that the mediapipe 0.10.21 wheel carries."""
+"""MediaPipe BlazePose: one person, offline, with the model in the mediapipe 0.10.21 wheel."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import MissingExtra, install_hint
 from ..extras import require
 from .pose_model import Person
 
-TO_Y_UP = np.array([1, -1, -1], np.float32)  # its x is right in the image, its y down, its z inwards
+TO_Y_UP = np.array([1, -1, -1], np.float32)  # from x to the right, y down, z away from the camera
 
 
 class MediaPipe:
@@ -26,7 +26,7 @@ class MediaPipe:
     def __init__(self) -> None:
         mediapipe = require("mediapipe")
         if not hasattr(mediapipe, "solutions"):
-            raise MissingExtra(f"this mediapipe carries no pose model, expected 0.10.21: {install_hint('webcam')}")
+            raise MissingExtra(f"this mediapipe has no pose model, expected version 0.10.21: {install_hint('webcam')}")
         with _quiet():
             self._pose: Any = mediapipe.solutions.pose.Pose(model_complexity=1)
             self._pose.process(np.zeros((64, 64, 3), np.uint8))
@@ -54,13 +54,13 @@ class MediaPipe:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keeps off stderr the warnings of the C++ library on its first uses, which no setting stops."""
+    """Suppress the warnings that the C++ library prints on first use; no setting does."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    stderr, devnull = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(devnull)

@@ -1,9 +1,8 @@
 """Skeletons from the network: listeners at `udp://HOST:PORT` and `ws://HOST:PORT`.
 
-A datagram or WebSocket message is one JSON message (see `jsonl`), or a list of them: several people at one moment.
-`{"end": true}` ends the stream. Anybody may send to a loopback address; at any other, and wherever a token is
-given, a sender must present it: as `"token"` in every message to udp, as the header `Authorization: Bearer TOKEN`
-to ws.
+A datagram or WebSocket message is one JSON message (see `jsonl`), or a list of them for several people at one time.
+`{"end": true}` ends the stream. A loopback address accepts messages from any local program; other addresses require a
+token, which senders present as `"token"` in every udp message, or in the ws header `Authorization: Bearer TOKEN`.
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ ADDRESS = re.compile(
 MAX_MESSAGE = 1 << 20  # bytes
 MAX_DATAGRAM = 65_535  # bytes
 MAX_CLIENTS = 8
-FORGET_S = 0.5  # who has been silent for longer makes room for somebody else
-SLACK_S = 1e-4  # rounding allowed when two times are compared
+FORGET_S = 0.5  # people silent for longer can be replaced by others
+SLACK_S = 1e-4  # rounding tolerance when comparing times
 POLL_S = 0.1
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 2.0, 0.5  # of a WebSocket
 
@@ -41,15 +40,15 @@ logger = logging.getLogger(__name__)
 
 
 class Inbox:
-    """What has been sent and not yet been taken, as ticks: of every person the newest message.
+    """Received messages that were not consumed yet, the newest of each person, as an iterator of source updates.
 
-    Everybody who waits makes one moment. Its time is that of the newest message; while nothing comes, it goes on
-    with the clock. Messages of one stream share one clock, which rises.
+    All people with a pending message form one snapshot. Its time is that of the newest message; heartbeats extrapolate
+    it by the clock. All messages of a stream have the same clock, which does not run backwards.
 
     Attributes:
-        dropped: messages that a newer one of the same person overtook.
-        malformed: messages that are too long, not as they should be, or of one person too many.
-        rejected: messages without the token, and connections that were turned away.
+        dropped: messages replaced by a newer one of the same person.
+        malformed: messages that are too long or invalid, or exceed the number of people.
+        rejected: messages without the token, and connections that were refused.
     """
 
     def __init__(self, name: str, *, layout: str | None = None, token: str | None = None) -> None:
@@ -68,7 +67,7 @@ class Inbox:
         return self._queue.closed
 
     def __iter__(self) -> Iterator[SourceUpdate]:
-        last: tuple[float, float] | None = None  # time of the last moment, clock when it was taken
+        last: tuple[float, float] | None = None  # time of the last snapshot, clock when it was taken
         while (frames := self._queue.take(HEARTBEAT_S)) is not None:
             if frames:
                 frames.sort(key=lambda frame: frame.t)
@@ -78,51 +77,51 @@ class Inbox:
                 yield last[0] + time.monotonic() - last[1], None
 
     def receive(self, data: str | bytes, *, trusted: bool = False) -> None:
-        """Takes what a sender sent; `trusted` if it has presented the token already."""
+        """Process a message; `trusted` if its sender has already presented the token."""
         try:
             if len(data) > MAX_MESSAGE:
                 raise InputError(f"is longer than {MAX_MESSAGE} bytes")
             value = parse_json(data)
             messages = value if isinstance(value, list) else [value]
             if not 1 <= len(messages) <= MAX_PEOPLE:
-                raise InputError(f"holds {len(messages)} messages, expected 1 to {MAX_PEOPLE}")
-            if not trusted and not all(self._is_authorised(message) for message in messages):
+                raise InputError(f"contains {len(messages)} messages, expected 1 to {MAX_PEOPLE}")
+            if not trusted and not all(self._is_authorized(message) for message in messages):
                 self.reject()
                 return
             ends = any(isinstance(message, dict) and message.get("end") is True for message in messages)
             self._put([] if ends else [parse_frame(message, self._layout) for message in messages])
         except InputError as error:
-            self.refuse(str(error))
+            self.count_malformed(str(error))
         else:
             if ends:
                 self.close()
 
-    def is_token(self, token: str) -> bool:
-        """Whether it is the right one, in a time that does not tell how much of it is; True if none is needed."""
+    def accepts_token(self, token: str) -> bool:
+        """Check a token in constant time; True if none is required."""
         return self._token is None or tokens_match(token, self._token)
 
     def reject(self) -> None:
         with self._lock:
             self.rejected += 1
 
-    def refuse(self, why: str) -> None:
-        """Counts a malformed message."""
+    def count_malformed(self, reason: str) -> None:
+        """Count a malformed message; the first one is logged."""
         with self._lock:
             self.malformed += 1
             first = self.malformed == 1
         if first:
-            logger.warning("%s: ignored a message: it %s (more such are only counted)", self._name, why[:200])
+            logger.warning("%s: ignored a message that %s (further ones are only counted)", self._name, reason[:200])
 
     def close(self, error: Exception | None = None) -> None:
-        """Ends the stream; what waits can still be taken."""
+        """End the stream; pending messages can still be taken."""
         self._queue.close(error)
 
-    def _is_authorised(self, message: Any) -> bool:
+    def _is_authorized(self, message: Any) -> bool:
         token = message.get("token", "") if isinstance(message, dict) else ""
-        return self.is_token(token if isinstance(token, str) else "")
+        return self.accepts_token(token if isinstance(token, str) else "")
 
     def _put(self, frames: list[Frame]) -> None:
-        with self._lock:  # the newest message of a person is the one that came last
+        with self._lock:  # messages are ordered by arrival
             for frame in frames:
                 self._make_room(frame)
                 self._seen[frame.person] = frame.t
@@ -131,30 +130,30 @@ class Inbox:
     def _make_room(self, frame: Frame) -> None:
         if frame.person in self._seen or len(self._seen) < MAX_PEOPLE:
             return
-        oldest = max(self._seen, key=lambda person: abs(frame.t - self._seen[person]))  # also of a clock set back
+        oldest = max(self._seen, key=lambda person: abs(frame.t - self._seen[person]))  # also if the clock was set back
         if abs(frame.t - self._seen[oldest]) <= FORGET_S + SLACK_S:
-            raise InputError(f"is of person {frame.person}, one too many: expected at most {MAX_PEOPLE} at once")
+            raise InputError(f"is of person {frame.person}, but at most {MAX_PEOPLE} people are tracked")
         del self._seen[oldest]
 
 
 class Listener(Protocol):
-    name: str  # the address, with the port that was bound
+    name: str  # the address with the actual port
     address: tuple[str, int]  # host, port
 
     def close(self) -> None: ...
 
 
 def listen(url: str, *, layout: str | None = None, token: str | None = None) -> tuple[Inbox, Listener]:
-    """Listens at `udp://HOST:PORT` or `ws://HOST:PORT`; port 0 takes a free one.
+    """Listen at `udp://HOST:PORT` or `ws://HOST:PORT`; port 0 selects a free one.
 
     Args:
-        url: an IPv6 address stands in brackets.
+        url: an IPv6 address must be in brackets.
         layout: for messages that do not name theirs.
-        token: what senders must present; needed unless HOST is a loopback address.
+        token: required from senders; optional if HOST is a loopback address.
 
     Raises:
-        InputError: the address is malformed, cannot be bound, or needs a token.
-        MissingExtra: it is a ws:// address and websockets is not installed.
+        InputError: the address is malformed, cannot be bound, or requires a token.
+        MissingExtra: websockets is not installed, for ws://.
     """
     scheme, host, port = _parse(url)
     websockets = require("websockets.sync.server", "net", "ws://") if scheme == "ws" else None
@@ -168,7 +167,7 @@ def listen(url: str, *, layout: str | None = None, token: str | None = None) -> 
 
 
 class UdpListener:
-    """A thread that hands every datagram to an inbox."""
+    """Receives datagrams in a thread."""
 
     def __init__(self, name: str, address: tuple[str, int], bound: socket.socket, inbox: Inbox) -> None:
         self.name, self.address = name, address
@@ -190,16 +189,16 @@ class UdpListener:
                     continue
         except OSError as error:
             self._inbox.close(InputError(f"cannot receive: {error.strerror}"))
-        except Exception as error:  # else the consumer would wait for ever
+        except Exception as error:  # otherwise the consumer would wait forever
             self._inbox.close(error)
         finally:
             self._socket.close()
 
 
 class WebSocketListener:
-    """A thread that takes connections, and one for each of them that hands every message to an inbox.
+    """Receives WebSocket messages in a thread per connection.
 
-    Web pages are turned away unless they come from a loopback address: a browser lets any page connect to one.
+    Web pages from other origins than loopback addresses are refused, as browsers let any page connect to localhost.
     """
 
     def __init__(
@@ -207,7 +206,7 @@ class WebSocketListener:
     ) -> None:
         self.name, self.address = name, address
         self._inbox = inbox
-        self._places = threading.BoundedSemaphore(MAX_CLIENTS)
+        self._slots = threading.BoundedSemaphore(MAX_CLIENTS)
         self._server = websockets.serve(
             self._follow,
             sock=bound,
@@ -223,34 +222,34 @@ class WebSocketListener:
         self._thread.start()
 
     def close(self) -> None:
-        self._inbox.close()  # ends every connection
+        self._inbox.close()  # closes every connection
         ending = threading.Thread(target=self._server.shutdown, daemon=True)
         ending.start()
         ending.join(timeout=OPEN_TIMEOUT_S)
 
     def _admit(self, connection: Any, request: Any) -> Any:
-        """None, or the response that turns a client away."""
-        given = request.headers.get_all("Authorization")
-        is_bearer = len(given) == 1 and given[0].startswith("Bearer ")
-        if not self._inbox.is_token(given[0].removeprefix("Bearer ") if is_bearer else ""):
+        """The response that refuses a client, or None."""
+        values = request.headers.get_all("Authorization")
+        is_bearer = len(values) == 1 and values[0].startswith("Bearer ")
+        if not self._inbox.accepts_token(values[0].removeprefix("Bearer ") if is_bearer else ""):
             self._inbox.reject()
             response = connection.respond(401, "expected the header Authorization: Bearer TOKEN\n")
             response.headers["WWW-Authenticate"] = "Bearer"
             return response
         if not all(is_local_origin(origin) for origin in request.headers.get_all("Origin")):
             self._inbox.reject()
-            return connection.respond(403, "web pages from elsewhere may not connect\n")
+            return connection.respond(403, "web pages from other origins cannot connect\n")
         return None
 
     def _follow(self, connection: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        if not self._slots.acquire(blocking=False):
             self._inbox.reject()
-            connection.close(1013, f"{MAX_CLIENTS} clients are connected")
+            connection.close(1013, f"{MAX_CLIENTS} clients are already connected")
             return
         try:
             self._take_messages(connection)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def _take_messages(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed
@@ -263,11 +262,11 @@ class WebSocketListener:
                     continue
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == 1009:
-                self._inbox.refuse(f"is longer than {MAX_MESSAGE} bytes")
+                self._inbox.count_malformed(f"is longer than {MAX_MESSAGE} bytes")
 
 
 def _parse(url: str) -> tuple[str, str, int]:
-    """Scheme, host and port."""
+    """Split a URL into scheme, host and port."""
     parts = ADDRESS.fullmatch(url)
     if parts is None or int(parts["port"]) > 65_535:
         scheme = url.partition("://")[0].lower()
@@ -276,7 +275,7 @@ def _parse(url: str) -> tuple[str, str, int]:
 
 
 def _quiet_logger() -> logging.Logger:
-    """Of the WebSocket server, which else tells of every failed handshake on stderr."""
+    """Logger that keeps failed handshakes off stderr."""
     quiet = logging.getLogger(f"{__name__}.server")
     if not quiet.handlers:
         quiet.addHandler(logging.NullHandler())

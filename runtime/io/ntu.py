@@ -1,8 +1,8 @@
-"""NTU RGB+D `.skeleton` text (Kinect v2, 25 joints, 30 frames a second, camera frame in metres).
+"""NTU RGB+D `.skeleton` text (Kinect v2, 25 joints, 30 frames a second, camera frame in meters).
 
-The file counts its frames, the bodies of each frame and the joints of each body. The sensor tracks phantoms,
-and gives a person a new id after losing sight of them, so bodies are filtered and pieced together as is usual
-for this set. Shapes: T time, V joints.
+The file lists its frames, the bodies in each frame and the joints of each body. The sensor also tracks phantoms, and
+assigns a new id to a person that reappears, so bodies are filtered and joined as is usual for this dataset.
+Shapes: T time, V joints.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from ..errors import InputError
 FPS = 30.0
 MAX_BODIES = 2
 MAX_JOINTS = 25
-SHORTEST_FRAMES = 12  # a shorter track is noise
-WIDEST = 0.8  # of the height: in a good frame a body is not wider
-GOOD_SHARE = 1 - 0.69754  # of good frames, below which a track is noise
+MIN_FRAMES = 12  # shorter tracks are noise
+MAX_WIDTH = 0.8  # of the height, in a good frame
+MIN_GOOD_SHARE = 1 - 0.69754  # of good frames; tracks below are noise
 BODY_FIELDS, JOINT_FIELDS = 10, 12
 
 
@@ -46,11 +46,11 @@ class Track:
     def good_share(self) -> float:
         low, high = np.nanmin(self.joints[self.seen], axis=1), np.nanmax(self.joints[self.seen], axis=1)
         width, height = (high - low)[:, 0], (high - low)[:, 1]
-        return float(np.mean(width <= WIDEST * height))
+        return float(np.mean(width <= MAX_WIDTH * height))
 
 
 def read_ntu(path: Path, layout: str | None, fps: float | None) -> MotionData:
-    """One person [T, V, 3], or two [T, 2, V, 3] with NaN while absent; the one who moves most comes first."""
+    """Read one person [T, V, 3], or two [T, 2, V, 3] with NaN while absent; the one with the most motion is first."""
     tracks = _parse(path.read_text(encoding="utf-8"))
     if not tracks:
         raise InputError("has no body in any frame")
@@ -62,15 +62,15 @@ def read_ntu(path: Path, layout: str | None, fps: float | None) -> MotionData:
 
 
 def _people(tracks: list[Track]) -> list[Track]:
-    """At most two people: noise left out, tracks that do not overlap in time joined, most motion first."""
-    kept = [track for track in tracks if track.seen.sum() >= SHORTEST_FRAMES] or tracks
-    kept = [track for track in kept if track.good_share >= GOOD_SHARE] or kept
+    """At most two people: without noise, tracks that do not overlap in time joined, most motion first."""
+    kept = [track for track in tracks if track.seen.sum() >= MIN_FRAMES] or tracks
+    kept = [track for track in kept if track.good_share >= MIN_GOOD_SHARE] or kept
     people: list[Track] = []
     for track in sorted(kept, key=lambda track: -track.motion):
         seen = track.seen
-        home = next((person for person in people if not (person.seen & seen).any()), None)
-        if home is not None:
-            home.joints[seen], home.confidence[seen] = track.joints[seen], track.confidence[seen]
+        owner = next((person for person in people if not (person.seen & seen).any()), None)
+        if owner is not None:
+            owner.joints[seen], owner.confidence[seen] = track.joints[seen], track.confidence[seen]
         elif len(people) < MAX_BODIES:
             people.append(track)
     return people
@@ -104,9 +104,9 @@ def _parse(text: str) -> list[Track]:
             try:
                 rows = np.array([fields(JOINT_FIELDS, where) for _ in range(joints)], np.float32)
             except ValueError:
-                raise InputError(f"is cut short or damaged at {where}: a word where a number was expected") from None
+                raise InputError(f"is cut short or damaged at {where}: expected numbers") from None
             track = tracks.setdefault(body, _empty(total))
-            absent = np.all(rows[:, :3] == 0, axis=1, keepdims=True)  # the sensor writes a joint it lacks as zeros
+            absent = np.all(rows[:, :3] == 0, axis=1, keepdims=True)  # the sensor stores missing joints as zeros
             track.joints[t] = np.where(absent, np.nan, rows[:, :3])
             track.confidence[t] = np.where(absent[:, 0], 0, rows[:, -1] / 2)  # 0 not tracked, 1 inferred, 2 tracked
     return [track for track in tracks.values() if track.seen.any()]

@@ -1,6 +1,6 @@
 """Clips that are one JSON object: NW-UCLA's `all_sqe` and Kinetics-Skeleton (OpenPose).
 
-NW-UCLA   {"file_name": "a01_s01_e00_v01", "skeletons": [T][20][3] metres in the camera frame, "label": 1…10}
+NW-UCLA   {"file_name": "a01_s01_e00_v01", "skeletons": [T][20][3] meters in the camera frame, "label": 1…10}
 Kinetics  {"data": [{"frame_index": 1…T, "skeleton": [{"pose": [x, y, …], "score": […]}, …]}, …], "label": …}
 """
 
@@ -16,18 +16,16 @@ from ..body.motion_data import MAX_PEOPLE, MotionData, as_array
 from ..errors import InputError
 
 FPS = 30.0
-KINETICS_SIZE = np.array(
-    [340, 256], np.float32
-)  # pixels; its videos were brought to this size, its poses are shares of it
+KINETICS_SIZE = np.array([340, 256], np.float32)  # pixels of its resized videos; poses are relative to it
 MAX_FRAMES = 100_000
 
 
 def read_nwucla_kinetics(path: Path, layout: str | None, fps: float | None) -> MotionData:
-    """A clip of NW-UCLA (kinect20) or of Kinetics-Skeleton (openpose18, pixels), told apart by their keys."""
+    """Read a clip of NW-UCLA (kinect20) or of Kinetics-Skeleton (openpose18, pixels), detected by its keys."""
     try:
         clip = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, RecursionError) as error:
-        raise InputError(f"is not whole JSON ({error})") from None
+        raise InputError(f"is not valid JSON ({error})") from None
     rate = FPS if fps is None else fps
     try:
         if isinstance(clip, dict) and "skeletons" in clip:
@@ -37,7 +35,7 @@ def read_nwucla_kinetics(path: Path, layout: str | None, fps: float | None) -> M
     except (TypeError, KeyError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, InputError):
             raise
-        raise InputError(f"is not laid out as its keys promise ({type(error).__name__}: {error})") from None
+        raise InputError(f"does not have the structure of its format ({type(error).__name__}: {error})") from None
     raise InputError("has neither 'skeletons' (NW-UCLA) nor 'data' (Kinetics-Skeleton)")
 
 
@@ -49,7 +47,7 @@ def _nw_ucla(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
 
 
 def _kinetics(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
-    """People in the order in which each frame lists them: the format follows nobody from frame to frame."""
+    """People are in the order of each frame, as the format has no ids across frames."""
     data = clip["data"]
     frames = max((int(frame["frame_index"]) for frame in data), default=0)
     people = max((len(frame["skeleton"]) for frame in data), default=0)
@@ -65,7 +63,7 @@ def _kinetics(clip: dict[str, Any], layout: str, fps: float) -> MotionData:
             raise InputError("has a 'frame_index' below 1")
         for m, person in enumerate(frame["skeleton"]):
             score = as_array("score", person["score"], np.float32)
-            with np.errstate(over="ignore"):  # what is no share of a picture is no place in it
+            with np.errstate(over="ignore"):  # overflow becomes infinite: a missing joint
                 pose = as_array("pose", person["pose"], np.float32).reshape(18, 2) * KINETICS_SIZE
             joints[t, m] = np.where(score[:, None] > 0, pose, np.nan)
             confidence[t, m] = score

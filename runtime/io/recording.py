@@ -1,4 +1,4 @@
-"""`Recording`: frames of several people as motions, one a person."""
+"""`Recording`: frames of several people as motions, one per person."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MIN_FRAMES = 2
 
 
 class Recording:
-    """The frames of every person, on one clock that starts with the first.
+    """Collects the frames of every person, with times relative to the first frame.
 
     Attributes:
-        bytes: of the joints kept.
-        late: frames left out because they came no later than the person's frame before.
-        over_limit: frames left out of people beyond the first `MAX_PEOPLE`.
+        bytes: size of the stored joints.
+        late: frames ignored because they are not later than the person's previous frame.
+        over_limit: ignored frames of people beyond the first `MAX_PEOPLE`.
     """
 
     def __init__(self) -> None:
@@ -52,7 +52,7 @@ class Recording:
         self.bytes += frame.joints.nbytes
 
     def motions(self, label: str, source: str) -> Iterator[Motion]:
-        """A clip of everybody seen at least twice; label, source and id are in its `meta`."""
+        """Clips of all people with at least two frames; label, source and id are in `meta`."""
         for (person, layout), track in self._tracks.items():
             if len(track.times) >= MIN_FRAMES:
                 yield track.motion(layout, {"label": label, "source": source, "person": person})

@@ -1,8 +1,8 @@
-"""rtmlib's RTMW3D: several people, in 3-D; its models are fetched on first use.
+"""rtmlib's RTMW3D: several people, in 3-D; its models are downloaded on first use.
 
-RTMW3D gives 133 whole-body keypoints: x and y in pixels of the person's crop, z in metres about the hips. How
-many metres a pixel is, the bones' lengths tell, since z is metric already:
-    sum over bones of (s^2 (dx^2 + dy^2) + dz^2) = sum over bones of length^2, for an adult's lengths.
+RTMW3D estimates 133 whole-body keypoints: x and y in pixels of the person's crop, z in meters relative to the hips. The
+scale s (meters per pixel) follows from the bone lengths of an adult, as z is metric already:
+    sum over bones of (s^2 (dx^2 + dy^2) + dz^2) = sum over bones of length^2
 Shapes: M people, K keypoints, V joints.
 """
 
@@ -38,14 +38,14 @@ class RTMW3D:
     def __init__(self) -> None:
         rtmlib = require("rtmlib", "io")
         try:
-            with contextlib.redirect_stdout(sys.stderr):  # it prints while it loads
+            with contextlib.redirect_stdout(sys.stderr):  # it prints while loading
                 self._model: Any = rtmlib.Wholebody3d(mode="balanced", backend="onnxruntime", device="cpu")
         except OSError as error:
-            raise InputError(f"rtmlib cannot fetch its pose models: {error}") from None
-        body = Layout.load("coco17")  # the first 17 of its keypoints
+            raise InputError(f"rtmlib cannot download its pose models: {error}") from None
+        body = Layout.load("coco17")  # the first 17 keypoints
         self._to_core = Layout.load(self.layout).map_from(body)  # [15, 17]
-        place = body.joints.index
-        bones = [(place(f"{s}_{a}"), place(f"{s}_{b}")) for s in ("left", "right") for a, b in BONES_M]
+        index = body.joints.index
+        bones = [(index(f"{s}_{a}"), index(f"{s}_{b}")) for s in ("left", "right") for a, b in BONES_M]
         self._bones = np.array(bones)  # [bones, 2]
         self._lengths_m = np.array([*BONES_M.values()] * 2)
 
@@ -65,10 +65,10 @@ class RTMW3D:
         bones = keypoints[self._bones[:, 0]] - keypoints[self._bones[:, 1]]  # [bones, 3]
         whole_m2 = float((self._lengths_m**2).sum())
         flat_m2 = max(whole_m2 - float((bones[:, 2] ** 2).sum()), 0.25 * whole_m2)
-        metres = np.sqrt(flat_m2 / max(float((bones[:, :2] ** 2).sum()), 1e-6))  # a pixel
-        joints = self._to_core @ (keypoints * [metres, -metres, -1])  # x right, y up, z towards the camera
+        scale_m = np.sqrt(flat_m2 / max(float((bones[:, :2] ** 2).sum()), 1e-6))  # per pixel
+        joints = self._to_core @ (keypoints * [scale_m, -scale_m, -1])  # x right, y up, z towards the camera
         return Person(
-            joints=(joints - joints[0]).astype(np.float32),  # about the pelvis
+            joints=(joints - joints[0]).astype(np.float32),  # relative to the pelvis
             pixels=(self._to_core @ pixels).astype(np.float32),
             confidence=(self._to_core @ scores).clip(0, 1).astype(np.float32),
         )

@@ -1,4 +1,4 @@
-"""`open_source`: skeletons one moment after the other, from a file, a camera, the network or standard input."""
+"""`open_source`: a stream of skeletons from a file, a camera, the network or standard input."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Closeable(Protocol):
 
 
 class Source:
-    """An iterator of `Frame`, people of one moment one after the other, and a context manager that closes it.
+    """An iterator of `Frame`, one person at a time, and a context manager.
 
     Attributes:
-        name: what was opened, without passwords; of a listener the address with the port that was bound.
+        name: the source, without passwords; of a listener, the address with the actual port.
         address: host and port of a listener, else None.
-        frames_in: moments taken in so far, those with nobody in sight included.
-        dropped: images or messages that newer ones overtook while the consumer was busy.
-        malformed, rejected: messages from the network that were not as they should be, or came without the token.
+        frames_in: snapshots so far, including those without people.
+        dropped: images or messages replaced by newer ones while the consumer was busy.
+        malformed, rejected: network messages that were invalid, or had no token.
     """
 
     def __init__(
@@ -67,10 +67,10 @@ class Source:
         return self._count("rejected")
 
     def snapshots(self) -> Iterator[Snapshot]:
-        """(t, everybody seen at t seconds), for each moment, those with nobody in sight included.
+        """Yield (seconds, visible people) for each time, including times without people.
 
-        While a camera or a sender is silent, there is such an empty moment every `HEARTBEAT_S` seconds, which
-        `frames_in` does not count. After a silence, t may be a little less than the clock had promised.
+        While a camera or a sender is silent, there is an empty snapshot every `HEARTBEAT_S` seconds, which `frames_in`
+        does not count. The time of the next snapshot with people can be slightly earlier than the last of these.
         """
         return self._snapshots
 
@@ -87,7 +87,7 @@ class Source:
         self.close()
 
     def close(self) -> None:
-        """Frees cameras, files and pose models."""
+        """Close cameras, files and pose models."""
         if not self._closed:
             self._closed = True
             for part in self._owns:
@@ -97,12 +97,12 @@ class Source:
         return sum(getattr(part, name, 0) for part in self._owns)
 
     def _play(self) -> Iterator[Snapshot]:
-        lead: float | None = None  # clock time less source time, of the first moment
+        offset: float | None = None  # clock minus source time, at the first snapshot
         try:
             for t, people in self._ticks:
                 if self._realtime:
-                    lead = time.monotonic() - t if lead is None else lead
-                    time.sleep(max(0.0, lead + t - time.monotonic()))
+                    offset = time.monotonic() - t if offset is None else offset
+                    time.sleep(max(0.0, offset + t - time.monotonic()))
                 self.frames_in += people is not None
                 yield t, people or []
         except InputError as error:
@@ -121,22 +121,22 @@ def open_source(
     pose: str | PoseModel = "mediapipe",
     token: str | None = None,
 ) -> Source:
-    """Opens a source of skeletons.
+    """Open a source of skeletons.
 
     Args:
         source: camera number, video file, motion file (see `read`) or motion, `-` (JSON lines on standard input),
             rtsp://…, or an address to listen at for JSON messages: udp://HOST:PORT or ws://HOST:PORT (see `net`).
         layout, fps, scale: as in `read`; `layout` also for JSON lines that do not name theirs.
-        realtime: yield the frames of a file no sooner than their timestamps say.
-        pose: who finds the skeletons in images: `mediapipe`, `rtmlib` or a PoseEstimator.
-        token: what senders to an address must present; needed unless HOST is a loopback address.
+        realtime: play a file at its own speed.
+        pose: pose estimator for images: `mediapipe`, `rtmlib`, a PoseEstimator or its model.
+        token: required from senders to an address; optional if HOST is a loopback address.
 
     Raises:
-        InputError: the source is missing, damaged or of an unknown kind, or needs a token.
-        MissingExtra: the packages that it needs are not installed.
+        InputError: the source is missing, damaged or of an unknown kind, or requires a token.
+        MissingExtra: the packages that the source needs are not installed.
     """
     if isinstance(source, MotionData):
-        return Source("motion", _of_clip(source), realtime=realtime)
+        return Source("motion", _play_clip(source), realtime=realtime)
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)
@@ -149,7 +149,7 @@ def open_source(
         return Source(listener.name, iter(inbox), owns=(inbox, listener), address=listener.address)
     if scheme:
         raise InputError(
-            f"{redact_credentials(name)}: {scheme}:// is unknown, "
+            f"{redact_credentials(name)}: unknown scheme {scheme}://, "
             "expected a file, a camera number, -, rtsp://, udp:// or ws://"
         )
     if path.suffix.lower() in VIDEO_SUFFIXES:
@@ -157,46 +157,46 @@ def open_source(
         estimator = _estimator(pose)
         return Source(name, estimator.track(video), owns=(video, estimator), realtime=realtime)
     if name == "-":
-        return Source("stdin", _singly(stream_jsonl(sys.stdin, layout)), realtime=realtime)
+        return Source("stdin", _one_by_one(stream_jsonl(sys.stdin, layout)), realtime=realtime)
     if path.suffix.lower() == ".jsonl":
         check_file(path)
         file = path.open(encoding="utf-8", errors="replace")
         return Source(name, _grouped(stream_jsonl(file, layout)), owns=(file,), realtime=realtime)
-    return Source(name, _of_clip(read(path, layout, fps, scale=scale)), realtime=realtime)
+    return Source(name, _play_clip(read(path, layout, fps, scale=scale)), realtime=realtime)
 
 
 def _estimator(pose: str | PoseModel) -> PoseEstimator:
     return PoseEstimator.load(pose) if isinstance(pose, str) else PoseEstimator(pose)
 
 
-def _singly(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:
-    """A moment a frame, handed out at once: a live stream does not tell whether more of the moment will come."""
+def _one_by_one(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:
+    """One snapshot per frame without delay, as a live stream does not reveal whether more people follow."""
     return ((frame.t, [frame]) for frame in frames)
 
 
 def _grouped(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:
-    """Consecutive frames of several people with one time as one moment."""
-    moment: list[Frame] = []
+    """Group consecutive frames of several people with the same time."""
+    people: list[Frame] = []
     try:
         for frame in frames:
-            if moment and (frame.t != moment[0].t or _is_crowded(moment, frame)):
-                yield moment[0].t, moment
-                moment = []
-            moment.append(frame)
+            if people and (frame.t != people[0].t or _is_full(people, frame)):
+                yield people[0].t, people
+                people = []
+            people.append(frame)
     except InputError:
-        if moment:
-            yield moment[0].t, moment
+        if people:
+            yield people[0].t, people
         raise
-    if moment:
-        yield moment[0].t, moment
+    if people:
+        yield people[0].t, people
 
 
-def _is_crowded(moment: list[Frame], frame: Frame) -> bool:
-    return len(moment) == MAX_PEOPLE or any(frame.person == other.person for other in moment)
+def _is_full(people: list[Frame], frame: Frame) -> bool:
+    return len(people) == MAX_PEOPLE or any(frame.person == other.person for other in people)
 
 
-def _of_clip(motion: MotionData) -> Iterator[SourceUpdate]:
-    """Everybody in sight in each frame of a clip."""
+def _play_clip(motion: MotionData) -> Iterator[SourceUpdate]:
+    """The visible people in each frame of a clip."""
     joints = motion.joints if motion.joints.ndim == 4 else motion.joints[:, None]  # [T, M, V, D]
     confidence = None if motion.confidence is None else motion.confidence.reshape(joints.shape[:-1])
     present = np.asarray(np.isfinite(joints).all(axis=-1).any(axis=-1))  # [T, M]

@@ -1,4 +1,4 @@
-"""Images through OpenCV: every frame of a file, or the newest one of a camera."""
+"""Images from OpenCV: every frame of a file, or the newest one of a camera."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from .latest_queue import LatestQueue
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 CAMERA_SCHEMES = ("rtsp", "rtsps")
 DEFAULT_FPS = 30.0
-PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to open a stream again
-TIMEOUT_MS = 5000  # to open a stream, and to wait for an image of it
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to reopen a stream
+TIMEOUT_MS = 5000  # for opening a stream, and for each image
 logger = logging.getLogger(__name__)
 SECRET = re.compile(r"((?:pass|pwd|token|secret|key)[^=&/?]*=)[^&/?#]*", re.IGNORECASE)
 
@@ -41,14 +41,14 @@ def open_video(source: int | str | Path) -> VideoFile | Camera:
 
 
 def is_camera(source: int | str | Path) -> bool:
-    """Whether `source` is the number of a webcam or the address of a video stream."""
+    """True for the number of a webcam or the address of a video stream."""
     name = str(source)
     scheme = name.partition("://")[0].lower() if "://" in name else ""
     return isinstance(source, int) or (name.isdecimal() and len(name) < 4) or scheme in CAMERA_SCHEMES
 
 
 class VideoFile:
-    """Every image of a video file, as (seconds, [H, W, 3] uint8 RGB). Raises InputError if it is no video."""
+    """All images of a video file, as (seconds, [H, W, 3] uint8 RGB). Raises InputError if it is not a video."""
 
     def __init__(self, path: Path) -> None:
         check_file(path)
@@ -75,22 +75,22 @@ class VideoFile:
 class Camera:
     """The newest image of a camera, as (seconds since it was opened, [H, W, 3] uint8 RGB).
 
-    A thread reads the camera into a queue of one: an image that nobody took before the next one came is
-    dropped and counted, so that a slow consumer never holds the camera up. While nothing comes, the image is
-    None, every `HEARTBEAT_S` seconds.
+    A thread reads the camera into a queue of depth one: an image that is not taken before the next one arrives is
+    dropped and counted, so a slow consumer never blocks the camera. While the camera is silent, the image is None,
+    every `HEARTBEAT_S` seconds.
 
     Args:
-        source: camera number or address (rtsp://…), or a function that opens an object with OpenCV's `read()` and
-            `release()`, and raises InputError where it cannot.
-        pauses_s: before each attempt to open it again when it has broken off; () if that is its end. The default
-            is `PAUSES_S`, () for a function.
+        source: camera number or address (rtsp://…), or a function that returns an object with OpenCV's `read()` and
+            `release()`, or raises InputError.
+        pauses_s: before each attempt to reopen it after a failure; (): do not reopen. Default: `PAUSES_S`, or () for
+            a function.
 
     Attributes:
-        dropped: images that nobody took.
-        reopened: how often it was opened again.
+        dropped: images that were not taken.
+        reopened: number of times it was reopened.
 
     Raises:
-        InputError: it cannot be opened; while iterating: it broke off and cannot be opened again.
+        InputError: it cannot be opened, or reopened while iterating.
     """
 
     def __init__(self, source: int | str | Callable[[], Any], pauses_s: Sequence[float] | None = None) -> None:
@@ -122,13 +122,13 @@ class Camera:
         error: Exception | None = None
         try:
             self._read_images()
-        except Exception as problem:  # the consumer is told, else it would wait for ever
+        except Exception as problem:  # raised in the consumer, which would wait forever otherwise
             error = problem
         self._release()
         self._queue.close(error)
 
     def _read_images(self) -> None:
-        failed = 0  # attempts to open it again since the last image
+        failed = 0  # attempts to reopen it since the last image
         while not self._stop.is_set():
             image = None if self._capture is None else _read(self._capture)
             if image is not None:
@@ -136,11 +136,11 @@ class Camera:
                 self._queue.put({0: (time.monotonic() - self._start, image)})
             elif failed < len(self._pauses_s):
                 if not failed:
-                    logger.warning("%s: broke off, it is opened again", self._name)
+                    logger.warning("%s: interrupted, reopening it", self._name)
                 self._reopen(self._pauses_s[failed])
                 failed += 1
             elif failed:
-                raise InputError(f"broke off, and no image came after {failed} attempts to open it again")
+                raise InputError(f"interrupted, and there was no image after {failed} attempts to reopen it")
             else:
                 return
 
@@ -158,7 +158,7 @@ class Camera:
 
 
 def redact_credentials(source: str) -> str:
-    """An address to show: with neither `user:password@` nor the value of a password or token in it."""
+    """Remove `user:password@` and the values of passwords and tokens from an address."""
     if "://" not in source:
         return source
     scheme, _, rest = source.partition("://")
@@ -166,7 +166,7 @@ def redact_credentials(source: str) -> str:
 
 
 def _open(source: str | int) -> Any:
-    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # else the decoder reports to stderr as well
+    os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # otherwise the decoder also reports to stderr
     cv2 = require("cv2")
     cv2.setLogLevel(0)  # silent; not every build has cv2.utils.logging
     if isinstance(source, str) and "://" in source:
@@ -178,7 +178,7 @@ def _open(source: str | int) -> Any:
         capture.release()
         what = f"camera {source}" if isinstance(source, int) else redact_credentials(source)
         within = f" within {TIMEOUT_MS / 1000:g} s" if "://" in what else ""
-        raise InputError(f"{what}: cannot be opened as video{within}")
+        raise InputError(f"{what}: cannot be opened as a video{within}")
     return capture
 
 

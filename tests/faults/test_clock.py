@@ -1,4 +1,4 @@
-"""Clocks that are set back: a sender's, which comes with its frames, and this machine's, which nothing goes by."""
+"""Clocks that are set back: that of a sender, and the local clock, which nothing depends on."""
 
 import ast
 import json
@@ -34,7 +34,7 @@ def outcomes(decisions: list[dict[str, Any]]) -> list[tuple[str, float, str | No
 def test_after_a_clock_was_set_back_labels_are_those_of_a_new_stream(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Before, every frame was dropped until the clock had caught up."""
+    """Regression test: every frame was dropped until the clock caught up."""
     motion, found = Motion.load(WAVE), []
     for name, lines in {
         "twice": [*messages(motion, HOUR_S), *messages(motion, 0)],
@@ -49,16 +49,16 @@ def test_after_a_clock_was_set_back_labels_are_those_of_a_new_stream(
     assert outcomes(twice[motion.frames :]) == outcomes(once) and {"onset", "offset"} <= {one["event"] for one in once}
 
 
-def test_whoever_is_tracked_by_place_is_followed_on() -> None:
+def test_tracking_continues_after_the_clock_was_set_back() -> None:
     recognizer, motion = Recognizer.load("live"), Motion.load(WAVE)
-    everybody = motion.joints[:40, None] + np.float32([[[0, 0, 0]], [[2, 0, 0]]])  # [T, 2, V, 3]
+    people = motion.joints[:40, None] + np.float32([[[0, 0, 0]], [[2, 0, 0]]])  # [T, 2, V, 3]
     for later_s in (HOUR_S, 0.0):
-        for t, joints in zip(motion.times, everybody, strict=False):
+        for t, joints in zip(motion.times, people, strict=False):
             decisions = recognizer.step_people(joints, later_s + t, layout=motion.layout)
         assert [(one.person, one.status) for one in decisions] == [(0, "ok"), (1, "ok")]
 
 
-def test_a_newcomer_finds_a_place_among_senders_of_another_time() -> None:
+def test_newcomers_replace_people_of_another_time() -> None:
     inbox, motion = Inbox("here"), Motion.load(WAVE)
     for person in range(16):
         inbox.receive(next(messages(motion, HOUR_S, person)))
@@ -66,10 +66,10 @@ def test_a_newcomer_finds_a_place_among_senders_of_another_time() -> None:
         inbox.receive(next(messages(motion, 0.0, person)))
     assert inbox.malformed == 0
     inbox.receive(next(messages(motion, 0.0, 32)))
-    assert inbox.malformed == 1, "sixteen people of now are enough"
+    assert inbox.malformed == 1, "at most sixteen people of the same time"
 
 
-def test_what_the_viewer_keeps_of_somebody_is_of_one_clock(tmp_path: Path) -> None:
+def test_the_viewer_keeps_frames_of_one_clock_only(tmp_path: Path) -> None:
     motion = Motion.load(WAVE)
     (tmp_path / "twice.jsonl").write_text("\n".join([*messages(motion, HOUR_S), *messages(motion, 0)]))
     player = SourcePlayer(Recognizer.load("live"), [str(tmp_path / "twice.jsonl")], open_source)
@@ -81,8 +81,8 @@ def test_what_the_viewer_keeps_of_somebody_is_of_one_clock(tmp_path: Path) -> No
     assert recent.seconds == pytest.approx(3.0, abs=0.1)
 
 
-def test_nothing_goes_by_the_time_of_day() -> None:
-    """`time.time` goes back when the clock is set; what measures or waits takes `monotonic` or `perf_counter`."""
+def test_nothing_depends_on_the_time_of_day() -> None:
+    """`time.time` can go backwards; code that measures or waits uses `monotonic` or `perf_counter`."""
     folders = ("runtime", "kernels", "training", "export", "bench", "examples")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
     assert len(paths) > 100

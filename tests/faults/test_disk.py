@@ -1,4 +1,4 @@
-"""A disk that is full and a process that is killed while something is written: the old file stays, or there is none."""
+"""Full disks, and processes killed while writing: the old file stays, or there is none."""
 
 import json
 import os
@@ -32,7 +32,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)
 
 @contextmanager
 def full_disk(free: int = 4096) -> Iterator[None]:
-    """No file can grow beyond `free` bytes. Needs no root, unlike a small file system, and fails in the same place."""
+    """Limit files to `free` bytes: fails like a small file system, but does not require root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (free, hard))
     try:
@@ -41,7 +41,7 @@ def full_disk(free: int = 4096) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def need(suffix: str) -> None:
+def skip_without_packages(suffix: str) -> None:
     for module in NEEDS.get(suffix, ()):
         pytest.importorskip(module, reason=f"{module} is not installed")
 
@@ -53,10 +53,10 @@ def contents(folder: Path) -> dict[str, bytes]:
 # ----- a full disk -----
 
 
-@pytest.mark.parametrize("old", [b"what was there", None], ids=["old file", "no file"])
+@pytest.mark.parametrize("old", [b"old content", None], ids=["old file", "no file"])
 @pytest.mark.parametrize("suffix", MOTIONS)
-def test_a_motion_is_written_whole_or_not_at_all(tmp_path: Path, suffix: str, old: bytes | None) -> None:
-    need(suffix)
+def test_a_motion_is_written_atomically(tmp_path: Path, suffix: str, old: bytes | None) -> None:
+    skip_without_packages(suffix)
     path, motion = tmp_path / f"walk{suffix}", Motion.load(WALK)
     if old is not None:
         path.write_bytes(old)
@@ -69,7 +69,7 @@ def test_a_motion_is_written_whole_or_not_at_all(tmp_path: Path, suffix: str, ol
     assert path.stat().st_size > 4096
 
 
-def test_gestures_and_a_library_are_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_gestures_and_an_index_are_written_atomically(tmp_path: Path) -> None:
     zero_shot, retriever, motion = Recognizer.load("zero-shot"), Retriever.load("default"), Motion.load(WALK)
     for path, add, save in (
         (tmp_path / "gestures.npz", lambda i: zero_shot.enroll(f"gesture {i}", [motion]), zero_shot.save_gestures),
@@ -85,7 +85,7 @@ def test_gestures_and_a_library_are_written_whole_or_not_at_all(tmp_path: Path) 
         assert contents(tmp_path) == before
 
 
-def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_a_bundle_is_written_atomically(tmp_path: Path) -> None:
     files = {path.name: path.read_bytes() for path in LIVE.iterdir()}
     manifest = json.loads(files.pop("manifest.json"))
     listed = {name: files[name] for name in manifest.pop("files")}
@@ -99,8 +99,8 @@ def test_a_bundle_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         assert contents(tmp_path) == before and (tmp_path / name).exists() == (name == "old")
 
 
-def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
-    """Whoever makes room and trains on ends with the weights of a run that had room all along."""
+def test_a_checkpoint_is_written_atomically(tmp_path: Path) -> None:
+    """Training that resumes with free space ends with the weights of an uninterrupted run."""
     torch = pytest.importorskip("torch", reason="torch is not installed")
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     from motionrt.training.loop import LoopConfig, fit
@@ -126,8 +126,8 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         task = Numbers(full_at)
         config = LoopConfig(steps=4, batch=2, precision="no", checkpoint_every=1)
         with full_disk(1 << 30):
-            made = fit(Network(64), task, config, folder, lambda model: {}, lambda net, x, _: loss(net, x))
-        return task.steps, made.state_dict()
+            network = fit(Network(64), task, config, folder, lambda model: {}, lambda net, x, _: loss(net, x))
+        return task.steps, network.state_dict()
 
     def loss(net: Any, samples: list[Any]) -> Any:
         return net(torch.from_numpy(np.stack(samples))).square().mean()
@@ -142,7 +142,7 @@ def test_a_checkpoint_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         torch.testing.assert_close(resumed[name], weights)
 
 
-def test_a_recording_that_cannot_be_kept_is_one_line(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unsaved_recording_is_a_one_line_error(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     with full_disk():
         assert main(["record", str(WALK), "--label", "walk", "-o", str(tmp_path / "out")]) == 2
     error = capfd.readouterr().err
@@ -160,13 +160,13 @@ def test_a_recording_that_cannot_be_kept_is_one_line(tmp_path: Path, capfd: pyte
     ],
     ids=" ".join,
 )
-def test_output_that_has_no_room_is_one_line(arguments: tuple[str, ...]) -> None:
+def test_output_without_space_is_a_one_line_error(arguments: tuple[str, ...]) -> None:
     with open("/dev/full", "w") as full:
-        ended = subprocess.run(
+        process = subprocess.run(
             [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False
         )
-    lines = [line for line in ended.stderr.splitlines() if "is not for commercial use" not in line]
-    assert (ended.returncode, lines) == (1, ["motionrt: No space left on device"])
+    lines = [line for line in process.stderr.splitlines() if "is not for commercial use" not in line]
+    assert (process.returncode, lines) == (1, ["motionrt: No space left on device"])
 
 
 # ----- killed -----
@@ -200,7 +200,7 @@ while True:
 
 
 def unfinished(path: Path) -> bool:
-    """Whether something is being written that has not its name yet."""
+    """True while a temporary file exists."""
     for part in path.parent.rglob("*"):
         if part.name.endswith(".part") or f".{path.name}-" in str(part) or "checkpoint.new" in part.parts:
             try:
@@ -211,7 +211,7 @@ def unfinished(path: Path) -> bool:
     return False
 
 
-def killed_while_writing(kind: str, path: Path) -> None:
+def kill_while_writing(kind: str, path: Path) -> None:
     command = [sys.executable, "-c", WRITES, kind, str(path), str(WALK), str(LIVE)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as writer:
         assert writer.stdout is not None and writer.stdout.readline()
@@ -221,13 +221,13 @@ def killed_while_writing(kind: str, path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suffix", MOTIONS)
-def test_a_motion_survives_whoever_is_killed_over_it(tmp_path: Path, suffix: str) -> None:
-    need(suffix)
+def test_a_motion_survives_a_killed_writer(tmp_path: Path, suffix: str) -> None:
+    skip_without_packages(suffix)
     path, walk = tmp_path / f"walk{suffix}", Motion.load(WALK)
-    killed_while_writing("motion", path)
-    if suffix == ".npz":  # whose entries carry the time
+    kill_while_writing("motion", path)
+    if suffix == ".npz":  # its entries have timestamps
         np.testing.assert_array_equal(Motion.load(path).joints, walk.joints)
-    elif suffix == ".mp4":  # whose encoder has several threads
+    elif suffix == ".mp4":  # its encoder is multithreaded
         with import_module("av").open(str(path)) as video:
             assert sum(1 for _ in video.decode(video=0)) == walk.frames
     else:
@@ -236,22 +236,22 @@ def test_a_motion_survives_whoever_is_killed_over_it(tmp_path: Path, suffix: str
 
 
 @pytest.mark.slow
-def test_a_bundle_survives_whoever_is_killed_over_it(tmp_path: Path) -> None:
+def test_a_bundle_survives_a_killed_writer(tmp_path: Path) -> None:
     path = tmp_path / "mine"
-    killed_while_writing("bundle", path)
-    [whole] = [path] if path.exists() else tmp_path.rglob("replaced")  # it has another name for a moment
+    kill_while_writing("bundle", path)
+    [whole] = [path] if path.exists() else tmp_path.rglob("replaced")  # it is renamed briefly
     assert Recognizer.load(whole).name == "live"
 
 
 @pytest.mark.slow
-def test_a_checkpoint_survives_whoever_is_killed_over_it(tmp_path: Path) -> None:
+def test_a_checkpoint_survives_a_killed_writer(tmp_path: Path) -> None:
     pytest.importorskip("accelerate", reason="accelerate is not installed")
     import torch
     from accelerate import Accelerator
 
     from motionrt.training.loop import load_checkpoint
 
-    killed_while_writing("checkpoint", tmp_path / "run")
+    kill_while_writing("checkpoint", tmp_path / "run")
     accelerator = Accelerator(cpu=True)
     accelerator.prepare(torch.nn.Linear(1000, 1000))
     assert load_checkpoint(accelerator, tmp_path / "run") >= 1

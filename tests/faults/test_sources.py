@@ -1,4 +1,4 @@
-"""Cameras that are unplugged, senders that are killed: what comes after they are back is recognised."""
+"""Cameras that are unplugged and senders that are killed: recognition continues when they return."""
 
 import json
 import logging
@@ -27,7 +27,7 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)
 
 
 class Webcam:
-    """As OpenCV's: some images, then nothing more whenever it is read."""
+    """Like OpenCV's: some images, then failures."""
 
     def __init__(self, images: int) -> None:
         self.images = images
@@ -41,7 +41,7 @@ class Webcam:
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_a_camera_that_is_unplugged_is_opened_again(
+def test_an_unplugged_camera_is_reopened(
     comes_back: bool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     captures = iter([Webcam(2), *([Webcam(3)] if comes_back else [])])
@@ -49,24 +49,24 @@ def test_a_camera_that_is_unplugged_is_opened_again(
 
     def open_camera(number: int) -> Webcam:
         tries.append(number)
-        if len(tries) == 2 or (found := next(captures, None)) is None:
-            raise InputError(f"camera {number}: cannot be opened as video")
-        return found
+        if len(tries) == 2 or (capture := next(captures, None)) is None:
+            raise InputError(f"camera {number}: cannot be opened as a video")
+        return capture
 
     monkeypatch.setattr(video, "_open", open_camera)
     monkeypatch.setattr(video, "PAUSES_S", (0.0, 0.01, 0.01))
     camera = video.Camera(0)
-    with caplog.at_level(logging.WARNING), pytest.raises(InputError, match="no image came after 3 attempts"):
+    with caplog.at_level(logging.WARNING), pytest.raises(InputError, match="there was no image after 3 attempts"):
         for _ in camera:
             pass
-    assert caplog.messages == ["the camera: broke off, it is opened again"] * (2 if comes_back else 1)
+    assert caplog.messages == ["the camera: interrupted, reopening it"] * (2 if comes_back else 1)
     assert camera.reopened == comes_back and set(tries) == {0}
     camera.close()
 
 
 @contextmanager
 def recognizing(source: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """`motionrt recognize`, and the address that it listens at."""
+    """Run `motionrt recognize`; yields the process and its address."""
     command = [*COMMAND, "recognize", source, "--json"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
@@ -78,19 +78,19 @@ def recognizing(source: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-def decisions_until(process: subprocess.Popen[str], wanted: tuple[str, str | None]) -> list[dict[str, Any]]:
-    """All that is told until one of this label and event."""
-    found: list[dict[str, Any]] = []
+def decisions_until(process: subprocess.Popen[str], expected: tuple[str, str | None]) -> list[dict[str, Any]]:
+    """Decisions up to the first with this label and event."""
+    decisions: list[dict[str, Any]] = []
     assert process.stdout is not None
-    while not found or (found[-1]["label"], found[-1]["event"]) != wanted:
-        found.append(json.loads(process.stdout.readline()))
-        assert "summary" not in found[-1], found[-1]
-    return found
+    while not decisions or (decisions[-1]["label"], decisions[-1]["event"]) != expected:
+        decisions.append(json.loads(process.stdout.readline()))
+        assert "summary" not in decisions[-1], decisions[-1]
+    return decisions
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["udp", "ws"])
-def test_a_sender_that_is_killed_may_come_back(scheme: str, tmp_path: Path) -> None:
+def test_a_sender_that_is_killed_can_return(scheme: str, tmp_path: Path) -> None:
     if scheme == "ws":
         pytest.importorskip("websockets", reason="websockets is not installed")
     whole = Motion.load(WAVE)
@@ -111,8 +111,7 @@ def test_a_sender_that_is_killed_may_come_back(scheme: str, tmp_path: Path) -> N
     assert summary["frames"] > 20 and "malformed" not in summary
 
 
-def test_what_came_before_a_writer_was_killed_is_kept() -> None:
-    """In the middle of a line."""
+def test_lines_before_a_writer_was_killed_are_processed() -> None:
     motion = Motion.load(WAVE)
     with recognizing("-") as (process, _):
         assert process.stdin is not None

@@ -31,7 +31,7 @@ def test_npz(wave):
     assert "CC BY-NC" in wave.meta["licence"]
 
 
-def test_npz_of_several_people_keeps_who_is_absent(tmp_path):
+def test_npz_of_several_people_keeps_absences(tmp_path):
     joints = np.ones((4, 2, 22, 3))
     joints[2:, 1] = np.nan
     motion = read(save(tmp_path / "two.npz", joints=joints, confidence=np.ones((4, 2, 22)), timestamps=np.arange(4.0)))
@@ -44,7 +44,7 @@ def test_text_and_numbers_in_meta_are_kept(tmp_path, wave):
     assert read(tmp_path / "wave.npz").meta == {"label": "wave", "person": 3}
 
 
-def test_a_file_is_not_overwritten_unless_it_may_be(tmp_path, wave):
+def test_a_file_is_not_overwritten_unless_allowed(tmp_path, wave):
     write(wave, tmp_path / "wave.npz", overwrite=False)
     other = replace(wave, joints=wave.joints + 1)
     with pytest.raises(FileExistsError):
@@ -59,7 +59,7 @@ def test_one_frame_is_a_clip(tmp_path):
     assert read(save(tmp_path / "one.npz", joints=np.ones((1, 22, 3)))).frames == 1
 
 
-def test_arguments_win_over_the_file(tmp_path):
+def test_arguments_override_the_file(tmp_path):
     path = save(tmp_path / "bare.npz", fps=None, layout=None)
     motion = read(path, layout="bandai", fps=15, scale=0.01)
     assert (motion.layout, motion.fps) == ("bandai", 15.0)
@@ -77,7 +77,7 @@ def test_arguments_win_over_the_file(tmp_path):
         ({"joints": np.ones((1, 10_000, 3))}, "10000 joints, the limit is 256"),
         ({"joints": np.ones((2, 17, 22, 3))}, "17 people, expected 1 to 16"),
         ({"joints": np.full((6, 22, 3), np.nan)}, "no joint is finite in any frame"),
-        ({"joints": np.full((6, 22, 3), {}, dtype=object)}, "array 'joints' holds Python objects"),
+        ({"joints": np.full((6, 22, 3), {}, dtype=object)}, "array 'joints' contains Python objects"),
         ({"fps": "fast"}, "fps is fast, expected a positive number"),
         ({"fps": np.nan}, "fps is nan, expected a positive number"),
         ({"layout": "smpl23"}, "unknown skeleton layout 'smpl23', expected one of"),
@@ -104,12 +104,12 @@ def test_npz_with_a_flipped_byte(tmp_path):
     refused(path, "array 'joints' is damaged or cut short")
 
 
-def test_npz_that_unpacks_to_too_much(tmp_path, monkeypatch):
+def test_npz_that_is_too_large_unpacked(tmp_path, monkeypatch):
     monkeypatch.setattr("motionrt.runtime.io.arrays.MAX_BYTES", 1000)
     refused(save(tmp_path / "big.npz"), "unpacks to .* bytes, the limit is 1000")
 
 
-def test_npz_header_that_lies_about_its_size(tmp_path):
+def test_npz_header_with_a_wrong_size(tmp_path):
     header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (900000000000, 22, 3), }"
     header += b" " * (-(len(header) + 11) % 64) + b"\n"
     with zipfile.ZipFile(tmp_path / "lie.npz", "w") as archive:
@@ -137,7 +137,7 @@ def test_noise_in_every_format(tmp_path, ending):
     refused(path, "is not|not a text file")
 
 
-def test_unknown_ending_names_the_known_ones(tmp_path):
+def test_an_unknown_extension_names_the_known_ones(tmp_path):
     (tmp_path / "clip.fbx").write_text("x")
     refused(tmp_path / "clip.fbx", "cannot read .fbx, expected .npz, .npy, .jsonl, .bvh, .skeleton, .json")
 
@@ -150,11 +150,11 @@ def test_npy_of_humanml3d(tmp_path, wave):
     assert read(tmp_path / "000001.npy", fps=30).fps == 30
 
 
-def test_npy_tells_its_layout_by_its_joints(tmp_path):
+def test_the_layout_of_npy_follows_from_its_joints(tmp_path):
     np.save(tmp_path / "ntu.npy", np.ones((5, 2, 25, 3)))
     motion = read(tmp_path / "ntu.npy", fps=30)
     assert (motion.layout, motion.people) == ("ntu25", 2)
-    refused(tmp_path / "ntu.npy", "does not say its frame rate: pass fps")
+    refused(tmp_path / "ntu.npy", "does not store its frame rate: pass fps")
 
 
 @pytest.mark.parametrize(
@@ -162,10 +162,10 @@ def test_npy_tells_its_layout_by_its_joints(tmp_path):
     [
         (
             np.ones((5, 24, 3)),
-            r"poses of shape \[24, 3\] do not tell their layout \(no layout fits\): pass layout",
+            r"poses of shape \[24, 3\] do not identify a layout \(no layout fits\): pass layout",
         ),
         (np.ones((5, 66)), r"shape \[5, 66\], expected \[T, V, 3\]"),
-        (np.full((5, 22, 3), {}, dtype=object), "the file holds Python objects"),
+        (np.full((5, 22, 3), {}, dtype=object), "the file contains Python objects"),
         (np.full((5, 22, 3), np.inf), "no joint is finite in any frame"),
     ],
 )
@@ -184,7 +184,7 @@ def test_truncated_npy(tmp_path):
 @pytest.mark.parametrize(
     "header", [b"{'descr': '<f4', 'shape': (", b"{'descr': '<f4', 'fortran_order': False, 'shape': (9e99,)}"]
 )
-def test_npy_whose_header_is_not_what_python_can_read(tmp_path, header):
+def test_npy_with_a_header_that_python_cannot_parse(tmp_path, header):
     path = tmp_path / "header.npy"
     path.write_bytes(b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(99))
     refused(path, "the file is damaged or cut short")

@@ -43,7 +43,7 @@ CMU_TREE = {  # parent of every joint of the usual BVH conversion
 
 
 def cmu_bvh(pose, roots, turn=0.0):
-    """A CMU file: `pose` [31, 3] of cmu31, turned about y, is carried along `roots` [T, 3]."""
+    """A CMU file: `pose` [31, 3] of cmu31, rotated about y, moves along `roots` [T, 3]."""
     layout = Layout.load("cmu31")
     at = {names[-1]: point for names, point in zip(layout.aliases, pose, strict=True)}
     at |= dict.fromkeys(("LHipJoint", "RHipJoint", "LowerBack"), at["Hips"])
@@ -74,7 +74,7 @@ def cmu_bvh(pose, roots, turn=0.0):
 
 
 def chain(*, rotations="Zrotation Xrotation Yrotation", values=(0, 0, 0), head=0.3):
-    """A skeleton of core15 names in metres, all of whose joints but the root have no channels."""
+    """A skeleton of core15 names in meters; only the root has channels."""
     layout = Layout.load("core15")
     offset = {
         "neck": (0, 0.5, 0),
@@ -105,7 +105,7 @@ def test_a_real_bandai_file():
     np.testing.assert_allclose(pose["right_foot"], [-0.0552, 0.0474, 0.0004], atol=1e-3)
 
 
-def test_a_real_bandai_file_is_the_clip_of_the_shared_set(shared):
+def test_a_real_bandai_file_equals_the_clip_of_the_shared_set(shared):
     import json
 
     record = json.loads((shared / "bandai22.json").read_text())
@@ -127,7 +127,7 @@ def test_cmu_names_and_units(tmp_path, wave):
     np.testing.assert_allclose(motion.joints, clip[0] - clip[0, 0] + clip[:, :1], atol=2e-3)
 
 
-def test_cmu_turned_by_its_root(tmp_path, wave):
+def test_cmu_rotated_by_its_root(tmp_path, wave):
     cmu = Layout.load("cmu31")
     pose = cmu.map_from(Layout.load("smpl22")) @ wave.joints[0]
     (tmp_path / "turned.bvh").write_text(cmu_bvh(pose * 100, np.zeros((1, 3)), turn=90))
@@ -152,7 +152,7 @@ def test_rotations_apply_in_the_order_of_the_file(tmp_path, rotations, values, x
     np.testing.assert_allclose(left_hip, np.array([1, 2, 3]) + 0.1 * np.array(x_becomes), atol=1e-6)
 
 
-def test_units_are_told_by_height_or_by_scale(tmp_path, wave):
+def test_units_follow_from_height_or_scale(tmp_path, wave):
     cmu = Layout.load("cmu31")
     pose = cmu.map_from(Layout.load("smpl22")) @ wave.joints[0]
     for unit in (1, 0.01, CMU_UNIT_M):
@@ -194,7 +194,7 @@ def test_malformed_bvh(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
-def test_bvh_of_too_many_joints(tmp_path):
+def test_bvh_with_too_many_joints(tmp_path):
     deep = "HIERARCHY ROOT a " + "{ OFFSET 0 0 0 JOINT b " * 2000
     (tmp_path / "deep.bvh").write_text(deep)
     with pytest.raises(InputError, match="has more than 256 joints"):
@@ -206,14 +206,14 @@ def error_mm(joints, motion):
 
 
 def read_elsewhere(path):
-    """World positions [T, V, 3] of smpl22's joints, by another project's reader."""
+    """World positions [T, V, 3] of smpl22's joints, read by another project."""
     pybvh = pytest.importorskip("pybvh", reason="pybvh is not installed")
     clip = pybvh.read_bvh_file(path)
     names = [node.name for node in clip.nodes]
     return clip.node_positions()[:, [names.index(name) for name in Layout.load("smpl22").joints]]
 
 
-def test_written_clips_are_read_back_within_a_millimetre(tmp_path, samples):
+def test_written_clips_are_read_back_within_a_millimeter(tmp_path, samples):
     for clip in samples:
         clip.save(tmp_path / "clip.bvh")
         again = read(tmp_path / "clip.bvh")
@@ -223,7 +223,7 @@ def test_written_clips_are_read_back_within_a_millimetre(tmp_path, samples):
 
 
 @pytest.mark.parametrize("name", ["bandai22", "cmu22", "mocap22"])
-def test_mocap_is_read_back_elsewhere_within_a_millimetre(tmp_path, shared, name):
+def test_mocap_is_read_elsewhere_within_a_millimeter(tmp_path, shared, name):
     clip = ClipSet.load(shared / name)[1]
     clip.save(tmp_path / "clip.bvh")
     assert error_mm(read_elsewhere(tmp_path / "clip.bvh"), clip) <= 1
@@ -251,12 +251,12 @@ def test_the_skeleton_is_fixed(tmp_path, wave):
 @given(st.tuples(*[st.floats(-180, 180)] * 3), st.sampled_from([None, -90, 90, 89.9999]))
 def test_euler_angles_are_those_of_the_rotation(angles, locked):
     z, x, y = np.radians([angles[0], angles[1] / 2 if locked is None else locked, angles[2]])[:, None]
-    rotation = bvh._about(2, z) @ bvh._about(0, x) @ bvh._about(1, y)
+    rotation = bvh._rotation(2, z) @ bvh._rotation(0, x) @ bvh._rotation(1, y)
     z, x, y = np.radians(bvh._euler_zxy(rotation)).T[:, :, None][..., 0]
-    np.testing.assert_allclose(bvh._about(2, z) @ bvh._about(0, x) @ bvh._about(1, y), rotation, atol=1e-4)
+    np.testing.assert_allclose(bvh._rotation(2, z) @ bvh._rotation(0, x) @ bvh._rotation(1, y), rotation, atol=1e-4)
 
 
-def test_euler_angles_do_not_jump_by_a_turn():
+def test_euler_angles_are_continuous():
     turns = np.radians(np.arange(0, 800, 20.0))
-    degrees = bvh._euler_zxy(bvh._about(1, turns)[:, None])[:, 0]
+    degrees = bvh._euler_zxy(bvh._rotation(1, turns)[:, None])[:, 0]
     np.testing.assert_allclose(degrees[:, 2], np.degrees(turns), atol=1e-6)

@@ -1,4 +1,4 @@
-"""What `write` promises whatever the kind of file."""
+"""Behavior of `write` that holds for every file type."""
 
 import os
 import sys
@@ -28,7 +28,7 @@ def short(wave: Motion) -> Motion:
     return replace(wave, joints=wave.joints[20:26])
 
 
-def test_every_ending_is_tested() -> None:
+def test_every_extension_is_tested() -> None:
     assert list(files.WRITERS) == ENDINGS
 
 
@@ -53,7 +53,7 @@ def test_an_interrupted_write_keeps_the_old_file(tmp_path, short, ending, monkey
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_full_disk_is_one_line(tmp_path, short, ending, monkeypatch):
+def test_a_full_disk_is_a_one_line_error(tmp_path, short, ending, monkeypatch):
     if not Path("/dev/full").exists():
         pytest.skip("there is no /dev/full")
 
@@ -70,13 +70,13 @@ def test_a_full_disk_is_one_line(tmp_path, short, ending, monkeypatch):
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_endings_may_be_capitals(tmp_path, short, ending):
+def test_extensions_may_be_upper_case(tmp_path, short, ending):
     short.save(tmp_path / f"CLIP{ending.upper()}")
     assert [path.name for path in tmp_path.iterdir()] == [f"CLIP{ending.upper()}"]
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_what_cannot_be_written_is_one_line(tmp_path, short, ending):
+def test_an_unwritable_path_is_a_one_line_error(tmp_path, short, ending):
     def refused(path, message):
         with pytest.raises(InputError, match=message) as caught:
             short.save(path)
@@ -88,14 +88,14 @@ def test_what_cannot_be_written_is_one_line(tmp_path, short, ending):
     assert [path.name for path in tmp_path.iterdir()] == [f"folder{ending}"]
 
 
-def test_a_folder_without_permission_is_one_line(tmp_path, short, monkeypatch):
+def test_a_folder_without_permission_is_a_one_line_error(tmp_path, short, monkeypatch):
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may write everywhere
     with pytest.raises(InputError, match=r"clip\.bvh: cannot be written: no permission to write into"):
         short.save(tmp_path / "clip.bvh")
 
 
 @pytest.mark.parametrize("name", ["clip.fbx", "clip", "clip.npz.bak"])
-def test_unknown_endings(tmp_path, short, name):
+def test_unknown_extensions(tmp_path, short, name):
     with pytest.raises(InputError, match=r"cannot write .*, expected \.npz, \.bvh, \.glb, \.gif, \.mp4$"):
         short.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
@@ -117,7 +117,10 @@ def test_skeleton_files_hold_one_whole_person(tmp_path, short, ending):
     gap = short.joints.copy()
     gap[2, 5] = np.nan
     for bad, message in (
-        (replace(short, joints=np.stack([short.joints] * 2, axis=1)), r"2 people, .*: take motion\.person\(m\)"),
+        (
+            replace(short, joints=np.stack([short.joints] * 2, axis=1)),
+            r"the motion has 2 people, .*: use motion\.person\(m\)",
+        ),
         (replace(short, joints=gap), "right_knee is missing in frame 2"),
         (Motion(np.ones((2, 17, 2)), 20, "coco17"), "layout coco17 is 2-D"),
     ):

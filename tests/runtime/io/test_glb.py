@@ -1,4 +1,4 @@
-"""GLB files read back with a library and by hand, and looked at by Khronos' validator where it is installed."""
+"""GLB files read back with a library and by hand, and checked by Khronos' validator if it is installed."""
 
 import json
 import shutil
@@ -58,7 +58,7 @@ def in_layout(motion: Motion, name: str) -> Motion:
     return Motion(Layout.load(name).map_from(Layout.load("smpl22")) @ motion.joints, motion.fps, name)
 
 
-def test_played_back_it_is_the_motion(tmp_path, samples):
+def test_the_animation_equals_the_motion(tmp_path, samples):
     for clip in samples:
         clip.save(tmp_path / "clip.glb")
         scene = gltf.GLTF2().load(str(tmp_path / "clip.glb"))
@@ -109,7 +109,7 @@ def test_the_body_lies_around_the_bones_at_rest(tmp_path, wave):
 
 @pytest.fixture(scope="module")
 def validate():
-    """Issues that the Khronos validator finds in a file."""
+    """Issues reported by the Khronos validator."""
     node = shutil.which("node")
     if node is None:
         pytest.skip("node is not installed")
@@ -130,7 +130,7 @@ def test_the_validator_finds_nothing(tmp_path, wave, name, validate):
     assert issues["messages"] == []
 
 
-def test_the_validator_would_find_something(tmp_path, wave, validate):
+def test_the_validator_finds_damage(tmp_path, wave, validate):
     wave.save(tmp_path / "clip.glb")
     broken = gltf.GLTF2().load(str(tmp_path / "clip.glb"))
     broken.accessors[0].count += 1

@@ -70,7 +70,7 @@ def test_stream_names_the_line():
         next(stream_jsonl(io.StringIO(message(layout="core16"))))
 
 
-def test_stream_refuses_an_endless_line():
+def test_stream_rejects_an_endless_line():
     with pytest.raises(InputError, match=f"line 1 is longer than {MAX_LINE} characters"):
         next(stream_jsonl(io.StringIO("[" * (MAX_LINE + 10))))
 

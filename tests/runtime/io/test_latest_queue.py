@@ -14,7 +14,7 @@ def test_the_newest_value_of_every_key_is_kept_and_the_others_are_counted():
     assert (queue.take(1), queue.dropped) == ([4], 1)
 
 
-def test_nothing_comes_within_the_time_out():
+def test_nothing_arrives_within_the_timeout():
     assert LatestQueue().take(0.01) == []
 
 
@@ -24,7 +24,7 @@ def test_a_value_wakes_the_consumer():
     assert queue.take(60) == [1]
 
 
-def test_closing_wakes_the_consumer_and_leaves_it_what_waits():
+def test_closing_wakes_the_consumer_and_keeps_pending_values():
     queue = LatestQueue()
     threading.Timer(0.02, queue.close).start()
     assert queue.take(60) is None
@@ -35,7 +35,7 @@ def test_closing_wakes_the_consumer_and_leaves_it_what_waits():
     assert queue.closed and (queue.take(60), queue.take(60), queue.dropped) == ([1], None, 0)
 
 
-def test_the_error_that_it_was_closed_with_is_raised_once_nothing_waits():
+def test_the_error_passed_to_close_is_raised_after_pending_values():
     queue = LatestQueue()
     queue.put({0: 1})
     queue.close(ValueError("broken"))

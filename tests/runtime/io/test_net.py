@@ -1,4 +1,4 @@
-"""Skeletons from the network, over real sockets of this machine."""
+"""Skeletons from the network, over real local sockets."""
 
 import _thread
 import json
@@ -27,7 +27,7 @@ def message(t, person=0, **changes):
 
 @contextmanager
 def connected(source, token=None):
-    """A function that sends text, or anything else as JSON, to a source that listens."""
+    """A function that sends text, or other values as JSON, to a listening source."""
 
     def encoded(value):
         return value if isinstance(value, str) else json.dumps(value)
@@ -45,7 +45,7 @@ def connected(source, token=None):
 
 @pytest.fixture(params=["udp", "ws"])
 def stream(request):
-    """A listener at a free port, and a sender's function."""
+    """A listener at a free port, and a function that sends to it."""
     if request.param == "ws":
         pytest.importorskip("websockets")
     with open_source(f"{request.param}://127.0.0.1:0") as source, connected(source) as send:
@@ -53,12 +53,12 @@ def stream(request):
 
 
 def seen(source):
-    """The next moment with anybody in it, as (t, ids)."""
+    """The next snapshot with people, as (t, ids)."""
     t, people = next((t, people) for t, people in source.snapshots() if people)
     return t, [frame.person for frame in people]
 
 
-def test_the_address_tells_the_port_that_was_bound(stream):
+def test_the_address_has_the_actual_port(stream):
     source, _ = stream
     assert source.address[0] == "127.0.0.1" and source.address[1] > 0
     assert source.name.endswith(f"://127.0.0.1:{source.address[1]}")
@@ -75,7 +75,7 @@ def test_a_message_is_a_frame(stream):
     assert (source.frames_in, source.dropped, source.malformed, source.rejected) == (1, 0, 0, 0)
 
 
-def test_a_list_of_messages_is_one_moment(stream):
+def test_a_list_of_messages_is_one_snapshot(stream):
     source, send = stream
     send([message(0.1, 3), message(0.0, 1)])
     assert seen(source) == (0.1, [1, 3])  # in the order of time
@@ -90,7 +90,7 @@ def test_layout_is_for_messages_that_do_not_name_theirs():
         assert next(source).layout == "coco17"
 
 
-def test_a_slow_consumer_sees_the_newest_of_every_person_and_the_others_are_counted(stream):
+def test_a_slow_consumer_gets_the_newest_of_every_person_and_drops_are_counted(stream):
     source, send = stream
     for k in range(20):
         send(message(k / 30, 0))
@@ -102,12 +102,12 @@ def test_a_slow_consumer_sees_the_newest_of_every_person_and_the_others_are_coun
     assert (source.dropped, source.frames_in) == (38, 2)
 
 
-def test_a_silent_sender_lets_time_pass_with_nobody_in_sight(stream):
+def test_a_silent_sender_yields_heartbeats(stream):
     source, send = stream
     send(message(5.0))
-    moments = source.snapshots()
-    assert [len(people) for _, people in (next(moments),)] == [1]
-    (first, nobody), (second, still_nobody) = next(moments), next(moments)
+    snapshots = source.snapshots()
+    assert [len(people) for _, people in (next(snapshots),)] == [1]
+    (first, nobody), (second, still_nobody) = next(snapshots), next(snapshots)
     assert nobody == still_nobody == []
     assert first > 5.09 and second > first + 0.09  # HEARTBEAT_S, but for the timer
     assert source.frames_in == 1
@@ -115,7 +115,7 @@ def test_a_silent_sender_lets_time_pass_with_nobody_in_sight(stream):
     assert seen(source) == (5.3, [0])
 
 
-def test_malformed_messages_are_counted_and_the_stream_goes_on(stream, caplog):
+def test_malformed_messages_are_counted_and_the_stream_continues(stream, caplog):
     source, send = stream
     with caplog.at_level(logging.WARNING):
         bad = ["{", "[]]", "[[]]", "7", message("now"), message(0, layout="core16"), message(0, joints=[[1, 2, 3]])]
@@ -126,19 +126,19 @@ def test_malformed_messages_are_counted_and_the_stream_goes_on(stream, caplog):
         send(message(1.0))
         assert seen(source) == (1.0, [0])
     assert [record.getMessage() for record in caplog.records if record.name.startswith("motionrt")] == [
-        f"{source.name}: ignored a message: it is not a whole JSON message (Expecting property name enclosed in "
-        "double quotes: line 1 column 2 (char 1)) (more such are only counted)"
+        f"{source.name}: ignored a message that is not a whole JSON message (Expecting property name enclosed in "
+        "double quotes: line 1 column 2 (char 1)) (further ones are only counted)"
     ]
 
 
-def test_bytes_that_are_no_text_are_malformed():
+def test_bytes_that_are_not_text_are_malformed():
     with open_source("udp://127.0.0.1:0") as source, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.sendto(b"\xff\xfe\x00{", source.address)
         sender.sendto(b"", source.address)
         wait_until(lambda: source.malformed == 2, 30, "source.malformed == 2")
 
 
-def test_a_message_too_long_costs_the_connection_but_not_the_stream():
+def test_an_oversized_message_ends_the_connection_but_not_the_stream():
     pytest.importorskip("websockets")
     with open_source("ws://127.0.0.1:0") as source:
         with connected(source) as send:
@@ -149,14 +149,14 @@ def test_a_message_too_long_costs_the_connection_but_not_the_stream():
             assert seen(source) == (0, [0])
 
 
-def test_inbox_refuses_a_message_too_long():
+def test_the_inbox_rejects_an_oversized_message():
     inbox = Inbox("test")
     inbox.receive(json.dumps(message(0)) + " " * MAX_MESSAGE)
     inbox.close()
     assert (list(inbox), inbox.malformed) == ([], 1)
 
 
-def test_a_seventeenth_person_has_to_wait_until_somebody_has_left(stream):
+def test_a_seventeenth_person_has_to_wait_until_another_leaves(stream):
     source, send = stream
     send([message(10, person) for person in range(16)])
     assert seen(source) == (10, list(range(16)))
@@ -170,7 +170,7 @@ def test_a_seventeenth_person_has_to_wait_until_somebody_has_left(stream):
     wait_until(lambda: source.malformed == 2, 30, "source.malformed == 2")
 
 
-def test_end_ends_the_stream_once_what_waits_is_taken(stream):
+def test_end_ends_the_stream_after_pending_messages(stream):
     source, send = stream
     send(message(0.5))
     send({"end": True})
@@ -178,7 +178,7 @@ def test_end_ends_the_stream_once_what_waits_is_taken(stream):
     assert list(source.snapshots()) == [] and source.malformed == 0
 
 
-def test_closing_wakes_a_consumer_that_waits(stream):
+def test_closing_wakes_a_waiting_consumer(stream):
     source, _ = stream
     closer = threading.Timer(0.05, source.close)
     closer.start()
@@ -215,7 +215,7 @@ def test_a_client_that_leaves_does_not_end_the_stream():
                 assert seen(source) == (t, [0])
 
 
-def test_clients_beyond_the_limit_are_turned_away():
+def test_clients_beyond_the_limit_are_refused():
     client = pytest.importorskip("websockets.sync.client")
     from websockets.exceptions import ConnectionClosed
 
@@ -228,7 +228,7 @@ def test_clients_beyond_the_limit_are_turned_away():
             people.add(next(source).person)
         assert len(people) == MAX_CLIENTS
         with (
-            pytest.raises(ConnectionClosed, match="8 clients are connected"),
+            pytest.raises(ConnectionClosed, match="8 clients are already connected"),
             client.connect(source.name) as one_too_many,
         ):
             one_too_many.recv(timeout=30)
@@ -264,11 +264,11 @@ def test_udp_senders_must_present_the_token():
         assert list(source) == []
 
 
-@pytest.mark.parametrize("given", [None, "Bearer guess", "Bearer s3cret2", "s3cret"])
-def test_websocket_clients_must_present_the_token(given):
+@pytest.mark.parametrize("header", [None, "Bearer guess", "Bearer s3cret2", "s3cret"])
+def test_websocket_clients_must_present_the_token(header):
     exceptions = pytest.importorskip("websockets.exceptions")
     with open_source("ws://127.0.0.1:0", token="s3cret") as source:
-        with pytest.raises(exceptions.InvalidStatus, match="401") as caught, connected(source, given):
+        with pytest.raises(exceptions.InvalidStatus, match="401") as caught, connected(source, header):
             pass
         assert caught.value.response.headers["WWW-Authenticate"] == "Bearer"
         assert source.rejected == 1
@@ -283,7 +283,7 @@ def test_a_token_need_not_be_ascii():
         assert seen(source) == (0, [0])
 
 
-def test_a_token_that_is_no_text_is_a_wrong_one():
+def test_a_token_that_is_not_text_is_wrong():
     pytest.importorskip("websockets")
     with (
         open_source("ws://127.0.0.1:0", token="s3cret") as source,
@@ -297,7 +297,7 @@ def test_a_token_that_is_no_text_is_a_wrong_one():
         assert source.rejected == 1
 
 
-def test_pages_of_other_sites_may_not_connect():
+def test_pages_from_other_sites_cannot_connect():
     client = pytest.importorskip("websockets.sync.client")
     from websockets.exceptions import InvalidStatus
 
@@ -313,7 +313,7 @@ def test_pages_of_other_sites_may_not_connect():
 
 @pytest.mark.parametrize("scheme", ["udp", "ws"])
 @pytest.mark.parametrize("host", ["0.0.0.0", "[::]", "192.0.2.1"])
-def test_listening_beyond_this_machine_needs_a_token(scheme, host):
+def test_listening_beyond_this_machine_requires_a_token(scheme, host):
     if scheme == "ws":
         pytest.importorskip("websockets")
     for token in (None, ""):
@@ -321,7 +321,7 @@ def test_listening_beyond_this_machine_needs_a_token(scheme, host):
             open_source(f"{scheme}://{host}:0", token=token)
 
 
-def test_any_address_will_do_with_a_token():
+def test_any_address_works_with_a_token():
     with open_source("udp://0.0.0.0:0", token="s3cret") as source:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             sender.sendto(json.dumps(message(0, token="s3cret")).encode(), ("127.0.0.1", source.address[1]))
@@ -358,10 +358,10 @@ def _has_ipv6():
         ("ws://127.0.0.1:9000/path", "expected ws://HOST:PORT"),
         ("ws://me:pass@127.0.0.1:9000", "ws://127.0.0.1:9000: expected ws://HOST:PORT"),
         ("udp://no.such.host.invalid:9000", "no.such.host.invalid is not an address of this machine"),
-        ("wss://127.0.0.1:9000", "wss:// is unknown, expected a file, a camera number"),
+        ("wss://127.0.0.1:9000", "unknown scheme wss://, expected a file, a camera number"),
     ],
 )
-def test_addresses_that_are_refused(url, message):
+def test_invalid_addresses(url, message):
     pytest.importorskip("websockets")
     with pytest.raises(InputError, match=message) as caught:
         open_source(url)
@@ -369,7 +369,7 @@ def test_addresses_that_are_refused(url, message):
 
 
 @pytest.mark.parametrize("scheme", ["udp", "ws"])
-def test_a_port_that_is_taken(scheme):
+def test_a_port_in_use(scheme):
     if scheme == "ws":
         pytest.importorskip("websockets")
     with (
@@ -398,7 +398,7 @@ NESTED = st.recursive(
     st.booleans(),
     st.sampled_from([None, "s3cret"]),
 )
-def test_no_message_does_more_than_being_counted(changes, is_list, token):
+def test_no_message_breaks_the_inbox(changes, is_list, token):
     inbox = Inbox("test", token=token)
     value = message(0) | changes
     inbox.receive(json.dumps([value] if is_list else value))

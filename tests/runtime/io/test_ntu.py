@@ -8,13 +8,13 @@ from motionrt.runtime.io.files import read
 
 @pytest.fixture(scope="module")
 def actor(wave):
-    """The sample as a Kinect v2 would have it: [40, 25, 3], 3 m before the sensor and facing it."""
+    """The sample as recorded by a Kinect v2: [40, 25, 3], 3 m in front of the sensor and facing it."""
     joints = (Layout.load("ntu25").map_from(Layout.load("smpl22")) @ wave.joints)[:40]
     return joints * [-1, 1, -1] + [0.1, -0.9, 3.0]
 
 
 def text(frames):
-    """The format's text of `frames`: one list of (body id, joints [25, 3]) a frame."""
+    """The format's text of `frames`: one list of (body id, joints [25, 3]) per frame."""
     lines = [str(len(frames))]
     for bodies in frames:
         lines.append(str(len(bodies)))
@@ -37,7 +37,7 @@ def test_one_person(tmp_path, actor):
     assert (motion.confidence == 1).all()
 
 
-def test_two_people_the_livelier_first_and_nan_while_one_is_away(tmp_path, actor):
+def test_two_people_with_the_livelier_first_and_nan_while_one_is_away(tmp_path, actor):
     calm = actor[0] + [1, 0, 0]
     frames = [[("1", calm), ("2", joints)] for joints in actor]
     for t in range(10, 20):
@@ -58,7 +58,7 @@ def test_a_person_found_again_under_a_new_id_is_one_person(tmp_path, actor):
     np.testing.assert_allclose(np.delete(motion.joints, [18, 19], 0), np.delete(actor, [18, 19], 0), atol=1e-5)
 
 
-def test_phantoms_are_left_out(tmp_path, actor):
+def test_phantoms_are_ignored(tmp_path, actor):
     table = actor[0] * [3, 0.1, 1]  # wide and low
     frames = [[("1", joints), ("2", table + 0.01 * t)] for t, joints in enumerate(actor)]
     for t in range(5):
@@ -68,7 +68,7 @@ def test_phantoms_are_left_out(tmp_path, actor):
     np.testing.assert_allclose(motion.joints, actor, atol=1e-5)
 
 
-def test_a_third_person_is_left_out(tmp_path, actor):
+def test_a_third_person_is_ignored(tmp_path, actor):
     frames = [[(str(m), actor[0] + m * (joints - actor[0]) + [m, 0, 0]) for m in range(3)] for joints in actor]
     motion = load(tmp_path, frames)
     assert motion.people == 2
@@ -94,7 +94,7 @@ def test_zeros_are_missing_joints(tmp_path, actor):
         (lambda whole: whole.replace("\n25\n", "\n20\n"), "has 20 joints at frame 1 of 40, expected 25"),
         (
             lambda whole: whole.replace("260.1", "wide", 1),
-            "damaged at frame 1 of 40: a word where a number was expected",
+            "damaged at frame 1 of 40: expected numbers",
         ),
         (
             lambda whole: whole.replace("\n1\n", "\n17\n", 1),

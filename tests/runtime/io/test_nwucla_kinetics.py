@@ -10,14 +10,14 @@ from motionrt.runtime.io.files import read
 
 @pytest.fixture(scope="module")
 def kinect(wave):
-    """The sample as NW-UCLA has it: [T, 20, 3], facing the sensor."""
+    """The sample in NW-UCLA's format: [T, 20, 3], facing the sensor."""
     joints = Layout.load("kinect20").map_from(Layout.load("smpl22")) @ wave.joints
     return (joints * [-1, 1, -1] + [0, -0.9, 2.5])[:30]
 
 
 @pytest.fixture(scope="module")
 def flat(wave):
-    """The sample as OpenPose has it: [T, 18, 2], shares of the image with y down."""
+    """The sample in OpenPose's format: [T, 18, 2], relative to the image size, y down."""
     joints = Layout.load("openpose18").map_from(Layout.load("smpl22")) @ wave.joints
     return (joints[:30, :, :2] * [0.25, -0.4] + [0.5, 0.9]).round(3)
 
@@ -55,7 +55,7 @@ def test_kinetics_skeleton(tmp_path, flat):
     assert motion.confidence == pytest.approx(0.8)
 
 
-def test_kinetics_skeleton_with_people_that_come_and_joints_that_go(tmp_path, flat):
+def test_kinetics_skeleton_with_people_and_joints_that_appear_and_disappear(tmp_path, flat):
     clip = kinetics([[pose] if t < 10 else [pose, pose] for t, pose in enumerate(flat)])
     clip["data"][3]["skeleton"][0]["score"][4] = 0.0
     del clip["data"][5]  # a frame in which nobody was found
@@ -80,15 +80,15 @@ def test_kinetics_skeleton_with_people_that_come_and_joints_that_go(tmp_path, fl
         ({"skeletons": [[[1, 2, 3]] * 19]}, r"shape \[19, 3\], expected \[20, 3\] for layout kinect20"),
         ({"data": []}, "has 0 frames, expected 1 to"),
         ({"data": [{"frame_index": 10**9, "skeleton": []}]}, "has 1000000000 frames, expected 1 to"),
-        ({"data": [{"frame_index": float("inf"), "skeleton": []}]}, "is not laid out as its keys promise"),
+        ({"data": [{"frame_index": float("inf"), "skeleton": []}]}, "does not have the structure of its format"),
         ({"data": [{"frame_index": 1, "skeleton": []}]}, "0 people, expected 1 to 16"),
         ({"data": [{"frame_index": 1, "skeleton": [{}] * 17}]}, "17 people, expected 1 to 16"),
         (
             {"data": [{"frame_index": 1, "skeleton": [{"pose": [1, 2]}]}]},
-            "is not laid out as its keys promise",
+            "does not have the structure of its format",
         ),
-        ({"data": [{"frame_index": 1, "skeleton": [{"pose": [1, 2], "score": [1]}]}]}, "is not laid out"),
-        ({"data": 7}, "is not laid out as its keys promise"),
+        ({"data": [{"frame_index": 1, "skeleton": [{"pose": [1, 2], "score": [1]}]}]}, "does not have the structure"),
+        ({"data": 7}, "does not have the structure of its format"),
         (kinetics([[np.zeros((18, 2))]] * 3, score=0.0), "no joint is finite in any frame"),
     ],
 )
@@ -99,9 +99,9 @@ def test_malformed_clip(tmp_path, clip, message):
     assert "\n" not in str(caught.value)
 
 
-def test_cut_json(tmp_path, kinect):
+def test_truncated_json(tmp_path, kinect):
     (tmp_path / "cut.json").write_text(json.dumps({"skeletons": kinect.tolist()})[:-40])
-    with pytest.raises(InputError, match=r"cut\.json: is not whole JSON"):
+    with pytest.raises(InputError, match=r"cut\.json: is not valid JSON"):
         read(tmp_path / "cut.json")
 
 

@@ -90,7 +90,7 @@ def test_video_packages_are_imported_on_use_only():
 
 
 class FakeWholebody3d:
-    """rtmlib's interface, for a person whose joints are known."""
+    """rtmlib's interface, for a person with known joints."""
 
     def __init__(self, mode, backend, device):
         print("load rtmw3d with onnxruntime backend")
@@ -108,7 +108,7 @@ class FakeWholebody3d:
 def test_rtmlib(monkeypatch, wave, capsys):
     monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody3d=FakeWholebody3d))
     body = Layout.load("coco17").map_from(Layout.load("smpl22")) @ wave.joints[40]
-    FakeWholebody3d.crop = body * [130, -130, -1] + [144, 300, 0]  # pixels, pixels, metres into the scene
+    FakeWholebody3d.crop = body * [130, -130, -1] + [144, 300, 0]  # pixels, pixels, meters into the scene
     estimator = PoseEstimator.load("rtmlib")
     assert capsys.readouterr().out == ""
     people = estimator.estimate(IMAGE, 0.0)
@@ -131,16 +131,16 @@ def test_rtmlib_missing(monkeypatch):
         PoseEstimator.load("rtmlib")
 
 
-def test_rtmlib_that_cannot_fetch_its_models(monkeypatch):
+def test_rtmlib_that_cannot_download_its_models(monkeypatch):
     def fail(**options):
         raise ConnectionRefusedError(111, "Connection refused")
 
     monkeypatch.setitem(sys.modules, "rtmlib", SimpleNamespace(Wholebody3d=fail))
-    with pytest.raises(InputError, match="rtmlib cannot fetch its pose models: .*Connection refused"):
+    with pytest.raises(InputError, match="rtmlib cannot download its pose models: .*Connection refused"):
         PoseEstimator.load("rtmlib")
 
 
 def test_mediapipe_without_its_model(monkeypatch):
     monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
-    with pytest.raises(MissingExtra, match=r"carries no pose model.*: pip install"):
+    with pytest.raises(MissingExtra, match=r"has no pose model.*: pip install"):
         PoseEstimator.load("mediapipe")

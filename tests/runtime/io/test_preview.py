@@ -21,7 +21,7 @@ def short(wave: Motion) -> Motion:
 
 
 def decoded(path):
-    """Frames [T, H, W, 3] uint8 and the seconds [T] at which each is shown."""
+    """Frames [T, H, W, 3] uint8 and their times [T] in seconds."""
     if path.suffix == ".mp4":
         with av.open(str(path)) as container:
             assert container.streams.video[0].codec_context.name == "h264"
@@ -38,7 +38,7 @@ def decoded(path):
 
 
 def colored(frame, side):
-    """Mask [H, W] of the pixels that have the color of this side of the body, in whatever light."""
+    """Mask [H, W] of the pixels that have the color of this side of the body, in any light."""
     pixels, color = frame.astype(float), np.array(SIDE_COLORS[side], float)
     shares = pixels / np.maximum(pixels.sum(axis=-1, keepdims=True), 1)
     return (np.abs(shares - color / color.sum()) < 0.08).all(axis=-1) & (np.ptp(pixels, axis=-1) > 40)
@@ -46,7 +46,7 @@ def colored(frame, side):
 
 @pytest.mark.parametrize("ending", [".gif", ".mp4"])
 @pytest.mark.parametrize("fps", [20, 30, 29.97])
-def test_every_frame_is_shown_at_its_time(tmp_path, short, ending, fps):
+def test_every_frame_has_its_time(tmp_path, short, ending, fps):
     motion = replace(short, fps=fps)
     motion.save(tmp_path / f"clip{ending}")
     frames, times = decoded(tmp_path / f"clip{ending}")

@@ -17,7 +17,7 @@ def line(t, person=0, **changes):
     return json.dumps({"t": t, "person": person, "layout": "core15", "joints": POSE.tolist()} | changes)
 
 
-def test_a_clip_comes_frame_by_frame(tmp_path, wave):
+def test_a_clip_is_played_frame_by_frame(tmp_path, wave):
     wave.save(tmp_path / "wave.npz")
     with open_source(tmp_path / "wave.npz") as source:
         frames = list(source)
@@ -40,7 +40,7 @@ def test_people_who_are_absent_are_skipped(tmp_path):
 
 
 class Clock:
-    """A clock that advances while a program sleeps, and by `step_s` whenever it is read."""
+    """A clock that advances during sleep, and by `step_s` at each reading."""
 
     def __init__(self, step_s):
         self.now_s, self.step_s = 100.0, step_s
@@ -72,49 +72,49 @@ def test_json_lines_on_stdin(monkeypatch):
         next(source)
 
 
-def test_moments_hold_everybody_seen_then_and_come_also_where_nobody_is(tmp_path):
+def test_snapshots_have_all_visible_people_or_none(tmp_path):
     joints = np.tile(POSE, (4, 2, 1, 1))
     joints[1, 1] = joints[2] = np.nan
     Motion(joints, 20, "core15").save(tmp_path / "two.npz")
     with open_source(tmp_path / "two.npz") as source:
-        moments = [(round(t * 20), [frame.person for frame in people]) for t, people in source.snapshots()]
-    assert moments == [(0, [0, 1]), (1, [0]), (2, []), (3, [0, 1])]
+        snapshots = [(round(t * 20), [frame.person for frame in people]) for t, people in source.snapshots()]
+    assert snapshots == [(0, [0, 1]), (1, [0]), (2, []), (3, [0, 1])]
     assert source.frames_in == 4
 
 
-def test_moments_and_frames_are_two_ways_through_one_stream(tmp_path):
+def test_snapshots_and_frames_share_one_stream(tmp_path):
     (tmp_path / "live.jsonl").write_text("\n".join(line(t, person) for t in range(3) for person in range(2)))
     with open_source(tmp_path / "live.jsonl") as source:
         assert next(source).person == 0
         assert [t for t, _ in source.snapshots()] == [1, 2]
 
 
-def test_json_lines_of_one_time_in_a_file_are_one_moment(tmp_path):
+def test_json_lines_of_one_time_in_a_file_are_one_snapshot(tmp_path):
     lines = [line(0), line(0, 1), line(0.1), line(0.1), line(0.2, 1), line(0.2), line(0), line(0.3)[:50]]
     (tmp_path / "live.jsonl").write_text("\n".join(lines))
     with open_source(tmp_path / "live.jsonl") as source:
-        moments = source.snapshots()
-        seen = [(t, [frame.person for frame in people]) for t, people in (next(moments) for _ in range(5))]
+        snapshots = source.snapshots()
+        seen = [(t, [frame.person for frame in people]) for t, people in (next(snapshots) for _ in range(5))]
         assert seen == [(0, [0, 1]), (0.1, [0]), (0.1, [0]), (0.2, [1, 0]), (0, [0])]
         with pytest.raises(InputError, match=r"live\.jsonl: line 8 is not a whole JSON message"):
-            next(moments)
+            next(snapshots)
     assert source.frames_in == 5
 
 
-def test_a_crowd_of_one_time_is_split_into_moments_of_sixteen(tmp_path):
+def test_a_crowd_at_one_time_is_split_into_snapshots_of_sixteen(tmp_path):
     (tmp_path / "crowd.jsonl").write_text("\n".join(line(0, person) for person in range(20)))
     with open_source(tmp_path / "crowd.jsonl") as source:
         assert [len(people) for _, people in source.snapshots()] == [16, 4]
 
 
-def test_a_line_on_stdin_is_handed_out_before_the_next_comes(monkeypatch):
+def test_a_line_on_stdin_is_processed_before_the_next_arrives(monkeypatch):
     read_end, write_end = os.pipe()
     with os.fdopen(read_end) as stdin, os.fdopen(write_end, "w") as pipe:
         monkeypatch.setattr(sys, "stdin", stdin)
-        moments = open_source("-").snapshots()
+        snapshots = open_source("-").snapshots()
         for person in range(2):
             print(line(0, person), file=pipe, flush=True)
-            assert [frame.person for frame in next(moments)[1]] == [person]
+            assert [frame.person for frame in next(snapshots)[1]] == [person]
 
 
 def test_stdin_that_is_not_text(monkeypatch):
@@ -142,7 +142,7 @@ def test_json_lines_in_a_file_keep_their_ids_and_layouts(tmp_path):
         ("nowhere.mp4", "nowhere.mp4: no such file"),
         ("nowhere.jsonl", "nowhere.jsonl: no such file"),
         ("12345678901234567890", "no such file"),
-        ("gopher://me:secret@x", "^gopher://x: gopher:// is unknown, expected a file"),
+        ("gopher://me:secret@x", "^gopher://x: unknown scheme gopher://, expected a file"),
     ],
 )
 def test_sources_that_cannot_be_opened(source, message):
@@ -162,7 +162,7 @@ def test_an_empty_video(tmp_path):
         open_source(tmp_path / "empty.avi")
 
 
-def test_video_names_the_extra_it_needs(tmp_path, monkeypatch):
+def test_a_missing_video_package_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "cv2", None)
     monkeypatch.setitem(sys.modules, "mediapipe", None)
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")

@@ -13,18 +13,18 @@ FPS = 30.0
 
 
 def body(x, y=200.0, size=100.0):
-    """Pixels [2, 2] of somebody centred at x and y."""
+    """Pixels [2, 2] of a person centered at x and y."""
     return np.array([[x - size / 2, y - size], [x + size / 2, y + size]])
 
 
-def test_ids_stay_with_people_who_change_places_in_the_list():
+def test_ids_follow_people_who_change_their_order():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100), body(400)]) == [0, 1]
     assert tracker.assign(0.1, [body(390), body(120)]) == [1, 0]
     assert tracker.assign(0.2, [body(380), body(140), body(600)]) == [1, 0, 2]
 
 
-def test_an_id_is_kept_for_half_a_second_and_then_given_away():
+def test_an_id_is_kept_for_half_a_second_and_then_reused():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100), body(400)]) == [0, 1]
     assert tracker.assign(0.25, [body(400)]) == [1]
@@ -33,19 +33,19 @@ def test_an_id_is_kept_for_half_a_second_and_then_given_away():
     assert tracker.assign(1.1, [body(700), body(400), body(900)]) == [0, 1, 2]
 
 
-def test_somebody_far_away_is_somebody_else():
+def test_a_distant_person_is_another_person():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100)]) == [0]
     assert tracker.assign(0.1, [body(500)]) == [1]
 
 
-def test_a_newcomer_does_not_take_an_id_over_from_somebody_who_stays():
+def test_a_newcomer_does_not_take_the_id_of_a_person_who_stays():
     tracker = Tracker()
     assert tracker.assign(0.0, [body(100), body(190)]) == [0, 1]
     assert tracker.assign(0.1, [body(0), body(102)]) == [2, 0]
 
 
-def test_of_too_many_newcomers_the_surest_are_followed():
+def test_the_most_confident_of_too_many_newcomers_are_tracked():
     poses = [body(100), body(400), body(700)]
     for confidence in ([0.5, 0.1, 0.9], [np.full(2, 0.5), np.full(2, np.nan), np.array([0.8, 1.0])]):
         tracker = Tracker(max_people=2)
@@ -55,7 +55,7 @@ def test_of_too_many_newcomers_the_surest_are_followed():
         assert tracker.assign(0.7, poses, [0.5, 0.9, 0.1]) == [-1, 1, 0]
 
 
-def test_there_are_never_more_ids_than_people_may_be():
+def test_there_are_never_more_ids_than_allowed():
     tracker, rng = Tracker(), np.random.default_rng(0)
     for k in range(60):
         ids = tracker.assign(k / FPS, [body(x) for x in rng.uniform(0, 1e5, 20)])
@@ -63,7 +63,7 @@ def test_there_are_never_more_ids_than_people_may_be():
         assert len(kept) == len(set(kept)) and set(kept) <= set(range(16))
 
 
-def test_missing_joints_are_left_out_and_nobody_without_joints_is_followed():
+def test_missing_joints_are_ignored_and_a_pose_without_joints_is_not_tracked():
     tracker = Tracker()
     nowhere = np.full((3, 2), np.nan)
     whole, torn = (np.vstack([body(100), last]) for last in ([100.0, 150.0], [np.nan, 150.0]))
@@ -72,7 +72,7 @@ def test_missing_joints_are_left_out_and_nobody_without_joints_is_followed():
     assert tracker.assign(0.2, []) == []
 
 
-def test_joints_in_metres_are_told_apart_by_depth():
+def test_joints_in_meters_are_distinguished_by_depth():
     pose = np.random.default_rng(0).uniform(0, 1.5, (22, 3)) * [0.4, 1, 0.3]
     behind = pose + [0, 0, 2]
     tracker = Tracker()
@@ -81,7 +81,7 @@ def test_joints_in_metres_are_told_apart_by_depth():
 
 
 def walks(shared, count):
-    """Real walks [T, 22, 3] at 30 Hz, turned to go along +x and through the origin half-way."""
+    """Real walks [T, 22, 3] at 30 Hz, rotated to go along +x and through the origin halfway."""
     record = json.loads((shared / "bandai22.json").read_text())
     with np.load(shared / "bandai22.npz") as data:
         start, joints, root_xz = data["start"], data["joints"], data["root_xz"]
@@ -130,7 +130,7 @@ def test_people_who_walk_through_each_other_keep_their_ids(shared, view):
             assert tracker.assign(k / FPS, [view(pair[m]) for m in order]) == order
 
 
-def test_somebody_hidden_behind_another_is_found_again(shared):
+def test_a_person_hidden_behind_another_is_found_again(shared):
     for one, other in crossings(shared):
         tracker, middle = Tracker(), len(one) // 2
         for k, pair in enumerate(zip(one, other, strict=True)):
@@ -157,7 +157,7 @@ SMPL = Layout.load("smpl22").parents
 
 
 def taller(pose, height):
-    """The pose of somebody `height` times as tall, with longer legs than arms."""
+    """The pose of a person `height` times as tall, with longer legs than arms."""
     legs = [1, 2, 4, 5, 7, 8, 10, 11]
     bones = np.array([pose[v] - pose[p] if p >= 0 else pose[v] for v, p in enumerate(SMPL)])
     bones[legs] *= height**2
@@ -167,7 +167,7 @@ def taller(pose, height):
     return taller
 
 
-def test_people_who_meet_and_turn_back_are_known_by_their_bones(shared):
+def test_people_who_meet_and_turn_back_are_identified_by_their_bones(shared):
     kept = dict.fromkeys((SMPL, ()), 0)
     for one, other in crossings(shared):
         middle = len(one) // 2
@@ -180,7 +180,7 @@ def test_people_who_meet_and_turn_back_are_known_by_their_bones(shared):
     assert kept[SMPL] == 8 > kept[()]
 
 
-def test_somebody_who_returns_gets_the_id_back_only_if_the_bones_match(shared):
+def test_a_returning_person_gets_the_id_back_only_if_the_bones_match(shared):
     for clip in walks(shared, 4):
         for height, person in ((1.05, 1), (1.2, 2)):  # the same one, a stranger
             tracker = Tracker(parents=SMPL)

@@ -12,7 +12,7 @@ from motionrt.runtime.io.video import Camera, VideoFile, redact_credentials
 
 
 class FakeCapture:
-    """A camera of `frames` images, whose n-th is all n; it gives one each time `tick` is released."""
+    """A camera with `frames` images, the n-th filled with n; each release of `tick` yields one."""
 
     def __init__(self, frames):
         self.n, self.frames, self.released = 0, frames, False
@@ -28,7 +28,7 @@ class FakeCapture:
 
 
 def next_image(images):
-    """The next one that is there, and its time."""
+    """The next image, and its time."""
     return next((t, image) for t, image in images if image is not None)
 
 
@@ -60,7 +60,7 @@ def test_a_camera_that_is_closed_stops_waiting_and_is_released():
     wait_until(lambda: capture.released, 30, "capture.released")
 
 
-def test_a_camera_that_gives_nothing_says_so():
+def test_a_silent_camera_yields_heartbeats():
     capture = FakeCapture(10)
     camera = Camera(lambda: capture)
     images = iter(camera)
@@ -71,7 +71,7 @@ def test_a_camera_that_gives_nothing_says_so():
 
 
 class Street:
-    """Opens one capture after the other; None stands for one that cannot be opened."""
+    """Opens one capture after the other; None is one that cannot be opened."""
 
     def __init__(self, *captures):
         self.captures, self.tries = iter(captures), 0
@@ -85,13 +85,13 @@ class Street:
 
 
 def playing(frames):
-    """A capture that is not waited for."""
+    """A capture without delays."""
     capture = FakeCapture(frames)
     capture.tick.release(frames + 1)
     return capture
 
 
-def test_a_stream_that_breaks_off_is_opened_again():
+def test_an_interrupted_stream_is_reopened():
     first, second = playing(3), FakeCapture(9)
     street = Street(first, None, second)
     camera = Camera(street, pauses_s=(0.0, 0.01))
@@ -107,17 +107,17 @@ def test_a_stream_that_breaks_off_is_opened_again():
     wait_until(lambda: second.released, 30, "second.released")
 
 
-def test_a_stream_that_does_not_come_back_is_an_error_after_what_it_gave():
+def test_a_stream_that_cannot_be_reopened_is_an_error_after_its_images():
     street = Street(playing(2), playing(0))
     camera = Camera(street, pauses_s=(0.0, 0.0, 0.01))
     wait_until(lambda: street.tries == 4, 30, "street.tries == 4")
     images = iter(camera)
     assert next_image(images)[1][0, 0, 0] == 2
-    with pytest.raises(InputError, match="broke off, and no image came after 3 attempts to open it again"):
+    with pytest.raises(InputError, match="interrupted, and there was no image after 3 attempts to reopen it"):
         next_image(images)
 
 
-def test_an_image_makes_up_for_all_failures_before_it():
+def test_an_image_resets_the_count_of_failures():
     street = Street(playing(1), None, playing(1), None, playing(1))
     with pytest.raises(InputError, match="after 2 attempts"):
         list(Camera(street, pauses_s=(0.0, 0.01)))
@@ -135,7 +135,7 @@ def test_closing_ends_the_pause_before_another_attempt():
 
 
 @pytest.mark.parametrize(
-    ("address", "shown"),
+    ("address", "redacted"),
     [
         ("rtsp://host:554/live", "rtsp://host:554/live"),
         ("rtsp://me:secret@host:554/live", "rtsp://host:554/live"),
@@ -145,12 +145,12 @@ def test_closing_ends_the_pause_before_another_attempt():
         ("a@b.mp4", "a@b.mp4"),
     ],
 )
-def test_addresses_are_shown_without_passwords(address, shown):
-    assert redact_credentials(address) == shown
+def test_credentials_are_redacted(address, redacted):
+    assert redact_credentials(address) == redacted
 
 
 class FakeCV2:
-    """OpenCV that opens nothing, and keeps what it was asked for."""
+    """OpenCV that opens nothing, and records its arguments."""
 
     CAP_FFMPEG, CAP_PROP_OPEN_TIMEOUT_MSEC, CAP_PROP_READ_TIMEOUT_MSEC = 1900, 53, 54
 
@@ -171,31 +171,31 @@ class FakeCV2:
         pass
 
 
-def test_a_stream_is_opened_within_a_time_out_and_its_password_is_not_told(monkeypatch):
+def test_a_stream_is_opened_with_a_timeout_and_its_password_is_hidden(monkeypatch):
     cv2 = FakeCV2()
     monkeypatch.setitem(sys.modules, "cv2", cv2)
     with pytest.raises(InputError) as caught:
         open_source("rtsp://me:secret@host/live", pose=Nobody())
-    assert str(caught.value) == "rtsp://host/live: cannot be opened as video within 5 s"
+    assert str(caught.value) == "rtsp://host/live: cannot be opened as a video within 5 s"
     assert cv2.asked == [("rtsp://me:secret@host/live", 1900, [53, 5000, 54, 5000])]
 
 
-def test_a_real_stream_is_read_and_opened_again_where_it_ends(tmp_path):
+def test_a_real_stream_is_read_and_reopened_at_its_end(tmp_path):
     cv2 = pytest.importorskip("cv2")
-    writer = cv2.VideoWriter(str(tmp_path / "grey.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
+    writer = cv2.VideoWriter(str(tmp_path / "gray.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
     for _ in range(12):
         writer.write(np.full((48, 64, 3), 128, np.uint8))
     writer.release()
-    camera = Camera(f"file://{tmp_path / 'grey.avi'}", pauses_s=(0.0, 0.0))
+    camera = Camera(f"file://{tmp_path / 'gray.avi'}", pauses_s=(0.0, 0.0))
     images = iter(camera)
     assert next_image(images)[1].shape == (48, 64, 3)
     wait_until(lambda: camera.reopened >= 2, 30, "camera.reopened >= 2")
     assert next_image(images)[1].mean() == pytest.approx(128, abs=2)
-    (tmp_path / "grey.avi").rename(tmp_path / "moved.avi")
-    with pytest.raises(InputError, match="broke off, and no image came after 2 attempts"):
+    (tmp_path / "gray.avi").rename(tmp_path / "renamed.avi")
+    with pytest.raises(InputError, match="interrupted, and there was no image after 2 attempts"):
         list(images)
-    with pytest.raises(InputError, match=r"grey\.avi: cannot be opened as video within 5 s"):
-        Camera(f"file://{tmp_path / 'grey.avi'}")
+    with pytest.raises(InputError, match=r"gray\.avi: cannot be opened as a video within 5 s"):
+        Camera(f"file://{tmp_path / 'gray.avi'}")
 
 
 class Nobody:
@@ -210,7 +210,7 @@ class Nobody:
         self.closed += 1
 
 
-def test_every_image_of_a_video_is_seen(tmp_path):
+def test_every_image_of_a_video_is_read(tmp_path):
     cv2 = pytest.importorskip("cv2")
     writer = cv2.VideoWriter(str(tmp_path / "red.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
     for _ in range(12):
@@ -228,17 +228,17 @@ def test_every_image_of_a_video_is_seen(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"\0\1\2\3" * 5000, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 4000])
-def test_a_video_that_is_none(tmp_path, content, capfd):
+def test_a_file_that_is_not_a_video(tmp_path, content, capfd):
     pytest.importorskip("cv2")
     (tmp_path / "bad.mp4").write_bytes(content)
-    with pytest.raises(InputError, match=r"bad\.mp4: (cannot be opened as video|is not a video)"):
+    with pytest.raises(InputError, match=r"bad\.mp4: (cannot be opened as a video|is not a video)"):
         open_source(tmp_path / "bad.mp4", pose=Nobody())
     assert capfd.readouterr().err == ""
 
 
-def test_a_camera_that_is_not_there():
+def test_a_missing_camera():
     pytest.importorskip("cv2")
-    with pytest.raises(InputError, match="camera 99: cannot be opened as video"):
+    with pytest.raises(InputError, match="camera 99: cannot be opened as a video"):
         open_source(99, pose=Nobody())
 
 

@@ -321,7 +321,7 @@ BAD_GESTURES: dict[str, tuple[dict[str, Any], str]] = {
     "too few examples": ({"counts": [2]}, r"features are \[1, 4\], expected finite ones \[2, 4\]"),
     "another width": ({"features": np.zeros((1, 5), np.float32)}, r"features are \[1, 5\].*\[1, 4\]"),
     "not finite": ({"features": np.full((1, 4), np.nan, np.float32)}, "expected finite ones"),
-    "Python objects": ({"labels": np.array(["a"], object)}, "holds Python objects"),
+    "Python objects": ({"labels": np.array(["a"], object)}, "contains Python objects"),
     "another array": ({"more": 1}, "expected counts, encoder, features, labels"),
     "none": ({"labels": np.array(["none"])}, "means no action"),
 }
