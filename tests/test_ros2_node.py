@@ -62,7 +62,7 @@ def test_a_recording_is_recognized_as_by_the_package_and_leaving_is_published() 
     assert (messages[-1]["label"], messages[-1]["event"]) == ("wave", None)
     listener.evict()
     assert len(messages) == wave.frames  # nobody has been away for long
-    listener.lead += 1.0
+    listener.clock_offset += 1.0
     listener.evict()
     assert (messages[-1]["event"], messages[-1]["event_label"]) == ("offset", "wave")
     listener.receive([], wave.times[-1] + 2)  # nobody in sight is no error

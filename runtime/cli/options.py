@@ -50,7 +50,7 @@ MOTION_FILE = typer.Option("--out", "-o", help="Motion file to write: .npz .bvh 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SourceOptions:
-    """How to read a source of skeletons."""
+    """Options of a source of skeletons."""
 
     layout: LayoutName = None
     fps: Annotated[float | None, typer.Option(help="Frames per second of sources that do not specify it.")] = None
