@@ -1,5 +1,6 @@
 """Typed access to the fields of a JSON object; errors name the field, its value and what was expected."""
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -23,10 +24,27 @@ class Fields:
             raise BundleError(f"{self.where}: {key} is missing")
         return self._raw[key]
 
-    def text(self, key: str) -> str:
-        value = self.get(key)
-        if not isinstance(value, str) or not 0 < len(value) <= MAX_TEXT:
-            raise self._error(key, f"a text of 1 to {MAX_TEXT} characters")
+    def read(self, key: str, rule: Mapping[str, Any]) -> Any:
+        """The value of a field that meets a rule of recognition_schema.json."""
+        kind = rule["type"]
+        low: Any = rule.get("min")
+        high: Any = rule.get("max")
+        if kind == "number":
+            return self.number(key, low, high)
+        if kind == "integer":
+            return self.integer(key, low, high)
+        if kind == "sha256":
+            return self.sha256(key)
+        if kind == "texts":
+            return self.texts(key, rule["max_items"], high)
+        if kind == "text or null":
+            return None if self.get(key) is None else self.text(key, high, " or null")
+        return self.text(key, high)
+
+    def text(self, key: str, most: int = MAX_TEXT, otherwise: str = "") -> str:
+        value: str = self.get(key)
+        if not _is_text(value, most):
+            raise self._error(key, f"a text of 1 to {most} characters{otherwise}")
         return value
 
     def sha256(self, key: str) -> str:
@@ -35,11 +53,14 @@ class Fields:
             raise self._error(key, "64 lower-case hex digits")
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def texts(self, key: str, most_items: int = MAX_LABELS, most: int = MAX_TEXT) -> tuple[str, ...]:
         value = self.get(key)
-        valid = isinstance(value, list) and all(isinstance(item, str) and 0 < len(item) <= MAX_TEXT for item in value)
-        if not valid or not 0 < len(value) <= MAX_LABELS:
-            raise self._error(key, f"a list of 1 to {MAX_LABELS} texts")
+        if (
+            not isinstance(value, list)
+            or not all(_is_text(item, most) for item in value)
+            or (not 0 < len(value) <= most_items)
+        ):
+            raise self._error(key, f"a list of 1 to {most_items} texts of 1 to {most} characters")
         return tuple(value)
 
     def number(self, key: str, low: float, high: float) -> float:
@@ -69,6 +90,14 @@ class Fields:
     def section(self, key: str) -> "Fields":
         return Fields(self.mapping(key), f"{self.where}: {key}")
 
+    def excerpt(self, key: str) -> str:
+        """The field's JSON text, shortened to one line for messages."""
+        text = json.dumps(self.get(key), ensure_ascii=False)
+        return text if len(text) <= 80 else text[:80] + "..."
+
     def _error(self, key: str, expected: str) -> BundleError:
-        text = repr(self._raw[key])
-        return BundleError(f"{self.where}: {key}: {text[:80]}, expected {expected}")
+        return BundleError(f"{self.where}: {key}: {self.excerpt(key)}, expected {expected}")
+
+
+def _is_text(value: Any, most: int) -> bool:
+    return isinstance(value, str) and 0 < len(value) <= most

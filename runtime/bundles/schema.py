@@ -1,8 +1,10 @@
 """manifest.json: the description of a bundle, as typed values."""
 
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -18,8 +20,8 @@ WEIGHTS = "weights.safetensors"
 MATCHER = "matcher."  # prefix of a matcher's weights
 SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # topics of the sentences on a label
 TOKENIZER = "tokenizer.json"
-MAX_FILE_BYTES = 4 * 1024**3
 MAX_SIZE = 1_000_000  # of a dimension of the networks
+_RULES = json.loads(Path(__file__).with_name("recognition_schema.json").read_text())  # shared with the C++ core
 _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _NON_COMMERCIAL = re.compile(r"non-?commercial|\bNC\b|research", re.IGNORECASE)
 
@@ -199,7 +201,7 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     """
     top = Fields(raw, where)
     if top.get("schema") != SCHEMA or type(raw["schema"]) is not int:
-        raise BundleError(f"{where}: schema {raw['schema']!r}, this version of motionrt reads schema {SCHEMA}")
+        raise BundleError(f"{where}: schema {top.excerpt('schema')}, this version of motionrt reads schema {SCHEMA}")
     task = top.text("task")
     if task not in _PARSERS:
         raise BundleError(f"{where}: task {task!r}, expected one of {', '.join(_PARSERS)}")
@@ -223,32 +225,16 @@ def _recognition(
     matcher: Mapping[str, int] = MappingProxyType({}),
     **more: Any,
 ) -> RecognitionManifest:
-    model, frontend, decision = top.section("model"), top.section("frontend"), top.section("decision")
-    fps = top.number("fps", 1, 1000)
+    values: dict[str, dict[str, Any]] = {"": {}, "frontend": {}, "decision": {}, "model": {}}  # by section
+    for path, rule in _RULES["recognition"].items():
+        section, _, key = path.rpartition(".")
+        values[section][key] = (top.section(section) if section else top).read(key, rule)
     manifest = kind(
-        **common,
+        **{**common, **values[""]},
+        **values["model"],
         **more,
-        layout=top.text("layout"),
-        fps=fps,
-        frontend=Frontend(
-            rate_hz=fps,
-            facing_s=frontend.number("facing_s", 0, 3600),
-            reach_m=frontend.number("reach_m", 0.01, 1000),
-            max_gap_s=frontend.number("max_gap_s", 0.001, 60),
-        ),
-        decision=Thresholds(
-            temperature=decision.number("temperature", 1e-3, 1e3),
-            smooth_s=decision.number("smooth_s", 0, 3600),
-            on=decision.number("on", 0, 1),
-            off=decision.number("off", 0, 1),
-            hold_s=decision.number("hold_s", 0, 60),
-        ),
-        labels=top.texts("labels"),
-        none=None if top.get("none") is None else top.text("none"),
-        receptive_field=model.integer("receptive_field", 1, MAX_SIZE),
-        delay=model.integer("delay", 0, 1_000_000),
-        state=model.integer("state", 1, 100_000_000),
-        features=model.integer("features", 1, MAX_SIZE),
+        frontend=Frontend(rate_hz=values[""]["fps"], **values["frontend"]),
+        decision=Thresholds(**values["decision"]),
         joints=_joints(common["graphs"], top.where),
     )
     _check_labels(manifest, top.where)
@@ -347,7 +333,7 @@ def _check_labels(manifest: RecognitionManifest, where: str) -> None:
     if len(manifest.labels) - (manifest.none is not None) < 1:
         raise BundleError(f"{where}: labels: no label other than {manifest.none!r}")
     if manifest.decision.off > manifest.decision.on:
-        raise BundleError(f"{where}: decision: off {manifest.decision.off} is above on {manifest.decision.on}")
+        raise BundleError(f"{where}: decision: off {manifest.decision.off:g} is above on {manifest.decision.on:g}")
 
 
 def _check_files(manifest: Manifest, where: str) -> None:
@@ -430,7 +416,7 @@ def _tensors(fields: Fields, key: str) -> dict[str, Shape]:
 def _file_entry(name: str, files: Fields, where: str) -> FileEntry:
     check_file_name(name, where)
     entry = files.section(name)
-    return FileEntry(sha256=entry.sha256("sha256"), size=entry.integer("size", 0, MAX_FILE_BYTES))
+    return FileEntry(**{key: entry.read(key, rule) for key, rule in _RULES["file"].items()})
 
 
 def check_file_name(name: str, where: str) -> None:

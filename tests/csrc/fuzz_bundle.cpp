@@ -364,7 +364,7 @@ std::string kind(const std::string& message) {
     kind.erase(value, std::min(kind.find(", expected", value), kind.find(" of ", value)) - value);
   if (const auto expected = kind.find(", expected"); expected != std::string::npos) {
     const auto value = kind.rfind(": ", expected);
-    kind.erase(value, expected - value);
+    if (value != std::string::npos) kind.erase(value, expected - value);
   }
   return kind;
 }

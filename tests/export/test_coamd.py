@@ -100,7 +100,7 @@ def test_models_lists_the_actions_with_their_clips(
     ("key", "value", "message"),
     [
         ("text_sha256", "0" * 64, "trained with another text encoder than this one"),
-        ("text_sha256", "short", "text_sha256: 'short', expected 64 lower-case hex digits"),
+        ("text_sha256", "short", 'text_sha256: "short", expected 64 lower-case hex digits'),
         ("actions", {"walk": {"mocap": -1}}, "actions: walk: mocap: -1, expected a whole number"),
         ("model", {}, "model: generator is missing"),
         ("sampler", {"steps": 0, "evaluations": 8, "cfg": 2}, "sampler: steps: 0, expected a whole number from 1"),

@@ -19,9 +19,12 @@ constexpr int kSchema = 1;
 constexpr const char* kManifest = "manifest.json";
 constexpr const char* kWeights = "weights.safetensors";
 constexpr std::size_t kMaxManifestBytes = 4 << 20;
-constexpr std::int64_t kMaxFileBytes = std::int64_t{4} << 30;
-constexpr std::size_t kMaxLabels = 10'000;
-constexpr std::ptrdiff_t kMaxText = 10'000;
+
+constexpr struct {
+  const char *name, *json;
+} kSchemas[] = {
+#include "embedded_schema.inc"
+};
 
 struct Manifest {
   Bundle bundle;  // without its weights
@@ -29,57 +32,67 @@ struct Manifest {
   std::int64_t size = 0;
 };
 
-bool is_valid_text(const std::optional<std::string>& text) {
+// Whether the value is a string of 1 to `max` characters.
+bool is_text(const JsonValue& value, std::int64_t max) {
+  const auto text = value.text();
   if (!text || text->empty()) return false;
   const auto starts_character = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
-  return std::count_if(text->begin(), text->end(), starts_character) <= kMaxText;
+  return std::count_if(text->begin(), text->end(), starts_character) <= max;
 }
 
-// Typed access to a JSON object; errors name the field by its path.
+bool is_in_range(const std::optional<double>& number, const JsonValue& rule) {
+  return number && *number >= rule.find("min")->number() && *number <= rule.find("max")->number();
+}
+
+bool is_integer(const JsonValue& value, const JsonValue& rule) {
+  return value.integer() && is_in_range(value.number(), rule);
+}
+
+// Access to a JSON object; errors name the field by its path. A typed read needs a field that was checked.
 class Fields {
  public:
   Fields(JsonValue object, std::string where) : object_(object), where_(std::move(where)) {}
 
-  bool has(const char* key) const { return object_.find(key).has_value(); }
+  bool has(const std::string& key) const { return object_.find(key).has_value(); }
 
-  JsonValue get(const char* key) const {
+  JsonValue get(const std::string& key) const {
     const auto value = object_.find(key);
     if (!value) throw_bundle_error(where_, ": ", key, " is missing");
     return *value;
   }
 
-  Fields section(const char* key) const {
+  Fields section(const std::string& key) const {
     const JsonValue value = get(key);
     if (!value.is_object()) unexpected(key, "an object");
     return {value, where_ + ": " + key};
   }
 
-  std::string text(const char* key) const {
-    auto text = get(key).text();
-    if (!is_valid_text(text)) unexpected(key, "a text of 1 to ", kMaxText, " characters");
-    return std::move(*text);
+  // Checks the fields of a table of runtime/bundles/recognition_schema.json.
+  void check(const char* table) const {
+    static const JsonDocument schema(kSchemas[0].json, kSchemas[0].name);
+    for (const auto& [path, rule] : schema.root().find(table)->members()) {
+      const std::size_t dot = path.find('.');
+      if (dot == std::string::npos)
+        check(path, rule);
+      else
+        section(path.substr(0, dot)).check(path.substr(dot + 1), rule);
+    }
   }
+
+  std::string text(const char* key) const { return get(key).text().value(); }
+  double number(const char* key) const { return get(key).number().value(); }
+  std::int64_t integer(const char* key) const { return get(key).integer().value(); }
 
   std::vector<std::string> texts(const char* key) const {
     std::vector<std::string> texts;
-    for (const JsonValue& item : items(key, kMaxLabels, "texts")) {
-      auto text = item.text();
-      if (!is_valid_text(text)) unexpected(key, "texts of 1 to ", kMaxText, " characters");
-      texts.push_back(std::move(*text));
-    }
+    for (const JsonValue& item : get(key).items()) texts.push_back(item.text().value());
     return texts;
   }
 
-  double number(const char* key, double low, double high) const {
-    const auto number = get(key).number();
-    if (!number || *number < low || *number > high) unexpected(key, "a number from ", low, " to ", high);
-    return *number;
-  }
-
-  std::int64_t integer(const char* key, std::int64_t low, std::int64_t high) const {
-    const auto number = get(key).integer();
-    if (!number || *number < low || *number > high) unexpected(key, "a whole number from ", low, " to ", high);
-    return *number;
+  std::vector<int> integers(const char* key) const {
+    std::vector<int> integers;
+    for (const JsonValue& item : get(key).items()) integers.push_back(static_cast<int>(item.integer().value()));
+    return integers;
   }
 
   // Checks a value that is determined by others.
@@ -87,26 +100,46 @@ class Fields {
     if (get(key).integer() != expected) unexpected(key, expected);
   }
 
-  std::vector<int> integers(const char* key, std::size_t most, int low, int high) const {
-    std::vector<int> integers;
-    for (const JsonValue& item : items(key, most, "whole numbers")) {
-      const auto number = item.integer();
-      if (!number || *number < low || *number > high) unexpected(key, "whole numbers from ", low, " to ", high);
-      integers.push_back(static_cast<int>(*number));
-    }
-    return integers;
+  template <class... Parts>
+  [[noreturn]] void fail(const Parts&... parts) const {
+    throw_bundle_error(where_, ": ", parts...);
   }
 
   template <class... Parts>
-  [[noreturn]] void unexpected(const char* key, const Parts&... expected) const {
-    throw_bundle_error(where_, ": ", key, ": ", get(key).excerpt(), ", expected ", expected...);
+  [[noreturn]] void unexpected(const std::string& key, const Parts&... expected) const {
+    fail(key, ": ", get(key).excerpt(), ", expected ", expected...);
   }
 
  private:
-  std::vector<JsonValue> items(const char* key, std::size_t most, const char* kind) const {
-    std::vector<JsonValue> items = get(key).items();
-    if (items.empty() || items.size() > most) unexpected(key, "a list of 1 to ", most, " ", kind);
-    return items;
+  void check(const std::string& key, const JsonValue& rule) const {
+    const JsonValue value = get(key);
+    const std::string type = rule.find("type")->text().value();
+    const auto limit = [&](const char* name) { return rule.find(name)->source(); };
+    const auto all_items = [&](auto is_valid) {
+      const auto items = value.items();
+      return !items.empty() && static_cast<std::int64_t>(items.size()) <= rule.find("max_items")->integer() &&
+             std::all_of(items.begin(), items.end(), is_valid);
+    };
+    if (type == "text" || type == "text or null") {
+      const bool may_be_null = type != "text";
+      if (!(may_be_null && value.is_null()) && !is_text(value, rule.find("max")->integer().value()))
+        unexpected(key, "a text of 1 to ", limit("max"), " characters", may_be_null ? " or null" : "");
+    } else if (type == "texts") {
+      if (!all_items([&](const JsonValue& item) { return is_text(item, rule.find("max")->integer().value()); }))
+        unexpected(key, "a list of 1 to ", limit("max_items"), " texts of 1 to ", limit("max"), " characters");
+    } else if (type == "number") {
+      if (!is_in_range(value.number(), rule)) unexpected(key, "a number from ", limit("min"), " to ", limit("max"));
+    } else if (type == "integer") {
+      if (!is_integer(value, rule)) unexpected(key, "a whole number from ", limit("min"), " to ", limit("max"));
+    } else if (type == "integers") {
+      if (!all_items([&](const JsonValue& item) { return is_integer(item, rule); }))
+        unexpected(key, "a list of 1 to ", limit("max_items"), " whole numbers from ", limit("min"), " to ",
+                   limit("max"));
+    } else {  // sha256
+      const std::string hash = value.text().value_or("");
+      if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos)
+        unexpected(key, "64 lower-case hex digits");
+    }
   }
 
   JsonValue object_;
@@ -117,15 +150,16 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
   if (!fields.has("channels"))
     throw_bundle_error(
         where, ": model has no channels: its network is not a StreamGCN, the only one that the native engine runs");
+  fields.check("stream_gcn");
   StreamGCNConfig model;
-  model.parents = fields.integers("parents", kMaxJoints, -1, kMaxJoints - 1);
+  model.parents = fields.integers("parents");
   for (const int parent : model.parents)
     if (parent >= model.joints())
       fields.unexpected("parents", "-1 or joint indices below ", model.joints(), ", found ", parent);
-  model.fps = fields.number("fps", 1, kMaxRateHz);
-  model.channels = fields.integers("channels", kMaxBlocks, 1, kMaxChannels);
-  model.kernel = static_cast<int>(fields.integer("kernel", 1, kMaxKernel));
-  model.dilations = fields.integers("dilations", kMaxBranches, 1, kMaxDilation);
+  model.fps = fields.number("fps");
+  model.channels = fields.integers("channels");
+  model.kernel = static_cast<int>(fields.integer("kernel"));
+  model.dilations = fields.integers("dilations");
   model.features = model.channels.back();
   fields.equals("features", model.features);
   fields.equals("delay", 0);
@@ -151,16 +185,17 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
 
 Config read_session(const Fields& top) {
   Config session;
-  session.rate_hz = top.number("fps", 1, kMaxRateHz);
+  session.rate_hz = top.number("fps");
   const Fields frontend = top.section("frontend"), decision = top.section("decision");
-  session.facing_s = frontend.number("facing_s", 0, 3600);
-  session.reach_m = frontend.number("reach_m", 0.01, kMaxReachM);
-  session.max_gap_s = frontend.number("max_gap_s", 0.001, kMaxGapS);
-  session.temperature = decision.number("temperature", 1e-3, 1e3);
-  session.smooth_s = decision.number("smooth_s", 0, 3600);
-  session.on = decision.number("on", 0, 1);
-  session.off = decision.number("off", 0, session.on);
-  session.hold_s = decision.number("hold_s", 0, kMaxGapS);
+  session.facing_s = frontend.number("facing_s");
+  session.reach_m = frontend.number("reach_m");
+  session.max_gap_s = frontend.number("max_gap_s");
+  session.temperature = decision.number("temperature");
+  session.smooth_s = decision.number("smooth_s");
+  session.on = decision.number("on");
+  session.off = decision.number("off");
+  session.hold_s = decision.number("hold_s");
+  if (session.off > session.on) top.fail("decision: off ", session.off, " is above on ", session.on);
   return session;
 }
 
@@ -168,12 +203,11 @@ Config read_session(const Fields& top) {
 int read_none(const Fields& top, const std::vector<std::string>& labels) {
   auto sorted = labels;
   std::sort(sorted.begin(), sorted.end());
-  if (const auto duplicate = std::adjacent_find(sorted.begin(), sorted.end()); duplicate != sorted.end())
-    top.unexpected("labels", "different texts, found ", single_quoted(*duplicate), " twice");
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) top.fail("labels: a label occurs twice");
   if (top.get("none").is_null()) return -1;
   const auto none = std::find(labels.begin(), labels.end(), top.text("none"));
-  if (none == labels.end()) top.unexpected("none", "null or one of the labels");
-  if (labels.size() == 1) top.unexpected("labels", "a label besides ", single_quoted(*none));
+  if (none == labels.end()) top.fail("none: ", single_quoted(top.text("none")), " is not one of the labels");
+  if (labels.size() == 1) top.fail("labels: no label other than ", single_quoted(*none));
   return static_cast<int>(none - labels.begin());
 }
 
@@ -184,8 +218,10 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (!document.root().is_object())
     throw_bundle_error(where, ": ", document.root().excerpt(), ", expected a JSON object");
   const Fields top(document.root(), where);
-  top.equals("schema", kSchema);
-  if (top.text("task") != "recognition") top.unexpected("task", "recognition");
+  if (top.get("schema").integer() != kSchema)
+    top.fail("schema ", top.get("schema").excerpt(), ", this version of motionrt reads schema ", kSchema);
+  if (top.get("task").text() != "recognition") top.unexpected("task", "recognition");
+  top.check("recognition");
 
   Manifest manifest;
   Bundle& bundle = manifest.bundle;
@@ -205,10 +241,9 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   bundle.session.labels = bundle.model.classes;
 
   const Fields weights = top.section("files").section(kWeights);
-  manifest.size = weights.integer("size", 0, kMaxFileBytes);
+  weights.check("file");
+  manifest.size = weights.integer("size");
   manifest.sha256 = weights.text("sha256");
-  if (manifest.sha256.size() != 64 || manifest.sha256.find_first_not_of("0123456789abcdef") != std::string::npos)
-    weights.unexpected("sha256", "64 lower-case hex digits");
   return manifest;
 }
 

@@ -11,11 +11,6 @@
 
 namespace motionrt {
 
-constexpr int kMaxBlocks = 64;
-constexpr int kMaxChannels = 4096;
-constexpr int kMaxKernel = 64;
-constexpr int kMaxBranches = 8;
-constexpr int kMaxDilation = 256;
 constexpr int kMaxState = 4'000'000;
 
 // Architecture of a StreamGCN, from the manifest's `model`.

@@ -1,7 +1,8 @@
 """The native engine matches ONNX Runtime on real recordings with the faults of a live stream."""
 
+import json
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from motionrt.runtime._core import StreamGCN, Streams
 from motionrt.runtime.backends import factory
 from motionrt.runtime.backends.native import NativeBackend
 from motionrt.runtime.body.motion import Motion
-from motionrt.runtime.bundles.bundle import Bundle, bundled
+from motionrt.runtime.bundles.bundle import MODELS, Bundle, bundled
+from motionrt.runtime.bundles.schema import parse_manifest
 from motionrt.runtime.errors import BundleError
 from motionrt.runtime.recognition.decision import Decision
 from motionrt.runtime.recognition.recognizer import Recognizer
@@ -165,3 +167,64 @@ def test_weights_of_another_architecture_are_refused() -> None:
     narrow = bundle.manifest_file.replace(b'"kernel": 5', b'"kernel": 3')
     with pytest.raises(BundleError, match="state"):
         StreamGCN(narrow, bundle.weights_file, "live")
+
+
+def set_field(path: str, value: Any) -> Any:
+    """A function that sets, or with `...` deletes, a field of a manifest."""
+
+    def alter(raw: dict[str, Any]) -> None:
+        *sections, key = path.split("/")
+        for section in sections:
+            raw = raw[section]
+        if value is ...:
+            del raw[key]
+        else:
+            raw[key] = value
+
+    return alter
+
+
+@pytest.mark.parametrize(
+    "alter",
+    [
+        set_field("schema", 2),
+        set_field("schema", "1"),
+        set_field("name", ...),
+        set_field("name", ""),
+        set_field("license", None),
+        set_field("layout", "x" * 10_001),
+        set_field("fps", 0.5),
+        set_field("fps", True),
+        set_field("frontend", 1),
+        set_field("frontend/facing_s", -1),
+        set_field("frontend/reach_m", 0),
+        set_field("frontend/max_gap_s", 61.5),
+        set_field("decision/temperature", "warm"),
+        set_field("decision/smooth_s", ...),
+        set_field("decision/on", 1.5),
+        set_field("decision/off", [0.5]),
+        set_field("decision/off", 1),
+        set_field("decision/hold_s", 61),
+        set_field("labels", []),
+        set_field("labels", ["a", 1]),
+        set_field("labels", ["a", "a", "none"]),
+        set_field("labels", ["none"]),
+        set_field("none", ...),
+        set_field("none", 0),
+        set_field("none", "rest"),
+        set_field("model/receptive_field", 1.5),
+        set_field("model/delay", -1),
+        set_field("model/state", 0),
+        set_field("model/features", 1_000_001),
+        set_field("files/weights.safetensors/sha256", "A" * 64),
+        set_field("files/weights.safetensors/size", -1),
+    ],
+)
+def test_a_wrong_manifest_gets_the_same_message_from_python_and_the_core(alter: Any) -> None:
+    raw = json.loads((MODELS / "live" / "manifest.json").read_text())
+    alter(raw)
+    with pytest.raises(BundleError) as python:
+        parse_manifest(raw, "b/manifest.json")
+    with pytest.raises(BundleError) as core:
+        StreamGCN(json.dumps(raw), b"", "b")
+    assert str(python.value) == str(core.value)

@@ -463,14 +463,14 @@ def test_fixed_labels_cannot_be_changed(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"text_sha256": "0" * 64}, "trained with another text encoder than 'text'"),
-        ({"text_sha256": "short"}, "matching: text_sha256: 'short', expected 64 lower-case hex digits"),
+        ({"text_sha256": "short"}, 'matching: text_sha256: "short", expected 64 lower-case hex digits'),
         ({"every_s": 0}, "matching: every_s: 0, expected a number from 0.01 to 60"),
         ({"background": []}, r"matching: background: \[\], expected an object"),
         ({"background": {}}, "matching: background: expected 1 to 10000 labels"),
         ({"labels": {"wave": {"head": "nods"}}}, "matching: labels: wave: expected sentences on label, .*the first"),
         ({"labels": {"wave": {"label": "wave", "tail": "wags"}}}, "matching: labels: wave: expected sentences on"),
         ({"labels": {"wave": {"label": 3}}}, "matching: labels: wave: label: 3, expected a text"),
-        ({"scale": "much"}, "matching: scale: 'much', expected a number"),
+        ({"scale": "much"}, 'matching: scale: "much", expected a number'),
     ],
 )
 def test_a_bundle_that_does_not_fit_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
