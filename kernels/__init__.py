@@ -1,9 +1,9 @@
-"""Fused operations: what is slow as several of PyTorch's operations, as one Triton kernel each.
+"""Fused operations: sequences of PyTorch operations that are slow, as one Triton kernel each.
 
-Every operation has a folder: `reference.py`, plain PyTorch, is what it means; `triton.py` is the kernel; `__init__.py`
-chooses between them and says what a call costs. Nothing here knows a model.
+Every operation has a folder: `reference.py` defines it in plain PyTorch; `triton.py` is the kernel; `__init__.py`
+selects one of them and declares the cost of a call. Nothing here depends on a model.
 """
 
 import os
 
-os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # a multiply-add is one operation, whatever Triton's default is
+os.environ.setdefault("TRITON_DEFAULT_FP_FUSION", "1")  # fuse multiply-adds, independent of Triton's default

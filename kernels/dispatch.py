@@ -1,4 +1,4 @@
-"""Whether an operation runs as its reference or as its kernel, and what it costs."""
+"""Selection of reference or kernel, and helpers that kernels share."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ _auto = ContextVar("auto", default="auto")
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Of one call: floating-point operations, a multiply-add counted as two, and bytes that must be read or written."""
+    """Floating-point operations of a call (a multiply-add counts as two), and bytes that must be read or written."""
 
     flops: int
     bytes: int
 
 
 def use_triton(impl: str, *tensors: Tensor | None) -> bool:
-    """Whether the kernel is to run: for "auto", on CUDA tensors of which no gradient is wanted.
+    """Decide whether to run the kernel; "auto" does so on CUDA tensors that need no gradient.
 
     Raises:
-        ValueError: an unknown `impl`, or tensors of several devices.
-        RuntimeError: "triton", where it cannot run, and why.
+        ValueError: an unknown `impl`, or tensors on several devices.
+        RuntimeError: `impl` is "triton" and the kernel cannot run; the message says why.
     """
     if impl not in IMPLS:
         raise ValueError(f"impl is {impl!r}, expected {', '.join(IMPLS)}")
     impl = _auto.get() if impl == "auto" else impl
     if impl == "reference":
         return False
-    given = [tensor for tensor in tensors if tensor is not None]
-    reason = _why_not(given)
+    present = [tensor for tensor in tensors if tensor is not None]
+    reason = _unavailable(present)
     if reason and impl == "triton":
         raise RuntimeError(f"the Triton kernel cannot run: {reason}")
-    return reason is None and (impl == "triton" or given[0].is_cuda)
+    return reason is None and (impl == "triton" or present[0].is_cuda)
 
 
 @contextmanager
 def use_impl(impl: str) -> Iterator[None]:
-    """Inside, "auto" means one of the others: to compare models with kernels and without."""
+    """Context in which "auto" means this implementation, to compare models with and without kernels."""
     token = _auto.set(impl)
     try:
         yield
@@ -55,15 +55,15 @@ def use_impl(impl: str) -> Iterator[None]:
         _auto.reset(token)
 
 
-def _why_not(tensors: Sequence[Tensor]) -> str | None:
-    if torch.compiler.is_compiling():  # a graph that is exported or compiled is made of PyTorch's operations
+def _unavailable(tensors: Sequence[Tensor]) -> str | None:
+    if torch.compiler.is_compiling():  # exported and compiled graphs consist of PyTorch operations
         return "the call is being compiled"
     if len({tensor.device for tensor in tensors}) > 1:
         raise ValueError(f"tensors are on {sorted({str(tensor.device) for tensor in tensors})}, expected one device")
     if not tensors[0].is_cuda and not interpreted():
         return f"tensors are on {tensors[0].device}, and TRITON_INTERPRET is not 1"
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
-        return "a gradient is wanted"
+        return "a gradient is needed"
     return None if has_triton() else "triton is not installed"
 
 
@@ -73,12 +73,12 @@ def has_triton() -> bool:
 
 
 def interpreted() -> bool:
-    """Whether kernels run in Triton's interpreter, on the CPU."""
+    """True if kernels run in Triton's interpreter, on the CPU."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
 def precision_of(x: Tensor) -> str:
-    """How `device.dot` multiplies matrices of this type: fp32 as PyTorch is told to."""
+    """Precision of `device.dot` for this type; for fp32, that of PyTorch's matmul setting."""
     if interpreted() and x.dtype == torch.bfloat16:
         return "upcast"
     return "ieee" if torch.get_float32_matmul_precision() == "highest" or x.dtype != torch.float32 else "tf32"
@@ -90,11 +90,11 @@ def tuned(
     restore: Sequence[str] = (),
     exact: Callable[[Any], bool] = lambda config: True,
 ) -> Any:
-    """Triton's autotuner over a declared set; the interpreter, which cannot tell which is fast, takes the first.
+    """Triton's autotuner over a fixed set of configurations; the interpreter uses the first.
 
     Args:
-        restore: arguments that the kernel changes.
-        exact: whether a configuration is for fp32 without TF32, too, which no matrix unit multiplies.
+        restore: arguments that the kernel modifies.
+        exact: whether a configuration also supports fp32 without TF32, for which there are no matrix units.
     """
     import triton
 
@@ -112,7 +112,7 @@ def tuned(
 
 
 def empty_like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:
-    """Memory laid out as that of x, channels next to each other or not, for as many channels or others."""
+    """Uninitialized tensor with the memory format of x (channels-last or not), and `channels` channels if set."""
     N, C, T, V = x_NCTV.shape
     last = x_NCTV.stride(1) == 1 and C > 1
     shape = (N, C if channels is None else channels, T, V)
@@ -121,5 +121,5 @@ def empty_like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:
 
 
 def strides(tensor: Tensor | None, dims: int) -> tuple[int, ...]:
-    """Of a tensor, or zeros for one that is not there."""
+    """Strides of a tensor; zeros if there is none."""
     return (0,) * dims if tensor is None else tensor.stride()

@@ -119,7 +119,7 @@ def fit(
 
 
 def batches(task: Task, config: LoopConfig, first_step: int, rows: slice) -> Iterable[list[Any]]:
-    """The given rows of the batch of every step from `first_step` on."""
+    """Rows of the batch of every step, from `first_step` on."""
 
     class Batches(Dataset[list[Any]]):
         def __len__(self) -> int:

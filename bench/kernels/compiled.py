@@ -90,7 +90,7 @@ def _compile_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any]]
     patched = (
         (JITFunction, "run", compile_one),
         (Autotuner, "run", compile_all),
-        (dispatch, "_why_not", lambda _: None),
+        (dispatch, "_unavailable", lambda _: None),
     )
     before = [(holder, name, getattr(holder, name)) for holder, name, _ in patched]
     driver.set_active(hopper)

@@ -31,7 +31,7 @@ def cases(device: torch.device, dtype: torch.dtype) -> Iterator[Case]:
     yield Case(
         name=f"Heun's second half N{L} D{D}",
         op=guided_step,
-        tensors={name: normal(L, D) for name in ("x_ND", "told_ND", "untold_ND", "before_ND")},
+        tensors={name: normal(L, D) for name in ("x_ND", "cond_ND", "uncond_ND", "before_ND")},
         settings={"cfg": 4.5, "step": 0.125, "carry": 1.0},
         cost=cost_of_step(L, D, size, carried=True),
     )

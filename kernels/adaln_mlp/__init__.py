@@ -1,4 +1,4 @@
-"""A residual MLP told by a condition (adaLN): one block in two launches, or all blocks of a head in one."""
+"""A residual MLP modulated by a condition (adaLN): one block in two launches, or all blocks of a head in one."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ def adaln_mlp(
 ) -> Tensor:
     """y = h + gate * (W2 silu(W1 (LN(h) (1 + scale) + shift) + b1) + b2), where shift, scale, gate = modulation.
 
-    Made for at most 128 rows: the weights are then read from memory once, and more rows read them again.
+    Optimized for at most 128 rows, for which the weights are read from memory once.
 
     Args:
-        h_NE: [N, E] or [G, N, E], fp32 or of the weights' type; fp32 keeps what bf16 loses from block to block.
-        modulation_NM: [N, 3 E] or [G, N, 3 E], broadcast with h: the same rows may be told G different things.
-        norm_weight_E, norm_bias_E: [E], of the layer normalisation, eps 1e-6.
+        h_NE: [N, E] or [G, N, E], fp32 or the weights' type; fp32 avoids the rounding of bf16 between blocks.
+        modulation_NM: [N, 3 E] or [G, N, 3 E], broadcast with h: the same rows can have G different conditions.
+        norm_weight_E, norm_bias_E: [E], of the layer normalization, eps 1e-6.
         weight1_EE, weight2_EE: [E, E], fp32, fp16 or bf16. bias1_E, bias2_E: [E], of the same type.
-        out: where the result is written, of h's type, rows in one piece; by the reference too. It may be h.
+        out: tensor for the result, of h's type, with contiguous rows; also used by the reference. It can be h.
         impl: "auto", "reference" or "triton", see `use_triton`.
     Returns:
         [N, E] or [G, N, E].
     Raises:
         ValueError, RuntimeError: see `use_triton`.
     """
-    given = (h_NE, modulation_NM, norm_weight_E, norm_bias_E, weight1_EE, bias1_E, weight2_EE, bias2_E)
-    if use_triton(impl, *given):
+    tensors = (h_NE, modulation_NM, norm_weight_E, norm_bias_E, weight1_EE, bias1_E, weight2_EE, bias2_E)
+    if use_triton(impl, *tensors):
         from .triton import adaln_mlp as kernel
 
-        return kernel(*given, out)
-    y_NE = reference(*given)
+        return kernel(*tensors, out)
+    y_NE = reference(*tensors)
     return y_NE if out is None else out.copy_(y_NE)
 
 
@@ -62,8 +62,8 @@ def adaln_mlp_blocks(
 ) -> Tensor:
     """h = adaln_mlp(h, ...) for each of K blocks in turn, in one launch; h is rounded to its type after each.
 
-    Triton's interpreter runs the kernel as a single program. It proves what is computed, and neither that the programs
-    wait for each other nor that they see what others wrote: that needs a GPU.
+    Triton's interpreter runs the kernel as a single program, so it verifies the computation but not the synchronization
+    between programs, which needs a GPU.
 
     Args:
         h_NE: [N, E] or [G, N, E]. modulations_KNM: [K, N, 3 E] or [K, G, N, 3 E]. Both as for `adaln_mlp`.
@@ -85,5 +85,5 @@ def adaln_mlp_blocks(
 
 
 def cost(N: int, E: int, size: int, K: int = 1) -> Cost:
-    """Of K blocks whose numbers take `size` bytes each; weights are read once, h is read and written once."""
+    """Cost of K blocks with elements of `size` bytes; weights are read once, h is read and written once."""
     return Cost(flops=K * 4 * N * E * E, bytes=size * (K * (2 * E * E + 4 * E + 3 * N * E) + 2 * N * E))

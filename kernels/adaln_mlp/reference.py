@@ -1,4 +1,4 @@
-"""What the kernels mean. N rows, E width, M = 3 E shift, scale and gate of every row, K blocks."""
+"""Reference implementation. N rows, E width, M = 3 E shift, scale and gate of every row, K blocks."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ def adaln_mlp(
 
 
 def adaln_mlp_blocks(h_NE: Tensor, modulations_KNM: Tensor, *weights: Tensor) -> Tensor:
-    for of_one in zip(modulations_KNM, *weights, strict=True):
-        h_NE = adaln_mlp(h_NE, *of_one)
+    for block in zip(modulations_KNM, *weights, strict=True):
+        h_NE = adaln_mlp(h_NE, *block)
     return h_NE

@@ -1,13 +1,13 @@
-"""A block in two kernels, and all blocks in one.
+"""One block in two kernels, and all blocks in one.
 
-A tile is ROWS rows by COLS columns of a product. For few rows the time is that of reading the weights: a program owns
-COLS rows of W, and no other program for the same rows reads them; where the rows take several tiles, their programs
-are neighbours and share those weights in the L2 cache. Of all columns a program needs little: it normalises and
-modulates its rows itself, on their way into the first product, rather than have that written and read.
+A tile is ROWS rows by COLS columns of a product. For few rows the time is dominated by reading the weights: a program
+owns COLS rows of W, and no other program for the same rows reads them. If the rows need several tiles, their programs
+are neighbors and share those weights in the L2 cache. Each program normalizes and modulates its rows itself when it
+loads them for the first product, which is cheaper than writing and reading the result.
 
-With all blocks in one launch there is at most one program a multiprocessor. Tiles are dealt to them in turn, and they
-wait for each other after every product, so the launch is cooperative: all of them are resident. What other programs
-wrote is read past L1, which does not know of it.
+With all blocks in one launch there is at most one program per multiprocessor. Tiles are distributed round-robin, and
+programs synchronize after every product, so the launch is cooperative: all programs are resident. Data written by other
+programs is read past L1, which is not coherent.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from ..device import dot, round_to
 from ..dispatch import interpreted, precision_of, tuned
 from .reference import EPS
 
-MOST_ROWS = 128  # of a tile
+MAX_ROWS = 128  # per tile
 CONFIGS = [
     triton.Config({"ROWS": rows, "COLS": cols, "IN": width}, num_warps=warps, num_stages=stages)
     for rows, cols, width, warps, stages in (
@@ -34,8 +34,8 @@ CONFIGS = [
         (64, 16, 64, 8, 3),
         (64, 32, 64, 8, 3),
         (64, 64, 64, 8, 3),
-        (MOST_ROWS, 16, 32, 8, 3),
-        (MOST_ROWS, 32, 32, 8, 3),
+        (MAX_ROWS, 16, 32, 8, 3),
+        (MAX_ROWS, 32, 32, 8, 3),
     )
 ]
 KEY = ["row_tile", "E", "PRECISION"]
@@ -87,15 +87,15 @@ def adaln_mlp_blocks(
     G, N, E = y.shape
     rows = G * N
     hidden = weight1_KEE.new_empty(rows, E)
-    met = torch.zeros(1, dtype=torch.int32, device=y.device)
+    arrived = torch.zeros(1, dtype=torch.int32, device=y.device)
 
     def grid(of: dict[str, int]) -> tuple[int]:
-        most = 1 if interpreted() else torch.cuda.get_device_properties(y.device).multi_processor_count
-        return (min(most, triton.cdiv(rows, of["ROWS"]) * triton.cdiv(E, of["COLS"])),)
+        limit = 1 if interpreted() else torch.cuda.get_device_properties(y.device).multi_processor_count
+        return (min(limit, triton.cdiv(rows, of["ROWS"]) * triton.cdiv(E, of["COLS"])),)
 
     _blocks[grid](
         h, modulation, norm_weight_KE.contiguous(), norm_bias_KE.contiguous(), weight1_KEE.contiguous(),
-        bias1_KE.contiguous(), weight2_KEE.contiguous(), bias2_KE.contiguous(), hidden, y, met,
+        bias1_KE.contiguous(), weight2_KEE.contiguous(), bias2_KE.contiguous(), hidden, y, arrived,
         rows, N, len(modulations_KNM), _row_tile(rows), *h.stride()[:2], modulations_KNM.stride(0),
         *modulation.stride()[:2], *y.stride()[:2], E=E, EPS=EPS, PRECISION=precision_of(hidden),
         launch_cooperative_grid=True,
@@ -104,7 +104,7 @@ def adaln_mlp_blocks(
 
 
 def _laid_out(h: Tensor, modulation: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """All as [G, N, ...] with rows in one piece, and the result as it is given back."""
+    """h, modulation and result as [G, N, ...] with contiguous rows, and the result in its final shape."""
     lead = torch.broadcast_shapes(h.shape[:-1], modulation.shape[:-1])
     out = h.new_empty(*lead, h.shape[-1]) if out is None else out
     assert out.shape == (*lead, h.shape[-1]) and out.dtype == h.dtype and out.stride(-1) == 1
@@ -117,8 +117,8 @@ def _rows(x: Tensor) -> Tensor:
 
 
 def _row_tile(rows: int) -> int:
-    """Tuned for: up to so many rows one configuration is the fastest."""
-    return min(MOST_ROWS, max(16, triton.next_power_of_2(rows)))
+    """Autotuner key: one configuration is the fastest up to this number of rows."""
+    return min(MAX_ROWS, max(16, triton.next_power_of_2(rows)))
 
 
 @tuned(CONFIGS, key=KEY)
@@ -136,7 +136,7 @@ def _hidden(
     )  # fmt: skip
 
 
-@tuned(CONFIGS, key=KEY, restore=["y"])  # which may be h
+@tuned(CONFIGS, key=KEY, restore=["y"])  # can be h
 @triton.jit
 def _result(
     h, modulation, weight, bias, hidden, y, rows, N, row_tile, h_g, h_n, m_g, m_n, y_g, y_n,
@@ -150,10 +150,10 @@ def _result(
     )  # fmt: skip
 
 
-@tuned(CONFIGS, key=KEY, restore=["y", "met"])
+@tuned(CONFIGS, key=KEY, restore=["y", "arrived"])
 @triton.jit
 def _blocks(
-    h, modulation, norm_weight, norm_bias, weight1, bias1, weight2, bias2, hidden, y, met, rows, N, K, row_tile,
+    h, modulation, norm_weight, norm_bias, weight1, bias1, weight2, bias2, hidden, y, arrived, rows, N, K, row_tile,
     h_g, h_n, m_k, m_g, m_n, y_g, y_n,
     E: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, IN: tl.constexpr,
@@ -162,7 +162,7 @@ def _blocks(
     tiles = row_tiles * tl.cdiv(E, COLS)
     for block in range(K):
         if block > 0:
-            _meet(met, 2 * block)
+            _synchronize(arrived, 2 * block)
         x = tl.where(block == 0, h, y)
         x_g = tl.where(block == 0, h_g, y_g)
         x_n = tl.where(block == 0, h_n, y_n)
@@ -173,7 +173,7 @@ def _blocks(
                 x + row // N * x_g + row % N * x_n, modulation + row // N * m_g + row % N * m_n,
                 norm_weight, norm_bias, weight1, bias1, hidden + row * E, row < rows, o, E, EPS, IN, PRECISION,
             )  # fmt: skip
-        _meet(met, 2 * block + 1)
+        _synchronize(arrived, 2 * block + 1)
         for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
             row = tile % row_tiles * ROWS + tl.arange(0, ROWS)
             o = tile // row_tiles * COLS + tl.arange(0, COLS)
@@ -191,11 +191,11 @@ def _blocks(
 
 
 @triton.jit
-def _meet(met, meetings):
-    """Waits until all programs have met so often; what they wrote before can be seen then."""
-    tl.debug_barrier()  # of a program's threads, before one of them says that all have written
-    tl.atomic_add(met, 1, sem="acq_rel", scope="gpu")
-    while tl.atomic_add(met, 0, sem="acquire", scope="gpu") < meetings * tl.num_programs(0):
+def _synchronize(arrived, count):
+    """Wait until all programs have arrived `count` times; their previous writes are then visible."""
+    tl.debug_barrier()  # all threads of the program have written before one of them signals
+    tl.atomic_add(arrived, 1, sem="acq_rel", scope="gpu")
+    while tl.atomic_add(arrived, 0, sem="acquire", scope="gpu") < count * tl.num_programs(0):
         pass
     tl.debug_barrier()
 
@@ -205,10 +205,10 @@ def _make_hidden(
     h_R, modulation_R, norm_weight, norm_bias, weight, bias, hidden_R, inside, o,
     E: tl.constexpr, EPS: tl.constexpr, IN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Columns o of silu(W (LN(h) (1 + scale) + shift) + b); _R: where a row begins."""
+    """Columns o of silu(W (LN(h) (1 + scale) + shift) + b); _R: pointers to the rows."""
     mean = tl.zeros(inside.shape, tl.float32)
-    squares = tl.zeros(inside.shape, tl.float32)  # of what deviates from the mean
-    for c0 in tl.range(0, E, IN, num_stages=3):  # Chan, Golub and LeVeque 1983: parts are joined, nothing cancels
+    squares = tl.zeros(inside.shape, tl.float32)  # of deviations from the mean
+    for c0 in tl.range(0, E, IN, num_stages=3):  # Chan, Golub and LeVeque 1983: merge partial sums without cancellation
         c = c0 + tl.arange(0, IN)
         there = inside[:, None] & (c < E)[None]
         x_RI = tl.load(h_R[:, None] + c[None], mask=there, other=0.0, cache_modifier=".cg").to(tl.float32)
@@ -244,7 +244,7 @@ def _make_result(
     h_R, modulation_R, weight, bias, hidden_R, y_R, inside, o,
     E: tl.constexpr, IN: tl.constexpr, PRECISION: tl.constexpr,
 ):  # fmt: skip
-    """Columns o of h + gate * (W hidden + b); _R: where a row begins."""
+    """Columns o of h + gate * (W hidden + b); _R: pointers to the rows."""
     total = tl.zeros((inside.shape[0], o.shape[0]), tl.float32)
     for c0 in range(0, E, IN):
         c = c0 + tl.arange(0, IN)

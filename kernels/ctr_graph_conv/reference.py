@@ -1,4 +1,4 @@
-"""What the kernel means. N batch, C and O channels, R of relations, T time, V and U joints, K adjacency subsets."""
+"""Reference implementation. N batch, C and O channels, R of relations, T time, V and U joints, K adjacency subsets."""
 
 from __future__ import annotations
 

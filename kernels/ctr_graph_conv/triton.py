@@ -1,22 +1,21 @@
-"""CTR-GCN's graph convolution, whose refined adjacencies never leave the chip.
+"""CTR-GCN's graph convolution with refined adjacencies that never leave the chip.
 
-The mean over time and the 1x1 convolutions of x are PyTorch's. A program makes OUT channels of FRAMES frames at TO
-joints. For every subset and FROM joints it makes the adjacencies that these channels need, [OUT, FROM, TO], by one
-matrix product of W4 and the tanh of all differences, and multiplies the frames by them: channel by channel, by a batch
-of matrix products; or, where FROM is 1, on the scalar units, which needs fewer registers and suits fp32. Channels lie
-next to each other in h. Of the arithmetic, splitting TO repeats nothing, channels the tanh, frames the adjacencies.
+PyTorch computes the mean over time and the 1x1 convolutions of x. A program computes OUT channels of FRAMES frames at
+TO joints. For every subset and every FROM joints it computes the adjacencies of these channels, [OUT, FROM, TO], as one
+matrix product of W4 and the tanh of all differences, and multiplies the frames by them, channel by channel: with a
+batch of matrix products or, if FROM is 1, on the scalar units, which needs fewer registers and suits fp32. h is
+channels-last. Splitting TO repeats no work, splitting channels repeats the tanh, splitting frames the adjacencies.
 """
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 from torch.nn.functional import linear
 
 from ..device import dot, relu
-from ..dispatch import precision_of, strides, tuned
+from ..dispatch import empty_like, precision_of, strides, tuned
 
 CONFIGS = [
     triton.Config({"OUT": out, "FRAMES": frames, "FROM": source, "TO": to}, num_warps=warps, num_stages=2)
@@ -49,11 +48,9 @@ def ctr_graph_conv(
     relu: bool,
     out: Tensor | None,
 ) -> Tensor:
-    (N, C, T, V), (K, O, R) = x_NCTV.shape, w4_KOR.shape  # noqa: E741
+    (N, _, T, V), (K, O, R) = x_NCTV.shape, w4_KOR.shape  # noqa: E741
     if out is None:
-        lasting = x_NCTV.stride(1) == 1 and C > 1
-        memory = torch.channels_last if lasting else torch.contiguous_format
-        out = torch.empty(N, O, T, V, dtype=x_NCTV.dtype, device=x_NCTV.device, memory_format=memory)
+        out = empty_like(x_NCTV, O)
     mean_NVC = x_NCTV.mean(2).transpose(1, 2)
     p_NVM, q_NVM = (
         linear(mean_NVC, w.flatten(0, 1), b.flatten()).contiguous() for w, b in ((w1_KRC, b1_KR), (w2_KRC, b2_KR))
@@ -75,7 +72,7 @@ def ctr_graph_conv(
 @tuned(CONFIGS, key=["N", "T", "O", "R", "V", "PRECISION"], exact=lambda config: config.kwargs["FROM"] == 1)
 @triton.jit
 def _ctr_graph_conv(
-    h, p, q, A, alpha, w4, b4, bias, residual, y, N, T,  # N is the autotuner's
+    h, p, q, A, alpha, w4, b4, bias, residual, y, N, T,  # N is only a key of the autotuner
     r_n, r_o, r_t, r_v, y_n, y_o, y_t, y_v,
     O: tl.constexpr, R: tl.constexpr, V: tl.constexpr, K: tl.constexpr,  # noqa: E741
     HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr,

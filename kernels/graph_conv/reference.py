@@ -1,4 +1,4 @@
-"""What the kernel means. N batch, C and O channels, T time, V and U joints, K adjacency subsets, M = K C, R = V K."""
+"""Reference. N batch, C and O channels, T time, V and U joints, K adjacency subsets, M = K C, R = V K."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """Graph convolution in one kernel.
 
-A program makes ROWS rows (a frame's joints one after the other, frame after frame: no row is padding, whatever V is)
-by OUT channels. For every subset and IN channels it first mixes the joints, then multiplies by the weights; what is
-mixed never leaves the chip. Joints are mixed in one of two ways, and the autotuner finds out which is faster:
-a joint at a time on the scalar units, without waste; or, DOT, by one matrix product with the adjacency of the frames
-that the rows lie in as blocks on the diagonal.
+A program computes ROWS rows (the joints of a frame, frame after frame, without padding for any V) by OUT channels. For
+every subset and every IN channels it first mixes the joints and then multiplies by the weights; the mixed values never
+leave the chip. The autotuner chooses between two ways of mixing: one joint at a time on the scalar units, without
+wasted work; or, with DOT, one matrix product with a block-diagonal matrix of the adjacencies of the rows' frames.
 """
 
 from __future__ import annotations
@@ -72,7 +71,7 @@ def _graph_conv(
     frame, u = row // V, row % V
     n, t = frame // T, frame % T
     at_frame = n * x_n + t * x_t  # [ROWS]
-    # DOT: all joints of the frames that the rows lie in, at most ROWS + 2 V - 2
+    # DOT: all joints of the rows' frames, at most ROWS + 2 V - 2
     FROM: tl.constexpr = triton.next_power_of_2(ROWS + 2 * V - 2)
     source = first // V * V + tl.arange(0, FROM)
     source_frame, source_v = source // V, source % V

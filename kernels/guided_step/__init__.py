@@ -1,4 +1,4 @@
-"""A guided sampler's arithmetic between its networks: a solver's step, and a move along the reward's gradient."""
+"""Arithmetic of a guided sampler between network calls: solver steps, and steps along the reward's gradient."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ NORMS = ("sampled", "token", "all")
 
 def guided_step(
     x_ND: Tensor,
-    told_ND: Tensor,
-    untold_ND: Tensor | None = None,
+    cond_ND: Tensor,
+    uncond_ND: Tensor | None = None,
     before_ND: Tensor | None = None,
     *,
     cfg: float = 1.0,
@@ -27,27 +27,27 @@ def guided_step(
 
     Args:
         x_ND: [N, D], fp32, fp16 or bf16.
-        told_ND, untold_ND: c and u, the velocity with the description and without; None: v is c.
-        before_ND: a velocity from before, and with what weight it counts; Heun's second half takes the first's by 1.
-        step: length of the step in time.
+        cond_ND, uncond_ND: velocities c and u with and without the description; None: v is c.
+        before_ND: an earlier velocity, weighted by `carry`; Heun's second half adds the first with weight 1.
+        step: step size in time.
         impl: "auto", "reference" or "triton", see `use_triton`.
     Returns:
         x' and v, [N, D] each.
     Raises:
         ValueError, RuntimeError: see `use_triton`.
     """
-    given = (x_ND, told_ND, untold_ND, before_ND)
-    if use_triton(impl, *given):
+    tensors = (x_ND, cond_ND, uncond_ND, before_ND)
+    if use_triton(impl, *tensors):
         from .triton import guided_step as kernel
 
-        return kernel(*given, cfg, step, carry)
-    return reference.guided_step(*given, cfg, step, carry)
+        return kernel(*tensors, cfg, step, carry)
+    return reference.guided_step(*tensors, cfg, step, carry)
 
 
 def cosine_gradient(
     features: Sequence[Tensor], target_BF: Tensor, weights: Sequence[float], *, impl: str = "auto"
 ) -> tuple[Tensor, ...]:
-    """g_i = w_i (t / |t| - cos(f_i, t) f_i / |f_i|) / |f_i|: the gradient of sum_i w_i cos(f_i, t) by every f_i.
+    """g_i = w_i (t / |t| - cos(f_i, t) f_i / |f_i|) / |f_i|: the gradient of sum_i w_i cos(f_i, t) with respect to f_i.
 
     Args:
         features: f_i, each [B, F], fp32, fp16 or bf16, none of them zero.
@@ -75,13 +75,13 @@ def masked_step(
     norm: str = "sampled",
     impl: str = "auto",
 ) -> Tensor:
-    """x' = x + step m g / |m g|, the length taken over a sample's tokens.
+    """x' = x + step m g / |m g|, with the length over the tokens of a sample.
 
     Args:
         tokens_BLD, gradient_BLD: x and g, [B, L, D], fp32, fp16 or bf16.
-        sampled_BL: m, [B, L] bool, the tokens that move.
-        step: how far.
-        norm: what of g has length 1: what "sampled" tokens have, such a "token" on average, or "all".
+        sampled_BL: m, [B, L] bool, the tokens to update.
+        step: step size.
+        norm: part of g that is normalized to length 1: "sampled" tokens, each of them ("token") on average, or "all".
         impl: "auto", "reference" or "triton", see `use_triton`.
     Returns:
         x', [B, L, D].
@@ -98,15 +98,15 @@ def masked_step(
 
 
 def cost_of_step(N: int, D: int, size: int, guided: bool = True, carried: bool = False) -> Cost:
-    """Of `guided_step`, numbers of `size` bytes."""
+    """Cost of `guided_step` with elements of `size` bytes."""
     return Cost(flops=N * D * (2 + 3 * guided + 2 * carried), bytes=size * N * D * (4 + guided + carried))
 
 
 def cost_of_gradient(B: int, F: int, features: int, size: int) -> Cost:
-    """Of `cosine_gradient`: three inner products, and what is made of them."""
+    """Cost of `cosine_gradient`: three inner products and their combination."""
     return Cost(flops=B * F * features * 9, bytes=size * B * F * (2 * features + 1))
 
 
 def cost_of_move(B: int, L: int, D: int, size: int) -> Cost:
-    """Of `masked_step`."""
+    """Cost of `masked_step`."""
     return Cost(flops=4 * B * L * D, bytes=3 * size * B * L * D + B * L)

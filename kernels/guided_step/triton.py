@@ -1,7 +1,7 @@
-"""A guided sampler's arithmetic, one kernel each.
+"""Arithmetic of a guided sampler, one kernel per operation.
 
-Of a solver's step a program makes a block of numbers, of the reward's gradient a feature, of a move a sample: it reads
-the gradient twice, the second time from the cache.
+A program computes a block of elements of a solver's step, one feature of the reward's gradient, or one sample of a
+masked step, which reads the gradient twice, the second time from the cache.
 """
 
 from __future__ import annotations
@@ -20,59 +20,57 @@ BLOCK = 1024
 
 def guided_step(
     x_ND: Tensor,
-    told_ND: Tensor,
-    untold_ND: Tensor | None,
+    cond_ND: Tensor,
+    uncond_ND: Tensor | None,
     before_ND: Tensor | None,
     cfg: float,
     step: float,
     carry: float,
 ) -> tuple[Tensor, Tensor]:
-    x, told = x_ND.contiguous(), told_ND.contiguous()
-    untold, before = (None if part is None else part.contiguous() for part in (untold_ND, before_ND))
-    moved, v = torch.empty_like(x), torch.empty_like(x)
+    x, cond = x_ND.contiguous(), cond_ND.contiguous()
+    uncond, before = (None if part is None else part.contiguous() for part in (uncond_ND, before_ND))
+    out, v = torch.empty_like(x), torch.empty_like(x)
     n = x.numel()
     _step[(triton.cdiv(n, BLOCK),)](
-        x, told, untold, before, moved, v, n, cfg, step, carry,
-        HAS_UNTOLD=untold is not None, HAS_BEFORE=before is not None, BLOCK=BLOCK,
+        x, cond, uncond, before, out, v, n, cfg, step, carry,
+        HAS_UNCOND=uncond is not None, HAS_BEFORE=before is not None, BLOCK=BLOCK,
     )  # fmt: skip
-    return moved, v
+    return out, v
 
 
 def cosine_gradient(features: Sequence[Tensor], target_BF: Tensor, weights: Sequence[float]) -> tuple[Tensor, ...]:
     B, F = target_BF.shape
-    target, made = (
-        target_BF.contiguous(),
-        tuple(torch.empty_like(f, memory_format=torch.contiguous_format) for f in features),
-    )
-    for f_BF, g_BF, weight in zip(features, made, weights, strict=True):
+    target = target_BF.contiguous()
+    gradients = tuple(torch.empty_like(f, memory_format=torch.contiguous_format) for f in features)
+    for f_BF, g_BF, weight in zip(features, gradients, weights, strict=True):
         _cosine[(B,)](f_BF.contiguous(), target, g_BF, float(weight), F=F, WIDE=triton.next_power_of_2(F))
-    return made
+    return gradients
 
 
 def masked_step(tokens_BLD: Tensor, gradient_BLD: Tensor, sampled_BL: Tensor, step: float, norm: str) -> Tensor:
     B, L, D = tokens_BLD.shape
     tokens, gradient, sampled = tokens_BLD.contiguous(), gradient_BLD.contiguous(), sampled_BL.contiguous()
-    moved = torch.empty_like(tokens)
-    _move[(B,)](tokens, gradient, sampled, moved, step, L, D=D, NORM=norm, EPS=EPS, BLOCK=BLOCK)
-    return moved
+    out = torch.empty_like(tokens)
+    _masked_step[(B,)](tokens, gradient, sampled, out, step, L, D=D, NORM=norm, EPS=EPS, BLOCK=BLOCK)
+    return out
 
 
 @triton.jit
 def _step(
-    x, told, untold, before, moved, v, n, cfg, step, carry,
-    HAS_UNTOLD: tl.constexpr, HAS_BEFORE: tl.constexpr, BLOCK: tl.constexpr,
+    x, cond, uncond, before, out, v, n, cfg, step, carry,
+    HAS_UNCOND: tl.constexpr, HAS_BEFORE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
-    v_K = tl.load(told + at, mask=inside, other=0.0).to(tl.float32)
-    if HAS_UNTOLD:
-        u_K = tl.load(untold + at, mask=inside, other=0.0).to(tl.float32)
+    v_K = tl.load(cond + at, mask=inside, other=0.0).to(tl.float32)
+    if HAS_UNCOND:
+        u_K = tl.load(uncond + at, mask=inside, other=0.0).to(tl.float32)
         v_K = u_K + cfg * (v_K - u_K)
     tl.store(v + at, v_K.to(v.dtype.element_ty), mask=inside)
     if HAS_BEFORE:
         v_K += carry * tl.load(before + at, mask=inside, other=0.0).to(tl.float32)
     x_K = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
-    tl.store(moved + at, (x_K + step * v_K).to(moved.dtype.element_ty), mask=inside)
+    tl.store(out + at, (x_K + step * v_K).to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -88,8 +86,8 @@ def _cosine(feature, target, gradient, weight, F: tl.constexpr, WIDE: tl.constex
 
 
 @triton.jit
-def _move(
-    tokens, gradient, sampled, moved, step, L,
+def _masked_step(
+    tokens, gradient, sampled, out, step, L,
     D: tl.constexpr, NORM: tl.constexpr, EPS: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     b, k = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
@@ -113,4 +111,4 @@ def _move(
         g_K = tl.load(gradient + b * L * D + at, mask=inside, other=0.0).to(tl.float32)
         x_K = tl.load(tokens + b * L * D + at, mask=inside, other=0.0).to(tl.float32)
         x_K += step * own_K * g_K / length
-        tl.store(moved + b * L * D + at, x_K.to(moved.dtype.element_ty), mask=inside)
+        tl.store(out + b * L * D + at, x_K.to(out.dtype.element_ty), mask=inside)

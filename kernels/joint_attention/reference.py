@@ -1,4 +1,4 @@
-"""What the kernel means. B batch, L text tokens, S = 1 + L positions, x first, E width, M = 3E or 2E."""
+"""Reference implementation. B batch, L text tokens, S = 1 + L positions, x first, E width, M = 3E or 2E."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def joint_attention(
     v = cat([v, qkv_text_BLM[:, :, M - E :]], 1)
     q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q, k, v))
     mask = None if valid_BS is None else valid_BS[:, None, None]
-    found_BSE = scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
-    return found_BSE[:, :1], found_BSE[:, 1:] if text else None
+    y_BSE = scaled_dot_product_attention(q, k, v, attn_mask=mask).transpose(1, 2).flatten(2)
+    return y_BSE[:, :1], y_BSE[:, 1:] if text else None

@@ -1,8 +1,8 @@
-"""Joint attention in one kernel, of two streams that are nowhere put together.
+"""Joint attention in one kernel, without concatenating the two streams.
 
-A program answers ROWS queries of one head. x's key is always valid, so the softmax starts from it and is finite from
-the first; the text's keys follow, KEYS at a time, which wastes little of 1 + 35 positions. A head's keys and values are
-a few KB: programs that ask the same ones find them in the cache.
+A program computes ROWS queries of one head. x's key is always valid, so the softmax starts from it and is always
+finite; the text's keys follow, KEYS at a time, which wastes little for 1 + 35 positions. The keys and values of a head
+are a few KB, so programs of the same head find them in the cache.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ def joint_attention(
 @tuned(CONFIGS, key=["B", "L", "HEADS", "D", "TEXT", "PRECISION"])
 @triton.jit
 def _joint_attention(
-    x, text, valid, y, y_text, B,  # B is the autotuner's
+    x, text, valid, y, y_text, B,  # B is only a key of the autotuner
     x_b, x_m, t_b, t_l, t_m, m_b, m_s, y_b, y_m, z_b, z_l, z_m, scale,
     L: tl.constexpr, HEADS: tl.constexpr, D: tl.constexpr, D2: tl.constexpr, AT_KEYS: tl.constexpr,
     TEXT: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
     b, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
-    s = tl.program_id(1) * ROWS + tl.arange(0, ROWS)  # positions that ask; s - 1 counts the text's tokens
+    s = tl.program_id(1) * ROWS + tl.arange(0, ROWS)  # query positions; s - 1 is the index of a text token
     d = tl.arange(0, D2)
     within = d < D
     m = head * D + d

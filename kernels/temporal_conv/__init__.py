@@ -1,4 +1,4 @@
-"""Causal convolutions over time of several dilations, each over a part of the channels: of clips, or a frame a call."""
+"""Causal temporal convolutions of several dilations, each over a part of the channels: of clips, or frame by frame."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ def temporal_conv(
 ) -> tuple[Tensor, list[Tensor]]:
     """y[n, dW + o, t, v] = sum_l sum_w W[d, o, w, l] x[n, dW + w, t - dilation_d (L - 1 - l), v] + b[d, o] + r, ReLU.
 
-    Channels from D W on are left as they are, but for residual and ReLU.
+    Channels from D W on are not convolved; residual and ReLU apply to them, too.
 
     Args:
         x_NCTV: [N, C, T, V], fp32, fp16 or bf16.
-        weights, biases: [W, W, L, 1] and [W] of each of D dilations and L taps, stacked or not; of one type with x.
+        weights, biases: [W, W, L, 1] and [W] for each of D dilations and L taps, stacked or not; of the type of x.
         dilations: D of them, in frames.
-        past: the dilation (L - 1) frames before the first that each dilation sees, [N, dilation (L - 1), V, W]; None:
-            zeros.
+        past: inputs of each dilation for the dilation (L - 1) frames before the first, [N, dilation (L - 1), V, W];
+            None: zeros.
         residual_NCTV: [N, C, T, V].
-        out: where the result is written, [N, C, T, V]; by the reference too.
+        out: tensor for the result, [N, C, T, V]; also used by the reference.
         impl: "auto", "reference" or "triton", see `use_triton`.
     Returns:
-        [N, C, T, V], its memory laid out as that of x; and the past of what follows.
+        [N, C, T, V], in the memory format of x; and the past for the frames that follow.
     Raises:
         ValueError, RuntimeError: see `use_triton`.
     """
@@ -64,36 +64,36 @@ def temporal_step(
     out: Tensor | None = None,
     impl: str = "auto",
 ) -> Tensor:
-    """The same for the next frame of M streams, each with a ring of the frames before: nothing is shifted.
+    """`temporal_conv` for the next frame of M streams, each with a ring buffer of previous frames.
 
     Args:
         x_MCV: [M, C, V]. weights, biases, dilations, relu: as in `temporal_conv`.
-        ring_SP: [S, P], a row for every stream there is: the past of all dilations one after the other, but frame t at
-            place t modulo dilation (L - 1); the frame is written into it. Zeros for a stream that begins.
-        place_S: [S] int64, how many frames a stream has had; not changed here, as other layers need it too.
-        slot_M: [M] int64, the streams' rows, all different.
+        ring_SP: [S, P], one row per stream: the past of all dilations, concatenated, with frame t at index t modulo
+            dilation (L - 1). The new frame is written to it. Zeros for a new stream.
+        place_S: [S] int64, number of previous frames of each stream; not modified, because other layers need it, too.
+        slot_M: [M] int64, rows of the streams, all different.
         residual_MCV: [M, C, V].
     Returns:
         [M, C, V].
     Raises:
         ValueError, RuntimeError: see `use_triton`.
     """
-    given = (x_MCV, weights, biases, tuple(dilations), ring_SP, place_S, slot_M, residual_MCV, relu)
+    arguments = (x_MCV, weights, biases, tuple(dilations), ring_SP, place_S, slot_M, residual_MCV, relu)
     if use_triton(impl, x_MCV, *weights, *biases, ring_SP, place_S, slot_M, residual_MCV):
         from .triton import temporal_step as kernel
 
-        return kernel(*given, out)
-    y_MCV = reference.temporal_step(*given)
+        return kernel(*arguments, out)
+    y_MCV = reference.temporal_step(*arguments)
     return y_MCV if out is None else out.copy_(y_MCV)
 
 
 def cost(N: int, C: int, T: int, V: int, D: int, W: int, L: int, size: int, residual: bool = False) -> Cost:
-    """Of a call whose numbers take `size` bytes each; every tensor is read or written once, the past not counted."""
+    """Cost of a call with elements of `size` bytes; every tensor is read or written once, not counting the past."""
     numbers = N * C * T * V * (3 if residual else 2) + D * W * (W * L + 1)
     return Cost(flops=2 * N * T * V * D * W * W * L, bytes=size * numbers)
 
 
 def cost_of_step(M: int, C: int, V: int, D: int, W: int, L: int, size: int, residual: bool = False) -> Cost:
-    """The same of a step, which reads L - 1 frames of each dilation from the rings and writes one."""
-    of = cost(M, C, 1, V, D, W, L, size, residual)
-    return Cost(flops=of.flops, bytes=of.bytes + size * M * D * W * V * L)
+    """Cost of a step, which reads L - 1 frames of each dilation from the rings and writes one."""
+    conv = cost(M, C, 1, V, D, W, L, size, residual)
+    return Cost(flops=conv.flops, bytes=conv.bytes + size * M * D * W * V * L)

@@ -1,4 +1,4 @@
-"""What the kernels mean. N batch, M people, S streams, C channels, T time, V joints, D dilations, W width, L taps."""
+"""Reference. N batch, M people, S streams, C channels, T time, V joints, D dilations, W width, L taps."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def temporal_step(
     own = ring_SP[slot_M].split([reach * V * W for reach in reaches], 1)
     rings = [ring.unflatten(1, (-1, V, W)).clone() for ring in own]
     orders = [(place_M[:, None] + torch.arange(reach, device=slot_M.device)) % reach for reach in reaches]
-    past = [ring[one_M[:, None], order] for ring, order in zip(rings, orders, strict=True)]  # the oldest first
+    past = [ring[one_M[:, None], order] for ring, order in zip(rings, orders, strict=True)]  # oldest first
     for d, (ring, reach) in enumerate(zip(rings, reaches, strict=True)):
         ring[one_M, place_M % reach] = x_MCV[:, d * W : (d + 1) * W].mT.to(ring.dtype)
     ring_SP[slot_M] = torch.cat([ring.flatten(1) for ring in rings], 1)

@@ -1,9 +1,8 @@
-"""Causal convolutions of all dilations in one kernel, of clips or of frames with rings.
+"""Causal convolutions of all dilations in one kernel, for clips or for single frames with ring buffers.
 
-A program makes ROWS rows (a frame's joints one after the other, frame after frame) of one dilation's channels, a tap at
-a time, each a product of [ROWS, W] with [W, W]; the last programs hand on the channels that have no dilation. Of a step
-only the newest frame is new: the others are read where they lie in the ring, and the newest is written over the oldest
-once that is read.
+A program computes ROWS rows (the joints of a frame, frame after frame) of one dilation's channels, one tap at a time,
+each a product of [ROWS, W] with [W, W]; the last programs copy the channels that have no dilation. In a step only the
+newest frame is an input: the others are read from the ring, and the newest overwrites the oldest after that is read.
 """
 
 from __future__ import annotations
@@ -85,7 +84,7 @@ def _stacked(parts: Tensor | Sequence[Tensor]) -> Tensor:
 
 @triton.jit
 def _dilation(d, V: tl.constexpr, W: tl.constexpr, L: tl.constexpr, DILATIONS: tl.constexpr):
-    """Of number d: itself, and where its frames begin among those of all."""
+    """Dilation d, and the offset of its frames in the concatenated past."""
     dilation, before = 0, 0
     for k in tl.static_range(len(DILATIONS)):
         dilation += tl.where(d == k, DILATIONS[k], 0)
@@ -176,7 +175,9 @@ def _step(
         newest_RW = tl.load(x + at_x[:, None] + (c * x_c)[None], mask=wanted, other=0.0)
         y_RW = tl.zeros((ROWS, WIDE), tl.float32)
         for l in range(L):  # noqa: E741
-            place_then = (now + reach - dilation * (L - 1 - l)) % reach  # the first tap's is that of the newest frame
+            place_then = (
+                now + reach - dilation * (L - 1 - l)
+            ) % reach  # for the first tap, the index of the newest frame
             x_RW = newest_RW
             if l < L - 1:
                 at = at_ring + place_then * (V * W)
@@ -190,7 +191,7 @@ def _step(
             y_RW, residual, at_residual[:, None] + (c * r_c)[None], y, at_y[:, None] + (c * y_c)[None],
             wanted, HAS_RESIDUAL, RELU,
         )  # fmt: skip
-        tl.debug_barrier()  # all of the program's threads have read the oldest frame
+        tl.debug_barrier()  # all threads of the program have read the oldest frame
         at = at_ring + now % reach * (V * W)
         tl.store(ring + at[:, None] + w[None], newest_RW.to(ring.dtype.element_ty), mask=wanted)
     else:

@@ -1,4 +1,4 @@
-"""What tests of kernels share. Without a GPU they run in Triton's interpreter, see `tests/conftest.py`."""
+"""Shared fixtures of kernel tests. Without a GPU they run in Triton's interpreter, see `tests/conftest.py`."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,7 +18,7 @@ def device() -> torch.device:
 
 
 def poisoned(tensor: torch.Tensor, after: int = 1) -> torch.Tensor:
-    """The same numbers as a view into memory that holds NaN after every row."""
+    """The same values as a view into memory with NaN after every row."""
     wide = torch.full((*tensor.shape[:-1], tensor.shape[-1] + after), torch.nan, dtype=tensor.dtype)
     wide[..., :-after] = tensor
     return wide.to(tensor.device)[..., :-after]
@@ -31,9 +31,9 @@ def _poisoned() -> Callable[..., torch.Tensor]:
 
 @pytest.fixture
 def as_exact() -> Callable[..., None]:
-    """Checks a result against an fp32 one: it may be off by twice as much as PyTorch is in that type, and a little.
+    """Compare a result with fp32: its error must be at most twice PyTorch's error in the same type, plus a tolerance.
 
-    That is a last place of the largest number in half precision, as the interpreter cuts bf16 off instead of rounding.
+    The tolerance is one unit in the last place of the largest number, because the interpreter truncates bf16.
     """
 
     def check(found: torch.Tensor, torchs: torch.Tensor, exact: torch.Tensor) -> None:

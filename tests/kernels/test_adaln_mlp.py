@@ -18,7 +18,7 @@ OPS = [adaln_mlp, adaln_mlp_blocks]
 SHAPES = [((5,), 40), ((2, 9), 33), ((1,), 16)]  # rows, E
 
 
-def given(rows: tuple[int, ...], E: int, op: Op = adaln_mlp, K: int = 2, seed: int = 0) -> dict[str, Tensor]:
+def make_inputs(rows: tuple[int, ...], E: int, op: Op = adaln_mlp, K: int = 2, seed: int = 0) -> dict[str, Tensor]:
     """Arguments of K blocks, or of the first of them."""
     draw = torch.Generator().manual_seed(seed)
 
@@ -38,26 +38,26 @@ def given(rows: tuple[int, ...], E: int, op: Op = adaln_mlp, K: int = 2, seed: i
 def test_kernel_is_as_exact_as_pytorch(
     rows: tuple[int, ...], E: int, dtype: torch.dtype, op: Op, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = {name: tensor.to(device, dtype) for name, tensor in given(rows, E, op).items()}
+    of = {name: tensor.to(device, dtype) for name, tensor in make_inputs(rows, E, op).items()}
     exact = op(**{name: tensor.float() for name, tensor in of.items()}, impl="reference")
     as_exact(op(**of, impl="triton"), op(**of, impl="reference"), exact)
 
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_every_configuration_that_is_tried_is_right(
+def test_every_configuration_of_the_autotuner_is_correct(
     config: object, op: Op, device: torch.device, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for kernel in (_hidden, _result, _blocks):
         monkeypatch.setattr(kernel, "configs", [config])
-    of = {name: tensor.to(device) for name, tensor in given((35,), 70, op, K=2).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs((35,), 70, op, K=2).items()}
     exact = op(**of, impl="reference")
     as_exact(op(**of, impl="triton"), exact, exact)
 
 
 @pytest.mark.parametrize("op", OPS)
 def test_h_may_stay_in_fp32(op: Op, device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device, torch.bfloat16) for name, tensor in given((5,), 40, op).items()}
+    of = {name: tensor.to(device, torch.bfloat16) for name, tensor in make_inputs((5,), 40, op).items()}
     of["h_NE"] = of["h_NE"].float()
     exact = op(**{name: tensor.float() for name, tensor in of.items()}, impl="reference")
     found = op(**of, impl="triton")
@@ -66,10 +66,10 @@ def test_h_may_stay_in_fp32(op: Op, device: torch.device, as_exact: Callable[...
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_what_lies_beside_its_tensors_is_not_read(
+def test_memory_next_to_its_tensors_is_not_read(
     op: Op, device: torch.device, poisoned: Callable[..., Tensor], as_exact: Callable[..., None]
 ) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((2, 9), 40, op).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs((2, 9), 40, op).items()}
     exact = op(**of, impl="reference")
     of = {name: poisoned(tensor, 3) for name, tensor in of.items()}
     out = torch.full((2, 9, 45), torch.nan, device=device)
@@ -80,20 +80,18 @@ def test_what_lies_beside_its_tensors_is_not_read(
 
 @pytest.mark.parametrize("op", OPS)
 @pytest.mark.parametrize("impl", ["reference", "triton"])
-def test_the_result_may_take_the_place_of_h(
-    impl: str, op: Op, device: torch.device, as_exact: Callable[..., None]
-) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((7,), 40, op).items()}
+def test_the_result_can_replace_h(impl: str, op: Op, device: torch.device, as_exact: Callable[..., None]) -> None:
+    of = {name: tensor.to(device) for name, tensor in make_inputs((7,), 40, op).items()}
     exact = op(**of, impl="reference")
     assert op(**of, out=of["h_NE"], impl=impl) is of["h_NE"]
     as_exact(of["h_NE"], exact, exact)
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_the_same_rows_may_be_told_different_things(
+def test_the_same_rows_can_have_different_conditions(
     op: Op, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((2, 5), 40, op).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs((2, 5), 40, op).items()}
     of["h_NE"] = of["h_NE"][0]
     exact = op(**of, impl="reference")
     assert exact.shape == (2, 5, 40)
@@ -101,8 +99,8 @@ def test_the_same_rows_may_be_told_different_things(
 
 
 @pytest.mark.parametrize("op", OPS)
-def test_rows_far_from_zero_are_normalised_exactly(op: Op, device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((3,), 300, op, K=1).items()}
+def test_rows_far_from_zero_are_normalized_exactly(op: Op, device: torch.device, as_exact: Callable[..., None]) -> None:
+    of = {name: tensor.to(device) for name, tensor in make_inputs((3,), 300, op, K=1).items()}
     of["h_NE"] = of["h_NE"] + 3000
     exact = op(**{name: tensor.double() for name, tensor in of.items()}, impl="reference").float()
     as_exact(op(**of, impl="triton") - 3000, op(**of, impl="reference") - 3000, exact - 3000)
@@ -110,24 +108,24 @@ def test_rows_far_from_zero_are_normalised_exactly(op: Op, device: torch.device,
 
 @pytest.mark.parametrize("op", OPS)
 def test_the_same_input_gives_the_same_bits(op: Op, device: torch.device) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((35,), 70, op).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs((35,), 70, op).items()}
     first = op(**of, impl="triton")
     assert all(torch.equal(op(**of, impl="triton"), first) for _ in range(20 if device.type == "cuda" else 1))
 
 
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 def test_it_is_the_flow_heads_block(impl: str, device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((2, 4), 24, adaln_mlp_blocks).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs((2, 4), 24, adaln_mlp_blocks).items()}
     h_NE, modulations_KNM, *weights = of.values()
     exact = h_NE
-    for told_NM, *numbers in zip(modulations_KNM, *weights, strict=True):
+    for modulation_NM, *numbers in zip(modulations_KNM, *weights, strict=True):
         block = HeadBlock(24).to(device)
         with torch.no_grad():
             for at, layer in enumerate((block.norm, block.fc1, block.fc2)):
                 layer.weight.copy_(numbers[2 * at])
                 layer.bias.copy_(numbers[2 * at + 1])
-            before, exact = exact, block(exact, told_NM)
-        as_exact(adaln_mlp(before, told_NM, *numbers, impl=impl), exact, exact)
+            before, exact = exact, block(exact, modulation_NM)
+        as_exact(adaln_mlp(before, modulation_NM, *numbers, impl=impl), exact, exact)
     as_exact(adaln_mlp_blocks(**of, impl=impl), exact, exact)
 
 
@@ -135,7 +133,7 @@ def test_it_is_the_flow_heads_block(impl: str, device: torch.device, as_exact: C
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("op", OPS)
 def test_it_can_be_captured_and_replayed(op: Op, device: torch.device) -> None:
-    of = {name: tensor.to(device) for name, tensor in given((9,), 256, op).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs((9,), 256, op).items()}
     expected, out = op(**of, impl="triton"), torch.empty_like(of["h_NE"])
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):

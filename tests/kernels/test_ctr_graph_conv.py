@@ -15,7 +15,7 @@ from motionrt.training.models.ctr_gcn import NTU_PARENTS, GraphConv, adjacency
 SHAPES = [(2, 9, 24, 3, 20, 8), (1, 24, 17, 18, 25, 3), (3, 3, 16, 1, 22, 8), (1, 40, 7, 5, 37, 17)]  # N, C, O, T, V, R
 
 
-def given(N: int, C: int, O: int, T: int, V: int, R: int, K: int = 3) -> dict[str, torch.Tensor]:  # noqa: E741
+def make_inputs(N: int, C: int, O: int, T: int, V: int, R: int, K: int = 3) -> dict[str, torch.Tensor]:  # noqa: E741
     draw = torch.Generator().manual_seed(0)
 
     def normal(*shape: int, scale: float = 1.0) -> torch.Tensor:
@@ -59,24 +59,24 @@ def test_it_is_the_network_s_with_batch_norm_folded(channels: tuple[int, int], i
 def test_kernel_is_as_exact_as_pytorch(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = {name: tensor.to(device, dtype) for name, tensor in given(*shape).items()}
+    of = {name: tensor.to(device, dtype) for name, tensor in make_inputs(*shape).items()}
     exact = ctr_graph_conv(**{name: tensor.float() for name, tensor in of.items()}, relu=True, impl="reference")
     found = ctr_graph_conv(**of, relu=True, impl="triton")
     as_exact(found, ctr_graph_conv(**of, relu=True, impl="reference"), exact)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_every_configuration_that_is_tried_is_right(
+def test_every_configuration_of_the_autotuner_is_correct(
     config: object, device: torch.device, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_ctr_graph_conv, "configs", [config])
-    of = {name: tensor.to(device) for name, tensor in given(1, 9, 20, 18, 18, 8, K=2).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(1, 9, 20, 18, 18, 8, K=2).items()}
     exact = ctr_graph_conv(**of, impl="reference")
     as_exact(ctr_graph_conv(**of, impl="triton"), exact, exact)
 
 
 @pytest.mark.parametrize("by_joint", [False, True])
-def test_what_lies_beside_its_tensors_is_not_read(
+def test_memory_next_to_its_tensors_is_not_read(
     by_joint: bool,
     device: torch.device,
     poisoned: Callable[..., torch.Tensor],
@@ -85,7 +85,7 @@ def test_what_lies_beside_its_tensors_is_not_read(
 ) -> None:
     chosen = next(config for config in CONFIGS if (config.kwargs["FROM"] == 1) == by_joint)
     monkeypatch.setattr(_ctr_graph_conv, "configs", [chosen])
-    of = {name: tensor.to(device) for name, tensor in given(2, 18, 12, 3, 25, 8).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(2, 18, 12, 3, 25, 8).items()}
     exact = ctr_graph_conv(**of, impl="reference")
     of = {name: poisoned(tensor, 2) for name, tensor in of.items()}
     out = torch.full((2, 12, 3, 28), torch.nan, device=device)
@@ -95,7 +95,7 @@ def test_what_lies_beside_its_tensors_is_not_read(
 
 
 def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(2, 16, 24, 4, 20, 8).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(2, 16, 24, 4, 20, 8).items()}
     exact = ctr_graph_conv(**of, impl="reference")
     of["x_NCTV"] = of["x_NCTV"].contiguous(memory_format=torch.channels_last)
     found = ctr_graph_conv(**of, impl="triton")
@@ -104,14 +104,16 @@ def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact
 
 
 def test_residual_may_be_left_out(device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(1, 16, 16, 3, 20, 8).items() if name != "residual_NOTV"}
+    of = {
+        name: tensor.to(device) for name, tensor in make_inputs(1, 16, 16, 3, 20, 8).items() if name != "residual_NOTV"
+    }
     exact = ctr_graph_conv(**of, impl="reference")
     as_exact(ctr_graph_conv(**of, impl="triton"), exact, exact)
 
 
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 def test_the_result_is_written_where_it_is_wanted(impl: str, device: torch.device) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(1, 16, 16, 3, 20, 8).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(1, 16, 16, 3, 20, 8).items()}
     out = torch.empty_like(of["residual_NOTV"])
     found = ctr_graph_conv(**of, out=out, impl=impl)
     assert found.data_ptr() == out.data_ptr()
@@ -119,7 +121,7 @@ def test_the_result_is_written_where_it_is_wanted(impl: str, device: torch.devic
 
 
 def test_nan_is_not_rectified_away(device: torch.device) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(2, 16, 16, 2, 20, 8).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(2, 16, 16, 2, 20, 8).items()}
     of["x_NCTV"][0, 0, 0, 0] = torch.nan
     found = ctr_graph_conv(**of, relu=True, impl="triton")
     assert found[0].isnan().all() and not found[1].isnan().any()

@@ -13,7 +13,7 @@ from motionrt.kernels.graph_conv.triton import CONFIGS, _graph_conv
 SHAPES = [(2, 9, 3, 20, 24), (1, 40, 7, 25, 33), (3, 16, 1, 22, 16), (1, 3, 5, 17, 70)]  # N, C, T, V, O
 
 
-def given(N: int, C: int, T: int, V: int, O: int, K: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:  # noqa: E741
+def make_inputs(N: int, C: int, T: int, V: int, O: int, K: int = 3, seed: int = 0) -> dict[str, torch.Tensor]:  # noqa: E741
     draw = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> torch.Tensor:
@@ -33,24 +33,24 @@ def given(N: int, C: int, T: int, V: int, O: int, K: int = 3, seed: int = 0) -> 
 def test_kernel_is_as_exact_as_pytorch(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = {name: tensor.to(device, dtype) for name, tensor in given(*shape).items()}
+    of = {name: tensor.to(device, dtype) for name, tensor in make_inputs(*shape).items()}
     exact = graph_conv(**{name: tensor.float() for name, tensor in of.items()}, relu=True, impl="reference")
     found = graph_conv(**of, relu=True, impl="triton")
     as_exact(found, graph_conv(**of, relu=True, impl="reference"), exact)
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_every_configuration_that_is_tried_is_right(
+def test_every_configuration_of_the_autotuner_is_correct(
     config: object, device: torch.device, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_graph_conv, "configs", [config])
-    of = {name: tensor.to(device) for name, tensor in given(1, 20, 2, 25, 33).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(1, 20, 2, 25, 33).items()}
     exact = graph_conv(**of, impl="reference")
     as_exact(graph_conv(**of, impl="triton"), exact, exact)
 
 
 @pytest.mark.parametrize("dot", [False, True])
-def test_what_lies_beside_its_tensors_is_not_read(
+def test_memory_next_to_its_tensors_is_not_read(
     dot: bool,
     device: torch.device,
     poisoned: Callable[..., torch.Tensor],
@@ -58,7 +58,7 @@ def test_what_lies_beside_its_tensors_is_not_read(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_graph_conv, "configs", [next(c for c in CONFIGS if c.kwargs["DOT"] == dot)])
-    of = {name: tensor.to(device) for name, tensor in given(2, 18, 3, 25, 20).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(2, 18, 3, 25, 20).items()}
     exact = graph_conv(**of, impl="reference")
     of["x_NCTV"], of["residual_NOTV"] = poisoned(of["x_NCTV"], 3), poisoned(of["residual_NOTV"], 2)
     out = torch.full((2, 20, 3, 28), torch.nan, device=device)
@@ -68,7 +68,7 @@ def test_what_lies_beside_its_tensors_is_not_read(
 
 
 def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(2, 16, 4, 20, 24).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(2, 16, 4, 20, 24).items()}
     exact = graph_conv(**of, impl="reference")
     of["x_NCTV"] = of["x_NCTV"].contiguous(memory_format=torch.channels_last)
     found = graph_conv(**of, impl="triton")
@@ -78,14 +78,14 @@ def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact
 
 @pytest.mark.parametrize("left_out", ["bias_O", "residual_NOTV"])
 def test_bias_and_residual_may_be_left_out(left_out: str, device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(1, 16, 3, 20, 16).items() if name != left_out}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(1, 16, 3, 20, 16).items() if name != left_out}
     exact = graph_conv(**of, impl="reference")
     as_exact(graph_conv(**of, impl="triton"), exact, exact)
 
 
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 def test_one_frame_is_a_clip_of_one(impl: str, device: torch.device) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(3, 16, 1, 22, 20).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(3, 16, 1, 22, 20).items()}
     clip = graph_conv(**of, relu=True, impl=impl)
     one = {
         name: tensor[:, :, 0] if tensor.shape[-1] == 22 and tensor.dim() == 4 else tensor for name, tensor in of.items()
@@ -97,7 +97,7 @@ def test_one_frame_is_a_clip_of_one(impl: str, device: torch.device) -> None:
 
 
 def test_nan_is_not_rectified_away(device: torch.device) -> None:
-    of = {name: tensor.to(device) for name, tensor in given(1, 16, 1, 20, 16).items()}
+    of = {name: tensor.to(device) for name, tensor in make_inputs(1, 16, 1, 20, 16).items()}
     of["x_NCTV"][0, 0, 0, 0] = torch.nan
     assert graph_conv(**of, relu=True, impl="triton").isnan().all()
 

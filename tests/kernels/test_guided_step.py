@@ -29,12 +29,12 @@ def normal(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> to
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("given", [(True, True), (True, False), (False, True), (False, False)])
+@pytest.mark.parametrize(("has_uncond", "has_before"), [(True, True), (True, False), (False, True), (False, False)])
 def test_a_solvers_step(
-    given: tuple[bool, bool], dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
+    has_uncond: bool, has_before: bool, dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    x, told, untold, before = (normal(37, 33, seed=k, dtype=dtype).to(device) for k in range(4))
-    of = [x, told, untold if given[0] else None, before if given[1] else None]
+    x, cond, uncond, before = (normal(37, 33, seed=k, dtype=dtype).to(device) for k in range(4))
+    of = [x, cond, uncond if has_uncond else None, before if has_before else None]
     settings = {"cfg": 4.5, "step": 0.125, "carry": 0.5}
     exact = guided_step(*(t if t is None else t.float() for t in of), **settings, impl="reference")
     theirs = guided_step(*of, **settings, impl="reference")
@@ -45,14 +45,14 @@ def test_a_solvers_step(
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 def test_two_steps_are_heuns(impl: str, device: torch.device) -> None:
     x, a, b = (normal(9, 16, seed=k).to(device) for k in range(3))
-    told, untold = (lambda x, t: torch.sin(a * x + t)), (lambda x, t: torch.cos(b * x - t))
+    cond, uncond = (lambda x, t: torch.sin(a * x + t)), (lambda x, t: torch.cos(b * x - t))
 
     def velocity(x: torch.Tensor, t: float) -> torch.Tensor:
-        u = untold(x, t)
-        return u + 2.5 * (told(x, t) - u)
+        u = uncond(x, t)
+        return u + 2.5 * (cond(x, t) - u)
 
-    half, v = guided_step(x, told(x, 0), untold(x, 0), cfg=2.5, step=1.0, impl=impl)
-    found, _ = guided_step(x, told(half, 1), untold(half, 1), v, cfg=2.5, step=0.5, carry=1.0, impl=impl)
+    half, v = guided_step(x, cond(x, 0), uncond(x, 0), cfg=2.5, step=1.0, impl=impl)
+    found, _ = guided_step(x, cond(half, 1), uncond(half, 1), v, cfg=2.5, step=0.5, carry=1.0, impl=impl)
     torch.testing.assert_close(found, heun(velocity, x, 2), rtol=1e-5, atol=1e-5)
 
 
@@ -90,12 +90,12 @@ def test_a_move(norm: str, dtype: torch.dtype, device: torch.device, as_exact: C
     assert (found[~sampled] == tokens[~sampled]).all()
 
 
-def test_what_lies_beside_its_tensors_is_not_read(device: torch.device, poisoned: Callable[..., torch.Tensor]) -> None:
+def test_memory_next_to_its_tensors_is_not_read(device: torch.device, poisoned: Callable[..., torch.Tensor]) -> None:
     tokens, gradient = (poisoned(normal(2, 5, 33, seed=k).to(device)) for k in range(2))
     sampled = torch.ones(2, 5, dtype=torch.bool, device=device)
     assert torch.isfinite(masked_step(tokens, gradient, sampled, step=1.0, impl="triton")).all()
-    x, told = (poisoned(normal(7, 33, seed=k).to(device)) for k in range(2))
-    assert torch.isfinite(guided_step(x, told, step=1.0, impl="triton")[0]).all()
+    x, cond = (poisoned(normal(7, 33, seed=k).to(device)) for k in range(2))
+    assert torch.isfinite(guided_step(x, cond, step=1.0, impl="triton")[0]).all()
     target, feature = (poisoned(normal(2, 33, seed=k).to(device)) for k in range(2))
     assert torch.isfinite(cosine_gradient([feature], target, [1.0], impl="triton")[0]).all()
 

@@ -15,7 +15,7 @@ from motionrt.training.models.tdsm import JointAttention
 SHAPES = [(2, 35, 2, 64), (1, 15, 3, 32), (3, 17, 1, 48), (2, 1, 2, 16), (1, 33, 1, 20)]  # B, L, heads, D
 
 
-def given(B: int, L: int, heads: int, D: int, masked: bool = True, text: bool = True) -> dict[str, Any]:
+def make_inputs(B: int, L: int, heads: int, D: int, masked: bool = True, text: bool = True) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(0)
     E = heads * D
     valid_BS = torch.rand(B, 1 + L, generator=draw) < 0.6
@@ -42,7 +42,7 @@ def put(of: dict[str, Any], device: torch.device, dtype: torch.dtype = torch.flo
 def test_it_is_the_network_s_between_its_projections(masked: bool, text: bool, impl: str, device: torch.device) -> None:
     torch.manual_seed(0)
     attention = JointAttention(32, heads=2).to(device).requires_grad_(False)
-    of = put(given(2, 9, 2, 16, masked), device)
+    of = put(make_inputs(2, 9, 2, 16, masked), device)
     exact, exact_text = attention(of["qkv_B1M"], of["qkv_text_BLM"], of["valid_BS"], last=not text)
     found, found_text = joint_attention(**of | {"text": text}, impl=impl)
     torch.testing.assert_close(attention.proj(found), exact, rtol=0, atol=1e-5)
@@ -57,7 +57,7 @@ def test_it_is_the_network_s_between_its_projections(masked: bool, text: bool, i
 def test_kernel_is_as_exact_as_pytorch(
     shape: tuple[int, ...], masked: bool, dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = put(given(*shape, masked=masked), device, dtype)
+    of = put(make_inputs(*shape, masked=masked), device, dtype)
     exact = joint_attention(**put(of, device), impl="reference")
     torchs = joint_attention(**of, impl="reference")
     for found, *others in zip(joint_attention(**of, impl="triton"), torchs, exact, strict=True):
@@ -68,7 +68,7 @@ def test_kernel_is_as_exact_as_pytorch(
 def test_of_a_text_that_asks_nothing_keys_and_values_are_enough(
     dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = put(given(2, 19, 2, 32, text=False), device, dtype)
+    of = put(make_inputs(2, 19, 2, 32, text=False), device, dtype)
     exact, _ = joint_attention(**put(of, device), impl="reference")
     found, found_text = joint_attention(**of, impl="triton")
     as_exact(found, joint_attention(**of, impl="reference")[0], exact)
@@ -77,7 +77,7 @@ def test_of_a_text_that_asks_nothing_keys_and_values_are_enough(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_every_configuration_that_is_tried_is_right(
+def test_every_configuration_of_the_autotuner_is_correct(
     config: object,
     dtype: torch.dtype,
     device: torch.device,
@@ -85,17 +85,17 @@ def test_every_configuration_that_is_tried_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_joint_attention, "configs", [config])
-    of = put(given(2, 35, 2, 48), device, dtype)
+    of = put(make_inputs(2, 35, 2, 48), device, dtype)
     exact = joint_attention(**put(of, device), impl="reference")
     torchs = joint_attention(**of, impl="reference")
     for found, *others in zip(joint_attention(**of, impl="triton"), torchs, exact, strict=True):
         as_exact(found, *others)
 
 
-def test_what_lies_beside_its_tensors_is_not_read(
+def test_memory_next_to_its_tensors_is_not_read(
     device: torch.device, poisoned: Callable[..., torch.Tensor], as_exact: Callable[..., None]
 ) -> None:
-    of = put(given(3, 19, 2, 48), device)
+    of = put(make_inputs(3, 19, 2, 48), device)
     exact = joint_attention(**of, impl="reference")
     longer = torch.full((3, 24, 3 * 96), torch.nan, device=device)  # a text is read up to a length
     longer[:, :19] = of["qkv_text_BLM"]
@@ -110,7 +110,7 @@ def test_what_lies_beside_its_tensors_is_not_read(
 
 
 def test_one_text_may_stand_for_a_batch(device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = put(given(3, 5, 2, 16), device)
+    of = put(make_inputs(3, 5, 2, 16), device)
     of["qkv_text_BLM"] = of["qkv_text_BLM"][:1].expand(3, -1, -1)
     exact = joint_attention(**of, impl="reference")
     for found, other in zip(joint_attention(**of, impl="triton"), exact, strict=True):
@@ -120,7 +120,7 @@ def test_one_text_may_stand_for_a_batch(device: torch.device, as_exact: Callable
 @pytest.mark.parametrize("impl", ["reference", "triton"])
 @pytest.mark.parametrize("text", [True, False])
 def test_the_results_are_written_where_they_are_wanted(text: bool, impl: str, device: torch.device) -> None:
-    of = put(given(2, 7, 2, 16, text=text), device)
+    of = put(make_inputs(2, 7, 2, 16, text=text), device)
     exact = joint_attention(**of, impl="reference")
     out = tuple(None if part is None else torch.empty_like(part) for part in exact)
     found = joint_attention(**of, out=out, impl=impl)
@@ -131,7 +131,7 @@ def test_the_results_are_written_where_they_are_wanted(text: bool, impl: str, de
 
 
 def test_large_logits_do_not_overflow(device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = put(given(1, 20, 1, 32), device)
+    of = put(make_inputs(1, 20, 1, 32), device)
     of["qkv_B1M"], of["qkv_text_BLM"] = 30 * of["qkv_B1M"], 30 * of["qkv_text_BLM"]
     exact = joint_attention(**of, impl="reference")
     for found, other in zip(joint_attention(**of, impl="triton"), exact, strict=True):

@@ -55,11 +55,11 @@ def test_tdsms_noise(cross: bool, device: torch.device) -> None:
         torch.nn.init.normal_(parameter, std=0.2)
     z_BF, words_BLW, pooled_BW = (torch.randn(3, *size, device=device) for size in ((8,), (5, 12), (12,)))
     valid_BL = torch.arange(5, device=device) < torch.tensor([[5], [3], [1]], device=device)
-    given = (z_BF, torch.full((3,), 7, device=device), words_BLW, pooled_BW, valid_BL)
+    inputs = (z_BF, torch.full((3,), 7, device=device), words_BLW, pooled_BW, valid_BL)
     with use_impl("reference"):
-        wanted = model(*given)
+        wanted = model(*inputs)
     with use_impl("triton"):
-        torch.testing.assert_close(model(*given), wanted, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(model(*inputs), wanted, atol=1e-5, rtol=1e-4)
 
 
 @torch.no_grad()
@@ -70,12 +70,12 @@ def test_a_flow_heads_velocity(device: torch.device) -> None:
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     x_ND, z_GNE = torch.randn(5, 6, device=device), torch.randn(2, 5, 16, device=device)
-    told = head.modulations(torch.tensor([0.3], device=device), z_GNE)
+    modulations = head.modulations(torch.tensor([0.3], device=device), z_GNE)
     with use_impl("reference"):
-        wanted = head.velocity(x_ND, told)
+        wanted = head.velocity(x_ND, modulations)
     with use_impl("triton"):
-        torch.testing.assert_close(head.velocity(x_ND, told), wanted, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(head.velocity(x_ND, modulations), wanted, atol=1e-5, rtol=1e-4)
         head.stack()
-        torch.testing.assert_close(head.velocity(x_ND, told), wanted, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(head.velocity(x_ND, modulations), wanted, atol=1e-5, rtol=1e-4)
     head.blocks[1].fc1.weight.zero_()
     assert not head.stacked[2][1].any(), "the parameters are parts of what is stacked"

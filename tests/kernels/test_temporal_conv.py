@@ -15,7 +15,7 @@ DILATIONS = (1, 2, 4)
 SHAPES = [(2, 64, 5, 20), (1, 70, 19, 25), (3, 19, 2, 22)]  # N, C, T, V
 
 
-def given(N: int, C: int, T: int, V: int, L: int = 5, seed: int = 0) -> dict[str, Any]:
+def make_inputs(N: int, C: int, T: int, V: int, L: int = 5, seed: int = 0) -> dict[str, Any]:
     draw = torch.Generator().manual_seed(seed)
     D = len(DILATIONS)
     W = C // (D + 1)
@@ -30,8 +30,8 @@ def given(N: int, C: int, T: int, V: int, L: int = 5, seed: int = 0) -> dict[str
 
 
 def to(of: dict[str, Any], *kinds: Any) -> dict[str, Any]:
-    moved = {name: value.to(*kinds) for name, value in of.items() if isinstance(value, torch.Tensor)}
-    return of | moved | ({"past": [part.to(*kinds) for part in of["past"]]} if "past" in of else {})
+    tensors = {name: value.to(*kinds) for name, value in of.items() if isinstance(value, torch.Tensor)}
+    return of | tensors | ({"past": [part.to(*kinds) for part in of["past"]]} if "past" in of else {})
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
@@ -39,7 +39,7 @@ def to(of: dict[str, Any], *kinds: Any) -> dict[str, Any]:
 def test_kernel_is_as_exact_as_pytorch(
     shape: tuple[int, ...], dtype: torch.dtype, device: torch.device, as_exact: Callable[..., None]
 ) -> None:
-    of = to(given(*shape), device, dtype)
+    of = to(make_inputs(*shape), device, dtype)
     exact, _ = temporal_conv(**to(of, torch.float32), relu=True, impl="reference")
     found, kept = temporal_conv(**of, relu=True, impl="triton")
     theirs, their_kept = temporal_conv(**of, relu=True, impl="reference")
@@ -49,7 +49,7 @@ def test_kernel_is_as_exact_as_pytorch(
 
 @pytest.mark.parametrize("left_out", ["past", "residual_NCTV"])
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_every_configuration_that_is_tried_is_right(
+def test_every_configuration_of_the_autotuner_is_correct(
     config: object,
     left_out: str,
     device: torch.device,
@@ -57,15 +57,15 @@ def test_every_configuration_that_is_tried_is_right(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(_conv, "configs", [config])
-    of = {name: value for name, value in to(given(2, 20, 6, 17), device).items() if name != left_out}
+    of = {name: value for name, value in to(make_inputs(2, 20, 6, 17), device).items() if name != left_out}
     exact, _ = temporal_conv(**of, impl="reference")
     as_exact(temporal_conv(**of, impl="triton")[0], exact, exact)
 
 
-def test_what_lies_beside_its_tensors_is_not_read(
+def test_memory_next_to_its_tensors_is_not_read(
     device: torch.device, poisoned: Callable[..., torch.Tensor], as_exact: Callable[..., None]
 ) -> None:
-    of = to(given(2, 19, 6, 25), device)
+    of = to(make_inputs(2, 19, 6, 25), device)
     exact, _ = temporal_conv(**of, impl="reference")
     for name in ("x_NCTV", "residual_NCTV"):
         of[name] = poisoned(of[name], 3)
@@ -76,7 +76,7 @@ def test_what_lies_beside_its_tensors_is_not_read(
 
 
 def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact: Callable[..., None]) -> None:
-    of = to(given(2, 64, 3, 20), device)
+    of = to(make_inputs(2, 64, 3, 20), device)
     exact, _ = temporal_conv(**of, impl="reference")
     of["x_NCTV"] = of["x_NCTV"].contiguous(memory_format=torch.channels_last)
     found, _ = temporal_conv(**of, impl="triton")
@@ -86,7 +86,7 @@ def test_memory_may_be_channels_last_and_stays_so(device: torch.device, as_exact
 
 def stepped(impl: str, device: torch.device, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, ...]:
     """21 frames of two of three streams, of which one joins later: outputs [2, C, T, V], those of clips, rings."""
-    of = to(given(2, 19, 21, 5), device, dtype)
+    of = to(make_inputs(2, 19, 21, 5), device, dtype)
     x, weight, bias, residual = (of[name] for name in ("x_NCTV", "weights", "biases", "residual_NCTV"))
     rings = x.new_zeros(3, sum(part[0].numel() for part in of["past"]))
     places, slots = torch.tensor([0, 0, 0], device=device), torch.tensor([2, 0], device=device)
@@ -118,7 +118,7 @@ def test_steps_with_rings_are_a_clip(impl: str, device: torch.device, as_exact: 
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)
-def test_every_configuration_of_a_step_is_right(
+def test_every_configuration_of_a_step_is_correct(
     config: object, device: torch.device, as_exact: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_step, "configs", [config])

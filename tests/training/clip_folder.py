@@ -1,6 +1,6 @@
 """A small folder in the format of the data sets, made of the recordings that ship with the package.
 
-It holds what the vocabulary tells apart: labelled and unknown clips, trainable ones, validation clips and others that
+It holds what the vocabulary tells apart: labeled and unknown clips, trainable ones, validation clips and others that
 are held out, three naming schemes of records, clips at 15, 20 and 30 frames a second.
 """
 

@@ -74,7 +74,7 @@ def log_softmax(logits: list[float], target: int) -> float:
     return logits[target] - math.log(sum(map(math.exp, logits)))
 
 
-def test_the_loss_is_that_of_mean_logits_and_of_weighted_frames() -> None:
+def test_the_loss_combines_mean_logits_and_weighted_frames() -> None:
     """Two frames of class 1, one frame that nobody asks for."""
     batch = tensors([sample(3, [0, 0, -1], (1,))])
     logits = [[1.0, 0.0, -1.0], [2.0, 3.0, 0.5], [9.0, -9.0, 4.0]]
@@ -84,7 +84,7 @@ def test_the_loss_is_that_of_mean_logits_and_of_weighted_frames() -> None:
     assert float(found) == pytest.approx(of_clip + 0.5 * of_frames, rel=1e-5)
 
 
-def test_a_segment_counts_as_much_as_another_however_long() -> None:
+def test_segments_of_any_length_have_equal_weight() -> None:
     batch = tensors([sample(5, [0, 0, 0, 0, 1], (1, 2))])
     logits = torch.zeros(1, 5, 3)
     logits[0, 4, 2] = 2.0
@@ -93,7 +93,7 @@ def test_a_segment_counts_as_much_as_another_however_long() -> None:
     assert float(segment_and_frame_loss(logits, batch, config)) == pytest.approx(wanted, rel=1e-5)
 
 
-def test_padding_and_frames_outside_segments_do_not_enter_the_loss() -> None:
+def test_padding_and_frames_outside_segments_have_no_loss() -> None:
     batch = tensors([sample(3, [0, -1, 0], (1,)), sample(6, [0, 0, 1, 1, 1, 1], (0, 2))])
     logits = torch.randn(2, 6, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     segment_and_frame_loss(logits, batch, PLAIN).backward()
@@ -102,13 +102,13 @@ def test_padding_and_frames_outside_segments_do_not_enter_the_loss() -> None:
     assert touched.tolist() == [[True, False, True, False, False, False], [True] * 6]
 
 
-def test_a_segment_of_which_nothing_is_left_is_passed_over() -> None:
+def test_a_segment_without_frames_is_skipped() -> None:
     whole, cut = tensors([sample(4, [0, 0, 0, 0], (1,))]), tensors([sample(4, [0, 0, 0, 0], (1, 2))])
     logits = torch.randn(1, 4, 3, generator=torch.Generator().manual_seed(0))
     assert segment_and_frame_loss(logits, cut, PLAIN) == segment_and_frame_loss(logits, whole, PLAIN)
 
 
-def test_the_average_begins_short_and_ends_long() -> None:
+def test_the_average_starts_short_and_becomes_long() -> None:
     model = network()
     average = MovingAverage(model, decay=0.25)
     start = model.head.bias.detach().clone()
@@ -173,8 +173,8 @@ def test_a_network_learns(tmp_path: Path) -> None:
     assert list(tmp_path.rglob("events.out.tfevents.*"))
 
 
-def test_an_interrupted_run_ends_with_the_weights_of_one_that_was_not(tmp_path: Path) -> None:
-    """Dropout, the schedule, the optimiser and the average all go on from where they were."""
+def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path: Path) -> None:
+    """Dropout, the schedule, the optimizer and the average continue from where they were."""
     config = LoopConfig(steps=6, batch=2, precision="no", checkpoint_every=2, validate_every=100)
     whole = fit(network(), Samples(), config, tmp_path / "whole", no_figures, partial(recognizer_loss, config))
     with pytest.raises(KeyboardInterrupt):
@@ -226,7 +226,7 @@ def test_a_run_interrupted_while_saving_keeps_its_last_checkpoint(
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_batches_come_in_order_whoever_prepares_them(workers: int) -> None:
+def test_batches_are_in_order_with_and_without_workers(workers: int) -> None:
     class Steps:
         def batch(self, step: int, size: int) -> list[tuple[int, int]]:
             return [(step, k) for k in range(size)]

@@ -36,7 +36,7 @@ def start(data: Path, tmp_path: Path) -> Callable[..., Path]:
     return start
 
 
-def test_settings_replace_fields_wherever_they_stand() -> None:
+def test_settings_replace_fields_of_the_recipe_and_its_parts() -> None:
     changed = override(
         live(), {"steps": "7", "lr": "0.5", "facing_s": "0", "channels": "8,16", "subset": "5", "leave_out": "bandai"}
     )
@@ -82,7 +82,7 @@ def test_text_becomes_a_value_of_the_fields_type(text: str, kind: Any, value: An
         ("live", {"data": "nowhere"}, "nowhere: no clip set here"),
     ],
 )
-def test_bad_settings_are_refused_in_one_line(
+def test_bad_settings_are_rejected_in_one_line(
     start: Callable[..., Path], tmp_path: Path, recipe: str, settings: dict[str, str], message: str
 ) -> None:
     with pytest.raises(InputError, match=message) as refused:
@@ -91,7 +91,7 @@ def test_bad_settings_are_refused_in_one_line(
     assert not any(tmp_path.iterdir()), "nothing is left behind"
 
 
-def test_data_without_a_clip_of_the_recipe_is_refused(start: Callable[..., Path], data: Path, tmp_path: Path) -> None:
+def test_data_without_a_clip_of_the_recipe_is_rejected(start: Callable[..., Path], data: Path, tmp_path: Path) -> None:
     only = tmp_path / "only"
     only.mkdir()
     for name in ("bandai.npz", "bandai.json"):
@@ -109,7 +109,7 @@ def test_live_trains_on_no_clip_that_is_held_out(data: Path) -> None:
     assert validation and all(vocabulary.is_validation(clip.record) and clip.label for clip in validation)
 
 
-def test_a_source_can_be_left_out(data: Path) -> None:
+def test_a_source_can_be_excluded(data: Path) -> None:
     layout = Layout.load("core15")
     task, validation, _ = override(live(), {"data": str(data), "leave_out": "bandai"}).load_data(layout)
     assert isinstance(task, LiveTask)
@@ -130,7 +130,7 @@ def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: P
     assert isinstance(every, ClipTask) and len(every.clips) == 12 and nobody == []
 
 
-def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -> None:
+def test_fingerprints_are_those_of_labeled_clips_outside_the_validation_folds(data: Path) -> None:
     aside, without_bandai = (set(training_fingerprints(data, leave_out)) for leave_out in (None, "bandai"))
     for clip_set in clip_sets(data):
         for i, record in enumerate(clip_set.clips):
@@ -147,9 +147,7 @@ def test_labelled_clips_outside_the_validation_folds_are_set_aside(data: Path) -
     ["steps=0", "batch=0", "batch=1000", "lr=nan", "rate_hz=0", "validate_every=0", "channels=2", "threads=-1",
      "precision=foo", "workers=-1", "leave_out=nwucla", "hold_out=99", "subset=-3"],
 )  # fmt: skip
-def test_a_setting_that_no_run_can_have_is_refused_before_anything_is_written(
-    data: Path, tmp_path: Path, setting: str
-) -> None:
+def test_an_invalid_setting_is_rejected_before_anything_is_written(data: Path, tmp_path: Path, setting: str) -> None:
     key, value = setting.split("=")
     recipe = "live" if key == "leave_out" else "nwucla-stream"
     with pytest.raises(InputError, match=key):
@@ -158,7 +156,7 @@ def test_a_setting_that_no_run_can_have_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("recipe", ["live", "nwucla-stream"])
-def test_a_run_leaves_weights_metrics_and_its_settings(start: Callable[..., Path], data: Path, recipe: str) -> None:
+def test_a_run_saves_weights_metrics_and_its_settings(start: Callable[..., Path], data: Path, recipe: str) -> None:
     run = start(recipe, **({"hold_out": "2"} if recipe == "nwucla-stream" else {}))
     about = json.loads((run / "recipe.json").read_text())
     assert about["recipe"]["loop"]["steps"] == 4 and about["recipe"]["data"] == str(data)
@@ -193,7 +191,7 @@ def test_a_run_resumes_to_the_weights_it_would_have_had(
         torch.testing.assert_close(resumed[name], value, atol=1e-7, rtol=1e-6, msg=name)
 
 
-def test_a_run_of_other_settings_is_not_continued(start: Callable[..., Path]) -> None:
+def test_a_run_with_other_settings_is_not_resumed(start: Callable[..., Path]) -> None:
     run = start("nwucla-stream")
     before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
     with pytest.raises(InputError, match="nwucla-stream: holds a run with other settings; .* run=PATH"):

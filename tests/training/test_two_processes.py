@@ -62,7 +62,7 @@ def test_two_processes_with_half_a_batch_each_train_as_one_with_all_of_it(runs: 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", HELPED)
-def test_a_helper_trains_along(runs: Path, name: str) -> None:
+def test_a_helper_is_trained_as_well(runs: Path, name: str) -> None:
     one, two = (load_file(runs / folder / name / "model.safetensors") for folder in ("one", "two"))
     assert one.keys() == two.keys() and all(torch.isfinite(value).all() for value in two.values())
     plain = load_file(runs / "two" / name.replace("-helped", "") / "model.safetensors")
@@ -71,7 +71,7 @@ def test_a_helper_trains_along(runs: Path, name: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", two_processes.RUNS)
-def test_one_process_writes_and_both_save_their_part(runs: Path, name: str) -> None:
+def test_one_process_writes_and_both_save_their_state(runs: Path, name: str) -> None:
     """They wait for each other: the first validates alone, the second is late with its part of a checkpoint."""
     run = runs / "two" / name
     assert [line["step"] for line in metrics(run)] == [2, 4]

@@ -58,7 +58,7 @@ def lift(joints: np.ndarray, fps: float, rate_hz: float) -> np.ndarray:
 
 
 def tracking_ok(joints: np.ndarray, rate_hz: float) -> bool:
-    """Whether a lifted clip [T, 22, 3] is plausible: legs do not cross, joints are not too fast, people are tall."""
+    """Return whether a lifted clip [T, 22, 3] is plausible: legs do not cross, no joint too fast, people are tall."""
     hips, ankles = [[SMPL.joints.index(f"{side}_{part}") for side in ("left", "right")] for part in ("hip", "ankle")]
     across = _unit((joints[:, hips[0]] - joints[:, hips[1]]) * [1, 0, 1])
     apart = ((joints[:, ankles[0]] - joints[:, ankles[1]]) * across).sum(1)
@@ -88,7 +88,7 @@ def leveling_rotation(clips: Sequence[np.ndarray]) -> np.ndarray:
 def smooth(joints: np.ndarray, fps: float, rate_hz: float, cutoff_hz: float = CUTOFF_HZ) -> np.ndarray:
     """Resample joints [T, V, 3] to `rate_hz`, replace outliers and smooth without delay: [T', V, 3].
 
-    Robust iteration: a sample at distance r from the smooth curve is moved toward it by 1 - 1 / (1 + (r / NOISE_M)^2),
+    Robust iteration: a sample at distance r from the smooth curve is pulled toward it by 1 - 1 / (1 + (r / NOISE_M)^2),
     and the curve is fitted again.
     """
     T, V, _ = joints.shape
@@ -152,7 +152,7 @@ def _fill_gaps(joints: np.ndarray, missing: np.ndarray) -> np.ndarray:
 
 
 def _faces_away(joints: np.ndarray, rate_hz: float) -> bool:
-    """Whether knees, forearms and steps point away from the direction that a kinect20 skeleton faces."""
+    """True if knees, forearms and steps point away from the direction that a kinect20 skeleton faces."""
     at = {name: joints[:, i] for i, name in enumerate(KINECT.joints)}
     across = sum(at[f"left_{part}"] - at[f"right_{part}"] for part in ("hip", "shoulder"))
     ahead = _unit(np.cross(across * [1, 0, 1], [0, 1, 0]))

@@ -51,7 +51,7 @@ def label(record: dict[str, Any]) -> str | None:
 
 
 def is_unknown(record: dict[str, Any]) -> bool:
-    """Whether a clip's action has no label, so that the correct prediction is `none`."""
+    """True if a clip's action has no label, so that the correct prediction is `none`."""
     if source(record) != "other":
         return label(record) is None
     words = f"{record.get('label') or ''} {record.get('desc') or ''}".lower()
@@ -68,7 +68,7 @@ def training_label(record: dict[str, Any]) -> str | None:
 
 
 def is_usable(record: dict[str, Any]) -> bool:
-    """Whether a clip is useful for training: it has a label, or certainly none of the labels."""
+    """True if a clip is useful for training: it has a label, or certainly none of the labels."""
     return training_label(record) is not None or is_unknown(record)
 
 
@@ -78,7 +78,7 @@ def recording(record: dict[str, Any]) -> str:
 
 
 def is_held_out(record: dict[str, Any]) -> bool:
-    """Whether a clip must not be trained on: a validation clip, or any clip of a validation subject."""
+    """True if a clip must not be trained on: a validation clip, or any clip of a validation subject."""
     if source(record) == "bandai":
         return record["take"] % 8 == 0 or (record["set"] == 1 and record["style"] in VALIDATION_STYLES)
     if (
@@ -90,11 +90,11 @@ def is_held_out(record: dict[str, Any]) -> bool:
 
 
 def is_trainable(record: dict[str, Any]) -> bool:
-    """Whether a clip is useful for training and not held out."""
+    """True if a clip is useful for training and not held out."""
     return not is_held_out(record) and is_usable(record)
 
 
 def is_validation(record: dict[str, Any]) -> bool:
-    """Whether a clip belongs to its set's validation fold."""
+    """True if a clip belongs to its set's validation fold."""
     fold = _vocabulary()["validation"].get(source(record))
     return fold is not None and is_held_out(record) and ("views" not in fold or record["view"] in fold["views"])

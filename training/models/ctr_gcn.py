@@ -1,7 +1,7 @@
-"""CTR-GCN: a graph convolution network whose adjacency is refined for every clip and every channel.
+"""CTR-GCN: a graph convolution network that refines its adjacency for every clip and channel.
 
-The whole-clip recogniser that streaming is measured against. Modules are named as in the official checkpoints, so that
-those load with `load_state_dict`.
+The whole-clip baseline for streaming recognizers. Modules are named as in the official checkpoints, which therefore
+load with `load_state_dict`.
 
 Source: Chen et al., Channel-wise Topology Refinement Graph Convolution for Skeleton-Based Action Recognition, ICCV
 2021.
@@ -34,7 +34,7 @@ class CTRGCNConfig:
     parents: tuple[int, ...] = NTU_PARENTS  # parent of every joint, -1 for the root
     people: int = 2
     in_channels: int = 3
-    channels: tuple[int, ...] = CHANNELS  # a unit that widens them halves the frame rate
+    channels: tuple[int, ...] = CHANNELS  # a unit that increases them halves the frame rate
     dropout: float = 0.0
 
     @property
@@ -60,7 +60,7 @@ class CTRGCN(nn.Module):
         nn.init.normal_(self.fc.weight, 0, (2 / config.classes) ** 0.5)
 
     def fold(self) -> None:
-        """Make graph convolutions one operation each, for inference; see `GraphConv.fold`."""
+        """Turn each graph convolution into one operation, for inference; see `GraphConv.fold`."""
         for module in self.modules():
             if isinstance(module, GraphConv):
                 module.fold()
@@ -70,7 +70,7 @@ class CTRGCN(nn.Module):
         return self.fc(self.dropout(self.features(x_NCTVM)))
 
     def features(self, x_NCTVM: Tensor) -> Tensor:
-        """What the head is given of clips: means over frames, joints and people, [N, C of the last unit]."""
+        """Inputs of the head: means over frames, joints and people, [N, C of the last unit]."""
         N, C, T, V, M = x_NCTVM.shape
         x = self.data_bn(x_NCTVM.permute(0, 4, 3, 1, 2).reshape(N, M * V * C, T))
         x = x.view(N * M, V, C, T).permute(0, 2, 3, 1)
@@ -105,13 +105,13 @@ class GraphConv(nn.Module):
         self.alpha = nn.Parameter(torch.zeros(1))
         self.convs = nn.ModuleList(TopologyConv(in_channels, out_channels) for _ in A_KVV)
         self.bn = nn.BatchNorm2d(out_channels)
-        nn.init.constant_(self.bn.weight, 1e-6)  # a fresh unit begins as its shortcut
+        nn.init.constant_(self.bn.weight, 1e-6)  # a new unit starts as its shortcut
         self.down = nn.Identity() if in_channels == out_channels else conv_bn(in_channels, out_channels)
         self.folded: dict[str, Any] | None = None
 
     @torch.no_grad()
     def fold(self) -> None:
-        """Fold the batch-norm and stack the subsets' weights, which then no longer follow the parameters."""
+        """Fold the batch norm and stack the subsets' weights; they no longer follow the parameters."""
         bn: Any = self.bn
         scale_O = bn.weight / (bn.running_var + bn.eps) ** 0.5
 
@@ -185,7 +185,7 @@ class TemporalConv(nn.Module):
 
 
 class ConvBN(nn.Module):
-    """Convolution over time, padded to keep the length but for the stride, and batch-norm."""
+    """Convolution over time, padded to keep the length (apart from the stride), and batch norm."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, dilation: int = 1):
         super().__init__()
@@ -198,12 +198,12 @@ class ConvBN(nn.Module):
 
 
 def conv_bn(in_channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
-    """1x1 convolution, every `stride`-th frame, and batch-norm."""
+    """1x1 convolution of every `stride`-th frame, and batch norm."""
     return nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, (stride, 1)), nn.BatchNorm2d(out_channels))
 
 
 def adjacency(parents: tuple[int, ...]) -> Tensor:
-    """Subsets [K=3, V, V] to begin learning from: self, from the children, from the parent; columns sum to 1 or 0."""
+    """Initial subsets [K=3, V, V]: self, from the children, from the parent; columns sum to 1 or 0."""
     V = len(parents)
     inward = torch.zeros(V, V)
     for joint, parent in enumerate(parents):
@@ -214,7 +214,7 @@ def adjacency(parents: tuple[int, ...]) -> Tensor:
 
 
 def init_conv(module: nn.Module) -> None:
-    """He initialisation over what a convolution feeds."""
+    """He initialization by fan-out."""
     if isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out")
         if module.bias is not None:

@@ -1,7 +1,7 @@
-"""StreamGCN: a causal spatio-temporal graph convolution network that recognises actions one frame at a time.
+"""StreamGCN: a causal spatio-temporal graph convolution network that recognizes actions one frame at a time.
 
-A clip and its frames one by one give the same numbers: `forward` takes any number of frames together with the state
-that the frames before them left, so a clip is one call from the empty state and a live stream is one call a frame.
+A clip and its single frames give the same numbers: `forward` takes any number of frames and the state after the
+previous ones, so a clip is one call with the empty state, and a live stream is one call per frame.
 
 Shapes: N batch, T time, V joints, C channels, K adjacency subsets, D features, S state.
 """
@@ -44,12 +44,12 @@ class StreamGCNConfig:
 
 
 class Rings(NamedTuple):
-    """What S streams remember, in memory that stays where it is.
+    """State of S streams in fixed memory.
 
     Attributes:
-        last_SX: whether there was a frame, and its joints.
-        blocks: of every block the frames that it sees again, [S, P], see `temporal_step`.
-        place_S: how many frames there were.
+        last_SX: whether there was a previous frame, and its joints.
+        blocks: ring buffer of every block, [S, P], see `temporal_step`.
+        place_S: number of previous frames.
     """
 
     last_SX: Tensor
@@ -58,7 +58,7 @@ class Rings(NamedTuple):
 
 
 class Ring(NamedTuple):
-    """A block's part of `Rings`, and whose turn it is."""
+    """A block's part of `Rings`, and the streams to step."""
 
     ring_SP: Tensor
     place_S: Tensor
@@ -68,13 +68,13 @@ class Ring(NamedTuple):
 class StreamGCN(nn.Module):
     """Spatial graph convolutions over K learned adjacencies, causal multi-scale temporal convolutions, a linear head.
 
-    Input are frames as the C++ core hands them out: root-centred, facing +z, metres, at `config.fps`. Bones (joint
-    minus parent) and motion (minus the frame before, zero at the first) are taken inside and fused in the first layer.
+    Inputs are frames from the C++ core: root-centered, facing +z, in meters, at `config.fps`. Bones (joint minus
+    parent) and motion (minus the previous frame, zero at the first) are computed inside and fused in the first layer.
 
     Attributes:
-        receptive_field: frames that can influence one output.
-        delay: frames by which an output lags its input; 0, the network is causal.
-        state_size: floats of state a stream carries from frame to frame.
+        receptive_field: number of frames that influence an output.
+        delay: frames by which an output lags its input; 0, because the network is causal.
+        state_size: number of floats in the state of a stream.
     """
 
     delay = 0
@@ -102,7 +102,7 @@ class StreamGCN(nn.Module):
         self.receptive_field = 2 + sum(max(block.time.reaches) for block in blocks)
 
     def new_state(self, n: int = 1) -> Tensor:
-        """The state [N, S] of streams that have not begun."""
+        """Initial state [N, S] of streams."""
         return torch.zeros(n, self.state_size)
 
     def step(self, frame_NVC: Tensor, state_NS: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -118,10 +118,10 @@ class StreamGCN(nn.Module):
         flat = state_NS.split([prod(shape) for shape in self.state_shapes], 1)
         last, *past = (part.view(N, *shape) for part, shape in zip(flat, self.state_shapes, strict=True))
 
-        begun, last_frame = last[:, :1, None, None], last[:, 1:].view(N, 1, V, 3)
-        before = torch.cat([torch.lerp(x_NTVC[:, :1], last_frame, begun), x_NTVC[:, :-1]], 1)
+        started, last_frame = last[:, :1, None, None], last[:, 1:].view(N, 1, V, 3)
+        before = torch.cat([torch.lerp(x_NTVC[:, :1], last_frame, started), x_NTVC[:, :-1]], 1)
         branches = len(self.config.dilations)
-        logits, features_NTD, kept = self.through(
+        logits, features_NTD, kept = self.run_layers(
             x_NTVC, before, [past[i * branches : (i + 1) * branches] for i in range(len(self.blocks))]
         )
         next_state = [torch.cat([torch.ones_like(last[:, :1]), x_NTVC[:, -1].flatten(1)], 1)]
@@ -129,31 +129,33 @@ class StreamGCN(nn.Module):
         return logits, features_NTD, torch.cat(next_state, 1)
 
     def stack(self) -> None:
-        """See TemporalConv."""
+        """Stack weights for the kernels, see `TemporalConv.stack`."""
         for block in self.blocks:
             block.get_submodule("time").stack()  # type: ignore[operator]
 
     def new_rings(self, streams: int) -> Rings:
-        """Of streams that have not begun; zeros."""
-        like = self.head.weight
-        last_SX = like.new_zeros(streams, *self.state_shapes[0])
+        """Initial state of streams; zeros."""
+        weight = self.head.weight
+        last_SX = weight.new_zeros(streams, *self.state_shapes[0])
         times: Sequence[Any] = [block.get_submodule("time") for block in self.blocks]
-        rings = tuple(like.new_zeros(streams, sum(map(prod, time.state_shapes))) for time in times)
-        return Rings(last_SX, rings, torch.zeros(streams, dtype=torch.long, device=like.device))
+        rings = tuple(weight.new_zeros(streams, sum(map(prod, time.state_shapes))) for time in times)
+        return Rings(last_SX, rings, torch.zeros(streams, dtype=torch.long, device=weight.device))
 
     def step_in_rings(self, frame_MVC: Tensor, rings: Rings, slot_M: Tensor) -> tuple[Tensor, Tensor]:
-        """One frame of each of some streams -> logits [M, classes], features [M, D]; the rings are written to."""
+        """One frame of some of the streams -> logits [M, classes], features [M, D]; updates the rings."""
         x_M1VC, last_MX = frame_MVC[:, None], rings.last_SX[slot_M]
         before = torch.lerp(x_M1VC, last_MX[:, 1:].view_as(x_M1VC), last_MX[:, :1, None, None])
-        logits, features, _ = self.through(x_M1VC, before, [Ring(ring, rings.place_S, slot_M) for ring in rings.blocks])
+        logits, features, _ = self.run_layers(
+            x_M1VC, before, [Ring(ring, rings.place_S, slot_M) for ring in rings.blocks]
+        )
         rings.last_SX[slot_M] = torch.cat([torch.ones_like(last_MX[:, :1]), frame_MVC.flatten(1)], 1)
         rings.place_S[slot_M] += 1
         return logits[:, 0], features[:, 0]
 
-    def through(
+    def run_layers(
         self, x_NTVC: Tensor, before_NTVC: Tensor, pasts: Sequence[list[Tensor] | Ring]
     ) -> tuple[Tensor, Tensor, list[Tensor]]:
-        """Frames with those before each, and the past of every block -> logits, features, and the past from now on."""
+        """Frames, the frame before each, and the past of every block -> logits, features and the new past."""
         bone, motion = x_NTVC - x_NTVC[:, :, self.parents], (x_NTVC - before_NTVC) * (self.config.fps / 4)
         x = torch.cat([x_NTVC, bone, motion], 3).permute(0, 3, 1, 2)
         x = self.embed(x)
@@ -181,7 +183,7 @@ class Block(nn.Module):
 
 
 class GraphConv(nn.Module):
-    """y = W [A_1 x; ...; A_K x] over the joints, then batch-norm; the adjacencies A [K, V, V] are learned."""
+    """y = W [A_1 x; ...; A_K x] over the joints, then batch norm; the adjacencies A [K, V, V] are learned."""
 
     def __init__(self, in_channels: int, out_channels: int, A_KVV: Tensor):
         super().__init__()
@@ -189,8 +191,8 @@ class GraphConv(nn.Module):
         self.conv: nn.Module = conv_bn(len(A_KVV) * in_channels, out_channels)
 
     def forward(self, x_NCTV: Tensor, shortcut_NCTV: Tensor) -> Tensor:
-        """ReLU of the sum of both."""
-        if isinstance(self.conv, nn.Conv2d):  # the batch-norm is folded into it
+        """ReLU(graph convolution + shortcut)."""
+        if isinstance(self.conv, nn.Conv2d):  # with folded batch norm
             return graph_conv(x_NCTV, self.A, self.conv.weight, self.conv.bias, shortcut_NCTV, relu=True)
         assert isinstance(self.conv, nn.Sequential)
         conv, norm = self.conv
@@ -198,7 +200,7 @@ class GraphConv(nn.Module):
 
 
 class TemporalConv(nn.Module):
-    """A 1x1 stem whose channels are split over causal convolutions of several dilations and one part left alone."""
+    """A 1x1 stem whose channels are split into causal convolutions of several dilations and one identity part."""
 
     def __init__(self, channels: int, config: StreamGCNConfig):
         super().__init__()
@@ -212,20 +214,20 @@ class TemporalConv(nn.Module):
         self.stacked: tuple[Tensor, Tensor] | None = None
 
     def stack(self) -> None:
-        """Put the branches' weights together, which kernels want and which then no longer follow the parameters."""
-        self.stacked = torch.stack(self._each("weight")), torch.stack(self._each("bias"))
+        """Stack the branches' weights, as the kernels expect; they no longer follow the parameters."""
+        self.stacked = torch.stack(self._branch_parameters("weight")), torch.stack(self._branch_parameters("bias"))
 
     def forward(self, x_NCTV: Tensor, past: list[Tensor] | Ring, shortcut_NCTV: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """ReLU of the sum with the shortcut, and the past from now on: of a ring nothing, it was written to."""
+        """ReLU(convolutions + shortcut), and the new past; none for a ring, which is updated in place."""
         h_NCTV = relu(self.stem(x_NCTV))
-        weights, biases = self.stacked or (self._each("weight"), self._each("bias"))
+        weights, biases = self.stacked or (self._branch_parameters("weight"), self._branch_parameters("bias"))
         if not isinstance(past, Ring):
             return temporal_conv(h_NCTV, weights, biases, self.dilations, past, shortcut_NCTV, relu=True)
         h_MCV, shortcut_MCV = h_NCTV[:, :, 0], shortcut_NCTV[:, :, 0]
         y_MCV = temporal_step(h_MCV, weights, biases, self.dilations, *past, shortcut_MCV, relu=True)
         return y_MCV[:, :, None], []
 
-    def _each(self, kind: str) -> list[Tensor]:
+    def _branch_parameters(self, kind: str) -> list[Tensor]:
         return [branch.get_parameter(kind) for branch in self.branches]
 
 
@@ -235,7 +237,7 @@ def conv_bn(in_channels: int, out_channels: int) -> nn.Sequential:
 
 
 def adjacency(parents: tuple[int, ...]) -> Tensor:
-    """Subsets [K=3, V, V] to begin learning from: a joint itself, its parent, the mean of its children."""
+    """Initial subsets [K=3, V, V]: a joint itself, its parent, the mean of its children."""
     V = len(parents)
     inward = torch.zeros(V, V)
     for joint, parent in enumerate(parents):
@@ -246,13 +248,13 @@ def adjacency(parents: tuple[int, ...]) -> Tensor:
 
 
 def from_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) -> StreamGCN:
-    """The folded network of a bundle, which may hold other weights, too.
+    """The folded network of a bundle; other weights in the bundle are ignored.
 
     Raises:
-        KeyError, TypeError, RuntimeError: they do not fit each other, or are not those of a StreamGCN.
+        KeyError, TypeError, RuntimeError: the weights do not match the model, or are not those of a StreamGCN.
     """
-    given = {name: model[name] for name in StreamGCNConfig.__dataclass_fields__}
-    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    fields = {name: model[name] for name in StreamGCNConfig.__dataclass_fields__}
+    settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     config = StreamGCNConfig(**settings)
     network = fold(StreamGCN(config).eval())
     network.load_state_dict({name: torch.from_numpy(weights[name].copy()) for name in network.state_dict()})
@@ -260,7 +262,7 @@ def from_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) ->
 
 
 def fold(model: StreamGCN) -> StreamGCN:
-    """The same network with every batch-norm folded into the convolution before it, for inference."""
+    """Copy of the network with every batch norm folded into the previous convolution, for inference."""
     folded = StreamGCN(model.config).eval()
     folded.load_state_dict(model.state_dict())
     for module in folded.modules():

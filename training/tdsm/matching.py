@@ -41,7 +41,7 @@ class ClassTexts:
     pooled_KW: Tensor
 
     def __getitem__(self, class_N: Tensor) -> ClassTexts:
-        """Texts of the given classes, with repetition."""
+        """Texts of these classes, with repetition."""
         return ClassTexts(
             words_KLW=self.words_KLW[class_N], valid_KL=self.valid_KL[class_N], pooled_KW=self.pooled_KW[class_N]
         )

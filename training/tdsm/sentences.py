@@ -27,7 +27,7 @@ class LabelSentences(NamedTuple):
 
     @classmethod
     def encode(cls, texts: Sequence[Mapping[str, str]], encoder: TextEncoder) -> LabelSentences:
-        """Encode the sentences of each class, given by slot (see `SLOTS`)."""
+        """Encode the sentences of each class, by slot (see `SLOTS`)."""
         encoded = CaptionFeatures((sentence for by_slot in texts for sentence in by_slot.values()), encoder)
         features_KSW = torch.zeros(len(texts), len(SLOTS), encoder.width)
         present_KS = torch.zeros(len(texts), len(SLOTS))

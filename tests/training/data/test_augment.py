@@ -28,7 +28,7 @@ def test_mirroring_twice_changes_nothing(joints: np.ndarray, layout: Layout) -> 
     np.testing.assert_array_equal(augment.mirror(augment.mirror(joints, layout), layout), joints)
 
 
-def test_mirroring_makes_the_left_hand_do_what_the_right_did(joints: np.ndarray, layout: Layout) -> None:
+def test_mirroring_swaps_the_hands(joints: np.ndarray, layout: Layout) -> None:
     left, right = (layout.joints.index(f"{side}_wrist") for side in ("left", "right"))
     mirrored = augment.mirror(joints, layout)
     np.testing.assert_array_equal(mirrored[:, left], joints[:, right] * [-1, 1, 1])
@@ -37,7 +37,7 @@ def test_mirroring_makes_the_left_hand_do_what_the_right_did(joints: np.ndarray,
     np.testing.assert_allclose(distances(mirrored), distances(joints)[:, layout.mirror][:, :, layout.mirror], atol=1e-6)
 
 
-def test_turning_is_a_rotation(joints: np.ndarray) -> None:
+def test_rotate_is_a_rotation(joints: np.ndarray) -> None:
     turned = augment.rotate(joints, 1.1, np.array([0.05, -0.1]))
     np.testing.assert_allclose(distances(turned), distances(joints), atol=1e-5)
     corners = [joints[0, [1, 3, 6]] - joints[0, 0], turned[0, [1, 3, 6]] - turned[0, 0]]
@@ -45,15 +45,15 @@ def test_turning_is_a_rotation(joints: np.ndarray) -> None:
     assert before == pytest.approx(after, rel=1e-3), "left stays left"
 
 
-def test_yaw_turns_about_the_vertical() -> None:
+def test_yaw_rotates_about_the_vertical() -> None:
     ahead = np.array([[[0.0, 1.5, 2.0]]])  # z to x is a quarter turn to the left of who looks along +z
     np.testing.assert_allclose(augment.rotate(ahead, np.pi / 2, np.zeros(2)), [[[2.0, 1.5, 0.0]]], atol=1e-6)
 
 
-def test_another_body_has_other_bones_left_and_right_alike(joints: np.ndarray, layout: Layout) -> None:
-    moved = augment.vary_body(joints, layout, np.random.default_rng(3))
-    np.testing.assert_array_equal(moved[:, layout.root], joints[:, layout.root])
-    ratio = bones(moved, layout) / bones(joints, layout)  # [T, bones]
+def test_another_body_has_other_bone_lengths_equal_left_and_right(joints: np.ndarray, layout: Layout) -> None:
+    varied = augment.vary_body(joints, layout, np.random.default_rng(3))
+    np.testing.assert_array_equal(varied[:, layout.root], joints[:, layout.root])
+    ratio = bones(varied, layout) / bones(joints, layout)  # [T, bones]
     np.testing.assert_allclose(ratio, np.broadcast_to(ratio[0], ratio.shape), rtol=1e-3)
     scale = {joint: ratio[0, i] for i, (joint, _) in enumerate(layout.edges)}
     for left, right in layout.pairs:
@@ -62,9 +62,9 @@ def test_another_body_has_other_bones_left_and_right_alike(joints: np.ndarray, l
 
 
 def test_another_body_moves_in_the_same_directions(joints: np.ndarray, layout: Layout) -> None:
-    moved = augment.vary_body(joints, layout, np.random.default_rng(3))
+    varied = augment.vary_body(joints, layout, np.random.default_rng(3))
     for joint, parent in layout.edges:
-        a, b = (x[:, joint] - x[:, parent] for x in (joints, moved))
+        a, b = (x[:, joint] - x[:, parent] for x in (joints, varied))
         cosine = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
         assert cosine.min() > 1 - 1e-4
 
@@ -95,7 +95,7 @@ def test_an_augmented_clip_is_finite_and_about_as_long(joints: np.ndarray, layou
     assert frames / 1.36 - 1 <= len(found) <= frames / 0.74 + 1
 
 
-def test_a_clip_of_two_frames_survives(joints: np.ndarray, layout: Layout) -> None:
+def test_a_clip_of_two_frames_can_be_augmented(joints: np.ndarray, layout: Layout) -> None:
     for seed in range(20):
         found = augment.augment(joints[:2], 30.0, 20.0, layout, np.random.default_rng(seed))
         assert len(found) >= 2 and np.isfinite(found).all()

@@ -1,4 +1,4 @@
-"""What is said of every clip: enough sentences, all of them English, one action for one thing."""
+"""Captions of every clip: enough sentences, all of them English, one action per kind of motion."""
 
 import json
 import re
@@ -42,7 +42,7 @@ def records() -> Iterator[tuple[str, dict[str, Any]]]:
 
 @cache
 def described() -> list[tuple[str, dict[str, Any], tuple[str, ...]]]:
-    """Those records and what is said of them."""
+    """The records with their captions."""
     return [(source, record, captions.captions(source, record)) for source, record in records()]
 
 
@@ -58,7 +58,7 @@ def names_a_side(text: str) -> bool:
 
 
 def faults(text: str) -> list[str]:
-    """What no caption may have."""
+    """Faults that no caption may have."""
     words = re.findall(r"[\w'-]+", text)
     return [
         fault
@@ -80,21 +80,21 @@ def faults(text: str) -> list[str]:
 @pytest.mark.parametrize("source", SETS)
 def test_every_clip_has_eight_captions_and_an_action(shared: Path, source: str) -> None:
     for record in real(shared, source):
-        said = captions.captions(source, record)
-        assert len(said) == len(set(said)) >= 8, record
+        texts = captions.captions(source, record)
+        assert len(texts) == len(set(texts)) >= 8, record
         assert captions.action(source, record) in captions.actions(), record
 
 
 def test_everything_described_has_eight_captions_and_an_action() -> None:
     assert len(contents()) == CONTENTS and len(DATA["styles"]) == STYLES and len(DATA["kinect20"]) == KINECT_ACTIONS
-    for source, record, said in described():
-        assert len(said) == len(set(said)) >= 8, record
+    for source, record, texts in described():
+        assert len(texts) == len(set(texts)) >= 8, record
         assert captions.action(source, record) in captions.actions(), record
 
 
 def test_no_caption_reads_like_a_template() -> None:
-    for _, _, said in described():
-        for text in said:
+    for _, _, texts in described():
+        for text in texts:
             assert not faults(text), (faults(text), text)
 
 
@@ -103,19 +103,19 @@ def test_the_check_of_captions_finds_faults() -> None:
         assert faults(text)
 
 
-def test_a_style_has_four_phrasings_and_each_is_said() -> None:
+def test_a_style_has_four_phrasings_and_each_is_used() -> None:
     for name, style in DATA["styles"].items():
         for content, kind in (("walk", "walking"), ("wave-right-hand", "standing")):
-            said = captions.captions("bandai22", {"content": content, "style": name})
+            texts = captions.captions("bandai22", {"content": content, "style": name})
             phrases = {*style["subject"], *style["adverb"], *style["manner"], *style[kind]} - {""}
             assert len(phrases) >= 4
             for phrase in phrases:
                 words = re.escape(phrase).replace(r"\{their\}", "(his|her|its|their)")
-                assert any(re.search(rf"\b{words}\b", text) for text in said), (name, phrase)
+                assert any(re.search(rf"\b{words}\b", text) for text in texts), (name, phrase)
 
 
-def test_only_the_normal_style_goes_without_saying() -> None:
-    """A plain sentence, "a person walks forward", is about somebody who walks as people do."""
+def test_only_the_normal_style_has_plain_sentences() -> None:
+    """A plain sentence, "a person walks forward", describes ordinary walking."""
     for content in contents():
         plain = set(captions.captions("bandai22", {"content": content, "style": "normal"}))
         for style in set(DATA["styles"]) - {"normal"}:
@@ -138,22 +138,22 @@ def test_styled_sentences_have_one_slot_for_the_style_and_one_for_who() -> None:
             assert set(slots) <= {"their"}, (content, sentence)
 
 
-def test_who_acts_and_whose_hands_agree() -> None:
+def test_subjects_and_pronouns_agree() -> None:
     others = {"his": "woman|lady", "her": "man|guy", "its": "person|man|woman|someone|somebody"}
-    for _, _, said in described():
-        for text in said:
+    for _, _, texts in described():
+        for text in texts:
             for pronoun, subjects in others.items():
                 assert not re.search(rf"\b({subjects})\b.*\b{pronoun}\b", text), text
 
 
-def test_nobody_does_something_to_someone_twice() -> None:
+def test_no_caption_has_someone_twice() -> None:
     """ "someone waves at someone" reads badly."""
-    for _, _, said in described():
-        for text in said:
+    for _, _, texts in described():
+        for text in texts:
             assert len(re.findall(r"\b(someone|somebody)\b(?! (like|who|without|very|has))", text)) <= 1, text
 
 
-def test_no_caption_names_the_other_side_and_most_name_theirs() -> None:
+def test_no_caption_names_the_wrong_side_and_most_name_the_correct_one() -> None:
     """Of a hand that is raised or waved, some captions leave open which, as people do."""
     for content in filter(names_a_side, contents()):
         side, other = ("left", "right") if "left" in content else ("right", "left")
@@ -176,7 +176,7 @@ def test_one_action_has_one_name_in_all_sets() -> None:
     assert name("bandai22", content="slash") == name("cmu22", trial="02_07") == "swing sword"
 
 
-def test_actions_are_called_what_the_recogniser_calls_them() -> None:
+def test_actions_have_the_names_of_the_recognizers_labels() -> None:
     for content in contents():
         record = {"content": content}
         label = FINER_THAN_THE_LABEL.get(content, vocabulary.label(record))
@@ -186,7 +186,7 @@ def test_actions_are_called_what_the_recogniser_calls_them() -> None:
         assert captions.action("kinect20", record) == vocabulary.label(record)
 
 
-def test_a_window_is_described_by_itself_and_else_as_its_trial() -> None:
+def test_a_window_has_its_own_captions_or_those_of_its_trial() -> None:
     trial = captions.captions("cmu22", {"trial": "01_06"})
     assert captions.captions("cmu22", {"trial": "01_06", "id": "000000"}) == trial
     window = captions.captions("cmu22", {"trial": "01_06", "id": "001870"})
@@ -204,25 +204,25 @@ def test_a_window_is_described_by_itself_and_else_as_its_trial() -> None:
         ("a set that came later", {"action": "walk"}),
     ],
 )
-def test_nothing_is_said_of_what_nobody_described(source: str, record: dict[str, Any]) -> None:
+def test_clips_without_a_description_have_no_captions(source: str, record: dict[str, Any]) -> None:
     assert captions.action(source, record) is None
     assert captions.captions(source, record) == ()
 
 
-def test_a_style_that_nobody_described_has_no_captions() -> None:
+def test_an_unknown_style_has_no_captions() -> None:
     assert captions.captions("bandai22", {"content": "walk", "style": "drunk"}) == ()
 
 
-def test_every_action_and_label_says_what_each_part_of_the_body_does() -> None:
+def test_every_action_and_label_has_a_sentence_on_each_part_of_the_body() -> None:
     named = {captions.action(source, record) for source, record in records()}
     assert named <= set(captions.actions())
     for action in {*captions.actions(), *vocabulary.labels()}:
-        said = captions.parts(action)
-        assert tuple(said) == captions.PARTS == ("head", "arms", "hands", "hips", "legs", "feet")
-        for text in said.values():
+        texts = captions.parts(action)
+        assert tuple(texts) == captions.PARTS == ("head", "arms", "hands", "hips", "legs", "feet")
+        for text in texts.values():
             assert not faults(text), (faults(text), text)
         if not names_a_side(action):
-            assert not any(map(names_a_side, said.values())), f"{action} may be done with either side"
+            assert not any(map(names_a_side, texts.values())), f"{action} may be done with either side"
 
 
 def test_parts_of_a_mirrored_action_are_mirrored() -> None:
@@ -233,12 +233,12 @@ def test_parts_of_a_mirrored_action_are_mirrored() -> None:
         assert captions.parts(name) != captions.parts(other)
 
 
-def test_parts_of_an_unknown_action_are_refused_by_name() -> None:
+def test_parts_of_an_unknown_action_are_rejected_by_name() -> None:
     with pytest.raises(KeyError, match="'swim'; known are answer phone, basketball"):
         captions.parts("swim")
 
 
-def test_parts_handed_out_can_be_changed() -> None:
+def test_returned_parts_can_be_modified() -> None:
     captions.parts("walk")["head"] = "changed"
     assert captions.parts("walk")["head"] != "changed"
 
@@ -267,10 +267,10 @@ def test_every_spelling_of_counterclockwise_is_known(word: str) -> None:
     assert captions.mirror_text(f"turns {word} twice") == "turns clockwise twice"
 
 
-def test_mirroring_twice_gives_every_caption_back() -> None:
+def test_mirroring_twice_restores_every_caption() -> None:
     sided = 0
-    for _, _, said in described():
-        for text in said:
+    for _, _, texts in described():
+        for text in texts:
             other = captions.mirror_text(text)
             assert captions.mirror_text(other) == text
             assert (other != text) == names_a_side(text), text
@@ -285,7 +285,7 @@ def test_a_phrase_of_a_style_has_no_side() -> None:
             assert not names_a_side(phrase), (name, phrase)
 
 
-def test_the_file_says_whose_words_it_holds_and_holds_no_unused_entry(shared: Path) -> None:
+def test_the_file_names_its_license_and_has_no_unused_entry(shared: Path) -> None:
     assert "Apache-2.0" in DATA["licence"]
     used = {
         source: {record.get(key) for record in real(shared, source) for key in keys}

@@ -25,7 +25,7 @@ from motionrt.training.data.clips import (
 from ..clip_folder import take, write_set
 
 
-def test_clips_come_in_the_layout_asked_for(
+def test_clips_are_mapped_to_the_layout(
     data: Path, clips: list[LabeledClip], samples: list[Motion], layout: Layout
 ) -> None:
     assert len(clips) == sum(len(clip_set) for clip_set in clip_sets(data)) == 60
@@ -35,7 +35,7 @@ def test_clips_come_in_the_layout_asked_for(
     first = clips[0]
     assert (first.label, first.source, first.record["content"]) == ("bow", "bandai", "bow")
     wanted = np.einsum("vw,twc->tvc", layout.map_from(Layout.load("smpl22")), take(samples[0].joints, 0))
-    np.testing.assert_allclose(first.joints, wanted, atol=2e-3)  # float16 of a metre
+    np.testing.assert_allclose(first.joints, wanted, atol=2e-3)  # float16 of a meter
     assert first.seconds == len(first.joints) / 20
 
 
@@ -44,13 +44,13 @@ def test_only_the_records_that_are_kept_are_loaded(data: Path, layout: Layout) -
     assert kept and all(vocabulary.is_validation(clip.record) for clip in kept)
 
 
-def test_a_folder_without_clip_sets_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_clip_sets_is_rejected(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=f"{folder.name}: no clip set here; expected NAME.npz"):
             clip_sets(folder)
 
 
-def test_a_damaged_set_is_refused_by_name(tmp_path: Path, samples: list[Motion], layout: Layout) -> None:
+def test_a_damaged_set_is_rejected_by_name(tmp_path: Path, samples: list[Motion], layout: Layout) -> None:
     write_set(tmp_path, "cut", Layout.load("smpl22"), [(samples[0].joints, {})], fps=20)
     path = tmp_path / "cut.npz"
     path.write_bytes(path.read_bytes()[:-2000])
@@ -63,7 +63,7 @@ def test_a_damaged_set_is_refused_by_name(tmp_path: Path, samples: list[Motion],
         load_clips(tmp_path, layout)
 
 
-def test_a_joint_out_of_reach_stays_where_it_was_on_the_body() -> None:
+def test_a_joint_out_of_reach_keeps_its_position_on_the_body() -> None:
     joints = np.zeros((4, 3, 3), np.float32)
     joints[:, 0, 0] = [0, 1, 2, 3]  # the root walks along x
     joints[:, 1] = joints[:, 0] + [0, 0.5, 0]
@@ -96,7 +96,7 @@ def test_a_person_is_active_from_the_first_movement_to_the_last(layout: Layout) 
     assert phases(joints, fps, "raise left hand", layout) == [("raise left hand", start, end)]
 
 
-def test_who_keeps_the_last_pose_has_done_with_it(layout: Layout) -> None:
+def test_activity_ends_when_the_final_pose_is_held(layout: Layout) -> None:
     """Stands for a second, sits down, sits for two seconds."""
     height = np.concatenate([np.full(20, 0.9), np.linspace(0.9, 0.4, 10), np.full(40, 0.4)])
     joints = np.zeros((70, len(layout.joints), 3), np.float32)
@@ -105,7 +105,7 @@ def test_who_keeps_the_last_pose_has_done_with_it(layout: Layout) -> None:
     assert abs(start - 20) <= 2 and abs(end - 30) <= 2
 
 
-def test_who_never_moves_is_active_all_the_time(layout: Layout) -> None:
+def test_a_clip_without_movement_is_active_throughout(layout: Layout) -> None:
     still = np.zeros((30, len(layout.joints), 3), np.float32)
     assert active_span(still, 20.0) == (0, 30)
 
@@ -125,7 +125,7 @@ def test_heading_does_not_jump(layout: Layout) -> None:
     np.testing.assert_allclose(found - found[0], angle - angle[0], atol=1e-5)
 
 
-def test_who_turns_while_walking_walks_before_and_after(layout: Layout) -> None:
+def test_turns_are_preceded_and_followed_by_walking(layout: Layout) -> None:
     angle = np.concatenate([np.zeros(30), np.linspace(0, -1.5, 20), np.full(30, -1.5)])
     found = phases(turning(layout, angle), 20.0, "turn left", layout)
     assert [name for name, _, _ in found] == ["walk", "turn left", "walk"]
@@ -148,7 +148,7 @@ def test_phases_of_real_turns_cover_the_clip(shared: Path, layout: Layout) -> No
         assert abs(angle[end - 1] - angle[begin]) > 0.5 * abs(angle[-1] - angle[0])
 
 
-def test_a_fingerprint_names_the_joints_whatever_file_they_stand_in(tmp_path: Path, samples: list[Motion]) -> None:
+def test_a_fingerprint_identifies_joints_independent_of_the_file(tmp_path: Path, samples: list[Motion]) -> None:
     layout = Layout.load("smpl22")
     rows = [(motion.joints, {"id": str(i)}) for i, motion in enumerate(samples)]
     write_set(tmp_path, "a", layout, rows, fps=20)

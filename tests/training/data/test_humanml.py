@@ -25,7 +25,7 @@ def write(root: Path, texts: dict[str, str], lengths: dict[str, int], joints: in
     return root
 
 
-def test_motions_of_fit_length_are_loaded_as_published(tmp_path: Path) -> None:
+def test_motions_of_valid_length_are_loaded_as_published(tmp_path: Path) -> None:
     root = write(tmp_path, {}, LENGTHS)
     clips = load_humanml(root, "train")
     assert [clip.name for clip in clips] == ["000000", "M000000", "000002", "000003"]
@@ -71,13 +71,13 @@ def test_kit_has_its_own_skeleton_rate_lengths_and_unit(tmp_path: Path) -> None:
     assert len(Layout.load("kit21").joints) == 21
 
 
-def test_kit_is_no_humanml3d(tmp_path: Path) -> None:
+def test_kit_is_not_humanml3d(tmp_path: Path) -> None:
     root = write(tmp_path, {}, {"00001": 60}, joints=21)
     with pytest.raises(InputError, match=r"00001\.npy: float32 \[60, 21, 3\], expected floating point \[T, 22, 3\]"):
         load_humanml(root, "train")
 
 
-def test_motions_that_are_not_finite_are_left_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_motions_that_are_not_finite_are_skipped(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = write(tmp_path, {}, {"000000": 60, "000001": 61})
     joints = np.load(root / "new_joints" / "000001.npy")
     joints[5, 3] = np.nan
@@ -88,7 +88,7 @@ def test_motions_that_are_not_finite_are_left_out(tmp_path: Path, caplog: pytest
 
 
 @pytest.mark.parametrize(
-    ("file", "content", "told"),
+    ("file", "content", "message"),
     [
         ("new_joints/000000.npy", None, "no such file; the folder must hold new_joints/ID.npy"),
         ("new_joints/000000.npy", b"\x93NUMPY", "not a readable array"),
@@ -101,8 +101,8 @@ def test_motions_that_are_not_finite_are_left_out(tmp_path: Path, caplog: pytest
         ("texts/000000.txt", b"\xff\xfe", "cannot be read"),
     ],
 )
-def test_what_is_missing_or_damaged_is_named_in_one_line(
-    tmp_path: Path, file: str, content: bytes | None, told: str
+def test_missing_or_damaged_files_are_named_in_one_line(
+    tmp_path: Path, file: str, content: bytes | None, message: str
 ) -> None:
     root = write(tmp_path, {}, {"000000": 60})
     (root / file).unlink()
@@ -110,10 +110,10 @@ def test_what_is_missing_or_damaged_is_named_in_one_line(
         (root / file).write_bytes(content)
     with pytest.raises(InputError) as error:
         load_humanml(root, "train")
-    assert file in str(error.value) and told in str(error.value) and "\n" not in str(error.value)
+    assert file in str(error.value) and message in str(error.value) and "\n" not in str(error.value)
 
 
-def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
+def test_a_pickle_is_not_loaded(tmp_path: Path) -> None:
     root = write(tmp_path, {}, {"000000": 60})
     np.save(root / "new_joints" / "000000.npy", np.array([{}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="not a readable array"):
@@ -134,7 +134,7 @@ def test_labels_of_motions(tmp_path: Path, packed: bool) -> None:
     assert load_labels(tmp_path) == (("walk", "jump", "throw"), {"000000": {0, 2}, "M000000": set()})
 
 
-def test_labels_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+def test_unreadable_label_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"humanml3d400_label_map\.txt: no such file"):
         load_labels(tmp_path)
     write_labels(tmp_path, {"000000": [3]}, packed=False)
@@ -152,7 +152,7 @@ def test_labels_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_labels(tmp_path)
 
 
-def test_normalisation_is_per_joint_and_axis_over_all_frames(tmp_path: Path) -> None:
+def test_normalization_is_per_joint_and_axis_over_all_frames(tmp_path: Path) -> None:
     clips = load_humanml(write(tmp_path, {}, {"000000": 60, "000001": 150}), "train")
     mean, std = mean_and_std(clips)
     every = np.concatenate([clip.joints for clip in clips]).reshape(-1, 66)
@@ -162,7 +162,7 @@ def test_normalisation_is_per_joint_and_axis_over_all_frames(tmp_path: Path) -> 
         mean_and_std([])
 
 
-def test_normalisation_of_what_never_moves_can_be_divided_by(tmp_path: Path) -> None:
+def test_the_deviation_of_constant_joints_is_not_zero(tmp_path: Path) -> None:
     root = write(tmp_path, {}, {"000000": 60})
     np.save(root / "new_joints" / "000000.npy", np.ones((60, 22, 3), np.float32))
     _, std = mean_and_std(load_humanml(root, "train"))

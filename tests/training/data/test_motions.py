@@ -108,7 +108,7 @@ def check_canonical(joints: np.ndarray) -> None:
     assert abs(joints[:, feet, 1].min()) < 1e-5
 
 
-def test_only_clips_too_short_and_unnamed_are_left_out(
+def test_only_short_and_unnamed_clips_are_skipped(
     folder: Path, motions: list[MotionClip], caplog: pytest.LogCaptureFixture
 ) -> None:
     written = sum(len(ClipSet.load(path)) for path in folder.glob("*.npz"))
@@ -118,12 +118,12 @@ def test_only_clips_too_short_and_unnamed_are_left_out(
     assert "'mocap22: under 16 frames': 1" in caplog.text and "'mocap22: without an action': 1" in caplog.text
 
 
-def test_a_folder_without_clip_sets_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_clip_sets_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no clip set here"):
         load_motions(tmp_path)
 
 
-def test_canonical_undoes_a_turn_and_a_shift(samples: list[Motion]) -> None:
+def test_canonical_undoes_rotation_and_translation(samples: list[Motion]) -> None:
     joints = to_canonical(samples[0].joints)
     turned = joints @ np.array([[0.6, 0, 0.8], [0, 1, 0], [-0.8, 0, 0.6]], np.float32) + np.array(
         [3, 1, -2], np.float32
@@ -148,7 +148,7 @@ def test_the_mirror_image_of_a_canonical_clip_is_canonical(motions: list[MotionC
 
 
 @pytest.mark.parametrize("frames", [16, 39, 40, 195, 196, 199, 200, 235, 236, 391, 392, 395, 396, 1011])
-def test_windows_hold_all_of_a_clip(frames: int) -> None:
+def test_windows_cover_a_clip(frames: int) -> None:
     parts = windows(clip(frames))
     seen = np.concatenate([np.arange(frames)[part] for part in parts])
     assert len(set(seen)) > frames - 4
@@ -157,7 +157,7 @@ def test_windows_hold_all_of_a_clip(frames: int) -> None:
     assert (len(parts) == 1) == (frames < 200)
 
 
-def test_a_window_is_a_canonical_clip_with_a_name_of_its_own(motions: list[MotionClip]) -> None:
+def test_a_window_is_a_canonical_clip_with_its_own_name(motions: list[MotionClip]) -> None:
     long = next(c for c in motions if c.name == "long")
     first, second = (cut(long, window) for window in windows(long))
     assert len({long.name, first.name, second.name}) == 3 and len(first.joints) == 196
@@ -177,7 +177,7 @@ def kinect_lengths(folder: Path) -> list[tuple[dict, int]]:
     return list(zip(clip_set.clips, np.diff(clip_set.start), strict=True))
 
 
-def test_lifting_gives_back_what_the_camera_saw(samples: list[Motion]) -> None:
+def test_lifting_recovers_the_recorded_motion(samples: list[Motion]) -> None:
     """A tilted camera, noise and outliers; the walk comes back within the differences of anatomy."""
     walk = to_canonical(samples[0].joints)
     rng = np.random.default_rng(0)
@@ -202,7 +202,7 @@ def jitter(joints: np.ndarray) -> float:
     return float(np.linalg.norm(np.diff(joints, 3, axis=0), axis=2).mean() * 20**3)
 
 
-def test_lifted_bones_keep_their_length_and_left_is_as_long_as_right(samples: list[Motion]) -> None:
+def test_lifted_bones_have_constant_and_symmetric_lengths(samples: list[Motion]) -> None:
     lifted = lift(in_kinect(samples[2].joints), 30, 20)
     lengths = np.stack([np.linalg.norm(lifted[:, a] - lifted[:, b], axis=1) for a, b in SMPL.edges], 1)
     assert np.ptp(lengths, axis=0).max() < 1e-5
@@ -211,18 +211,18 @@ def test_lifted_bones_keep_their_length_and_left_is_as_long_as_right(samples: li
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
-def test_the_hand_that_waves_is_the_hand_that_waves(samples: list[Motion], side: str) -> None:
+def test_lifting_keeps_the_side_of_a_waving_hand(samples: list[Motion], side: str) -> None:
     still = np.repeat(samples[0].joints[:1], 40, 0)
     seen = in_kinect(still)
     seen[:, KINECT.joints.index(f"{side}_wrist"), 1] += 0.2 * np.sin(np.arange(40) / 3)
     seen[:, KINECT.joints.index(f"{side}_hand"), 1] += 0.2 * np.sin(np.arange(40) / 3)
     lifted = to_canonical(lift(seen, 20, 20))
-    moved = {s: np.ptp(lifted[:, SMPL.joints.index(f"{s}_wrist"), 1]) for s in ("left", "right")}
+    range_of = {s: np.ptp(lifted[:, SMPL.joints.index(f"{s}_wrist"), 1]) for s in ("left", "right")}
     other = {"left": "right", "right": "left"}[side]
-    assert moved[side] > 0.1 > 0.05 > moved[other]
+    assert range_of[side] > 0.1 > 0.05 > range_of[other]
 
 
-def test_who_walks_away_from_the_camera_does_not_walk_backwards(samples: list[Motion]) -> None:
+def test_walking_away_from_the_camera_is_not_walking_backward(samples: list[Motion]) -> None:
     """Kinect takes a back for a front: its left and right are exchanged there."""
     walk = to_canonical(samples[3].joints)
     away = (KINECT.map_from(SMPL) @ walk)[:, list(KINECT.mirror)] + np.array([0, 0, 2.5])
@@ -230,7 +230,7 @@ def test_who_walks_away_from_the_camera_does_not_walk_backwards(samples: list[Mo
     assert walk[-1, 0, 2] > 0.5 and lifted[-1, 0, 2] > 0.5
 
 
-def test_smoothing_keeps_a_punch_and_takes_noise_away() -> None:
+def test_smoothing_keeps_a_punch_and_removes_noise() -> None:
     t = np.arange(60) / 20
     reach = 0.5 * np.exp(-(((t - 1.5) / 0.2) ** 2))  # out and back in half a second
     still = np.random.default_rng(0).normal(0, 0.01, (60, 20, 3))
@@ -242,7 +242,7 @@ def test_smoothing_keeps_a_punch_and_takes_noise_away() -> None:
     assert jitter(out[:, :5]) < 0.25 * jitter(still[:, :5])
 
 
-def test_a_rate_is_changed_without_a_shift() -> None:
+def test_changing_the_rate_does_not_shift_time() -> None:
     ramp = np.arange(31)[:, None, None] / 30 * np.ones((1, 20, 3))  # 1 m a second
     out = smooth(ramp, 30, 20)
     assert np.allclose(out[:, 0, 0], np.arange(len(out)) / 20, atol=1e-6) and len(out) == 21
@@ -271,7 +271,7 @@ def test_pairs_are_closed_under_mirroring() -> None:
             assert other in contents
 
 
-def test_recordings_stay_whole() -> None:
+def test_recordings_are_not_split() -> None:
     records = [
         {"trial": "01_05", "kind": "trial"}, {"trial": "01_05", "kind": "hml"},
         {"id": "cmu_12_01", "cmu_trial": "12_01"}, {"id": "cmu8_train_running_3"}, {"id": "cmu8_test_running_1"},
@@ -305,7 +305,7 @@ def test_draws_are_canonical_and_of_whole_tokens(motions: list[MotionClip]) -> N
         check_canonical(c.joints)
 
 
-def test_frequent_actions_weigh_as_the_square_root_and_mocap_is_not_drowned() -> None:
+def test_actions_are_weighted_by_square_root_and_mocap_keeps_its_share() -> None:
     clips = [clip(40, action="common") for _ in range(64)] + [clip(40, action="rare") for _ in range(4)]
     clips += [clip(40, action="seen", quality="kinect") for _ in range(1000)]
     weights = BalancedSampler(clips=clips, seed=0).weights
@@ -315,7 +315,7 @@ def test_frequent_actions_weigh_as_the_square_root_and_mocap_is_not_drowned() ->
     assert only.sum() == pytest.approx(1)
 
 
-def test_styles_of_an_action_weigh_as_the_square_root() -> None:
+def test_styles_of_an_action_are_weighted_by_square_root() -> None:
     clips = [clip(40, style="normal") for _ in range(81)] + [clip(40, style="proud")]
     assert BalancedSampler(clips=clips, seed=0).weights[-1] == pytest.approx(0.1)
 

@@ -55,18 +55,18 @@ def test_the_training_subjects_are_as_many_as_published() -> None:
         ("S019C002P045R001A120", {"ntu120-xset"}),
     ],
 )
-def test_a_name_tells_in_which_splits_a_sample_is_tested(name: str, tested: set[str], tmp_path: Path) -> None:
+def test_a_file_name_determines_the_test_splits(name: str, tested: set[str], tmp_path: Path) -> None:
     found = ntu.parse_name(tmp_path / f"{name}.skeleton")
     assert found is not None and found.label == ntu.ACTIONS[int(name[-3:]) - 1]
     assert {split for split, chosen in ntu.TEST_SPLITS.items() if chosen(found)} == tested
 
 
-def test_files_named_otherwise_are_no_samples(tmp_path: Path) -> None:
+def test_files_with_other_names_are_ignored(tmp_path: Path) -> None:
     for name in ("notes", "S001C001P001R001A121", "S001C001P001R001A000", "xS001C001P001R001A001"):
         assert ntu.parse_name(tmp_path / f"{name}.skeleton") is None
 
 
-def test_samples_are_found_in_any_sub_folder_but_for_those_on_the_list(tmp_path: Path) -> None:
+def test_samples_are_found_in_any_subfolder_except_those_on_the_list(tmp_path: Path) -> None:
     for name in ("nturgb+d_skeletons/S001C001P003R001A001", "more/S001C002P003R001A002", "S001C002P003R001A003"):
         write(tmp_path / f"{name}.skeleton")
     (tmp_path / ntu.MISSING_LISTS[0]).write_text("The samples:\nS001C002P003R001A002\nS001C002P001R001A002\n")
@@ -76,7 +76,7 @@ def test_samples_are_found_in_any_sub_folder_but_for_those_on_the_list(tmp_path:
         ntu.test_recordings(tmp_path / "more", "ntu60-xview")
 
 
-def test_clips_face_forward_on_the_floor_at_20_frames_a_second(tmp_path: Path, actor: np.ndarray) -> None:
+def test_clips_face_forward_on_the_floor_at_20_frames_per_second(tmp_path: Path, actor: np.ndarray) -> None:
     write(tmp_path / "S001C001P003R001A023.skeleton", actor)
     write(tmp_path / "S001C001P003R001A024.skeleton")
     chosen, _ = ntu.test_recordings(tmp_path, "ntu60-xsub")
@@ -89,7 +89,7 @@ def test_clips_face_forward_on_the_floor_at_20_frames_a_second(tmp_path: Path, a
     assert abs(joints[:, :, 1].min()) < 0.15 and joints[0, SMPL.joints.index("head"), 1] > 1.2
 
 
-def test_frames_without_the_person_are_cut_at_the_ends(tmp_path: Path, actor: np.ndarray) -> None:
+def test_frames_without_the_person_are_trimmed_at_the_ends(tmp_path: Path, actor: np.ndarray) -> None:
     path = tmp_path / "S001C001P003R001A023.skeleton"
     write(path, actor)
     lines = path.read_text().splitlines()

@@ -52,7 +52,7 @@ def test_every_frame_has_joints_a_target_and_a_segment(stream: Stream, parts: Se
     assert stream.joints.dtype == np.float32
 
 
-def test_a_segment_begins_where_the_one_before_ended_and_looks_the_same_way(stream: Stream, layout: Layout) -> None:
+def test_a_segment_starts_at_the_position_and_heading_of_the_previous_one(stream: Stream, layout: Layout) -> None:
     root = stream.joints[:, layout.root]
     for (_, end), (begin, _) in zip(spans(stream), spans(stream)[1:], strict=False):
         np.testing.assert_allclose(root[begin, [0, 2]], root[end - 1, [0, 2]], atol=1e-5)
@@ -72,7 +72,7 @@ def test_joining_does_not_deform_a_clip(stream: Stream, parts: Sequence[Segment]
         np.testing.assert_allclose(turned, turned[0], atol=1e-3)  # the same turn for all frames
 
 
-def test_nobody_jumps(stream: Stream, parts: Sequence[Segment]) -> None:
+def test_there_are_no_jumps(stream: Stream, parts: Sequence[Segment]) -> None:
     """Between two segments no joint moves faster than a smooth move of at least 0.3 s there."""
     step = np.linalg.norm(np.diff(stream.joints, axis=0), axis=2).max(1)
     for (_, end), (begin, _) in zip(spans(stream), spans(stream)[1:], strict=False):
@@ -99,7 +99,7 @@ def test_targets_segments_and_actions_agree(stream: Stream, parts: Sequence[Segm
     assert len(stream.actions) == sum(p.target != NONE for p in parts)
 
 
-def test_sitting_down_between_two_clips_is_nobodys(layout: Layout) -> None:
+def test_sitting_down_between_two_clips_is_unlabeled(layout: Layout) -> None:
     standing = np.zeros((10, len(layout.joints), 3), np.float32)
     standing[:, layout.joints.index("head"), 1] = 0.6
     standing[:, layout.joints.index("left_ankle"), 1] = -0.9
@@ -118,18 +118,18 @@ def test_a_segment_scales_its_actions_to_the_streams_rate() -> None:
     assert part.actions == ((LABELS.index("walk"), 0, 30), (LABELS.index("wave"), 30, 75))
 
 
-def test_an_unknown_action_is_none_and_no_action(clips: list[LabeledClip], layout: Layout) -> None:
+def test_an_unknown_action_is_none_and_not_an_action(clips: list[LabeledClip], layout: Layout) -> None:
     unknown = next(clip for clip in clips if clip.label is None)
     stream = streams.compose([part(unknown)], layout, NONE, RATE, np.random.default_rng(0))
     assert stream.actions == () and set(stream.targets) == {NONE} and set(stream.segments) == {0}
 
 
-def test_rest_plays_forth_and_back(layout: Layout) -> None:
+def test_rest_is_played_back_and_forth(layout: Layout) -> None:
     window = np.arange(5, dtype=np.float32)[:, None, None] * np.ones((1, 15, 3), np.float32)
     played = streams.play_rest(window, RATE, 0.6, RATE)[:, 3, 1]
     assert played.tolist() == [0, 1, 2, 3, 4, 3, 2, 1, 0, 1, 2, 3]
     faster = streams.play_rest(window, RATE, 2.0, 2 * RATE)
-    assert len(faster) == 80 and np.abs(np.diff(faster[:, 0, 0])).max() < 1  # as fast in metres a second
+    assert len(faster) == 80 and np.abs(np.diff(faster[:, 0, 0])).max() < 1  # as fast in meters a second
 
 
 def test_windows_of_rest_are_where_a_person_stands_still(clips: list[LabeledClip], layout: Layout) -> None:

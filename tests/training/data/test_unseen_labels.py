@@ -26,7 +26,7 @@ PROTOCOLS = {
 
 
 @pytest.mark.parametrize("dataset", COUNTS)
-def test_published_splits_are_what_their_names_say(dataset: str) -> None:
+def test_published_splits_match_their_names(dataset: str) -> None:
     found = splits(dataset)
     assert set(found) == PROTOCOLS[dataset]
     for name, split in found.items():
@@ -50,7 +50,7 @@ def test_each_of_our_labels_is_unseen_once() -> None:
     assert all(sorted(split.seen + split.unseen) == sorted(unseen) for split in ours.values())
 
 
-def test_labels_that_are_alike_are_unseen_together() -> None:
+def test_similar_labels_are_unseen_together() -> None:
     names = labels()
     pairs = [*similar_labels(), *(list(pair) for pair in MIRRORED.items())]
     for split in splits().values():
@@ -67,21 +67,21 @@ def test_labels_that_share_their_main_word_are_unseen_together() -> None:
         assert sum(not sharing.isdisjoint(names[k] for k in split.unseen) for split in splits().values()) == 1, word
 
 
-def test_every_label_is_described_in_words_of_its_own() -> None:
-    said = descriptions()
-    assert set(said) == {*labels(), BACKGROUND} and len(set(said.values())) == len(said)
-    assert all(30 < len(text) < 200 and text == text.strip(" .") for text in said.values())
+def test_every_label_has_its_own_description() -> None:
+    texts = descriptions()
+    assert set(texts) == {*labels(), BACKGROUND} and len(set(texts.values())) == len(texts)
+    assert all(30 < len(text) < 200 and text == text.strip(" .") for text in texts.values())
 
 
-def test_what_is_said_of_a_label_has_a_sentence_on_everything() -> None:
+def test_every_label_has_a_sentence_in_every_slot() -> None:
     for label in (*labels(), BACKGROUND):
-        said = sentences(label)
-        assert tuple(said) == SLOTS and said["label"] == label and said["motion"] == descriptions()[label]
-        assert len(set(said.values())) == len(SLOTS) and said["feet"] == part_sentences(label)["feet"]
+        texts = sentences(label)
+        assert tuple(texts) == SLOTS and texts["label"] == label and texts["motion"] == descriptions()[label]
+        assert len(set(texts.values())) == len(SLOTS) and texts["feet"] == part_sentences(label)["feet"]
     with pytest.raises(InputError, match="no sentences on 'somersault'"):
         part_sentences("somersault")
 
 
-def test_another_data_set_is_refused() -> None:
+def test_another_data_set_is_rejected() -> None:
     with pytest.raises(InputError, match="'ntu61', expected one of ntu60, ntu120, pku-mmd, vocabulary"):
         splits("ntu61")

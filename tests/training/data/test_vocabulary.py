@@ -1,4 +1,4 @@
-"""Which clips are trained on, which are measured, and what they are called."""
+"""Labels, training clips and validation clips."""
 
 from collections import Counter
 from pathlib import Path
@@ -92,12 +92,12 @@ def test_folds_are_those_of_the_vocabulary(record: dict[str, Any], held_out: boo
 
 
 def test_the_small_folder_has_clips_of_every_kind(clips: list[LabeledClip]) -> None:
-    """What the other tests rely on."""
+    """The other tests rely on this."""
     kinds = Counter(
         (vocabulary.is_held_out(c.record), vocabulary.is_validation(c.record), c.label is not None) for c in clips
     )
-    labelled = {(True, True, True), (True, False, True), (False, False, True)}
-    assert set(kinds) == labelled | {(True, True, False), (True, False, False), (False, False, False)}
+    labeled = {(True, True, True), (True, False, True), (False, False, True)}
+    assert set(kinds) == labeled | {(True, True, False), (True, False, False), (False, False, False)}
     assert {clip.source for clip in clips} == {
         "bandai",
         "nw-ucla",
@@ -112,9 +112,9 @@ def test_the_real_folds(shared: Path) -> None:
     records = [record for clip_set in clip_sets(shared) for record in clip_set.clips]
     validation = [r for r in records if vocabulary.is_validation(r)]
     assert all(vocabulary.is_held_out(r) for r in validation)
-    labelled = Counter(vocabulary.source(r) for r in validation if vocabulary.label(r))
-    assert labelled == {"bandai": 325, "nw-ucla": 194, "msr-action3d": 114, "florence3d": 42, "utkinect": 40}
-    assert labelled.total() == 715
+    labeled = Counter(vocabulary.source(r) for r in validation if vocabulary.label(r))
+    assert labeled == {"bandai": 325, "nw-ucla": 194, "msr-action3d": 114, "florence3d": 42, "utkinect": 40}
+    assert labeled.total() == 715
     trained = [r for r in records if not vocabulary.is_held_out(r)]
     assert {vocabulary.label(r) for r in trained} - {None} == set(vocabulary.labels())
     people = {(r["ds"], r["subject"]) for r in validation if "ds" in r}

@@ -33,7 +33,7 @@ def test_fid_of_two_gaussians_is_the_closed_form(rng: np.random.Generator) -> No
     assert features.fid(other, real) == pytest.approx(expected, rel=1e-9)
 
 
-def test_fid_of_covariances_that_do_not_commute_is_that_of_the_matrix_root(rng: np.random.Generator) -> None:
+def test_fid_of_covariances_that_do_not_commute_uses_the_matrix_root(rng: np.random.Generator) -> None:
     linalg = pytest.importorskip("scipy.linalg", reason="scipy is not installed")
     S1, S2 = (np.cov(rng.normal(size=(40, 5)) @ rng.normal(size=(5, 5)), rowvar=False) for _ in range(2))
     real, other = exact(np.zeros(5), S1, 30, rng), exact(np.ones(5), S2, 30, rng)
@@ -58,12 +58,12 @@ def test_principal_directions_are_orthonormal_and_hold_the_largest_variance(rng:
     assert features.pca(x[:3], 64).shape == (4, 2), "nor than clips minus one"
 
 
-def test_fid_on_principal_directions_leaves_the_others_out(rng: np.random.Generator) -> None:
+def test_fid_on_principal_directions_ignores_the_others(rng: np.random.Generator) -> None:
     x = rng.normal(size=(500, 3)) * [3, 2, 0.01]
     directions = features.pca(x, 2)
-    moved = x + np.array([0, 0, 5.0])
-    assert features.fid(x, moved) == pytest.approx(25, rel=1e-6)
-    assert features.fid(x @ directions, moved @ directions) < 0.1
+    shifted = x + np.array([0, 0, 5.0])
+    assert features.fid(x, shifted) == pytest.approx(25, rel=1e-6)
+    assert features.fid(x @ directions, shifted @ directions) < 0.1
 
 
 def test_halves_are_disjoint_and_equal(rng: np.random.Generator) -> None:
@@ -90,7 +90,7 @@ def test_r_precision_counts_by_rank(rng: np.random.Generator) -> None:
     assert features.r_precision(text, motion, rng, batch=6) == pytest.approx((100 / 6, 100, 100))
 
 
-def test_r_precision_is_chance_where_nothing_is_known_and_zero_where_all_is_alike(rng: np.random.Generator) -> None:
+def test_r_precision_is_chance_for_random_and_zero_for_constant_embeddings(rng: np.random.Generator) -> None:
     text, motion = rng.normal(size=(6400, 4)), rng.normal(size=(6400, 4))
     found = features.r_precision(text, motion, rng)
     assert found == pytest.approx((100 / 32, 200 / 32, 300 / 32), rel=0.2)
@@ -98,7 +98,7 @@ def test_r_precision_is_chance_where_nothing_is_known_and_zero_where_all_is_alik
     assert features.r_precision(same, same, rng) == (0, 0, 0)
 
 
-def test_no_batch_has_a_description_twice_and_none_is_wasted_that_fits(rng: np.random.Generator) -> None:
+def test_no_batch_has_a_description_twice_and_all_possible_batches_are_filled(rng: np.random.Generator) -> None:
     names = ["walk"] * 5 + ["run"] * 5 + list("abcdefghij")
     made = features.batches(names, 4, rng)
     assert all(len({names[i] for i in batch}) == 4 == len(batch) for batch in made)
@@ -108,14 +108,14 @@ def test_no_batch_has_a_description_twice_and_none_is_wasted_that_fits(rng: np.r
     assert len(set(left)) < 4, "no further batch could be made"
 
 
-def test_clips_of_one_description_are_no_wrong_answers(rng: np.random.Generator) -> None:
+def test_clips_with_the_same_description_are_not_wrong_answers(rng: np.random.Generator) -> None:
     text = np.repeat(np.eye(4), 10, 0)
     names = np.repeat(list("abcd"), 10).tolist()
     assert features.r_precision(text, text, rng, names, batch=4) == (100, 100, 100)
     assert features.r_precision(text, text, rng, batch=40)[0] == 0, "each of ten alike comes after the others"
 
 
-def test_what_fills_no_batch_has_rank_zero(rng: np.random.Generator) -> None:
+def test_queries_of_an_incomplete_batch_have_rank_zero(rng: np.random.Generator) -> None:
     ranks = features.batched_ranks(np.eye(10), np.eye(10), rng, batch=4)
     assert sorted(ranks) == [0, 0, *[1] * 8]
 
@@ -132,7 +132,7 @@ def test_gallery_ranks_recall_and_median(rng: np.random.Generator) -> None:
     assert features.gallery_ranks(text, motion[order], np.eye(4, dtype=bool)[:, order]).tolist() == [2, 2, 2, 1]
 
 
-def test_the_nearest_of_several_right_answers_counts_and_the_others_do_not_push_it_back() -> None:
+def test_the_nearest_of_several_correct_answers_counts_and_the_others_do_not_affect_its_rank() -> None:
     query, gallery = np.array([[0.0]]), np.array([[3.0], [1.0], [1.0], [2.0], [9.0]])
     correct = np.array([[False, True, True, True, False]])
     assert features.gallery_ranks(query, gallery, correct).tolist() == [1]
@@ -159,7 +159,7 @@ def test_diversity_is_the_mean_distance_of_different_clips(rng: np.random.Genera
     assert features.diversity(spread, rng) == pytest.approx(np.sqrt(2 * 50), rel=0.05)
 
 
-def test_random_pairs_have_nobody_twice_on_a_side() -> None:
+def test_random_pairs_have_no_clip_twice_on_a_side() -> None:
     for seed in range(20):
         first, second = features.random_pairs(9, 9, np.random.default_rng(seed))
         assert sorted(first) == sorted(second) == list(range(9)) and (first != second).all()
@@ -171,7 +171,7 @@ def test_multimodality_is_the_diversity_within_a_text(rng: np.random.Generator) 
     assert features.multimodality(np.ones((2, 12, 3)), rng) == 0
 
 
-def test_any_of_a_clips_labels_is_right() -> None:
+def test_any_label_of_a_clip_is_correct() -> None:
     assert features.top1_any(["a", "b", "c", "d"], [{"a"}, {"a", "b"}, {"d"}, {"e"}]) == 50
     assert features.hits(["a", "b"], [["b"], ["b"]]).tolist() == [False, True]
 
@@ -211,7 +211,7 @@ ONE, TWO = np.ones((1, 3)), np.eye(3)[:2]
         (lambda rng: features.top1_any(["a"], []), "1 predictions for 0 clips"),
     ],
 )
-def test_what_cannot_be_measured_is_named(
+def test_errors_name_what_cannot_be_measured(
     call: Callable[[np.random.Generator], object], message: str, rng: np.random.Generator
 ) -> None:
     with pytest.raises(InputError, match=message):

@@ -23,7 +23,7 @@ def standing(frames: int) -> np.ndarray:
     return np.repeat(pose[None], frames, 0)
 
 
-def test_mpjpe_is_the_mean_distance_in_millimetres() -> None:
+def test_mpjpe_is_the_mean_distance_in_millimeters() -> None:
     wanted = standing(4)
     found = wanted.copy()
     found[:, HEAD] += [0.03, 0.04, 0]  # 50 mm, one of 22 joints
@@ -31,11 +31,11 @@ def test_mpjpe_is_the_mean_distance_in_millimetres() -> None:
     assert motion.mpjpe(found, wanted) == pytest.approx((3 * 50 + 100) / 4 / 22)
 
 
-def test_mpjpe_follows_the_root_unless_it_is_told_not_to() -> None:
+def test_mpjpe_aligns_the_root_by_default() -> None:
     wanted = standing(5)
-    moved = wanted + np.arange(5)[:, None, None] * np.array([0.0, 0, 0.1])
-    assert motion.mpjpe(moved, wanted) == pytest.approx(0, abs=1e-9)
-    assert motion.mpjpe(moved, wanted, root=None) == pytest.approx(200)
+    shifted = wanted + np.arange(5)[:, None, None] * np.array([0.0, 0, 0.1])
+    assert motion.mpjpe(shifted, wanted) == pytest.approx(0, abs=1e-9)
+    assert motion.mpjpe(shifted, wanted, root=None) == pytest.approx(200)
 
 
 def test_feet_that_slide_on_the_floor_skate() -> None:
@@ -52,7 +52,7 @@ def test_feet_that_slide_on_the_floor_skate() -> None:
     assert motion.foot_skating(joints[:, SMPL.mirror], 20, SMPL) == pytest.approx(expected), "either foot"
 
 
-def test_feet_that_are_lifted_slow_or_moving_upwards_do_not_skate() -> None:
+def test_feet_that_are_raised_slow_or_rising_do_not_skate() -> None:
     joints = standing(41)
     joints[:, LEFT, 0] += np.arange(41) * 0.03
     lifted = joints.copy()
@@ -65,7 +65,7 @@ def test_feet_that_are_lifted_slow_or_moving_upwards_do_not_skate() -> None:
     assert motion.foot_skating(rising, 20, SMPL) == 0, "only horizontal speed counts"
 
 
-def test_one_fast_frame_is_no_skating() -> None:
+def test_one_fast_frame_is_not_skating() -> None:
     joints = standing(20)
     joints[10:, LEFT, 0] += 0.03
     assert motion.foot_skating(joints, 20, SMPL) == 0
@@ -117,7 +117,7 @@ def moving(frames: int, seed: int) -> np.ndarray:
     return standing(frames) + a * np.sin(3 * t) + b * t
 
 
-def test_a_copy_of_a_training_clip_has_distance_zero_whatever_its_speed_and_place() -> None:
+def test_a_copy_of_a_training_clip_has_distance_zero_at_any_speed_and_position() -> None:
     training = [moving(40, seed) for seed in range(300)]
     copy = moving(120, 270) + np.array([5.0, 0, 3])
     assert motion.nearest_training_distance([copy], training)[0] == pytest.approx(0, abs=1.0)
@@ -127,17 +127,17 @@ def test_a_copy_of_a_training_clip_has_distance_zero_whatever_its_speed_and_plac
 
 def test_the_distance_from_the_nearest_training_clip_is_that_of_the_joints() -> None:
     far, near = moving(40, 1), moving(40, 0)
-    moved = near.copy()
-    moved[:, HEAD] += [0, 0.022, 0]
-    assert motion.nearest_training_distance([moved], [far, near])[0] == pytest.approx(1, rel=1e-3)
-    assert motion.nearest_training_distance([moved], [near])[0] == pytest.approx(1, rel=1e-3)
+    shifted = near.copy()
+    shifted[:, HEAD] += [0, 0.022, 0]
+    assert motion.nearest_training_distance([shifted], [far, near])[0] == pytest.approx(1, rel=1e-3)
+    assert motion.nearest_training_distance([shifted], [near])[0] == pytest.approx(1, rel=1e-3)
 
 
 def turned(joints: np.ndarray, yaw: float) -> np.ndarray:
     return joints @ np.array([[np.cos(yaw), 0, -np.sin(yaw)], [0, 1, 0], [np.sin(yaw), 0, np.cos(yaw)]])
 
 
-def test_what_was_cut_from_training_clips_turned_and_strung_together_is_found() -> None:
+def test_rotated_and_concatenated_parts_of_training_clips_are_found() -> None:
     training = [moving(80, seed) for seed in range(200)]
     first, second = turned(training[7][20:52], 1.0) + [3.0, 0, 1], turned(training[150][40:72], -2.0)
     patchwork = np.concatenate([first, second])
@@ -149,9 +149,9 @@ def test_what_was_cut_from_training_clips_turned_and_strung_together_is_found() 
 
 def test_the_distance_of_a_piece_is_the_root_mean_square_over_joints() -> None:
     known = moving(32, 0)
-    moved = known.copy()
-    moved[:, HEAD] += [0, 0.022, 0]
-    found = motion.nearest_training_piece([moved], [known, standing(10)], SMPL)[0]
+    shifted = known.copy()
+    shifted[:, HEAD] += [0, 0.022, 0]
+    found = motion.nearest_training_piece([shifted], [known, standing(10)], SMPL)[0]
     assert found == pytest.approx(22 / np.sqrt(22), abs=0.1)
 
 
@@ -175,6 +175,6 @@ def test_the_distance_of_a_piece_is_the_root_mean_square_over_joints() -> None:
         (lambda: motion.nearest_training_distance([standing(4)[:, :21]], [standing(4)]), "clip 0 has 21 joints"),
     ],
 )
-def test_what_cannot_be_measured_is_named(call: Callable[[], object], message: str) -> None:
+def test_errors_name_what_cannot_be_measured(call: Callable[[], object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()

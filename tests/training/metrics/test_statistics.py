@@ -7,7 +7,7 @@ from motionrt.runtime.errors import InputError
 from motionrt.training.metrics.statistics import Estimate, bootstrap, paired_difference, ratio, repeat, repeat_all
 
 
-def test_repeated_is_the_mean_and_196_sigma_over_root_n() -> None:
+def test_repeat_gives_the_mean_and_196_sigma_over_root_n() -> None:
     values = iter([1.0, 2.0, 3.0, 6.0])
     found = repeat(lambda rng: next(values), repeats=4)
     assert found.mean == 3 and found.n == 4 and found.over == "repeats"
@@ -27,12 +27,12 @@ def test_repeats_draw_differently_and_a_seed_reproduces() -> None:
     assert first == again != other
 
 
-def test_figures_measured_together_share_their_draws() -> None:
+def test_values_measured_together_share_their_draws() -> None:
     found = repeat_all(lambda rng: {"x": (x := rng.random()), "twice": 2 * x}, repeats=5)
     assert found["twice"].mean == pytest.approx(2 * found["x"].mean)
 
 
-def test_a_bootstrap_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+def test_a_bootstrap_interval_covers_the_truth_about_as_often_as_it_claims() -> None:
     rng, inside, normal = np.random.default_rng(0), 0, []
     for i in range(200):
         values = rng.normal(5, 2, 60)
@@ -57,7 +57,7 @@ def test_other_statistics_than_the_mean() -> None:
     assert bootstrap(values, statistic=np.median).high == 7
 
 
-def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
+def test_a_paired_difference_is_significant_where_two_intervals_overlap() -> None:
     rng = np.random.default_rng(0)
     before = rng.normal(0, 10, 200)
     after = before + rng.normal(0.5, 1, 200)
@@ -67,7 +67,7 @@ def test_a_paired_difference_sees_what_two_intervals_hide() -> None:
     assert paired_difference(after, before).high < 0 and paired_difference(after, before).differs_from_zero
 
 
-def test_a_ratio_is_that_of_the_means() -> None:
+def test_a_ratio_is_the_ratio_of_means() -> None:
     whole = np.random.default_rng(0).uniform(1, 2, 100)
     found = ratio(0.75 * whole, whole)
     assert (found.mean, found.low, found.high) == pytest.approx((0.75,) * 3)
@@ -75,14 +75,14 @@ def test_a_ratio_is_that_of_the_means() -> None:
     assert loose.mean == pytest.approx(0.75) and loose.low < 0.75 < loose.high
 
 
-def test_a_ratio_to_what_may_be_nothing_has_no_bound_and_is_json_all_the_same() -> None:
+def test_a_ratio_to_zero_is_unbounded_and_still_json() -> None:
     whole = np.zeros(10)
     whole[0] = 1
     found = ratio(np.ones(10), whole)
     assert found.mean == 10 and found.json()["high"] is None and found.json()["mean"] == 10
 
 
-def test_what_gives_no_interval_is_named() -> None:
+def test_errors_name_why_there_is_no_interval() -> None:
     with pytest.raises(InputError, match="1 repeats, expected at least 2"):
         repeat(lambda rng: 1.0, repeats=1)
     with pytest.raises(InputError, match="an interval over 1 clips"):
@@ -97,5 +97,5 @@ def test_what_gives_no_interval_is_named() -> None:
         ratio(np.ones(4), np.ones(5))
 
 
-def test_an_interval_that_touches_zero_says_nothing() -> None:
+def test_an_interval_that_touches_zero_is_not_significant() -> None:
     assert not Estimate(mean=1, low=0, high=2, n=3, over="clips").differs_from_zero

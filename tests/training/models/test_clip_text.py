@@ -119,8 +119,8 @@ def by_hand(weights: Weights, ids: list[int]) -> tuple[Tensor, Tensor]:
     D, size = CONFIG.width, CONFIG.width // CONFIG.heads
 
     def norm(x: Tensor, name: str) -> Tensor:
-        centred = x - x.mean(-1, keepdim=True)
-        scaled = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        centered = x - x.mean(-1, keepdim=True)
+        scaled = centered / (centered.square().mean(-1, keepdim=True) + 1e-5).sqrt()
         return scaled * weights[f"{name}.weight"] + weights[f"{name}.bias"]
 
     def linear(x: Tensor, name: str) -> Tensor:
@@ -183,7 +183,7 @@ def test_the_published_sizes_are_those_of_vit_b_32() -> None:
     assert sum(weight.numel() for weight in network.parameters()) == 63_428_096
 
 
-def test_a_text_has_the_same_bits_alone_and_beside_any_other(clip: ClipText, features: TextFeatures) -> None:
+def test_a_text_has_the_same_bits_alone_and_with_others(clip: ClipText, features: TextFeatures) -> None:
     for i, text in enumerate(TEXTS):
         alone = clip.encode([text])
         L = alone.mask.shape[1]
@@ -204,14 +204,14 @@ def test_ids_are_begin_words_end_and_zeros(clip: ClipText) -> None:
     assert clip.ids([]).shape == (0, 12)
 
 
-def test_a_text_over_the_context_is_cut_and_still_ends(clip: ClipText) -> None:
+def test_a_text_over_the_context_is_truncated_and_still_ends(clip: ClipText) -> None:
     ids = clip.ids(["walk " * 50])[0]
     assert ids[0] == BEGIN and ids[-1] == END and (ids[1:-1] == 512 + MERGES.index("wal k</w>")).all()
     assert clip.encode(["walk " * 50]).mask.shape == (1, 12)
 
 
 @pytest.mark.parametrize("texts", ["walk", ["walk", ""], [7], ["x" * 513]])
-def test_what_is_no_text_is_refused(clip: ClipText, texts: Any) -> None:
+def test_inputs_that_are_not_texts_are_rejected(clip: ClipText, texts: Any) -> None:
     for call in (clip.encode, clip.ids):
         with pytest.raises(InputError, match="text"):
             call(texts)
@@ -234,7 +234,7 @@ def test_half_precision_weights_run_in_float32(clip: ClipText, tmp_path: Path, f
     np.testing.assert_allclose(found, features.pooled, atol=0.05)
 
 
-def test_the_vocabulary_may_lie_elsewhere(published: Path, clip: ClipText, tmp_path: Path) -> None:
+def test_the_vocabulary_can_be_in_another_folder(published: Path, clip: ClipText, tmp_path: Path) -> None:
     (tmp_path / "merges.txt").write_text(merges_text())
     other = ClipText.load(published / "model.safetensors", tmp_path / "merges.txt", CONFIG)
     np.testing.assert_array_equal(other.ids(TEXTS), clip.ids(TEXTS))
@@ -264,7 +264,7 @@ BAD_WEIGHTS: dict[str, tuple[Callable[[Weights], Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD_WEIGHTS)
-def test_weights_that_do_not_fit_are_named(tmp_path: Path, name: str) -> None:
+def test_errors_name_weights_that_do_not_match(tmp_path: Path, name: str) -> None:
     alter, message = BAD_WEIGHTS[name]
     weights = hugging_face()
     alter(weights)
@@ -286,7 +286,7 @@ class Payload:
         return (Path.touch, (Path("was-run"),))
 
 
-def test_no_code_of_a_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_code_in_a_pickle_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     torch.save({"positional_embedding": Payload()}, tmp_path / "clip.pt")
     with pytest.raises(InputError, match="clip.pt: cannot be read as weights") as caught:
@@ -295,7 +295,7 @@ def test_no_code_of_a_pickle_is_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("file, content", [("model.safetensors", b"x" * 100), ("clip.pt", b"x" * 100)])
-def test_a_file_that_is_no_weights_is_refused(tmp_path: Path, file: str, content: bytes) -> None:
+def test_a_file_without_weights_is_rejected(tmp_path: Path, file: str, content: bytes) -> None:
     with pytest.raises(InputError, match=f"{file}: no such file"):
         ClipText.load(tmp_path / file, config=CONFIG)
     (tmp_path / file).write_bytes(content)
@@ -311,7 +311,7 @@ BAD_VOCABULARIES = {
 
 
 @pytest.mark.parametrize("file", BAD_VOCABULARIES)
-def test_a_vocabulary_that_is_none_is_refused(tmp_path: Path, file: str) -> None:
+def test_an_invalid_vocabulary_is_rejected(tmp_path: Path, file: str) -> None:
     text, message = BAD_VOCABULARIES[file]
     save_file(hugging_face(), tmp_path / "model.safetensors")
     with pytest.raises(
@@ -323,7 +323,7 @@ def test_a_vocabulary_that_is_none_is_refused(tmp_path: Path, file: str) -> None
         ClipText.load(tmp_path, config=CONFIG)
 
 
-def test_a_vocabulary_of_another_size_is_refused(published: Path, tmp_path: Path) -> None:
+def test_a_vocabulary_of_another_size_is_rejected(published: Path, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(bpe(merges_text(), VOCABULARY - 1).to_str())
     with pytest.raises(InputError, match="tokenizer.json: 520 tokens, .* expected 521, those two last"):
         ClipText.load(published, tmp_path / "tokenizer.json", CONFIG)

@@ -118,21 +118,21 @@ def test_clips_do_not_depend_on_batch_mates() -> None:
     torch.testing.assert_close(model(x)[1:2], model(x[1:2]), rtol=1e-4, atol=1e-5)
 
 
-def test_every_parameter_takes_part() -> None:
+def test_every_parameter_gets_a_gradient() -> None:
     model = small().train().requires_grad_(True)
     model(torch.randn(4, 3, 12, 4, 2)).square().sum().backward()
     idle = [name for name, p in model.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     assert idle == []
 
 
-def test_a_fresh_units_graph_convolution_is_its_shortcut() -> None:
+def test_a_new_units_graph_convolution_is_its_shortcut() -> None:
     torch.manual_seed(0)
     model = CTRGCN(CTRGCNConfig(classes=5, parents=CHAIN, channels=(16, 16))).eval()
     x = torch.randn(1, 16, 8, 4)
     torch.testing.assert_close(model.get_submodule("l2.gcn1")(x), torch.relu(x), rtol=0, atol=1e-4)
 
 
-def test_the_skeleton_is_one_tree_and_its_subsets_are_normalised() -> None:
+def test_the_skeleton_is_one_tree_and_its_subsets_are_normalized() -> None:
     assert len(NTU_PARENTS) == 25 and NTU_PARENTS.count(-1) == 1
     for joint in range(25):
         path = [joint]

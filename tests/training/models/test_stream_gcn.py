@@ -31,12 +31,12 @@ def network(**changes: object) -> StreamGCN:
 
 @pytest.fixture(scope="module")
 def clip(samples: list[Motion]) -> Tensor:
-    """A real recording as the network is given it, [1, T, V, 3]."""
+    """A real recording as network input, [1, T, V, 3]."""
     joints = np.einsum("vw,twc->tvc", LAYOUT.map_from(Layout.load(samples[0].layout)), samples[0].joints)
     return torch.from_numpy(prepare(joints, Frontend(rate_hz=20.0), LAYOUT))[None]
 
 
-def test_frames_one_by_one_give_what_the_clip_gives(clip: Tensor) -> None:
+def test_single_frames_give_the_same_as_the_clip(clip: Tensor) -> None:
     model = network()
     logits, features, state = model(clip)
     stepped, stream = [], model.new_state()
@@ -48,7 +48,7 @@ def test_frames_one_by_one_give_what_the_clip_gives(clip: Tensor) -> None:
     torch.testing.assert_close(stream, state, atol=1e-4, rtol=0)
 
 
-def test_any_cut_of_a_clip_gives_the_same(clip: Tensor) -> None:
+def test_any_split_of_a_clip_gives_the_same(clip: Tensor) -> None:
     model = network()
     logits, _, _ = model(clip)
     first, _, state = model(clip[:, :7])
@@ -64,7 +64,7 @@ def test_folding_changes_nothing(clip: Tensor) -> None:
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_an_output_depends_on_the_past_alone_and_no_farther_than_the_receptive_field() -> None:
+def test_an_output_depends_only_on_past_frames_within_the_receptive_field() -> None:
     model = network(kernel=3, dilations=(1, 2))
     R = model.receptive_field
     x = torch.randn(1, 3 * R, V, 3)
@@ -96,7 +96,7 @@ def test_adjacency_subsets_are_self_parent_and_mean_of_children() -> None:
     assert A[2].tolist() == [[0, 0.5, 0.5, 0], [0, 0, 0, 1], [0, 0, 0, 0], [0, 0, 0, 0]]
 
 
-def test_rings_give_what_the_state_gives(clip: Tensor) -> None:
+def test_rings_give_the_same_as_the_state(clip: Tensor) -> None:
     model = fold(network())
     wanted, features, _ = model(clip)
     rings, T = model.new_rings(3), 25

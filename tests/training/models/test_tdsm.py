@@ -24,7 +24,7 @@ def test_the_published_size_has_the_published_parameters() -> None:
     assert len(model.state_dict()) == 257
 
 
-def test_what_ships_is_small() -> None:
+def test_the_bundled_size_is_small() -> None:
     small = SIZES["small"]
     assert isinstance(small, ZeroShotConfig)
     with torch.device("meta"):
@@ -47,7 +47,7 @@ def asked(config: CrossDiTConfig, batch: int = 4) -> tuple[torch.Tensor, ...]:
 @pytest.mark.parametrize("cross", [False, True])
 @pytest.mark.parametrize("depth", [1, 3])
 @torch.no_grad()
-def test_leaving_out_the_last_text_changes_nothing(depth: int, cross: bool) -> None:
+def test_skipping_the_last_text_update_changes_nothing(depth: int, cross: bool) -> None:
     torch.manual_seed(0)
     model = open_gates(replace(TINY, depth=depth, cross=cross))
     batch = asked(TINY)
@@ -55,7 +55,7 @@ def test_leaving_out_the_last_text_changes_nothing(depth: int, cross: bool) -> N
 
 
 @torch.no_grad()
-def test_padding_is_not_attended_to_unless_as_published() -> None:
+def test_padding_is_attended_to_only_in_reference_mode() -> None:
     torch.manual_seed(0)
     model = open_gates(TINY)
     reference = CrossDiT(replace(TINY, compat="reference"))
@@ -72,7 +72,7 @@ def test_padding_is_not_attended_to_unless_as_published() -> None:
     assert not torch.allclose(found[0], published[0], atol=1e-3)
 
 
-def test_a_new_network_finds_no_noise_and_learns_in_all_that_is_read() -> None:
+def test_a_new_network_predicts_no_noise_and_every_used_parameter_gets_a_gradient() -> None:
     torch.manual_seed(0)
     assert not CrossDiT(TINY)(*asked(TINY)).any()
     model = open_gates(TINY)
@@ -84,7 +84,7 @@ def test_a_new_network_finds_no_noise_and_learns_in_all_that_is_read() -> None:
     assert all(parameter.grad.any() for parameter in model.parameters() if parameter.grad is not None)
 
 
-def test_what_is_not_said_is_nothing_and_the_rest_is_louder() -> None:
+def test_missing_sentences_are_zero_and_the_rest_are_scaled_up() -> None:
     config = ZeroShotConfig(encoded=5, feature=3, text=4, pooled=8, tokens=2, width=12, depth=1, heads=2, cross=True)
     model = ZeroShot(config)
     model.sentence_mean.copy_(torch.tensor([[1.0] * 4, [2.0] * 4]))

@@ -1,4 +1,4 @@
-"""The helper's texts, losses and gradients by hand; runs with it leave the plain recogniser and the same graphs."""
+"""The helper's texts, losses and gradients, computed manually; its runs save a plain recognizer with the same graphs."""
 
 import json
 from collections.abc import Callable
@@ -72,7 +72,7 @@ def start(data: Path, tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def x(samples: list[Motion]) -> Tensor:
-    """The first 40 frames of two recordings, root-centred, [2, T, V, 3]."""
+    """The first 40 frames of two recordings, root-centered, [2, T, V, 3]."""
     core15 = Layout.load("core15")
     joints = [np.einsum("vw,twc->tvc", core15.map_from(Layout.load(m.layout)), m.joints[:40]) for m in samples[:2]]
     return torch.from_numpy(np.stack([j - j[:, :1] for j in joints]).astype(np.float32))
@@ -86,18 +86,18 @@ def helper_of(texts: ActionTexts, **weights: Any) -> Helper:
 # ---- texts
 
 
-def test_every_action_has_six_sentences_of_its_own(shared: Path) -> None:
+def test_every_action_has_six_sentences(shared: Path) -> None:
     names = {*vocabulary.labels(), *(clip.label or "" for clip in load_views(shared, 1, 2, 3))}
-    told = {name: list(part_sentences(name).values()) for name in names}
+    parts_of = {name: list(part_sentences(name).values()) for name in names}
     assert len(names) == 45
-    assert all(len(set(parts)) == 6 and all(text.endswith(".") for text in parts) for parts in told.values())
-    assert len({tuple(parts) for parts in told.values()}) == len(told)
-    left, right = (told[f"raise {side} hand"] for side in ("left", "right"))
+    assert all(len(set(parts)) == 6 and all(text.endswith(".") for text in parts) for parts in parts_of.values())
+    assert len({tuple(parts) for parts in parts_of.values()}) == len(parts_of)
+    left, right = (parts_of[f"raise {side} hand"] for side in ("left", "right"))
     swapped = {"left": "right", "right": "left"}
     assert [" ".join(swapped.get(word, word) for word in text.split()) for text in left] == right
 
 
-def test_classes_are_told_by_their_own_sentences_and_none_is_told_nothing(texts: ActionTexts) -> None:
+def test_classes_have_the_features_of_their_sentences_and_none_has_no_text(texts: ActionTexts) -> None:
     encode = TextEncoder.load("text").encode
     assert texts.known_K.tolist() == [True, True, False]
     np.testing.assert_array_equal(texts.parts_KPW[1].numpy(), encode(list(part_sentences("bow").values())).pooled)
@@ -110,7 +110,7 @@ def test_a_sets_own_name_has_the_sentences_of_its_label() -> None:
     assert part_sentences("walk around") != part_sentences("walk"), "where it has none of its own"
 
 
-def test_a_label_without_sentences_is_refused() -> None:
+def test_a_label_without_sentences_is_rejected() -> None:
     with pytest.raises(InputError, match="no sentences on 'somersault'"):
         ActionTexts.encode(("wave", "somersault"), TextEncoder.load("text"))
 
@@ -119,7 +119,7 @@ def test_a_label_without_sentences_is_refused() -> None:
 
 
 @pytest.mark.parametrize("tokens", [1, 4, 7])
-def test_rows_are_cut_in_equal_stretches(tokens: int) -> None:
+def test_rows_are_pooled_over_equal_parts(tokens: int) -> None:
     features = torch.randn(2, 23, 5, generator=torch.Generator().manual_seed(0))
     segments = torch.full((2, 23), -1)
     segments[0, :9], segments[0, 11:23], segments[1, 4:7] = 0, 1, 3  # row 2 has no frame
@@ -137,7 +137,7 @@ def test_the_signal_goes_from_all_to_none_along_a_cosine() -> None:
     assert float(left[50]) == pytest.approx(0.4939, abs=1e-3), "Nichol and Dhariwal's figure 5 at half the steps"
 
 
-def test_ddim_finds_what_a_perfect_denoiser_knows() -> None:
+def test_ddim_returns_the_output_of_a_perfect_denoiser() -> None:
     known, noise, t = torch.randn(3, 4, 5), torch.randn(3, 4, 5), torch.tensor([20, 37, 60])
     asked = []
 
@@ -160,7 +160,7 @@ def test_rows_of_a_class_are_each_others_positives() -> None:
     assert contrastive_loss(text[[2, 2, 0]], text, class_R) > at_best + 5
 
 
-def test_whitened_features_have_mean_0_and_deviation_1_and_go_back() -> None:
+def test_whitened_features_have_mean_0_and_deviation_1_and_are_invertible() -> None:
     whiten, x = Whitening(4), 3 * torch.randn(50, 6, 4) + torch.tensor([0, 1, -5, 20.0])
     whiten.update(x)
     white = whiten(x)
@@ -172,7 +172,7 @@ def test_whitened_features_have_mean_0_and_deviation_1_and_go_back() -> None:
     assert float((whiten(x + 1)).mean().abs()) < 0.05, "follows"
 
 
-def test_the_denoiser_learns_what_the_sentences_tell(texts: ActionTexts) -> None:
+def test_the_denoiser_learns_from_the_sentences(texts: ActionTexts) -> None:
     """Two classes with one feature each: from noise alone only the sentences can say which it was."""
     torch.manual_seed(0)
     denoise = Denoiser(6, 384, CoCoDiffConfig(width=32, depth=1))
@@ -192,7 +192,7 @@ def test_the_denoiser_learns_what_the_sentences_tell(texts: ActionTexts) -> None
 
 
 @pytest.mark.parametrize("through", [False, True])
-def test_what_is_generated_teaches_the_head_and_only_if_told_the_recogniser(texts: ActionTexts, through: bool) -> None:
+def test_generated_features_train_the_head_and_optionally_the_recognizer(texts: ActionTexts, through: bool) -> None:
     helper, head = helper_of(texts, generated=1.0, through=through), torch.nn.Linear(12, 3)
     torch.nn.init.normal_(helper.denoise.out.weight)
     features = torch.randn(4, 8, 12, requires_grad=True)
@@ -203,7 +203,7 @@ def test_what_is_generated_teaches_the_head_and_only_if_told_the_recogniser(text
     assert (features.grad is not None and bool(features.grad.any())) == through
 
 
-def test_names_hold_real_features_and_the_diffusion_leaves_them_alone(texts: ActionTexts) -> None:
+def test_the_contrastive_loss_trains_the_features_and_the_diffusion_loss_does_not(texts: ActionTexts) -> None:
     class_R, features = torch.tensor([0, 1]), torch.randn(2, 8, 12, requires_grad=True)
     real = helper_of(texts, real=1.0)(features, class_R, torch.nn.Identity(), np.random.default_rng(0))
     assert torch.autograd.grad(real, features)[0].any()
@@ -226,10 +226,10 @@ def test_rows_without_text_or_frames_do_not_count(texts: ActionTexts) -> None:
     assert loss([0, 3], [2, 0]) == 0
 
 
-# ---- a recogniser with a helper
+# ---- a recognizer with a helper
 
 
-def test_a_recogniser_begins_and_answers_as_it_would_alone(x: Tensor) -> None:
+def test_a_recognizer_starts_the_same_as_without_a_helper(x: Tensor) -> None:
     torch.manual_seed(5)
     plain = StreamGCN(STREAM).eval()
     after = torch.rand(1)
@@ -257,7 +257,7 @@ def test_weights_of_an_older_checkpoint_are_loaded() -> None:
         assert torch.equal(other.state_dict()[name], value), name
 
 
-def test_features_of_both_kinds_of_recogniser_lead_to_what_it_says(x: Tensor) -> None:
+def test_captured_features_lead_to_the_logits(x: Tensor) -> None:
     torch.manual_seed(0)
     stream, clip = StreamGCN(STREAM).eval(), CTRGCN(CLIP).eval()
     (logits, *_), features = forward_with_features(stream, x)
@@ -268,7 +268,7 @@ def test_features_of_both_kinds_of_recogniser_lead_to_what_it_says(x: Tensor) ->
     assert not clip.get_submodule("l2")._forward_hooks
 
 
-def test_the_losses_come_in_over_the_first_steps(texts: ActionTexts, x: Tensor) -> None:
+def test_the_losses_ramp_up_over_the_first_steps(texts: ActionTexts, x: Tensor) -> None:
     model = add_helper(STREAM, LABELS, replace(SILENT, real=1.0, ramp=0.4), LoopConfig(steps=10)).eval()
     classes = torch.tensor([0, 1])
     losses = [float(model(x, classes)[1].detach()) for _ in range(6)]
@@ -289,7 +289,7 @@ def test_the_losses_come_in_over_the_first_steps(texts: ActionTexts, x: Tensor) 
     ],
 )
 @pytest.mark.parametrize("recipe", ["nwucla-stream", "nwucla-ctrgcn"])
-def test_a_setting_that_no_run_can_have_is_refused(
+def test_an_invalid_setting_is_rejected(
     start: Callable[..., Path], tmp_path: Path, recipe: str, key: str, value: str, message: str
 ) -> None:
     with pytest.raises(InputError, match=message):
@@ -297,7 +297,7 @@ def test_a_setting_that_no_run_can_have_is_refused(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_switch_is_off_unless_told() -> None:
+def test_the_helper_is_off_by_default() -> None:
     assert not live().cocodiff and not override(live(), {"cocodiff": "false"}).cocodiff
     assert override(live(), {"cocodiff": "True", "through": "true", "tokens": "4"}).helper == CoCoDiffConfig(
         through=True, tokens=4
@@ -305,9 +305,7 @@ def test_the_switch_is_off_unless_told() -> None:
 
 
 @pytest.mark.parametrize("recipe", ["live", "nwucla-stream", "nwucla-ctrgcn"])
-def test_a_run_with_it_leaves_another_recogniser_and_nothing_of_the_helper(
-    start: Callable[..., Path], recipe: str
-) -> None:
+def test_a_run_with_a_helper_saves_only_the_recognizer(start: Callable[..., Path], recipe: str) -> None:
     plain, found = (start(recipe, name, **more) for name, more in (("plain", {}), ("helped", HELPED)))
     weights, others = (load_file(run / "model.safetensors") for run in (plain, found))
     assert {name: w.shape for name, w in weights.items()} == {name: w.shape for name, w in others.items()}
@@ -317,7 +315,7 @@ def test_a_run_with_it_leaves_another_recogniser_and_nothing_of_the_helper(
 
 
 @pytest.mark.parametrize("recipe", ["nwucla-stream", "nwucla-ctrgcn"])
-def test_with_all_losses_left_out_a_run_is_the_plain_one(start: Callable[..., Path], recipe: str) -> None:
+def test_without_any_loss_of_the_helper_a_run_is_the_plain_one(start: Callable[..., Path], recipe: str) -> None:
     weights = dict.fromkeys(("diffusion", "generated", "coarse", "real"), "0")
     plain, found = (start(recipe, name, **more) for name, more in (("plain", {}), ("silent", HELPED | weights)))
     wanted, found_weights = (load_file(run / "model.safetensors") for run in (plain, found))
@@ -346,7 +344,7 @@ def test_a_run_resumes_to_the_weights_it_would_have_had(
         torch.testing.assert_close(resumed[name], value, atol=1e-7, rtol=1e-6, msg=name)
 
 
-def test_a_run_from_before_the_switch_is_continued_and_with_it_is_another(start: Callable[..., Path]) -> None:
+def test_a_run_of_an_older_version_resumes_and_one_with_a_helper_differs(start: Callable[..., Path]) -> None:
     run = start("nwucla-stream", "run")
     about = json.loads((run / "recipe.json").read_text())
     for key in ("cocodiff", "helper", "unseen"):
@@ -372,8 +370,8 @@ def test_the_exported_graphs_are_the_same_byte_for_byte(start: Callable[..., Pat
     assert bundles[0].weights.keys() == bundles[1].weights.keys()
 
 
-def test_a_batch_of_real_clips_teaches_both(shared: Path) -> None:
-    """The loss of the helper falls on one batch of NW-UCLA that is shown again and again."""
+def test_a_batch_of_real_clips_trains_both(shared: Path) -> None:
+    """The loss of the helper falls on one batch of NW-UCLA that is repeated."""
     recipe = override(
         replace(live(), name="nwucla-stream"),
         {"data": str(shared), "cocodiff": "true", "width": "32", "channels": "8,16", "batch": "16", "steps": "40"},

@@ -1,4 +1,4 @@
-"""The recipe nwucla-ctrgcn: what the network is shown, runs that resume, and what is refused."""
+"""The recipe nwucla-ctrgcn: network inputs, resumed runs and rejected settings."""
 
 import json
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def task(data: Path) -> CtrGcnTask:
     return CtrGcnTask(clips=clips, labels=labels, stream="joint", layout=Layout.load("kinect20"), seed=3)
 
 
-def test_every_axis_of_a_clip_runs_from_minus_one_to_one_wherever_it_stands(task: CtrGcnTask) -> None:
+def test_every_axis_of_a_clip_is_scaled_to_minus_one_to_one(task: CtrGcnTask) -> None:
     joints = task.clips[0].joints
     found = normalize_axes(joints)
     np.testing.assert_allclose(found.min((0, 1)), -1, atol=1e-6)
@@ -75,7 +75,7 @@ def test_streams_are_differences_to_the_parent_and_to_the_next_frame() -> None:
         assert not motion[-1].any()
 
 
-def test_bones_are_those_of_the_layout_but_for_the_way_to_the_root() -> None:
+def test_bones_are_those_of_the_layout_apart_from_the_root() -> None:
     def edges(parents: tuple[int, ...]) -> set[frozenset[int]]:
         return {frozenset((joint, parent)) for joint, parent in enumerate(parents) if parent >= 0}
 
@@ -83,27 +83,27 @@ def test_bones_are_those_of_the_layout_but_for_the_way_to_the_root() -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 7, 52, 130])
-def test_clips_of_any_length_become_as_many_frames(frames: int) -> None:
+def test_clips_of_any_length_are_resampled_to_the_same_length(frames: int) -> None:
     joints = np.random.default_rng(0).normal(size=(frames, 20, 3)).astype(np.float32)
     x = stream_input(joints, "joint")
     assert x.shape == (3, FRAMES, 20) and x.dtype == np.float32
     np.testing.assert_allclose(x[:, [0, -1]].transpose(1, 2, 0), joints[[0, -1]], atol=1e-6)
 
 
-def test_an_epoch_shows_every_clip_once_and_the_next_in_another_order(task: CtrGcnTask) -> None:
-    shown: list[list[int]] = []
+def test_an_epoch_has_every_clip_once_and_the_next_in_another_order(task: CtrGcnTask) -> None:
+    epochs: list[list[int]] = []
 
     class Spy(CtrGcnTask):
         def sample(self, clip: Any, rng: Any) -> Any:
-            shown[-1].append(next(i for i, one in enumerate(self.clips) if one is clip))
+            epochs[-1].append(next(i for i, one in enumerate(self.clips) if one is clip))
             return super().sample(clip, rng)
 
     spy = Spy(**{name: getattr(task, name) for name in ("clips", "labels", "stream", "layout", "seed")})
     for _ in range(2):
-        shown.append([])
-        for step in range(3 * (len(shown) - 1), 3 * len(shown)):
+        epochs.append([])
+        for step in range(3 * (len(epochs) - 1), 3 * len(epochs)):
             spy.batch(step, 4)
-    assert sorted(shown[0]) == sorted(shown[1]) == list(range(12)) and shown[0] != shown[1]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(12)) and epochs[0] != epochs[1]
 
 
 def test_samples_are_reproducible_and_augmented(task: CtrGcnTask) -> None:
@@ -113,7 +113,7 @@ def test_samples_are_reproducible_and_augmented(task: CtrGcnTask) -> None:
     assert {sample.target for sample in once} == {0, 1}
 
 
-def test_what_is_tested_is_the_clip_as_it_is(task: CtrGcnTask) -> None:
+def test_clips_are_not_augmented_for_testing(task: CtrGcnTask) -> None:
     clip = task.clips[0]
     found = whole_sample(clip, "joint", task.labels)
     assert task.labels[found.target] == clip.label
@@ -132,7 +132,7 @@ def test_what_is_tested_is_the_clip_as_it_is(task: CtrGcnTask) -> None:
         ("steps=0", "steps: expected a number above 0"),
     ],
 )
-def test_a_setting_that_no_run_can_have_is_refused_before_anything_is_written(
+def test_an_invalid_setting_is_rejected_before_anything_is_written(
     start: Callable[..., Path], tmp_path: Path, setting: str, message: str
 ) -> None:
     key, value = setting.split("=")
@@ -142,7 +142,7 @@ def test_a_setting_that_no_run_can_have_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("stream", STREAMS)
-def test_a_run_leaves_weights_metrics_and_its_settings(start: Callable[..., Path], stream: str) -> None:
+def test_a_run_saves_weights_metrics_and_its_settings(start: Callable[..., Path], stream: str) -> None:
     run = start(stream=stream, hold_out="2", steps="2")
     about = json.loads((run / "recipe.json").read_text())
     assert about["recipe"]["stream"] == stream and about["labels"] == ["bend", "walk around"]
@@ -177,13 +177,13 @@ def test_a_run_resumes_to_the_loss_and_weights_it_would_have_had(
         torch.testing.assert_close(again[name], value, atol=1e-7, rtol=1e-6, msg=name)
 
 
-def test_a_run_of_another_stream_is_not_continued(start: Callable[..., Path]) -> None:
+def test_a_run_of_another_stream_is_not_resumed(start: Callable[..., Path]) -> None:
     start(steps="1")
     with pytest.raises(InputError, match="holds a run with other settings"):
         start(steps="1", stream="bone")
 
 
-def test_real_clips_are_learnt(shared: Path, tmp_path: Path) -> None:
+def test_real_clips_are_learned(shared: Path, tmp_path: Path) -> None:
     """A small network knows a third of 64 clips of NW-UCLA after ten passes over them; one in ten it would guess."""
     settings = {"steps": "40", "batch": "16", "channels": "16,32", "precision": "no", "lr": "0.02", "subset": "64"}
     run = train("nwucla-ctrgcn", {**settings, "data": str(shared), "run": str(tmp_path / "run")})
@@ -193,5 +193,5 @@ def test_real_clips_are_learnt(shared: Path, tmp_path: Path) -> None:
     assert top1(network, [whole_sample(clip, "joint", about["labels"]) for clip in task.clips])["top1"] > 33
 
 
-def test_the_recipe_is_the_joint_streams_unless_told() -> None:
+def test_the_recipe_defaults_to_the_joint_stream() -> None:
     assert nwucla_ctrgcn().stream == "joint" and nwucla_ctrgcn().hold_out is None

@@ -1,4 +1,4 @@
-"""What a network is trained on: reproducible, within its limits, and with padding that nobody sees."""
+"""Training samples: reproducible, within their limits, and with padding that nobody sees."""
 
 from collections import Counter
 from dataclasses import replace
@@ -41,7 +41,7 @@ def same(a: StreamSample, b: StreamSample) -> bool:
 
 
 @pytest.mark.parametrize("name", ["live", "whole"])
-def test_a_sample_depends_on_seed_step_and_place_alone(name: str, request: pytest.FixtureRequest) -> None:
+def test_a_sample_depends_only_on_seed_step_and_index(name: str, request: pytest.FixtureRequest) -> None:
     task: LiveTask | ClipTask = request.getfixturevalue(name)
     first, other = task.batch(3, 4), task.batch(5, 4)
     again = task.batch(3, 4)
@@ -55,7 +55,7 @@ def test_a_live_sample_does_not_depend_on_the_size_of_its_batch(live: LiveTask) 
     assert all(map(same, live.batch(3, 2), live.batch(3, 4)))
 
 
-def test_live_samples_are_as_long_as_asked_for(live: LiveTask) -> None:
+def test_live_samples_have_the_configured_length(live: LiveTask) -> None:
     T = round(live.seconds * FRONTEND.rate_hz)
     for sample in live.batch(0, 12):
         assert sample.frames.shape == (T, 15, 3) and sample.frames.dtype == np.float32
@@ -69,7 +69,7 @@ def test_live_samples_are_as_long_as_asked_for(live: LiveTask) -> None:
         np.testing.assert_allclose(sample.frames[:, live.layout.root], 0, atol=1e-5)
 
 
-def test_a_segment_cut_off_before_it_shows_its_action_names_none(live: LiveTask) -> None:
+def test_a_segment_that_ends_before_its_action_has_no_class(live: LiveTask) -> None:
     cut = 0
     for seed in range(20):
         sample, stream = (make(np.random.default_rng(seed)) for make in (live.sample, lambda r: live.stream(r, 80)))
@@ -83,7 +83,7 @@ def test_a_segment_cut_off_before_it_shows_its_action_names_none(live: LiveTask)
     assert cut > 0, "the seeds must show the case"
 
 
-def test_no_label_is_drawn_more_often_because_it_has_more_clips(live: LiveTask) -> None:
+def test_labels_are_equally_likely_for_any_number_of_clips(live: LiveTask) -> None:
     clips = Counter(clip.label for clip in live.clips if clip.label)
     assert clips.most_common()[0][1] > 2 * clips.most_common()[-1][1]
     task = replace(live, labels=(*sorted(clips), vocabulary.NONE))
@@ -95,7 +95,7 @@ def test_no_label_is_drawn_more_often_because_it_has_more_clips(live: LiveTask) 
     assert 0.05 < drawn[vocabulary.NONE] / drawn.total() < 0.3
 
 
-def test_a_label_without_clips_is_never_asked_for(live: LiveTask) -> None:
+def test_a_label_without_clips_is_never_drawn(live: LiveTask) -> None:
     rng = np.random.default_rng(0)
     drawn = {LABELS[live.action(rng).target] for _ in range(30)}
     assert drawn <= {clip.label or vocabulary.NONE for clip in live.clips}
@@ -143,7 +143,7 @@ def test_the_first_frames_of_an_action_weigh_less(live: LiveTask) -> None:
     np.testing.assert_array_equal(weights[35:], 1)
 
 
-def test_an_epoch_shows_every_clip_once_apart_from_the_remainder(
+def test_an_epoch_has_every_clip_once_apart_from_the_remainder(
     whole: ClipTask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ClipTask, "sample", lambda task, clip, rng: clip)
@@ -152,25 +152,25 @@ def test_an_epoch_shows_every_clip_once_apart_from_the_remainder(
     assert n % size, "the number of clips must leave a remainder"
 
     def epoch(k: int) -> list[list[int]]:
-        shown: Any = [whole.batch(step, size) for step in range(k * batches, (k + 1) * batches)]
-        return [[next(i for i, clip in enumerate(whole.clips) if clip is s) for s in batch] for batch in shown]
+        drawn: Any = [whole.batch(step, size) for step in range(k * batches, (k + 1) * batches)]
+        return [[next(i for i, clip in enumerate(whole.clips) if clip is s) for s in batch] for batch in drawn]
 
     first, second = epoch(0), epoch(1)
-    for shown in (first, second):
-        assert all(len(batch) == size for batch in shown)
-        every = [i for batch in shown for i in batch]
+    for drawn in (first, second):
+        assert all(len(batch) == size for batch in drawn)
+        every = [i for batch in drawn for i in batch]
         assert len(every) == len(set(every)) == batches * size
     assert {frozenset(batch) for batch in first} != {frozenset(batch) for batch in second}, "shuffled"
 
 
-def test_clips_of_like_length_share_a_batch(whole: ClipTask, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clips_of_similar_length_share_a_batch(whole: ClipTask, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ClipTask, "sample", lambda task, clip, rng: len(clip.joints))
-    shown: Any = [whole.batch(step, 4) for step in range(len(whole.clips) // 4)]
-    lengths = sorted(sorted(batch) for batch in shown)
+    drawn: Any = [whole.batch(step, 4) for step in range(len(whole.clips) // 4)]
+    lengths = sorted(sorted(batch) for batch in drawn)
     assert all(max(a) <= min(b) for a, b in zip(lengths, lengths[1:], strict=False))
 
 
-def test_a_clip_sample_is_one_segment_that_counts_more_and_more(whole: ClipTask) -> None:
+def test_a_clip_sample_is_one_segment_with_increasing_weights(whole: ClipTask) -> None:
     clip = next(clip for clip in whole.clips if clip.label == "bow")
     for seed in range(6):
         sample = whole.sample(clip, np.random.default_rng(seed))
@@ -198,7 +198,7 @@ def sample(T: int, segments: list[int], classes: tuple[int, ...]) -> StreamSampl
     )
 
 
-def test_a_batch_keeps_its_samples_apart_and_asks_nothing_of_padding() -> None:
+def test_a_batch_separates_its_samples_and_ignores_padding() -> None:
     samples = [sample(3, [0, -1, 1], (7, 8)), sample(5, [0, 0, 0, 1, 1], (4, 5)), sample(2, [0, 0], (9,))]
     batch = collate(samples)
     assert batch["frames"].shape == (3, 5, 2, 3)

@@ -55,7 +55,7 @@ def clips(layout: Layout) -> list[LabeledClip]:
 
 
 @pytest.mark.parametrize("batch", [1, 4, 32])
-def test_a_clip_is_what_most_of_its_own_frames_say(clips: list[LabeledClip], layout: Layout, batch: int) -> None:
+def test_a_clips_prediction_is_that_of_its_mean_frame(clips: list[LabeledClip], layout: Layout, batch: int) -> None:
     validation = Validation(clips, layout, Frontend(rate_hz=20.0), LABELS)
     figures = validation(Scripted(layout), batch)
     assert figures["top1"] == pytest.approx(100 * 3 / 6)
@@ -65,20 +65,20 @@ def test_a_clip_is_what_most_of_its_own_frames_say(clips: list[LabeledClip], lay
     assert validation.confusion.sum() == len(clips), "of the last measurement alone"
 
 
-def test_padding_has_no_say(layout: Layout) -> None:
+def test_padding_has_no_influence(layout: Layout) -> None:
     """Four of seven frames say `walk`; played on to nine frames it would be four of nine."""
     short, longer = clip(4, 3, "walk", layout), clip(0, 9, "bow", layout)
     validation = Validation([short, longer], layout, Frontend(rate_hz=20.0), LABELS)
     assert validation(Scripted(layout))["top1"] == 100
 
 
-def test_a_network_is_measured_as_it_is_in_use(clips: list[LabeledClip], layout: Layout) -> None:
+def test_a_network_is_evaluated_in_evaluation_mode(clips: list[LabeledClip], layout: Layout) -> None:
     model = Scripted(layout).train()
     Validation(clips, layout, Frontend(rate_hz=20.0), LABELS)(model)
     assert not model.training
 
 
-def test_without_clips_there_are_no_figures(layout: Layout) -> None:
+def test_without_clips_there_are_no_metrics(layout: Layout) -> None:
     assert Validation([], layout, Frontend(rate_hz=20.0), LABELS)(Scripted(layout)) == {}
 
 

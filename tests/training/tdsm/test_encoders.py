@@ -1,4 +1,4 @@
-"""Frozen recognisers as encoders: the features are those that the recogniser steps through."""
+"""Frozen recognizers as encoders: their features equal the streaming features."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -31,26 +31,28 @@ def clips(data: Path, live: FrozenEncoder) -> list[LabeledClip]:
     return [replace(clip, joints=clip.joints[: 20 + 3 * i]) for i, clip in enumerate(found)]
 
 
-def test_features_are_the_mean_of_those_that_are_stepped(live: FrozenEncoder, clips: list[LabeledClip]) -> None:
+def test_features_are_the_mean_of_the_streaming_features(live: FrozenEncoder, clips: list[LabeledClip]) -> None:
     native = create("native", Bundle.load("live"))
-    shown = [live.whole_input(clip) for clip in clips]
-    wanted = np.stack([native.clip(frames)[1].mean(0) for frames in shown])
-    assert live.width == wanted.shape[1] and len({len(frames) for frames in shown}) > 3
-    np.testing.assert_allclose(live.features(shown), wanted, atol=1e-4)
+    inputs = [live.whole_input(clip) for clip in clips]
+    wanted = np.stack([native.clip(frames)[1].mean(0) for frames in inputs])
+    assert live.width == wanted.shape[1] and len({len(frames) for frames in inputs}) > 3
+    np.testing.assert_allclose(live.features(inputs), wanted, atol=1e-4)
 
 
-def test_who_does_it_and_how_changes_and_what_is_done_stays(live: FrozenEncoder, clips: list[LabeledClip]) -> None:
-    shown, labels = zip(
+def test_augmentation_changes_body_and_style_and_keeps_the_action(
+    live: FrozenEncoder, clips: list[LabeledClip]
+) -> None:
+    inputs, labels = zip(
         *(live.augmented_input(clip, np.random.default_rng(i)) for i, clip in enumerate(clips)), strict=True
     )
-    for clip, frames, label in zip(clips, shown, labels, strict=True):
+    for clip, frames, label in zip(clips, inputs, labels, strict=True):
         assert label in (clip.label, vocabulary.MIRRORED.get(clip.label or ""))
         assert np.isfinite(frames).all() and len(frames) <= 90
     again = live.augmented_input(clips[0], np.random.default_rng(0))[0]
-    assert np.array_equal(shown[0], again)
+    assert np.array_equal(inputs[0], again)
 
 
-def test_a_run_knows_only_the_labels_that_it_saw(shared: Path, tmp_path: Path) -> None:
+def test_an_encoder_knows_only_its_training_labels(shared: Path, tmp_path: Path) -> None:
     run = train(
         "nwucla-ctrgcn",
         {"unseen": SPLIT, "data": str(shared), "run": str(tmp_path / "run"), "channels": "8,16", "steps": "1"}
@@ -61,11 +63,11 @@ def test_a_run_knows_only_the_labels_that_it_saw(shared: Path, tmp_path: Path) -
     clip = LabeledClip(
         joints=np.random.default_rng(0).normal(size=(40, 20, 3)), fps=30, label="standing still", source="", record={}
     )
-    shown, label = encoder.augmented_input(clip, np.random.default_rng(0))
-    assert label == clip.label and encoder.features([shown, encoder.whole_input(clip)]).shape == (2, 16)
+    inputs, label = encoder.augmented_input(clip, np.random.default_rng(0))
+    assert label == clip.label and encoder.features([inputs, encoder.whole_input(clip)]).shape == (2, 16)
     assert unseen_labels(SPLIT) & {"carry", "walk"} and not unseen_labels(SPLIT) & set(encoder.labels)
     assert set(encoder.labels) == {"drop trash", "pick up", "put on", "sit down", "stand up", "take off", "throw"}
     clips = [c for c in load_clips(shared, encoder.layout, lambda r: r.get("ds") == "nw-ucla") if c.label == "throw"]
-    shown = [encoder.whole_input(clip) for clip in clips[:3]]
-    assert encoder.features(shown).shape == (3, 16)
-    np.testing.assert_allclose(encoder.features(shown[1:2])[0], encoder.features(shown)[1], atol=1e-5)
+    inputs = [encoder.whole_input(clip) for clip in clips[:3]]
+    assert encoder.features(inputs).shape == (3, 16)
+    np.testing.assert_allclose(encoder.features(inputs[1:2])[0], encoder.features(inputs)[1], atol=1e-5)

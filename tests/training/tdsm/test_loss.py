@@ -55,7 +55,7 @@ def loss(parts: MatchingLoss) -> tuple[float, Constant]:
         (MatchingLoss(others=2), 5 / 3 + (0 + 2 + 0) / 6),
     ],
 )
-def test_the_loss_is_that_by_hand(parts: MatchingLoss, wanted: float) -> None:
+def test_the_loss_matches_a_manual_computation(parts: MatchingLoss, wanted: float) -> None:
     assert loss(parts)[0] == pytest.approx(wanted)
 
 
@@ -68,11 +68,11 @@ def test_all_classes_see_the_same_noisy_feature_at_the_same_step() -> None:
     torch.testing.assert_close(noisy[:3], signal.sqrt() * FEATURES + 2 * (1 - signal).sqrt())
 
 
-def test_without_the_triplet_no_other_class_is_asked() -> None:
+def test_without_the_triplet_no_other_class_is_evaluated() -> None:
     assert len(loss(MatchingLoss(triplet=0))[1].asked[0]) == 3
 
 
-def test_a_triplet_counts_what_the_margin_is_short_of() -> None:
+def test_a_triplet_counts_the_shortfall_of_the_margin() -> None:
     own, other = torch.tensor([0.5, 0.2, 3.0]), torch.tensor([1.0, 2.0, 1.0])
     assert float(triplet(own, other, torch.tensor([True, True, True]), 1.0)) == pytest.approx((0.5 + 0 + 3) / 3)
     assert float(triplet(own, other, torch.tensor([True, True, False]), 1.0)) == pytest.approx(0.5 / 3)

@@ -34,7 +34,7 @@ NOISES = fixed_noises(3, 7)
 
 
 @pytest.mark.parametrize("tokens", [1, 20, 1024])
-def test_scores_are_those_of_one_class_at_a_time(model: CrossDiT, classes: ClassTexts, tokens: int) -> None:
+def test_scores_equal_those_of_one_class_at_a_time(model: CrossDiT, classes: ClassTexts, tokens: int) -> None:
     z = torch.randn(4, 7)
     found = Matcher(model, classes, NOISES, tokens).scores(z)
     torch.testing.assert_close(found, plain_scores(model, z, classes, NOISES), atol=0, rtol=1e-5)
@@ -50,7 +50,7 @@ def test_scores_depend_neither_on_the_order_of_classes_nor_on_batch_mates(model:
     torch.testing.assert_close(few.scores(z), found[:, order[:2]], atol=0, rtol=1e-5)
 
 
-def test_noises_are_the_same_ones_every_time() -> None:
+def test_noises_are_the_same_every_time() -> None:
     assert torch.equal(fixed_noises(10, 7)[:3], NOISES) and not torch.equal(fixed_noises(3, 7, seed=1), NOISES)
     np.testing.assert_allclose(NOISES[:, 0], [1.50533032, 1.13710153, -0.57985479], rtol=1e-6)
     many = fixed_noises(200, 256)
@@ -91,7 +91,7 @@ def test_a_network_learns_which_text_belongs_to_a_feature(trained) -> None:
     assert accuracy(Matcher(CrossDiT(TINY), classes, NOISES), z, labels)["top1"] < 30
 
 
-def test_the_early_exit_asks_less_and_says_the_same(trained) -> None:
+def test_the_early_exit_evaluates_less_and_agrees(trained) -> None:
     model, classes, z, _ = trained
     matcher = Matcher(model, classes, NOISES)
     whole = matcher.errors(z)

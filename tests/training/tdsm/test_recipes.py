@@ -36,7 +36,7 @@ def clouds() -> tuple[np.ndarray, np.ndarray]:
     return features.astype(np.float32), target
 
 
-def test_discriminants_are_where_classes_differ_beside_what_varies_in_them(clouds: Any) -> None:
+def test_discriminants_maximize_class_differences_relative_to_variation(clouds: Any) -> None:
     features, target = clouds
     mean, projection = discriminants(features, target, 2)
     first, second = ((features - mean) @ projection).T
@@ -45,30 +45,30 @@ def test_discriminants_are_where_classes_differ_beside_what_varies_in_them(cloud
     assert abs(projection[0, 0]) > 5 * np.abs(projection[1:, 0]).max()
 
 
-def test_a_network_is_given_small_features_and_centred_sentences(clouds: Any) -> None:
+def test_a_network_gets_small_features_and_centered_sentences(clouds: Any) -> None:
     features, target = clouds
     config = ZeroShotConfig(
         encoded=5, feature=2, text=384, pooled=8 * 384, tokens=8, width=8, depth=1, heads=2, cross=True
     )
     network = ZeroShot(config)
-    said = LabelSentences.encode(
+    described = LabelSentences.encode(
         [sentences("wave"), sentences("bow"), {"label": "jump", "feet": "they leave the floor"}], load()
     )
-    init_spaces(network, features, target, said, 0.3)
+    init_spaces(network, features, target, described, 0.3)
     assert float(network.project(torch.from_numpy(features)).std()) == pytest.approx(0.3, rel=1e-3)
-    words, _ = network.embed_sentences(*said)
-    there = said.present.bool()
-    assert said.present.sum(1).tolist() == [8, 8, 2] and not words[~there].any()
+    words, _ = network.embed_sentences(*described)
+    there = described.present.bool()
+    assert described.present.sum(1).tolist() == [8, 8, 2] and not words[~there].any()
     assert words.sum(0).abs().max() < 1e-3 and float(words[there].square().mean()) == pytest.approx(1, rel=1e-3)
     own = load().encode([sentences("wave")["hips"]]).pooled[0]
-    np.testing.assert_allclose(said.features[0, SLOTS.index("hips")], own, atol=1e-6)
+    np.testing.assert_allclose(described.features[0, SLOTS.index("hips")], own, atol=1e-6)
 
 
 def load() -> TextEncoder:
     return TextEncoder.load("text")
 
 
-def test_some_sentences_stay_away_but_never_all() -> None:
+def test_some_sentences_are_dropped_but_never_all() -> None:
     there = torch.ones(2000, 8)
     there[:1000, 3:] = 0
     kept = drop_sentences(there, np.random.default_rng(0), 0.5)
@@ -78,7 +78,7 @@ def test_some_sentences_stay_away_but_never_all() -> None:
     assert torch.equal(drop_sentences(there, np.random.default_rng(1), 1.0), there)
 
 
-def test_classes_are_drawn_alike_and_again() -> None:
+def test_classes_are_equally_likely_and_draws_reproducible() -> None:
     target = np.array([0] * 98 + [1] * 2)
     task = MatchTask(z_NF=np.arange(100.0)[:, None], target_N=target, seed=3)
     drawn = task.batch(5, 400)
@@ -87,7 +87,7 @@ def test_classes_are_drawn_alike_and_again() -> None:
     assert [float(s.z[0]) for s in task.batch(6, 9)] != [float(s.z[0]) for s in task.batch(5, 9)]
 
 
-def test_the_logits_that_are_likeliest_tell_labels_and_background() -> None:
+def test_calibrated_logits_separate_labels_and_background() -> None:
     draw, target = np.random.default_rng(0), np.repeat([0, 1, 2], 50)  # the last is the background
     errors = 0.5 + 0.02 * draw.normal(size=(150, 3))
     errors[np.arange(150), target] -= 0.1
@@ -97,7 +97,7 @@ def test_the_logits_that_are_likeliest_tell_labels_and_background() -> None:
     assert (logits.argmax(1) == target).mean() > 0.95 and found["scale"] > 20 and found["none"] < 0
 
 
-def test_examples_are_near_their_own_label_and_far_from_others() -> None:
+def test_calibrated_prototypes_separate_labels() -> None:
     draw, target = np.random.default_rng(0), np.repeat([0, 1, 2, 3], 20)
     z = (np.eye(4)[target] + 0.05 * draw.normal(size=(80, 4))).astype(np.float32)
     found = calibrate_prototypes(z, target)
@@ -105,7 +105,7 @@ def test_examples_are_near_their_own_label_and_far_from_others() -> None:
     assert inside < found["prototype_offset"] < outside and found["prototype_scale"] > 20
 
 
-def test_classes_count_alike() -> None:
+def test_classes_have_equal_weight() -> None:
     assert macro_accuracy(np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 2])) == pytest.approx(100 * 2 / 3)
 
 
@@ -138,12 +138,13 @@ def features(tmp_path: Path) -> Path:
 def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> None:
     more = {"drink water": {"motion": "one hand lifts a cup to the mouth"}}
     (features / "sentences.json").write_text(json.dumps(more))
-    given = load_published(features, "ntu60", "synse-55-5")
+    loaded = load_published(features, "ntu60", "synse-55-5")
     assert (
-        set(given.trained.labels) == {"drink water", "eat meal", "brush teeth"} and given.trained.features_ND.ndim == 2
+        set(loaded.trained.labels) == {"drink water", "eat meal", "brush teeth"}
+        and loaded.trained.features_ND.ndim == 2
     )
-    assert set(given.held_out.labels) == {"reading", "touch pocket of other person"} and len(given.candidates) == 57
-    assert given.texts["drink water"] == {"label": "drink water", **more["drink water"]}
+    assert set(loaded.held_out.labels) == {"reading", "touch pocket of other person"} and len(loaded.candidates) == 57
+    assert loaded.texts["drink water"] == {"label": "drink water", **more["drink water"]}
     settings = {"features": str(features), "run": str(tmp_path / "run"), **TINY}
     run = train("tdsm", settings)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
@@ -163,14 +164,14 @@ def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> No
         ({"heads": "0"}, "heads: expected a number above 0"),
     ],
 )
-def test_what_cannot_be_trained_on_is_refused(features: Path, tmp_path: Path, change: Any, message: str) -> None:
+def test_invalid_settings_and_data_are_rejected(features: Path, tmp_path: Path, change: Any, message: str) -> None:
     settings = {"features": str(features), "run": str(tmp_path / "run"), **TINY, **change}
     with pytest.raises(InputError, match=message) as refused:
         train("tdsm", settings)
     assert "\n" not in str(refused.value) and not (tmp_path / "run").exists()
 
 
-def test_features_that_do_not_fit_are_refused(features: Path) -> None:
+def test_features_of_wrong_shapes_are_rejected(features: Path) -> None:
     np.save(features / "ztest.npy", np.zeros((24, 50)))
     with pytest.raises(InputError, match=r"ztest.npy: \[24, 50\] features, \[24\] classes; expected \[N, 60\]"):
         load_published(features, "ntu60", "synse-55-5")
@@ -181,7 +182,7 @@ def test_features_that_do_not_fit_are_refused(features: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "[1]", '{"somersault": {"head": "ducks"}}', '{"reading": 3}'])
-def test_sentences_that_cannot_be_are_refused(features: Path, text: str) -> None:
+def test_invalid_sentences_are_rejected(features: Path, text: str) -> None:
     (features / "sentences.json").write_text(text)
     with pytest.raises(InputError, match=r"sentences.json: expected sentences by motion, head") as refused:
         load_published(features, "ntu60", "synse-55-5")
@@ -195,7 +196,7 @@ def test_every_class_of_a_data_set_has_a_name(dataset: str) -> None:
 
 
 @pytest.mark.parametrize("array", [np.zeros((0, 5)), np.array(["a", "b"]), np.full((36, 4), np.nan)])
-def test_arrays_that_hold_no_features_are_refused(features: Path, array: np.ndarray) -> None:
+def test_arrays_without_features_are_rejected(features: Path, array: np.ndarray) -> None:
     np.save(features / "train.npy", array)
     with pytest.raises(InputError, match=r"train.npy") as refused:
         load_published(features, "ntu60", "synse-55-5")
