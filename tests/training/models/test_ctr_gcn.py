@@ -64,7 +64,7 @@ def test_its_tensors_are_named_as_in_official_checkpoints() -> None:
 def test_clips_become_logits_and_the_frame_rate_is_halved_twice() -> None:
     model, lengths = CTRGCN(CTRGCNConfig(classes=60)).eval(), {}
     for name, unit in model.named_children():
-        unit.register_forward_hook(lambda module, given, out, name=name: lengths.update({name: tuple(out.shape)}))
+        unit.register_forward_hook(lambda module, arguments, out, name=name: lengths.update({name: tuple(out.shape)}))
     with torch.inference_mode():
         logits = model(torch.randn(3, 3, 64, 25, 2))
     assert logits.shape == (3, 60)

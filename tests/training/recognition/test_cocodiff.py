@@ -1,4 +1,4 @@
-"""The helper's texts, losses and gradients, computed manually; its runs save a plain recognizer with the same graphs."""
+"""The helper's texts, losses and gradients, computed manually; runs save a plain recognizer with the same graphs."""
 
 import json
 from collections.abc import Callable
