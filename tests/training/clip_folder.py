@@ -1,7 +1,7 @@
-"""A small folder in the format of the data sets, made of the recordings that ship with the package.
+"""A small folder in the format of the data sets, built from the recordings in the package.
 
-It holds what the vocabulary tells apart: labeled and unknown clips, trainable ones, validation clips and others that
-are held out, three naming schemes of records, clips at 15, 20 and 30 frames a second.
+It has all cases of the vocabulary: labeled and unknown clips, trainable clips, validation clips and others that
+are held out, three naming schemes of records, clips at 15, 20 and 30 frames per second.
 """
 
 import json

@@ -11,7 +11,7 @@ from .clip_folder import write_folder
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """Networks as small as those of the tests wait for threads longer than they compute."""
+    """Use one thread: networks as small as those in tests wait for threads longer than they compute."""
     try:
         import torch
     except ImportError:

@@ -50,7 +50,7 @@ def clip_sets(data: Path) -> list[ClipSet]:
         if path.with_suffix(".json").is_file() and path.stem not in vocabulary.UNMAPPED_SETS
     )
     if not paths:
-        raise InputError(f"{data}: no clip set here; expected NAME.npz beside NAME.json (docs/extend.md, A data set)")
+        raise InputError(f"{data}: no clip set here; expected NAME.npz next to NAME.json (docs/extend.md, A data set)")
     return [ClipSet.load(path) for path in paths]
 
 

@@ -28,7 +28,7 @@ CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CTRGCNConfig:
-    """Architecture of a CTR-GCN; stored as JSON beside the weights."""
+    """Architecture of a CTR-GCN; stored as JSON next to the weights."""
 
     classes: int
     parents: tuple[int, ...] = NTU_PARENTS  # parent of every joint, -1 for the root

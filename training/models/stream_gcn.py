@@ -28,7 +28,7 @@ INPUTS = 9  # joint, bone and motion, three coordinates each
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamGCNConfig:
-    """Architecture of a StreamGCN; stored as JSON beside the weights."""
+    """Architecture of a StreamGCN; stored as JSON next to the weights."""
 
     parents: tuple[int, ...]  # parent of every joint, -1 for the root
     classes: int

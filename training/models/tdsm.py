@@ -31,7 +31,7 @@ FREQUENCIES = 256
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CrossDiTConfig:
-    """Architecture of a CrossDiT; stored as JSON beside the weights.
+    """Architecture of a CrossDiT; stored as JSON next to the weights.
 
     Attributes:
         feature: F. text: W. tokens: maximum per text.

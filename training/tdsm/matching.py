@@ -91,7 +91,7 @@ class Matcher:
         return errors_KBJ.transpose(0, 1)
 
     def _evaluate(self, x_BE: Tensor, wanted_KBJ: Tensor, errors_KBJ: Tensor) -> None:
-        """Fill in the wanted errors: classes with many tokens first, rows of a class together."""
+        """Fill in the errors selected by the mask: classes with many tokens first, rows of a class together."""
         rows_R3 = wanted_KBJ.nonzero()
         rows_R3 = rows_R3[self.lengths_K[rows_R3[:, 0]].argsort(descending=True, stable=True)]
         while len(rows_R3):
