@@ -185,10 +185,10 @@ if kind == "bundle":
 elif kind == "checkpoint":
     import torch
     from accelerate import Accelerator
-    from motionrt.training.loop import checkpoint
+    from motionrt.training.loop import save_checkpoint
     accelerator, steps = Accelerator(cpu=True), iter(range(1, 10**6))
     accelerator.prepare(torch.nn.Linear(1000, 1000))
-    write = lambda: checkpoint(accelerator, path, next(steps))
+    write = lambda: save_checkpoint(accelerator, path, next(steps))
 else:
     motion = Motion.load(walk)
     write = lambda: motion.save(path)
