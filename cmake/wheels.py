@@ -1,7 +1,7 @@
-"""Build the wheels into dist/, install each where nothing else is, and step `live` there: `make wheels`.
+"""Build the wheels into dist/, install each in an empty environment, and step `live` there: `make wheels`.
 
 x86_64 is compiled and checked on this machine; aarch64 is cross-compiled against Debian's Python of the running version
-and checked with that Python under qemu-user. What came out is written to bench/results/wheels.json.
+and checked with that Python under qemu-user. Results are written to bench/results/wheels.json.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ RESULT = ROOT / "bench" / "results" / "wheels.json"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 CPYTHON = f"cpython-{PYTHON.replace('.', '')}"
 
-# Debian's Python for arm64, its headers and what it is linked with
+# Debian's Python for arm64, its headers and shared libraries
 PACKAGES = (
     *(
         name.format(PYTHON)
@@ -34,7 +34,7 @@ PACKAGES = (
     *("libc6", "libstdc++6", "libgcc-s1", "zlib1g", "libexpat1", "libffi8", "libssl3", "libbz2-1.0", "liblzma5"),
     *("libsqlite3-0", "libcrypt1", "libuuid1"),
 )
-MANYLINUX = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28")  # that dependencies may be for
+MANYLINUX = ("manylinux2014", "manylinux_2_17", "manylinux_2_27", "manylinux_2_28")  # accepted for dependencies
 
 CHECK = """
 import json, platform, sys
@@ -66,7 +66,7 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path = 
 
 
 def build(machine: str, *settings: str, env: Mapping[str, str] | None = None) -> Path:
-    """The wheel for this kind of machine in dist/, with the lowest manylinux tag that it may have."""
+    """Build the wheel for a machine type in dist/, with the lowest possible manylinux tag."""
     folder = BUILD / machine
     options = [f"-C{setting}" for setting in (f"build-dir={folder / 'cmake'}", *settings)]
     pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
@@ -80,35 +80,35 @@ def build(machine: str, *settings: str, env: Mapping[str, str] | None = None) ->
     return Path(shutil.copy(repaired, DIST))
 
 
-def checked(command: list[str | Path], installed: Path) -> list[dict[str, Any]]:
-    """What the check says, run by the command; it must have used what was installed in the folder."""
+def run_check(command: list[str | Path], installed: Path) -> list[dict[str, Any]]:
+    """Run the check; it must have used the package installed in the folder."""
     lines = [json.loads(line) for line in run(*command, cwd=BUILD).splitlines()]
     for line in lines:
         if not Path(line.pop("installed")).is_relative_to(installed):
-            sys.exit(f"wheels: the check did not run what was installed in {installed}")
+            sys.exit(f"wheels: the check did not use the package installed in {installed}")
     return lines
 
 
 def check_here(wheel: Path) -> list[dict[str, Any]]:
-    """In a new virtual environment."""
+    """Check the wheel in a new virtual environment."""
     venv = BUILD / "venv"
     run(sys.executable, "-m", "venv", "--clear", venv)
     run(venv / "bin" / "python", "-m", "pip", "install", "-c", ROOT / "constraints.txt", wheel)
-    return checked([venv / "bin" / "python", "-c", CHECK, "native", "onnx"], venv)
+    return run_check([venv / "bin" / "python", "-c", CHECK, "native", "onnx"], venv)
 
 
 def debian_arm64() -> Path:
-    """Debian's arm64 packages, unpacked in a folder; apt's own lists and caches are left alone."""
+    """Unpack Debian's arm64 packages into a folder, without touching the lists and caches of apt."""
     sysroot, apt = BUILD / "arm64", BUILD / "apt"
     if (sysroot / "usr" / "bin" / f"python{PYTHON}").exists():
         return sysroot
     for folder in ("lists", "cache", "debs"):
         (apt / folder).mkdir(parents=True, exist_ok=True)
     (apt / "status").touch()
-    places = {"Architecture": "arm64", "Architectures": "arm64", "Sandbox::User": "root"}
-    options = [f"-oAPT::{name}={value}" for name, value in places.items()]
-    places = {"State::lists": "lists", "State::status": "status", "Cache": "cache"}
-    options += [f"-oDir::{name}={apt / value}" for name, value in places.items()]
+    settings = {"Architecture": "arm64", "Architectures": "arm64", "Sandbox::User": "root"}
+    options = [f"-oAPT::{name}={value}" for name, value in settings.items()]
+    settings = {"State::lists": "lists", "State::status": "status", "Cache": "cache"}
+    options += [f"-oDir::{name}={apt / value}" for name, value in settings.items()]
     run("apt-get", *options, "update")
     run("apt-get", *options, "download", *PACKAGES, cwd=apt / "debs")
     for deb in sorted((apt / "debs").glob("*.deb")):
@@ -117,7 +117,7 @@ def debian_arm64() -> Path:
 
 
 def build_aarch64(sysroot: Path) -> Path:
-    """The wheel for aarch64."""
+    """Build the wheel for aarch64."""
     return build(
         "aarch64",
         f"cmake.args=--toolchain={ROOT / 'cmake' / 'aarch64.cmake'}",
@@ -129,7 +129,7 @@ def build_aarch64(sysroot: Path) -> Path:
 
 
 def check_emulated(wheel: Path, sysroot: Path) -> list[dict[str, Any]]:
-    """With Debian's Python in an emulator, where ONNX Runtime crashes: the native engine only."""
+    """Check the native engine with Debian's Python in an emulator, where ONNX Runtime crashes."""
     target = BUILD / "aarch64" / "installed"
     shutil.rmtree(target, ignore_errors=True)
     tags = (*MANYLINUX, tag(wheel).split("-")[-1].removesuffix("_aarch64"))
@@ -138,14 +138,14 @@ def check_emulated(wheel: Path, sysroot: Path) -> list[dict[str, Any]]:
     pip = (sys.executable, "-m", "pip", "install", "-c", ROOT / "constraints.txt", "--target", target)
     run(*pip, *platforms, *only, wheel)
     python = ("qemu-aarch64", "-L", sysroot, "-E", f"PYTHONPATH={target}", sysroot / "usr" / "bin" / f"python{PYTHON}")
-    return checked([*python, "-S", "-c", CHECK, "native"], target)
+    return run_check([*python, "-S", "-c", CHECK, "native"], target)
 
 
 def tag(wheel: Path) -> str:
     return wheel.stem.split("-", 2)[2]
 
 
-def described(wheel: Path, machine: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
+def describe(wheel: Path, machine: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
     with zipfile.ZipFile(wheel) as archive:
         (module,) = (info for info in archive.infolist() if info.filename.endswith(".so"))
     expected = f"motionrt/runtime/_core.{CPYTHON}-{machine}-linux-gnu.so"
@@ -165,14 +165,14 @@ def main() -> None:
     for machine in ("x86_64", "aarch64"):
         shutil.rmtree(BUILD / machine, ignore_errors=True)
     wheel = build("x86_64")
-    wheels = [described(wheel, "x86_64", check_here(wheel))]
+    wheels = [describe(wheel, "x86_64", check_here(wheel))]
     missing = [name for name in ("aarch64-linux-gnu-g++", "qemu-aarch64", "apt-get") if not shutil.which(name)]
     if missing:
         print(f"no wheel for aarch64: {', '.join(missing)} not found (Debian: g++-aarch64-linux-gnu, qemu-user)")
     else:
         sysroot = debian_arm64()
         wheel = build_aarch64(sysroot)
-        wheels.append(described(wheel, "aarch64", check_emulated(wheel, sysroot)))
+        wheels.append(describe(wheel, "aarch64", check_emulated(wheel, sysroot)))
     commit = run("git", "describe", "--always", "--dirty", "--exclude=*").strip()
     result = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit, "wheels": wheels}
     RESULT.write_text(json.dumps(result, indent=2) + "\n")

@@ -199,7 +199,7 @@ class Tracker:
     """Assigns ids that persist from frame to frame, by predicted position and body shape. Not thread-safe.
 
     Args:
-        forget_s: seconds out of sight after which an id is given up.
+        forget_s: seconds out of sight after which an id is released.
         max_people: tracked at the same time, 1 to 1024; ids are below it.
         parents: [V] of every joint, -1 for a root; empty: shapes are not compared.
     """

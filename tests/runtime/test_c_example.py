@@ -1,4 +1,4 @@
-"""The C example, built as its README says, says of a recording what the Python package says."""
+"""The C example, built as its README describes, gives the same output for a recording as the Python package."""
 
 import ctypes
 import os
@@ -43,7 +43,7 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def frames() -> list[tuple[float, int, np.ndarray]]:
-    """(t, person, joints) of the recording, of another person who begins later, with joints unseen and gaps."""
+    """(t, person, joints) of the recording, of another person who starts later, with unseen joints and gaps."""
     text = (ROOT / "tests" / "recordings" / "wave.txt").read_text()
     rows = [[float(word) for word in line.split()] for line in text.splitlines() if not line.startswith("#")]
     poses = [(row[0], np.float32(row[2:]).reshape(-1, 3)) for row in rows]
@@ -51,7 +51,7 @@ def frames() -> list[tuple[float, int, np.ndarray]]:
     frames = []
     for k, (t, joints) in enumerate(poses):
         frames.append((t, 0, joints))
-        if k < 5 or 40 <= k < 60:  # comes later, and is away for a second
+        if k < 5 or 40 <= k < 60:  # arrives later, and is away for a second
             continue
         seen = joints.copy()
         seen[random.random(len(joints)) < 0.1] = np.nan
@@ -68,7 +68,7 @@ def printed(example: Path, frames: list[tuple[float, int, np.ndarray]]) -> list[
 
 
 def fields(t: float, out: Decision) -> list[str]:
-    """What the example prints, but for the score."""
+    """Output line of the example without the score."""
     since = [f"{out.since:.3f}"] if out.since is not None else []
     return [f"{t:.3f}", str(out.person), out.label, *([out.event, str(out.event_label), *since] if out.event else [])]
 
@@ -93,7 +93,7 @@ def test_labels_and_events_are_those_of_the_package(
 
 
 @pytest.mark.slow
-def test_the_program_of_the_walk_through_tells_the_same_events(
+def test_the_program_of_the_tutorial_prints_the_same_events(
     example: Path, frames: list[tuple[float, int, np.ndarray]], tmp_path: Path
 ) -> None:
     page = (ROOT / "docs" / "c-api.md").read_text()
@@ -108,12 +108,12 @@ def test_the_program_of_the_walk_through_tells_the_same_events(
     done = subprocess.run([program, MODEL], input="".join(lines), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     recognizer = Recognizer.load(MODEL)
-    told = [(t, recognizer.step(joints, timestamp=t, person=who, layout=LAYOUT)) for t, who, joints in frames]
+    decisions = [(t, recognizer.step(joints, timestamp=t, person=who, layout=LAYOUT)) for t, who, joints in frames]
     last = frames[-1][0] + 1
-    told += [(last, out) for out in recognizer.evict(last)]
+    decisions += [(last, out) for out in recognizer.evict(last)]
     expected = [
         f"{t:.2f} {out.event} {out.event_label}" + (f" since {out.since:.2f}" if out.since is not None else "")
-        for t, out in told
+        for t, out in decisions
         if out.event
     ]
     assert done.stdout.splitlines() == expected and len(expected) > 6
@@ -134,7 +134,7 @@ class Pose(ctypes.Structure):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("dims", [2, 3])
-def test_people_get_the_ids_that_python_gives_them(
+def test_people_get_the_same_ids_as_in_python(
     dims: int, example: Path, frames: list[tuple[float, int, np.ndarray]]
 ) -> None:
     [path] = (example.parents[1] / "prefix").glob("lib*/libmotionrt.so")

@@ -1,4 +1,4 @@
-"""The compiled core against a plain numpy model of the same chain, and its behaviour under stress."""
+"""The compiled core against a plain numpy model of the same chain, and its behavior under stress."""
 
 import json
 from dataclasses import dataclass, field
@@ -33,7 +33,7 @@ def hide(pose: np.ndarray, *joints: int) -> np.ndarray:
 
 
 def see(session: Session, wave: float, jump: float = 0, times: int = 1) -> list:
-    """Observes these probabilities for person 0, NONE having the rest; returns (event, label) after each."""
+    """Observes these probabilities for person 0, NONE gets the rest; returns (event, label) after each."""
     logits = np.log(np.maximum([wave, jump, 1 - wave - jump], 1e-9)).astype(np.float32)
     events = []
     for _ in range(times):
@@ -123,7 +123,7 @@ class Reference:
 
 
 def compare(session: Session, layout: int, reference: Reference, stream) -> dict[str, int]:
-    """Pushes (t, joints, confidence) through both; returns how often each status was seen."""
+    """Pushes (t, joints, confidence) through both; returns the count of each status."""
     seen: dict[str, int] = {}
     for t, joints, confidence in stream:
         got = session.push(0, t, joints, confidence, layout)
@@ -136,7 +136,7 @@ def compare(session: Session, layout: int, reference: Reference, stream) -> dict
 
 
 def random_walk(rng: np.random.Generator, source: np.ndarray, seconds: float, hz: float):
-    """A jittering, turning, walking body with missing joints, outliers, late frames and gaps."""
+    """A walking, turning, jittering body with missing joints, outliers, late frames and gaps."""
     t, angle, at = float(rng.uniform(0, 1e4)), rng.uniform(-np.pi, np.pi), np.zeros(3)
     end = t + seconds
     absent_until = t
@@ -189,8 +189,8 @@ def test_push_matches_numpy_on_a_kinect_clip(shared: Path, clip: int) -> None:
     assert seen["ok"] == pytest.approx(len(joints) * 20 / fps, abs=1)
 
 
-def test_the_first_pose_is_a_frame_at_once_and_faces_forward() -> None:
-    quarter = REST[:, [2, 1, 0]] * np.float32([1, 1, -1])  # turned to face +x
+def test_the_first_pose_is_immediately_a_frame_and_faces_forward() -> None:
+    quarter = REST[:, [2, 1, 0]] * np.float32([1, 1, -1])  # rotated to face +x
     pushed = make().push(0, 3.0, quarter + np.float32([5, 0, 7]), None, 0)
     assert pushed.status == "ok" and pushed.reset
     np.testing.assert_allclose(pushed.frames, [REST - REST[0]], atol=1e-6)
@@ -218,7 +218,7 @@ def test_a_gap_resets_and_ends_the_action() -> None:
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
-def test_an_unseen_person_is_held_then_lost_and_may_come_back(bad: float) -> None:
+def test_an_unseen_person_is_held_then_lost_and_can_return(bad: float) -> None:
     session = make(smooth_s=0)
     session.push(0, 0, REST, None, 0)
     see(session, 0.9, times=3)
@@ -235,7 +235,7 @@ def test_an_unseen_person_is_held_then_lost_and_may_come_back(bad: float) -> Non
     assert session.counters == {"frames": 14, "dropped": 0, "resets": 0, "lost": 1}
 
 
-def test_confidence_of_zero_is_as_good_as_nan() -> None:
+def test_confidence_of_zero_is_equivalent_to_nan() -> None:
     by_nan, by_confidence = make(), make()
     for t, pose in ((0, REST), (0.05, REST * np.float32(1.1))):
         hidden = [3] if t else []
@@ -274,13 +274,13 @@ def test_people_are_independent() -> None:
     assert together.people == []
 
 
-def test_there_is_room_for_max_people_at_once() -> None:
+def test_the_number_of_people_is_limited_to_max_people() -> None:
     session = make(max_people=2)
     session.push(0, 0.0, REST, None, 0)
     session.push(1, 0.3, REST, None, 0)
     with pytest.raises(ValueError, match="person 2 is one too many, expected at most 2 people at once"):
         session.push(2, 0.4, REST, None, 0)
-    assert session.push(2, 0.6, REST, None, 0).reset  # person 0 went more than max_gap_s ago
+    assert session.push(2, 0.6, REST, None, 0).reset  # person 0 left more than max_gap_s ago
     assert session.people == [1, 2]
 
 
@@ -323,7 +323,7 @@ def test_onset_and_offset_have_hysteresis_and_onset_must_hold() -> None:
     assert see(session, 0, 0.29, times=2) == [("offset", JUMP), none]
 
 
-def test_labels_become_others_without_a_reset() -> None:
+def test_labels_change_without_a_reset() -> None:
     session = make()
     assert session.push(0, 0.0, REST, None, 0).reset
     assert see(session, 1.0, times=40)[-1] == (None, -1) and session.decision(0).label == WAVE
@@ -341,7 +341,7 @@ def test_labels_become_others_without_a_reset() -> None:
     assert session.decision(0).probs.shape == (2,)
 
 
-def test_only_streams_in_python_give_logits_of_other_labels() -> None:
+def test_only_streams_in_python_can_change_their_labels() -> None:
     bundle = Bundle.load("live")
     manifest = bundle.manifest
     config = manifest.frontend.config(Layout.load(manifest.layout), len(manifest.labels), max_people=2)
@@ -350,7 +350,7 @@ def test_only_streams_in_python_give_logits_of_other_labels() -> None:
         engine.relabel(7, 6)
 
 
-def test_a_clip_in_which_nothing_is_done_is_none() -> None:
+def test_a_clip_without_an_action_is_none() -> None:
     session = make(smooth_s=0)
     session.push(0, 0, REST, None, 0)
     assert session.clip(0).label == NONE
@@ -364,7 +364,7 @@ def test_a_clip_in_which_nothing_is_done_is_none() -> None:
     np.testing.assert_allclose(probs.sum(), 1, atol=1e-6)
 
 
-def test_other_number_types_and_strides_are_taken() -> None:
+def test_other_number_types_and_strides_are_accepted() -> None:
     a, b = make(), make()
     strided = np.zeros((2 * V, 6))
     strided[::2, ::2] = REST
@@ -399,7 +399,7 @@ def test_other_number_types_and_strides_are_taken() -> None:
         (lambda s: make(on=0.2), "off and on are 0.3 and 0.2"),
     ],
 )
-def test_errors_are_one_line_that_says_what_was_wrong(call, message: str) -> None:
+def test_errors_are_one_line_that_names_the_problem(call, message: str) -> None:
     session = make()
     with pytest.raises(ValueError, match=message) as error:
         call(session)
@@ -407,7 +407,7 @@ def test_errors_are_one_line_that_says_what_was_wrong(call, message: str) -> Non
     assert session.people == [] and session.counters["frames"] == 0
 
 
-def test_logits_that_are_no_numbers_are_refused():
+def test_logits_that_are_not_finite_are_rejected():
     session = make()
     session.push(0, 0, REST, None, 0)
     with pytest.raises(ValueError, match=r"logits\[1\] of person 0 is nan"):

@@ -22,7 +22,7 @@ constexpr double kPrior = 0.1;     // spread of a bone that has been seen once
 constexpr double kOutlier = 0.3;   // larger differences count as this one
 constexpr double kNoShape = 0.05;  // distance if shapes cannot be compared
 
-// A shape that was observed for kKnownS in kKnownFrames is remembered for kRememberS. Its id is given back at a shape
+// A shape that was observed for kKnownS in kKnownFrames is remembered for kRememberS. Its id is reused at a shape
 // distance of up to kSameNoise times that of the person's own poses, but within kSameFloor to kSame, if everybody
 // else is farther away by kMargin.
 constexpr double kRememberS = 10;
@@ -156,7 +156,7 @@ void Tracker::measure(const TrackedPose& pose, Body& body, double* shape_B) cons
   }
 }
 
-// Gives up who was out of sight for too long, and in time their shape.
+// Releases the ids of people out of sight for too long, and later forgets their shapes.
 void Tracker::forget(double t) {
   if (started_ && latest_s_ - t > config_.forget_s + kSlackS) reset();
   for (Person& person : people_) {
@@ -168,7 +168,7 @@ void Tracker::forget(double t) {
   }
 }
 
-// Ids of the people who were there before.
+// Assigns the ids of tracked people.
 void Tracker::match(double t, int n, int* ids) {
   rows_.clear();
   columns_.clear();
@@ -177,7 +177,7 @@ void Tracker::match(double t, int n, int* ids) {
   for (int i = 0; i < n; ++i)
     if (bodies_[i].visible) columns_.push_back(i);
   if (rows_.empty() || columns_.empty()) return;
-  // A pair may be left out: it then costs as much as the worst that is possible.
+  // Leaving out a pair costs as much as the worst possible pair.
   costs_.clear();
   for (const int id : rows_)
     for (const int i : columns_) costs_.push_back(std::min(cost(people_[id], t, i) - kMaxCost, 0.0));
@@ -213,7 +213,7 @@ double Tracker::cost(const Person& person, double t, int pose) const {
   return 1 - overlap(low, high, found.low, found.high) + distance + shape_cost;
 }
 
-// NaN-free: kNoShape where fewer than half of the bones can be compared.
+// kNoShape if fewer than half of the bones can be compared.
 double Tracker::shape_distance(const Person& person, const double* shape_B) const {
   const std::size_t B = bones_.size();
   const auto weight = [&](std::size_t b) {
@@ -241,7 +241,7 @@ double Tracker::shape_distance(const Person& person, const double* shape_B) cons
   return std::sqrt(squared / total);
 }
 
-// Gives newcomers [n], the columns, their old ids back.
+// Reuses the ids of remembered people for those of n newcomers, the columns, whose shape clearly matches.
 void Tracker::reidentify(int n, int* ids) {
   rows_.clear();
   for (int id = 0; id < config_.max_people; ++id)

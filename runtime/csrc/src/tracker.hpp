@@ -9,8 +9,8 @@
 // the logarithm of its bone lengths (2-D: relative to the body's size), averaged over time; the shape distance of a
 // pose is the root mean square of the differences, weighted by how constant each bone has been.
 //
-// Ids that are out of sight for forget_s are given up, but well-known shapes are remembered for kRememberS more: a
-// newcomer with such a shape gets the old id back if the shape is close and nobody else's is nearly as close.
+// Ids out of sight for forget_s are released, but well-known shapes are remembered for another kRememberS: a newcomer
+// gets the old id back if the shape is close to a remembered one and to no other.
 #pragma once
 
 #include <cstdint>

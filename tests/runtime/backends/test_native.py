@@ -162,7 +162,7 @@ def test_a_restarted_stream_forgets_everything(moments: list[Moment]) -> None:
     np.testing.assert_array_equal(first, [streams.step([1], frame)[0] for frame in frames])
 
 
-def test_weights_of_another_architecture_are_refused() -> None:
+def test_weights_of_another_architecture_are_rejected() -> None:
     bundle = Bundle.load("live")
     narrow = bundle.manifest_file.replace(b'"kernel": 5', b'"kernel": 3')
     with pytest.raises(BundleError, match="state"):

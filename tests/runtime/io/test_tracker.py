@@ -1,9 +1,9 @@
 import itertools
 import json
 
+import hypothesis
 import numpy as np
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motionrt.runtime.body.layout import Layout
@@ -121,7 +121,7 @@ def crossings(shared):
         yield one + [0, 0, 0.3], turned(other, np.pi) - [0, 0, 0.3]
 
 
-@pytest.mark.parametrize("view", [seen_by_a_camera, lambda pose: pose], ids=["pixels", "metres"])
+@pytest.mark.parametrize("view", [seen_by_a_camera, lambda pose: pose], ids=["pixels", "meters"])
 def test_people_who_walk_through_each_other_keep_their_ids(shared, view):
     for one, other in crossings(shared):
         tracker, rng = Tracker(), np.random.default_rng(0)
@@ -138,8 +138,8 @@ def test_a_person_hidden_behind_another_is_found_again(shared):
             assert tracker.assign(k / FPS, [seen_by_a_camera(pair[m]) for m in order]) == order
 
 
-@settings(max_examples=50, deadline=None)
-@given(st.data())
+@hypothesis.settings(max_examples=50, deadline=None)
+@hypothesis.given(st.data())
 def test_the_order_of_poses_does_not_matter(data):
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))
     x = np.arange(5) * 150 + rng.uniform(-30, 30, 5)
