@@ -42,7 +42,7 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
         "schema": SCHEMA,
         "name": out.name,
         "task": TASK,
-        "license": recipe["licence"],
+        "license": recipe["license"],
         "layout": SMPL.name,
         "fps": RATE_HZ,
         "sampler": SAMPLER,

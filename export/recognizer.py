@@ -52,7 +52,7 @@ def export_run(run: Path, out: Path) -> Bundle:
         "schema": SCHEMA,
         "name": out.name,
         "task": TASK,
-        "license": recipe["licence"],
+        "license": recipe["license"],
         "layout": recipe["layout"],
         "fps": network.config.fps,
         "frontend": {key: value for key, value in recipe["frontend"].items() if key != "rate_hz"},

@@ -71,7 +71,7 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     """
     network, record = read_network(run, ZeroShot, ZeroShotConfig)
     try:
-        recipe, labels, license_text = (record[key] for key in ("recipe", "labels", "licence"))
+        recipe, labels, license_text = (record[key] for key in ("recipe", "labels", "license"))
         encoder, text = Bundle.load(recipe["encoder"]), TextEncoder.load()
         hashes = (
             (record["encoder_sha256"], encoder.manifest.files[WEIGHTS].sha256),

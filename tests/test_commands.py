@@ -22,9 +22,11 @@ from motionrt.runtime.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/commands.md")
+ALL_PAGES = "\n".join(path.read_text() for path in (ROOT / "docs").glob("*.md"))
 TEXT = "\n".join((ROOT / page).read_text() for page in PAGES)
 SAMPLE = Path(motionrt.__path__[0]) / "runtime" / "samples" / "cmu_walk.npz"
-BLOCKS = re.findall(r"^```(?:sh)?\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS = [text for language, text in FENCED if language in ("", "sh")]
 LINES = list(
     dict.fromkeys(re.sub(" +#.*", "", line) for block in BLOCKS for line in block.splitlines() if line.strip())
 )
@@ -141,7 +143,7 @@ def start(line: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.communicate()
 
 
-@pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [\w.]+)", TEXT))))
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"`((?:make|python -m) [\w.]+)", ALL_PAGES))))
 def test_a_command_in_a_sentence_exists(command: str) -> None:
     name = command.split()[-1]
     if command.startswith("make"):

@@ -130,14 +130,14 @@ def test_a_bundle_describes_its_run(bundle: Bundle, run: Path) -> None:
     manifest = bundle.manifest
     recipe = json.loads((run / "recipe.json").read_text())["recipe"]
     assert (manifest.name, manifest.layout, manifest.fps, manifest.none) == ("tiny", "core15", 20.0, "none")
-    assert manifest.license == recipe["licence"] and manifest.non_commercial
+    assert manifest.license == recipe["license"] and manifest.non_commercial
     assert asdict(manifest.frontend) == recipe["frontend"]
     assert asdict(manifest.decision) == {"temperature": 1.0, "smooth_s": 0.2, "off": 0.3, **THRESHOLDS}
     assert manifest.metrics["validation"] == METRICS[-1]
     assert json.loads((bundle.path / "set_aside.json").read_text()) == ["0123456789ab"]
     assert "set_aside.json" in manifest.files
     card = (bundle.path / "MODEL_CARD.md").read_text()
-    for fact in (recipe["licence"], ", ".join(LABELS), "62.5", "37.5", "core15", "## Tried\nThis and that.\n\n## Lic"):
+    for fact in (recipe["license"], ", ".join(LABELS), "62.5", "37.5", "core15", "## Tried\nThis and that.\n\n## Lic"):
         assert fact in card
 
 

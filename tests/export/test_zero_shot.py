@@ -54,7 +54,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, text: TextEncoder) -> Path:
         "recipe": {"name": "tdsm", "encoder": "live"},
         "model": asdict(SMALL),
         "labels": LABELS,
-        "licence": "for research",
+        "license": "for research",
         "encoder_sha256": Bundle.load("live").manifest.files[WEIGHTS].sha256,
         "text_sha256": text.sha256,
     }
@@ -221,6 +221,6 @@ def test_runs_that_do_not_match_are_refused_in_one_line(
 
     refuse("trained with an encoder of sha256 0000.*, which now is [0-9a-f]{64}", encoder_sha256="0" * 64)
     refuse("trained with an encoder of sha256 1111", text_sha256="1" * 64)
-    refuse("has no 'licence'; expected that of a matcher's run", licence=None)
+    refuse("has no 'license'; expected that of a matcher's run", license=None)
     refuse("not the run of a ZeroShot", model=asdict(CrossDiTConfig()))
     refuse("no model named 'nowhere'", recipe={**about["recipe"], "encoder": "nowhere"})

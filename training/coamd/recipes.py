@@ -40,7 +40,7 @@ class CoamdRecipe:
 
     name: str
     loop: LoopConfig
-    licence: str = LICENSE
+    license: str = LICENSE
     size: str = "small"
     data: str = "../shared/data"
     autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates

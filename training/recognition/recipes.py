@@ -37,7 +37,7 @@ class StreamGcnRecipe:
     """All settings of a run (data, layout, network and loop); stored as recipe.json in the run's folder."""
 
     name: str
-    licence: str
+    license: str
     layout: str
     frontend: Frontend
     loop: LoopConfig
@@ -139,7 +139,7 @@ class CtrGcnRecipe:
 
     name: str
     loop: LoopConfig
-    licence: str = "research use: trained on NW-UCLA"
+    license: str = "research use: trained on NW-UCLA"
     stream: str = "joint"
     channels: tuple[int, ...] = CHANNELS
     dropout: float = 0.0
@@ -200,7 +200,7 @@ def live() -> StreamGcnRecipe:
     """The bundled recognizer: forty labels and `none`, trained on Kinect sets and Bandai's."""
     return StreamGcnRecipe(
         name="live",
-        licence=f"non-commercial research use: {KINECT_LICENSE} and {BANDAI_LICENSE}",
+        license=f"non-commercial research use: {KINECT_LICENSE} and {BANDAI_LICENSE}",
         layout="core15",
         frontend=Frontend(rate_hz=20.0),
         loop=LoopConfig(steps=1500),
@@ -211,7 +211,7 @@ def nwucla_stream() -> StreamGcnRecipe:
     """StreamGCN on views 1 and 2 of NW-UCLA (cross-view protocol)."""
     return StreamGcnRecipe(
         name="nwucla-stream",
-        licence="research use: trained on NW-UCLA",
+        license="research use: trained on NW-UCLA",
         layout="kinect20",
         frontend=Frontend(rate_hz=30.0),
         loop=LoopConfig(steps=1200),

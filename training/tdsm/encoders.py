@@ -104,7 +104,7 @@ class StreamEncoder:
             frontend=Frontend(**recipe["frontend"]),
             labels=vocabulary_labels(about["labels"]),
             sha256=weights_sha256(run),
-            license=recipe["licence"],
+            license=recipe["license"],
         )
 
     @classmethod
@@ -163,7 +163,7 @@ class CtrEncoder:
         actions = {action: vocabulary.label({"ds": "nw-ucla", "action": action}) for action in about["labels"]}
         self.labels = vocabulary_labels([label for label in actions.values() if label])
         self.width = self.network.config.channels[-1]
-        self.sha256, self.license = weights_sha256(run), about["recipe"]["licence"]
+        self.sha256, self.license = weights_sha256(run), about["recipe"]["license"]
         self.task = CtrGcnTask(clips=(), labels=self.labels, stream=self.stream, layout=self.layout, seed=0)
 
     def whole_input(self, clip: LabeledClip) -> np.ndarray:

@@ -121,7 +121,7 @@ class TdsmRecipe:
         encoder = load_encoder(self.encoder)
         trained, held_out = encode_clips(encoder, Path(self.data), self.copies, folder)
         texts = {name: sentences(name) for name in (*labels(), BACKGROUND)}
-        about = {"licence": encoder.license, "encoder_sha256": encoder.sha256}
+        about = {"license": encoder.license, "encoder_sha256": encoder.sha256}
         return MatchingData(trained=trained, held_out=held_out, texts=texts, about=about)
 
 

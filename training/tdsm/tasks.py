@@ -107,4 +107,4 @@ def load_published(folder: Path, dataset: str, split: str) -> MatchingData:
             raise InputError(
                 f"{folder / SENTENCES}: expected sentences by {', '.join(SLOTS[1:])} ({error!r})"
             ) from None
-    return MatchingData(trained=loaded[0], held_out=loaded[1], texts=texts, about={"licence": "that of the features"})
+    return MatchingData(trained=loaded[0], held_out=loaded[1], texts=texts, about={"license": "that of the features"})

@@ -187,7 +187,7 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
     "schema that is true": (change(schema=True), "schema true"),
     "unknown task": (change(task="cooking"), "task 'cooking', expected one of recognition"),
     "no name": (lambda raw: raw.pop("name"), "name is missing"),
-    "empty licence": (change(license=""), 'license: ""'),
+    "empty license": (change(license=""), 'license: ""'),
     "layout as a number": (change(layout=15), "layout: 15"),
     "fps of zero": (change(fps=0), "fps: 0, expected a number from"),
     "fps as a text": (change(fps="20"), 'fps: "20"'),

@@ -286,7 +286,7 @@ def test_a_phrase_of_a_style_has_no_side() -> None:
 
 
 def test_the_file_names_its_license_and_has_no_unused_entry(shared: Path) -> None:
-    assert "Apache-2.0" in DATA["licence"]
+    assert "Apache-2.0" in DATA["license"]
     used = {
         source: {record.get(key) for record in real(shared, source) for key in keys}
         for source, keys in {"kinect20": ["action"], "cmu22": ["id", "trial"], "mocap22": ["desc"]}.items()
