@@ -62,7 +62,7 @@ def connect(url: str, token: str | None) -> Iterator[Send]:
         from websockets.sync.client import connect
 
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        with connect(url, additional_headers=headers, compression=None) as client:
+        with connect(url, additional_headers=headers, compression=None, proxy=None) as client:
             yield lambda message: client.send(json.dumps(message))
     else:
         parts = urlsplit(url)

@@ -6,6 +6,7 @@ Shapes: T poses, V joints.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, LayoutError
 from .layout import Layout
+from .time_check import TimeMonitor, check_times
 
 POSES = 30  # checked per stream: one second of a camera
 # Mean distance between any two joints of a person: 0.3 to 0.7 m.
@@ -31,15 +33,32 @@ Poses = NDArray[np.float32]
 
 
 class InputMonitor:
-    """Checks the first complete poses of every layout of a stream, and logs each problem once."""
+    """Checks the first complete poses of every layout of a stream and its first timestamps; logs each problem once.
+
+    Attributes:
+        problems: those logged so far.
+    """
 
     def __init__(self) -> None:
         self._first: dict[str, list[Poses]] = {}
-        self._logged: set[str] = set()
+        self._times: TimeMonitor | None = TimeMonitor()
+        self.problems: list[str] = []
 
     def restart(self) -> None:
         """Check the next frames again: a new stream starts."""
         self._first.clear()
+        self._times = TimeMonitor()
+
+    def check_time(self, t: float, people: Sequence[int]) -> None:
+        """Check the time in seconds of one frame of a stream."""
+        if self._times is not None:
+            self._report(self._times.check_frame(t, people))
+            if self._times.is_done:
+                self._times = None
+
+    def check_times(self, times_T: NDArray[np.float64]) -> None:
+        """Check the times of a clip."""
+        self._report(check_times(times_T))
 
     def check_frame(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
         """Check one frame [M, V, 3] of a stream. Raises InputError as `diagnose`."""
@@ -58,8 +77,11 @@ class InputMonitor:
     def _log(self, poses_TV3: Poses, layout: Layout) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # from values near the largest float
             problem = diagnose(poses_TV3, layout)
-        if problem is not None and problem not in self._logged:
-            self._logged.add(problem)
+        self._report(problem)
+
+    def _report(self, problem: str | None) -> None:
+        if problem is not None and problem not in self.problems:
+            self.problems.append(problem)
             log.warning(problem)
 
 

@@ -148,3 +148,10 @@ def check_joints(shape: tuple[int, ...], layout: str) -> None:
     expected = (len(known.joints), known.dims)
     if shape != expected:
         raise LayoutError(f"a pose has shape {list(shape)}, expected {list(expected)} for layout {layout}")
+
+
+def check_person(person: object, name: str = "person") -> int:
+    """A person's id as an int. Raises InputError, which calls it `name`, unless it is an integer of 64 bits."""
+    if isinstance(person, bool) or not isinstance(person, int | np.integer) or not -(2**63) <= person < 2**63:
+        raise InputError(f"{name} is {repr(person)[:40]}, expected a whole number of 64 bits")
+    return int(person)

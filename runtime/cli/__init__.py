@@ -1,4 +1,7 @@
-"""The command line `motionrt`; each command imports only what it needs, for a fast start."""
+"""The command line `motionrt`; each command imports only what it needs, for a fast start.
+
+SIGTERM and SIGHUP end a command like Ctrl-C.
+"""
 
 import os
 import sys
@@ -6,6 +9,7 @@ import traceback
 from collections.abc import Sequence
 
 from ..errors import InputError
+from .signals import interrupt_on_termination
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE = 0, 1, 2
 
@@ -21,8 +25,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
     try:
-        code = _run([argument for argument in argv if argument != "--debug"])
-        sys.stdout.flush()
+        with interrupt_on_termination():
+            code = _run([argument for argument in argv if argument != "--debug"])
+            sys.stdout.flush()
         return code
     except BrokenPipeError:
         _discard_stdout()

@@ -24,26 +24,29 @@ MAX_SLUG = 40
 
 
 def run_record(name: str, label: str, out: Path, seconds: float | None, options: SourceOptions) -> None:
-    """Record until the source ends, the time is up, or Ctrl-C; then write the files."""
+    """Record until the source ends, the time is up, Ctrl-C or a signal; then write the files.
+
+    Frames received before an error are kept.
+    """
     console = Console(highlight=False, soft_wrap=True)
     slug = _slug(label)
     _create_folder(out)
     recording = Recording()
-    problem: InputError | None = None
+    problem: Exception | None = None
     started = time.strftime("%Y%m%d-%H%M%S")
     with options.open(name) as source:
-        console.print(source.name, markup=False)
         try:
+            console.print(source.name, markup=False)
             _record(source, recording, seconds, console)
         except KeyboardInterrupt:
             pass
-        except InputError as error:  # frames received before are kept
+        except Exception as error:
             problem = error
+    lines = []
     for motion in recording.motions(label, source.name):
         path = _save(motion, out, f"{slug}-{started}")
-        details = f"{motion.seconds:.1f} s, {motion.frames} frames at {motion.fps:.1f} Hz, {motion.layout}"
-        console.print(f"{path}: {details}", markup=False)
-    for line in _warnings(source, recording):
+        lines.append(f"{path}: {motion.seconds:.1f} s, {motion.frames} frames at {motion.fps:.1f} Hz, {motion.layout}")
+    for line in [*lines, *_warnings(source, recording)]:  # after all files are safe: the terminal may be gone
         console.print(line, markup=False)
     if problem is not None:
         raise problem

@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, Protocol
 
 from ..body.motion_data import MAX_PEOPLE
@@ -20,8 +21,9 @@ from ..errors import InputError
 from ..extras import require
 from ..net_security import bind, is_local_origin, tokens_match
 from .frame import HEARTBEAT_S, Frame, SourceUpdate
-from .jsonl import parse_frame, parse_json
+from .jsonl import ArrivalClock, parse_frames, parse_json
 from .latest_queue import LatestQueue
+from .malformed import Malformed
 from .video import redact_credentials
 
 SCHEMES = ("udp", "ws")
@@ -47,13 +49,16 @@ class Inbox:
 
     Attributes:
         dropped: messages replaced by a newer one of the same person.
-        malformed: messages that are too long or invalid, or exceed the number of people.
+        malformed: messages that are too long or invalid, or exceed the number of people; one line per sender and
+            minute is logged.
         rejected: messages without the token, and connections that were refused.
     """
 
     def __init__(self, name: str, *, layout: str | None = None, token: str | None = None) -> None:
-        self.malformed = self.rejected = 0
-        self._name, self._layout, self._token = name, layout, token
+        self.rejected = 0
+        self._layout, self._token = layout, token
+        self._problems = Malformed(name)
+        self._clock = ArrivalClock(partial(logger.warning, "%s: %s", name))
         self._queue: LatestQueue[Frame] = LatestQueue()
         self._seen: dict[int, float] = {}  # person -> time of the newest message, s
         self._lock = threading.Lock()
@@ -61,6 +66,10 @@ class Inbox:
     @property
     def dropped(self) -> int:
         return self._queue.dropped
+
+    @property
+    def malformed(self) -> int:
+        return self._problems.count
 
     @property
     def closed(self) -> bool:
@@ -76,22 +85,26 @@ class Inbox:
             elif last is not None:
                 yield last[0] + time.monotonic() - last[1], None
 
-    def receive(self, data: str | bytes, *, trusted: bool = False) -> None:
-        """Process a message; `trusted` if its sender has already presented the token."""
+    def receive(self, data: str | bytes, sender: str = "", *, trusted: bool = False) -> None:
+        """Process a message.
+
+        Args:
+            sender: its host, for the log.
+            trusted: whether the sender has already presented the token.
+        """
         try:
             if len(data) > MAX_MESSAGE:
                 raise InputError(f"is longer than {MAX_MESSAGE} bytes")
             value = parse_json(data)
             messages = value if isinstance(value, list) else [value]
-            if not 1 <= len(messages) <= MAX_PEOPLE:
-                raise InputError(f"contains {len(messages)} messages, expected 1 to {MAX_PEOPLE}")
             if not trusted and not all(self._is_authorized(message) for message in messages):
                 self.reject()
                 return
             ends = any(isinstance(message, dict) and message.get("end") is True for message in messages)
-            self._put([] if ends else [parse_frame(message, self._layout) for message in messages])
+            if not ends:
+                self._put(parse_frames(value, self._layout, self._clock.arrival(value)))
         except InputError as error:
-            self.count_malformed(str(error))
+            self.count_malformed(str(error), sender)
         else:
             if ends:
                 self.close()
@@ -104,13 +117,9 @@ class Inbox:
         with self._lock:
             self.rejected += 1
 
-    def count_malformed(self, reason: str) -> None:
-        """Count a malformed message; the first one is logged."""
-        with self._lock:
-            self.malformed += 1
-            first = self.malformed == 1
-        if first:
-            logger.warning("%s: ignored a message that %s (further ones are only counted)", self._name, reason[:200])
+    def count_malformed(self, reason: str, sender: str = "") -> None:
+        """Count a malformed message."""
+        self._problems.add(reason, sender or None)
 
     def close(self, error: Exception | None = None) -> None:
         """End the stream; pending messages can still be taken."""
@@ -184,7 +193,8 @@ class UdpListener:
         try:
             while not self._inbox.closed:
                 try:
-                    self._inbox.receive(self._socket.recv(MAX_DATAGRAM))
+                    data, sender = self._socket.recvfrom(MAX_DATAGRAM)
+                    self._inbox.receive(data, _address(sender))
                 except TimeoutError:
                     continue
         except OSError as error:
@@ -254,15 +264,16 @@ class WebSocketListener:
     def _take_messages(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
+        sender = _address(connection.remote_address)
         try:
             while not self._inbox.closed:
                 try:
-                    self._inbox.receive(connection.recv(timeout=POLL_S, decode=False), trusted=True)
+                    self._inbox.receive(connection.recv(timeout=POLL_S, decode=False), sender, trusted=True)
                 except TimeoutError:
                     continue
         except ConnectionClosed as error:
             if error.sent is not None and error.sent.code == 1009:
-                self._inbox.count_malformed(f"is longer than {MAX_MESSAGE} bytes")
+                self._inbox.count_malformed(f"is longer than {MAX_MESSAGE} bytes", sender)
 
 
 def _parse(url: str) -> tuple[str, str, int]:
@@ -272,6 +283,11 @@ def _parse(url: str) -> tuple[str, str, int]:
         scheme = url.partition("://")[0].lower()
         raise InputError(f"{redact_credentials(url)}: expected {scheme}://HOST:PORT, such as {scheme}://127.0.0.1:9000")
     return parts["scheme"].lower(), parts["host"] or parts["ipv6"], int(parts["port"])
+
+
+def _address(sender: tuple[Any, ...] | None) -> str:
+    """Host of a sender, for the log; the port may change with every message."""
+    return "" if not sender else str(sender[0])
 
 
 def _quiet_logger() -> logging.Logger:

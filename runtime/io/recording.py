@@ -46,9 +46,9 @@ class Recording:
         if track.times and t <= track.times[-1]:
             self.late += 1
             return
-        track.times.append(t)
         track.joints.append(frame.joints)
         track.confidence.append(frame.confidence)
+        track.times.append(t)  # last: a signal may end the recording in between
         self.bytes += frame.joints.nbytes
 
     def motions(self, label: str, source: str) -> Iterator[Motion]:
@@ -65,10 +65,10 @@ class _Track:
     confidence: list[NDArray[np.float32] | None] = field(default_factory=list)
 
     def motion(self, layout: str, meta: dict[str, str | int]) -> Motion:
-        joints = np.stack(self.joints)
+        times = np.array(self.times)
+        joints = np.stack(self.joints[: len(times)])
         confidence = None
         if any(one is not None for one in self.confidence):
             sure = np.ones(joints.shape[1], np.float32)
-            confidence = np.stack([sure if one is None else one for one in self.confidence])
-        times = np.array(self.times)
+            confidence = np.stack([sure if one is None else one for one in self.confidence[: len(times)]])
         return Motion(joints, 1 / float(np.median(np.diff(times))), layout, confidence, times, meta)

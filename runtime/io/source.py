@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, TextIO
 
 import numpy as np
 
@@ -15,7 +17,8 @@ from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..errors import InputError
 from .files import check_file, read
 from .frame import Frame, Snapshot, SourceUpdate
-from .jsonl import stream_jsonl
+from .jsonl import JsonLines
+from .malformed import Malformed
 from .net import SCHEMES as NET_SCHEMES
 from .net import listen
 from .pose import PoseEstimator
@@ -33,9 +36,10 @@ class Source:
     Attributes:
         name: the source, without passwords; of a listener, the address with the actual port.
         address: host and port of a listener, else None.
+        recorded: whether it is a file or a motion, which have an end and a clock of their own.
         frames_in: snapshots so far, including those without people.
         dropped: images or messages replaced by newer ones while the consumer was busy.
-        malformed, rejected: network messages that were invalid, or had no token.
+        malformed, rejected: messages that were invalid, or had no token.
     """
 
     def __init__(
@@ -46,13 +50,15 @@ class Source:
         owns: tuple[Closeable, ...] = (),
         realtime: bool = False,
         address: tuple[str, int] | None = None,
+        recorded: bool = False,
     ) -> None:
-        self.name, self.address = name, address
+        self.name, self.address, self.recorded = name, address, recorded
         self.frames_in = 0
         self._ticks, self._owns, self._realtime = ticks, owns, realtime
         self._snapshots = self._play()
         self._frames = (frame for _, people in self._snapshots for frame in people)
         self._closed = False
+        self._problems = Malformed(name)
 
     @property
     def dropped(self) -> int:
@@ -60,7 +66,11 @@ class Source:
 
     @property
     def malformed(self) -> int:
-        return self._count("malformed")
+        return self._count("malformed") + self._problems.count
+
+    def count_malformed(self, reason: str, sender: str) -> None:
+        """Count a frame that cannot be used for a reason that is found out later."""
+        self._problems.add(reason, sender)
 
     @property
     def rejected(self) -> int:
@@ -107,8 +117,6 @@ class Source:
                 yield t, people or []
         except InputError as error:
             raise type(error)(f"{self.name}: {error}") from error
-        except UnicodeDecodeError:
-            raise InputError(f"{self.name}: not UTF-8 text, expected JSON lines") from None
 
 
 def open_source(
@@ -136,7 +144,7 @@ def open_source(
         MissingExtra: the packages that the source needs are not installed.
     """
     if isinstance(source, MotionData):
-        return Source("motion", _play_clip(source), realtime=realtime)
+        return Source("motion", _play_clip(source), realtime=realtime, recorded=True)
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)
@@ -155,23 +163,36 @@ def open_source(
     if path.suffix.lower() in VIDEO_SUFFIXES:
         video = open_video(path)
         estimator = _estimator(pose)
-        return Source(name, estimator.track(video), owns=(video, estimator), realtime=realtime)
+        return Source(name, estimator.track(video), owns=(video, estimator), realtime=realtime, recorded=True)
     if name == "-":
-        return Source("stdin", _one_by_one(stream_jsonl(sys.stdin, layout)), realtime=realtime)
+        lines = JsonLines(_standard_input(), "stdin", layout, is_live=True)
+        return Source("stdin", _as_they_arrive(lines), owns=(lines,), realtime=realtime)
     if path.suffix.lower() == ".jsonl":
         check_file(path)
         file = path.open(encoding="utf-8", errors="replace")
-        return Source(name, _grouped(stream_jsonl(file, layout)), owns=(file,), realtime=realtime)
-    return Source(name, _play_clip(read(path, layout, fps, scale=scale)), realtime=realtime)
+        lines = JsonLines(file, name, layout)
+        frames = (frame for people in lines for frame in people)
+        return Source(name, _grouped(frames), owns=(lines,), realtime=realtime, recorded=True)
+    return Source(name, _play_clip(read(path, layout, fps, scale=scale)), realtime=realtime, recorded=True)
 
 
 def _estimator(pose: str | PoseModel) -> PoseEstimator:
     return PoseEstimator.load(pose) if isinstance(pose, str) else PoseEstimator(pose)
 
 
-def _one_by_one(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:
-    """One snapshot per frame without delay, as a live stream does not reveal whether more people follow."""
-    return ((frame.t, [frame]) for frame in frames)
+def _standard_input() -> TextIO:
+    """Standard input, without an error for bytes that are not text."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        with suppress(io.UnsupportedOperation):  # something was read already
+            sys.stdin.reconfigure(errors="replace")
+    return sys.stdin
+
+
+def _as_they_arrive(lines: JsonLines) -> Iterator[SourceUpdate]:
+    """One snapshot per line without delay, as a live stream does not reveal whether more people follow."""
+    for people in lines:
+        people.sort(key=lambda frame: frame.t)
+        yield people[-1].t, people
 
 
 def _grouped(frames: Iterator[Frame]) -> Iterator[SourceUpdate]:

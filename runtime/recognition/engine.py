@@ -115,6 +115,7 @@ class StreamEngine:
         layout, source = self.source(motion.layout)
         check_joints(motion.joints.shape[1:], layout.name)
         self._monitor.check_clip(motion.joints, motion.confidence, layout)
+        self._monitor.check_times(motion.times)
         frames, longest, result = 0, 0, None
         for index, timestamp in enumerate(motion.times):
             confidence = None if motion.confidence is None else motion.confidence[index, None]

@@ -16,7 +16,8 @@ from ..backends.protocols import Backend
 from ..body.input_check import InputMonitor
 from ..body.layout import Layout
 from ..body.motion import Motion
-from ..body.motion_data import MAX_PEOPLE, as_array, check_joints
+from ..body.motion_data import MAX_PEOPLE, as_array, check_joints, check_person
+from ..body.time_check import as_seconds
 from ..bundles.bundle import Bundle
 from ..bundles.schema import ZeroShotManifest
 from ..errors import InputError, LayoutError
@@ -102,6 +103,11 @@ class Recognizer:
         """Totals since loading: frames, dropped frames, resets after gaps, lost people."""
         return self._engine.counters
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Problems of the input that were logged so far, one line each: its axes, joint order or timestamps."""
+        return tuple(self._monitor.problems)
+
     def step(
         self,
         joints: ArrayLike,
@@ -131,7 +137,7 @@ class Recognizer:
         pose = _check_pose(joints, source)
         seen = None if confidence is None else _check_confidence(confidence, (len(source.joints),), source)[None]
         self._monitor.check_frame(pose[None], seen, source)
-        return self._step(started, timestamp, [_check_person(person)], pose[None], seen, number)[0]
+        return self._step(started, timestamp, [check_person(person)], pose[None], seen, number)[0]
 
     def step_people(
         self,
@@ -165,7 +171,7 @@ class Recognizer:
         if people is None:
             ids = self._track(timestamp, poses, seen, source)
         else:
-            ids = [_check_person(person) for person in people]
+            ids = [check_person(person) for person in people]
             if len(ids) != len(poses):
                 raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
         self._monitor.check_frame(poses, seen, source)
@@ -183,7 +189,7 @@ class Recognizer:
         """
         started = time.perf_counter()
         with self.label_strategy.lock:
-            outcomes = self._engine.evict(timestamp)
+            outcomes = self._engine.evict(as_seconds(timestamp))
             decisions = [self._decision(outcome, started, 0.0) for outcome in outcomes]
         for decision in decisions:
             self._clocks.pop(decision.person, None)
@@ -283,7 +289,11 @@ class Recognizer:
         source: int,
     ) -> list[Decision]:
         """Step checked poses [M, V, 3] of M people that arrived at `started`, a time of `perf_counter`."""
-        t = self._next_time(people) if timestamp is None else float(timestamp)
+        if timestamp is None:
+            t = self._next_time(people)
+        else:
+            t = as_seconds(timestamp)
+            self._monitor.check_time(t, people)
         with self.label_strategy.frame_lock(self.background):
             outcomes = self._engine.step(t, people, joints, confidence, source)
             if len(self._clocks) > MAX_PEOPLE:
@@ -305,7 +315,7 @@ class Recognizer:
             from ..io.tracker import Tracker
 
             self._tracker = Tracker(parents=layout.parents)
-        t = self._next_time(list(self._clocks)) if timestamp is None else float(timestamp)
+        t = self._next_time(list(self._clocks)) if timestamp is None else as_seconds(timestamp)
         return self._tracker.assign(t, list(poses), None if confidence is None else list(confidence))
 
     def _decision(self, outcome: Outcome, started: float, t: float) -> Decision:
@@ -338,9 +348,3 @@ def _check_confidence(confidence: ArrayLike, shape: tuple[int, ...], layout: Lay
     if array.shape != shape:
         raise LayoutError(f"confidence has shape {list(array.shape)}, expected {list(shape)} for layout {layout.name}")
     return array
-
-
-def _check_person(person: int) -> int:
-    if isinstance(person, bool) or not isinstance(person, int | np.integer) or not -(2**63) <= person < 2**63:
-        raise InputError(f"person is {person!r}, expected a whole number")
-    return int(person)

@@ -46,11 +46,12 @@ ABOUT = """\
 Action recognition from skeletons, and motion from text. Two WebSockets exchange JSON messages:
 
 `/recognize` takes frames, `{"t": s, "person": 0, "layout": "smpl22", "joints": [[x, y, z], …], "confidence": […]}`
-(person, layout and confidence are optional; all people share one clock t), and answers each message with its number,
-counted from 0: `{"frame": 0, "t": …, "person": 0, "label": …, "score": …, "top": …, "event": …, "latency_ms": …}`,
-`{"frame": 0, "dropped": true, "why": "overtaken" or "late"}` or `{"frame": 0, "error": …}`. `{"labels": ["wave",
-"jump"]}` sets the labels of a model that accepts any text, `{"reset": 0}` forgets a person, `{"reset": null}` all of
-them. A message without "frame" is the final decision on a person who left.
+(person, layout and confidence are optional; all people share one clock t; if the first frame has none, all frames take
+their time of arrival), and answers each message with its number, counted from 0: `{"frame": 0, "t": …, "person": 0,
+"label": …, "score": …, "top": …, "event": …, "latency_ms": …}`, `{"frame": 0, "dropped": true, "why": "overtaken" or
+"late"}` or `{"frame": 0, "error": …}`. A reply has `"warning": …` if frames look wrong, such as times in milliseconds.
+`{"labels": ["wave", "jump"]}` sets the labels of a model that accepts any text, `{"reset": 0}` forgets a person,
+`{"reset": null}` all of them. A message without "frame" is the final decision on a person who left.
 
 `/generate` takes `{"prompt": text, "seconds": s or null, "seed": n, "guidance": g}` and sends chunks of one second,
 each a second before it is due: `{"t": start, "fps": 20, "layout": "smpl22", "prompt": text, "joints": [[[x, y, z], …],

@@ -11,14 +11,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ..body.motion import Motion
-from ..body.motion_data import as_array
+from ..body.motion_data import as_array, check_person
+from ..body.time_check import as_seconds
 from ..errors import InputError, MotionError
 from ..extras import require
+from ..net_security import is_loopback
 
 MAX_ATTEMPTS = 3  # at sending one message, if the connection is lost each time
 RETRY_DELAYS_S = (0.05, 1.0)  # first and longest delay between two attempts to connect
@@ -77,14 +80,15 @@ class Client:
             layout: name of the skeleton layout of `joints`; None: the model's own.
         Returns:
             The decision: "label", "score", "top" (labels and scores), "event", "latency_ms" and more. A frame that
-            arrived too late has "dropped": True instead.
+            arrived too late has "dropped": True instead. Both have a "warning" if frames look wrong, such as times in
+            milliseconds.
         Raises:
             InputError: the client or the server rejected the frame.
             MotionError: the server cannot be reached, did not reply in time, or closed the connection.
         """
-        pose = as_array("joints", joints, np.float32).astype(float)
+        pose, person = as_array("joints", joints, np.float32).astype(float), check_person(person)
         message: dict[str, Any] = {
-            "t": float(timestamp),
+            "t": as_seconds(timestamp),
             "person": person,
             "joints": np.where(np.isfinite(pose), pose.round(5), None).tolist(),  # type: ignore[call-overload]
         }
@@ -114,6 +118,7 @@ class Client:
 
     def reset(self, person: int | None = None) -> None:
         """Forget one person, or all of them if `person` is None. Raises the errors of `step`."""
+        person = None if person is None else check_person(person)
         self._request({"reset": person})
         for people in (self._known, self._lost):
             people.difference_update(people.copy() if person is None else {person})
@@ -244,7 +249,9 @@ class _Socket:
         self._open = ExitStack()
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         try:
-            connecting = client.connect(url, additional_headers=headers, compression=None, max_size=None)
+            connecting = client.connect(
+                url, additional_headers=headers, compression=None, max_size=None, **_proxy_options(url)
+            )
             self._socket = self._open.enter_context(connecting)
         except self._errors.InvalidStatus as error:
             kind = _ConnectionLost if error.response.status_code in RETRYABLE_STATUSES else InputError
@@ -257,7 +264,7 @@ class _Socket:
 
     def send(self, message: dict[str, Any]) -> None:
         try:
-            self._socket.send(json.dumps(message))
+            self._socket.send(json.dumps(message, default=_plain_number))
         except self._errors.ConnectionClosed as error:
             raise self._closed(error) from None
 
@@ -279,6 +286,21 @@ class _Socket:
         reason = error.rcvd.reason if error.rcvd is not None else "the connection was lost"
         is_permanent = error.rcvd is not None and error.rcvd.code in PERMANENT_CLOSE_CODES
         return (MotionError if is_permanent else _ConnectionLost)(f"{self._url}: closed ({reason or error})")
+
+
+def _proxy_options(url: str) -> dict[str, Any]:
+    """Options that connect to this machine without the proxy that the environment names."""
+    try:
+        return {"proxy": None} if is_loopback(urlsplit(url).hostname) else {}
+    except ValueError:  # the connection will report it
+        return {}
+
+
+def _plain_number(value: object) -> object:
+    """A scalar of numpy as a number of JSON."""
+    if isinstance(value, np.generic):
+        return value.item()
+    raise InputError(f"{str(value)[:40]!r} ({type(value).__name__}) cannot be sent, expected text or a number")
 
 
 def _detail(body: bytes | None) -> str:

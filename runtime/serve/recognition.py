@@ -7,9 +7,10 @@ import time
 from concurrent.futures import Executor
 from typing import Any, NamedTuple
 
+from ..body.motion_data import check_person
 from ..errors import InputError
 from ..io.frame import Frame
-from ..io.jsonl import MAX_PERSON, decision_message, parse_frame
+from ..io.jsonl import ArrivalClock, decision_message, parse_frame
 from ..recognition.recognizer import Recognizer
 from .connection import GOING_AWAY, CloseConnection, Connection, Message
 
@@ -27,13 +28,17 @@ class PendingFrame(NamedTuple):
 class RecognitionSession:
     """One client that sends frames; replies carry the number of the message they answer.
 
-    Only the newest frame of a person waits for its decision; older ones are reported as dropped. Decisions are made in
+    Only the newest frame of a person waits for its decision; older ones are reported as dropped. The reply to a frame
+    that shows a problem with the input of this client has it as "warning", once for each problem. Decisions are made in
     the event loop's thread: a step takes 0.1 ms and holds the interpreter lock, so another thread would not help.
     """
 
     def __init__(self, connection: Connection, recognizer: Recognizer, label_encoding: Executor) -> None:
         self._connection, self._recognizer, self._label_encoding = connection, recognizer, label_encoding
         self._pending: dict[int, PendingFrame] = {}  # newest frame by person
+        self._warnings: list[str] = []  # not sent yet
+        self._clock = ArrivalClock(self._warnings.append)
+        self._reported = 0  # of the recognizer's warnings
         self._wake = asyncio.Event()
         self._labels: asyncio.Queue[tuple[int, list[str]]] = asyncio.Queue(maxsize=1)
 
@@ -53,12 +58,12 @@ class RecognitionSession:
         if "labels" in content:
             self._request_labels(number, content["labels"])
         elif "reset" in content:
-            person = _person(content["reset"])
+            person = None if content["reset"] is None else check_person(content["reset"], "'reset'")
             await self._decide_all()
             self._recognizer.reset(person)
             await self._connection.send({"frame": number, "reset": person})
         else:
-            frame = parse_frame(content, self._recognizer.layout)
+            frame = parse_frame(content, self._recognizer.layout, self._clock.arrival(content))
             overtaken = self._pending.get(frame.person)
             self._pending[frame.person] = PendingFrame(number, arrived_s, frame)
             self._wake.set()
@@ -91,15 +96,26 @@ class RecognitionSession:
         message = {"frame": pending.number, **decision_message(frame.t, decision)}
         latency_s = time.perf_counter() - pending.arrived_s
         message["latency_ms"] = round(latency_s * 1e3, 4)
+        self._add_warning(message)
         metrics.frames.inc()
         metrics.latency.observe(latency_s)
         await self._connection.send(message)
         for final in departed:
             await self._connection.send(decision_message(frame.t, final))
 
+    def _add_warning(self, message: dict[str, Any]) -> None:
+        """Add the oldest warning that was not sent yet, if any."""
+        if len(warnings := self._recognizer.warnings) > self._reported:
+            self._warnings += warnings[self._reported :]
+            self._reported = len(warnings)
+        if self._warnings:
+            message["warning"] = self._warnings.pop(0)
+
     async def _drop(self, number: int, reason: str) -> None:
         self._connection.metrics.dropped.labels(reason).inc()
-        await self._connection.send({"frame": number, "dropped": True, "why": reason})
+        message = {"frame": number, "dropped": True, "why": reason}
+        self._add_warning(message)
+        await self._connection.send(message)
 
     def _request_labels(self, number: int, labels: Any) -> None:
         if not isinstance(labels, list) or len(labels) > MAX_LABELS:
@@ -124,9 +140,3 @@ class RecognitionSession:
     async def _wait_for_shutdown(self) -> None:
         await self._connection.closing.wait()
         self._wake.set()
-
-
-def _person(value: Any) -> int | None:
-    if value is not None and (not isinstance(value, int) or abs(value) > MAX_PERSON):
-        raise InputError(f"'reset' is {str(value)[:40]!r}, expected a person's number, or null for all people")
-    return value

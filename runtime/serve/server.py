@@ -10,7 +10,7 @@ import socket
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import uvicorn
 from h11 import LocalProtocolError
@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def serve(settings: Settings, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C, then send pending replies and close all connections within 5 s.
+    """Serve until SIGTERM, SIGHUP or Ctrl-C, then send pending replies and close all connections within 5 s.
 
     Args:
         host, port: address to listen on; port 0: any free port.
@@ -48,12 +48,16 @@ def serve(settings: Settings, host: str, port: int, on_ready: Callable[[str], No
     """
     server = tune_process(lambda: Server(settings, host, port, on_ready))
     logging.getLogger("uvicorn.error").addFilter(should_log)
-    before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn raises it again at the end
+    handlers: dict[int, Any] = {signal.SIGTERM: lambda *_: None}  # uvicorn handles it, and raises it again at the end
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as under `nohup`
+        handlers[signal.SIGHUP] = server.handle_exit
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         with suppress(KeyboardInterrupt):
             server.run()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def listen(settings: Settings, host: str, port: int) -> tuple[socket.socket, str]:

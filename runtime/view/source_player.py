@@ -17,7 +17,7 @@ from ..io.latest_queue import LatestQueue
 from ..io.recording import Recording
 from ..io.source import Source
 from ..recognition.decision import Decision
-from ..recognition.frames import step_frames
+from ..recognition.frames import Refusals, step_frames
 from ..recognition.recognizer import Recognizer
 
 HISTORY_S = 20.0  # length of the history
@@ -159,21 +159,19 @@ class SourcePlayer:
             with self._lock:
                 self.recognizer.reset()
                 self._recent.clear()
+            refusals = Refusals(source)
             for t, people in source.snapshots():
                 if self._closed:
                     return
-                self._step(t, people)
+                self._step(t, people, refusals)
                 self._dropped = dropped_before + source.dropped
             if source.frames_in == 0 and not self._closed:
                 raise InputError(f"{source.name}: has no frames")
 
-    def _step(self, t: float, people: Sequence[Frame]) -> None:
+    def _step(self, t: float, people: Sequence[Frame], refusals: Refusals) -> None:
         clock = time.monotonic()
         with self._lock:
-            try:
-                decided = list(step_frames(self.recognizer, people))
-            except InputError as error:
-                raise type(error)(f"{self.name}: {error}") from error
+            decided = list(step_frames(self.recognizer, people, refusals))
             self.recognizer.evict(t)
             self._remember(clock, t, decided)
         self.observations.put(

@@ -137,10 +137,31 @@ def test_an_empty_recording_writes_nothing_and_says_so(run: Any, tmp_path: Path,
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_frames_before_a_broken_line_are_kept(run: Any, tmp_path: Path) -> None:
-    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1), line(0.2)[:50])
-    assert_error(run(source, "--label", "x", "-o", tmp_path / "out"), "s.jsonl: line 3 is not a whole JSON message")
+def test_a_broken_line_is_skipped(run: Any, tmp_path: Path) -> None:
+    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1), line(0.2)[:50], line(0.3))
+    result = run(source, "--label", "x", "-o", tmp_path / "out")
+    assert result.status == 0 and "1 frames or messages malformed" in result.out
+    assert recordings(tmp_path / "out")[0].frames == 3
+
+
+def test_frames_before_an_error_are_kept(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1), *["stray"] * 100, line(0.2))
+    result = run(source, "--label", "x", "-o", tmp_path / "out")
+    assert result.status == 2 and "s.jsonl: line 3 is not a whole JSON message" in result.err.splitlines()[-1]
     assert recordings(tmp_path / "out")[0].frames == 2
+
+
+def test_a_recording_is_kept_if_the_terminal_is_gone(run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write_lines(tmp_path / "s.jsonl", *(line(k / 10, person) for k in range(3) for person in (1, 2)))
+
+    def fail(self: Any, *arguments: Any, **options: Any) -> None:
+        if arguments[:1] != (str(source),):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("rich.console.Console.print", fail)
+    monkeypatch.setattr("rich.live.Live.__exit__", fail)
+    assert run(source, "--label", "x", "-o", tmp_path / "out").status == 1
+    assert [motion.frames for motion in recordings(tmp_path / "out")] == [3, 3]
 
 
 def test_bad_folders_labels_and_durations_are_errors(run: Any, tmp_path: Path) -> None:
@@ -198,7 +219,8 @@ def test_a_recording_of_a_stream_gives_the_same_labels_as_the_stream(
     assert len(set(labels(taken))) > 1
 
 
-def test_ctrl_c_ends_a_recording_and_keeps_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_recording_and_keeps_it(number: signal.Signals, tmp_path: Path) -> None:
     code = "import sys; from motionrt.runtime.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "record", "udp://127.0.0.1:0", "--label", "x", "-o", str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if name != "MOTIONRT_TOKEN"}
@@ -212,7 +234,7 @@ def test_ctrl_c_ends_a_recording_and_keeps_it(tmp_path: Path) -> None:
             for k in range(20):
                 udp.sendto(line(k / 10).encode(), address)
                 threading.Event().wait(0.02)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")
     (motion,) = recordings(tmp_path)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from wait import wait_until
 
 from motionrt.runtime.errors import InputError, MissingExtra
+from motionrt.runtime.io.malformed import Malformed
 from motionrt.runtime.io.net import MAX_CLIENTS, MAX_MESSAGE, Inbox
 from motionrt.runtime.io.source import open_source
 
@@ -119,6 +120,7 @@ def test_malformed_messages_are_counted_and_the_stream_continues(stream, caplog)
     source, send = stream
     with caplog.at_level(logging.WARNING):
         bad = ["{", "[]]", "[[]]", "7", message("now"), message(0, layout="core16"), message(0, joints=[[1, 2, 3]])]
+        bad += [message(5e11), message(True), message(0, True), message(0, 2**63), [message(0), message(0)]]
         bad += ["[]", [message(0)] * 17, [message(0), message(0, joints=None)]]
         for value in bad:
             send(value)
@@ -126,8 +128,8 @@ def test_malformed_messages_are_counted_and_the_stream_continues(stream, caplog)
         send(message(1.0))
         assert seen(source) == (1.0, [0])
     assert [record.getMessage() for record in caplog.records if record.name.startswith("motionrt")] == [
-        f"{source.name}: ignored a message that is not a whole JSON message (Expecting property name enclosed in "
-        "double quotes: line 1 column 2 (char 1)) (further ones are only counted)"
+        f"{source.name}: ignored a message from 127.0.0.1 that is not a whole JSON message (Expecting property name "
+        "enclosed in double quotes: line 1 column 2 (char 1))"
     ]
 
 
@@ -136,6 +138,38 @@ def test_bytes_that_are_not_text_are_malformed():
         sender.sendto(b"\xff\xfe\x00{", source.address)
         sender.sendto(b"", source.address)
         wait_until(lambda: source.malformed == 2, 30, "source.malformed == 2")
+
+
+def test_one_malformed_message_of_each_sender_a_minute_is_logged(caplog):
+    now = 100.0
+    problems = Malformed("here", clock=lambda: now)
+    for _ in range(3):
+        problems.add("is odd", "10.0.0.1")
+        problems.add("is long", "10.0.0.2")
+    now += 59
+    problems.add("is odd", "10.0.0.1")
+    now += 2
+    problems.add("is odd again", "10.0.0.1")
+    assert caplog.messages == [
+        "here: ignored a message from 10.0.0.1 that is odd",
+        "here: ignored a message from 10.0.0.2 that is long",
+        "here: ignored a message from 10.0.0.1 that is odd again",
+    ]
+    assert problems.count == 8
+    for sender in range(10_000):
+        problems.add("is one of many", sender)
+    assert len(caplog.messages) < 300 and problems.count == 10_008
+
+
+def test_messages_without_a_time_take_that_of_their_arrival(stream, caplog):
+    source, send = stream
+    frames = []
+    for k in range(3):
+        send(message(None, joints=(POSE + k).tolist()))
+        frames.append(next(source))
+    assert [frame.joints[0, 0] for frame in frames] == [0, 1, 2] and source.malformed == 0
+    assert 0 < frames[1].t - frames[0].t < 60 and 0 < frames[2].t - frames[1].t < 60
+    assert caplog.messages == [f"{source.name}: messages have no time 't', the time of arrival is used"]
 
 
 def test_an_oversized_message_ends_the_connection_but_not_the_stream():
@@ -405,4 +439,5 @@ def test_no_message_breaks_the_inbox(changes, is_list, token):
     inbox.receive(json.dumps(message(1, token=token)))
     inbox.close()
     taken = [frame.t for _, people in inbox for frame in people or []]
-    assert taken[-1:] == [1.0] or value.get("end") is True
+    is_unstamped = value.get("t") is None and len(taken) == 1
+    assert taken[-1:] == [1.0] or value.get("end") is True or is_unstamped

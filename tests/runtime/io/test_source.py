@@ -68,8 +68,7 @@ def test_json_lines_on_stdin(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([line(0), line(0, 1), line(0.1), line(0.2)[:50]])))
     source = open_source("-")
     assert [(next(source).t, source.frames_in) for _ in range(3)] == [(0, 1), (0, 2), (0.1, 3)]
-    with pytest.raises(InputError, match="stdin: line 4 is not a whole JSON message"):
-        next(source)
+    assert list(source) == [] and source.malformed == 1
 
 
 def test_snapshots_have_all_visible_people_or_none(tmp_path):
@@ -96,9 +95,8 @@ def test_json_lines_of_one_time_in_a_file_are_one_snapshot(tmp_path):
         snapshots = source.snapshots()
         seen = [(t, [frame.person for frame in people]) for t, people in (next(snapshots) for _ in range(5))]
         assert seen == [(0, [0, 1]), (0.1, [0]), (0.1, [0]), (0.2, [1, 0]), (0, [0])]
-        with pytest.raises(InputError, match=r"live\.jsonl: line 8 is not a whole JSON message"):
-            next(snapshots)
-    assert source.frames_in == 5
+        assert list(snapshots) == []
+    assert (source.frames_in, source.malformed) == (5, 1)
 
 
 def test_a_crowd_at_one_time_is_split_into_snapshots_of_sixteen(tmp_path):
@@ -119,7 +117,7 @@ def test_a_line_on_stdin_is_processed_before_the_next_arrives(monkeypatch):
 
 def test_stdin_that_is_not_text(monkeypatch):
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\xff\xfe\x00"), encoding="utf-8"))
-    with pytest.raises(InputError, match="stdin: not UTF-8 text, expected JSON lines"):
+    with pytest.raises(InputError, match="stdin: line 1 is not a whole JSON message"):
         next(open_source("-"))
 
 
@@ -131,8 +129,7 @@ def test_json_lines_in_a_file_keep_their_ids_and_layouts(tmp_path):
             (7, "core15"),
             (42, "coco17"),
         ]
-        with pytest.raises(InputError, match=r"live\.jsonl: line 3 has no 'layout'"):
-            next(source)
+        assert list(source) == [] and source.malformed == 1, "line 3 has no layout"
 
 
 @pytest.mark.parametrize(

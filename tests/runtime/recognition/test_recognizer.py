@@ -237,7 +237,7 @@ def test_evict_reports_people_who_left_half_a_second_ago(recognizer: Recognizer)
     assert recognizer.evict(1.96) == [] and recognizer.counters["lost"] == 1
     assert recognizer.step(tiny.poses(1)[0], 2.0, person=1).event is None
     for t in (float("nan"), 1e300):
-        with pytest.raises(InputError, match="t is .*expected seconds"):
+        with pytest.raises(InputError, match="the timestamp is .*expected seconds"):
             recognizer.evict(t)
 
 
