@@ -17,7 +17,8 @@ from ..errors import InputError, LayoutError
 from .layout import Layout
 from .time_check import TimeMonitor, check_times
 
-POSES = 30  # checked per stream: one second of a camera
+POSES = 30  # checked per person: one second of a camera
+MAX_TRACKED = 64  # people whose poses are kept until there are enough
 # Mean distance between any two joints of a person: 0.3 to 0.7 m.
 MAX_SPREAD_M = 5.0
 MAX_SPREAD_CM = 150.0
@@ -33,14 +34,14 @@ Poses = NDArray[np.float32]
 
 
 class InputMonitor:
-    """Checks the first complete poses of every layout of a stream and its first timestamps; logs each problem once.
+    """Checks the first complete poses of everybody in a stream and its first timestamps; logs each problem once.
 
     Attributes:
         problems: those logged so far.
     """
 
     def __init__(self) -> None:
-        self._first: dict[str, list[Poses]] = {}
+        self._first: dict[tuple[str, int | None], list[Poses] | None] = {}  # by layout and person; None: checked
         self._times: TimeMonitor | None = TimeMonitor()
         self.problems: list[str] = []
 
@@ -60,13 +61,38 @@ class InputMonitor:
         """Check the times of a clip."""
         self._report(check_times(times_T))
 
-    def check_frame(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
-        """Check one frame [M, V, 3] of a stream. Raises InputError as `diagnose`."""
-        first = self._first.setdefault(layout.name, [])
-        if len(first) < POSES:
-            first.extend(_complete(joints, confidence))
-            if len(first) >= POSES:
-                self._log(np.array(first[:POSES]), layout)
+    def check_frame(self, joints: Poses, confidence: Poses | None, layout: Layout, people: Sequence[int]) -> None:
+        """Check one frame [M, V, 3] of M people of a stream.
+
+        Raises:
+            InputError: as `diagnose`, from a person's thirtieth pose on, until most of the last thirty are in meters.
+        """
+        for m, person in enumerate(people):
+            if self._first.get((layout.name, person), ()) is not None:
+                self._check_person(
+                    joints[m : m + 1], None if confidence is None else confidence[m : m + 1], layout, person
+                )
+
+    def _check_person(self, pose: Poses, confidence: Poses | None, layout: Layout, person: int) -> None:
+        key = self._key(layout, person)
+        first = self._first.setdefault(key, [])
+        if first is None:
+            return
+        first.extend(_complete(pose, confidence))
+        if len(first) >= POSES:
+            try:
+                self._log(np.array(first), layout)
+            except InputError:
+                del first[0]
+                raise
+            self._first[key] = None
+
+    def _key(self, layout: Layout, person: int) -> tuple[str, int | None]:
+        """The person's key; if there are many people who leave before they are checked, the one of all newcomers."""
+        if (layout.name, person) in self._first or len(self._first) < MAX_TRACKED:
+            return layout.name, person
+        self._first = {key: first for key, first in self._first.items() if first is not None}
+        return layout.name, person if len(self._first) < MAX_TRACKED else None
 
     def check_clip(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
         """Check a clip [T, V, 3]. Raises InputError as `diagnose`."""

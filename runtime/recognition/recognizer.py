@@ -130,14 +130,15 @@ class Recognizer:
         Raises:
             LayoutError: unknown layout, or joints that do not fit it.
             InputError: not [V, 3] numbers, 2-D joints, too many joints or people, a timestamp that is not finite, or
-                joints in millimeters or centimeters, as far as the first 30 complete poses of a stream tell.
+                joints in millimeters or centimeters, as far as the first 30 complete poses of a person tell.
         """
         started = time.perf_counter()
         source, number = self._engine.source(layout or self.layout)
         pose = _check_pose(joints, source)
         seen = None if confidence is None else _check_confidence(confidence, (len(source.joints),), source)[None]
-        self._monitor.check_frame(pose[None], seen, source)
-        return self._step(started, timestamp, [check_person(person)], pose[None], seen, number)[0]
+        people = [check_person(person)]
+        self._monitor.check_frame(pose[None], seen, source, people)
+        return self._step(started, timestamp, people, pose[None], seen, number)[0]
 
     def step_people(
         self,
@@ -174,7 +175,7 @@ class Recognizer:
             ids = [check_person(person) for person in people]
             if len(ids) != len(poses):
                 raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
-        self._monitor.check_frame(poses, seen, source)
+        self._monitor.check_frame(poses, seen, source, ids)
         return self._step(started, timestamp, ids, poses, seen, number)
 
     def evict(self, timestamp: float) -> list[Decision]:

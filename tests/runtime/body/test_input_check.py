@@ -73,6 +73,38 @@ def test_other_units_are_refused(scale: float, unit: str, walk: Motion) -> None:
             recognize(motion)
 
 
+def test_frames_in_other_units_are_refused_until_they_are_in_meters(walk: Motion) -> None:
+    recognizer, statuses = Recognizer.load("live"), []
+    for k, joints in enumerate(np.concatenate([walk.joints * np.float32(1e3), walk.joints])):
+        try:
+            statuses.append(recognizer.step(joints, k / walk.fps, layout=walk.layout).status)
+        except InputError:
+            statuses.append("refused")
+    assert statuses[29 : walk.frames] == ["refused"] * (walk.frames - 29)
+    assert statuses[walk.frames + 15 :] == ["ok"] * (walk.frames - 15)
+
+
+def test_one_person_in_other_units_does_not_affect_the_others(walk: Motion) -> None:
+    recognizer, alone = Recognizer.load("live"), Recognizer.load("live")
+    for t, joints in zip(walk.times, walk.joints, strict=True):
+        with suppress(InputError):
+            recognizer.step(joints * np.float32(1e3), t, person=5, layout=walk.layout)
+        decision = recognizer.step(joints, t, person=6, layout=walk.layout)
+        np.testing.assert_array_equal(decision.probs, alone.step(joints, t, person=6, layout=walk.layout).probs)
+    with pytest.raises(InputError, match="looks like millimeters"):  # a latecomer
+        for k, joints in enumerate(walk.joints * np.float32(1e3)):
+            recognizer.step(joints, walk.times[-1] + k / 30, person=7, layout=walk.layout)
+
+
+@pytest.mark.parametrize("people", [70, 10_000])
+def test_people_who_never_stay_are_checked_together(people: int, walk: Motion) -> None:
+    recognizer = Recognizer.load("live")
+    with pytest.raises(InputError, match="looks like millimeters"):
+        for k in range(30 * 70):
+            joints = walk.joints[k % walk.frames] * np.float32(1e3)
+            recognizer.step(joints, k / walk.fps, person=k % people, layout=walk.layout)
+
+
 def test_extreme_numbers_cause_no_other_warning(walk: Motion, recwarn: pytest.WarningsRecorder) -> None:
     for scale in (1e37, 1e-37, 0):
         joints = walk.joints * np.float32(scale)

@@ -77,8 +77,10 @@ def test_an_error_is_answered_and_the_session_continues(url: str, motion: Motion
         json.dumps(frame_message(motion, 0, layout="smpl23")): "unknown skeleton layout 'smpl23'",
         json.dumps(frame_message(motion, 0, layout="coco17")): "expected [17, 2]",
         json.dumps(frame_message(motion, 0, t="now")): "'t' is 'now', expected seconds",
-        json.dumps({"reset": 10**30}): "expected a person's number, or null for all people",
-        json.dumps({"reset": "all"}): "'reset' is 'all', expected a person's number",
+        json.dumps(frame_message(motion, 0, t=1.7e12)): "'t' is 1.7e+12, which looks like milliseconds",
+        json.dumps(frame_message(motion, 0, person=True)): "'person' is True, expected a whole number of 64 bits",
+        json.dumps({"reset": 10**30}): "expected a whole number of 64 bits",
+        json.dumps({"reset": "all"}): "'reset' is 'all', expected a whole number",
         json.dumps({"labels": ["wave"]}): "labels of model 'live' are fixed",
         json.dumps({"labels": "wave"}): "'labels' is not a list of at most 100 texts",
     }
@@ -90,6 +92,42 @@ def test_an_error_is_answered_and_the_session_continues(url: str, motion: Motion
         send(client, b"\xff", json.dumps(frame_message(motion, 0)).encode())
         assert "error" in receive(client)
         assert "label" in receive(client)
+
+
+def test_a_reply_warns_once_of_times_in_another_unit(url: str, motion: Motion) -> None:
+    with connect(url) as client:
+        for i in range(40):
+            send(client, frame_message(motion, i, t=1000 * float(motion.times[i])))
+        replies = [reply for reply in (receive(client) for _ in range(40)) if "warning" in reply]
+    (reply,) = replies
+    assert reply["warning"].endswith("s apart, which looks like milliseconds, expected seconds")
+
+
+def test_frames_without_a_time_take_that_of_their_arrival(url: str, motion: Motion) -> None:
+    replies = []
+    with connect(url) as client:
+        for i in range(4):
+            send(client, frame_message(motion, i, t=None))
+            replies.append(receive(client))
+    assert [reply.get("warning") for reply in replies] == [
+        "messages have no time 't', the time of arrival is used",
+        None,
+        None,
+        None,
+    ]
+    times = [reply["t"] for reply in replies]
+    assert times == sorted(times) and times[-1] - times[0] < 60
+
+
+def test_joints_in_millimeters_stay_refused(url: str, motion: Motion) -> None:
+    with connect(url) as client:
+        for i in range(40):
+            message = frame_message(motion, i)
+            message["joints"] = [[1000 * x for x in point] for point in message["joints"]]
+            send(client, message)
+            reply = receive(client)
+            assert ("error" in reply) == (i >= 29)
+    assert "looks like millimeters, expected meters" in reply["error"]
 
 
 def test_the_newest_frame_of_a_person_wins_and_the_others_are_reported_as_dropped(
@@ -219,6 +257,34 @@ def test_the_client_returns_the_recognizers_decisions(url: str, live: Recognizer
         with pytest.raises(InputError, match="labels of model 'live' are fixed"):
             client.set_labels(["wave"])
         assert client.step(joints[0], 100.0, layout=motion.layout)["frame"] == motion.frames + 1
+
+
+def test_the_client_takes_scalars_of_numpy_and_ids_of_64_bits(url: str, motion: Motion) -> None:
+    kinect = np.int64(72057594037927936)
+    with Client(url) as client:
+        for i in range(3):
+            reply = client.step(motion.joints[i], motion.times[i], kinect, layout=np.str_(motion.layout))
+            assert reply["person"] == kinect
+        client.reset(kinect)
+        assert client.step(motion.joints[0], np.float32(0.5), kinect, layout=motion.layout)["event"] is None
+        for person in (1.5, True, "anna", 2**63):
+            with pytest.raises(InputError, match="person is .*, expected a whole number of 64 bits"):
+                client.step(motion.joints[0], 1.0, person)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="the timestamp is 'now', expected seconds"):
+            client.step(motion.joints[0], "now")  # type: ignore[arg-type]
+        with client.generate("a person walks", seconds=np.float32(1), seed=np.int64(3)) as stream:  # type: ignore[arg-type]
+            assert next(stream).frames == 20
+
+
+def test_the_client_connects_to_this_machine_without_a_proxy(
+    url: str, motion: Motion, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with Client(url) as client:
+        assert client.step(motion.joints[0], 0.0, layout=motion.layout)["event"] is None
 
 
 def test_the_client_reports_that_there_is_no_server() -> None:
