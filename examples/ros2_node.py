@@ -3,8 +3,8 @@
     python3 ros2_node.py --ros-args -p layout:=kinect20 -p axes:=ros -r skeletons:=/tracker/skeletons
 
 Subscribes to `skeletons`, geometry_msgs/PoseArray: the joints of all people, person by person, in the order of
-`layout`. Only positions are used, in meters, NaN where a joint is missing; the header's stamp is the time of the frame.
-People are tracked by position.
+`layout`. Only positions are used, in meters, NaN where a joint is missing; the header's stamp is the time of the frame,
+or without a stamp, its arrival. People are tracked by position.
 Publishes `actions`, std_msgs/String: a JSON object for each person and frame, with the keys of `recognize --json`.
 
 Parameters: model ("live"), layout ("kinect20"), axes ("ros": x forward, y left, z up; "optical": x right, y down,
@@ -12,6 +12,7 @@ z forward; "motionrt": y up).
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Sequence
 
@@ -53,10 +54,16 @@ class Listener:
         self.layout, self.axes, self.publish = layout, axes, publish
         self.joints = len(Layout.load(layout).joints)
         self.clock_offset: float | None = None  # sensor clock minus local clock, s
+        self.has_stamps = True
 
-    def receive(self, positions: Sequence[Sequence[float]], t: float) -> None:
-        """Process the people at `t` seconds on the sensor's clock. Raises InputError like `to_people`."""
+    def receive(self, positions: Sequence[Sequence[float]], t: float | None) -> None:
+        """Process the people at `t` seconds on the sensor's clock, None: now. Raises InputError like `to_people`."""
         people = to_people(positions, self.joints, self.axes)
+        if t is None:
+            if self.has_stamps:
+                self.has_stamps = False
+                logging.warning("messages have no stamp, the time of arrival is used")
+            t = time.monotonic()
         self.clock_offset = t - time.monotonic()
         for out in self.recognizer.step_people(people, t, layout=self.layout):
             self.publish(as_json(t, out))
@@ -87,7 +94,7 @@ def main() -> None:
         positions = [(pose.position.x, pose.position.y, pose.position.z) for pose in message.poses]
         stamp = message.header.stamp
         try:
-            listener.receive(positions, stamp.sec + 1e-9 * stamp.nanosec)
+            listener.receive(positions, stamp.sec + 1e-9 * stamp.nanosec or None)
         except InputError as error:
             node.get_logger().warning(str(error), throttle_duration_sec=1.0)
 

@@ -69,5 +69,26 @@ def test_a_recording_is_recognized_as_by_the_package_and_leaving_is_published() 
     assert len(messages) == wave.frames + 1
 
 
+def test_messages_without_a_stamp_take_the_time_of_arrival(caplog: pytest.LogCaptureFixture) -> None:
+    wave = Motion.load(
+        Path(node["Recognizer"].load.__globals__["__file__"]).parents[1] / "samples/bandai_wave_right_hand.npz"
+    )
+    messages: list[dict[str, Any]] = []
+    listener = node["Listener"]("live", wave.layout, "motionrt", lambda text: messages.append(json.loads(text)))
+    for joints in wave.joints[:20]:
+        listener.receive(joints.tolist(), None)
+    times = [message["t"] for message in messages]
+    assert times == sorted(set(times)) and len(times) == 20 and listener.recognizer.counters["dropped"] == 0
+    assert caplog.messages == ["messages have no stamp, the time of arrival is used"]
+
+
+def test_times_in_another_unit_are_reported(caplog: pytest.LogCaptureFixture) -> None:
+    listener = node["Listener"]("live", "core15", "motionrt", lambda text: None)
+    poses = np.random.default_rng(0).normal(size=(15, 3)) * 0.3
+    for k in range(40):
+        listener.receive(poses.tolist(), 1e3 + k * 1e3 / 30)
+    assert "looks like milliseconds, expected seconds" in caplog.text
+
+
 def test_the_node_is_short() -> None:
     assert len(NODE.read_text().splitlines()) < 130

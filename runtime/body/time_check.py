@@ -136,15 +136,19 @@ def _problem(times: NDArray[np.float64], steps: NDArray[np.float64]) -> str | No
     return None
 
 
+def unit_of(frame_time: float) -> str | None:
+    """The unit that a time between frames must have to be plausible; None: seconds, or unknown."""
+    rates_hz = {unit: 1 / (frame_time * seconds) for unit, seconds in UNITS_S.items()}
+    fitting = [unit for unit, rate_hz in rates_hz.items() if MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ]
+    return min(fitting, key=lambda unit: abs(math.log(rates_hz[unit] / TYPICAL_RATE_HZ)), default=None)
+
+
 def _unit(steps: NDArray[np.float64], typical: float, repeated: int) -> str:
     """The end of a message: the unit that steps look like, if any, and what was expected."""
-    is_regular = _median(abs(steps - typical)) < IRREGULAR * typical
-    rates_hz = {unit: 1 / (typical * seconds) for unit, seconds in UNITS_S.items()}
-    fitting = [unit for unit, rate_hz in rates_hz.items() if MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ]
-    unit = min(fitting, key=lambda unit: abs(math.log(rates_hz[unit] / TYPICAL_RATE_HZ)), default=None)
+    unit = unit_of(typical)
     if typical in (1, 2, 3) and np.array_equal(steps, steps.round()):
         unit = "frame numbers" if repeated < len(steps) else "whole seconds"
-    if unit is not None and is_regular:
+    if unit is not None and _median(abs(steps - typical)) < IRREGULAR * typical:
         return f", which looks like {unit}, expected seconds"
     hint = f"; recognition starts over after {MAX_GAP_S:g} s without a frame" if typical > MAX_GAP_S else ""
     return f", expected {MIN_RATE_HZ:g} to {MAX_RATE_HZ:g} frames per second{hint}"

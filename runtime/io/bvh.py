@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 from ..body.layout import Layout
 from ..body.motion_data import MAX_JOINTS, MotionData
 from ..body.rotations import Rig, solve
+from ..body.time_check import UNITS_S, unit_of
 from ..errors import InputError
 
 CMU_UNIT_M = 0.0254 / 0.45  # the unit of CMU's ASF files: inches / 0.45
 TALLEST_M = 3.0
+COMMON_RATES_HZ = (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 150, 180, 200, 240, 250)
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
 END_M = 0.05  # distance of an end site from its joint
 
@@ -36,6 +38,8 @@ def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
     tokens = _Tokens(path.read_text(encoding="utf-8"))
     joints = _hierarchy(tokens)
     values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
+    if fps is None:
+        check_frame_time(seconds)
     known, order = Layout.match([joint.name for joint in joints], layout)
     positions = _forward_kinematics(joints, values)[:, order]  # [T, V, 3]
     return MotionData(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
@@ -81,6 +85,20 @@ def meters_per_unit(motion: MotionData) -> float:
     if not 0.5 <= height * scale <= TALLEST_M:
         raise InputError(f"the skeleton is {height:.3g} units tall, neither meters nor centimeters: pass scale")
     return scale
+
+
+def check_frame_time(seconds: float) -> None:
+    """Raise InputError if a frame time looks like a rate, or like a unit other than seconds."""
+    unit = unit_of(seconds)
+    if unit is None:
+        return
+    rate_hz = 1 / (seconds * UNITS_S[unit])
+    if unit == "milliseconds" and seconds in COMMON_RATES_HZ:
+        unit, rate_hz = "a rate", seconds
+    raise InputError(
+        f"has a frame time of {seconds:g}, which looks like {unit}, expected seconds: pass fps={rate_hz:.4g} "
+        f"(--fps {rate_hz:.4g})"
+    )
 
 
 class _Tokens:

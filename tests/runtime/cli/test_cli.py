@@ -204,11 +204,12 @@ def test_realtime_plays_a_recording_at_its_own_speed(
     assert run("recognize", source).status == 0
 
 
-def test_ctrl_c_still_prints_the_summary(models: Path, clip: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_still_prints_the_summary(number: signal.Signals, models: Path, clip: Path) -> None:
     process = start(models, "recognize", clip, "--json", "--realtime")
     assert process.stdout
     process.stdout.readline()
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, err.count("\n")) == (0, 1), err
     assert 0 < json.loads(out.splitlines()[-1])["summary"]["frames"] < 130
@@ -294,11 +295,16 @@ def test_a_bad_source_is_a_one_line_error(run: Any, models: Path, tmp_path: Path
     assert_error(run("recognize", source, "--json"), str(source), BAD_SOURCES[name])
 
 
-def test_a_line_cut_in_the_middle_ends_the_stream_with_one_line(run: Any, models: Path, tmp_path: Path) -> None:
+def test_a_line_cut_in_the_middle_is_counted(
+    run: Any, models: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "cut.jsonl").write_text(messages(tiny.poses(10))[:-100])
     result = run("recognize", tmp_path / "cut.jsonl", "--json")
-    assert result.status == 2 and len(result.out.splitlines()) == 9
-    assert result.err.count("\n") == 1 and "cut.jsonl: line 10" in result.err
+    *decisions, last = result.objects
+    assert result.status == 0 and len(decisions) == 9
+    assert (last["summary"]["frames"], last["summary"]["malformed"]) == (9, 1)
+    [line] = caplog.messages
+    assert "cut.jsonl: ignored a message that is not a whole JSON message" in line and line.endswith("(line 10)")
 
 
 def test_a_bad_model_is_a_one_line_error(run: Any, models: Path, clip: Path) -> None:

@@ -194,6 +194,39 @@ def test_malformed_bvh(tmp_path, text, message):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("frame_time", "unit", "rate"),
+    [
+        ("30", "a rate", "30"),
+        ("120.0", "a rate", "120"),
+        ("33.3333", "milliseconds", "30"),
+        ("8.33333", "milliseconds", "120"),
+        ("40", "milliseconds", "25"),
+        ("33333", "microseconds", "30"),
+        ("0.0000333333", "seconds / 1000", "30"),
+    ],
+)
+def test_a_frame_time_in_another_unit_is_refused(tmp_path, wave, frame_time, unit, rate):
+    path = tmp_path / "wave.bvh"
+    wave.save(path)
+    text = path.read_text()
+    path.write_text(text.replace(f"Frame Time: {1 / wave.fps:.9g}", f"Frame Time: {frame_time}"))
+    assert frame_time in path.read_text()
+    with pytest.raises(
+        InputError, match=f"wave.bvh: has a frame time of .*, which looks like {unit}, expected seconds"
+    ):
+        read(path)
+    with pytest.raises(InputError, match=rf"pass fps={rate} \(--fps {rate}\)"):
+        read(path)
+    assert read(path, fps=float(rate)).fps == float(rate)
+
+
+@pytest.mark.parametrize("rate_hz", [1, 5, 10, 20, 24, 30, 60, 100, 120, 240, 480])
+def test_other_frame_times_are_taken(tmp_path, wave, rate_hz):
+    Motion(wave.joints, rate_hz, wave.layout).save(tmp_path / "wave.bvh")
+    assert read(tmp_path / "wave.bvh").fps == pytest.approx(rate_hz)
+
+
 def test_bvh_with_too_many_joints(tmp_path):
     deep = "HIERARCHY ROOT a " + "{ OFFSET 0 0 0 JOINT b " * 2000
     (tmp_path / "deep.bvh").write_text(deep)

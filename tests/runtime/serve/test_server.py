@@ -48,7 +48,7 @@ def failure(capfd: pytest.CaptureFixture[str], *arguments: str) -> str:
     return capfd.readouterr().err.splitlines()[-1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_it_and_its_clients_learn_why(motion: Motion, number: int) -> None:
     with process() as (running, url):
         with connect(url) as client, connect(url, "generate") as other:
