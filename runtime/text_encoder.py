@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+import math
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +19,14 @@ from .bundles.schema import TOKENIZER, WEIGHTS, TextManifest
 from .errors import BundleError, InputError
 
 MAX_CHARACTERS = 512  # of a text
+GIBBERISH_CHARACTERS = 2.0  # per token, of words that are none; rare words have more
+MAX_DOUBTED = 1000  # texts that are logged once
 _QUOTED_CHARACTERS = 40  # in messages
+_UNKNOWN_TOKENS = ("[UNK]", "<unk>")
 _OUTPUTS = ["tokens", "pooled"]
 _PROBE = "a"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +82,7 @@ class TextEncoder:
         self._where = str(bundle.path / manifest.graphs["text"].file)
         self._tokenizer = _tokenizer(bundle)
         self._session = open_session(bundle, "text", threads or 1)
+        self._doubted: set[str] = set()  # texts that were logged
         self._run(self._ids(0, _PROBE))  # fails now rather than later
 
     def encode(self, texts: Sequence[str]) -> TextFeatures:
@@ -86,13 +95,36 @@ class TextEncoder:
         return gather(check_texts(texts), lambda i, text: self._run(self._ids(i, text)), self.width)
 
     def check(self, text: str) -> None:
-        """Validate a text without encoding it. Raises InputError as `encode`."""
-        self._ids(0, *check_texts([text]))
+        """Validate a description without encoding it.
+
+        Raises:
+            InputError: as `encode`, and as `check_words`.
+        """
+        check_text(text, "the description")
+        self._ids(0, text)
+        self.check_words([text], f"the description ({_quote(text)})")
+
+    def check_words(self, texts: Sequence[str], name: str) -> None:
+        """Report a description of which the encoder knows no word; a doubtful one is logged, once.
+
+        Args:
+            texts: sentences that together describe one thing.
+            name: of the description, for messages.
+        Raises:
+            InputError: there is no word at all, or none in the Latin script.
+        """
+        pieces = [piece for text in texts for piece in known_pieces(self._tokenizer, text)]
+        if not pieces:
+            raise InputError(f"{name} has no word that the text encoder knows, expected English")
+        if max(pieces) <= GIBBERISH_CHARACTERS and name not in self._doubted:
+            if len(self._doubted) < MAX_DOUBTED:
+                self._doubted.add(name)
+            logger.warning("the text encoder knows no word of %s, expected English", name)
 
     def _ids(self, i: int, text: str) -> np.ndarray:
         ids = self._tokenizer.encode(text).ids
         if len(ids) > self._max_tokens:
-            raise InputError(f"{_which(i, text)} has {len(ids)} tokens, at most {self._max_tokens} are allowed")
+            raise InputError(f"text {i} ({_quote(text)}) has {len(ids)} tokens, at most {self._max_tokens} are allowed")
         return np.array([ids], np.int64)
 
     def _run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -118,15 +150,35 @@ def check_texts(texts: Sequence[str]) -> list[str]:
     if isinstance(texts, str) or not isinstance(texts, Sequence):
         raise InputError(f"texts is {str(texts)[:_QUOTED_CHARACTERS]!r}, expected a list of texts")
     for i, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"text {i} is {str(text)[:_QUOTED_CHARACTERS]!r}, expected a string")
-        if not text.strip():
-            raise InputError(f"text {i} is empty")
-        if len(text) > MAX_CHARACTERS:
-            raise InputError(f"{_which(i, text)} has {len(text)} characters, at most {MAX_CHARACTERS} are allowed")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InputError(f"text {i} is not valid Unicode: it contains half of a surrogate pair")
+        check_text(text, f"text {i}")
     return list(texts)
+
+
+def check_text(text: str, name: str) -> None:
+    """Raise InputError, which calls the text `name`, unless it is one that can be encoded."""
+    if not isinstance(text, str):
+        raise InputError(f"{name} is {str(text)[:_QUOTED_CHARACTERS]!r}, expected a string")
+    if not text.strip():
+        raise InputError(f"{name} is empty")
+    if len(text) > MAX_CHARACTERS:
+        raise InputError(f"{name} ({_quote(text)}) has {len(text)} characters, at most {MAX_CHARACTERS} are allowed")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise InputError(f"{name} is not valid Unicode: it contains half of a surrogate pair")
+
+
+def known_pieces(tokenizer: Tokenizer, text: str) -> list[float]:
+    """Characters per token of every word in the Latin script; infinite for a word that is one token."""
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    words: dict[int, list[int]] = {}
+    for i, word in enumerate(encoding.word_ids):
+        words.setdefault(word, []).append(i)
+    found = []
+    for tokens in words.values():
+        characters = text[encoding.offsets[tokens[0]][0] : encoding.offsets[tokens[-1]][1]]
+        plain = "".join(one for one in unicodedata.normalize("NFKD", characters) if not unicodedata.combining(one))
+        if plain.isascii() and plain.isalnum() and encoding.tokens[tokens[0]] not in _UNKNOWN_TOKENS:
+            found.append(math.inf if len(tokens) == 1 else len(plain) / len(tokens))
+    return found
 
 
 def gather(
@@ -169,5 +221,5 @@ def _sha256(manifest: TextManifest) -> str:
     return hashlib.sha256("".join(manifest.files[file].sha256 for file in (WEIGHTS, TOKENIZER)).encode()).hexdigest()
 
 
-def _which(i: int, text: str) -> str:
-    return f"text {i} ({text[:_QUOTED_CHARACTERS]!r}{'...' if len(text) > _QUOTED_CHARACTERS else ''})"
+def _quote(text: str) -> str:
+    return f"{text[:_QUOTED_CHARACTERS]!r}{'...' if len(text) > _QUOTED_CHARACTERS else ''}"

@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 from ..bundles.schema import SLOTS
 from ..errors import InputError
-from ..text_encoder import check_texts
+from ..text_encoder import check_text
 from .decision import Descriptions
 
 NONE = "none"
@@ -27,7 +27,11 @@ def resolve_labels(
         InputError: a text that cannot be a label, a repeated label, or a description that is not valid or whose label
             is missing.
     """
-    names = [name.strip() for name in check_texts(labels)]
+    if isinstance(labels, str) or not isinstance(labels, Sequence):
+        raise InputError(f"labels is {str(labels)[:40]!r}, expected a list of texts")
+    for i, name in enumerate(labels):
+        check_text(name, f"label {i}")
+    names = [name.strip() for name in labels]
     for name in names:
         if name.lower() == NONE:
             raise InputError(f"label {name!r} means no action and is always included")
@@ -44,6 +48,12 @@ def resolve_labels(
             for name in names}  # fmt: skip
 
 
+def check_gesture_name(name: str) -> str:
+    """The name of a gesture, stripped of surrounding spaces. Raises InputError unless it can be a label."""
+    check_text(name, "the gesture's name")
+    return next(iter(resolve_labels([name])))
+
+
 def _sentences(label: str, description: str | Text) -> Text:
     """The sentences of a description, by slot."""
     if not isinstance(description, Mapping):
@@ -51,4 +61,6 @@ def _sentences(label: str, description: str | Text) -> Text:
     if not description.keys() <= set(SLOTS[1:]):
         other = min(map(str, description.keys() - set(SLOTS[1:])))
         raise InputError(f"the description of {label!r} has {other!r}, expected some of {', '.join(SLOTS[1:])}")
-    return dict(zip(description, check_texts(list(description.values())), strict=True))
+    for slot, text in description.items():
+        check_text(text, f"the description of {label!r}" + (f" ({slot})" if len(description) > 1 else ""))
+    return dict(description)

@@ -22,7 +22,8 @@ from ..errors import BundleError
 from ..text_encoder import TextEncoder
 from .label_texts import NONE, Text
 
-CACHE_SIZE = 2048  # texts
+CACHE_SIZE = 2048  # texts, and sentences
+MAX_COSINE = 0.98  # of the sentences of two labels that can be distinguished
 BATCH_SIZE = 64  # sentences or texts that are encoded together
 MAX_ROWS = 1024  # positions per feature that are matched together
 NO_MATCH = -30.0  # logit of a label before the first match
@@ -78,7 +79,8 @@ class Matcher:
         rows = zip(texts, known_TSW, strict=True)
         self._known = {text[slot]: row_SW[SLOTS.index(slot)] for text, row_SW in rows for slot in text}
         self._cache: OrderedDict[tuple[str, ...], TextConditioning] = OrderedDict()  # least recently used first
-        self._lock = threading.Lock()  # of the cache
+        self._sentences: OrderedDict[str, np.ndarray] = OrderedDict()  # features, least recently used first
+        self._lock = threading.Lock()  # of the caches
 
     def vocabulary(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> Vocabulary:
         """Prepare labels for matching: sentences by label, and features [n, D] of examples by label.
@@ -95,6 +97,29 @@ class Matcher:
             examples_NF=np.array(means, np.float32).reshape(len(means), self._projection.shape[1]),
             examples_label_N=np.array([labels.index(label) for label in examples], int),
         )
+
+    def check_words(self, texts: Mapping[str, Text]) -> None:
+        """Report labels of whose sentences the text encoder knows no word. Raises InputError as it does."""
+        for label, text in texts.items():
+            self._text.check_words(list(text.values()), f"label {label!r}")
+
+    def find_similar(self, texts: Mapping[str, Text]) -> list[tuple[str, str, float]]:
+        """Pairs of labels that the text encoder cannot distinguish, with the cosine of their features.
+
+        All sentences of the two are compared, slot by slot; a slot that only one of them has distinguishes them.
+        """
+        labels = list(texts)
+        with self._lock:
+            features = self._encode({sentence for text in texts.values() for sentence in text.values()})
+        cosine_KK = np.ones((len(labels), len(labels)), np.float32)
+        for slot in SLOTS:
+            present_K = np.array([slot in text for text in texts.values()], bool)
+            rows = [features[text[slot]] if slot in text else np.zeros(self._text.width) for text in texts.values()]
+            x_KW = np.array(rows, np.float32)
+            absent_KK = ~present_K[:, None] & ~present_K
+            cosine_KK = np.minimum(cosine_KK, np.where(absent_KK, 1, x_KW @ x_KW.T))
+        pairs = np.argwhere(np.triu(cosine_KK > MAX_COSINE, 1))
+        return [(labels[i], labels[j], float(cosine_KK[i, j])) for i, j in pairs]
 
     def logits(self, features_BD: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """[B, K + 1] float32 of the encoder's features; "none" is last and its logit is 0."""
@@ -156,12 +181,19 @@ class Matcher:
         return [known[key] for key in keys]
 
     def _encode(self, sentences: Collection[str]) -> dict[str, np.ndarray]:
-        """Features [W] by sentence; sentences of similar length are encoded together."""
-        features = {sentence: self._known[sentence] for sentence in sentences if sentence in self._known}
+        """Features [W] by sentence; sentences of similar length are encoded together. Holds the lock."""
+        known = [self._known, self._sentences]
+        features = {one: source[one] for source in known for one in sentences if one in source}
         new = sorted(set(sentences) - features.keys(), key=lambda sentence: (len(sentence), sentence))
         for start in range(0, len(new), BATCH_SIZE):
             batch = new[start : start + BATCH_SIZE]
             features |= dict(zip(batch, self._text.encode(batch).pooled, strict=True))
+        for sentence in sentences:
+            if sentence not in self._known:
+                self._sentences[sentence] = features[sentence]
+                self._sentences.move_to_end(sentence)
+        while len(self._sentences) > CACHE_SIZE:
+            self._sentences.popitem(last=False)
         return features
 
     def _run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:

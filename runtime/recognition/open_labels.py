@@ -8,6 +8,7 @@ frames.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,15 @@ from ..errors import InputError
 from .decision import Descriptions
 from .engine import StreamEngine
 from .gestures import MAX_EXAMPLES, read_gestures, write_gestures
-from .label_texts import Text, resolve_labels
+from .label_texts import Text, check_gesture_name, resolve_labels
 from .labels import Classified, Lock
 from .matched_streams import MatchedStreams, MeanStreams
 from .matcher import Matcher
 
 MAX_LABELS = 1000
 _WAIT_S = 3600.0
+
+logger = logging.getLogger(__name__)
 
 
 class OpenLabels:
@@ -109,11 +112,22 @@ class OpenLabels:
 
     def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
         texts = resolve_labels(labels, descriptions, self._bundle.manifest.matching.labels)
+        self.matcher.check_words(texts)
         with self._editing:
             self._apply(texts, self.examples)
+        if similar := self.matcher.find_similar(texts):
+            (one, other, cosine), more = similar[0], len(similar) - 1
+            also = f", and {more} more pairs" if more else ""
+            logger.warning(
+                "labels %r and %r mean the same to the text encoder (cosine %.3f)%s: they cannot be distinguished",
+                one,
+                other,
+                cosine,
+                also,
+            )
 
     def enroll(self, label: str, motions: Sequence[Motion]) -> None:
-        (label,) = resolve_labels([label])
+        label = check_gesture_name(label)
         valid = isinstance(motions, Sequence) and all(isinstance(motion, Motion) for motion in motions)
         if not valid or not 1 <= len(motions) <= MAX_EXAMPLES:
             count = f"{len(motions)} motions" if valid else type(motions).__name__

@@ -136,6 +136,7 @@ class Retriever:
             return self.motion_features([query])[0]
         if not isinstance(query, str) or not query.strip():
             raise InputError(f"query is {query!r}, expected a description of a motion or a Motion")
+        self._text.check(query)
         return self.text_features([query])[0]
 
     def motion_features(self, motions: Sequence[Motion]) -> np.ndarray:

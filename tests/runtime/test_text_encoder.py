@@ -190,6 +190,32 @@ def test_it_works_without_torch() -> None:
     assert (process.stdout, process.returncode) == ("works\n", 0), process.stderr
 
 
+ENGLISH = "jump, a backflip, moonwalk, pirouette, T-pose, swipe_left, walk 2 steps, gesture 1, A, \u00fcber, boxing :)"
+
+
+def test_english_and_rare_words_are_taken(encoder: TextEncoder, caplog: pytest.LogCaptureFixture) -> None:
+    for text in [*ENGLISH.split(", "), "\u6325\u624b wave"]:
+        encoder.check(text)
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("text", ["asdfqwer", "qwertz", "xkcdjq zzzqw", "lkjhgf", "jmup"])
+def test_gibberish_is_logged_once(encoder: TextEncoder, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    encoder.check(text)
+    encoder.check(text)
+    assert caplog.messages == [f"the text encoder knows no word of the description ({text!r}), expected English"]
+
+
+@pytest.mark.parametrize(
+    "text", ["\U0001f44b", "\u6325\u624b", "\u30b8\u30e3\u30f3\u30d7", "\u043f\u0440\u044b\u0436\u043e\u043a", "?!"]
+)
+def test_a_text_without_an_english_word_is_refused(encoder: TextEncoder, text: str) -> None:
+    with pytest.raises(
+        InputError, match=r"the description \(.*\) has no word that the text encoder knows, expected Engl"
+    ):
+        encoder.check(text)
+
+
 @pytest.fixture(scope="module")
 def original() -> Path:
     return bundle.MODELS / "text"

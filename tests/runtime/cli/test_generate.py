@@ -55,7 +55,7 @@ def test_input_during_streaming_is_the_next_prompt(
     monkeypatch.setattr("sys.stdin", io.StringIO("\na person bows\n"))
     status, out, err = run("generate", "a person walks", "--stream", "--seconds", 2)
     assert status == 0 and len(out.splitlines()) == 40
-    assert "motionrt: text 0 is empty" in err and generated_texts[-1] == "a person bows"
+    assert "motionrt: the description is empty" in err and generated_texts[-1] == "a person bows"
 
 
 @pytest.fixture

@@ -181,3 +181,12 @@ assert motion.frames == 20
 """
     process = subprocess.run([sys.executable, "-c", program, str(coamd_bundle)], capture_output=True, text=True)
     assert process.returncode == 0, process.stderr[-2000:]
+
+
+def test_a_prompt_without_an_english_word_is_refused(coamd_bundle: Path) -> None:
+    generator = Generator.load(coamd_bundle)
+    for prompt in ("\U0001f44b", "\u6325\u624b"):
+        with pytest.raises(InputError, match="has no word that the text encoder knows, expected English"):
+            generator.generate(prompt, seconds=1)
+        with pytest.raises(InputError, match="expected English"), generator.stream(prompt):
+            pass

@@ -63,7 +63,7 @@ def test_a_new_prompt_applies_from_the_next_chunk(generator: Generator) -> None:
         generator.prompt = "a person bows"
         assert stream.prompt == generator.prompt == "a person bows"
         assert next(stream).meta["text"] == "a person bows"
-        with pytest.raises(InputError, match="text 0 is empty"):
+        with pytest.raises(InputError, match="the description is empty"):
             stream.prompt = "  "
         with pytest.raises(InputError, match="has 600 characters, at most 512"):
             generator.prompt = "x" * 600

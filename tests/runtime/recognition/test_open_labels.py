@@ -342,13 +342,13 @@ BAD_LABELS: dict[str, tuple[Any, Any, str]] = {
     "one twice": (["wave", " wave"], None, "label 'wave' is repeated"),
     "the reserved one": (["wave", "none"], None, "label 'none' means no action and is always included"),
     "1,001": ([f"text {k}" for k in range(MAX_LABELS + 1)], None, "1001 labels, expected 1 to 1000"),
-    "10,000 characters": (["wave", "x" * 10_000], None, r"text 1 \('xx.*\.\.\.\) has 10000 characters, at most 512"),
-    "a number": (["wave", 3], None, "text 1 is '3', expected a string"),
-    "blank": (["wave", " "], None, "text 1 is empty"),
-    "one text": ("wave", None, "texts is 'wave', expected a list of texts"),
-    "nothing": (None, None, "texts is 'None', expected a list of texts"),
+    "10,000 characters": (["wave", "x" * 10_000], None, r"label 1 \('xx.*\.\.\.\) has 10000 characters, at most 512"),
+    "a number": (["wave", 3], None, "label 1 is '3', expected a string"),
+    "blank": (["wave", " "], None, "label 1 is empty"),
+    "one text": ("wave", None, "labels is 'wave', expected a list of texts"),
+    "nothing": (None, None, "labels is 'None', expected a list of texts"),
     "a description of another": (["wave"], {"jump": "up"}, "a description of 'jump', which is not one of the labels"),
-    "a description that is a number": (["wave"], {"wave": 3}, "text 0 is '3', expected a string"),
+    "a description that is a number": (["wave"], {"wave": 3}, "the description of 'wave' is '3', expected a string"),
     "descriptions in a list": (["wave"], ["up"], "descriptions are a list, expected a dict"),
     "an unknown body part": (
         ["wave"],
@@ -441,9 +441,57 @@ def test_a_known_text_is_not_encoded_again(recognizer: Recognizer, monkeypatch: 
     recognizer.set_labels(["run", "sit"])
     recognizer.set_labels(["hop"])
     recognizer.set_labels(["sit"])
-    assert encoded == ["jump", "sit", "run", "hop"]
+    recognizer.set_labels(["clap"])
+    assert encoded == ["jump", "sit", "run", "hop", "clap"]
     recognizer.set_labels(["jump"])
-    assert encoded[4:] == ["jump"], "it was the least recently used"
+    assert encoded[5:] == ["jump"], "it was the least recently used"
+
+
+@pytest.mark.parametrize("label", ["\U0001f44b", "\u6325\u624b", "\u043f\u0440\u044b\u0436\u043e\u043a", "!?"])
+def test_a_label_without_an_english_word_is_refused(label: str, recognizer: Recognizer) -> None:
+    with pytest.raises(InputError, match="label .* has no word that the text encoder knows, expected English"):
+        recognizer.set_labels(["jump", label])
+    assert recognizer.labels == (LEFT, RIGHT, "none")
+    recognizer.set_labels(["jump", label], {label: "a person waves"})  # described in English
+    recognizer.enroll(label + " mine", [clip("left")])  # a gesture may have any name
+    assert recognizer.labels == ("jump", label, label + " mine", "none")
+
+
+def test_a_label_of_unknown_words_is_logged_once(recognizer: Recognizer, caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(2):
+        recognizer.set_labels(["jump", "asdfqwer"])
+    assert caplog.messages == ["the text encoder knows no word of label 'asdfqwer', expected English"]
+
+
+def test_labels_that_cannot_be_distinguished_are_logged(
+    recognizer: Recognizer, caplog: pytest.LogCaptureFixture
+) -> None:
+    recognizer.set_labels(["jump", "a person waves", "sit", "Jump"])
+    recognizer.set_labels(["jump", "a person waves", "Jump", "the person waves"])
+    assert caplog.messages == [
+        "labels 'jump' and 'Jump' mean the same to the text encoder (cosine 1.000): they cannot be distinguished",
+        "labels 'jump' and 'Jump' mean the same to the text encoder (cosine 1.000), and 1 more pairs: they cannot be "
+        "distinguished",
+    ]
+    caplog.clear()
+    recognizer.set_labels(["jump", "Jump"], {"Jump": "a person leaps high into the air"})
+    recognizer.set_labels(["wave right hand", "wave left hand", "turn left", "turn right", "raise hand", "waving"])
+    assert caplog.messages == []
+
+
+def test_the_labels_of_live_cause_no_message(caplog: pytest.LogCaptureFixture) -> None:
+    zero_shot, live = Recognizer.load("zero-shot"), Recognizer.load("live")
+    names = [label for label in live.labels if label != "none"]
+    assert len(names) == 40
+    zero_shot.set_labels(names)
+    zero_shot.set_labels([f"a person does {name}" for name in names])
+    assert caplog.messages == []
+
+
+@pytest.mark.parametrize("name", ["", " \n"])
+def test_a_gesture_needs_a_name(name: str, recognizer: Recognizer) -> None:
+    with pytest.raises(InputError, match="the gesture's name is empty"):
+        recognizer.enroll(name, [clip("left")])
 
 
 def test_fixed_labels_cannot_be_changed(tmp_path: Path) -> None:

@@ -184,6 +184,7 @@ def test_unsuitable_motions_are_rejected_and_nothing_is_added(tiny: Retriever, s
     [
         ("", 5, "query is '', expected a description"),
         (3, 5, "query is 3, expected a description"),
+        ("\U0001f44b", 5, "has no word that the text encoder knows, expected English"),
         ("x" * 600, 5, "512"),
         ("a person walks", 0, "k is 0, expected a whole number of 1 or more"),
         ("a person walks", 2.0, "k is 2.0, expected a whole number"),
