@@ -169,7 +169,7 @@ def check_text(text: str, name: str) -> None:
 def known_pieces(tokenizer: Tokenizer, text: str) -> list[float]:
     """Characters per token of every word in the Latin script; infinite for a word that is one token."""
     encoding = tokenizer.encode(text, add_special_tokens=False)
-    words: dict[int, list[int]] = {}
+    words: dict[int | None, list[int]] = {}
     for i, word in enumerate(encoding.word_ids):
         words.setdefault(word, []).append(i)
     found = []
