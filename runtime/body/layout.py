@@ -75,7 +75,7 @@ class Layout:
         """
         path = Path(path)
         try:
-            layout = _parse(path.stem, path.read_text(encoding="utf-8"))
+            layout = _parse(path.stem, path.read_text(encoding="utf-8-sig"))
         except OSError as error:
             raise LayoutError(f"{path}: cannot be read: {error.strerror or error}") from None
         except (ValueError, RecursionError) as error:

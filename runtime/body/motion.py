@@ -20,7 +20,8 @@ class Motion(MotionData):
         """Read a motion file.
 
         Args:
-            path: .npz, .npy, .jsonl, .bvh, .skeleton (NTU RGB+D) or .json (NW-UCLA, Kinetics-Skeleton).
+            path: .npz .npy .jsonl .bvh .glb .csv .trc .c3d .amc .mvnx and more, or a folder with OpenPose's frames;
+                docs/formats.md lists them.
             layout, fps: for files that do not specify them; they override what a file specifies.
             scale: meters per unit of the file; None: 1, and for BVH detected from the height of the skeleton.
         Raises:

@@ -6,7 +6,7 @@ import typer
 
 from ..body.motion import Motion
 from ..errors import InputError
-from ..io.files import READERS
+from ..io.files import is_motion_file
 from ..recognition.gestures import MAX_EXAMPLES
 from ..recognition.recognizer import Recognizer
 from .license import print_license_notice
@@ -15,7 +15,7 @@ from .license import print_license_notice
 def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | None = None) -> None:
     paths = [folder]
     if folder.is_dir():
-        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS)
+        paths = sorted(path for path in folder.iterdir() if is_motion_file(path))
         paths = [path for path in paths if not (out.exists() and path.samefile(out))]
     if not 1 <= len(paths) <= MAX_EXAMPLES:
         raise InputError(f"{folder}: has {len(paths)} recordings, expected 1 to {MAX_EXAMPLES}")

@@ -11,7 +11,7 @@ import typer
 from ... import __version__
 from ..body.motion import Motion
 from ..errors import InputError
-from ..io.files import READERS
+from ..io.files import READERS, is_motion_file
 from ..progress import progress
 from ..retrieval.index import MotionIndex
 from ..retrieval.retriever import Retriever
@@ -25,7 +25,7 @@ def run_search(query: str, folder: Path, k: int, model: str, threads: int, backe
         raise InputError(f"{folder}: not a folder, expected a folder of motion files")
     retriever = Retriever.load(model, threads, backend=backend)
     print_license_notice(retriever.bundle)
-    feature = retriever.feature(Motion.load(query) if is_motion(Path(query)) else query)
+    feature = retriever.feature(Motion.load(query) if Path(query).suffix.lower() in READERS else query)
     skipped = load_folder(retriever, folder)
     for file, reason in skipped.items():
         print(f"motionrt: {folder / file}: {reason}; skipped", file=sys.stderr)
@@ -52,7 +52,7 @@ def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
         Reasons by name of the files that cannot be used.
     """
     try:
-        paths = [path for path in sorted(folder.iterdir()) if is_motion(path)]
+        paths = [path for path in sorted(folder.iterdir()) if is_motion_file(path)]
         stamps = {path.name: stamp(path) for path in paths}
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
@@ -79,10 +79,6 @@ def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
         with suppress(InputError):  # without write permission, the folder is read each time
             library.save(index)
     return {file: note["reason"] for file, note in sorted(skipped.items())}
-
-
-def is_motion(path: Path) -> bool:
-    return path.suffix.lower() in READERS and not path.name.startswith(".")
 
 
 def stamp(path: Path) -> str:

@@ -1,11 +1,11 @@
-"""NumPy files: .npz with named arrays, and bare .npy such as HumanML3D's `new_joints`."""
+"""NumPy files: .npz with named arrays, and bare .npy such as HumanML3D's `new_joints` or its vectors."""
 
 from __future__ import annotations
 
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 from tokenize import TokenError
@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..body.layout import Layout
-from ..body.motion_data import MotionData
+from ..body.motion_data import MotionData, as_array
 from ..errors import InputError
+from .humanml3d import recover_joints
 
 MAX_BYTES = 1 << 30
 NPY_MAGIC = b"\x93NUMPY"
@@ -46,7 +47,7 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
 
 
 def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
-    """Joints [T, (M,) V, D]; 22 joints are HumanML3D (smpl22, 20 fps) by default.
+    """Joints [T, (M,) V, D]; 22 joints are HumanML3D (smpl22, 20 fps) by default, as are vectors [T, 263].
 
     Others need `fps`, and `layout` unless exactly one layout has this shape.
     """
@@ -55,10 +56,13 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
             raise InputError("is not a .npy file")
     with _damage_as_input_error("the file"):
         joints = np.load(path, allow_pickle=False)
+    if joints.ndim == 2:
+        joints, known, rate = recover_joints(as_array("vectors", joints, np.float32))
+        return MotionData(joints, rate if fps is None else fps, layout or known)
     if joints.ndim not in (3, 4):
         raise InputError(f"joints have shape {list(joints.shape)}, expected [T, V, 3] or [T, M, V, 3]")
     if layout is None:
-        layout = "smpl22" if joints.shape[-2:] == (22, 3) else _layout_of(joints.shape[-2:])
+        layout = "smpl22" if joints.shape[-2:] == (22, 3) else layout_of_shape(joints.shape[-2:])
     if fps is None and layout == "smpl22":
         fps = HUMANML3D_FPS
     if fps is None:
@@ -75,19 +79,31 @@ def write_npz(motion: MotionData, file: BinaryIO) -> None:
     np.savez_compressed(file, **arrays)
 
 
-def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays of an .npz by name. Raises InputError if it is damaged, too large or contains Python objects."""
+def array_names(path: Path) -> set[str]:
+    """Names of the arrays of an .npz. Raises InputError if it is damaged."""
+    if not zipfile.is_zipfile(path):
+        raise InputError("is not an .npz archive, or is cut short")
+    with _damage_as_input_error("the archive"), zipfile.ZipFile(path) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist()}
+
+
+def load_arrays(path: Path, only: Set[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Arrays of an .npz (those in `only`, if there) by name.
+
+    Raises InputError if it is damaged, too large or contains Python objects.
+    """
     if not zipfile.is_zipfile(path):
         raise InputError("is not an .npz archive, or is cut short")
     with _damage_as_input_error("the archive"):
         with zipfile.ZipFile(path) as archive:
-            size = sum(member.file_size for member in archive.infolist())
+            wanted = [one for one in archive.infolist() if only is None or one.filename.removesuffix(".npy") in only]
+            size = sum(member.file_size for member in wanted)
         arrays = np.load(path, allow_pickle=False) if size <= MAX_BYTES else None
     if arrays is None:
         raise InputError(f"unpacks to {size} bytes, the limit is {MAX_BYTES}")
     loaded: dict[str, NDArray[Any]] = {}
     with arrays:
-        for name in arrays.files:
+        for name in arrays.files if only is None else [name for name in arrays.files if name in only]:
             with _damage_as_input_error(f"array {name!r}"):
                 value = arrays[name]
             if isinstance(value, np.ndarray):  # other files in the archive are bytes
@@ -122,7 +138,7 @@ def _scalar(array: NDArray[Any]) -> Any:
     return array.item() if array.size == 1 else array
 
 
-def _layout_of(shape: tuple[int, ...]) -> str:
+def layout_of_shape(shape: tuple[int, ...]) -> str:
     fitting = [name for name in Layout.names() if (len(Layout.load(name).joints), Layout.load(name).dims) == shape]
     if len(fitting) != 1:
         candidates = " and ".join(fitting) + " fit" if fitting else "no layout fits"

@@ -17,6 +17,7 @@ from ..body.motion_data import MAX_JOINTS, MotionData
 from ..body.rotations import Rig, solve
 from ..body.time_check import UNITS_S, unit_of
 from ..errors import InputError
+from .text import read_text
 
 CMU_UNIT_M = 0.0254 / 0.45  # the unit of CMU's ASF files: inches / 0.45
 TALLEST_M = 3.0
@@ -35,7 +36,7 @@ class Joint:
 
 def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Read world positions, in the file's units, of the joints of `layout`, by default the one that fits the names."""
-    tokens = _Tokens(path.read_text(encoding="utf-8"))
+    tokens = _Tokens(read_text(path))
     joints = _hierarchy(tokens)
     values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
     if fps is None:
@@ -192,7 +193,7 @@ def _forward_kinematics(joints: list[Joint], values: NDArray[np.float64]) -> NDA
             if channel.endswith("position"):
                 local[:, axis] = values[:, column]
             else:
-                local_rotation = local_rotation @ _rotation(axis, np.radians(values[:, column]))
+                local_rotation = local_rotation @ rotation_about(axis, np.radians(values[:, column]))
             column += 1
         if joint.parent < 0:
             position[:, b], rotation[:, b] = local, local_rotation
@@ -203,7 +204,7 @@ def _forward_kinematics(joints: list[Joint], values: NDArray[np.float64]) -> NDA
     return position
 
 
-def _rotation(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
+def rotation_about(axis: int, angle: NDArray[np.float64]) -> NDArray[np.float64]:
     """Rotation matrices [T, 3, 3] by `angle` [T] radians about one axis."""
     i, j = (axis + 1) % 3, (axis + 2) % 3
     matrix = np.zeros((len(angle), 3, 3))

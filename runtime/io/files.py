@@ -13,25 +13,47 @@ import numpy as np
 from ..body.motion_data import MotionData
 from ..errors import InputError
 from ..extras import require
-from .arrays import read_npy, read_npz, write_npz
+from .amass import read_npz_or_amass
+from .arrays import read_npy, write_npz
+from .asf_amc import read_amc
 from .atomic_write import atomic_write
 from .bvh import meters_per_unit, read_bvh, write_bvh
+from .c3d_file import read_c3d
+from .csv_table import read_csv
 from .glb import write_glb
+from .gltf import read_gltf
 from .jsonl import read_jsonl
+from .kinect_text import looks_numeric, read_kinect_text
+from .mvnx import read_mvnx
 from .ntu import read_ntu
 from .nwucla_kinetics import read_nwucla_kinetics
+from .openpose import is_openpose_folder, read_openpose
 from .preview import write_gif, write_mp4
+from .trc import read_trc
+from .utd_mhad import read_utd_mhad
 
 Reader = Callable[[Path, str | None, float | None], MotionData]
 Writer = Callable[[MotionData, BinaryIO], None]
 
 READERS: dict[str, Reader] = {
-    ".npz": read_npz,
+    ".npz": read_npz_or_amass,
     ".npy": read_npy,
     ".jsonl": read_jsonl,
     ".bvh": read_bvh,
+    ".glb": read_gltf,
+    ".gltf": read_gltf,
+    ".vrm": read_gltf,
+    ".vrma": read_gltf,
+    ".csv": read_csv,
+    ".tsv": read_csv,
+    ".trc": read_trc,
+    ".c3d": read_c3d,
+    ".amc": read_amc,
+    ".mvnx": read_mvnx,
     ".skeleton": read_ntu,
     ".json": read_nwucla_kinetics,
+    ".txt": read_kinect_text,
+    ".mat": read_utd_mhad,
 }
 WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional packages they need
     ".npz": (write_npz, ()),
@@ -40,6 +62,18 @@ WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional pack
     ".gif": (write_gif, ("PIL",)),
     ".mp4": (write_mp4, ("PIL", "av")),
 }
+NOT_READ = {  # what to do with formats that are not read
+    ".fbx": "export it from Blender as glTF 2.0 (.glb) or as Motion Capture (.bvh)",
+    ".blend": "export it from Blender as glTF 2.0 (.glb) or as Motion Capture (.bvh)",
+    ".asf": "it is the skeleton of motions: name an .amc beside it",
+    ".mot": "it has joint angles of an OpenSim model: write points, as a .trc, with OpenSim's Point Kinematics",
+    ".sto": "it has values of an OpenSim model: write points, as a .trc, with OpenSim's Point Kinematics",
+    ".mvn": "export it from Xsens MVN as .mvnx",
+    ".pkl": "reading it can run code: save its arrays as an .npz",
+    ".h5": "save its arrays as an .npz",
+    ".usd": "export it from Blender as glTF 2.0 (.glb)",
+}
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read(
@@ -48,7 +82,7 @@ def read(
     """Read a motion file.
 
     Args:
-        path: .npz, .npy, .jsonl, .bvh, .skeleton (NTU RGB+D) or .json (NW-UCLA, Kinetics-Skeleton).
+        path: a file of one of the kinds in `READERS`, or a folder with OpenPose's frames; see docs/formats.md.
         layout, fps: override the file's; required for files that do not specify them.
         scale: meters per unit of the file. Default 1; for BVH see `bvh.meters_per_unit`.
 
@@ -56,10 +90,7 @@ def read(
         InputError: the message names the file, the problem and the expectation in one line.
     """
     path = Path(path)
-    check_file(path)
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InputError(f"{path}: cannot read {_extension(path)}, expected {', '.join(READERS)}")
+    reader = _reader(path)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes infinite: a missing joint
             motion = reader(path, layout, fps)
@@ -72,6 +103,12 @@ def read(
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file, expected {path.suffix} text") from None
     return motion if scale is None else replace(motion, joints=motion.joints * np.float32(scale))
+
+
+def is_motion_file(path: Path) -> bool:
+    """True for a file with the extension of a motion; a .txt must consist of numbers, too."""
+    suffix = path.suffix.lower()
+    return suffix in READERS and not path.name.startswith(".") and (suffix != ".txt" or looks_numeric(path))
 
 
 def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> None:
@@ -125,10 +162,26 @@ def check_file(path: Path) -> None:
         raise InputError(f"{path}: not a file")
     try:
         with path.open("rb") as file:
-            if not file.read(1):
-                raise InputError(f"{path}: the file is empty")
+            beginning = file.read(len(LFS_POINTER))
     except OSError as error:
         raise InputError(f"{path}: cannot be opened: {error.strerror}") from None
+    if not beginning:
+        raise InputError(f"{path}: the file is empty")
+    if beginning == LFS_POINTER:
+        raise InputError(f"{path}: a pointer of Git LFS, not the file itself: get it with `git lfs pull`")
+
+
+def _reader(path: Path) -> Reader:
+    """The reader of a file or folder. Raises InputError if there is none."""
+    if is_openpose_folder(path):
+        return read_openpose
+    check_file(path)
+    suffix = path.suffix.lower()
+    if suffix in NOT_READ:
+        raise InputError(f"{path}: {suffix} is not read: {NOT_READ[suffix]}")
+    if suffix not in READERS:
+        raise InputError(f"{path}: cannot read {_extension(path)}, expected {', '.join(READERS)}")
+    return READERS[suffix]
 
 
 def _extension(path: Path) -> str:

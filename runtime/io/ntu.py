@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from ..body.motion_data import MotionData
 from ..errors import InputError
+from .text import read_text
 
 FPS = 30.0
 MAX_BODIES = 2
@@ -51,7 +52,7 @@ class Track:
 
 def read_ntu(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Read one person [T, V, 3], or two [T, 2, V, 3] with NaN while absent; the one with the most motion is first."""
-    tracks = _parse(path.read_text(encoding="utf-8"))
+    tracks = _parse(read_text(path))
     if not tracks:
         raise InputError("has no body in any frame")
     people = _people(tracks)

@@ -284,12 +284,14 @@ def test_the_skeleton_is_fixed(tmp_path, wave):
 @given(st.tuples(*[st.floats(-180, 180)] * 3), st.sampled_from([None, -90, 90, 89.9999]))
 def test_euler_angles_are_those_of_the_rotation(angles, locked):
     z, x, y = np.radians([angles[0], angles[1] / 2 if locked is None else locked, angles[2]])[:, None]
-    rotation = bvh._rotation(2, z) @ bvh._rotation(0, x) @ bvh._rotation(1, y)
+    rotation = bvh.rotation_about(2, z) @ bvh.rotation_about(0, x) @ bvh.rotation_about(1, y)
     z, x, y = np.radians(bvh._euler_zxy(rotation)).T[:, :, None][..., 0]
-    np.testing.assert_allclose(bvh._rotation(2, z) @ bvh._rotation(0, x) @ bvh._rotation(1, y), rotation, atol=1e-4)
+    np.testing.assert_allclose(
+        bvh.rotation_about(2, z) @ bvh.rotation_about(0, x) @ bvh.rotation_about(1, y), rotation, atol=1e-4
+    )
 
 
 def test_euler_angles_are_continuous():
     turns = np.radians(np.arange(0, 800, 20.0))
-    degrees = bvh._euler_zxy(bvh._rotation(1, turns)[:, None])[:, 0]
+    degrees = bvh._euler_zxy(bvh.rotation_about(1, turns)[:, None])[:, 0]
     np.testing.assert_allclose(degrees[:, 2], np.degrees(turns), atol=1e-6)

@@ -1,5 +1,6 @@
 """Behavior of `write` that holds for every file type."""
 
+import json
 import os
 import sys
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError, MissingExtra
 from motionrt.runtime.io import files
 from motionrt.runtime.io.files import read, write
+from motionrt.runtime.io.source import open_source
 
 ENDINGS = [".npz", ".bvh", ".glb", ".gif", ".mp4"]
 
@@ -135,3 +137,66 @@ def test_the_base_install_writes_npz_and_bvh(tmp_path, short, monkeypatch):
     for ending in (".npz", ".bvh"):
         write(short, tmp_path / f"clip{ending}")
         assert read(tmp_path / f"clip{ending}").frames == short.frames
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "walk.fbx",
+            r"\.fbx is not read: export it from Blender as glTF 2\.0 \(\.glb\) or as Motion Capture \(\.bvh\)",
+        ),
+        ("walk.mot", r"\.mot is not read: it has joint angles of an OpenSim model: write points, as a \.trc"),
+        ("walk.mvn", r"\.mvn is not read: export it from Xsens MVN as \.mvnx"),
+        ("walk.pkl", r"\.pkl is not read: reading it can run code: save its arrays as an \.npz"),
+        ("walk.xyz", r"cannot read \.xyz, expected \.npz, "),
+    ],
+)
+def test_formats_that_are_not_read_say_what_to_do(tmp_path, name, message):
+    (tmp_path / name).write_bytes(b"anything")
+    with pytest.raises(InputError, match=message) as caught:
+        read(tmp_path / name)
+    assert str(caught.value).startswith(f"{tmp_path / name}: ") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("ending", files.READERS)
+def test_a_pointer_of_git_lfs_is_named_as_such(tmp_path, ending):
+    path = tmp_path / f"clip{ending}"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:" + "0" * 64 + "\nsize 12345\n")
+    with pytest.raises(InputError) as caught:
+        read(path)
+    assert str(caught.value) == f"{path}: a pointer of Git LFS, not the file itself: get it with `git lfs pull`"
+
+
+@pytest.mark.parametrize("ending", files.READERS)
+def test_noise_is_one_line(tmp_path, ending):
+    path = tmp_path / f"clip{ending}"
+    for data in (b"\x00\xff\x80" * 50, b"hello\n", b"\xff\xfe\x00", b"\xef\xbb\xbf"):
+        path.write_bytes(data)
+        with pytest.raises(InputError) as caught:
+            read(path, fps=30.0)
+        assert str(caught.value).startswith(f"{path}: ") and "\n" not in str(caught.value)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path, short):
+    short.save(tmp_path / "clip.bvh")
+    (tmp_path / "clip.bvh").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "clip.bvh").read_bytes())
+    assert read(tmp_path / "clip.bvh").frames == short.frames
+    message = {"layout": "smpl22", "joints": short.joints[0].tolist()}
+    lines = "\n".join(json.dumps(message | {"t": t / 20}) for t in range(3))
+    (tmp_path / "clip.jsonl").write_text("\ufeff" + lines, encoding="utf-8")
+    assert read(tmp_path / "clip.jsonl").frames == 3
+    with open_source(tmp_path / "clip.jsonl") as source:
+        assert len(list(source)) == 3
+    joints = json.dumps({"skeletons": np.ones((3, 20, 3)).tolist()})
+    (tmp_path / "clip.json").write_text("\ufeff" + joints, encoding="utf-8")
+    assert read(tmp_path / "clip.json").frames == 3
+
+
+def test_large_texts_are_refused_before_they_are_read(tmp_path):
+    for ending in (".bvh", ".csv", ".trc", ".mvnx"):
+        with (tmp_path / f"clip{ending}").open("wb") as file:
+            file.write(b"x")
+            file.truncate(1 << 40)
+        with pytest.raises(InputError, match=r"has 1099511627776 bytes, the limit is 268435456"):
+            read(tmp_path / f"clip{ending}")

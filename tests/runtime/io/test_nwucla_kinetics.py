@@ -55,6 +55,18 @@ def test_kinetics_skeleton(tmp_path, flat):
     assert motion.confidence == pytest.approx(0.8)
 
 
+def test_kinetics_skeleton_may_count_from_0(tmp_path, flat):
+    clip = kinetics([[pose] for pose in flat])
+    for frame in clip["data"]:
+        frame["frame_index"] -= 1
+    motion = load(tmp_path, clip)
+    assert motion.frames == 30
+    np.testing.assert_allclose(motion.joints, flat * [340, 256], atol=1e-3)
+    clip["data"][0]["frame_index"] = -1
+    with pytest.raises(InputError, match="has a 'frame_index' below 0"):
+        load(tmp_path, clip)
+
+
 def test_kinetics_skeleton_with_people_and_joints_that_appear_and_disappear(tmp_path, flat):
     clip = kinetics([[pose] if t < 10 else [pose, pose] for t, pose in enumerate(flat)])
     clip["data"][3]["skeleton"][0]["score"][4] = 0.0

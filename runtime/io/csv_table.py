@@ -1,0 +1,223 @@
+"""CSV tables with a row per frame and columns per joint, as Kinect recorders, MediaPipe and OpenPose scripts, and
+OptiTrack Motive write them.
+
+Columns are `NAME_X`, `NAME.x`, `NAME:x`, `NAME x`, `NAME[x]`, `NameX`, `x_NAME` or, for joints that have numbers,
+`x0`; `time`, `timestamp` or `frame`; `person` or `body` for several people; and `NAME_visibility`, `_confidence`,
+`_score` or `_c`. Columns of rotations, speeds and anything else are ignored.
+
+Shapes: R rows, T time, M people, B joints.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..body.layout import Layout
+from ..body.motion_data import MAX_PEOPLE, MotionData
+from ..errors import InputError
+from .arrays import layout_of_shape
+from .mediapipe import TO_Y_UP
+from .named_joints import joints_by_name
+from .optitrack import read_optitrack
+from .table import HEADER_ROWS, numbers, split_rows
+from .text import check_size, read_text
+
+MIN_JOINTS = 3
+AXES = "xyz"
+SUFFIXED = re.compile(r"(?P<name>.+?)(?:[ _.:\-\[(]+(?P<axis>[xyzXYZ])|(?<=[a-z0-9])(?P<upper>[XYZ]))[\])]?", re.ASCII)
+PREFIXED = re.compile(r"(?P<axis>[xyzXYZ])(?:[ _.:\-]+(?P<name>.+)|(?P<number>\d+))", re.ASCII)
+UNIT = re.compile(r"\s*[(\[](m|meters?|mm|cm|px|pixels?|s|seconds?|ms|units?)[)\]]$", re.IGNORECASE)
+POSITION = re.compile(r"[ _.:\-]*(pos(ition)?|translation|loc(ation)?|coord(inate)?s?|world)$", re.IGNORECASE)
+NOT_POSITION = re.compile(
+    r"(?:^|[ _.:\-])(rot(ation)?|orient(ation)?|ori|q|quat(ernion)?|euler|vel(ocity)?|acc(el(eration)?)?"
+    r"|ang(le|ular)?\w*)$",
+    re.IGNORECASE,
+)
+CONFIDENCE = re.compile(
+    r"(?P<name>.+?)[ _.:\-\[(]+(?:c|conf|confidence|score|likelihood|visibility|vis|prob(?:ability)?)[\])]?"
+    r"|(?:v|c|visibility)(?P<number>\d+)",
+    re.IGNORECASE,
+)
+TIMES = re.compile(r"(time|timestamp|t|seconds|sec|elapsed)([ _.(\[]*(s|sec|seconds|ms|us|ns)[)\]]?)?", re.IGNORECASE)
+FRAMES = re.compile(r"(frame|frames|frame[ _]?(id|number|index|no|num|idx)|fnum)#?", re.IGNORECASE)
+PEOPLE = re.compile(
+    r"(person|people|body|user|player|track|tracking|skeleton|subject)?[ _]?(id|index|idx)|person|body|user|player",
+    re.IGNORECASE,
+)
+UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "100 ns": 1e-7, "ns": 1e-9}
+MIN_FPS, MAX_FPS = 5.0, 250.0
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Columns:
+    """Column numbers by joint name, and those of time, frame number and person."""
+
+    points: dict[str, dict[str, int]]
+    confidence: dict[str, int] = field(default_factory=dict)
+    time: int | None = None
+    frame: int | None = None
+    person: int | None = None
+    time_unit: str = ""
+
+
+def read_csv(path: Path, layout: str | None, fps: float | None) -> MotionData:
+    """Read a table; without a column of times or frame numbers with `fps`, it needs `fps`."""
+    rows = split_rows(read_text(path))
+    if rows and rows[0] and rows[0][0].strip().lower() == "format version":
+        return read_optitrack(rows, layout, fps)
+    header, columns = find_header(rows)
+    body = [row for row in rows[header + 1 :] if any(cell.strip() for cell in row)]
+    return _motion(path, body, header + 2, columns, layout, fps)
+
+
+def find_header(rows: list[list[str]]) -> tuple[int, Columns]:
+    """Number of the row with the names of the columns, and the columns."""
+    for number, row in enumerate(rows[:HEADER_ROWS]):
+        columns = parse_header(row)
+        if len(columns.points) >= MIN_JOINTS:
+            return number, columns
+    first = ", ".join(cell.strip() for cell in rows[0][:6]) if rows else ""
+    raise InputError(
+        f"has no columns of joints, expected names such as HEAD_X, HEAD_Y, HEAD_Z (the first row: {first})"
+    )
+
+
+def parse_header(row: Sequence[str]) -> Columns:
+    """What each cell of a header names."""
+    points: dict[str, dict[str, int]] = {}
+    columns = Columns(points)
+    for number, cell in enumerate(row):
+        name = UNIT.sub("", cell.strip()) if SUFFIXED.fullmatch(UNIT.sub("", cell.strip())) else cell.strip()
+        if TIMES.fullmatch(name):
+            columns.time = number if columns.time is None else columns.time
+            columns.time_unit = columns.time_unit or (TIMES.fullmatch(name)[3] or "").lower()  # type: ignore[index]
+        elif FRAMES.fullmatch(name):
+            columns.frame = number if columns.frame is None else columns.frame
+        elif PEOPLE.fullmatch(name):
+            columns.person = number if columns.person is None else columns.person
+        elif hit := CONFIDENCE.fullmatch(name):
+            columns.confidence.setdefault(_joint(hit["name"] or hit["number"]), number)
+        elif hit := SUFFIXED.fullmatch(name) or PREFIXED.fullmatch(name):
+            found = hit.groupdict()
+            axis = (found["axis"] or found.get("upper") or "").lower()
+            joint = found["name"] or found["number"]
+            if not NOT_POSITION.search(joint):
+                points.setdefault(_joint(joint), {}).setdefault(axis, number)
+    flat = {joint: axes for joint, axes in points.items() if {"x", "y"} <= axes.keys()}
+    solid = {joint: axes for joint, axes in flat.items() if "z" in axes}
+    columns.points = solid if 2 * len(solid) >= len(flat) else flat
+    return columns
+
+
+def _joint(name: str) -> str:
+    return POSITION.sub("", name) or name
+
+
+def _motion(
+    path: Path, body: list[list[str]], first_line: int, columns: Columns, layout: str | None, fps: float | None
+) -> MotionData:
+    joints = list(columns.points)
+    dims = 3 if all("z" in axes for axes in columns.points.values()) else 2
+    check_size(len(body), len(joints))
+    wanted = [columns.points[joint][axis] for joint in joints for axis in AXES[:dims]]
+    points = numbers(body, wanted, first_line).reshape(len(body), len(joints), dims)
+    confidence = None
+    if columns.confidence and all(joint in columns.confidence for joint in joints):
+        confidence = numbers(body, [columns.confidence[joint] for joint in joints], first_line)  # [R, B]
+    clock = columns.frame if columns.time is None else columns.time
+    stamps = None if clock is None else numbers(body, [clock], first_line)[:, 0]
+    frame, people, count = _grid(body, columns.person, stamps)
+    times = None
+    if columns.time is not None and stamps is not None:
+        times, fps = _seconds(path, np.unique(stamps[np.isfinite(stamps)]), columns.time_unit, fps)
+    if fps is None:
+        raise InputError("has no column of times: pass fps (--fps)")
+    check_size(frame.max() + 1, count * len(joints))
+    placed = np.full((frame.max() + 1, count, *points.shape[1:]), np.nan, np.float32)
+    placed[frame, people] = points
+    shown = None
+    if confidence is not None:
+        shown = np.zeros(placed.shape[:-1], np.float32)
+        shown[frame, people] = np.nan_to_num(confidence)
+    placed, shown, layout = _to_layout(joints, placed, shown, layout)
+    motion = MotionData(placed, fps, layout, shown, times)
+    return motion if count > 1 else motion.person(0)
+
+
+def _grid(
+    body: list[list[str]], person: int | None, stamps: NDArray[np.float64] | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
+    """Frame and person of every row, and the number of people."""
+    if person is None or stamps is None:
+        return np.arange(len(body)), np.zeros(len(body), np.intp), 1
+    names = [row[person].strip() if person < len(row) else "" for row in body]
+    known = list(dict.fromkeys(name for name in names))
+    if len(known) > MAX_PEOPLE:
+        raise InputError(f"{len(known)} people, expected 1 to {MAX_PEOPLE}")
+    if not np.isfinite(stamps).all():
+        raise InputError("has rows without a time")
+    frame = np.unique(stamps, return_inverse=True)[1]
+    return frame, np.array([known.index(name) for name in names]), len(known)
+
+
+def _seconds(
+    path: Path, stamps: NDArray[np.float64], unit: str, fps: float | None
+) -> tuple[NDArray[np.float64] | None, float | None]:
+    """Times [T] in seconds and their rate; the unit is named by the header, or the one with a usual rate."""
+    if len(stamps) < 2 or fps is not None:
+        return None, fps
+    step = float(np.median(np.diff(stamps)))
+    known = {"sec": "s", "seconds": "s"}.get(unit, unit)
+    if not known:
+        usual = [name for name, seconds in UNITS_S.items() if MIN_FPS <= 1 / (step * seconds) <= MAX_FPS]
+        if not usual:
+            raise InputError(f"its times are {step:.6g} apart, not a usual rate in any unit: pass fps (--fps)")
+        known = usual[0]
+        if known != "s":
+            log.warning("%s: times are %.6g apart and are taken as %s", path, step, known)
+    times = (stamps - stamps[0]) * UNITS_S[known]
+    return times, 1 / (step * UNITS_S[known])
+
+
+def _to_layout(
+    names: list[str], points: NDArray[np.float32], confidence: NDArray[np.float32] | None, layout: str | None
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, str]:
+    """Joints of the layout that fits the names; joints that have numbers are in the order of the layout."""
+    ends = [re.search(r"\d+$", name) for name in names]
+    if all(ends) and len({name[: end.start()] for name, end in zip(names, ends, strict=True) if end}) == 1:
+        order = np.argsort([int(end[0]) for end in ends if end])
+        points = points[..., order, :]
+        confidence = None if confidence is None else confidence[..., order]
+        known = layout_of_shape(points.shape[-2:]) if layout is None else layout
+    else:
+        chosen = points
+        points, known = joints_by_name(names, chosen, layout)
+        if confidence is not None:
+            weight = np.repeat(confidence[..., None], points.shape[-1], axis=-1)
+            confidence = joints_by_name(names, weight, known)[0][..., 0]
+    if known == "mediapipe33":
+        points = _mediapipe(points)
+    return points, confidence, known
+
+
+def _mediapipe(points: NDArray[np.float32]) -> NDArray[np.float32]:
+    """World landmarks y up. Raises InputError for landmarks in units of the image."""
+    joints = Layout.load("mediapipe33").joints
+    whole = points[np.isfinite(points).all(axis=(-1, -2))]  # [P, 33, 3] of people and frames
+    if not len(whole):
+        return points
+    hips = whole[:, [joints.index("left_hip"), joints.index("right_hip")]].mean(axis=1)
+    if np.median(np.abs(hips[:, :2])) > 0.1 and np.quantile(np.abs(whole[..., :2] - 0.5), 0.9) <= 0.75:
+        raise InputError(
+            "holds MediaPipe's landmarks in units of the image, without meters: write pose_world_landmarks instead"
+        )
+    return points * TO_Y_UP if np.median(whole[:, joints.index("nose"), 1] - hips[:, 1]) < 0 else points
