@@ -14,6 +14,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import re
 import resource
 import signal
@@ -36,9 +37,12 @@ from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.onnx_external import external_tensors
 from ...runtime.bundles.schema import Manifest
 from ...runtime.errors import MotionError
+from ...runtime.extras import installed
+from ...runtime.io.amass import FOLDER_VARIABLE as BODY_MODELS
 from ...runtime.io.jsonl import parse_message
 from ...runtime.recognition.gestures import read_gestures, write_gestures
 from ...runtime.retrieval.index import MotionIndex
+from . import formats
 
 SLOW_S, HUNG_S = 1.0, 20.0
 MAX_MB = 512
@@ -230,6 +234,7 @@ def targets(folder: Path) -> dict[str, Target]:
     }
     for suffix, files in texts.items():
         found[suffix[1:]] = Target(partial(_file, folder / f"input{suffix}", Motion.load), files)
+    found |= _formats_of_others(folder, motions[0].joints)
     found["message"] = Target(lambda data: parse_message(data.decode("utf-8", "replace")), _messages(motions[0]))
     layouts = tuple((SAMPLES.parent / "skeletons" / f"{name}.json").read_bytes() for name in ("core15", "kinect20"))
     found["layout"] = Target(partial(_file, folder / "layout.json", Layout.read), layouts)
@@ -251,6 +256,49 @@ def targets(folder: Path) -> dict[str, Target]:
         manifest = (models / name / "manifest.json").read_bytes()
         found[f"manifest of {name}"] = Target(partial(_manifest, models / name, folder / name), (manifest,))
     return found
+
+
+def _formats_of_others(folder: Path, frames: np.ndarray) -> dict[str, Target]:
+    """The readers of files that other programs write."""
+    load = partial(Motion.load, fps=30.0)
+    files = {
+        ".csv": (formats.csv(frames), formats.optitrack(frames)),
+        ".trc": (formats.trc(frames),),
+        ".mvnx": (formats.mvnx(frames),),
+        ".amc": (formats.amc(frames),),
+        ".gltf": (formats.gltf(frames),),
+        ".txt": formats.data_sets(frames),
+        **{suffix: (data,) for suffix, data in formats.with_packages(frames)},
+    }
+    found = {
+        suffix[1:]: Target(partial(_file, folder / f"input{suffix}", load), seeds) for suffix, seeds in files.items()
+    }
+    (folder / "input.asf").write_bytes(formats.asf())
+    if installed("pygltflib"):
+        path = folder / "seed.glb"
+        Motion(frames, 30.0, "smpl22").save(path)
+        found["glb"] = Target(partial(_file, folder / "input.glb", load), (path.read_bytes(),))
+    for name in ("openpose", "acclaim", "models", "damaged"):
+        (folder / name).mkdir()
+    frame = folder / "openpose" / "clip_000000000000_keypoints.json"
+    found["openpose"] = Target(partial(_file, frame, lambda path: load(path.parent)), (formats.openpose(frames),))
+    motion = folder / "acclaim" / "clip.amc"
+    motion.write_bytes(formats.amc(frames))
+    found["asf"] = Target(partial(_file, motion.with_suffix(".asf"), lambda _: load(motion)), (formats.asf(),))
+    found["vectors"] = Target(partial(_file, folder / "vectors.npy", load), (formats.vectors(frames),))
+    clip, good, bad = folder / "amass.npz", folder / "models" / "male.npz", folder / "damaged" / "male.npz"
+    clip.write_bytes(formats.amass(frames))
+    good.write_bytes(formats.body_model())
+    amass = partial(_file, folder / "input_amass.npz", partial(_with_models, good.parent, load))
+    found["amass"] = Target(amass, (formats.amass(frames),))
+    model = partial(_file, bad, lambda path: _with_models(path.parent, load, clip))
+    found["body model"] = Target(model, (formats.body_model(),))
+    return found
+
+
+def _with_models(models: Path, load: Callable[[Path], object], path: Path) -> object:
+    os.environ[BODY_MODELS] = str(models)
+    return load(path)
 
 
 def _file(path: Path, read: Callable[[Path], object], data: bytes) -> object:

@@ -37,6 +37,9 @@ def read_npz_or_amass(path: Path, layout: str | None, fps: float | None) -> Moti
 def read_amass(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Joints of the body model of the file's gender and shape, in every frame, y up."""
     arrays = load_arrays(path, only={"poses", "trans", "betas", "gender", *RATES})
+    missing = [name for name in ("poses", "trans") if name not in arrays]
+    if missing:
+        raise InputError(f"has no array {missing[0]}")
     poses, moves = arrays["poses"], arrays["trans"]
     if poses.ndim != 2 or poses.shape[1] not in MODELS or moves.shape != (len(poses), 3):
         raise InputError(f"poses {list(poses.shape)} and trans {list(moves.shape)} are not those of AMASS")

@@ -81,7 +81,7 @@ def _read_asf(text: str) -> tuple[list[Bone], float, bool]:
     if sorted(channels) != sorted(ROOT_ORDER):
         raise InputError(f"has the order {' '.join(channels)} of the root, expected {' '.join(ROOT_ORDER)}")
     start = _floats(root.get("position", ["0"] * 3), "position", 3)
-    frame = _frame([*root.get("orientation", ["0"] * 3), root.get("axis", ["XYZ"])[0]], degrees)
+    frame = _frame([*root.get("orientation", ["0"] * 3), *root.get("axis", ["XYZ"])[:1]], degrees)
     bones = [Bone("root", -1, start, frame, channels)]
     parents = _parents(sections[":hierarchy"])
     data = _bone_data(sections[":bonedata"])

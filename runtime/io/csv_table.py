@@ -92,7 +92,7 @@ def find_header(rows: list[list[str]]) -> tuple[int, Columns]:
 
 
 def parse_header(row: Sequence[str]) -> Columns:
-    """What each cell of a header names."""
+    """Assign the cells of a header to joints, time, frame number and person."""
     points: dict[str, dict[str, int]] = {}
     columns = Columns(points)
     for number, cell in enumerate(row):
