@@ -85,7 +85,7 @@ def recognize(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="0 (webcam), a video, .npz .npy .bvh .skeleton .jsonl, - (JSON lines), rtsp:// udp:// ws://…",
+            help="0 (webcam), a video, a motion file (.npz .bvh .glb .csv …), - (JSON lines), rtsp:// udp:// ws://…",
         ),
     ],
     options: RecognizeOptions,

@@ -30,6 +30,7 @@ from .table import HEADER_ROWS, numbers, split_rows
 from .text import check_size, read_text
 
 MIN_JOINTS = 3
+MAX_NAME = 100  # characters of a column's name
 AXES = "xyz"
 SUFFIXED = re.compile(r"(?P<name>.+?)(?:[ _.:\-\[(]+(?P<axis>[xyzXYZ])|(?<=[a-z0-9])(?P<upper>[XYZ]))[\])]?", re.ASCII)
 PREFIXED = re.compile(r"(?P<axis>[xyzXYZ])(?:[ _.:\-]+(?P<name>.+)|(?P<number>\d+))", re.ASCII)
@@ -45,7 +46,10 @@ CONFIDENCE = re.compile(
     r"|(?:v|c|visibility)(?P<number>\d+)",
     re.IGNORECASE,
 )
-TIMES = re.compile(r"(time|timestamp|t|seconds|sec|elapsed)([ _.(\[]*(s|sec|seconds|ms|us|ns)[)\]]?)?", re.IGNORECASE)
+TIMES = re.compile(
+    r"((?:\w*[_ .]?)time(?:[_ ]?stamp)?|t|seconds|sec|elapsed)(?:[ _.(\[]*(s|secs?|seconds|ms|us|ns)[)\]]?)?",
+    re.IGNORECASE,
+)
 FRAMES = re.compile(r"(frame|frames|frame[ _]?(id|number|index|no|num|idx)|fnum)#?", re.IGNORECASE)
 PEOPLE = re.compile(
     r"(person|people|body|user|player|track|tracking|skeleton|subject)?[ _]?(id|index|idx)|person|body|user|player",
@@ -96,10 +100,13 @@ def parse_header(row: Sequence[str]) -> Columns:
     points: dict[str, dict[str, int]] = {}
     columns = Columns(points)
     for number, cell in enumerate(row):
-        name = UNIT.sub("", cell.strip()) if SUFFIXED.fullmatch(UNIT.sub("", cell.strip())) else cell.strip()
-        if TIMES.fullmatch(name):
-            columns.time = number if columns.time is None else columns.time
-            columns.time_unit = columns.time_unit or (TIMES.fullmatch(name)[3] or "").lower()  # type: ignore[index]
+        if len(cell) > MAX_NAME:
+            continue
+        name = UNIT.sub("", cell.strip())
+        name = name if SUFFIXED.fullmatch(name) else cell.strip()
+        if hit := TIMES.fullmatch(name):
+            if columns.time is None:
+                columns.time, columns.time_unit = number, (hit[2] or "").lower()
         elif FRAMES.fullmatch(name):
             columns.frame = number if columns.frame is None else columns.frame
         elif PEOPLE.fullmatch(name):
@@ -176,7 +183,7 @@ def _seconds(
     if len(stamps) < 2 or fps is not None:
         return None, fps
     step = float(np.median(np.diff(stamps)))
-    known = {"sec": "s", "seconds": "s"}.get(unit, unit)
+    known = {"sec": "s", "secs": "s", "seconds": "s"}.get(unit, unit)
     if not known:
         usual = [name for name, seconds in UNITS_S.items() if MIN_FPS <= 1 / (step * seconds) <= MAX_FPS]
         if not usual:

@@ -25,18 +25,19 @@ def read_trc(path: Path, layout: str | None, fps: float | None) -> MotionData:
     about = {key.strip(): value.strip() for key, value in zip(rows[1], rows[2], strict=False)}
     try:
         rate, unit = float(about["DataRate"]), UNITS_M[about["Units"].lower()]
-        frames = int(about["NumFrames"])
+        frames, markers = int(about["NumFrames"]), int(about["NumMarkers"])
     except (KeyError, ValueError, OverflowError):
         raise InputError(
-            f"its third line does not have DataRate, NumFrames and Units (one of {', '.join(UNITS_M)})"
+            f"its third line does not have DataRate, NumFrames, NumMarkers and Units (one of {', '.join(UNITS_M)})"
         ) from None
-    columns = {name.strip(): 2 + number for number, name in enumerate(rows[3][2:]) if name.strip()}
+    names = [name.strip() for name in rows[3][2:] if name.strip()]
+    if len(names) != markers:
+        raise InputError(f"has {len(names)} names in its fourth line, its header states {markers} points")
     start = next((number for number in range(4, len(rows)) if rows[number][0].strip().isdecimal()), len(rows))
     body = [row for row in rows[start:] if row[0].strip()]
     if len(body) != frames:
         raise InputError(f"has {len(body)} frames, its header states {frames}")
-    check_size(frames, len(columns))
-    wanted = [column + axis for column in columns.values() for axis in range(3)]
-    points = numbers(body, wanted, start + 1).reshape(frames, len(columns), 3) * unit
-    joints, known = joints_from_markers(list(columns), points, layout)
+    check_size(frames, markers)
+    points = numbers(body, range(2, 2 + 3 * markers), start + 1).reshape(frames, markers, 3) * unit
+    joints, known = joints_from_markers(names, points, layout)
     return MotionData(joints, rate if fps is None else fps, known)

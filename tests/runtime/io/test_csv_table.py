@@ -69,9 +69,10 @@ def test_byte_order_marks_delimiters_and_decimal_commas(tmp_path, kinect, names,
 
 def test_other_columns_are_ignored_and_empty_cells_are_missing(tmp_path, kinect, names):
     header = ["label", *(f"{n}_{a}" for n in names for a in "xyz"), *(f"{n}_rot_{a}" for n in names for a in "xyzw")]
-    header += [f"{n}_confidence" for n in names]
-    rows = [["wave", *row, *[9.0] * 80, *[0.5] * 20] for row in kinect.reshape(20, -1).tolist()]
-    rows[3][1 + 3 * 7] = ""
+    header += [f"{n}_confidence" for n in names]  # and pixels, as Kinect recorders have them, below
+    header = [*(f"{n}_2D_{a}" for n in names for a in "XY"), *header]
+    rows = [[*[7.0] * 40, "wave", *row, *[9.0] * 80, *[0.5] * 20] for row in kinect.reshape(20, -1).tolist()]
+    rows[3][41 + 3 * 7] = ""
     rows[4][-1] = 0.25
     motion = load(tmp_path, table(header, rows), fps=25.0)
     assert motion.fps == 25 and motion.joints.shape == (20, 20, 3)
@@ -86,6 +87,8 @@ def test_other_columns_are_ignored_and_empty_cells_are_missing(tmp_path, kinect,
     [
         ("time", 1 / FPS, None),
         ("timestamp_ms", 1000 / FPS, None),
+        ("CaptureTime", 1 / FPS, None),
+        ("frame_time [s]", 1 / FPS, None),
         ("Time (Seconds)", 1 / FPS, None),
         ("timestamp", 1000 / FPS, "ms"),
         ("timestamp", 1e6 / FPS, "us"),

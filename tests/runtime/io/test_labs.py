@@ -60,7 +60,8 @@ def test_damaged_trc(tmp_path, core):
     whole = trc(core)
     for text, message in (
         ("nothing", "is not TRC: the first line does not begin with PathFileType"),
-        (whole.replace("\tmm", "\tfurlong"), "its third line does not have DataRate, NumFrames and Units"),
+        (whole.replace("\tmm", "\tfurlong"), "its third line does not have DataRate, NumFrames, NumMarkers and Units"),
+        (whole.replace("pelvis\t\t\t", ""), "has 14 names in its fourth line, its header states 15 points"),
         (whole.rsplit("\n", 3)[0], f"has {T - 2} frames, its header states {T}"),
         (whole.replace(whole.splitlines()[8].split("\t")[5], "x"), "has a word in line [0-9]+ where a number"),
     ):
