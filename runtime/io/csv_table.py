@@ -151,12 +151,12 @@ def _motion(
     check_size(frame.max() + 1, count * len(joints))
     placed = np.full((frame.max() + 1, count, *points.shape[1:]), np.nan, np.float32)
     placed[frame, people] = points
-    shown = None
+    scores = None
     if confidence is not None:
-        shown = np.zeros(placed.shape[:-1], np.float32)
-        shown[frame, people] = np.nan_to_num(confidence)
-    placed, shown, layout = _to_layout(joints, placed, shown, layout)
-    motion = MotionData(placed, fps, layout, shown, times)
+        scores = np.zeros(placed.shape[:-1], np.float32)
+        scores[frame, people] = np.nan_to_num(confidence)
+    placed, scores, layout = _to_layout(joints, placed, scores, layout)
+    motion = MotionData(placed, fps, layout, scores, times)
     return motion if count > 1 else motion.person(0)
 
 

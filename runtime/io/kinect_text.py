@@ -98,6 +98,7 @@ def _msr_action3d(path: Path, rows: NDArray[np.float64], layout: str | None, fps
 
 def _utkinect(rows: NDArray[np.float64], layout: str | None, fps: float | None) -> MotionData:
     """About 2 % of the frames are there twice; the first is kept."""
+    _check_integers(rows[:, :1], "frame number")
     order = np.unique(rows[:, 0], return_index=True)[1]
     numbers, points = rows[order, 0], rows[order, 1:].reshape(len(order), -1, 3)
     joints, known = joints_by_name(Layout.load("kinect20").joints, _without_zeros(points), layout)
@@ -109,6 +110,7 @@ def _utkinect(rows: NDArray[np.float64], layout: str | None, fps: float | None) 
 
 
 def _florence(rows: NDArray[np.float64], layout: str | None, fps: float | None) -> MotionData:
+    _check_integers(rows[:, :3], "video, actor or action")
     rate = KINECT_FPS if fps is None else fps
     points = _without_zeros(rows[:, 3:].reshape(len(rows), -1, 3)) * 0.001
     hips = points[:, [FLORENCE.index("left_hip"), FLORENCE.index("right_hip")]].mean(axis=1, keepdims=True)
@@ -120,6 +122,11 @@ def _florence(rows: NDArray[np.float64], layout: str | None, fps: float | None) 
         for start, t in zip(starts, times[starts] - times[0], strict=True)
     ]
     return MotionData(joints, rate, known, timestamps=times - times[0], meta={"videos": videos})
+
+
+def _check_integers(values: NDArray[np.float64], what: str) -> None:
+    if not (np.abs(values) < 1 << 31).all():  # NaN, too
+        raise InputError(f"has {values[~(np.abs(values) < 1 << 31)][0]} as {what}, expected an integer")
 
 
 def _without_zeros(points: NDArray[np.float64]) -> NDArray[np.float64]:
