@@ -140,14 +140,14 @@ def _motion(
     confidence = None
     if columns.confidence and all(joint in columns.confidence for joint in joints):
         confidence = numbers(body, [columns.confidence[joint] for joint in joints], first_line)  # [R, B]
-    clock = columns.frame if columns.time is None else columns.time
-    stamps = None if clock is None else numbers(body, [clock], first_line)[:, 0]
-    frame, people, count = _grid(body, columns.person, stamps)
+    frame, people, count, stamps = _grid(body, columns, first_line, fps)
     times = None
-    if columns.time is not None and stamps is not None:
-        times, fps = _seconds(path, np.unique(stamps[np.isfinite(stamps)]), columns.time_unit, fps)
+    if stamps is not None and columns.time is not None and fps is None:
+        times, fps = _seconds(path, stamps, columns.time_unit)
     if fps is None:
         raise InputError("has no column of times: pass fps (--fps)")
+    if stamps is not None and columns.time is None:
+        times = (stamps - stamps[0]) / fps
     check_size(frame.max() + 1, count * len(joints))
     placed = np.full((frame.max() + 1, count, *points.shape[1:]), np.nan, np.float32)
     placed[frame, people] = points
@@ -161,27 +161,40 @@ def _motion(
 
 
 def _grid(
-    body: list[list[str]], person: int | None, stamps: NDArray[np.float64] | None
-) -> tuple[NDArray[np.intp], NDArray[np.intp], int]:
-    """Frame and person of every row, and the number of people."""
-    if person is None or stamps is None:
-        return np.arange(len(body)), np.zeros(len(body), np.intp), 1
-    names = [row[person].strip() if person < len(row) else "" for row in body]
-    known = list(dict.fromkeys(name for name in names))
+    body: list[list[str]], columns: Columns, first_line: int, fps: float | None
+) -> tuple[NDArray[np.intp], NDArray[np.intp], int, NDArray[np.float64] | None]:
+    """Frame and person of every row, the number of people, and the time or number [T] of each frame if it is used."""
+    clock = columns.frame if columns.time is None else columns.time
+    person = columns.person
+    names = [] if person is None else [row[person].strip() if person < len(row) else "" for row in body]
+    known = list(dict.fromkeys(names))
     if len(known) > MAX_PEOPLE:
         raise InputError(f"{len(known)} people, expected 1 to {MAX_PEOPLE}")
+    if len(known) > 1 and clock is None:
+        raise InputError("has several people, but no column of times or frames")
+    rows, alone = np.arange(len(body)), np.zeros(len(body), np.intp)
+    if clock is None or (len(known) < 2 and columns.time is not None and fps is not None):
+        return rows, alone, 1, None
+    stamps = numbers(body, [clock], first_line)[:, 0]
+    what = "frame number" if columns.time is None else "time"
     if not np.isfinite(stamps).all():
-        raise InputError("has rows without a time")
-    frame = np.unique(stamps, return_inverse=True)[1]
-    return frame, np.array([known.index(name) for name in names]), len(known)
+        raise InputError(f"has no {what} in line {first_line + np.flatnonzero(~np.isfinite(stamps))[0]}")
+    if len(known) > 1:
+        times, frame = np.unique(stamps, return_inverse=True)
+        return frame, np.array([known.index(name) for name in names]), len(known), times
+    late = np.flatnonzero(np.diff(stamps) <= 0)
+    if len(late):
+        raise InputError(
+            f"the {what} in line {first_line + late[0] + 1} is not above the one before: expected a row per frame, or a "
+            "column 'person'" + ("" if columns.time is None else "; or pass fps (--fps)")
+        )
+    return rows, alone, 1, stamps
 
 
-def _seconds(
-    path: Path, stamps: NDArray[np.float64], unit: str, fps: float | None
-) -> tuple[NDArray[np.float64] | None, float | None]:
+def _seconds(path: Path, stamps: NDArray[np.float64], unit: str) -> tuple[NDArray[np.float64] | None, float | None]:
     """Times [T] in seconds and their rate; the unit is named by the header, or the one with a usual rate."""
-    if len(stamps) < 2 or fps is not None:
-        return None, fps
+    if len(stamps) < 2:
+        return None, None
     step = float(np.median(np.diff(stamps)))
     known = {"sec": "s", "secs": "s", "seconds": "s"}.get(unit, unit)
     if not known:

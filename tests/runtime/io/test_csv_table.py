@@ -124,6 +124,31 @@ def test_several_people_with_ids_of_64_bits(tmp_path, kinect, names):
     assert np.isnan(motion.joints[:5, 1]).all()
 
 
+def test_rows_that_are_not_frames_are_refused(tmp_path, kinect, names):
+    header = ["time", *(f"{n}_{a}" for n in names for a in "xyz")]
+    rows = timed(kinect)
+    rows[4][0] = rows[3][0]
+    again = r"the time in line 6 is not above the one before: expected a row per frame, or a column 'person'; or pass"
+    with pytest.raises(InputError, match=again):
+        load(tmp_path, table(header, rows))
+    assert load(tmp_path, table(header, rows), fps=30.0).frames == 20
+    rows[4][0] = ""
+    with pytest.raises(InputError, match="has no time in line 6"):
+        load(tmp_path, table(header, rows))
+    people = [[number % 2, *row[1:]] for number, row in enumerate(rows)]
+    with pytest.raises(InputError, match="has several people, but no column of times or frames"):
+        load(tmp_path, table(["person", *header[1:]], people), fps=30.0)
+
+
+def test_frames_that_are_missing_leave_a_gap(tmp_path, kinect, names):
+    header = ["frame", *(f"{n}_{a}" for n in names for a in "xyz")]
+    rows = [[number + 5 * (number > 9), *row[1:]] for number, row in enumerate(timed(kinect))]
+    motion = load(tmp_path, table(header, rows), fps=30.0)
+    assert motion.fps == 30 and motion.times[10] == pytest.approx(15 / 30)
+    with pytest.raises(InputError, match="has no column of times: pass fps"):
+        load(tmp_path, table(header, rows))
+
+
 @pytest.fixture(scope="module")
 def mediapipe(wave):
     """World landmarks [20, 33, 3]: y down, z away from the camera, the hips' middle at the origin."""

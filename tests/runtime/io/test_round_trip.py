@@ -35,7 +35,7 @@ def test_what_is_saved_is_loaded(tmp_path, wave, ending):
         assert again.fps == pytest.approx(clip.fps, rel=1e-5) and again.frames == clip.frames
         assert again.layout == clip.layout
         error_m = np.linalg.norm(again.joints - clip.joints, axis=-1)
-        assert error_m.mean() <= 1e-3 and error_m.max() <= 1e-2, clip.layout  # bones become rigid
+        assert error_m.mean() <= 1e-3 and error_m.max() <= 2e-2, clip.layout  # bones become rigid
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
