@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from ..body.layout import Layout
 from ..body.motion_data import MAX_PEOPLE, MotionData
+from ..body.time_check import MAX_RATE_HZ, MIN_RATE_HZ, UNITS_S, unit_of
 from ..errors import InputError
 from .arrays import layout_of_shape
 from .mediapipe import TO_Y_UP
@@ -55,8 +56,10 @@ PEOPLE = re.compile(
     r"(person|people|body|user|player|track|tracking|skeleton|subject)?[ _]?(id|index|idx)|person|body|user|player",
     re.IGNORECASE,
 )
-UNITS_S = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "100 ns": 1e-7, "ns": 1e-9}
-MIN_FPS, MAX_FPS = 5.0, 250.0
+NAMED_UNITS_S = {  # at the end of a column's name
+    **dict.fromkeys(("s", "sec", "secs", "seconds"), 1.0),
+    **{"ms": UNITS_S["milliseconds"], "us": UNITS_S["microseconds"], "ns": UNITS_S["nanoseconds"]},
+}
 
 log = logging.getLogger(__name__)
 
@@ -184,9 +187,10 @@ def _grid(
         return frame, np.array([known.index(name) for name in names]), len(known), times
     late = np.flatnonzero(np.diff(stamps) <= 0)
     if len(late):
+        where = f"the {what} in line {first_line + late[0] + 1}"
         raise InputError(
-            f"the {what} in line {first_line + late[0] + 1} is not above the one before: expected a row per frame, or a "
-            "column 'person'" + ("" if columns.time is None else "; or pass fps (--fps)")
+            f"{where} is not above the one before: expected a row per frame, or a column 'person'"
+            + ("" if columns.time is None else "; or pass fps (--fps)")
         )
     return rows, alone, 1, stamps
 
@@ -196,16 +200,16 @@ def _seconds(path: Path, stamps: NDArray[np.float64], unit: str) -> tuple[NDArra
     if len(stamps) < 2:
         return None, None
     step = float(np.median(np.diff(stamps)))
-    known = {"sec": "s", "secs": "s", "seconds": "s"}.get(unit, unit)
-    if not known:
-        usual = [name for name, seconds in UNITS_S.items() if MIN_FPS <= 1 / (step * seconds) <= MAX_FPS]
-        if not usual:
-            raise InputError(f"its times are {step:.6g} apart, not a usual rate in any unit: pass fps (--fps)")
-        known = usual[0]
-        if known != "s":
-            log.warning("%s: times are %.6g apart and are taken as %s", path, step, known)
-    times = (stamps - stamps[0]) * UNITS_S[known]
-    return times, 1 / (step * UNITS_S[known])
+    if unit in NAMED_UNITS_S:
+        unit_s = NAMED_UNITS_S[unit]
+    elif MIN_RATE_HZ <= 1 / step <= MAX_RATE_HZ:
+        unit_s = 1.0
+    elif (known := unit_of(step)) is not None:
+        log.warning("%s: times are %.6g apart and are taken as %s", path, step, known)
+        unit_s = UNITS_S[known]
+    else:
+        raise InputError(f"its times are {step:.6g} apart, not a usual rate in any unit: pass fps (--fps)")
+    return (stamps - stamps[0]) * unit_s, 1 / (step * unit_s)
 
 
 def _to_layout(

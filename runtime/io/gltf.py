@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..body.motion_data import MotionData
 from ..body.rotations import from_quaternions
+from ..body.time_check import MAX_RATE_HZ, MIN_RATE_HZ
 from ..errors import InputError
 from .named_joints import joints_by_name
 from .text import MAX_FRAMES, check_bytes, check_size, decode
@@ -26,7 +27,6 @@ from .text import MAX_FRAMES, check_bytes, check_size, decode
 MAX_BYTES = 1 << 29
 MAX_NODES = 10_000
 SAMPLED_FPS = 30.0  # of animations whose keys have no steady rate
-MIN_FPS, MAX_FPS = 5.0, 250.0  # of keys that are frames
 GLB_MAGIC, JSON_CHUNK, BINARY_CHUNK = b"glTF", b"JSON", b"BIN\0"
 COMPONENTS = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
@@ -207,7 +207,7 @@ def _frame_times(keys: list[NDArray[np.float64]], fps: float | None) -> tuple[ND
     steps = np.diff(longest)
     if fps is None and len(steps) and longest[0] == start and longest[-1] == end:
         step = float(np.median(steps))
-        if MIN_FPS <= 1 / step <= MAX_FPS and np.abs(steps - step).max() < 0.1 * step:
+        if MIN_RATE_HZ <= 1 / step <= MAX_RATE_HZ and np.abs(steps - step).max() < 0.1 * step:
             return longest, round(len(steps) / float(end - start), 3)
     rate = SAMPLED_FPS if fps is None else fps
     if not (0 < rate <= 1e6 and (end - start) * rate < MAX_FRAMES):
