@@ -14,6 +14,7 @@ from ..errors import InputError
 MAX_TIME_S = 1e11  # beyond it a double cannot resolve a frame
 MIN_RATE_HZ, MAX_RATE_HZ = 5.0, 250.0  # from a slow camera to motion capture
 TYPICAL_RATE_HZ = 30.0
+SLACK = 1.1  # of these rates, for clocks that are rounded or run fast
 MAX_GAP_S = 0.5  # a recognizer starts over after a longer one
 FRAMES = 30  # checked per stream: one second of a camera
 CLEAR_FRAMES = 5  # enough if every one of them is implausible
@@ -131,7 +132,7 @@ def _problem(times: NDArray[np.float64], steps: NDArray[np.float64]) -> str | No
     if len(forward) == 0:
         return f"{repeated} of {len(steps)} timestamps repeat, expected increasing seconds"
     typical, mean = _median(forward), float(forward.mean())
-    if min(typical, mean) > 1 / MIN_RATE_HZ or max(typical, mean) < 1 / MAX_RATE_HZ:
+    if min(typical, mean) > SLACK / MIN_RATE_HZ or max(typical, mean) < 1 / (SLACK * MAX_RATE_HZ):
         return f"the frames are {typical:.3g} s apart{_unit(forward, typical, repeated)}"
     return None
 

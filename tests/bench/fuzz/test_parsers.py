@@ -18,7 +18,8 @@ def test_damaged_input_is_accepted_or_rejected() -> None:
     found = fuzz.fuzz(600.0, seed=1, inputs=150)
     assert found["findings"] == []
     for name, count in found["parsers"].items():
-        assert 0.3 * count["inputs"] < count["refused"] < count["inputs"], (
+        least = 0.05 if name == "jsonl" else 0.3  # of JSON lines, only those without any whole message
+        assert least * count["inputs"] < count["refused"] < count["inputs"], (
             f"{name}: the damage is too small or too large"
         )
 

@@ -38,7 +38,7 @@ ODD = {f"which looks like {unit}, expected": times for unit, times in UNITS.item
     * FRAMES,
     "the frames are 0.00125 s apart, expected 5 to 250 frames per second": FRAMES / 800,
 }
-RATES_HZ = (10, 15, 24, 30, 60, 120, 240)
+RATES_HZ = (5, 10, 15, 24, 30, 60, 120, 240)
 
 
 @pytest.fixture(scope="module")
