@@ -14,6 +14,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 from .backends.onnx_session import one_line, open_session
+from .backends.threads import check_threads
 from .bundles.bundle import Bundle
 from .bundles.schema import TOKENIZER, WEIGHTS, TextManifest
 from .errors import BundleError, InputError
@@ -58,7 +59,7 @@ class TextEncoder:
             the graph or another model card does not change it.
     Raises:
         BundleError: the graph or the tokenizer is unusable, or they do not match.
-        InputError: `threads` is not a whole number of 1 or more.
+        InputError: `threads` is not a whole number from 1 to the number of CPUs that this process may use.
     """
 
     @classmethod
@@ -71,8 +72,7 @@ class TextEncoder:
         return cls(Bundle.load(name, TextManifest), threads)
 
     def __init__(self, bundle: Bundle[TextManifest], threads: int | None = None) -> None:
-        if threads is not None and (type(threads) is not int or threads < 1):
-            raise InputError(f"threads is {threads!r}, expected a whole number of 1 or more")
+        threads = 1 if threads is None else check_threads(threads)
         manifest = bundle.manifest
         self.name = manifest.name
         self.width = manifest.width
@@ -81,7 +81,7 @@ class TextEncoder:
         self._max_tokens = manifest.max_tokens
         self._where = str(bundle.path / manifest.graphs["text"].file)
         self._tokenizer = _tokenizer(bundle)
-        self._session = open_session(bundle, "text", threads or 1)
+        self._session = open_session(bundle, "text", threads)
         self._doubted: set[str] = set()  # texts that were logged
         self._run(self._ids(0, _PROBE))  # fails now rather than later
 

@@ -9,6 +9,7 @@ from ..errors import InputError, MissingExtra
 from ..extras import installed
 from .protocols import Backend, Session
 from .tensorrt_cache import check_precision
+from .threads import check_threads
 
 NAMES = ("native", "onnx", "tensorrt", "cuda")
 AUTO = ("native", "onnx")  # tried in this order for "auto"
@@ -60,11 +61,10 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
     """Create the backend `name` (or "auto") for `bundle`.
 
     Args:
-        threads: CPU threads of a step; the native engine uses one.
+        threads: CPU threads of a step, at most the CPUs that this process may use; the native engine uses one.
         precision: of the weights, see NativeBackend; of matrix products in TensorRT, see `tensorrt_cache.PRECISIONS`.
     """
-    if type(threads) is not int or threads < 1:
-        raise InputError(f"threads is {threads!r}, expected a whole number of 1 or more")
+    check_threads(threads)
     from .native import NativeBackend, supports
 
     chosen = pick(name)
@@ -99,6 +99,7 @@ def session_opener(
     Raises:
         InputError: a backend that cannot be used here or for generation, or a precision that it does not support.
     """
+    check_threads(threads)
     if name == "native":
         raise InputError("the native backend runs recognizers only, expected auto, onnx, tensorrt or cuda")
     chosen = pick("onnx" if name == "auto" else name)

@@ -1,5 +1,10 @@
 """A bundle's graph as an ONNX Runtime session on the CPU."""
 
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 import onnxruntime as ort
 
@@ -7,13 +12,40 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import Graph
 from ..bundles.signatures import SIGNATURES, Shape, Signature
 from ..errors import BundleError
+from ..fork import survive_fork
+from .threads import check_threads
 
 _BFLOAT16 = 16  # TensorProto.DataType
 _SEVERITY_ERROR = 3
 _ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
-def open_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
+class OnnxSession:
+    """An open graph. A forked child opens it again: threads and locks of the parent's session are of no use there.
+
+    Arguments and errors are those of `open_session`.
+    """
+
+    def __init__(self, bundle: Bundle, name: str, threads: int) -> None:
+        self._arguments = bundle, name, threads
+        self._session: ort.InferenceSession | None = _open(bundle, name, threads)
+        survive_fork(self)
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """Outputs in the order of their names, for all inputs by name. Thread-safe."""
+        session = self._session
+        if session is None:
+            session = self._session = _open(*self._arguments)
+        found: list[np.ndarray] = session.run(outputs, inputs)
+        return found
+
+    def _after_fork(self) -> None:
+        if self._session is not None:
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._session))  # freeing it would wait for its threads
+            self._session = None
+
+
+def open_session(bundle: Bundle, name: str, threads: int) -> OnnxSession:
     """Open one of a bundle's graphs.
 
     The weights are bound from the bundle's own buffer: all its graphs share them, and no file is opened.
@@ -21,15 +53,21 @@ def open_session(bundle: Bundle, name: str, threads: int) -> ort.InferenceSessio
     Args:
         bundle: a verified bundle.
         name: of the graph.
-        threads: threads of one operator.
+        threads: threads of one operator, which sleep while there is nothing to do.
     Raises:
         BundleError: ONNX Runtime rejects the graph, or its inputs and outputs differ from the manifest.
+        InputError: more threads than CPUs that this process may use.
     """
+    return OnnxSession(bundle, name, check_threads(threads))
+
+
+def _open(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
     graph = bundle.manifest.graphs[name]
     where = str(bundle.path / graph.file)
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _SEVERITY_ERROR
     options.add_session_config_entry("session.load_model_format", "ONNX")

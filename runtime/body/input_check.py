@@ -6,6 +6,7 @@ Shapes: T poses, V joints.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -15,13 +16,21 @@ from numpy.typing import NDArray
 
 from ..errors import InputError, LayoutError
 from .layout import Layout
+from .people import MAX_SPREAD_M, MIN_SPREAD_M, mask_unseen, sample, spreads, without_nobody
 from .time_check import TimeMonitor, check_times
 
 POSES = 30  # checked per person: one second of a camera
 MAX_TRACKED = 64  # people whose poses are kept until there are enough
-# Mean distance between any two joints of a person: 0.3 to 0.7 m.
-MAX_SPREAD_M = 5.0
-MAX_SPREAD_CM = 150.0
+TYPICAL_SPREAD_M = 0.6  # of an adult who stands
+UNITS_M = {
+    "kilometers": 1e3,
+    "tens of meters": 10.0,
+    "feet": 0.3048,
+    "decimeters": 0.1,
+    "inches": 0.0254,
+    "centimeters": 0.01,
+    "millimeters": 1e-3,
+}
 # Mean bone length over mean joint distance: 0.2 to 0.6 for people, about 1 for joints in random order.
 MAX_BONE = 0.8
 # Cosine of ankles-to-shoulders, and of hips-to-shoulders, with an axis: only a person lying exactly along x or z
@@ -34,7 +43,7 @@ Poses = NDArray[np.float32]
 
 
 class InputMonitor:
-    """Checks the first complete poses of everybody in a stream and its first timestamps; logs each problem once.
+    """Checks the first poses of everybody in a stream and its first timestamps; logs each problem once.
 
     Attributes:
         problems: those logged so far.
@@ -78,7 +87,7 @@ class InputMonitor:
         first = self._first.setdefault(key, [])
         if first is None:
             return
-        first.extend(_complete(pose, confidence))
+        first.extend(sample(mask_unseen(without_nobody(pose), confidence), 1))
         if len(first) >= POSES:
             try:
                 self._log(np.array(first), layout)
@@ -96,9 +105,9 @@ class InputMonitor:
 
     def check_clip(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
         """Check a clip [T, V, 3]. Raises InputError as `diagnose`."""
-        complete = _complete(joints, confidence)
-        if len(complete):
-            self._log(complete[np.linspace(0, len(complete) - 1, min(POSES, len(complete))).astype(int)], layout)
+        poses_TV3 = sample(mask_unseen(joints, confidence), POSES)
+        if len(poses_TV3):
+            self._log(poses_TV3, layout)
 
     def _log(self, poses_TV3: Poses, layout: Layout) -> None:
         with np.errstate(over="ignore", invalid="ignore"):  # from values near the largest float
@@ -114,20 +123,35 @@ class InputMonitor:
 def diagnose(poses_TV3: Poses, layout: Layout) -> str | None:
     """Describe a problem that would make a recognizer's output meaningless; None if there is none.
 
+    Only complete poses tell an order of joints or an axis; NaN where a joint is missing.
+
     Raises:
         InputError: the joints are not in meters.
     """
-    left, right = np.triu_indices(len(layout.joints), 1)
-    spread_T = np.maximum(_distances(poses_TV3, left, right), 1e-6)
-    spread = _median(spread_T)
-    if spread > MAX_SPREAD_M:
-        unit = "centimeters" if spread < MAX_SPREAD_CM else "millimeters"
-        raise InputError(f"the joints are {spread:.0f} apart on average, which looks like {unit}, expected meters")
+    check_unit(poses_TV3)
+    spread_T = spreads(poses_TV3)
+    is_usable = np.isfinite(poses_TV3).all(axis=(1, 2)) & (spread_T >= MIN_SPREAD_M)
+    poses_TV3, spread_T = poses_TV3[is_usable], spread_T[is_usable]
+    if len(poses_TV3) == 0:
+        return None
     bones = np.array(layout.edges)
     if _median(_distances(poses_TV3, bones[:, 0], bones[:, 1]) / spread_T) > MAX_BONE:
         return f"the joints do not look like those of layout {layout.name} in its order"
     axis = _upright(poses_TV3, layout)
     return None if axis is None else f"the body stands along {axis}, y is expected to be up"
+
+
+def check_unit(poses_TV3: Poses) -> None:
+    """Raise InputError with the likely unit if poses, of which each has most of its joints, are not in meters.
+
+    Poses that are too small, such as a phantom's, do not count beside others: recognizers take them for nobody.
+    """
+    spread_T = spreads(poses_TV3)
+    people_T = spread_T[spread_T >= MIN_SPREAD_M]
+    spread = _median(people_T if len(people_T) else spread_T)
+    if not MIN_SPREAD_M <= spread <= MAX_SPREAD_M:
+        unit = min(UNITS_M, key=lambda name: abs(math.log(max(spread, 1e-9) * UNITS_M[name] / TYPICAL_SPREAD_M)))
+        raise InputError(f"the joints are {spread:.3g} apart on average, which looks like {unit}, expected meters")
 
 
 def _upright(poses_TV3: Poses, layout: Layout) -> str | None:
@@ -157,14 +181,6 @@ def _midpoint_weights(layout: Layout) -> Poses | None:
     return np.array(
         [sum(rows[core.joints.index(f"{side}_{part}")] for side in ("left", "right")) / 2 for part in parts]
     )
-
-
-def _complete(joints_TV3: Poses, confidence_TV: Poses | None) -> Poses:
-    """The poses without a missing joint."""
-    seen = np.isfinite(joints_TV3).all(axis=(1, 2))
-    if confidence_TV is not None:
-        seen &= (confidence_TV > 0).all(axis=1)
-    return joints_TV3[seen]
 
 
 def _median(values_T: NDArray[np.floating[Any]]) -> float:

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import InputError, LayoutError
 from .layout import Layout
+from .people import without_nobody
 
 _DLPACK_CPU = 1  # kDLCPU, in `__dlpack_device__`
 MAX_JOINTS = 256
@@ -25,7 +26,8 @@ class MotionData:
     """A clip of skeletons in absolute coordinates.
 
     Args:
-        joints: [T, V, D] or [T, M, V, D] float32; NaN where a joint or a person is missing.
+        joints: [T, V, D] or [T, M, V, D] float32; NaN where a joint or a person is missing. A pose with all joints in
+            one point, such as zeros, is nobody and becomes NaN.
         fps: frames per second.
         layout: name of the skeleton layout.
         confidence: [T, (M,) V] float32, 0 where a joint is missing.
@@ -60,7 +62,7 @@ class MotionData:
             fps = np.nan
         if not (np.isfinite(fps) and fps > 0):
             raise InputError(f"fps is {self.fps}, expected a positive number")
-        object.__setattr__(self, "joints", joints)
+        object.__setattr__(self, "joints", without_nobody(joints))
         object.__setattr__(self, "fps", fps)
         self._check("confidence", joints.shape[:-1], np.float32)
         self._check("timestamps", joints.shape[:1], np.float64)

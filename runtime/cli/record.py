@@ -46,6 +46,9 @@ def run_record(name: str, label: str, out: Path, seconds: float | None, options:
     for motion in recording.motions(label, source.name):
         path = _save(motion, out, f"{slug}-{started}")
         lines.append(f"{path}: {motion.seconds:.1f} s, {motion.frames} frames at {motion.fps:.1f} Hz, {motion.layout}")
+    if recording.phantoms:
+        why = "did not move or is not of a person's size"
+        lines.append(f"{recording.phantoms} more left out, which {why}: a phantom")
     for line in [*lines, *_warnings(source, recording)]:  # after all files are safe: the terminal may be gone
         console.print(line, markup=False)
     if problem is not None:

@@ -17,6 +17,7 @@ from ..body.motion import Motion
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
 from ..errors import BundleError, InputError
+from ..fork import survive_fork
 from ..text_encoder import TextEncoder
 from . import rng
 from .open_networks import open_networks
@@ -93,6 +94,10 @@ class Generator:
         self._target_cache: dict[str, np.ndarray] = {}
         self._lock = threading.Lock()
         self._stream: weakref.ref[Stream] | None = None
+        survive_fork(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Generator({self.name!r}, {self.layout} at {self.fps:g} frames/s, {len(self.actions)} actions)"

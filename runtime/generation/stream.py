@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..body.motion import Motion
+from ..fork import survive_fork
 
 MIN_READY = 1  # chunks; the next window is computed when no more than these are left
 
@@ -49,11 +50,11 @@ class Stream:
         self, make: Make, finish: Callable[[np.ndarray, str, int], Motion], prompt: str, check: Callable[[str], None]
     ) -> None:
         check(prompt)
-        self._check, self._finish = check, finish
+        self._check, self._finish, self._make = check, finish, make
         self._state = _State(prompt=prompt)
-        self._thread = threading.Thread(target=_work, args=(self._state, make), name="motionrt stream", daemon=True)
-        self._thread.start()
-        self._stop = weakref.finalize(self, _stop, self._state, self._thread)  # also at interpreter exit
+        self._thread: threading.Thread | None = None
+        self._stop: Callable[[], object] = self._start()
+        survive_fork(self)
 
     @property
     def prompt(self) -> str:
@@ -72,6 +73,10 @@ class Stream:
                 state.ended = False
                 state.changed.notify_all()
 
+    def _after_fork(self) -> None:
+        self._state.changed = threading.Condition()
+        self._thread = None  # the next chunk starts another one
+
     def close(self) -> None:
         """End the stream. Returns when the thread has ended, which finishes its current window first."""
         self._stop()
@@ -81,6 +86,8 @@ class Stream:
 
     def __next__(self) -> Motion:
         state = self._state
+        if self._thread is None and not state.closed:
+            self._stop = self._start()
         with state.changed:
             state.changed.wait_for(lambda: state.ready or state.ended or state.closed or state.error)
             if not state.ready:
@@ -92,6 +99,13 @@ class Stream:
             number, prompt = state.sent - 1, state.prompt
             state.changed.notify_all()
         return self._finish(state.last, prompt, number)
+
+    def _start(self) -> Callable[[], object]:
+        """Start the thread; returns the function that stops it."""
+        thread = threading.Thread(target=_work, args=(self._state, self._make), name="motionrt stream", daemon=True)
+        thread.start()
+        self._thread = thread
+        return weakref.finalize(self, _stop, self._state, thread)  # also at interpreter exit
 
     def __enter__(self) -> Stream:
         return self

@@ -95,7 +95,7 @@ def read(
         with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes infinite: a missing joint
             motion = reader(path, layout, fps)
             if not np.isfinite(motion.joints).any():
-                raise InputError("no joint is finite in any frame")
+                raise InputError("no joint is finite in any frame, or all joints are in one point")
             if scale is None and path.suffix.lower() == ".bvh":
                 scale = meters_per_unit(motion)
     except InputError as error:

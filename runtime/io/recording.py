@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE
+from ..body.people import is_nobody, is_phantom, mask_unseen
 from .frame import Frame
 
 MIN_FRAMES = 2
@@ -23,10 +24,11 @@ class Recording:
         bytes: size of the stored joints.
         late: frames ignored because they are not later than the person's previous frame.
         over_limit: ignored frames of people beyond the first `MAX_PEOPLE`.
+        phantoms: people left out by `motions`, who did not move or were not of a person's size while others were.
     """
 
     def __init__(self) -> None:
-        self.bytes = self.late = self.over_limit = 0
+        self.bytes = self.late = self.over_limit = self.phantoms = 0
         self._tracks: dict[tuple[int, str], _Track] = {}  # (person, layout)
         self._start: float | None = None
 
@@ -35,6 +37,9 @@ class Recording:
         return not any(len(track.times) >= MIN_FRAMES for track in self._tracks.values())
 
     def add(self, frame: Frame) -> None:
+        """Add a frame; one without extent, such as the zeros of a sensor's unused slot, is nobody's and left out."""
+        if is_nobody(frame.joints):
+            return
         self._start = frame.t if self._start is None else self._start
         t, key = frame.t - self._start, (frame.person, frame.layout)
         if key not in self._tracks:
@@ -53,9 +58,14 @@ class Recording:
 
     def motions(self, label: str, source: str) -> Iterator[Motion]:
         """Clips of all people with at least two frames; label, source and id are in `meta`."""
-        for (person, layout), track in self._tracks.items():
-            if len(track.times) >= MIN_FRAMES:
-                yield track.motion(layout, {"label": label, "source": source, "person": person})
+        clips = [
+            track.motion(layout, {"label": label, "source": source, "person": person})
+            for (person, layout), track in self._tracks.items()
+            if len(track.times) >= MIN_FRAMES
+        ]
+        people = [clip for clip in clips if not is_phantom(mask_unseen(clip.joints, clip.confidence))] or clips
+        self.phantoms = len(clips) - len(people)
+        yield from people
 
 
 @dataclass(slots=True)

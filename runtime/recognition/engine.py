@@ -15,6 +15,7 @@ from ..body.input_check import InputMonitor
 from ..body.layout import Layout
 from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE, check_joints
+from ..body.people import by_preference, mask_unseen
 from ..bundles.bundle import Bundle
 from ..errors import BundleError, InputError
 
@@ -111,7 +112,7 @@ class StreamEngine:
         """
         if motion.frames < MIN_CLIP_FRAMES:
             raise InputError(f"the clip has {motion.frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
-        motion = _most_visible(motion)
+        motion = _main_person(motion)
         layout, source = self.source(motion.layout)
         check_joints(motion.joints.shape[1:], layout.name)
         self._monitor.check_clip(motion.joints, motion.confidence, layout)
@@ -143,11 +144,8 @@ def _config(bundle: Bundle, layout: Layout) -> Config:
     )
 
 
-def _most_visible(motion: Motion) -> Motion:
-    """The person with the most visible joints."""
+def _main_person(motion: Motion) -> Motion:
+    """The person to recognize among several."""
     if motion.people == 1:
         return motion.person(0)
-    visible = np.isfinite(motion.joints).all(axis=-1)  # [T, M, V]
-    if motion.confidence is not None:
-        visible &= motion.confidence > 0
-    return motion.person(int(visible.sum(axis=(0, 2)).argmax()))
+    return motion.person(by_preference(mask_unseen(motion.joints, motion.confidence))[0])

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
 
@@ -13,6 +14,7 @@ from ..backends.protocols import Backend, Streams
 from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
+from ..fork import survive_fork
 from .decision import Descriptions
 from .engine import StreamEngine
 
@@ -36,7 +38,7 @@ class LabelStrategy(Protocol):
     Attributes:
         labels: the current labels. fixed: whether they never change.
         streams: the network, whose logits are those of `labels`.
-        lock: held during a change of labels.
+        lock: held during a frame, and during a change of labels.
     """
 
     fixed: bool
@@ -68,16 +70,20 @@ class FixedLabels:
     """The labels that a network was trained with."""
 
     fixed = True
-    lock: Lock = nullcontext()
 
     def __init__(self, name: str, labels: tuple[str, ...], backend: Backend) -> None:
         self.labels = labels
         self.streams = backend.streams(MAX_PEOPLE)
+        self.lock: Lock = threading.Lock()
         self._name, self._backend = name, backend
         self._engine: StreamEngine
+        survive_fork(self)
 
     def attach(self, engine: StreamEngine) -> None:
         self._engine = engine
+
+    def _after_fork(self) -> None:
+        self.lock = threading.Lock()
 
     def frame_lock(self, background: bool) -> Lock:
         return self.lock

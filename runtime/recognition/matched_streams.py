@@ -49,6 +49,11 @@ class MatchedStreams:
         self._windows_PNF = np.zeros((P, window, manifest.features), np.float32)
         self._frames_P, self._due_P, self._epoch_P = np.zeros((3, P), int)  # frames so far, frame of the next match
 
+    def _after_fork(self) -> None:
+        """Continue in a forked child: what was being matched there is matched again."""
+        self.lock, self.requests = threading.Lock(), LatestQueue()
+        self._due_P[self._frames_P >= self._interval] = 0
+
     def relabel(self, vocabulary: Vocabulary) -> None:
         """Switch to other labels: all logits are cleared, and everyone matched before is matched at the next frame."""
         self.vocabulary = vocabulary

@@ -19,6 +19,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import MATCHER, SLOTS, ZeroShotManifest
 from ..bundles.signatures import MATCHER_GRAPHS
 from ..errors import BundleError
+from ..fork import survive_fork
 from ..text_encoder import TextEncoder
 from .label_texts import NONE, Text
 
@@ -81,6 +82,10 @@ class Matcher:
         self._cache: OrderedDict[tuple[str, ...], TextConditioning] = OrderedDict()  # least recently used first
         self._sentences: OrderedDict[str, np.ndarray] = OrderedDict()  # features, least recently used first
         self._lock = threading.Lock()  # of the caches
+        survive_fork(self)
+
+    def _after_fork(self) -> None:
+        self._lock = threading.Lock()
 
     def vocabulary(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> Vocabulary:
         """Prepare labels for matching: sentences by label, and features [n, D] of examples by label.

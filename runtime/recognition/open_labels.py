@@ -23,6 +23,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.safetensors import pack
 from ..bundles.schema import MANIFEST, MATCHER, WEIGHTS, RecognitionManifest, ZeroShotManifest, parse_manifest
 from ..errors import InputError
+from ..fork import survive_fork
 from .decision import Descriptions
 from .engine import StreamEngine
 from .gestures import MAX_EXAMPLES, read_gestures, write_gestures
@@ -68,6 +69,7 @@ class OpenLabels:
         self._bundle, self._backend = bundle, backend
         self._engine: StreamEngine
         self._editing = threading.Lock()
+        survive_fork(self)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -80,6 +82,11 @@ class OpenLabels:
     def attach(self, engine: StreamEngine) -> None:
         self._engine = engine
         self._apply(self.texts, self.examples)
+
+    def _after_fork(self) -> None:
+        self._editing = threading.Lock()
+        self.streams._after_fork()
+        self.thread = None  # the next frame starts another one
 
     def frame_lock(self, background: bool) -> Lock:
         streams = self.streams

@@ -29,8 +29,13 @@ if TYPE_CHECKING:
     from ..io.tracker import Tracker
 
 
+NOBODY = -1  # person of a decision on a pose that is nobody's
+
+
 class Recognizer:
-    """A streaming recognizer: every frame costs the same, whatever came before. Not thread-safe.
+    """A streaming recognizer: every frame costs the same, whatever came before.
+
+    Thread-safe: concurrent calls run one after the other. It goes on in a forked child process.
 
     Attributes:
         labels: the current labels. layout: name of the skeleton layout it takes. fps: frames per second of its model.
@@ -69,12 +74,12 @@ class Recognizer:
         Args:
             name: a bundled model's name, or the path of a bundle.
             backend: "auto", "native", "onnx", "tensorrt" or "cuda".
-            threads: CPU threads of one step; the native engine uses one.
+            threads: CPU threads of one step, at most the CPUs that this process may use; the native engine uses one.
             precision: of the native engine's weights, "fp32" or "bf16" (half the memory); of TensorRT products,
                 "fp32", "fp16" or "bf16".
         Raises:
             BundleError: an unknown name or a damaged bundle.
-            InputError: an unknown backend, or one that is not available here.
+            InputError: an unknown backend, or one that is not available here; too many threads.
         """
         bundle: Bundle[Any] = Bundle.load(name)
         if not isinstance(bundle.manifest, ZeroShotManifest):
@@ -119,7 +124,8 @@ class Recognizer:
         """Take one frame of one person.
 
         Args:
-            joints: [V, 3] meters, y up; NaN for a missing joint.
+            joints: [V, 3] meters, y up; NaN for a missing joint. A pose without extent, such as the zeros of a sensor's
+                unused slot, is nobody: all its joints count as missing.
             timestamp: seconds, increasing; None: one model period (1 / fps) after the person's last frame. If the clock
                 is set back, the first frame is dropped and the second one starts a new stream.
             person: an integer that identifies the person; up to 16 people at a time.
@@ -130,15 +136,16 @@ class Recognizer:
         Raises:
             LayoutError: unknown layout, or joints that do not fit it.
             InputError: not [V, 3] numbers, 2-D joints, too many joints or people, a timestamp that is not finite, or
-                joints in millimeters or centimeters, as far as the first 30 complete poses of a person tell.
+                joints that are not in meters, as far as the first 30 poses of a person tell.
         """
         started = time.perf_counter()
         source, number = self._engine.source(layout or self.layout)
         pose = _check_pose(joints, source)
         seen = None if confidence is None else _check_confidence(confidence, (len(source.joints),), source)[None]
         people = [check_person(person)]
-        self._monitor.check_frame(pose[None], seen, source, people)
-        return self._step(started, timestamp, people, pose[None], seen, number)[0]
+        with self.label_strategy.frame_lock(self.background):
+            self._monitor.check_frame(pose[None], seen, source, people)
+            return self._step(started, timestamp, people, pose[None], seen, number)[0]
 
     def step_people(
         self,
@@ -156,7 +163,8 @@ class Recognizer:
             people: M different integers that identify the people; None: they are tracked by position.
             confidence: [M, V].
         Returns:
-            One decision per person, in the order of `joints`; `latency_ms` is that of the whole call.
+            One decision per person, in the order of `joints`; `latency_ms` is that of the whole call. Without `people`,
+            a pose of nobody and one too many have the status "missing" and the person -1.
         Raises:
             LayoutError, InputError: as `step`; also more than 16 people, or a repeated person.
         """
@@ -169,14 +177,14 @@ class Recognizer:
             )
         check_joints(poses.shape[1:], source.name)
         seen = None if confidence is None else _check_confidence(confidence, poses.shape[:2], source)
-        if people is None:
-            ids = self._track(timestamp, poses, seen, source)
-        else:
-            ids = [check_person(person) for person in people]
-            if len(ids) != len(poses):
-                raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
-        self._monitor.check_frame(poses, seen, source, ids)
-        return self._step(started, timestamp, ids, poses, seen, number)
+        ids = None if people is None else [check_person(person) for person in people]
+        if ids is not None and len(ids) != len(poses):
+            raise InputError(f"people has {len(ids)} numbers, joints are of {len(poses)} people")
+        with self.label_strategy.frame_lock(self.background):
+            if ids is None:
+                return self._step_tracked(started, timestamp, poses, seen, source, number)
+            self._monitor.check_frame(poses, seen, source, ids)
+            return self._step(started, timestamp, ids, poses, seen, number)
 
     def evict(self, timestamp: float) -> list[Decision]:
         """Drop people who have not been seen for 0.5 s (the model's max_gap_s).
@@ -192,8 +200,8 @@ class Recognizer:
         with self.label_strategy.lock:
             outcomes = self._engine.evict(as_seconds(timestamp))
             decisions = [self._decision(outcome, started, 0.0) for outcome in outcomes]
-        for decision in decisions:
-            self._clocks.pop(decision.person, None)
+            for decision in decisions:
+                self._clocks.pop(decision.person, None)
         return decisions
 
     def recognize(
@@ -201,7 +209,8 @@ class Recognizer:
     ) -> Decision:
         """Classify a whole clip. The people of the live stream are not affected.
 
-        If the clip has several people, the one with the most visible joints is used; if it has gaps, its longest part.
+        If the clip has several people, one is chosen: the one who moves most among those of a plausible size who are
+        visible for at least half as long as the one visible longest. If it has gaps, its longest part is used.
 
         Args:
             motion: a Motion, the path of a motion file, or joints [T, V, 3] in meters; at least two frames.
@@ -272,13 +281,14 @@ class Recognizer:
 
     def reset(self, person: int | None = None) -> None:
         """Forget one person, or everyone."""
-        self._engine.reset(person)
-        if person is None:
-            self._clocks.clear()
-            self._tracker = None
-            self._monitor.restart()
-        else:
-            self._clocks.pop(person, None)
+        with self.label_strategy.lock:
+            self._engine.reset(person)
+            if person is None:
+                self._clocks.clear()
+                self._tracker = None
+                self._monitor.restart()
+            else:
+                self._clocks.pop(person, None)
 
     def _step(
         self,
@@ -295,28 +305,51 @@ class Recognizer:
         else:
             t = as_seconds(timestamp)
             self._monitor.check_time(t, people)
-        with self.label_strategy.frame_lock(self.background):
-            outcomes = self._engine.step(t, people, joints, confidence, source)
-            if len(self._clocks) > MAX_PEOPLE:
-                known = set(self._engine.people)
-                self._clocks = {person: clock for person, clock in self._clocks.items() if person in known}
-            for outcome in outcomes:
-                if outcome.status != "dropped":
-                    self._clocks[outcome.person] = t
-            return [self._decision(outcome, started, t) for outcome in outcomes]
+        outcomes = self._engine.step(t, people, joints, confidence, source)
+        if len(self._clocks) > MAX_PEOPLE:
+            known = set(self._engine.people)
+            self._clocks = {person: clock for person, clock in self._clocks.items() if person in known}
+        for outcome in outcomes:
+            if outcome.status != "dropped":
+                self._clocks[outcome.person] = t
+        return [self._decision(outcome, started, t) for outcome in outcomes]
+
+    def _step_tracked(
+        self,
+        started: float,
+        timestamp: float | None,
+        poses: np.ndarray,
+        confidence: np.ndarray | None,
+        layout: Layout,
+        source: int,
+    ) -> list[Decision]:
+        """Step checked poses whose people are tracked by position."""
+        t = self._next_time(list(self._clocks)) if timestamp is None else as_seconds(timestamp)
+        people = self._track(t, poses, confidence, layout)
+        tracked = [m for m, person in enumerate(people) if person >= 0]
+        M = len(people)
+        if len(tracked) < M:
+            people, poses = [people[m] for m in tracked], poses[tracked]
+            confidence = None if confidence is None else confidence[tracked]
+        self._monitor.check_frame(poses, confidence, layout, people)
+        decisions = self._step(started, t, people, poses, confidence, source)
+        if len(tracked) == M:
+            return decisions
+        self._clocks[NOBODY] = t
+        found = [self._nobody(started)] * M
+        for m, decision in zip(tracked, decisions, strict=True):
+            found[m] = decision
+        return found
 
     def _next_time(self, people: Sequence[int]) -> float:
         clocks = [self._clocks[person] for person in people if person in self._clocks]
         return max(clocks) + 1 / self.fps if clocks else 0.0
 
-    def _track(
-        self, timestamp: float | None, poses: np.ndarray, confidence: np.ndarray | None, layout: Layout
-    ) -> list[int]:
+    def _track(self, t: float, poses: np.ndarray, confidence: np.ndarray | None, layout: Layout) -> list[int]:
         if self._tracker is None:
             from ..io.tracker import Tracker
 
             self._tracker = Tracker(parents=layout.parents)
-        t = self._next_time(list(self._clocks)) if timestamp is None else as_seconds(timestamp)
         return self._tracker.assign(t, list(poses), None if confidence is None else list(confidence))
 
     def _decision(self, outcome: Outcome, started: float, t: float) -> Decision:
@@ -332,6 +365,25 @@ class Recognizer:
             probs=result.probs,
             labels=labels,
             status=outcome.status,
+        )
+
+    def _nobody(self, started: float) -> Decision:
+        labels = self.labels
+        none = self.bundle.manifest.none_index if self.label_strategy.fixed else len(labels) - 1
+        probs = np.zeros(len(labels), np.float32)
+        if none >= 0:
+            probs[none] = 1
+        return Decision(
+            person=NOBODY,
+            label=labels[none] if none >= 0 else "",
+            score=float(probs.max()),
+            event=None,
+            event_label=None,
+            since=None,
+            latency_ms=(time.perf_counter() - started) * 1e3,
+            probs=probs,
+            labels=labels,
+            status="missing",
         )
 
 

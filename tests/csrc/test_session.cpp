@@ -31,6 +31,40 @@ struct Run {
   int frames = 0;  // of the last push
 };
 
+// Poses of nobody: zeros, one point, and a body of a tenth of its size.
+std::vector<std::vector<float>> nobody() {
+  std::vector<float> point(3 * kJoints), tiny = pose(1, 2);
+  for (std::size_t i = 0; i < point.size(); ++i) point[i] = static_cast<float>(i % 3);
+  for (float& x : tiny) x *= 0.1f;
+  return {std::vector<float>(3 * kJoints, 0.f), point, tiny};
+}
+
+void a_pose_without_extent_is_nobody() {
+  for (const auto& joints : nobody()) {
+    Run run;
+    for (int i = 0; i < 40; ++i) CHECK(run.push(0, i * 0.05, joints).status == Status::missing && run.frames == 0);
+    CHECK(run.push(0, 2, unseen(joints, {0})).status == Status::missing);
+    CHECK(run.push(0, 2.05).status == Status::ok && run.frames == 1);
+  }
+}
+
+void a_pose_without_extent_is_a_gap() {
+  for (const auto& joints : nobody()) {
+    Run run;
+    const int slot = run.push(0, 0, pose(3, 4)).slot;
+    run.wave(0);
+    CHECK(run.event(0) == Event::onset);
+    CHECK(run.session.push(0, 0.05, joints.data(), nullptr, 0).status == Status::ok);
+    float frame[3 * kJoints];
+    CHECK(run.session.next(slot, frame));
+    CHECK_NEAR(frame[3 * 3 + 1], 0.6f, 1e-5f);  // the head is where it was
+    CHECK(!run.session.next(slot, frame));
+    for (int i = 2; i <= 10; ++i) CHECK(run.push(0, i * 0.05, unseen(joints, {0})).status == Status::ok);
+    CHECK(run.push(0, 0.55, joints).status == Status::lost && run.frames == 0);
+    CHECK(run.event(0) == Event::offset);
+  }
+}
+
 void late_frames_are_dropped() {
   Run run;
   run.push(0, 1);
@@ -202,6 +236,8 @@ void errors_change_nothing() {
 }
 
 int main() {
+  a_pose_without_extent_is_nobody();
+  a_pose_without_extent_is_a_gap();
   late_frames_are_dropped();
   a_clock_that_is_set_back_is_a_gap_for_everybody();
   a_gap_resets();

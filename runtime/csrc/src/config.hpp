@@ -12,6 +12,7 @@ constexpr int kMaxJoints = 256;  // of a model's or a sensor's skeleton
 constexpr int kMaxPeople = 1024;
 constexpr double kMaxRateHz = 1000;
 constexpr double kMaxReachM = 1000;
+constexpr double kMinReach = 0.1;  // of reach_m: people with all joints nearer to the root are too small to be any
 constexpr double kMaxGapS = 60;
 constexpr double kMaxTimeS = 1e11;  // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
 constexpr double kSlackS = 1e-4;    // rounding tolerance of time comparisons

@@ -71,7 +71,8 @@ class Session {
                 config_.max_people, " people at once");
   }
 
-  // joints [S, 3] meters; confidence [S] or null; t in seconds, increasing. A frame that is not later than the person's
+  // joints [S, 3] meters; confidence [S] or null; t in seconds, increasing. A pose without extent, such as the zeros of
+  // a sensor's unused slot, is nobody: all its joints count as missing. A frame that is not later than the person's
   // last one is dropped, unless it is the second consecutive one that is more than max_gap_s earlier: then the clock
   // was set back, which is a gap for everybody. Before the next push of the person, fetch the frames that are due with
   // `next` until there is none.
@@ -97,6 +98,7 @@ class Session {
     }
     p.last_s = t;
     layouts_[layout].apply(joints_S3, confidence_S, mapped_.data());
+    if (!has_extent()) std::fill(mapped_.begin(), mapped_.end(), std::numeric_limits<float>::quiet_NaN());
     const Status status = p.normalizer.push(t, mapped_.data());
     if (status == Status::lost) {
       p.restart();
@@ -188,6 +190,22 @@ class Session {
   }
 
   bool is_absent(const Person& p, double t) const { return t - p.last_s > config_.max_gap_s + kSlackS; }
+
+  // Whether the mapped pose is as large as a person: a joint is far enough from the root, or from the first one seen.
+  bool has_extent() const {
+    const double least_m = kMinReach * config_.reach_m;
+    const float* center = mapped_.data() + 3 * config_.root;
+    for (int v = 0; v < config_.joints && !is_finite3(center); ++v) center = mapped_.data() + 3 * v;
+    for (int v = 0; v < config_.joints; ++v) {
+      double squared = 0;
+      for (int axis = 0; axis < 3; ++axis) {
+        const double difference = static_cast<double>(mapped_[3 * v + axis]) - center[axis];
+        squared += difference * difference;
+      }
+      if (squared >= least_m * least_m) return true;  // never true of NaN
+    }
+    return false;
+  }
 
   // After the clock was set back to t, everybody with a time in the future was last seen before that.
   void restart_clock(double t) {

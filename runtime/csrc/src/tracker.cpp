@@ -16,6 +16,8 @@ constexpr double kVelocityS = 0.15;  // time constant of a velocity
 constexpr double kShapeSpan = 0.2;   // shape distance that costs as much as no overlap
 constexpr double kMaxCost = 1 + kReach + 1;
 
+constexpr double kPoint = 1e-4;  // several joints this close together in all directions are nobody
+
 constexpr double kShapeS = 10;     // time constant of a shape
 constexpr double kFloor = 0.02;    // least spread of a bone, relative to its length
 constexpr double kPrior = 0.1;     // spread of a bone that has been seen once
@@ -125,18 +127,21 @@ void Tracker::measure(const TrackedPose& pose, Body& body, double* shape_B) cons
   };
   body = {{kInfinite, kInfinite}, {-kInfinite, -kInfinite}, {0, 0, 0}, 0, false};
   int seen = 0;
+  const float* first = nullptr;
+  bool has_extent = false;
   for (int v = 0; v < pose.joints; ++v) {
     if (!is_seen(v)) continue;
-    ++seen;
+    if (seen++ == 0) first = joint(v);
     for (int axis = 0; axis < dims_; ++axis) {
       const double x = joint(v)[axis];
+      has_extent |= std::abs(x - first[axis]) > kPoint;
       body.center[axis] += x;
       if (axis == 2) continue;
       body.low[axis] = std::min(body.low[axis], x);
       body.high[axis] = std::max(body.high[axis], x);
     }
   }
-  body.visible = seen > 0;
+  body.visible = seen == 1 || has_extent;
   for (double& center : body.center) center /= std::max(seen, 1);
   for (int i = 0; i < pose.confidences; ++i)
     if (!std::isnan(pose.confidence[i])) body.confidence += std::clamp(double(pose.confidence[i]), -1e30, 1e30);

@@ -43,8 +43,8 @@ class Tracker {
   explicit Tracker(TrackerConfig config);
 
   // Writes the ids [n] of the poses at time t (s): that of the person, the smallest free one for a newcomer, -1 for a
-  // pose without joints and for newcomers beyond max_people, the least confident ones. A clock that is set back by
-  // more than forget_s starts over.
+  // pose without joints or with several joints in one point, and for newcomers beyond max_people, the least confident
+  // ones. A clock that is set back by more than forget_s starts over.
   void assign(double t, int n, const TrackedPose* poses, int dims, int* ids);
 
   // Forgets everybody.

@@ -100,7 +100,8 @@ MOTIONRT_API motionrt_status motionrt_add_layout(motionrt_recognizer* recognizer
 MOTIONRT_API int32_t motionrt_joints(const motionrt_recognizer* recognizer, int32_t layout);
 
 /* Takes the poses of `count` different people, at most MOTIONRT_MAX_PEOPLE, at time t (seconds, increasing for each
- * person), and writes as many decisions. The poses go through the network as one batch. */
+ * person), and writes as many decisions. The poses go through the network as one batch. A pose in which all joints are
+ * within a tenth of the model's reach_m (0.2 m) of the root, such as zeros, counts as a pose without joints. */
 MOTIONRT_API motionrt_status motionrt_step(motionrt_recognizer* recognizer, double t, const motionrt_pose* poses,
                                            int32_t count, int32_t layout, motionrt_decision* decisions);
 
@@ -133,8 +134,8 @@ MOTIONRT_API motionrt_status motionrt_tracker_create_custom(const int32_t* paren
 MOTIONRT_API void motionrt_tracker_free(motionrt_tracker* tracker); /* NULL is allowed */
 
 /* Sets `person` of the `count` poses, at most MOTIONRT_MAX_POSES, of a frame at time t (seconds, increasing): 0 to
- * MOTIONRT_MAX_PEOPLE - 1; -1 for a pose without joints, or if there are more people than that. Do not pass poses of
- * person -1 to motionrt_step. Does not allocate memory. */
+ * MOTIONRT_MAX_PEOPLE - 1; -1 for a pose without joints or with all joints in one point, or if there are more people
+ * than that. Do not pass poses of person -1 to motionrt_step. Does not allocate memory. */
 MOTIONRT_API motionrt_status motionrt_track(motionrt_tracker* tracker, double t, motionrt_pose* poses, int32_t count);
 
 /* Forgets everybody. */
