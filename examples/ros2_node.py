@@ -66,7 +66,8 @@ class Listener:
             t = time.monotonic()
         self.clock_offset = t - time.monotonic()
         for out in self.recognizer.step_people(people, t, layout=self.layout):
-            self.publish(as_json(t, out))
+            if out.status != "missing":  # an empty slot of the sensor
+                self.publish(as_json(t, out))
 
     def evict(self) -> None:
         """Publish the end of the actions of people who left, even if no more messages arrive."""

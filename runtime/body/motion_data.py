@@ -103,6 +103,18 @@ class MotionData:
         confidence = None if self.confidence is None else self.confidence[:, m]
         return replace(self, joints=self.joints[:, m], confidence=confidence)
 
+    def only_person(self) -> Self:
+        """The clip [T, V, D] of the only person; people missing in all frames do not count.
+
+        Raises InputError if there are several.
+        """
+        if self.joints.ndim == 3:
+            return self
+        found = np.flatnonzero(np.isfinite(self.joints).all(axis=-1).any(axis=(0, 2)))
+        if len(found) > 1:
+            raise InputError(f"a motion of {len(found)} people, expected one: select it with `motion.person`")
+        return self.person(int(found[0]) if len(found) else 0)
+
     def _check(self, name: str, shape: tuple[int, ...], dtype: type) -> None:
         if getattr(self, name) is None:
             return

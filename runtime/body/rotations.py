@@ -230,9 +230,7 @@ def from_six_d(six_d: Array) -> Array:
 
 def _joints(motion: MotionData) -> Array:
     """Joints [T, V, 3] of a motion, checked."""
-    if motion.people > 1:
-        raise InputError(f"the motion has {motion.people} people, rotations are for one: use motion.person(m)")
-    joints = motion.person(0).joints.astype(np.float64)
+    joints = motion.only_person().joints.astype(np.float64)
     layout = Layout.load(motion.layout)
     if layout.dims != 3:
         raise InputError(f"layout {layout.name} is 2-D, rotations need 3-D joints")

@@ -349,13 +349,11 @@ class Generator:
         """Joints [T, V, 3] of a motion to edit. Raises InputError."""
         if motion.layout != self.layout:
             raise InputError(f"a motion in layout {motion.layout}, expected {self.layout}")
-        if motion.people != 1:
-            raise InputError(f"a motion of {motion.people} people, expected one")
         if motion.fps != self.fps or motion.timestamps is not None:
             raise InputError(f"a motion at {motion.fps:g} frames a second, expected {self.fps:g}, evenly spaced")
         if not STRIDE <= motion.frames <= STRIDE * MAX_TOKENS:
             raise InputError(f"a motion of {motion.frames} frames, expected {STRIDE} to {STRIDE * MAX_TOKENS}")
-        joints = motion.person(0).joints
+        joints = motion.only_person().joints
         if not np.isfinite(joints).all():
             raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} has missing joints")
         return joints

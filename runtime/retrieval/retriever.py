@@ -168,8 +168,7 @@ class Retriever:
         """Canonical joints [T, 22, 3] at the model's rate, T a multiple of 4 of at most 196."""
         if not isinstance(motion, Motion):
             raise InputError(f"{motion!r}: expected a Motion")
-        if motion.people != 1:
-            raise InputError(f"a motion of {motion.people} people, expected one: select it with `motion.person`")
+        motion = motion.only_person()
         layout = Layout.load(motion.layout)
         if layout.dims != 3:
             raise LayoutError(f"a motion in layout {layout.name} is 2-D, expected a 3-D layout")
@@ -177,7 +176,7 @@ class Retriever:
         frames_T = self._source_frames(motion)
         before, after = np.floor(frames_T).astype(int), np.ceil(frames_T).astype(int)
         needed = mapping.any(0)
-        joints = motion.person(0).joints[: after[-1] + 1, needed]
+        joints = motion.joints[: after[-1] + 1, needed]
         if not np.isfinite(joints).all():
             raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} has missing joints")
         weight = (frames_T - before)[:, None, None].astype(np.float32)

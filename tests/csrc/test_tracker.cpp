@@ -1,5 +1,6 @@
 #include "tracker.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -118,6 +119,16 @@ void unseen_joints_are_left_out() {
   CHECK((ids == Ids{-1, 0}));
 }
 
+void a_pose_in_one_point_is_nobody() {
+  Tracker tracker({0.5, 16, kParents});
+  const Pose zeros(21, 0.f), point(21, 3.f);
+  CHECK((assign(tracker, 0, {zeros, person(0), point, zeros}) == Ids{-1, 0, -1, -1}));
+  CHECK((assign(tracker, 0.1, {person(0), zeros}) == Ids{0, -1}));
+  Pose joint(21, kNaN);
+  std::copy_n(person(0).begin(), 3, joint.begin());
+  CHECK((assign(tracker, 0.2, {joint}) == Ids{0}));  // a single joint in sight is somebody's
+}
+
 void a_setting_out_of_range_is_named() {
   const auto with = [](TrackerConfig config) { Tracker tracker(std::move(config)); };
   CHECK_FAILS(with({-1, 16, {}}), "forget_s is -1, expected seconds, not negative");
@@ -131,6 +142,7 @@ void a_setting_out_of_range_is_named() {
 }
 
 int main() {
+  a_pose_in_one_point_is_nobody();
   people_who_meet_and_turn_back_keep_their_ids_by_shape();
   people_who_return_within_ten_seconds_get_the_same_id();
   an_ambiguous_shape_gets_a_new_id();

@@ -173,7 +173,7 @@ def test_motions_without_rotations_are_refused(samples):
     joints[7, 4] = np.nan
     with pytest.raises(InputError, match="left_knee is missing in frame 7, rotations need every joint"):
         solve(replace(clip, joints=joints))
-    with pytest.raises(InputError, match=r"2 people, rotations are for one: use motion\.person\(m\)"):
+    with pytest.raises(InputError, match=r"a motion of 2 people, expected one: select it with `motion\.person`"):
         solve(replace(clip, joints=np.stack([clip.joints] * 2, axis=1), confidence=None))
     with pytest.raises(InputError, match="layout coco17 is 2-D"):
         solve(Motion(np.ones((2, 17, 2)), 20, "coco17"))

@@ -62,6 +62,21 @@ def test_a_client_whose_clock_is_set_back_starts_over(url: str, live: Recognizer
     assert [without_latency(reply) for reply in replies[42:]] == offline(live.clone(), again[1:])[1:]
 
 
+def test_empty_slots_of_a_sensor_have_no_actions(url: str, live: Recognizer, motion: Motion) -> None:
+    empty = np.zeros_like(motion.joints[0]).tolist()
+    expected = offline(live.clone(), [frame_message(motion, i, person=2) for i in range(60)])
+    with connect(url) as client:
+        for i in range(60):
+            for person in range(4):
+                message = frame_message(motion, i, person=person)
+                send(client, message if person == 2 else message | {"joints": empty})
+                reply = without_latency(receive(client))
+                if person == 2:
+                    assert reply == expected[i]
+                else:
+                    assert (reply["label"], reply["score"], reply["event"]) == ("none", 1, None)
+
+
 def test_layout_and_person_are_optional(url: str, live: Recognizer) -> None:
     message = {"t": 0, "joints": np.random.default_rng(0).normal(size=(15, 3)).round(3).tolist()}
     with connect(url) as client:
