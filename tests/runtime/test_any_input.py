@@ -27,7 +27,10 @@ load = cache(Recognizer.load)
 
 @dataclass(frozen=True)
 class Case:
-    """A change of a clip. `mirrored`: left and right are exchanged in the label, too."""
+    """A change of a clip.
+
+    `mirrored`: left and right are exchanged in the label, too; the score may change.
+    """
 
     name: str
     change: Change
@@ -81,13 +84,9 @@ def in_slot(slot: int, filling: float) -> Case:
     return Case(f"in slot {slot} among {filling:g}", change)
 
 
-def gaps_of_zeros(start: int, frames: int) -> Case:
-    def change(motion: Motion) -> Motion:
-        joints = motion.joints.copy()
-        joints[start : start + frames] = 0
-        return replace(motion, joints=joints)
-
-    return Case(f"{frames} frames of zeros from {start}", change)
+def is_no_size_of_people(factor: float) -> bool:
+    """Exclude factors that turn an adult into a child or a giant: no unit does that."""
+    return not 0.15 < factor < 2.7
 
 
 SAME = st.one_of(
@@ -95,11 +94,10 @@ SAME = st.one_of(
     st.builds(turned, st.floats(-np.pi, np.pi)),
     st.just(mirrored()),
     st.builds(in_slot, st.integers(0, PEOPLE - 1), st.sampled_from([0.0, 1.0, -3.5])),
-    st.builds(gaps_of_zeros, st.integers(10, 40), st.integers(1, 4)),
 )
 ANY = st.one_of(
     st.builds(scaled, st.sampled_from([0.001, 0.01, 0.0254, 0.1, 3.28, 10, 39.37, 100, 1000, 1e6])),
-    st.builds(scaled, st.floats(-9, 9).map(lambda exponent: 10**exponent)),
+    st.builds(scaled, st.floats(-9, 9).map(lambda exponent: 10**exponent).filter(is_no_size_of_people)),
     st.builds(
         axes,
         st.sampled_from([(0, 2, 1), (1, 2, 0), (2, 0, 1), (1, 0, 2), (0, 1, 2)]),
@@ -113,9 +111,9 @@ def swap_sides(label: str) -> str:
     return " ".join(sides.get(word, word) for word in label.split())
 
 
-def is_as_before(before: Decision, after: Decision, case: Case, *, exact: bool) -> bool:
+def is_as_before(before: Decision, after: Decision, case: Case) -> bool:
     label = swap_sides(before.label) if case.mirrored else before.label
-    return after.label == label and (not exact or abs(after.score - before.score) < SCORE)
+    return after.label == label and (case.mirrored or abs(after.score - before.score) < SCORE)
 
 
 @contextmanager
@@ -154,8 +152,22 @@ def test_what_does_not_matter_changes_nothing(
     i = data.draw(st.integers(0, len(samples) - 1))
     with warnings() as found:
         after = recognize(case.change(samples[i]))
-    assert is_as_before(expected[i], after, case, exact=not case.mirrored), (expected[i], after)
+    assert is_as_before(expected[i], after, case), (expected[i], after)
     assert found == []
+
+
+@examples
+@given(data=st.data(), start=st.integers(0, 60), frames=st.integers(1, 40))
+def test_zeros_for_a_while_are_missing_joints(
+    data: st.DataObject, start: int, frames: int, samples: list[Motion]
+) -> None:
+    motion = data.draw(st.sampled_from(samples))
+    found = []
+    for missing in (0, np.nan):
+        joints = motion.joints.copy()
+        joints[start : start + frames] = missing
+        found.append(recognize(replace(motion, joints=joints)).probs)
+    np.testing.assert_array_equal(*found)
 
 
 @examples
@@ -170,7 +182,7 @@ def test_anything_else_is_recognized_as_before_or_reported(
         except InputError as error:
             assert "\n" not in str(error)
             return
-    assert found or is_as_before(expected[i], after, case, exact=False), (expected[i], after)
+    assert found or is_as_before(expected[i], after, case), (expected[i], after)
 
 
 @examples
