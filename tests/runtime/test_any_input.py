@@ -44,8 +44,8 @@ def scaled(factor: float) -> Case:
     return Case(f"scaled by {factor:g}", lambda motion: replace(motion, joints=motion.joints * np.float32(factor)))
 
 
-def moved(x: float, z: float) -> Case:
-    return Case(f"moved by {x:g}, {z:g}", lambda motion: replace(motion, joints=motion.joints + np.float32([x, 0, z])))
+def shifted(x: float, z: float) -> Case:
+    return Case(f"shifted by {x:g}, {z:g}", lambda motion: replace(motion, joints=motion.joints + np.float32([x, 0, z])))
 
 
 def turned(angle: float) -> Case:
@@ -90,7 +90,7 @@ def is_no_size_of_people(factor: float) -> bool:
 
 
 SAME = st.one_of(
-    st.builds(moved, st.floats(-20, 20), st.floats(-20, 20)),
+    st.builds(shifted, st.floats(-20, 20), st.floats(-20, 20)),
     st.builds(turned, st.floats(-np.pi, np.pi)),
     st.just(mirrored()),
     st.builds(in_slot, st.integers(0, PEOPLE - 1), st.sampled_from([0.0, 1.0, -3.5])),
