@@ -110,7 +110,8 @@ class MotionData:
         """
         if self.joints.ndim == 3:
             return self
-        found = np.flatnonzero(np.isfinite(self.joints).all(axis=-1).any(axis=(0, 2)))
+        seen = np.asarray(np.isfinite(self.joints).all(axis=-1))  # [T, M, V]
+        found = np.flatnonzero(seen.any(axis=(0, 2)))
         if len(found) > 1:
             raise InputError(f"a motion of {len(found)} people, expected one: select it with `motion.person`")
         return self.person(int(found[0]) if len(found) else 0)
