@@ -239,9 +239,14 @@ def _mediapipe(points: NDArray[np.float32]) -> NDArray[np.float32]:
     whole = points[np.isfinite(points).all(axis=(-1, -2))]  # [P, 33, 3] of people and frames
     if not len(whole):
         return points
-    hips = whole[:, [joints.index("left_hip"), joints.index("right_hip")]].mean(axis=1)
+    nose, hips, ankles = (
+        whole[:, [joints.index(name) for name in names]].mean(axis=1)
+        for names in (["nose"], ["left_hip", "right_hip"], ["left_ankle", "right_ankle"])
+    )
+    if np.median(nose[:, 1] - ankles[:, 1]) > 0:  # y up already, in any pose but a headstand
+        return points
     if np.median(np.abs(hips[:, :2])) > 0.1 and np.quantile(np.abs(whole[..., :2] - 0.5), 0.9) <= 0.75:
         raise InputError(
             "holds MediaPipe's landmarks in units of the image, without meters: write pose_world_landmarks instead"
         )
-    return points * TO_Y_UP if np.median(whole[:, joints.index("nose"), 1] - hips[:, 1]) < 0 else points
+    return points * TO_Y_UP
