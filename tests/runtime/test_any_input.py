@@ -45,7 +45,9 @@ def scaled(factor: float) -> Case:
 
 
 def shifted(x: float, z: float) -> Case:
-    return Case(f"shifted by {x:g}, {z:g}", lambda motion: replace(motion, joints=motion.joints + np.float32([x, 0, z])))
+    return Case(
+        f"shifted by {x:g}, {z:g}", lambda motion: replace(motion, joints=motion.joints + np.float32([x, 0, z]))
+    )
 
 
 def turned(angle: float) -> Case:
