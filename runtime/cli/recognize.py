@@ -76,7 +76,7 @@ class _Session:
 
     def _process(self, source: Source, overlay: Overlay | None, recorded: bool) -> None:
         """Report every decision on the people in a source."""
-        for t, decision, frame in step_source(self._recognizer, source, recorded):
+        for t, decision, frame in step_source(self._recognizer, source):
             if frame is not None:
                 self.summary.latencies_ms.append(decision.latency_ms)
                 if overlay:

@@ -5,6 +5,8 @@ Shapes: H x W pixels, V joints.
 
 from __future__ import annotations
 
+import time
+from array import array
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -35,10 +37,14 @@ class PoseEstimator:
             - `estimate(image, t)`, which returns (joints [V, 3] in meters, pixels [V, 2], confidence [V]) of each
               person in `image` [H, W, 3] uint8 RGB, taken at `t` seconds;
             - `close()`.
+
+    Attributes:
+        latencies_ms: time that `track` took to find the people in each image.
     """
 
     def __init__(self, model: PoseModel) -> None:
         self.model = model
+        self.latencies_ms = array("d")
 
     @classmethod
     def load(cls, name: str) -> PoseEstimator:
@@ -88,7 +94,7 @@ class PoseEstimator:
 
         Raises:
             InputError: the video cannot be opened.
-            MissingExtra: OpenCV is not installed.
+            MissingExtra: PyAV, or OpenCV for a camera, is not installed.
         """
         with closing(open_video(video)) as images:
             for _, people in self.track(images):
@@ -105,7 +111,9 @@ class PoseEstimator:
             if image is None:
                 yield t, None
                 continue
+            start_s = time.perf_counter()
             people = self.estimate(image, t)
+            self.latencies_ms.append(1000 * (time.perf_counter() - start_s))
             ids = tracker.assign(t, [person.pixels for person in people], [person.confidence for person in people])
             yield (
                 t,

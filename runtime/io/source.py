@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +19,14 @@ from .files import check_file, read
 from .frame import Frame, Snapshot, SourceUpdate
 from .jsonl import JsonLines
 from .malformed import Malformed
+from .media_folder import open_folder
 from .net import SCHEMES as NET_SCHEMES
 from .net import listen
+from .openpose import is_openpose_folder
 from .pose import PoseEstimator
 from .pose_model import PoseModel
-from .video import VIDEO_SUFFIXES, is_camera, open_video, redact_credentials
+from .video import is_camera, open_video, redact_credentials
+from .video_file import VIDEO_SUFFIXES
 
 
 class Closeable(Protocol):
@@ -36,7 +39,8 @@ class Source:
     Attributes:
         name: the source, without passwords; of a listener, the address with the actual port.
         address: host and port of a listener, else None.
-        recorded: whether it is a file or a motion, which have an end and a clock of their own.
+        recorded: whether it is a file, a folder or a motion, which have an end and a clock of their own.
+        start_s: time at which the source starts: 0 for a video, else that of the first snapshot.
         frames_in: snapshots so far, including those without people.
         dropped: images or messages replaced by newer ones while the consumer was busy.
         malformed, rejected: messages that were invalid, or had no token.
@@ -51,9 +55,12 @@ class Source:
         realtime: bool = False,
         address: tuple[str, int] | None = None,
         recorded: bool = False,
+        start_s: float | None = None,
+        frames: int | None = None,
     ) -> None:
-        self.name, self.address, self.recorded = name, address, recorded
+        self.name, self.address, self.recorded, self.start_s = name, address, recorded, start_s
         self.frames_in = 0
+        self._frames_in_total = frames
         self._ticks, self._owns, self._realtime = ticks, owns, realtime
         self._snapshots = self._play()
         self._frames = (frame for _, people in self._snapshots for frame in people)
@@ -75,6 +82,18 @@ class Source:
     @property
     def rejected(self) -> int:
         return self._count("rejected")
+
+    @property
+    def progress(self) -> float | None:
+        """Part of a recording that was played, 0 to 1; None if that is not known."""
+        if self._frames_in_total:
+            return self.frames_in / self._frames_in_total
+        return next((part.progress for part in self._owns if hasattr(part, "progress")), None)
+
+    @property
+    def pose_latencies_ms(self) -> Sequence[float]:
+        """Time that the pose estimator took for each image; empty for sources of skeletons."""
+        return next((part.latencies_ms for part in self._owns if isinstance(part, PoseEstimator)), ())
 
     def snapshots(self) -> Iterator[Snapshot]:
         """Yield (seconds, visible people) for each time, including times without people.
@@ -113,6 +132,7 @@ class Source:
                 if self._realtime:
                     offset = time.monotonic() - t if offset is None else offset
                     time.sleep(max(0.0, offset + t - time.monotonic()))
+                self.start_s = t if self.start_s is None else self.start_s
                 self.frames_in += people is not None
                 yield t, people or []
         except InputError as error:
@@ -132,9 +152,10 @@ def open_source(
     """Open a source of skeletons.
 
     Args:
-        source: camera number, video file, motion file (see `read`) or motion, `-` (JSON lines on standard input),
-            rtsp://…, or an address to listen at for JSON messages: udp://HOST:PORT or ws://HOST:PORT (see `net`).
-        layout, fps, scale: as in `read`; `layout` also for JSON lines that do not name theirs.
+        source: camera number, video file, motion file (see `read`) or motion, a folder of images or of videos, `-`
+            (JSON lines on standard input), rtsp://…, or an address to listen at for JSON messages: udp://HOST:PORT or
+            ws://HOST:PORT (see `net`).
+        layout, fps, scale: as in `read`; `layout` also for JSON lines that do not name theirs, `fps` also for images.
         realtime: play a file at its own speed.
         pose: pose estimator for images: `mediapipe`, `rtmlib`, a PoseEstimator or its model.
         token: required from senders to an address; optional if HOST is a loopback address.
@@ -144,7 +165,7 @@ def open_source(
         MissingExtra: the packages that the source needs are not installed.
     """
     if isinstance(source, MotionData):
-        return Source("motion", _play_clip(source), realtime=realtime, recorded=True)
+        return Source("motion", _play_clip(source), realtime=realtime, recorded=True, frames=source.frames)
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)
@@ -160,10 +181,12 @@ def open_source(
             f"{redact_credentials(name)}: unknown scheme {scheme}://, "
             "expected a file, a camera number, -, rtsp://, udp:// or ws://"
         )
-    if path.suffix.lower() in VIDEO_SUFFIXES:
-        video = open_video(path)
+    has_images = path.is_dir() and not is_openpose_folder(path)
+    if has_images or path.suffix.lower() in VIDEO_SUFFIXES:
+        video = open_folder(path, fps) if has_images else open_video(path)
         estimator = _estimator(pose)
-        return Source(name, estimator.track(video), owns=(video, estimator), realtime=realtime, recorded=True)
+        parts = video, estimator
+        return Source(name, estimator.track(video), owns=parts, realtime=realtime, recorded=True, start_s=0.0)
     if name == "-":
         lines = JsonLines(_standard_input(), "stdin", layout, is_live=True)
         return Source("stdin", _as_they_arrive(lines), owns=(lines,), realtime=realtime)
@@ -173,7 +196,8 @@ def open_source(
         lines = JsonLines(file, name, layout)
         frames = (frame for people in lines for frame in people)
         return Source(name, _grouped(frames), owns=(lines,), realtime=realtime, recorded=True)
-    return Source(name, _play_clip(read(path, layout, fps, scale=scale)), realtime=realtime, recorded=True)
+    motion = read(path, layout, fps, scale=scale)
+    return Source(name, _play_clip(motion), realtime=realtime, recorded=True, frames=motion.frames)
 
 
 def _estimator(pose: str | PoseModel) -> PoseEstimator:

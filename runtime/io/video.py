@@ -1,10 +1,9 @@
-"""Images from OpenCV: every frame of a file, or the newest one of a camera."""
+"""Images of a camera, of which the newest is used, or of a file, of which all are."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import re
 import threading
@@ -19,13 +18,11 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..extras import require
-from .files import check_file
 from .frame import HEARTBEAT_S
 from .latest_queue import LatestQueue
+from .video_file import VideoFile
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 CAMERA_SCHEMES = ("rtsp", "rtsps")
-DEFAULT_FPS = 30.0
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)  # before each attempt to reopen a stream
 TIMEOUT_MS = 5000  # for opening a stream, and for each image
 logger = logging.getLogger(__name__)
@@ -45,31 +42,6 @@ def is_camera(source: int | str | Path) -> bool:
     name = str(source)
     scheme = name.partition("://")[0].lower() if "://" in name else ""
     return isinstance(source, int) or (name.isdecimal() and len(name) < 4) or scheme in CAMERA_SCHEMES
-
-
-class VideoFile:
-    """All images of a video file, as (seconds, [H, W, 3] uint8 RGB). Raises InputError if it is not a video."""
-
-    def __init__(self, path: Path) -> None:
-        check_file(path)
-        if _is_text(path):
-            raise InputError(f"{path}: is a text file, expected a video")
-        self._capture = _open(str(path))
-        self._first = _read(self._capture)
-        if self._first is None:
-            self.close()
-            raise InputError(f"{path}: is not a video that OpenCV can read")
-        fps = float(self._capture.get(require("cv2").CAP_PROP_FPS))
-        self.fps = fps if math.isfinite(fps) and 1 <= fps <= 1000 else DEFAULT_FPS
-
-    def __iter__(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-        image, n = self._first, 0
-        while image is not None:
-            yield n / self.fps, image
-            image, n = _read(self._capture), n + 1
-
-    def close(self) -> None:
-        self._capture.release()
 
 
 class Camera:
@@ -185,12 +157,3 @@ def _open(source: str | int) -> Any:
 def _read(capture: Any) -> NDArray[np.uint8] | None:
     good, image = capture.read()
     return np.ascontiguousarray(image[..., ::-1]) if good else None
-
-
-def _is_text(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(4096)
-    try:
-        return b"\0" not in head and bool(head.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        return error.start > len(head) - 4 and b"\0" not in head  # a character cut at the end of the sample

@@ -80,12 +80,12 @@ def _step_batch(recognizer: Recognizer, batch: Sequence[Frame]) -> list[Decision
 
 
 def step_source(
-    recognizer: Recognizer, source: Source, recorded: bool, seconds: float | None = None
+    recognizer: Recognizer, source: Source, seconds: float | None = None
 ) -> Iterator[tuple[float, Decision, Frame | None]]:
     """Decisions on everyone in a source: (seconds, decision, frame); no frame for people who have left.
 
     Args:
-        recorded: whether the source is a file. A single frame is then an error, so the first one has to wait.
+        source: a single frame of a recording is an error, so the first one has to wait.
         seconds: stop after this much of the source; None: at its end.
     Raises:
         InputError, LayoutError: see `Refusals`; also if nobody is visible in any frame.
@@ -100,14 +100,14 @@ def step_source(
         stepped = list(step_frames(recognizer, people, refusals))
         pending += [(frame, decision) for frame, decision in stepped if decision.status not in ("dropped", "missing")]
         decided = decided or bool(pending)
-        if not (recorded and source.frames_in < MIN_CLIP_FRAMES):
+        if not (source.recorded and source.frames_in < MIN_CLIP_FRAMES):
             for frame, decision in pending:
                 yield frame.t, decision, frame
             pending.clear()
         for decision in recognizer.evict(t):
             yield t, decision, None
     frames = source.frames_in
-    if recorded and frames < MIN_CLIP_FRAMES:
+    if source.recorded and frames < MIN_CLIP_FRAMES:
         raise InputError(f"{source.name}: {frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
     if not decided:
         raise refusals.first or InputError(f"{source.name}: nobody is visible in any of its {frames} frame(s)")

@@ -29,10 +29,11 @@ def recognize(
             print(segment.start, segment.end, segment.label)
 
     Args:
-        source: a motion file, a video, a Motion, a webcam number, or an address (rtsp://…, udp://…, ws://…).
+        source: a motion file, a video, a folder of images or of videos, a Motion, a webcam number, or an address
+            (rtsp://…, udp://…, ws://…).
         model: name of a bundled model, path of a bundle, or a Recognizer, which is not changed.
         labels: labels to recognize, for models with open labels, such as "zero-shot".
-        layout, fps, scale: of a motion file, see `Motion.load`.
+        layout, fps, scale: of a motion file, see `Motion.load`; `fps` also of a folder of images.
         pose: pose estimator for video, "mediapipe" or "rtmlib".
         seconds: stop after this much of the source; None: at its end. Ctrl-C stops early, too.
     Returns:
@@ -44,13 +45,12 @@ def recognize(
     recognizer = model.clone() if isinstance(model, Recognizer) else Recognizer.load(model)
     if labels is not None:
         recognizer.set_labels(labels)
-    recorded = isinstance(source, MotionData) or (not isinstance(source, int) and Path(source).is_file())
-    recognizer.background = not recorded
     segmenter = Segmenter()
     segments: list[Segment] = []
     with open_source(source, layout=layout, fps=fps, scale=scale, pose=pose) as opened:
+        recognizer.background = not opened.recorded
         try:
-            for t, decision, _ in step_source(recognizer, opened, recorded, seconds):
+            for t, decision, _ in step_source(recognizer, opened, seconds):
                 if segment := segmenter.add(t, decision):
                     segments.append(segment)
         except KeyboardInterrupt:

@@ -160,8 +160,8 @@ def test_an_empty_video(tmp_path):
 
 
 def test_a_missing_video_package_names_its_extra(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "cv2", None)
-    monkeypatch.setitem(sys.modules, "mediapipe", None)
+    for module in ("cv2", "av", "mediapipe"):
+        monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     for source in (tmp_path / "clip.mp4", 0):
         with pytest.raises(MissingExtra, match=r"pip install '\.\[webcam\]'"):

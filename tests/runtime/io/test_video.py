@@ -8,7 +8,7 @@ from wait import wait_until
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.source import open_source
-from motionrt.runtime.io.video import Camera, VideoFile, redact_credentials
+from motionrt.runtime.io.video import Camera, redact_credentials
 
 
 class FakeCapture:
@@ -208,32 +208,6 @@ class Nobody:
 
     def close(self):
         self.closed += 1
-
-
-def test_every_image_of_a_video_is_read(tmp_path):
-    cv2 = pytest.importorskip("cv2")
-    writer = cv2.VideoWriter(str(tmp_path / "red.avi"), cv2.VideoWriter_fourcc(*"MJPG"), 25, (64, 48))
-    for _ in range(12):
-        writer.write(np.full((48, 64, 3), (0, 0, 255), np.uint8))  # BGR
-    writer.release()
-    images = list(VideoFile(tmp_path / "red.avi"))
-    np.testing.assert_allclose([t for t, _ in images], np.arange(12) / 25)
-    assert images[0][1].shape == (48, 64, 3)
-    assert images[0][1][..., 0].mean() > 200 > 50 > images[0][1][..., 2].mean()  # RGB
-    nobody = Nobody()
-    with open_source(tmp_path / "red.avi", pose=nobody) as source:
-        assert list(source) == []
-    source.close()
-    assert (source.frames_in, source.dropped, nobody.closed) == (12, 0, 1)
-
-
-@pytest.mark.parametrize("content", [b"\0\1\2\3" * 5000, b"\0\0\0\x18ftypmp42\0\0\0\0mp42isom" + b"\0" * 4000])
-def test_a_file_that_is_not_a_video(tmp_path, content, capfd):
-    pytest.importorskip("cv2")
-    (tmp_path / "bad.mp4").write_bytes(content)
-    with pytest.raises(InputError, match=r"bad\.mp4: (cannot be opened as a video|is not a video)"):
-        open_source(tmp_path / "bad.mp4", pose=Nobody())
-    assert capfd.readouterr().err == ""
 
 
 def test_a_missing_camera():
