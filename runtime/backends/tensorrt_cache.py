@@ -16,6 +16,7 @@ from typing import Any
 from ..bundles.schema import Graph, Manifest
 from ..bundles.signatures import INT8_SUFFIX, SIGNATURES
 from ..bundles.strict_json import load_object
+from ..cache import cache_folder
 from ..errors import BundleError, InputError
 
 BUILDER = 1  # version of `export/tensorrt_graph.py`: changes whenever its graphs change
@@ -59,7 +60,7 @@ class PlanKey:
     def path(self) -> Path:
         """File of the plan in the cache."""
         text = json.dumps(self.fields, sort_keys=True)
-        return cache_folder() / f"{hashlib.sha256(text.encode()).hexdigest()}.plan"
+        return cache_folder("tensorrt") / f"{hashlib.sha256(text.encode()).hexdigest()}.plan"
 
 
 def check_precision(precision: str) -> None:
@@ -102,12 +103,6 @@ def profiles(task: str, name: str, graph: Graph) -> dict[str, Profile]:
         low, usual, high = (tuple(sizes[i] for sizes in ranges) for i in range(3))
         result[tensor] = low, usual, high
     return result
-
-
-def cache_folder() -> Path:
-    """Folder of the user's engines, below $XDG_CACHE_HOME or ~/.cache."""
-    folder = os.environ.get("XDG_CACHE_HOME", "")
-    return (Path(folder) if os.path.isabs(folder) else Path.home() / ".cache") / "motionrt" / "tensorrt"
 
 
 def store_plan(key: PlanKey, plan: bytes) -> Path:

@@ -18,6 +18,7 @@ from .options import (
     LayoutName,
     Precision,
     RecognizeOptions,
+    RecognizeOutputs,
     RecognizerName,
     ServedGenerator,
     SourceOptions,
@@ -85,13 +86,12 @@ def recognize(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="0 (webcam), a video, a motion file (.npz .bvh .glb .csv …), - (JSON lines), rtsp:// udp:// ws://…",
+            help="0 (webcam), a video, a folder of images or videos, a motion file (.npz .bvh .glb .csv …), - (JSON lines), "
+            "rtsp:// udp:// ws://…",
         ),
     ],
     options: RecognizeOptions,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per decision, and a summary.")] = False,
-    realtime: Annotated[bool, typer.Option("--realtime", help="Play recordings at their own speed.")] = False,
-    overlay: Annotated[Path | None, typer.Option(help="Write an .mp4 with skeletons and labels.")] = None,
+    outputs: RecognizeOutputs,
     view: Annotated[bool, typer.Option("--view", help="Show it in the browser, like `motionrt view`.")] = False,
 ) -> None:
     """Recognize actions in recordings, a video or a live stream."""
@@ -99,13 +99,13 @@ def recognize(
         from ..errors import InputError
         from .view import run_view
 
-        if as_json or overlay:
-            raise InputError("--view shows a page and cannot be combined with --json or --overlay")
+        if outputs.as_json or outputs.overlay or outputs.srt or outputs.csv:
+            raise InputError("--view shows a page and cannot be combined with --json, --overlay, --srt or --csv")
         run_view(sources, options)
     else:
         from .recognize import run_recognize
 
-        run_recognize(sources, options, as_json=as_json, realtime=realtime, overlay=overlay)
+        run_recognize(sources, options, outputs)
 
 
 @app.command("view")

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from shutil import get_terminal_size
 from typing import Any
 
 import typer
@@ -13,6 +14,7 @@ from ..backends.tensorrt_cache import check_precision
 from ..bundles.bundle import Bundle
 from ..bundles.schema import Manifest
 from ..errors import InputError, MissingExtra, install_hint
+from .report_table import report_lines
 
 _PACKAGE = __name__.split(".")[0]
 
@@ -35,7 +37,8 @@ def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precis
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
     else:
-        _print_tree(report)
+        for line in report_lines(report, get_terminal_size((100, 24)).columns):
+            typer.echo(line)
 
 
 def list_benchmarks(as_json: bool) -> None:
@@ -187,12 +190,3 @@ def _settings(overrides: Sequence[str]) -> dict[str, str]:
             raise InputError(f"{override!r}: expected KEY=VALUE")
         settings[key] = value
     return settings
-
-
-def _print_tree(report: dict[str, Any], indent: str = "") -> None:
-    for key, value in report.items():
-        if isinstance(value, dict):
-            typer.echo(f"{indent}{key}")
-            _print_tree(value, indent + "  ")
-        else:
-            typer.echo(f"{indent}{key}: {f'{value:.4g}' if isinstance(value, float) else value}")

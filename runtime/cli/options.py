@@ -97,6 +97,17 @@ class RecognizeOptions(SourceOptions):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class RecognizeOutputs:
+    """What `recognize` prints and writes."""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per decision, and a summary.")] = False
+    realtime: Annotated[bool, typer.Option("--realtime", help="Play recordings at their own speed.")] = False
+    overlay: Annotated[Path | None, typer.Option(help="Write an .mp4 with skeletons and labels.")] = None
+    srt: Annotated[Path | None, typer.Option(help="Write the actions as subtitles, .srt.")] = None
+    csv: Annotated[Path | None, typer.Option(help="Write the segments as a table, .csv.")] = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ViewOptions(RecognizeOptions):
     """Options of the viewer, whose labels can be edited."""
 

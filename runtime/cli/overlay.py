@@ -1,97 +1,178 @@
 """Draw skeletons and labels into a copy of a video."""
 
-import os
-import shutil
+from __future__ import annotations
+
 import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..body.layout import Layout
 from ..errors import InputError
 from ..extras import require
+from ..io.atomic_write import atomic_write
 from ..io.frame import Frame
-from ..recognition.decision import Decision
+from ..io.video_file import VideoFile
+from ..io.video_writer import VideoWriter
+from ..recognition.segments import Segment, label_line
 
-MAX_FPS = 120.0
-_COLORS_BGR = ((80, 220, 80), (80, 160, 255), (255, 140, 80), (200, 100, 255), (80, 230, 230))
-_TEXT_BGR, _OUTLINE_BGR = (255, 255, 255), (0, 0, 0)
+Images = Iterable[tuple[float, NDArray[np.uint8]]]  # seconds, [H, W, 3] RGB
+
+COLORS = ((80, 220, 80), (255, 160, 80), (80, 140, 255), (255, 100, 200), (230, 230, 80))
+TEXT, FAINT_TEXT, OUTLINE = (255, 255, 255), (190, 190, 190), (0, 0, 0)
+PICTURE_PX = 240  # an image whose shorter side has this many pixels is drawn with lines of one pixel
+CAMERA_QUALITY = 12  # of the images of a camera, which are compressed a second time
 
 
 class Overlay:
-    """Writes an .mp4, which appears at `path` only on success.
+    """Copies a video with the people and the labels of its segments; the .mp4 appears at `path` when it is complete.
 
-    The frame rate is that of the first two images; while nobody is visible, the previous image is repeated.
+    Every image is at its own time. A segment and its score are known at its end only, so that a source is recognized
+    first and drawn afterwards: a file is read again; the images of a camera that show people are kept in a temporary
+    file until then.
     """
 
-    def __init__(self, path: Path) -> None:
-        if path.suffix.lower() != ".mp4":
-            raise InputError(f"{path}: expected an .mp4 file for the overlay")
-        if not path.parent.is_dir():
-            raise InputError(f"{path}: the folder does not exist")
-        self._cv2: Any = require("cv2")
-        self._path = path
-        self._writer: Any = None
-        self._start_s = 0.0
-        self._fps = 0.0
-        self._written = 0
-        self._current: tuple[float, np.ndarray] | None = None  # seconds, image [H, W, 3] to draw on
+    def __init__(self, path: Path, keep_images: bool) -> None:
+        """Check the path, for a source whose images have to be kept or not. Raises InputError, MissingExtra."""
+        check_overlay(path)
+        self._path, self._keep = path, keep_images
+        self._people: dict[float, list[Frame]] = {}  # of each image, by its time
+        self._stack = ExitStack()
+        self._camera: _CameraImages | None = None
 
-    def __enter__(self) -> "Overlay":
-        self._folder = Path(tempfile.mkdtemp(prefix=f".{self._path.stem}-", dir=self._path.parent))
+    def __enter__(self) -> Overlay:
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        try:
-            if self._current:
-                self._fps = self._fps or 1.0
-                self._write(self._current[0], self._current[1])
-            if self._writer is not None:
-                self._writer.release()
-            if self._written and (kind is None or issubclass(kind, KeyboardInterrupt)):
-                os.replace(self._folder / self._path.name, self._path)
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+        self._stack.close()
 
-    def add(self, frame: Frame, decision: Decision) -> None:
-        """Draw one person; the people of one image have the same time. Raises InputError without an image."""
-        if frame.image is None or frame.pixels is None:
+    def observe(self, t: float, people: Sequence[Frame]) -> None:
+        """Remember where the people of an image are. Raises InputError if they have no image."""
+        if any(frame.image is None or frame.pixels is None for frame in people):
             raise InputError(f"{self._path}: --overlay needs a video source")
-        if self._current is None or frame.t != self._current[0]:
-            if self._current is None:
-                self._start_s = frame.t
-            else:
-                self._fps = self._fps or min(MAX_FPS, 1 / max(frame.t - self._current[0], 1 / MAX_FPS))
-                self._write(*self._current)
-            self._current = frame.t, np.ascontiguousarray(frame.image[..., ::-1])
-        self._draw(self._current[1], frame, decision)
+        self._people[t] = [replace(frame, image=None) for frame in people]
+        if self._keep and people and people[0].image is not None:
+            if self._camera is None:
+                self._camera = self._stack.enter_context(_CameraImages(self._path.parent))
+            self._camera.add(t, people[0].image)
 
-    def _write(self, t: float, image: np.ndarray) -> None:
-        height, width = image.shape[:2]
-        if self._writer is None:
-            codec = self._cv2.VideoWriter_fourcc(*"mp4v")
-            target = str(self._folder / self._path.name)
-            self._writer = self._cv2.VideoWriter(target, codec, self._fps, (width, height))
-            if not self._writer.isOpened():
-                raise InputError(f"{self._path}: OpenCV cannot write this video")
-        while self._written <= round((t - self._start_s) * self._fps):
-            self._writer.write(image)
-            self._written += 1
-
-    def _draw(self, image: np.ndarray, frame: Frame, decision: Decision) -> None:
-        assert frame.pixels is not None
-        cv2, color = self._cv2, _COLORS_BGR[frame.person % len(_COLORS_BGR)]
-        visible = np.asarray(np.isfinite(frame.pixels).all(axis=-1))  # [V]
-        points = [(int(x), int(y)) for x, y in np.nan_to_num(frame.pixels)]
-        for joint, parent in Layout.load(frame.layout).edges:
-            if visible[joint] and visible[parent]:
-                cv2.line(image, points[joint], points[parent], color, 2, cv2.LINE_AA)
-        if not visible.any():
+    def write(self, images: Images | None, segments: Sequence[Segment]) -> None:
+        """Draw the images of a file, or the kept ones if it is None, up to the last one that was observed."""
+        if images is None:
+            images = self._camera.read() if self._camera else ()
+        if not self._people:
             return
-        left, top = frame.pixels[visible].min(axis=0)
-        position = max(0, int(left)), max(20, int(top) - 10)
-        text = f"{decision.label} {decision.score:.2f}"
-        for text_color, thickness in ((_OUTLINE_BGR, 4), (_TEXT_BGR, 1)):
-            cv2.putText(image, text, position, cv2.FONT_HERSHEY_SIMPLEX, 0.6, text_color, thickness, cv2.LINE_AA)
+        several = len({segment.person for segment in segments}) > 1
+        end_s = max(self._people)
+        try:
+            with atomic_write(self._path) as file, VideoWriter(file.name) as writer:
+                for t, image in images:
+                    if t > end_s:
+                        break
+                    people = [(frame, _segment(segments, frame.person, t)) for frame in self._people.get(t, ())]
+                    writer.add(t, draw(image, people, several))
+        except OSError as error:
+            raise InputError(f"{self._path}: cannot be written: {error.strerror or error}") from None
+
+
+class _CameraImages:
+    """The images of a camera in a temporary file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix=".overlay-", dir=folder)
+        self._path = Path(self._folder.name) / "camera.mp4"
+        self._writer = VideoWriter(str(self._path), CAMERA_QUALITY)
+        self._times: list[float] = []
+
+    def __enter__(self) -> _CameraImages:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._writer.close()
+        self._folder.cleanup()
+
+    def add(self, t: float, image: NDArray[np.uint8]) -> None:
+        if self._writer.add(t, image):
+            self._times.append(t)
+
+    def read(self) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+        self._writer.close()
+        video = VideoFile(self._path)
+        for t, (_, image) in zip(self._times, video, strict=False):
+            yield t, image
+        video.close()
+
+
+def check_overlay(path: Path) -> None:
+    """Raise InputError or MissingExtra unless an overlay can be written to `path`."""
+    if path.suffix.lower() != ".mp4":
+        raise InputError(f"{path}: expected an .mp4 file for the overlay")
+    if not path.absolute().parent.is_dir():
+        raise InputError(f"{path}: the folder does not exist")
+    for module in ("av", "PIL"):
+        require(module, "files", "writing .mp4")
+
+
+def draw(image: NDArray[np.uint8], people: Sequence[tuple[Frame, Segment | None]], several: bool) -> NDArray[np.uint8]:
+    """The image [H, W, 3] RGB with skeletons, and the label of each person's segment at the head.
+
+    Lines and letters scale with the image. `several`: whether the text names the person.
+    """
+    if not people:
+        return image
+    picture = require("PIL.Image", "files", "drawing").fromarray(image)
+    pen = require("PIL.ImageDraw", "files", "drawing").Draw(picture)
+    unit = max(1.0, min(image.shape[:2]) / PICTURE_PX)
+    for frame, _ in people:
+        _draw_skeleton(pen, frame, unit)
+    for frame, segment in people:
+        if segment is not None:
+            _draw_label(pen, frame, segment, several, unit, (image.shape[1], image.shape[0]))
+    return np.asarray(picture)
+
+
+def _draw_skeleton(pen: Any, frame: Frame, unit: float) -> None:
+    assert frame.pixels is not None
+    color, width, radius = COLORS[frame.person % len(COLORS)], max(1, round(unit)), 1.3 * unit
+    visible = np.asarray(np.isfinite(frame.pixels).all(axis=-1))  # [V]
+    points = [(float(x), float(y)) for x, y in frame.pixels]
+    for joint, other in _lines(frame.layout):
+        if visible[joint] and visible[other]:
+            pen.line([points[joint], points[other]], fill=color, width=width)
+    for joint in np.flatnonzero(visible).tolist():
+        x, y = points[joint]
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=color)
+
+
+def _lines(layout: str) -> tuple[tuple[int, int], ...]:
+    """The bones, and the lines across hips and shoulders that a tree of bones may lack."""
+    body = Layout.load(layout)
+    return (*body.edges, *zip(*body.facing, strict=True))
+
+
+def _draw_label(pen: Any, frame: Frame, segment: Segment, several: bool, unit: float, size: tuple[int, int]) -> None:
+    """Write the label above the person, but inside the image."""
+    assert frame.pixels is not None
+    visible = frame.pixels[np.isfinite(frame.pixels).all(axis=-1)]
+    if not len(visible):
+        return
+    text = label_line(segment, several)
+    font = require("PIL.ImageFont", "files", "drawing").load_default(10 * unit)
+    left, top, right, bottom = pen.textbbox((0, 0), text, font=font, stroke_width=round(unit))
+    x, y = visible.min(axis=0)
+    x = np.clip(x, -left, max(-left, size[0] - right))
+    y = np.clip(y - bottom - 3 * unit, -top, max(-top, size[1] - bottom))
+    fill = FAINT_TEXT if segment.label == "none" else TEXT
+    pen.text((float(x), float(y)), text, fill=fill, font=font, stroke_width=round(unit), stroke_fill=OUTLINE)
+
+
+def _segment(segments: Sequence[Segment], person: int, t: float) -> Segment | None:
+    """The segment of a person at `t` seconds; at the limit of two, the later one."""
+    found = (s for s in segments if s.person == person and s.start <= t <= s.end)
+    return max(found, key=lambda s: s.start, default=None)

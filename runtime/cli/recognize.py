@@ -1,39 +1,42 @@
 """recognize: run the recognizer on every frame of every source and report a timeline or JSON lines."""
 
 import sys
+import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
-from ..io.source import Source
+from ..io.media_folder import expand_video_folders
+from ..io.source import Source, open_images
+from ..progress import spinner
 from ..recognition.frames import step_source
 from ..recognition.recognizer import Recognizer
+from ..recognition.segments import Segment, Segmenter
 from .license import print_license_notice
-from .options import RecognizeOptions
-from .overlay import Overlay
+from .options import RecognizeOptions, RecognizeOutputs
+from .overlay import Overlay, check_overlay
 from .report import JsonReport, Report, Summary, TextReport
+from .segment_files import check_table, write_csv, write_srt
 
 
-def run_recognize(
-    sources: Sequence[str],
-    options: RecognizeOptions,
-    *,
-    as_json: bool = False,
-    realtime: bool = False,
-    overlay: Path | None = None,
-) -> None:
-    """Recognize each source in turn; Ctrl-C stops early and still prints the summary."""
-    if overlay and len(sources) > 1:
-        raise InputError(f"--overlay writes one video, but there are {len(sources)} sources")
+def run_recognize(names: Sequence[str], options: RecognizeOptions, outputs: RecognizeOutputs) -> None:
+    """Recognize each source in turn; Ctrl-C stops early and still writes the outputs and prints the summary."""
+    sources = expand_video_folders(names)
+    _check_outputs(outputs, len(sources))
     recognizer = options.load()
-    report: Report = JsonReport(name_sources=len(sources) > 1) if as_json else TextReport()
-    session = _Session(recognizer, report, options, realtime, overlay)
+    report: Report = JsonReport(name_sources=len(sources) > 1) if outputs.as_json else TextReport()
+    session = _Session(recognizer, report, options, outputs)
     try:
         for name in sources:
             session.run(name)
     except KeyboardInterrupt:
         pass
+    if outputs.srt:
+        write_srt(outputs.srt, session.segments)
+    if outputs.csv:
+        write_csv(outputs.csv, session.segments)
     report.summarize(session.summary)
     print_license_notice(recognizer.bundle)
 
@@ -46,39 +49,104 @@ def open_source(name: str, options: RecognizeOptions, realtime: bool) -> Source:
     return source
 
 
+def _check_outputs(outputs: RecognizeOutputs, sources: int) -> None:
+    """Raise InputError for what could not be written in the end."""
+    for option, path in (("--overlay", outputs.overlay), ("--srt", outputs.srt)):
+        if path and sources > 1:
+            raise InputError(f"{option} is for one source, but there are {sources}")
+    if outputs.overlay:
+        check_overlay(outputs.overlay)
+    if outputs.srt:
+        check_table(outputs.srt, ".srt")
+    if outputs.csv:
+        check_table(outputs.csv, ".csv")
+
+
 class _Session:
-    """One recognizer and one report for several sources."""
+    """One recognizer and one report for several sources.
+
+    Attributes:
+        summary: totals so far.
+        segments: name of the source and segment, in seconds since the start of the source.
+    """
 
     def __init__(
-        self, recognizer: Recognizer, report: Report, options: RecognizeOptions, realtime: bool, overlay: Path | None
+        self, recognizer: Recognizer, report: Report, options: RecognizeOptions, outputs: RecognizeOutputs
     ) -> None:
         self.summary = Summary()
-        self._recognizer, self._report, self._options = recognizer, report, options
-        self._realtime, self._overlay = realtime, overlay
+        self.segments: list[tuple[str, Segment]] = []
+        self._recognizer, self._report = recognizer, report
+        self._options, self._outputs = options, outputs
 
     def run(self, name: str) -> None:
-        """Recognize one source from its start."""
+        """Recognize one source from its start; after Ctrl-C its outputs are complete up to then."""
         dropped_before = self._recognizer.counters["dropped"]
+        started_s = time.perf_counter()
         self._recognizer.reset()
-        self._recognizer.background = self._realtime or not Path(name).is_file()
+        segments: list[Segment] = []
+        interrupted = False
         with ExitStack() as stack:
-            source = stack.enter_context(open_source(name, self._options, self._realtime))
-            overlay = stack.enter_context(Overlay(self._overlay)) if self._overlay else None
-            self._report.begin(source.name)
-            stack.callback(self._report.end)
+            source = stack.enter_context(open_source(name, self._options, self._outputs.realtime))
+            self._recognizer.background = self._outputs.realtime or not source.recorded
+            overlay = self._overlay(stack, source)
+            self._report.begin(source)
             try:
-                self._process(source, overlay, recorded=Path(name).is_file())
+                self._process(source, overlay, segments)
+            except KeyboardInterrupt:
+                interrupted = True
             finally:
-                self.summary.frames += source.frames_in
-                self.summary.malformed += source.malformed
-                self.summary.rejected += source.rejected
-                self.summary.dropped += source.dropped + self._recognizer.counters["dropped"] - dropped_before
+                self._report.end()
+                self._count(source, dropped_before, time.perf_counter() - started_s)
+            if overlay:
+                self._draw(overlay, source, name, segments)
+        if interrupted:
+            raise KeyboardInterrupt
 
-    def _process(self, source: Source, overlay: Overlay | None, recorded: bool) -> None:
-        """Report every decision on the people in a source."""
-        for t, decision, frame in step_source(self._recognizer, source):
-            if frame is not None:
-                self.summary.latencies_ms.append(decision.latency_ms)
-                if overlay:
-                    overlay.add(frame, decision)
-            self._report.decide(t, decision)
+    def _process(self, source: Source, overlay: Overlay | None, segments: list[Segment]) -> None:
+        """Report every decision on the people in a source, and every segment; times of `segments` are the source's."""
+        segmenter = Segmenter()
+
+        def add(segment: Segment) -> None:
+            segments.append(segment)
+            start_s = source.start_s or 0.0
+            shifted = replace(segment, start=segment.start - start_s, end=segment.end - start_s)
+            self.segments.append((source.name, shifted))
+            self._report.add(shifted)
+
+        try:
+            observe = overlay.observe if overlay else None
+            for t, decision, frame in step_source(self._recognizer, source, observe=observe):
+                if frame is not None:
+                    self.summary.latencies_ms.append(decision.latency_ms)
+                self._report.decide(t, decision)
+                if segment := segmenter.add(t, decision):
+                    add(segment)
+        finally:
+            for segment in segmenter.finish():
+                add(segment)
+
+    def _count(self, source: Source, dropped_before: int, seconds: float) -> None:
+        summary = self.summary
+        summary.frames += source.frames_in
+        summary.malformed += source.malformed
+        summary.rejected += source.rejected
+        summary.dropped += source.dropped + self._recognizer.counters["dropped"] - dropped_before
+        summary.pose_latencies_ms.extend(source.pose_latencies_ms)
+        if source.has_images:
+            summary.video_s += seconds
+
+    def _overlay(self, stack: ExitStack, source: Source) -> Overlay | None:
+        path = self._outputs.overlay
+        if path is None:
+            return None
+        if not source.has_images:
+            raise InputError(f"{path}: --overlay needs a video source")
+        return stack.enter_context(Overlay(path, keep_images=not source.recorded))
+
+    def _draw(self, overlay: Overlay, source: Source, name: str, segments: list[Segment]) -> None:
+        with spinner("drawing the overlay"):
+            if source.recorded:
+                with closing(open_images(Path(name), self._options.fps)) as images:
+                    overlay.write(images, segments)
+            else:
+                overlay.write(None, segments)

@@ -1,16 +1,23 @@
 """Reports of decisions: JSON lines, or a timeline of labels."""
 
+from __future__ import annotations
+
 import json
 import sys
 from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from ..io.jsonl import decision_message
+from ..io.source import Source
 from ..recognition.decision import Decision
-from ..recognition.segments import Segment, Segmenter
+from ..recognition.segments import Segment
+from .live_status import LiveStatus
+
+PERCENTILES = {"p50": 50, "p90": 90, "p99": 99, "max": 100}
 
 
 @dataclass(slots=True)
@@ -23,29 +30,59 @@ class Summary:
         malformed: messages that could not be parsed.
         rejected: messages without the token.
         latencies_ms: latency of every decision.
+        pose_latencies_ms: time of the pose estimator for every image.
+        video_s: time that sources with images took, from one end to the other.
     """
 
     frames: int = 0
     dropped: int = 0
     malformed: int = 0
     rejected: int = 0
-    latencies_ms: "array[float]" = field(default_factory=lambda: array("d"))
+    latencies_ms: array[float] = field(default_factory=lambda: array("d"))
+    pose_latencies_ms: array[float] = field(default_factory=lambda: array("d"))
+    video_s: float = 0.0
+
+    @property
+    def video_fps(self) -> float | None:
+        """Images per second from the file or camera to the decision; None without images."""
+        return len(self.pose_latencies_ms) / self.video_s if self.pose_latencies_ms and self.video_s else None
 
     def as_dict(self) -> dict[str, Any]:
-        """Counts and latency percentiles, None without decisions; counts of bad messages only if there were any."""
-        names = ("p50_ms", "p90_ms", "p99_ms", "max_ms")
-        values = [None] * 4 if not self.latencies_ms else np.percentile(self.latencies_ms, (50, 90, 99, 100)).tolist()
-        latency = {name: value and round(value, 4) for name, value in zip(names, values, strict=True)}
+        """Counts and latency percentiles, None without decisions.
+
+        Counts of bad messages are included only if there were any; the latency of the pose estimator and the images
+        per second only if there were images.
+        """
         bad = {"malformed": self.malformed, "rejected": self.rejected}
         nonzero = {name: count for name, count in bad.items() if count}
-        return {"frames": self.frames, "dropped": self.dropped, **nonzero, **latency}
+        latency = {f"{name}_ms": value for name, value in _percentiles(self.latencies_ms).items()}
+        video: dict[str, Any] = {}
+        if self.video_fps is not None:
+            video = {f"pose_{name}_ms": value for name, value in _percentiles(self.pose_latencies_ms).items()}
+            video["frames_per_second"] = round(self.video_fps, 2)
+        return {"frames": self.frames, "dropped": self.dropped, **nonzero, **latency, **video}
+
+    def as_line(self) -> str:
+        """The same in one line of text."""
+        totals = self.as_dict()
+        names = ("frames", "dropped", "malformed", "rejected")
+        counts = ", ".join(f"{totals[name]} {name}" for name in names if name in totals)
+        latency = _percentile_text(self.latencies_ms)
+        if self.video_fps is None:
+            return f"{counts}; latency in ms: {latency}"
+        pose = _percentile_text(self.pose_latencies_ms)
+        rate = f"{self.video_fps:.1f} frames per second from end to end"
+        return f"{counts}; latency in ms: pose {pose}; recognition {latency}; {rate}"
 
 
 class Report(Protocol):
     """Output of decisions; `begin` and `end` enclose one source."""
 
-    def begin(self, source: str) -> None: ...
+    def begin(self, source: Source) -> None: ...
     def decide(self, t: float, decision: Decision) -> None: ...
+    def add(self, segment: Segment) -> None:
+        """A segment that ended, in seconds since the start of the source."""
+
     def end(self) -> None: ...
     def summarize(self, summary: Summary) -> None: ...
 
@@ -56,77 +93,77 @@ class JsonReport:
     def __init__(self, name_sources: bool) -> None:
         self._name_sources = name_sources
         self._source: dict[str, str] = {}
+        self._status = LiveStatus(sys.stdout)
 
-    def begin(self, source: str) -> None:
-        self._source = {"source": source} if self._name_sources else {}
+    def begin(self, source: Source) -> None:
+        self._source = {"source": source.name} if self._name_sources else {}
+        self._status.start(source)
 
     def decide(self, t: float, decision: Decision) -> None:
         _write_line({**self._source, **decision_message(t, decision)})
 
-    def end(self) -> None:
+    def add(self, segment: Segment) -> None:
         pass
+
+    def end(self) -> None:
+        self._status.stop()
 
     def summarize(self, summary: Summary) -> None:
         _write_line({"summary": summary.as_dict()})
 
 
 class TextReport:
-    """One line per segment of a label, in seconds since the first decision; on a terminal, also the current labels."""
+    """One line per segment of a label, in seconds since the start of its source; on a terminal, also the labels now."""
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.live import Live
 
         self._console = Console(highlight=False, soft_wrap=True)
-        self._live = Live(console=self._console, transient=True, refresh_per_second=10)
-        self._start_s: float | None = None  # of the source
-        self._segmenter = Segmenter()
+        self._status = LiveStatus(sys.stdout, self._console)
         self._now: dict[int, str] = {}
+        self._people: set[int] = set()
 
-    def begin(self, source: str) -> None:
+    def begin(self, source: Source) -> None:
         from rich.text import Text
 
-        self._console.print(Text(source, style="bold"))
-        if self._console.is_terminal:
-            self._live.start()
+        self._people.clear()
+        self._console.print(Text(source.name, style="bold"))
+        self._status.start(source, self._labels_now)
 
     def decide(self, t: float, decision: Decision) -> None:
-        self._start_s = t if self._start_s is None else self._start_s
-        if segment := self._segmenter.add(t - self._start_s, decision):
-            self._show(segment)
+        self._people.add(decision.person)
         if decision.status == "lost":
             self._now.pop(decision.person, None)
         else:
             self._now[decision.person] = f"{decision.label} {decision.score:.2f}"
-        if self._live.is_started:
-            self._live.update("  now: " + ", ".join(self._now.values()))
+
+    def add(self, segment: Segment) -> None:
+        from rich.text import Text
+
+        person = f"person {segment.person}  " if len(self._people) > 1 else ""
+        line = f"  {segment.start:7.2f} - {segment.end:7.2f} s  {person}{segment.label:22} {segment.score:.2f}"
+        self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
 
     def end(self) -> None:
-        for segment in self._segmenter.finish():
-            self._show(segment)
-        self._live.stop()
-        self._start_s = None
-        self._segmenter = Segmenter()
+        self._status.stop()
         self._now.clear()
 
     def summarize(self, summary: Summary) -> None:
-        totals = summary.as_dict()
-        latency = ", ".join(
-            f"{name.removesuffix('_ms')} {totals[name]:.2f}"
-            for name in ("p50_ms", "p90_ms", "p99_ms", "max_ms")
-            if totals[name]
-        )
-        counts = ", ".join(
-            f"{totals[name]} {name}" for name in ("frames", "dropped", "malformed", "rejected") if name in totals
-        )
-        self._console.print(f"{counts}; latency in ms: {latency or 'none'}")
+        self._console.print(summary.as_line())
 
-    def _show(self, segment: Segment) -> None:
-        from rich.text import Text
+    def _labels_now(self) -> str:
+        return "  now: " + ", ".join(list(self._now.values()))
 
-        person = f"person {segment.person}  " if self._segmenter.people > 1 else ""
-        line = f"  {segment.start:7.2f} - {segment.end:7.2f} s  {person}{segment.label:22} {segment.score:.2f}"
-        self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
+
+def _percentiles(values_ms: Sequence[float]) -> dict[str, float | None]:
+    if not values_ms:
+        return dict.fromkeys(PERCENTILES)
+    found = np.percentile(np.asarray(values_ms), list(PERCENTILES.values())).tolist()
+    return {name: round(value, 4) for name, value in zip(PERCENTILES, found, strict=True)}
+
+
+def _percentile_text(values_ms: Sequence[float]) -> str:
+    return ", ".join(f"{name} {value:.2f}" for name, value in _percentiles(values_ms).items() if value) or "none"
 
 
 def _write_line(value: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from ..extras import require
 from ..generation.generator import Generator
+from ..io.media_folder import expand_video_folders
 from ..view import Page, SourcePlayer
 from .license import print_license_notice
 from .options import RecognizeOptions
@@ -27,8 +28,8 @@ def run_view(
     """Show the sources, by default the bundled recordings."""
     require("viser", "viewer", "the viewer")
     models = recognizer, motion_generator = options.load(), Generator.load(generator)
-    names = list(sources) or [str(path) for path in sorted(SAMPLES.glob("*.npz"))]
-    loop = loop and all(Path(name).is_file() for name in names)
+    names = expand_video_folders(sources) or [str(path) for path in sorted(SAMPLES.glob("*.npz"))]
+    loop = loop and all(Path(name).exists() for name in names)
     player = SourcePlayer(recognizer, names, lambda name: open_source(name, options, realtime=True), loop)
     page = Page(player, motion_generator, host, port)
     for model in models:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,16 @@ def open_folder(folder: Path, fps: float | None) -> ImageFolder | VideoFolder:
     if fps is None or not 0 < fps < float("inf"):
         raise InputError(f"{folder}: images have no times, expected their frames per second (--fps)")
     return ImageFolder(images, fps)
+
+
+def expand_video_folders(sources: Sequence[str]) -> list[str]:
+    """The sources, with the videos of a folder instead of the folder."""
+    expanded: list[str] = []
+    for source in sources:
+        folder = Path(source)
+        videos = folder.is_dir() and not media_files(folder, IMAGE_SUFFIXES) and media_files(folder, VIDEO_SUFFIXES)
+        expanded += map(str, videos or (source,))
+    return expanded
 
 
 def media_files(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:

@@ -19,14 +19,14 @@ from .files import check_file, read
 from .frame import Frame, Snapshot, SourceUpdate
 from .jsonl import JsonLines
 from .malformed import Malformed
-from .media_folder import open_folder
+from .media_folder import ImageFolder, VideoFolder, open_folder
 from .net import SCHEMES as NET_SCHEMES
 from .net import listen
 from .openpose import is_openpose_folder
 from .pose import PoseEstimator
 from .pose_model import PoseModel
 from .video import is_camera, open_video, redact_credentials
-from .video_file import VIDEO_SUFFIXES
+from .video_file import VIDEO_SUFFIXES, VideoFile
 
 
 class Closeable(Protocol):
@@ -89,6 +89,11 @@ class Source:
         if self._frames_in_total:
             return self.frames_in / self._frames_in_total
         return next((part.progress for part in self._owns if hasattr(part, "progress")), None)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether its skeletons are found in images."""
+        return any(isinstance(part, PoseEstimator) for part in self._owns)
 
     @property
     def pose_latencies_ms(self) -> Sequence[float]:
@@ -181,11 +186,10 @@ def open_source(
             f"{redact_credentials(name)}: unknown scheme {scheme}://, "
             "expected a file, a camera number, -, rtsp://, udp:// or ws://"
         )
-    has_images = path.is_dir() and not is_openpose_folder(path)
-    if has_images or path.suffix.lower() in VIDEO_SUFFIXES:
-        video = open_folder(path, fps) if has_images else open_video(path)
+    if (path.is_dir() and not is_openpose_folder(path)) or path.suffix.lower() in VIDEO_SUFFIXES:
+        video = open_images(path, fps)
         estimator = _estimator(pose)
-        parts = video, estimator
+        parts: tuple[Closeable, ...] = video, estimator
         return Source(name, estimator.track(video), owns=parts, realtime=realtime, recorded=True, start_s=0.0)
     if name == "-":
         lines = JsonLines(_standard_input(), "stdin", layout, is_live=True)
@@ -198,6 +202,11 @@ def open_source(
         return Source(name, _grouped(frames), owns=(lines,), realtime=realtime, recorded=True)
     motion = read(path, layout, fps, scale=scale)
     return Source(name, _play_clip(motion), realtime=realtime, recorded=True, frames=motion.frames)
+
+
+def open_images(path: Path, fps: float | None = None) -> VideoFile | VideoFolder | ImageFolder:
+    """Open the images of a video file, or of a folder with images (at the rate `fps`) or videos. Raises InputError."""
+    return open_folder(path, fps) if path.is_dir() else VideoFile(path)
 
 
 def _estimator(pose: str | PoseModel) -> PoseEstimator:

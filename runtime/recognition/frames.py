@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
 import numpy as np
@@ -80,13 +80,17 @@ def _step_batch(recognizer: Recognizer, batch: Sequence[Frame]) -> list[Decision
 
 
 def step_source(
-    recognizer: Recognizer, source: Source, seconds: float | None = None
+    recognizer: Recognizer,
+    source: Source,
+    seconds: float | None = None,
+    observe: Callable[[float, Sequence[Frame]], None] | None = None,
 ) -> Iterator[tuple[float, Decision, Frame | None]]:
     """Decisions on everyone in a source: (seconds, decision, frame); no frame for people who have left.
 
     Args:
         source: a single frame of a recording is an error, so the first one has to wait.
         seconds: stop after this much of the source; None: at its end.
+        observe: called with each snapshot, before the decisions on it.
     Raises:
         InputError, LayoutError: see `Refusals`; also if nobody is visible in any frame.
     """
@@ -97,6 +101,8 @@ def step_source(
         start = t if start is None else start
         if seconds is not None and t - start > seconds:
             break
+        if observe is not None:
+            observe(t, people)
         stepped = list(step_frames(recognizer, people, refusals))
         pending += [(frame, decision) for frame, decision in stepped if decision.status not in ("dropped", "missing")]
         decided = decided or bool(pending)

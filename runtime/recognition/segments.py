@@ -25,6 +25,12 @@ class Segment:
     person: int = 0
 
 
+def label_line(segment: Segment, several: bool) -> str:
+    """The label and score of a segment as people read them, with the person if there are several."""
+    person = f"person {segment.person}  " if several else ""
+    return f"{person}{segment.label} {segment.score:.2f}"
+
+
 class Segmenter:
     """Merges decisions into segments, for each person.
 

@@ -146,7 +146,7 @@ def test_the_cache_is_where_xdg_says(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setenv("HOME", str(tmp_path))
     for value in ("", "relative"):
         monkeypatch.setenv("XDG_CACHE_HOME", value)
-        assert plans.cache_folder() == tmp_path / ".cache" / "motionrt" / "tensorrt"
+        assert plans.cache_folder("tensorrt") == tmp_path / ".cache" / "motionrt" / "tensorrt"
 
 
 GRAPHS = [(name, graph) for name in bundled() for graph in engine_graphs(Bundle.load(name, Manifest).manifest)]

@@ -348,7 +348,7 @@ def test_a_timeline_has_a_segment_per_label_and_escapes_labels() -> None:
         (("view", "--model", "live", "--labels", "wave"), "the labels of model 'live' are fixed"),
         (
             ("recognize", WAVE, "--view", "--json"),
-            "--view shows a page and cannot be combined with --json or --overlay",
+            "--view shows a page and cannot be combined with --json, --overlay, --srt or --csv",
         ),
     ],
 )
