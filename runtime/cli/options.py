@@ -98,7 +98,7 @@ class RecognizeOptions(SourceOptions):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecognizeOutputs:
-    """What `recognize` prints and writes."""
+    """Outputs of `recognize`."""
 
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per decision, and a summary.")] = False
     realtime: Annotated[bool, typer.Option("--realtime", help="Play recordings at their own speed.")] = False

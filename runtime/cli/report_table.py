@@ -19,7 +19,7 @@ def report_lines(report: Report, width: int = 100, limit: int = 30) -> list[str]
     """The report in at most `limit` lines, if not more than that are needed for its outermost values.
 
     Groups are opened one level after the other, in the order of the report, as long as their lines fit; of the others
-    one line is printed, with their first values or the number of them. A group of groups with the same fields is a table.
+    one line is printed, with their first values or the number of them. Groups with the same fields are a table.
 
     Args:
         report: JSON object.
