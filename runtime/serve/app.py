@@ -21,14 +21,17 @@ from .generation import GenerationSession
 from .guard import Guard
 from .recognition import RecognitionSession
 from .schemas import (
+    FILE_BODY,
     LAYOUTS_3D,
     PROBLEMS,
     REFUSALS,
     Clip,
     ClipDecision,
     ClipPrompt,
+    FileName,
     GeneratedMotion,
     Model,
+    MotionFile,
     Skeleton,
     Status,
     first_error,
@@ -137,6 +140,13 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
     async def recognize(clip: Clip) -> object:
         """Recognize the action in a clip."""
         return await service.compute(service.clips, partial(service.recognize, clip))
+
+    @router.post("/motion", response_model=MotionFile, responses=PROBLEMS, openapi_extra=FILE_BODY)
+    async def motion(request: Request, name: FileName) -> Response:
+        """Read a motion file: its frames, and what is doubtful about it."""
+        content = await request.body()
+        frames = await service.compute(service.clips, partial(service.read_motion, name, content))
+        return Response(frames, media_type="application/json")
 
     @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS)
     async def generate(prompt: ClipPrompt) -> Response:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
+from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..body.layout import Layout
@@ -82,6 +83,31 @@ class GeneratedMotion(BaseModel):
     layout: str
     fps: float
     joints: list[list[list[float]]] = Field(description="[T][V][3] meters, y up.")
+
+
+FileName = Annotated[str, Query(min_length=1, max_length=255, description="Name of the file; its extension counts.")]
+FILE_BODY = {
+    "requestBody": {
+        "required": True,
+        "content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}},
+    }
+}
+
+
+class PersonFrames(BaseModel):
+    """One person of a motion file."""
+
+    person: int
+    joints: list[list[list[float | None]]] = Field(description="[T][V][3] meters, y up; null for a missing joint.")
+
+
+class MotionFile(BaseModel):
+    """Frames of a motion file."""
+
+    layout: str
+    t: list[float] = Field(description="Seconds of each frame; the first is 0.")
+    people: list[PersonFrames]
+    notes: list[str] = Field(description="What is doubtful about the file, one line each.")
 
 
 class Model(BaseModel):

@@ -21,6 +21,7 @@ from .generation import joint_lists
 from .guard import PROTOCOL
 from .limits import Slots
 from .metrics import Metrics
+from .motion_file import read_motion
 from .schemas import Clip, ClipPrompt
 from .settings import Settings
 
@@ -93,6 +94,9 @@ class Service:
         top = [(label, round(score, 4)) for label, score in decision.top(TOP_K)]
         latency_ms = round(decision.latency_ms, 4)
         return {"label": decision.label, "score": round(decision.score, 4), "top": top, "latency_ms": latency_ms}
+
+    def read_motion(self, name: str, content: bytes) -> bytes:
+        return json.dumps(read_motion(name, content), allow_nan=False).encode()
 
     def generate(self, request: ClipPrompt) -> bytes:
         motion = self.generator.generate(request.prompt, request.seconds, request.seed, guidance=request.guidance)

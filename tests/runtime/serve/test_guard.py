@@ -13,7 +13,7 @@ from motionrt.runtime.serve.settings import Settings
 from .messages import connect, frame_message, receive, request, send
 
 TOKEN = "s3cret/+="
-PRIVATE = ("/metrics", "/models", "/layouts", "/openapi.json", "/recognize", "/generate", "/nothing")
+PRIVATE = ("/metrics", "/models", "/layouts", "/motion", "/openapi.json", "/recognize", "/generate", "/nothing")
 
 
 @pytest.fixture(scope="module")
