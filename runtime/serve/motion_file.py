@@ -73,6 +73,7 @@ def _check(motion: MotionData) -> list[dict[str, Any]]:
     if joints[..., 0].size > MAX_JOINTS:
         raise InputError(f"{motion.frames} frames are too many, expected at most {MAX_JOINTS} joints in all of them")
     monitor, layout = InputMonitor(), Layout.load(motion.layout)
+    monitor.check_times(motion.times)
     found = []
     for m in range(motion.people):
         if np.isfinite(joints[:, m]).all(axis=-1).any():
