@@ -83,9 +83,9 @@ def _check(motion: MotionData) -> list[dict[str, Any]]:
 
 
 def _lists(joints: NDArray[np.float32]) -> list[Any]:
-    rounded = joints.astype(np.float64).round(4)
-    seen = np.isfinite(rounded).all(axis=-1, keepdims=True)
-    lists: list[Any] = np.where(seen, rounded, None).tolist()
+    values: NDArray[np.object_] = joints.astype(np.float64).round(4).astype(object)
+    values[~np.isfinite(joints).all(axis=-1)] = None
+    lists: list[Any] = values.tolist()
     return lists
 
 
