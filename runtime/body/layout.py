@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import LayoutError
+from .joint_names import identify, is_animal
 
 FOLDER = Path(__file__).parents[1] / "skeletons"
 _REGISTERED: dict[str, Layout] = {}  # by `Layout.read`
@@ -86,20 +87,31 @@ class Layout:
         return _REGISTERED.setdefault(layout.name, known)
 
     @staticmethod
-    def match(names: Sequence[str], name: str | None = None) -> tuple[Layout, list[int]]:
+    def match(names: Sequence[str], name: str | None = None, *, dims: int | None = None) -> tuple[Layout, list[int]]:
         """The largest layout (or `name`) whose joints are all among `names`, and the index of each joint in `names`.
 
-        Case, punctuation and a `prefix:` are ignored. Raises LayoutError if no layout fits.
+        Joints are known by a layout's own naming schemes, or one by one, whatever their prefix and spelling (see
+        `joint_names`). `dims` restricts the layouts to those in 2-D or 3-D.
+
+        Raises LayoutError if no layout fits, which names the missing joints, or for the rig of an animal.
         """
-        index = {_plain(joint): i for i, joint in reversed(list(enumerate(names)))}
         known = [_load(known) for known in (Layout.names() if name is None else [name])]
-        for layout in sorted(known, key=lambda layout: -len(layout.joints)):
-            for scheme in layout._naming_schemes():
-                if all(joint in index for joint in scheme):
-                    return layout, [index[joint] for joint in scheme]
-        some = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-        tried = ", ".join(layout.name for layout in known)
-        raise LayoutError(f"the {len(names)} joint names ({some}) do not contain all joints of any of {tried}")
+        known = [layout for layout in known if dims in (None, layout.dims)]
+        found = identify(names)
+        matches = [match for layout in known if (match := layout._match(names, found))]
+        if name is None and is_animal(names):
+            raise LayoutError(
+                f"the joint names ({_some(names)}) are those of an animal, expected a person; "
+                "for a person name the layout (--layout NAME)"
+            )
+        if matches:
+            return max(matches, key=lambda match: len(match[1]))
+        target = Layout.load("core14" if name is None else name)
+        missing = [joint for joint in target.joints if joint not in found]
+        raise LayoutError(
+            f"the {len(names)} joint names ({_some(names)}) have no {_some(missing)}, expected all joints of "
+            f"{'a person' if name is None else name}, or a layout of your own (--layout FILE.json)"
+        )
 
     @staticmethod
     def find(names: Sequence[str]) -> Layout:
@@ -143,6 +155,16 @@ class Layout:
         Raises LayoutError if a joint is not in `source` and cannot be replaced by the mean of neighbors.
         """
         return _weights(self, source)
+
+    def _match(self, names: Sequence[str], found: Mapping[str, int]) -> tuple[Layout, list[int]] | None:
+        """Itself and the index of each joint, if all are among the names or the joints found in them."""
+        index = {_plain(joint): i for i, joint in reversed(list(enumerate(names)))}
+        for scheme in self._naming_schemes():
+            if all(joint in index for joint in scheme):
+                return self, [index[joint] for joint in scheme]
+        if self.dims == 3 and all(joint in found for joint in self.joints):
+            return self, [found[joint] for joint in self.joints]
+        return None
 
     def _naming_schemes(self) -> list[list[str]]:
         names = [(joint, *others) for joint, others in zip(self.joints, self.aliases, strict=True)]
@@ -222,6 +244,10 @@ def _weights(target: Layout, source: Layout) -> NDArray[np.float32]:
     weights = np.array(list(rows.values()), dtype=np.float32)
     weights.setflags(write=False)
     return weights
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
 
 
 def _plain(name: str) -> str:

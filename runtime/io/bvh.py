@@ -41,7 +41,7 @@ def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
     values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
     if fps is None:
         check_frame_time(seconds)
-    known, order = Layout.match([joint.name for joint in joints], layout)
+    known, order = Layout.match([joint.name for joint in joints], layout, dims=3)
     positions = _forward_kinematics(joints, values)[:, order]  # [T, V, 3]
     return MotionData(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
 

@@ -35,6 +35,8 @@ class ClipSet:
         frames = slice(self.start[i], self.start[i + 1])
         joints = self.joints[frames].astype(np.float32)
         joints[..., [0, 2]] += self.root_xz[frames, None]
+        if self.layout.dims == 2:  # a picture, in meters
+            joints = joints[..., :2] * np.float32([1, -1])
         fps = float(self.fps or self.clips[i]["fps"])
         return Motion(joints=joints, fps=fps, layout=self.layout.name, meta=dict(self.clips[i]))
 

@@ -162,8 +162,8 @@ def test_the_layout_of_npy_follows_from_its_joints(tmp_path):
     ("array", "message"),
     [
         (
-            np.ones((5, 24, 3)),
-            r"poses of shape \[24, 3\] do not identify a layout \(no layout fits\): pass layout",
+            np.ones((5, 23, 3)),
+            r"poses of shape \[23, 3\] do not identify a layout \(no layout fits\): pass layout",
         ),
         (np.ones((5, 66)), r"shape \[5, 66\], expected \[T, V, 3\]"),
         (np.full((5, 22, 3), {}, dtype=object), "the file contains Python objects"),

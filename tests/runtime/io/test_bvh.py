@@ -181,8 +181,8 @@ WHOLE = chain()
         (WHOLE.replace("Zrotation", "Wrotation"), "has 'Wrotation' where Xposition or"),
         (WHOLE.replace("0.5", "half"), "has a word where a number was expected"),
         (
-            WHOLE.replace("left_knee", "tail"),
-            r"the 15 joint names \(pelvis, .*…\) do not contain all joints of any of",
+            WHOLE.replace("left_knee", "joystick"),
+            r"the 15 joint names \(pelvis, .*…\) have no left_knee, expected .*--layout FILE.json",
         ),
     ],
 )
