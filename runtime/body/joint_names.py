@@ -25,7 +25,11 @@ COLLAR = ("clavicle", "collar", "clav", "shoulder")
 ELBOW = ("elbow", "forearm", "lowerarm", "lowarm", "armlower")
 WRIST = ("wrist", "handwrist", "hand")
 HAND = ("hand", "handpalm", "palm")
-ONE_SIDE = {*THIGH, *KNEE, *ANKLE, *TOES, *UPPER_ARM, *COLLAR, *ELBOW, *WRIST, *HAND, "arm", "handtip", "thumb"}
+LIMB: dict[str, tuple[str, ...]] = {  # in the order in which names are taken
+    **{"hip": THIGH, "knee": KNEE, "ankle": ANKLE, "foot": TOES, "shoulder": UPPER_ARM, "collar": COLLAR},
+    **{"elbow": ELBOW, "wrist": WRIST, "hand": HAND, "hand_tip": ("handtip",), "thumb": ("thumb",)},
+}
+ONE_SIDE = {"arm", *(spelling for spellings in LIMB.values() for spelling in spellings)}
 
 PELVIS = ("pelvis", "hips", "hip", "spinebase", "midhip", "root")
 NECK = ("spineshoulder", "neck", "shoulder")
@@ -135,7 +139,7 @@ def _joints(parts: Parts) -> dict[str, int]:
 
 def _limbs(part: Mapping[str, int]) -> dict[str, int]:
     """Joints of one side."""
-    shoulder = UPPER_ARM
+    shoulder: tuple[str, ...] = UPPER_ARM
     if "elbow" in part and "shoulder" in part:
         shoulder = (*UPPER_ARM, "shoulder")
     elif "arm" in part:
@@ -143,19 +147,7 @@ def _limbs(part: Mapping[str, int]) -> dict[str, int]:
     elif not part.keys() & {*UPPER_ARM}:
         shoulder = ("shoulder",)
     joints: dict[str, int] = {}
-    for joint, spellings in (
-        ("hip", THIGH),
-        ("knee", KNEE),
-        ("ankle", ANKLE),
-        ("foot", TOES),
-        ("shoulder", shoulder),
-        ("collar", COLLAR),
-        ("elbow", ELBOW),
-        ("wrist", WRIST),
-        ("hand", HAND),
-        ("hand_tip", ("handtip",)),
-        ("thumb", ("thumb",)),
-    ):
+    for joint, spellings in (LIMB | {"shoulder": shoulder}).items():
         left = (part[spelling] for spelling in spellings if spelling in part)
         index = next((index for index in left if index not in joints.values()), None)
         if index is not None:

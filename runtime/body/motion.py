@@ -15,7 +15,13 @@ class Motion(MotionData):
 
     @classmethod
     def load(
-        cls, path: str | Path, layout: str | None = None, fps: float | None = None, *, scale: float | None = None
+        cls,
+        path: str | Path,
+        layout: str | None = None,
+        fps: float | None = None,
+        *,
+        scale: float | None = None,
+        up: str | None = None,
     ) -> Motion:
         """Read a motion file.
 
@@ -23,11 +29,12 @@ class Motion(MotionData):
             path: .npz .npy .jsonl .bvh .glb .csv .trc .c3d .amc .mvnx and more, or a folder with OpenPose's frames;
                 docs/formats.md lists them.
             layout, fps: for files that do not specify them; they override what a file specifies.
-            scale: meters per unit of the file; None: 1, and for BVH detected from the height of the skeleton.
+            scale: meters per unit of the file; None: 1, and for BVH detected from the height of the body.
+            up: axis of the file that points up, "y", "z" or "-y"; None: y.
         Raises:
             InputError: the file is missing, damaged or of another kind; one line that names the file and the problem.
         """
-        return cls.from_data(read(path, layout, fps, scale=scale))
+        return cls.from_data(read(path, layout, fps, scale=scale, up=up))
 
     @classmethod
     def from_data(cls, data: MotionData) -> Motion:

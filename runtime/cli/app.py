@@ -9,13 +9,13 @@ from .options import (
     MOTION_FILE,
     AsJson,
     Backend,
+    FileOptions,
     GenerateOptions,
     GeneratorName,
     GraphBackend,
     JsonFile,
     JsonLine,
     Labels,
-    LayoutName,
     Precision,
     RecognizeOptions,
     RecognizeOutputs,
@@ -128,19 +128,20 @@ def view_page(
 
 
 @app.command()
+@expand
 def enroll(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of 1 to 10 recordings, or one file.")],
+    options: FileOptions,
     label: Annotated[str, typer.Option("--as", help="Label of the recordings.")],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="File of gestures; the label is added to an existing file.")
     ] = Path("gestures.npz"),
     model: Annotated[str, typer.Option(help="Name of a zero-shot model, or path of its bundle.")] = "zero-shot",
-    layout: LayoutName = None,
 ) -> None:
     """Learn a label from a few recordings, for `recognize --gestures`."""
     from .enroll import run_enroll
 
-    run_enroll(folder, label, out, model, layout)
+    run_enroll(folder, label, out, model, options)
 
 
 @app.command()
@@ -188,19 +189,22 @@ def edit(
     path: Annotated[Path, typer.Argument(metavar="IN", help="A motion of 22 joints at 20 frames per second.")],
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Description of the new part.")],
     options: GenerateOptions,
+    file: FileOptions,
     regenerate: Annotated[str, typer.Option(metavar="BEGIN:END", help="Part to replace, in seconds: 2.0:4.0.")],
     out: Annotated[Path, MOTION_FILE],
 ) -> None:
     """Regenerate a part of a motion; the rest is unchanged."""
     from .generate import run_edit
 
-    run_edit(path, text, regenerate, out, options)
+    run_edit(path, text, regenerate, out, options, file)
 
 
 @app.command()
+@expand
 def search(
     query: Annotated[str, typer.Argument(metavar="TEXT", help="Description of a motion, or a similar motion file.")],
     library: Annotated[Path, typer.Option(help="Folder of motion files; a hidden index file is stored in it.")],
+    options: FileOptions,
     k: Annotated[int, typer.Option("-k", min=1, help="Number of results.")] = 5,
     model: GeneratorName = "default",
     threads: Threads = 1,
@@ -210,7 +214,7 @@ def search(
     """Find the motions in a folder that match a description."""
     from .search import run_search
 
-    run_search(query, library, k, model, threads, backend, as_json)
+    run_search(query, library, k, model, threads, backend, as_json, options)
 
 
 @app.command()

@@ -4,22 +4,22 @@ from pathlib import Path
 
 import typer
 
-from ..body.motion import Motion
 from ..errors import InputError
 from ..io.files import is_motion_file
 from ..recognition.gestures import MAX_EXAMPLES
 from ..recognition.recognizer import Recognizer
 from .license import print_license_notice
+from .options import FileOptions
 
 
-def run_enroll(folder: Path, label: str, out: Path, model: str, layout: str | None = None) -> None:
+def run_enroll(folder: Path, label: str, out: Path, model: str, options: FileOptions) -> None:
     paths = [folder]
     if folder.is_dir():
         paths = sorted(path for path in folder.iterdir() if is_motion_file(path))
         paths = [path for path in paths if not (out.exists() and path.samefile(out))]
     if not 1 <= len(paths) <= MAX_EXAMPLES:
         raise InputError(f"{folder}: has {len(paths)} recordings, expected 1 to {MAX_EXAMPLES}")
-    motions = [Motion.load(path, layout) for path in paths]
+    motions = [options.read(path) for path in paths]
     recognizer = Recognizer.load(model)
     if out.exists():
         recognizer.load_gestures(out)

@@ -17,7 +17,7 @@ from ..generation.stream import Stream
 from ..io.files import check_target
 from ..progress import spinner
 from .license import print_license_notice
-from .options import GenerateOptions
+from .options import FileOptions, GenerateOptions
 
 
 def run_generate(text: str, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions) -> None:
@@ -41,9 +41,9 @@ def run_generate(text: str, seconds: float | None, out: Path | None, stream: boo
     _save(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
-def run_edit(path: Path, text: str, regenerate: str, out: Path, options: GenerateOptions) -> None:
+def run_edit(path: Path, text: str, regenerate: str, out: Path, options: GenerateOptions, file: FileOptions) -> None:
     check_target(out)
-    motion = Motion.load(path)
+    motion = file.read(path)
     generator = _load(options)
     frames = parse_interval(regenerate, motion)
     started = time.perf_counter()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 if TYPE_CHECKING:
+    from ..body.motion import Motion
     from ..generation.generator import Generator
     from ..io.source import Source
     from ..recognition.recognizer import Recognizer
@@ -49,12 +50,26 @@ MOTION_FILE = typer.Option("--out", "-o", help="Motion file to write: .npz .bvh 
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class SourceOptions:
-    """Options of a source of skeletons."""
+class FileOptions:
+    """Options of motion files."""
 
     layout: LayoutName = None
     fps: Annotated[float | None, typer.Option(help="Frames per second of sources that do not specify it.")] = None
-    scale: Annotated[float | None, typer.Option(help="Meters per unit of the source (BVH).")] = None
+    scale: Annotated[
+        float | None, typer.Option(help="Meters per unit of the source; BVH: by default told by the body's height.")
+    ] = None
+    up: Annotated[str | None, typer.Option(help="Axis of the source that points up: y (default), z or -y.")] = None
+
+    def read(self, path: Path) -> "Motion":
+        from ..body.motion import Motion
+
+        return Motion.load(path, self.layout, self.fps, scale=self.scale, up=self.up)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SourceOptions(FileOptions):
+    """Options of a source of skeletons."""
+
     pose: Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")] = "mediapipe"
     token: Annotated[
         str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="Token that senders to udp:// and ws:// must present.")
@@ -68,6 +83,7 @@ class SourceOptions:
             layout=self.layout,
             fps=self.fps,
             scale=self.scale,
+            up=self.up,
             realtime=realtime,
             pose=self.pose,
             token=self.token,

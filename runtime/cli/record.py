@@ -10,10 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
+from ..body.input_check import InputMonitor
+from ..body.layout import Layout
 from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
 from ..io.files import write
+from ..io.frame import Frame
 from ..io.recording import Recording
 from ..io.source import Source
 from .options import SourceOptions
@@ -59,6 +62,7 @@ def run_record(name: str, label: str, out: Path, seconds: float | None, options:
 
 def _record(source: Source, recording: Recording, seconds: float | None, console: Console) -> None:
     limit = MAX_SECONDS if seconds is None else seconds
+    monitor = InputMonitor()
     start: float | None = None
     with Live(console=console, transient=True, refresh_per_second=10) as live:
         for t, people in source.snapshots():
@@ -67,6 +71,7 @@ def _record(source: Source, recording: Recording, seconds: float | None, console
                 break
             for frame in people:
                 recording.add(frame)
+                _check(monitor, frame)
             if recording.bytes > MAX_BYTES:
                 live.console.print(f"stopped: a recording holds at most {MAX_BYTES >> 20} MiB of joints")
                 return
@@ -76,6 +81,14 @@ def _record(source: Source, recording: Recording, seconds: float | None, console
             return
     if seconds is None:
         console.print(f"stopped: a recording lasts at most {MAX_SECONDS / 60:g} minutes")
+
+
+def _check(monitor: InputMonitor, frame: Frame) -> None:
+    """Log what would make a recognizer's output meaningless; it is recorded as it is."""
+    layout = Layout.load(frame.layout)
+    if layout.dims == 3:
+        confidence = None if frame.confidence is None else frame.confidence[None]
+        monitor.watch_frame(frame.joints[None], confidence, layout, [frame.person])
 
 
 def _save(motion: Motion, folder: Path, stem: str) -> Path:

@@ -3,30 +3,33 @@
 import json
 import sys
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import typer
 
 from ... import __version__
-from ..body.motion import Motion
 from ..errors import InputError
 from ..io.files import READERS, is_motion_file
 from ..progress import progress
 from ..retrieval.index import MotionIndex
 from ..retrieval.retriever import Retriever
 from .license import print_license_notice
+from .options import FileOptions
 
 INDEX = ".motionrt-search.safetensors"
 
 
-def run_search(query: str, folder: Path, k: int, model: str, threads: int, backend: str, as_json: bool) -> None:
+def run_search(
+    query: str, folder: Path, k: int, model: str, threads: int, backend: str, as_json: bool, options: FileOptions
+) -> None:
     if not folder.is_dir():
         raise InputError(f"{folder}: not a folder, expected a folder of motion files")
     retriever = Retriever.load(model, threads, backend=backend)
     print_license_notice(retriever.bundle)
-    feature = retriever.feature(Motion.load(query) if Path(query).suffix.lower() in READERS else query)
-    skipped = load_folder(retriever, folder)
+    is_file = Path(query).suffix.lower() in READERS
+    feature = retriever.feature(options.read(Path(query)) if is_file else query)
+    skipped = load_folder(retriever, folder, options)
     for file, reason in skipped.items():
         print(f"motionrt: {folder / file}: {reason}; skipped", file=sys.stderr)
     if not len(retriever):
@@ -45,7 +48,7 @@ def run_search(query: str, folder: Path, k: int, model: str, threads: int, backe
         typer.echo(row.rstrip())
 
 
-def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
+def load_folder(retriever: Retriever, folder: Path, options: FileOptions) -> dict[str, str]:
     """Add a folder's motions to the retriever; unchanged files are taken from the index file in the folder.
 
     Returns:
@@ -53,7 +56,7 @@ def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
     """
     try:
         paths = [path for path in sorted(folder.iterdir()) if is_motion_file(path)]
-        stamps = {path.name: stamp(path) for path in paths}
+        stamps = {path.name: stamp(path, options) for path in paths}
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
     library, index = retriever.library, folder / INDEX
@@ -69,7 +72,7 @@ def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
     for path in progress(changed, "reading motions"):
         record = {"file": path.name, "stamp": stamps[path.name]}
         try:
-            motion = Motion.load(path)
+            motion = options.read(path)
             text = str(motion.meta.get("text", motion.meta.get("label", "")))
             retriever.add(replace(motion, meta={**record, "seconds": motion.seconds}), " ".join(text.split()))
         except InputError as error:
@@ -81,7 +84,8 @@ def load_folder(retriever: Retriever, folder: Path) -> dict[str, str]:
     return {file: note["reason"] for file, note in sorted(skipped.items())}
 
 
-def stamp(path: Path) -> str:
-    """Fingerprint that changes with the file and with the version of this program."""
+def stamp(path: Path, options: FileOptions) -> str:
+    """Fingerprint that changes with the file, with how it is read, and with the version of this program."""
     status = path.stat()
-    return f"{__version__} {status.st_size} {status.st_mtime_ns}"
+    how = "" if options == FileOptions() else f" {astuple(options)}"
+    return f"{__version__} {status.st_size} {status.st_mtime_ns}{how}"

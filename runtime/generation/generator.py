@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 
 from ..body.canonical import to_canonical_with_inverse
+from ..body.input_check import check_motion
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
@@ -356,6 +357,7 @@ class Generator:
         joints = motion.only_person().joints
         if not np.isfinite(joints).all():
             raise InputError(f"frame {int((~np.isfinite(joints).all((1, 2))).argmax())} has missing joints")
+        check_motion(motion)
         return joints
 
     def _motion(self, joints: np.ndarray, **about: object) -> Motion:

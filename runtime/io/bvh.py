@@ -19,8 +19,6 @@ from ..body.time_check import UNITS_S, unit_of
 from ..errors import InputError
 from .text import read_text
 
-CMU_UNIT_M = 0.0254 / 0.45  # the unit of CMU's ASF files: inches / 0.45
-TALLEST_M = 3.0
 COMMON_RATES_HZ = (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 150, 180, 200, 240, 250)
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
 END_M = 0.05  # distance of an end site from its joint
@@ -63,29 +61,6 @@ def write_bvh(motion: MotionData, file: BinaryIO) -> None:
     lines = ["HIERARCHY", *_block(rig, rig.order[0], ""), "MOTION", f"Frames: {motion.frames}"]
     file.write("\n".join([*lines, f"Frame Time: {1 / motion.fps:.9g}", ""]).encode())
     np.savetxt(file, np.concatenate(columns, axis=1), fmt="%.6f")
-
-
-def meters_per_unit(motion: MotionData) -> float:
-    """Guess the unit of a BVH file, which does not name it, from the height of the skeleton.
-
-    Up to 3 units tall: meters. Taller: centimeters, or CMU's own unit for a CMU skeleton that would be under 60 cm tall
-    in centimeters. Height is the length of the bones from head to ankle, in any pose. Raises InputError if it is not
-    between 0.5 and 3 m.
-    """
-    core = Layout.load("core15")
-    pose = core.map_from(Layout.load(motion.layout)) @ motion.joints[0]  # [15, 3]
-    chain = ["head", "neck", "pelvis", "left_hip", "left_knee", "left_ankle"]
-    points = pose[[core.joints.index(name) for name in chain]]
-    height = float(np.linalg.norm(np.diff(points, axis=0), axis=-1).sum())
-    if height <= TALLEST_M:
-        scale = 1.0
-    elif motion.layout == "cmu31" and height < 60:
-        scale = CMU_UNIT_M
-    else:
-        scale = 0.01
-    if not 0.5 <= height * scale <= TALLEST_M:
-        raise InputError(f"the skeleton is {height:.3g} units tall, neither meters nor centimeters: pass scale")
-    return scale
 
 
 def check_frame_time(seconds: float) -> None:

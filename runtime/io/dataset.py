@@ -36,7 +36,7 @@ class ClipSet:
         joints = self.joints[frames].astype(np.float32)
         joints[..., [0, 2]] += self.root_xz[frames, None]
         if self.layout.dims == 2:  # a picture, in meters
-            joints = joints[..., :2] * np.float32([1, -1])
+            joints = joints[..., :2] * np.array([1, -1], np.float32)
         fps = float(self.fps or self.clips[i]["fps"])
         return Motion(joints=joints, fps=fps, layout=self.layout.name, meta=dict(self.clips[i]))
 

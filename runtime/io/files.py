@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,14 +11,16 @@ from typing import BinaryIO
 
 import numpy as np
 
+from ..body.input_check import report_file
 from ..body.motion_data import MotionData
+from ..body.units import UNITS_M, guess_unit, turn
 from ..errors import InputError
 from ..extras import require
 from .amass import read_npz_or_amass
 from .arrays import read_npy, write_npz
 from .asf_amc import read_amc
 from .atomic_write import atomic_write
-from .bvh import meters_per_unit, read_bvh, write_bvh
+from .bvh import read_bvh, write_bvh
 from .c3d_file import read_c3d
 from .csv_table import read_csv
 from .glb import write_glb
@@ -32,6 +35,7 @@ from .preview import write_gif, write_mp4
 from .trc import read_trc
 from .utd_mhad import read_utd_mhad
 
+log = logging.getLogger(__name__)
 Reader = Callable[[Path, str | None, float | None], MotionData]
 Writer = Callable[[MotionData, BinaryIO], None]
 
@@ -55,6 +59,7 @@ READERS: dict[str, Reader] = {
     ".txt": read_kinect_text,
     ".mat": read_utd_mhad,
 }
+WITHOUT_UNIT = {".bvh"}  # formats whose length unit is guessed by the body's height
 WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional packages they need
     ".npz": (write_npz, ()),
     ".bvh": (write_bvh, ()),
@@ -77,32 +82,49 @@ LFS_POINTER = b"version https://git-lfs.github.com/spec/"
 
 
 def read(
-    path: str | Path, layout: str | None = None, fps: float | None = None, *, scale: float | None = None
+    path: str | Path,
+    layout: str | None = None,
+    fps: float | None = None,
+    *,
+    scale: float | None = None,
+    up: str | None = None,
+    check: bool = True,
 ) -> MotionData:
     """Read a motion file.
 
     Args:
         path: a file of one of the kinds in `READERS`, or a folder with OpenPose's frames; see docs/formats.md.
         layout, fps: override the file's; required for files that do not specify them.
-        scale: meters per unit of the file. Default 1; for BVH see `bvh.meters_per_unit`.
+        scale: meters per unit of the file. Default 1; for formats without a unit, see `units.guess_unit`.
+        up: axis of the file that points up: y (default), z or -y.
+        check: log what would make a recognizer's output meaningless, such as a body that lies.
 
     Raises:
         InputError: the message names the file, the problem and the expectation in one line.
     """
     path = Path(path)
+    if scale is not None and not 0 < scale < np.inf:
+        raise InputError(f"scale is {scale!r}, expected meters per unit, above 0")
     reader = _reader(path)
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes infinite: a missing joint
             motion = reader(path, layout, fps)
             if not np.isfinite(motion.joints).any():
                 raise InputError("no joint is finite in any frame, or all joints are in one point")
-            if scale is None and path.suffix.lower() == ".bvh":
-                scale = meters_per_unit(motion)
+            if scale is None and path.suffix.lower() in WITHOUT_UNIT:
+                unit, doubt = guess_unit(motion)
+                scale = UNITS_M[unit]
+                if doubt is not None:
+                    log.warning("%s: %s", path, doubt)
+            joints = motion.joints if scale is None else motion.joints * np.float32(scale)
+            motion = replace(motion, joints=turn(joints, up or "y"))
     except InputError as error:
         raise type(error)(f"{path}: {error}") from error
     except UnicodeDecodeError:
         raise InputError(f"{path}: not a text file, expected {path.suffix} text") from None
-    return motion if scale is None else replace(motion, joints=motion.joints * np.float32(scale))
+    if check:
+        report_file(motion, str(path))
+    return motion
 
 
 def is_motion_file(path: Path) -> bool:

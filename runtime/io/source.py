@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, TextIO
@@ -14,6 +15,7 @@ from typing import Protocol, TextIO
 import numpy as np
 
 from ..body.motion_data import MAX_PEOPLE, MotionData
+from ..body.units import turn
 from ..errors import InputError
 from .files import check_file, read
 from .frame import Frame, Snapshot, SourceUpdate
@@ -150,6 +152,7 @@ def open_source(
     layout: str | None = None,
     fps: float | None = None,
     scale: float | None = None,
+    up: str | None = None,
     realtime: bool = False,
     pose: str | PoseModel = "mediapipe",
     token: str | None = None,
@@ -160,7 +163,7 @@ def open_source(
         source: camera number, video file, motion file (see `read`) or motion, a folder of images or of videos, `-`
             (JSON lines on standard input), rtsp://…, or an address to listen at for JSON messages: udp://HOST:PORT or
             ws://HOST:PORT (see `net`).
-        layout, fps, scale: as in `read`; `layout` also for JSON lines that do not name theirs, `fps` also for images.
+        layout, fps, scale, up: as in `read`; all but `fps` also for JSON messages, `fps` also for images.
         realtime: play a file at its own speed.
         pose: pose estimator for images: `mediapipe`, `rtmlib`, a PoseEstimator or its model.
         token: required from senders to an address; optional if HOST is a loopback address.
@@ -170,43 +173,67 @@ def open_source(
         MissingExtra: the packages that the source needs are not installed.
     """
     if isinstance(source, MotionData):
-        return Source("motion", _play_clip(source), realtime=realtime, recorded=True, frames=source.frames)
+        return Source(
+            "motion", _in_meters(_play_clip(source), scale, up), realtime=realtime, recorded=True, frames=source.frames
+        )
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)
+    is_images = (path.is_dir() and not is_openpose_folder(path)) or path.suffix.lower() in VIDEO_SUFFIXES
+    if (is_images or is_camera(source)) and (scale is not None or up is not None):
+        raise InputError(f"{redact_credentials(name)}: scale and up are for joints, not for images")
     if is_camera(source):
         estimator = _estimator(pose)
         camera = open_video(source)
         return Source(redact_credentials(name), estimator.track(camera), owns=(camera, estimator))
     if scheme in NET_SCHEMES:
         inbox, listener = listen(name, layout=layout, token=token)
-        return Source(listener.name, iter(inbox), owns=(inbox, listener), address=listener.address)
+        ticks = _in_meters(iter(inbox), scale, up)
+        return Source(listener.name, ticks, owns=(inbox, listener), address=listener.address)
     if scheme:
         raise InputError(
             f"{redact_credentials(name)}: unknown scheme {scheme}://, "
             "expected a file, a camera number, -, rtsp://, udp:// or ws://"
         )
-    if (path.is_dir() and not is_openpose_folder(path)) or path.suffix.lower() in VIDEO_SUFFIXES:
+    if is_images:
         video = open_images(path, fps)
         estimator = _estimator(pose)
         parts: tuple[Closeable, ...] = video, estimator
         return Source(name, estimator.track(video), owns=parts, realtime=realtime, recorded=True, start_s=0.0)
     if name == "-":
         lines = JsonLines(_standard_input(), "stdin", layout, is_live=True)
-        return Source("stdin", _as_they_arrive(lines), owns=(lines,), realtime=realtime)
+        return Source("stdin", _in_meters(_as_they_arrive(lines), scale, up), owns=(lines,), realtime=realtime)
     if path.suffix.lower() == ".jsonl":
         check_file(path)
         file = path.open(encoding="utf-8", errors="replace")
         lines = JsonLines(file, name, layout)
         frames = (frame for people in lines for frame in people)
-        return Source(name, _grouped(frames), owns=(lines,), realtime=realtime, recorded=True)
-    motion = read(path, layout, fps, scale=scale)
+        ticks = _in_meters(_grouped(frames), scale, up)
+        return Source(name, ticks, owns=(lines,), realtime=realtime, recorded=True)
+    motion = read(path, layout, fps, scale=scale, up=up, check=False)  # whoever takes the frames checks them
     return Source(name, _play_clip(motion), realtime=realtime, recorded=True, frames=motion.frames)
 
 
 def open_images(path: Path, fps: float | None = None) -> VideoFile | VideoFolder | ImageFolder:
     """Open the images of a video file, or of a folder with images (at the rate `fps`) or videos. Raises InputError."""
     return open_folder(path, fps) if path.is_dir() else VideoFile(path)
+
+
+def _in_meters(ticks: Iterator[SourceUpdate], scale: float | None, up: str | None) -> Iterator[SourceUpdate]:
+    """Frames in 3-D scaled to meters and turned to y up, as `read` does it."""
+    turn(np.zeros(3, np.float32), up or "y")  # raises before the first frame
+    if scale is None and up in (None, "y"):
+        return ticks
+    return (
+        (t, None if people is None else [_turned(frame, scale or 1.0, up or "y") for frame in people])
+        for t, people in ticks
+    )
+
+
+def _turned(frame: Frame, scale: float, up: str) -> Frame:
+    if frame.joints.shape[-1] != 3:
+        return frame
+    return replace(frame, joints=turn(frame.joints * np.float32(scale), up))
 
 
 def _estimator(pose: str | PoseModel) -> PoseEstimator:

@@ -20,6 +20,7 @@ def recognize(
     layout: str | None = None,
     fps: float | None = None,
     scale: float | None = None,
+    up: str | None = None,
     pose: str = "mediapipe",
     seconds: float | None = None,
 ) -> list[Segment]:
@@ -33,7 +34,7 @@ def recognize(
             (rtsp://…, udp://…, ws://…).
         model: name of a bundled model, path of a bundle, or a Recognizer, which is not changed.
         labels: labels to recognize, for models with open labels, such as "zero-shot".
-        layout, fps, scale: of a motion file, see `Motion.load`; `fps` also of a folder of images.
+        layout, fps, scale, up: of a motion file, see `Motion.load`; `fps` also of a folder of images.
         pose: pose estimator for video, "mediapipe" or "rtmlib".
         seconds: stop after this much of the source; None: at its end. Ctrl-C stops early, too.
     Returns:
@@ -47,7 +48,7 @@ def recognize(
         recognizer.set_labels(labels)
     segmenter = Segmenter()
     segments: list[Segment] = []
-    with open_source(source, layout=layout, fps=fps, scale=scale, pose=pose) as opened:
+    with open_source(source, layout=layout, fps=fps, scale=scale, up=up, pose=pose) as opened:
         recognizer.background = not opened.recorded
         try:
             for t, decision, _ in step_source(recognizer, opened, seconds):

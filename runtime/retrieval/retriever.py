@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..body.canonical import SMPL, to_canonical
+from ..body.input_check import check_motion
 from ..body.layout import Layout
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
@@ -172,6 +173,7 @@ class Retriever:
         layout = Layout.load(motion.layout)
         if layout.dims != 3:
             raise LayoutError(f"a motion in layout {layout.name} is 2-D, expected a 3-D layout")
+        check_motion(motion)
         mapping = SMPL.map_from(layout)
         frames_T = self._source_frames(motion)
         before, after = np.floor(frames_T).astype(int), np.ceil(frames_T).astype(int)

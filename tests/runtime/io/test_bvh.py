@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -7,12 +8,13 @@ from hypothesis import strategies as st
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.body.units import CMU, UNITS_M, height
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io import bvh
-from motionrt.runtime.io.bvh import CMU_UNIT_M
 from motionrt.runtime.io.dataset import ClipSet
 from motionrt.runtime.io.files import read
 
+CMU_UNIT_M = UNITS_M[CMU]
 BOW = Path(__file__).with_name("bandai_bow_normal.bvh")  # two frames of dataset-1_bow_normal_001, 0.1 s apart
 CMU_TREE = {  # parent of every joint of the usual BVH conversion
     **dict.fromkeys(("LHipJoint", "RHipJoint", "LowerBack"), "Hips"),
@@ -152,16 +154,44 @@ def test_rotations_apply_in_the_order_of_the_file(tmp_path, rotations, values, x
     np.testing.assert_allclose(left_hip, np.array([1, 2, 3]) + 0.1 * np.array(x_becomes), atol=1e-6)
 
 
-def test_units_follow_from_height_or_scale(tmp_path, wave):
+@pytest.mark.parametrize("unit", UNITS_M)
+@pytest.mark.parametrize("tall_m", [1.1, 1.7, 2.1])
+def test_units_are_detected_by_the_height_of_the_body(tmp_path, wave, caplog, unit, tall_m):
     cmu = Layout.load("cmu31")
     pose = cmu.map_from(Layout.load("smpl22")) @ wave.joints[0]
-    for unit in (1, 0.01, CMU_UNIT_M):
-        (tmp_path / "unit.bvh").write_text(cmu_bvh(pose / unit, pose[:1] / unit))
-        np.testing.assert_allclose(read(tmp_path / "unit.bvh").joints[0], pose, atol=2e-3)
-    (tmp_path / "mm.bvh").write_text(cmu_bvh(pose * 1000, pose[:1] * 1000))
-    with pytest.raises(InputError, match=r"mm\.bvh: the skeleton is .* units tall, .*: pass scale"):
-        read(tmp_path / "mm.bvh")
-    np.testing.assert_allclose(read(tmp_path / "mm.bvh", scale=0.001).joints[0], pose, atol=2e-3)
+    pose *= np.float32(tall_m / height(pose[None], cmu))
+    (tmp_path / "unit.bvh").write_text(cmu_bvh(pose / UNITS_M[unit], pose[:1] / UNITS_M[unit]))
+    motion = read(tmp_path / "unit.bvh")
+    if (unit, tall_m) == ("decimeters", 2.1):  # or 1.2 m in the unit of the CMU skeleton that it is
+        assert caplog.messages == [] and not np.allclose(motion.joints[0], pose, atol=0.1)
+        return
+    np.testing.assert_allclose(motion.joints[0], pose, atol=2e-3)
+    assert caplog.messages == []
+
+
+def test_a_doubtful_unit_is_reported_and_an_impossible_one_refused(tmp_path, caplog):
+    def load(units_tall, **options):
+        text = chain()
+        for offset in ("0.5", "0.3", "0.2", "0.1", "0.4"):
+            text = re.sub(rf"(?<=[ -]){re.escape(offset)}(?=[ \n])", f"{float(offset) * units_tall / 1.954:.6f}", text)
+        (tmp_path / "doubt.bvh").write_text(text)
+        caplog.clear()
+        return read(tmp_path / "doubt.bvh", **options)
+
+    head = Layout.load("core15").joints.index("head")
+    tall = {}
+    for units_tall in (1.7, 20, 2.6, 600):
+        motion = load(units_tall)
+        tall[units_tall] = float(np.linalg.norm(motion.joints[0, head] - motion.joints[0, 0]))
+        assert len(caplog.messages) == (units_tall != 1.7)
+        if units_tall == 20:
+            assert "doubt.bvh: the body is 20 units tall: read as decimeters, 2.0 m (could be CMU" in caplog.text
+        if units_tall == 600:
+            assert "read as millimeters, 0.6 m (a person is 1 to 2.2 m tall, see --scale)" in caplog.text
+    assert tall[20] / tall[1.7] == pytest.approx(2 / 1.7, rel=1e-3)
+    with pytest.raises(InputError, match=r"doubt.bvh: the body is 400 units tall, which is no person in .*pass scale"):
+        load(400)
+    assert load(400, scale=0.004) and caplog.messages == []
 
 
 WHOLE = chain()
