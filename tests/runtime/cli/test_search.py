@@ -39,9 +39,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     load = Motion.load
 
-    def spy(path: Path) -> Motion:
+    def spy(path: Path, *arguments: Any, **options: Any) -> Motion:
         names.append(Path(path).name)
-        return load(path)
+        return load(path, *arguments, **options)
 
     monkeypatch.setattr(Motion, "load", spy)
     return names
