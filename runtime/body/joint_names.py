@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 LONGEST_PREFIX = 5  # words
 SIDES = {"l": "left", "left": "left", "lft": "left", "r": "right", "right": "right", "rgt": "right"}
-CENTER = {"c", "m", "center", "centre"}
+CENTER = {"c", "m", "center"}
 FILLERS = {"joint", "jnt", "bone", "jt"}
 
 # Spellings of the parts of one side, without hyphens and the like; earlier ones win.
