@@ -182,7 +182,7 @@ def test_every_axis_is_turned_to_y_up_and_right_handed_stays_right_handed(walk: 
     walk.save(tmp_path / "clip.npz")
     with pytest.raises(InputError, match="clip.npz: up is 'x', expected y, z, -y"):
         Motion.load(tmp_path / "clip.npz", up="x")
-    Motion(np.ones((3, 17, 2)), 20, "coco17").save(tmp_path / "flat.npz")
+    Motion(np.arange(3.0 * 17 * 2).reshape(3, 17, 2), 20, "coco17").save(tmp_path / "flat.npz")
     with pytest.raises(InputError, match="flat.npz: up is 'z', but the joints are in 2-D"):
         Motion.load(tmp_path / "flat.npz", up="z")
     with pytest.raises(InputError, match="scale is -1, expected meters per unit, above 0"):
