@@ -1,5 +1,6 @@
 """record: save the skeletons of a source as labeled motion files, one per person."""
 
+import logging
 import re
 import time
 import unicodedata
@@ -14,6 +15,7 @@ from ..body.input_check import InputMonitor
 from ..body.layout import Layout
 from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE
+from ..body.time_check import TimeMonitor
 from ..errors import InputError
 from ..io.files import write
 from ..io.frame import Frame
@@ -24,6 +26,8 @@ from .options import SourceOptions
 MAX_SECONDS = 600.0
 MAX_BYTES = 1 << 28  # of joints, of all people together
 MAX_SLUG = 40
+
+logger = logging.getLogger(__name__)
 
 
 def run_record(name: str, label: str, out: Path, seconds: float | None, options: SourceOptions) -> None:
@@ -64,9 +68,12 @@ def _record(source: Source, recording: Recording, seconds: float | None, console
     limit = MAX_SECONDS if seconds is None else seconds
     monitor = InputMonitor()
     start: float | None = None
+    times = TimeMonitor()
     with Live(console=console, transient=True, refresh_per_second=10) as live:
         for t, people in source.snapshots():
             start = t if start is None else start
+            if (odd := times.check_frame(t, [frame.person for frame in people])) is not None:
+                logger.warning("%s: %s", source.name, odd)
             if t - start >= limit:
                 break
             for frame in people:

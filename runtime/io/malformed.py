@@ -33,7 +33,7 @@ class Malformed:
         """Count a message, and log why it cannot be used if the last line about this sender is a minute old.
 
         Args:
-            reason: what is wrong, as the end of a sentence about the message.
+            reason: what is wrong with the message.
             sender: an address or a person; None: unknown.
             is_logged: whether it may be logged.
         """
@@ -48,4 +48,4 @@ class Malformed:
                     return
             self._logged[sender] = now
         origin = "" if sender is None else f" from {sender}"
-        logger.warning("%s: ignored a message%s that %s", self._name, origin, reason[:MAX_REASON])
+        logger.warning("%s: ignored a message%s: %s", self._name, origin, reason[:MAX_REASON])

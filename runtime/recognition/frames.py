@@ -38,7 +38,7 @@ class Refusals:
         self._in_a_row += 1
         if self._source.recorded or (self._source.address is None and self._in_a_row == MAX_REFUSED):
             raise located from error
-        self._source.count_malformed(f"cannot be used: {error}", f"person {frame.person}")
+        self._source.count_malformed(str(error), f"person {frame.person}")
 
     def accept(self) -> None:
         self._in_a_row = 0
@@ -116,4 +116,6 @@ def step_source(
     if source.recorded and frames < MIN_CLIP_FRAMES:
         raise InputError(f"{source.name}: {frames} frame(s), expected at least {MIN_CLIP_FRAMES}")
     if not decided:
-        raise refusals.first or InputError(f"{source.name}: nobody is visible in any of its {frames} frame(s)")
+        malformed = f", {source.malformed} message(s) were malformed" if source.malformed else ""
+        nobody = InputError(f"{source.name}: nobody is visible in any of its {frames} frame(s){malformed}")
+        raise refusals.first or nobody

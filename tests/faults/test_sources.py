@@ -122,4 +122,4 @@ def test_lines_before_a_writer_was_killed_are_processed() -> None:
     *decisions, summary = map(json.loads, out.splitlines())
     assert [one["t"] for one in decisions] == pytest.approx(motion.times[:10])
     assert summary["summary"]["malformed"] == 1 and process.returncode == 0
-    assert "stdin: ignored a message that is not a whole JSON message" in err and "(line 11)" in err
+    assert "stdin: ignored a message: is not a whole JSON message" in err and "(line 11)" in err

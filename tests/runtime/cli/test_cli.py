@@ -324,7 +324,7 @@ def test_a_line_cut_in_the_middle_is_counted(
     assert result.status == 0 and len(decisions) == 9
     assert (last["summary"]["frames"], last["summary"]["malformed"]) == (9, 1)
     [line] = caplog.messages
-    assert "cut.jsonl: ignored a message that is not a whole JSON message" in line and line.endswith("(line 10)")
+    assert "cut.jsonl: ignored a message: is not a whole JSON message" in line and line.endswith("(line 10)")
 
 
 def test_a_bad_model_is_a_one_line_error(run: Any, models: Path, clip: Path) -> None:

@@ -137,6 +137,12 @@ def test_an_empty_recording_writes_nothing_and_says_so(run: Any, tmp_path: Path,
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_times_in_another_unit_are_reported(run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    source = write_lines(tmp_path / "s.jsonl", *(line(k * 33.0) for k in range(40)))
+    assert run(source, "--label", "x", "-o", tmp_path / "out").status == 0
+    assert caplog.messages == [f"{source}: the frames are 33 s apart, which looks like milliseconds, expected seconds"]
+
+
 def test_a_broken_line_is_skipped(run: Any, tmp_path: Path) -> None:
     source = write_lines(tmp_path / "s.jsonl", line(0), line(0.1), line(0.2)[:50], line(0.3))
     result = run(source, "--label", "x", "-o", tmp_path / "out")

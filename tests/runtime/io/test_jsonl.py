@@ -88,7 +88,7 @@ def test_stray_lines_are_counted_and_skipped(caplog):
     before, after = caplog.records
     assert before.levelno == after.levelno == logging.WARNING
     assert before.getMessage().startswith("here: ignored 1 lines before the first message: line 1 is not a whole JSON")
-    assert after.getMessage().startswith("here: ignored a message that is not a whole JSON message")
+    assert after.getMessage().startswith("here: ignored a message: is not a whole JSON message")
     assert after.getMessage().endswith("(line 3)")
 
 

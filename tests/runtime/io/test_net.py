@@ -128,7 +128,7 @@ def test_malformed_messages_are_counted_and_the_stream_continues(stream, caplog)
         send(message(1.0))
         assert seen(source) == (1.0, [0])
     assert [record.getMessage() for record in caplog.records if record.name.startswith("motionrt")] == [
-        f"{source.name}: ignored a message from 127.0.0.1 that is not a whole JSON message (Expecting property name "
+        f"{source.name}: ignored a message from 127.0.0.1: is not a whole JSON message (Expecting property name "
         "enclosed in double quotes: line 1 column 2 (char 1))"
     ]
 
@@ -151,9 +151,9 @@ def test_one_malformed_message_of_each_sender_a_minute_is_logged(caplog):
     now += 2
     problems.add("is odd again", "10.0.0.1")
     assert caplog.messages == [
-        "here: ignored a message from 10.0.0.1 that is odd",
-        "here: ignored a message from 10.0.0.2 that is long",
-        "here: ignored a message from 10.0.0.1 that is odd again",
+        "here: ignored a message from 10.0.0.1: is odd",
+        "here: ignored a message from 10.0.0.2: is long",
+        "here: ignored a message from 10.0.0.1: is odd again",
     ]
     assert problems.count == 8
     for sender in range(10_000):

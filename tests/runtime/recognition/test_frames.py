@@ -50,7 +50,7 @@ def test_one_sender_in_millimeters_does_not_end_a_listener(
     assert labels(Recognizer.load(bundle), source, 1) == expected and len(expected) == FRAMES
     assert source.malformed == FRAMES - 29 and alone.malformed == 0
     [line] = caplog.messages
-    assert line.startswith("udp://127.0.0.1:9: ignored a message from person 2 that cannot be used: the joints are")
+    assert line.startswith("udp://127.0.0.1:9: ignored a message from person 2: the joints are")
     assert line.endswith("looks like millimeters, expected meters")
 
 
@@ -68,6 +68,15 @@ def test_a_stream_of_one_sender_that_cannot_be_used_ends(bundle: Path) -> None:
     assert stdin.malformed == MAX_REFUSED - 1
     with pytest.raises(InputError, match="stdin: layout 'coco17' is 2-D"):
         labels(Recognizer.load(bundle), Source("stdin", iter([(0.0, [FLAT]), (0.1, [FLAT])])), 0)
+
+
+def test_malformed_messages_are_named_if_there_was_nothing_else(bundle: Path) -> None:
+    source = listener(iter([(0.0, [])]))
+    source.count_malformed("'t' is 1e+12", "10.0.0.1")
+    with pytest.raises(
+        InputError, match=r"nobody is visible in any of its 1 frame\(s\), 1 message\(s\) were malformed"
+    ):
+        labels(Recognizer.load(bundle), source, 0)
 
 
 def test_a_recording_that_cannot_be_used_is_refused(bundle: Path) -> None:
