@@ -268,7 +268,7 @@ def bad_source(path: Path, name: str) -> Path | str:
         case "unknown layout":
             np.savez(file, joints=good, fps=20.0, layout="octopus8")
         case "2-D":
-            save(file, np.zeros((10, 17, 2)), "coco17")
+            save(file, 100 * good[:10, np.arange(17) % tiny.V, :2], "coco17")
         case "unknown kind":
             file = path / "bad.xyz"
             file.write_text("x")
