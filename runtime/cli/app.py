@@ -86,8 +86,8 @@ def recognize(
         list[str],
         typer.Argument(
             metavar="SOURCE...",
-            help="0 (webcam), a video, a folder of images or videos, a motion file (.npz .bvh .glb .csv …), - (JSON lines), "
-            "rtsp:// udp:// ws://…",
+            help="0 (webcam), a video, a folder of images or videos, a motion file (.npz .bvh .glb .csv …), "
+            "- (JSON lines), rtsp:// udp:// ws://…",
         ),
     ],
     options: RecognizeOptions,
