@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..body.motion_data import MotionData
+from ..body.units import turn
 from ..errors import InputError
 from .arrays import array_names, load_arrays, read_npz
-from .named_joints import TO_Y_UP
 from .text import check_size
 
 FOLDER_VARIABLE = "MOTIONRT_BODY_MODELS"
@@ -51,7 +51,7 @@ def read_amass(path: Path, layout: str | None, fps: float | None) -> MotionData:
     gender = _gender(arrays.get("gender"))
     rest, parents = _rest_joints(gender, poses.shape[1], arrays.get("betas"))
     joints = _pose(rest, parents, poses.astype(np.float64).reshape(len(poses), -1, 3)) + moves[:, None]
-    return MotionData((joints @ TO_Y_UP.T).astype(np.float32), rate, layout or "smpl22")
+    return MotionData(turn(joints.astype(np.float32), "z"), rate, layout or "smpl22")
 
 
 def _gender(value: NDArray[np.generic] | None) -> str:

@@ -12,14 +12,13 @@ from typing import Any
 import numpy as np
 
 from ..body.motion_data import MotionData
+from ..body.units import turn
 from ..errors import InputError
 from ..extras import require
 from .markers import joints_from_markers
-from .named_joints import TO_Y_UP
 from .text import MAX_BYTES, check_bytes, check_size
 
 UNITS_M = {"m": 1.0, "mm": 0.001, "cm": 0.01, "in": 0.0254, "ft": 0.3048}
-ROWS = {"Z": TO_Y_UP, "Y": np.eye(3, dtype=np.float32)}
 
 
 def read_c3d(path: Path, layout: str | None, fps: float | None) -> MotionData:
@@ -51,8 +50,8 @@ def _read(reader: Any, layout: str | None, fps: float | None) -> MotionData:
     if unit not in UNITS_M:
         raise InputError(f"has the unit {unit!r}, expected one of {', '.join(UNITS_M)}")
     screen = reader.get_screen_axis()
-    up = screen[1].strip().upper().lstrip("+") if screen else "Z"
-    if up not in ROWS:
-        raise InputError(f"has the axis {up!r} up (POINT:Y_SCREEN), expected Y or Z")
-    joints, known = joints_from_markers(names, points @ ROWS[up].T * np.float32(UNITS_M[unit]), layout)
+    up = screen[1].strip().lower().lstrip("+") if screen else "z"
+    if up not in ("y", "z"):
+        raise InputError(f"has the axis {up!r} up (POINT:Y_SCREEN), expected y or z")
+    joints, known = joints_from_markers(names, turn(points, up) * np.float32(UNITS_M[unit]), layout)
     return MotionData(joints, float(reader.point_rate) if fps is None else fps, known)

@@ -59,7 +59,7 @@ READERS: dict[str, Reader] = {
     ".txt": read_kinect_text,
     ".mat": read_utd_mhad,
 }
-WITHOUT_UNIT = {".bvh"}  # formats whose length unit is guessed by the body's height
+WITHOUT_UNIT = {".bvh", ".csv", ".tsv", ".amc"}  # formats whose length unit is guessed by the body's height
 WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional packages they need
     ".npz": (write_npz, ()),
     ".bvh": (write_bvh, ()),
@@ -111,7 +111,7 @@ def read(
             motion = reader(path, layout, fps)
             if not np.isfinite(motion.joints).any():
                 raise InputError("no joint is finite in any frame, or all joints are in one point")
-            if scale is None and path.suffix.lower() in WITHOUT_UNIT:
+            if scale is None and path.suffix.lower() in WITHOUT_UNIT and motion.joints.shape[-1] == 3:
                 unit, doubt = guess_unit(motion)
                 scale = UNITS_M[unit]
                 if doubt is not None:

@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from ..body.motion_data import MAX_JOINTS, MotionData
+from ..body.units import turn
 from ..errors import InputError
-from .named_joints import TO_Y_UP, joints_by_name
+from .named_joints import joints_by_name
 from .text import MAX_BYTES, check_bytes, check_size
 
 JOINTS = {  # segments -> MotionBuilder's names of the joints at which they start
@@ -70,7 +71,7 @@ def read_mvnx(path: Path, layout: str | None, fps: float | None) -> MotionData:
         known_rate = float(rate) if fps is None else fps
     except ValueError:
         raise InputError(f"has the frameRate {rate!r}: pass fps (--fps)") from None
-    joints, known = joints_by_name([JOINTS.get(name, name) for name in segments], positions @ TO_Y_UP.T, layout)
+    joints, known = joints_by_name([JOINTS.get(name, name) for name in segments], turn(positions, "z"), layout)
     return MotionData(joints, known_rate, known)
 
 

@@ -9,15 +9,13 @@ from numpy.typing import NDArray
 
 from ..body.layout import Layout
 
-TO_Y_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)  # from z up: positions @ TO_Y_UP.T
-
 
 def joints_by_name(
     names: Sequence[str], positions: NDArray[np.floating], layout: str | None
 ) -> tuple[NDArray[np.float32], str]:
     """Joints [..., V, D] and the name of the layout that fits the names, of positions [..., B, D].
 
-    Raises LayoutError if `layout` does not fit or, if it is None, no layout of D dimensions does.
+    Raises LayoutError if `layout`, or any layout of D dimensions, does not fit.
     """
     known, order = Layout.match(names, layout, dims=positions.shape[-1])
     return positions[..., order, :].astype(np.float32), known.name

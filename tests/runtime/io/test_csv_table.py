@@ -125,6 +125,13 @@ def test_several_people_with_ids_of_64_bits(tmp_path, kinect, names):
     assert np.isnan(motion.joints[:5, 1]).all()
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 1000.0])
+def test_the_unit_is_found_by_the_height(tmp_path, kinect, names, scale):
+    header = ["time", *(f"{n}_{a}" for n in names for a in "xyz")]
+    motion = load(tmp_path, table(header, timed(kinect * scale)))
+    np.testing.assert_allclose(motion.joints, kinect, atol=1e-4)
+
+
 def test_rows_that_are_not_frames_are_refused(tmp_path, kinect, names):
     header = ["time", *(f"{n}_{a}" for n in names for a in "xyz")]
     rows = timed(kinect)

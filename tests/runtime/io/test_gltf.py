@@ -168,6 +168,20 @@ def test_a_gltf_with_its_data_inside_or_beside_it(tmp_path):
             load(tmp_path, scene.gltf(uri), "c.gltf")
 
 
+@pytest.mark.parametrize("version", ["VRM", "VRMC_vrm", "VRMC_vrm_animation"])
+def test_vrm_names_the_bones_itself(tmp_path, version):
+    scene = raised()
+    for number, node in enumerate(scene.document["nodes"]):
+        node["name"] = f"J{number}"
+    if version == "VRM":
+        bones = [{"bone": name, "node": node} for name, node in scene.index.items()]
+    else:
+        bones = {name: {"node": node} for name, node in scene.index.items()}
+    scene.document["extensions"] = {version: {"humanoid": {"humanBones": bones}}}
+    motion = load(tmp_path, scene.glb(), "avatar.vrm")
+    np.testing.assert_allclose(joint(motion, "left_wrist")[-1], [0.17, 1.97, 0], atol=1e-6)
+
+
 def test_the_first_of_several_animations_is_read_and_said(tmp_path, caplog):
     scene = raised()
     scene.document["animations"].append({"name": "walk", "channels": [], "samplers": []})
