@@ -101,7 +101,7 @@ class InputMonitor:
         first.extend(sample(mask_unseen(without_nobody(pose), confidence), 1))
         if len(first) >= POSES:
             try:
-                self._log(np.array(first), layout)
+                self._report(diagnose(np.array(first), layout))
             except InputError:
                 del first[0]
                 raise
@@ -117,18 +117,14 @@ class InputMonitor:
     def check_clip(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
         """Check a clip [T, V, 3]. Raises InputError as `diagnose`."""
         poses_TV3 = sample(mask_unseen(joints, confidence), POSES)
-        if len(poses_TV3) and _is_reported(joints):
-            diagnose(poses_TV3, layout)
-        elif len(poses_TV3):
-            self._log(poses_TV3, layout)
+        if len(poses_TV3):
+            self._report(diagnose(poses_TV3, layout), logged=_is_reported(joints))
 
-    def _log(self, poses_TV3: Poses, layout: Layout) -> None:
-        self._report(diagnose(poses_TV3, layout))
-
-    def _report(self, problem: str | None) -> None:
+    def _report(self, problem: str | None, *, logged: bool = False) -> None:
         if problem is not None and problem not in self.problems:
             self.problems.append(problem)
-            log.warning(problem)
+            if not logged:
+                log.warning(problem)
 
 
 def check_motion(motion: MotionData) -> None:

@@ -151,7 +151,9 @@ def test_a_file_with_another_axis_up_is_reported_when_it_is_read_and_not_again(
     save(replace(walk, joints=turn(turn(turn(walk.joints, "z"), "z"), "z")), path)
     motion = Motion.load(path)
     assert caplog.messages == [f"{path}: {Z_UP}"]
-    Recognizer.load("live").recognize(motion)
+    recognizer = Recognizer.load("live")
+    recognizer.recognize(motion)
+    assert recognizer.warnings == (Z_UP,)
     Recognizer.load("zero-shot").enroll("walking", [motion])
     assert len(caplog.messages) == 1
     upright = Motion.load(path, up="z")
