@@ -59,6 +59,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("line", LINES)
 def test_a_command_runs_as_written(line: str, folder: Path, request: pytest.FixtureRequest) -> None:
     needed = prerequisites(line, folder)

@@ -96,7 +96,7 @@ def test_vague_words_are_rare() -> None:
         "class Said: ...",
         '"""What people say."""',
         "def f():\n    'Who came.'",
-        "x = 'the recogniser'",
+        "x = 'the quantiser'",
         "y = 1  # metres",
         "def normalise(): ...",
     ],

@@ -245,4 +245,6 @@ def test_a_signal_ends_a_recording_and_keeps_it(number: signal.Signals, tmp_path
     assert (process.returncode, err) == (0, "")
     (motion,) = recordings(tmp_path)
     assert motion.frames > 1 and motion.meta["source"] == name
-    np.testing.assert_allclose(motion.joints[-1], POSE + 1.9, atol=1e-6)
+    shift_T = (motion.joints - POSE).mean((1, 2))  # a busy machine may not have taken the last messages yet
+    np.testing.assert_allclose(motion.joints, POSE + shift_T[:, None, None], atol=1e-6)
+    assert shift_T.min() >= -1e-6 and shift_T.max() <= 1.9 + 1e-6 and (np.diff(shift_T) > 0).all()

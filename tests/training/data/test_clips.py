@@ -59,7 +59,7 @@ def test_a_damaged_set_is_rejected_by_name(tmp_path: Path, samples: list[Motion]
     write_set(tmp_path, "cut", Layout.load("smpl22"), [(samples[0].joints, {})], fps=20)
     about = json.loads((tmp_path / "cut.json").read_text())
     (tmp_path / "cut.json").write_text(json.dumps(about | {"clips": [{}, {}]}))
-    with pytest.raises(InputError, match=r"cut\.npz: start must rise from 0 to 91 in 2 clips"):
+    with pytest.raises(InputError, match=r"cut\.npz: start must increase from 0 to 91 in 2 clips"):
         load_clips(tmp_path, layout)
 
 
