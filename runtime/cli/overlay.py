@@ -8,15 +8,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..body.layout import Layout
 from ..errors import InputError
 from ..extras import require
 from ..io.atomic_write import atomic_write
+from ..io.drawing import Person, draw_people
 from ..io.frame import Frame
 from ..io.video_file import VideoFile
 from ..io.video_writer import VideoWriter
@@ -24,9 +23,6 @@ from ..recognition.segments import Segment, label_line
 
 Images = Iterable[tuple[float, NDArray[np.uint8]]]  # seconds, [H, W, 3] RGB
 
-COLORS = ((80, 220, 80), (255, 160, 80), (80, 140, 255), (255, 100, 200), (230, 230, 80))
-TEXT, FAINT_TEXT, OUTLINE = (255, 255, 255), (190, 190, 190), (0, 0, 0)
-PICTURE_PX = 240  # an image whose shorter side has this many pixels is drawn with lines of one pixel
 CAMERA_QUALITY = 12  # of the images of a camera, which are compressed a second time
 
 
@@ -75,8 +71,10 @@ class Overlay:
                 for t, image in images:
                     if t > end_s:
                         break
-                    people = [(frame, _segment(segments, frame.person, t)) for frame in self._people.get(t, ())]
-                    writer.add(t, draw(image, people, several))
+                    people = [
+                        _label(frame, _segment(segments, frame.person, t), several) for frame in self._people.get(t, ())
+                    ]
+                    writer.add(t, draw_people(image, people))
         except OSError as error:
             raise InputError(f"{self._path}: cannot be written: {error.strerror or error}") from None
 
@@ -119,57 +117,11 @@ def check_overlay(path: Path) -> None:
         require(module, "files", "writing .mp4")
 
 
-def draw(image: NDArray[np.uint8], people: Sequence[tuple[Frame, Segment | None]], several: bool) -> NDArray[np.uint8]:
-    """The image [H, W, 3] RGB with skeletons, and the label of each person's segment at the head.
-
-    Lines and letters scale with the image. `several`: whether the text names the person.
-    """
-    if not people:
-        return image
-    picture = require("PIL.Image", "files", "drawing").fromarray(image)
-    pen = require("PIL.ImageDraw", "files", "drawing").Draw(picture)
-    unit = max(1.0, min(image.shape[:2]) / PICTURE_PX)
-    for frame, _ in people:
-        _draw_skeleton(pen, frame, unit)
-    for frame, segment in people:
-        if segment is not None:
-            _draw_label(pen, frame, segment, several, unit, (image.shape[1], image.shape[0]))
-    return np.asarray(picture)
-
-
-def _draw_skeleton(pen: Any, frame: Frame, unit: float) -> None:
-    assert frame.pixels is not None
-    color, width, radius = COLORS[frame.person % len(COLORS)], max(1, round(unit)), 1.3 * unit
-    visible = np.asarray(np.isfinite(frame.pixels).all(axis=-1))  # [V]
-    points = [(float(x), float(y)) for x, y in frame.pixels]
-    for joint, other in _lines(frame.layout):
-        if visible[joint] and visible[other]:
-            pen.line([points[joint], points[other]], fill=color, width=width)
-    for joint in np.flatnonzero(visible).tolist():
-        x, y = points[joint]
-        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=color)
-
-
-def _lines(layout: str) -> tuple[tuple[int, int], ...]:
-    """The bones, and the lines across hips and shoulders that a tree of bones may lack."""
-    body = Layout.load(layout)
-    return (*body.edges, *zip(*body.facing, strict=True))
-
-
-def _draw_label(pen: Any, frame: Frame, segment: Segment, several: bool, unit: float, size: tuple[int, int]) -> None:
-    """Write the label above the person, but inside the image."""
-    assert frame.pixels is not None
-    visible = frame.pixels[np.isfinite(frame.pixels).all(axis=-1)]
-    if not len(visible):
-        return
-    text = label_line(segment, several)
-    font = require("PIL.ImageFont", "files", "drawing").load_default(10 * unit)
-    left, top, right, bottom = pen.textbbox((0, 0), text, font=font, stroke_width=round(unit))
-    x, y = visible.min(axis=0)
-    x = np.clip(x, -left, max(-left, size[0] - right))
-    y = np.clip(y - bottom - 3 * unit, -top, max(-top, size[1] - bottom))
-    fill = FAINT_TEXT if segment.label == "none" else TEXT
-    pen.text((float(x), float(y)), text, fill=fill, font=font, stroke_width=round(unit), stroke_fill=OUTLINE)
+def _label(frame: Frame, segment: Segment | None, several: bool) -> Person:
+    """A person with the line that the text output has for the segment."""
+    if segment is None:
+        return Person(frame)
+    return Person(frame, label_line(segment, several), is_faint=segment.label == "none")
 
 
 def _segment(segments: Sequence[Segment], person: int, t: float) -> Segment | None:

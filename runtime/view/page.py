@@ -15,10 +15,11 @@ from ..generation.generator import Generator
 from ..net_security import is_local_origin, is_loopback
 from .generation_panel import GenerationPanel
 from .recognition_panel import COLORS, RecognitionPanel
-from .skeleton_scene import SkeletonScene
+from .skeleton_scene import RADIUS_M, SkeletonScene
 from .source_player import SourcePlayer
 
 DISTANCE_M = 1.7  # between the centers of the two scenes
+POSITION_M, LOOK_AT_M, FIELD_DEG = (0.0, 1.5, 5.8), (0.0, 0.85, 0.0), 35  # of the camera; the field is vertical
 PANEL_WIDTH = 320  # pixels
 
 
@@ -68,7 +69,17 @@ class Page:
         server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=COLORS[0])
         server.scene.set_up_direction("+y")
         camera = server.initial_camera
-        camera.position, camera.look_at, camera.fov = (0.0, 1.5, 5.8), (0.0, 0.85, 0.0), np.radians(35)
+        camera.position, camera.look_at, camera.fov = POSITION_M, LOOK_AT_M, np.radians(FIELD_DEG)
+        server.on_client_connect(_step_back)
+
+
+def _step_back(client: Any) -> None:
+    """Move the camera of a narrow window back until both floors are in it, above the sheet of a phone."""
+    if client.camera.aspect < 1:
+        half_width = np.tan(np.radians(FIELD_DEG) / 2) * client.camera.aspect  # of what is seen 1 m away
+        distance_m = (DISTANCE_M / 2 + RADIUS_M) / half_width
+        client.camera.position = (0.0, POSITION_M[1], distance_m)
+        client.camera.look_at = (0.0, LOOK_AT_M[1] - 0.1 * distance_m, 0.0)
 
 
 def _check_host(host: str) -> None:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import InputError
+from ..io.drawing import Person, draw_people
 from ..recognition.decision import Decision
 from ..recognition.label_texts import NONE, resolve_labels
 from .forms import bind_submit, note_html, show_errors
@@ -20,7 +23,8 @@ from .timeline import GAP_S, people_html
 
 RECORD_S = 3.0  # length of a recorded gesture
 COLORS: tuple[Color, ...] = ((45, 116, 191), (217, 119, 20), (58, 145, 86), (186, 65, 98), (36, 148, 158))
-_DRAW_S, _CHARTS_S = 1 / 40, 0.25  # shortest time between updates
+PICTURE_PX = 360  # width of the picture of a camera, at most; the panel is not wider
+_DRAW_S, _CHARTS_S = 1 / 40, 0.15  # shortest time between updates
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +44,7 @@ class RecognitionPanel:
     def __init__(self, server: Any, player: SourcePlayer, scene: SkeletonScene) -> None:
         self._server, self.player, self._scene = server, player, scene
         self.now: dict[int, Observation] = {}
+        self._texts: dict[int, str] = {}  # above the people in the scene, as the panel has them
         self._add_charts()
         self._add_forms()
         self._painter = threading.Thread(target=self._paint, name="motionrt painter", daemon=True)
@@ -53,6 +58,7 @@ class RecognitionPanel:
 
     def _add_charts(self) -> None:
         gui = self._server.gui
+        self._picture = gui.add_image(np.zeros((2, 2, 3), np.uint8), format="jpeg", jpeg_quality=80, visible=False)
         self._people = gui.add_html("")
         self._latency = gui.add_uplot(
             (np.zeros(1), np.ones(1)),
@@ -132,30 +138,54 @@ class RecognitionPanel:
                 self._scene.reset()
             self.now[one.frame.person] = one
         self.now = {person: one for person, one in self.now.items() if clock - one.clock < GAP_S}
+        with self._server.atomic():
+            self._show(clock)
+
+    def _show(self, clock: float) -> None:
+        """Draw the people in the scene."""
         poses = {
             person: Pose(
                 joints=one.frame.joints,
                 layout=one.frame.layout,
                 color=COLORS[person % len(COLORS)],
-                text=f"{one.decision.label} {one.decision.score:.2f}",
+                text=self._texts.get(person, ""),
             )
             for person, one in self.now.items()
         }
-        with self._server.atomic():
-            self._scene.show(clock, poses)
+        self._scene.show(clock, poses)
 
     def _draw_charts(self, clock: float, error: str, has_ended: bool) -> None:
         now: dict[int, Decision] = {person: one.decision for person, one in self.now.items()}
         people = people_html(now, self.player.history(), clock)
         source = Path(self.player.name).name + (" (ended)" if has_ended else "")
         latencies = np.array(self.player.latencies_ms())
+        self._texts = {person: f"{one.label} {one.score:.2f}" for person, one in now.items()}
+        picture = self._draw_picture()
         with self._server.atomic():
+            self._show(clock)
+            if picture is not None:
+                self._picture.image, self._picture.visible = picture, True
             self._people.content = note_html(error or source, is_error=bool(error)) + people
             if len(latencies):
                 self._latency.data = (np.arange(1.0 - len(latencies), 1.0), latencies)
                 p50, p99 = np.percentile(latencies, (50, 99))
                 summary = f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, {self.player.dropped} frames dropped"
                 self._percentiles.content = note_html(summary)
+
+    def _draw_picture(self) -> NDArray[np.uint8] | None:
+        """The latest image of a camera or video with the people in it; None without one."""
+        seen = [one.frame for one in self.now.values() if one.frame.image is not None and one.frame.pixels is not None]
+        latest = max(seen, key=lambda frame: frame.t, default=None)
+        if latest is None or latest.image is None:
+            return None
+        step = -(-latest.image.shape[1] // PICTURE_PX)
+        image = np.ascontiguousarray(latest.image[::step, ::step])
+        people = [
+            Person(replace(frame, pixels=frame.pixels / step), self._texts.get(frame.person, ""))
+            for frame in seen
+            if frame.t == latest.t and frame.pixels is not None
+        ]
+        return draw_people(image, people)
 
 
 def parse_labels(text: str) -> list[str]:

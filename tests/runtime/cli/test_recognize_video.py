@@ -20,11 +20,12 @@ pytest.importorskip("PIL", reason="Pillow is not installed")
 from motionrt import Layout
 from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.cli import live_status, main
-from motionrt.runtime.cli.overlay import Overlay, draw
+from motionrt.runtime.cli.overlay import Overlay
+from motionrt.runtime.io.drawing import Person, draw_people
 from motionrt.runtime.io.frame import Frame
 from motionrt.runtime.io.pose import PoseEstimator
 from motionrt.runtime.io.video_file import VideoFile
-from motionrt.runtime.recognition.segments import Segment
+from motionrt.runtime.recognition.segments import Segment, label_line
 
 from .. import tiny
 from ..io.videos import gray, write_video
@@ -192,7 +193,7 @@ def test_the_overlay_shows_what_the_text_shows_at_the_scale_of_the_image(several
     for height in (240, 960):
         image = np.full((height, height * 4 // 3, 3), 60, np.uint8)
         segment = Segment(start=0, end=1, label="raise left hand", score=0.876)
-        after = draw(image, [(frame(image.shape[:2]), segment)], several)
+        after = draw_people(image, [Person(frame(image.shape[:2]), label_line(segment, several))])
         left, top, right, bottom = texts[-1][1]
         assert 0 <= left < right <= image.shape[1] and 0 <= top < bottom <= image.shape[0]
         heights.append(bottom - top)
@@ -214,7 +215,7 @@ def test_the_overlay_joins_hips_and_shoulders_of_layouts_without_a_spine() -> No
         pixels[layout.joints.index(name)] = place
     image = np.zeros((100, 120, 3), np.uint8)
     one = Frame(t=0.0, person=0, joints=pixels, layout=layout.name, pixels=pixels)
-    drawn = changed(image, draw(image, [(one, None)], False))
+    drawn = changed(image, draw_people(image, [Person(one)]))
     assert all(drawn[y, x] for y, x in ((50, 60), (20, 60), (35, 40), (35, 80)))  # four sides
 
 

@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from motionrt.runtime.io.latest_queue import LatestQueue
 from motionrt.runtime.io.source import open_source
 from motionrt.runtime.view import Page, SourcePlayer, recognition_panel
 from motionrt.runtime.view.motion_player import MAX_FRAMES, MotionPlayer
+from motionrt.runtime.view.page import FIELD_DEG, LOOK_AT_M, POSITION_M, _step_back
 from motionrt.runtime.view.recognition_panel import parse_labels
 from motionrt.runtime.view.skeleton_scene import RADIUS_M, Pose, SkeletonScene
 from motionrt.runtime.view.source_player import HistoryEntry, Observation
@@ -297,6 +299,47 @@ def scene() -> Iterator[SkeletonScene]:
 
 def body(scene: SkeletonScene, person: int) -> Any:
     return scene._scene.get_handle_by_name(f"/people/{person}")
+
+
+def test_panel_scene_and_picture_show_one_label_for_a_person(generator: Generator, tmp_path: Path) -> None:
+    """A video of two people: at every update the panel has the texts of the scene, and the picture shows the people."""
+    pytest.importorskip("viser", reason="viser is not installed")
+    pytest.importorskip("av", reason="PyAV is not installed")
+    from ..cli.test_recognize_video import PAIR, Actors, changed, film
+
+    path = film(tmp_path / "clip.mp4", (PAIR, 100), size=(480, 640))
+    player = SourcePlayer(
+        Recognizer.load("live"),
+        [str(path)],
+        lambda name: open_source(name, realtime=True, pose=Actors()),  # type: ignore[arg-type]
+        loop=True,
+    )
+    shown = Page(player, generator, port=0)
+    try:
+        panel = shown.recognition
+        wait_until(lambda: len(panel._texts) == 2 and panel._picture.visible, 30, "two people are shown")
+        panel.close()  # the last update stays
+        texts = {person: figure._text.text for person, figure in panel._scene._figures.items()}
+        assert texts == panel._texts
+        for person, text in texts.items():
+            label, _, score = text.rpartition(" ")
+            who = f'person {person}</span> <b class="motionrt-label">{label}</b><span>{score}</span>'
+            assert who in panel._people.content
+        picture = panel._picture.image
+        assert picture.shape == (240, 320, 3)
+        drawn = changed(np.full_like(picture, PAIR), picture)
+        assert drawn[:, :160].sum() > 200 < drawn[:, 160:].sum()
+    finally:
+        shown.close()
+
+
+@pytest.mark.parametrize(("aspect", "moves"), [(16 / 9, False), (390 / 844, True)])
+def test_a_narrow_window_shows_both_floors(aspect: float, moves: bool) -> None:
+    camera = SimpleNamespace(aspect=aspect, position=POSITION_M, look_at=LOOK_AT_M)
+    _step_back(SimpleNamespace(camera=camera))
+    assert (camera.position != POSITION_M) is moves
+    half_width_m = camera.position[2] * np.tan(np.radians(FIELD_DEG) / 2) * aspect
+    assert half_width_m >= 1.59  # two floors of 0.75 m radius, 1.7 m apart
 
 
 def test_people_stand_on_a_floor_that_follows_them(scene: SkeletonScene) -> None:
