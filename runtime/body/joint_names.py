@@ -72,8 +72,13 @@ Parts = dict[tuple[str, str], list[tuple[int, int]]]  # (side or "", part) -> (n
 def identify(names: Sequence[str]) -> dict[str, int]:
     """Joints of the layouts (`left_knee`) among the names of a file, and the index of each in `names`."""
     words = [_words(name) for name in names]
-    prefixes = {name[:length] for name in words for length in range(min(len(name), LONGEST_PREFIX + 1))}
-    shared = sorted((prefix for prefix in prefixes if any(_is_thigh(name, prefix) for name in words)), key=len)
+    prefixes = {
+        name[:length]
+        for name in words
+        for length in range(min(len(name), LONGEST_PREFIX + 1))
+        if _is_thigh(name, name[:length])
+    }
+    shared = sorted(prefixes, key=lambda prefix: (len(prefix), prefix))
     return max((_joints(_parts(words, prefix)) for prefix in [(), *shared]), key=len)
 
 
