@@ -162,7 +162,11 @@ def amass(frames: NDArray[np.floating]) -> bytes:
 def body_model() -> bytes:
     """A body model of 52 joints, with a vertex each."""
     output = io.BytesIO()
-    arrays = {"J_regressor": np.eye(52), "v_template": np.ones((52, 3)), "shapedirs": np.zeros((52, 3, 16))}
+    arrays = {
+        "J_regressor": np.eye(52),
+        "v_template": np.random.default_rng(0).normal(size=(52, 3)),
+        "shapedirs": np.zeros((52, 3, 16)),
+    }
     np.savez(output, kintree_table=np.array([[0, *range(51)], range(52)], np.uint32), **arrays)  # type: ignore[arg-type]
     return output.getvalue()
 
