@@ -183,7 +183,7 @@ def test_listeners(scheme: str, live: Recognizer, raw: np.ndarray, wave: Motion)
     decisions = []
     with open_source(f"{scheme}://127.0.0.1:0") as source:
         send = sender(scheme, source)
-        stream = step_source(live.clone(), source, recorded=False)
+        stream = step_source(live.clone(), source)
         for k, (t, people) in enumerate(zip(wave.times[:60], raw, strict=False)):
             moment = [
                 {"t": float(t), "person": m, "layout": "kinect20", "joints": joints.round(4).tolist()}
