@@ -4,11 +4,13 @@ A change turns a clip into what somebody might hand in. `SAME` changes must not 
 logged in a warning.
 """
 
+import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,10 @@ from motionrt.runtime.body.layout import Layout
 
 SCORE = 0.05  # by which the score of a clip may change
 PEOPLE = 6
+CONVENTIONS = json.loads((Path(__file__).parent / "body" / "joint_names.json").read_text(encoding="utf-8"))[
+    "conventions"
+]
+COMPLETE = {name for name, convention in CONVENTIONS.items() if convention["layout"] == "smpl22"}  # with neck and toes
 
 Change = Callable[[Motion], Motion]
 load = cache(Recognizer.load)
@@ -86,6 +92,35 @@ def in_slot(slot: int, filling: float) -> Case:
     return Case(f"in slot {slot} among {filling:g}", change)
 
 
+def timed(factor: float) -> Case:
+    """With timestamps in another unit."""
+    return Case(f"times by {factor:g}", lambda motion: replace(motion, timestamps=motion.times * factor))
+
+
+def numbered() -> Case:
+    return Case("frame numbers", lambda motion: replace(motion, timestamps=np.arange(motion.frames) * 1.0))
+
+
+def starting(at: float) -> Case:
+    return Case(f"starting at {at:g} s", lambda motion: replace(motion, timestamps=motion.times + at))
+
+
+def renamed(convention: str, seed: int) -> Case:
+    """In the joint names of a convention, in any order, as a file would hold them."""
+
+    def change(motion: Motion) -> Motion:
+        layout = Layout.load(CONVENTIONS[convention]["layout"])
+        joints = layout.map_from(Layout.load(motion.layout)) @ motion.joints
+        columns = {name: joints[:, layout.joints.index(at)] for at, name in CONVENTIONS[convention]["joints"].items()}
+        columns |= {name: np.full_like(joints[:, 0], 99.0) for name in CONVENTIONS[convention]["others"]}
+        names = list(columns)
+        np.random.default_rng(seed).shuffle(names)
+        found, order = Layout.match(names, dims=3)
+        return replace(motion, joints=np.stack([columns[names[i]] for i in order], axis=1), layout=found.name)
+
+    return Case(f"as {convention}", change)
+
+
 def is_no_size_of_people(factor: float) -> bool:
     """Exclude factors that turn an adult into a child or a giant: no unit does that."""
     return not 0.15 < factor < 2.7
@@ -96,6 +131,8 @@ SAME = st.one_of(
     st.builds(turned, st.floats(-np.pi, np.pi)),
     st.just(mirrored()),
     st.builds(in_slot, st.integers(0, PEOPLE - 1), st.sampled_from([0.0, 1.0, -3.5])),
+    st.builds(starting, st.sampled_from([-5.0, 3600.0, 1.7e9])),
+    st.builds(renamed, st.sampled_from(sorted(COMPLETE)), st.integers(0, 100)),
 )
 ANY = st.one_of(
     st.builds(scaled, st.sampled_from([0.001, 0.01, 0.0254, 0.1, 3.28, 10, 39.37, 100, 1000, 1e6])),
@@ -105,6 +142,8 @@ ANY = st.one_of(
         st.sampled_from([(0, 2, 1), (1, 2, 0), (2, 0, 1), (1, 0, 2), (0, 1, 2)]),
         st.tuples(*[st.sampled_from([-1, 1])] * 3),
     ),
+    st.builds(timed, st.sampled_from([1e-3, 1e3, 1e6, 1e7, 1e9])),
+    st.just(numbered()),
 )
 
 
