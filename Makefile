@@ -97,6 +97,7 @@ results: $(VENV)/dev
 	$(call result,zero_shot.json,bench zero-shot)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.serve -o ../bench/results/serve.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.replicas -o ../bench/results/replicas.json
+	cd $(VENV) && bin/python -m motionrt.bench.studies.input_checks $(abspath $(DATA)) -o ../bench/results/input_checks.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.parsers --seconds 600 -o ../bench/results/fuzz.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json

@@ -169,6 +169,11 @@ SERVING = [
         },
     ),
     Row(
+        "{n:,} real clips through the checks of units, axes, joint order, sides and times",
+        "**{clips_with_alarm}** false alarms, of people who lie on the floor",
+        "input_checks.json",
+    ),
+    Row(
         "{inputs:,} damaged inputs to {count} parsers in {minutes:.0f} minutes",
         "**{found}** crashes, hangs or multi-line messages; slowest input {slowest:.2f} s, peak memory {peak_mb:.0f} "
         "MB",
