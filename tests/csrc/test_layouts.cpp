@@ -23,12 +23,15 @@ void layouts_are_built_in() {
   CHECK((layout.right == std::vector<int>{layout.index("right_hip"), layout.index("right_shoulder")}));
   CHECK(layout.index("tail") == -1);
   CHECK(find_layout("coco17").dims == 2);
-  CHECK_FAILS(find_layout("core16"), "unknown skeleton layout 'core16'; known are bandai, cmu31, coco17, core15");
+  CHECK_FAILS(find_layout("core16"),
+              "unknown skeleton layout 'core16'; known are arkit91, azure32, bandai, cmu31, coco17, core14, core15");
 }
 
 void every_layout_is_valid() {
   for (const std::string name :
-       {"bandai", "cmu31", "coco17", "core15", "kinect20", "kit21", "mediapipe33", "ntu25", "openpose18", "smpl22"}) {
+       {"arkit91", "azure32",  "bandai",   "cmu31",       "coco17",  "core14", "core15",     "h36m17",
+        "jhmdb15", "kinect20", "kit21",    "mediapipe33", "meta84",  "ntu25",  "openpose18", "smpl22",
+        "smpl24",  "smplh52",  "smplx144", "smplx55",     "webxr83", "zed18",  "zed34",      "zed38"}) {
     const auto& layout = find_layout(name);
     const int V = static_cast<int>(layout.joints.size());
     CHECK(layout.parents.size() == layout.joints.size() && layout.neighbors.size() == layout.joints.size());
