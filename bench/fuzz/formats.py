@@ -18,7 +18,10 @@ from ...runtime.body.layout import Layout
 from ...runtime.extras import installed
 
 JOINTS = Layout.load("smpl22").joints
-ASF = """:units
+ASF = """:version 1.10
+:name test
+:units
+  mass 1.0
   length 0.45
   angle deg
 :root

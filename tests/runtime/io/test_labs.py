@@ -5,6 +5,7 @@ import io
 import numpy as np
 import pytest
 
+from motionrt.bench.fuzz.formats import ASF
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.files import read
@@ -189,24 +190,6 @@ def test_mvnx(tmp_path, wave):
         refused(path, message)
 
 
-ASF = """:version 1.10
-:name test
-:units
-  mass 1.0
-  length 0.45
-  angle deg
-:root
-   order TX TY TZ RX RY RZ
-   axis XYZ
-   position 0 0 0
-   orientation 0 0 0
-:bonedata
-{bones}
-:hierarchy
-  begin
-{tree}
-  end
-"""
 UNIT_M = 0.0254 / 0.45
 
 
