@@ -1,5 +1,4 @@
-"""CSV tables with a row per frame and columns per joint, as Kinect recorders, MediaPipe and OpenPose scripts, and
-OptiTrack Motive write them.
+"""CSV tables with a row per frame and columns per joint, as Kinect recorders, MediaPipe and OpenPose scripts write them.
 
 Columns are `NAME_X`, `NAME.x`, `NAME:x`, `NAME x`, `NAME[x]`, `NameX`, `x_NAME` or, for joints that have numbers,
 `x0`; `time`, `timestamp` or `frame`; `person` or `body` for several people; and `NAME_visibility`, `_confidence`,
@@ -26,7 +25,6 @@ from ..errors import InputError
 from .arrays import layout_of_shape
 from .mediapipe import TO_Y_UP
 from .named_joints import joints_by_name
-from .optitrack import read_optitrack
 from .table import HEADER_ROWS, numbers, split_rows
 from .text import check_size, read_text
 
@@ -79,8 +77,6 @@ class Columns:
 def read_csv(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Read a table; without a column of times or frame numbers with `fps`, it needs `fps`."""
     rows = split_rows(read_text(path))
-    if rows and rows[0] and rows[0][0].strip().lower() == "format version":
-        return read_optitrack(rows, layout, fps)
     header, columns = find_header(rows)
     body = [row for row in rows[header + 1 :] if any(cell.strip() for cell in row)]
     return _motion(path, body, header + 2, columns, layout, fps)

@@ -31,6 +31,7 @@ from .mvnx import read_mvnx
 from .ntu import read_ntu
 from .nwucla_kinetics import read_nwucla_kinetics
 from .openpose import is_openpose_folder, read_openpose
+from .optitrack import is_optitrack, read_optitrack
 from .preview import write_gif, write_mp4
 from .trc import read_trc
 from .utd_mhad import read_utd_mhad
@@ -59,7 +60,7 @@ READERS: dict[str, Reader] = {
     ".txt": read_kinect_text,
     ".mat": read_utd_mhad,
 }
-WITHOUT_UNIT = {".bvh", ".csv", ".tsv", ".amc"}  # formats whose length unit is guessed by the body's height
+WITHOUT_UNIT: tuple[Reader, ...] = (read_bvh, read_csv, read_amc)  # the length unit is guessed by the body's height
 WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional packages they need
     ".npz": (write_npz, ()),
     ".bvh": (write_bvh, ()),
@@ -111,7 +112,7 @@ def read(
             motion = reader(path, layout, fps)
             if not np.isfinite(motion.joints).any():
                 raise InputError("no joint is finite in any frame, or all joints are in one point")
-            if scale is None and path.suffix.lower() in WITHOUT_UNIT and motion.joints.shape[-1] == 3:
+            if scale is None and reader in WITHOUT_UNIT and motion.joints.shape[-1] == 3:
                 unit, doubt = guess_unit(motion)
                 scale = UNITS_M[unit]
                 if doubt is not None:
@@ -203,7 +204,8 @@ def _reader(path: Path) -> Reader:
         raise InputError(f"{path}: {suffix} is not read: {NOT_READ[suffix]}")
     if suffix not in READERS:
         raise InputError(f"{path}: cannot read {_extension(path)}, expected {', '.join(READERS)}")
-    return READERS[suffix]
+    reader = READERS[suffix]
+    return read_optitrack if reader is read_csv and is_optitrack(path) else reader
 
 
 def _extension(path: Path) -> str:

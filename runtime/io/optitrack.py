@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..errors import InputError
 from .named_joints import joints_by_name
-from .table import numbers
-from .text import check_size
+from .table import numbers, split_rows
+from .text import check_size, read_text
 
+BEGINNING = b"format version"
 UNITS_M = {"meters": 1.0, "centimeters": 0.01, "millimeters": 0.001, "inches": 0.0254, "feet": 0.3048}
 BONES = {  # Motive's names of bones -> MotionBuilder's names of the joints at which they start
     "Hip": "Hips",
@@ -31,8 +34,16 @@ BONES = {  # Motive's names of bones -> MotionBuilder's names of the joints at w
 }
 
 
-def read_optitrack(rows: list[list[str]], layout: str | None, fps: float | None) -> MotionData:
+def is_optitrack(path: Path) -> bool:
+    """Whether a table begins as Motive's do, in any encoding."""
+    with path.open("rb") as file:
+        beginning = file.read(4 * len(BEGINNING))
+    return BEGINNING in beginning.replace(b"\0", b"").lower()
+
+
+def read_optitrack(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Positions of the bones of all skeletons; markers and rigid bodies are ignored."""
+    rows = split_rows(read_text(path))
     about = dict(zip(rows[0][::2], rows[0][1::2], strict=False))
     unit = about.get("Length Units", "Meters").strip().lower()
     if unit not in UNITS_M:

@@ -220,14 +220,20 @@ AS_SMPL = (
 )
 
 
-@pytest.mark.parametrize("people", [1, 2])
-def test_optitrack(tmp_path, wave, people):
+def motive_bones(wave, people):
+    """Positions by skeleton and bone; each person is 1 m further than the one before in all directions."""
     index = Layout.load("smpl22").joints.index
     bones = {}
     for m in range(people):
         skeleton = f"Actor{m}"
         for bone, joint in zip([skeleton, *MOTIVE.split()], ["pelvis", *AS_SMPL.split()], strict=True):
             bones[skeleton, bone] = wave.joints[:10, index(joint)] + m
+    return bones
+
+
+@pytest.mark.parametrize("people", [1, 2])
+def test_optitrack(tmp_path, wave, people):
+    index, bones = Layout.load("smpl22").joints.index, motive_bones(wave, people)
     motion = load(tmp_path, optitrack(bones))
     assert (motion.fps, motion.people, motion.frames) == (120, people, 10)
     for m in range(people):
@@ -236,6 +242,15 @@ def test_optitrack(tmp_path, wave, people):
             np.testing.assert_allclose(got, wave.joints[:10, index(joint)] + m, atol=1e-5)
     with pytest.raises(InputError, match="has the length unit 'furlongs', expected one of meters"):
         load(tmp_path, optitrack(bones, "Furlongs"))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_the_unit_that_optitrack_states_is_not_guessed(tmp_path, wave, encoding, caplog):
+    child = {bone: 0.5 * points for bone, points in motive_bones(wave, 1).items()}  # 0.8 m
+    motion = load(tmp_path, optitrack(child, "Inches", 1 / 0.0254), encoding=encoding)
+    head = motion.joints[:, Layout.load(motion.layout).joints.index("head")]
+    np.testing.assert_allclose(head, child["Actor0", "Head"], atol=1e-5)
+    assert not [record for record in caplog.records if "tall" in record.message]
 
 
 def test_damage_is_one_line(tmp_path, kinect, names):
