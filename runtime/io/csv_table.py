@@ -1,4 +1,4 @@
-"""CSV tables with a row per frame and columns per joint, as Kinect recorders, MediaPipe and OpenPose scripts write them.
+"""CSV tables with a row per frame and columns per joint, of Kinect recorders, MediaPipe and OpenPose scripts.
 
 Columns are `NAME_X`, `NAME.x`, `NAME:x`, `NAME x`, `NAME[x]`, `NameX`, `x_NAME` or, for joints that have numbers,
 `x0`; `time`, `timestamp` or `frame`; `person` or `body` for several people; and `NAME_visibility`, `_confidence`,
