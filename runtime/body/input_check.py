@@ -165,6 +165,7 @@ def _owner(joints: Poses) -> Poses:
     return joints.base if isinstance(joints.base, np.ndarray) else joints
 
 
+@np.errstate(over="ignore", invalid="ignore")  # of single joints that are far away; the rest decides
 def diagnose(poses_TV3: Poses, layout: Layout) -> str | None:
     """Describe a problem that would make a recognizer's output meaningless; None if there is none.
 

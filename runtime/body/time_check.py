@@ -113,7 +113,8 @@ class TimeMonitor:
 
 def check_times(times_T: NDArray[np.float64]) -> str | None:
     """Describe a problem with the times of a clip's frames; None if there is none."""
-    return _problem(times_T[1:], np.diff(times_T))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _problem(times_T[1:], np.diff(times_T))
 
 
 def _problem(times: NDArray[np.float64], steps: NDArray[np.float64]) -> str | None:

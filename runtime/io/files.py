@@ -68,6 +68,7 @@ WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional pack
     ".gif": (write_gif, ("PIL",)),
     ".mp4": (write_mp4, ("PIL", "av")),
 }
+FARTHEST = 1e9  # coordinate of a joint that is written to .bvh and .glb, or drawn
 NOT_READ = {  # what to do with formats that are not read
     ".fbx": "export it from Blender as glTF 2.0 (.glb) or as Motion Capture (.bvh)",
     ".blend": "export it from Blender as glTF 2.0 (.glb) or as Motion Capture (.bvh)",
@@ -150,6 +151,9 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> No
     path = Path(path)
     check_target(path)
     writer, _ = WRITERS[path.suffix.lower()]
+    far = np.abs(motion.joints[np.isfinite(motion.joints)]).max(initial=0)
+    if far > FARTHEST and writer is not write_npz:
+        raise InputError(f"{path}: cannot be written: a joint is at {far:.3g}, expected at most {FARTHEST:g}")
     try:
         with atomic_write(path, overwrite) as file:
             writer(motion, file)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import motionrt
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.body.units import turn
@@ -120,6 +121,25 @@ def test_extreme_numbers_cause_no_other_warning(walk: Motion, recwarn: pytest.Wa
         with suppress(InputError):
             Recognizer.load("live").recognize(replace(walk, joints=joints))
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize("far", [1e30, 1e36, 3e38])
+def test_one_joint_that_is_far_away_does_not_matter(walk: Motion, far: float, recwarn: pytest.WarningsRecorder) -> None:
+    joints, live = walk.joints.copy(), Recognizer.load("live")
+    joints[10, 20] = far
+    labels = [[segment.label for segment in motionrt.recognize(replace(walk, joints=j))] for j in (joints, walk.joints)]
+    assert labels[0] == labels[1]
+    assert live.recognize(replace(walk, joints=joints)).label == live.recognize(walk).label
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def test_extreme_times_are_one_warning(
+    walk: Motion, recwarn: pytest.WarningsRecorder, caplog: pytest.LogCaptureFixture
+) -> None:
+    with suppress(InputError):
+        Recognizer.load("live").recognize(replace(walk, timestamps=walk.times * 1e300))
+    assert [str(warning.message) for warning in recwarn] == []
+    assert "s apart, expected 5 to 250 frames per second" in caplog.text and len(caplog.records) == 1
 
 
 def test_the_command_line_names_the_file(walk: Motion, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -77,6 +77,17 @@ def test_extensions_may_be_upper_case(tmp_path, short, ending):
     assert [path.name for path in tmp_path.iterdir()] == [f"CLIP{ending.upper()}"]
 
 
+@pytest.mark.parametrize("ending", ENDINGS[1:])
+def test_a_joint_that_is_too_far_away_is_not_written(tmp_path, short, ending, recwarn):
+    joints = short.joints.copy()
+    joints[2, 5, 1] = -1e36
+    with pytest.raises(
+        InputError, match=r"clip\.\w+: cannot be written: a joint is at 1e\+36, expected at most 1e\+09$"
+    ):
+        replace(short, joints=joints).save(tmp_path / f"clip{ending}")
+    assert not list(tmp_path.iterdir()) and not recwarn.list
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_unwritable_path_is_a_one_line_error(tmp_path, short, ending):
     def refused(path, message):
