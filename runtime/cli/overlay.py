@@ -30,8 +30,7 @@ class Overlay:
     """Copies a video with the people and the labels of its segments; the .mp4 appears at `path` when it is complete.
 
     Every image is at its own time. A segment and its score are known at its end only, so that a source is recognized
-    first and drawn afterwards: a file is read again; the images of a camera that show people are kept in a temporary
-    file until then.
+    first and drawn afterwards: a file is read again; the images of a camera are kept in a temporary file until then.
     """
 
     def __init__(self, path: Path, keep_images: bool) -> None:
@@ -48,15 +47,18 @@ class Overlay:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._stack.close()
 
-    def observe(self, t: float, people: Sequence[Frame]) -> None:
-        """Remember where the people of an image are. Raises InputError if they have no image."""
+    def observe(self, t: float, people: Sequence[Frame], image: NDArray[np.uint8] | None) -> None:
+        """Remember where the people of an image are; None while a camera is silent.
+
+        Raises InputError if the people have no image.
+        """
         if any(frame.image is None or frame.pixels is None for frame in people):
             raise InputError(f"{self._path}: --overlay needs a video source")
         self._people[t] = [replace(frame, image=None) for frame in people]
-        if self._keep and people and people[0].image is not None:
+        if self._keep and image is not None:
             if self._camera is None:
                 self._camera = self._stack.enter_context(_CameraImages(self._path.parent))
-            self._camera.add(t, people[0].image)
+            self._camera.add(t, image)
 
     def write(self, images: Images | None, segments: Sequence[Segment]) -> None:
         """Draw the images of a file, or the kept ones if it is None, up to the last one that was observed."""

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
+from ..io.frame import Frame
 from ..io.media_folder import expand_video_folders
 from ..io.source import Source, open_images
 from ..progress import spinner
@@ -113,8 +114,11 @@ class _Session:
             self.segments.append((source.name, shifted))
             self._report.add(shifted)
 
+        def observe(t: float, people: Sequence[Frame]) -> None:
+            if overlay:
+                overlay.observe(t, people, source.image)
+
         try:
-            observe = overlay.observe if overlay else None
             for t, decision, frame in step_source(self._recognizer, source, observe=observe):
                 if frame is not None:
                     self.summary.latencies_ms.append(decision.latency_ms)

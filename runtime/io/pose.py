@@ -40,11 +40,13 @@ class PoseEstimator:
 
     Attributes:
         latencies_ms: time that `track` took to find the people in each image.
+        image: the image [H, W, 3] of the latest people, or of nobody, that `track` yielded; None for a heartbeat.
     """
 
     def __init__(self, model: PoseModel) -> None:
         self.model = model
         self.latencies_ms = array("d")
+        self.image: NDArray[np.uint8] | None = None
 
     @classmethod
     def load(cls, name: str) -> PoseEstimator:
@@ -108,6 +110,7 @@ class PoseEstimator:
         """
         tracker = Tracker(parents=Layout.load(self.layout).parents)
         for t, image in images:
+            self.image = image
             if image is None:
                 yield t, None
                 continue

@@ -13,6 +13,7 @@ from types import TracebackType
 from typing import Protocol, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..body.units import turn
@@ -96,6 +97,11 @@ class Source:
     def has_images(self) -> bool:
         """Whether its skeletons are found in images."""
         return any(isinstance(part, PoseEstimator) for part in self._owns)
+
+    @property
+    def image(self) -> NDArray[np.uint8] | None:
+        """The image [H, W, 3] of the latest snapshot, also of one without people; None without images."""
+        return next((part.image for part in self._owns if isinstance(part, PoseEstimator)), None)
 
     @property
     def pose_latencies_ms(self) -> Sequence[float]:

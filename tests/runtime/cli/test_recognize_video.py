@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,6 +21,7 @@ from motionrt import Layout
 from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.cli import live_status, main
 from motionrt.runtime.cli.overlay import Overlay
+from motionrt.runtime.io import source as sources
 from motionrt.runtime.io.drawing import Person, draw_people
 from motionrt.runtime.io.frame import Frame
 from motionrt.runtime.io.pose import PoseEstimator
@@ -233,13 +234,40 @@ def test_the_images_of_a_camera_are_kept_until_the_segments_are_known(tmp_path: 
     image = gray([REST], SIZE)[0]
     with Overlay(tmp_path / "o.mp4", keep_images=True) as overlay:
         for t in (5.0, 5.1, 5.5):
-            overlay.observe(t, [replace(frame(SIZE), t=t, image=image)])
-        overlay.observe(5.7, [])
+            overlay.observe(t, [replace(frame(SIZE), t=t, image=image)], image)
+        overlay.observe(5.7, [], None)
         overlay.write(None, [Segment(start=5.0, end=5.5, label=LEFT, score=0.9)])
     images = list(VideoFile(tmp_path / "o.mp4"))
     assert [t for t, _ in images] == pytest.approx([0, 0.1, 0.5], abs=1e-4)
     assert all(changed(image, one).any() for _, one in images)
     assert [path.name for path in tmp_path.iterdir()] == ["o.mp4"]
+
+
+class Webcam:
+    """Images of a camera at 25 Hz, with a pause after the first."""
+
+    def __init__(self, levels: Sequence[int]) -> None:
+        self.images = list(enumerate(gray(levels, SIZE)))
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray | None]]:
+        for k, image in self.images:
+            yield k / 25, image
+            if k == 0:
+                yield 0.02, None
+
+    def close(self) -> None: ...
+
+
+def test_the_overlay_of_a_camera_has_its_images_without_people(
+    run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = [NOBODY] * 10 + [RAISED] * 30 + [NOBODY] * 10
+    monkeypatch.setattr(sources, "open_video", lambda number: Webcam(levels))
+    assert run("0", "--overlay", tmp_path / "o.mp4").status == 0
+    images = list(VideoFile(tmp_path / "o.mp4"))
+    assert [t for t, _ in images] == pytest.approx(np.arange(50) / 25, abs=1e-4)
+    drawn = [changed(before, after).any() for before, (_, after) in zip(gray(levels, SIZE), images, strict=True)]
+    assert drawn == [False] * 10 + [True] * 30 + [False] * 10
 
 
 @pytest.mark.parametrize(("patience_s", "bar"), [(0.0, True), (60.0, False)])
