@@ -75,6 +75,9 @@ class ClipDecision(BaseModel):
     score: float = Field(ge=0, le=1)
     top: list[list[str | float]] = Field(description="Most probable labels, each with its probability, best first.")
     latency_ms: float
+    warnings: list[str] = Field(
+        description="What makes the decision doubtful, one line each: the rate, or the axes or the order of the joints."
+    )
 
 
 class GeneratedMotion(BaseModel):

@@ -88,12 +88,18 @@ class Service:
             slots.release()
 
     def recognize(self, clip: Clip) -> dict[str, Any]:
-        joints = parse_array("joints", clip.joints)
-        decision = self.recognizer.recognize(Motion(joints, clip.fps, clip.layout))
+        joints, recognizer = parse_array("joints", clip.joints), self.recognizer.clone()  # with warnings of its own
+        decision = recognizer.recognize(Motion(joints, clip.fps, clip.layout))
         self.metrics.clips.inc()
         top = [(label, round(score, 4)) for label, score in decision.top(TOP_K)]
         latency_ms = round(decision.latency_ms, 4)
-        return {"label": decision.label, "score": round(decision.score, 4), "top": top, "latency_ms": latency_ms}
+        return {
+            "label": decision.label,
+            "score": round(decision.score, 4),
+            "top": top,
+            "latency_ms": latency_ms,
+            "warnings": list(recognizer.warnings),
+        }
 
     def read_motion(self, name: str, content: bytes) -> bytes:
         return json.dumps(read_motion(name, content), allow_nan=False).encode()

@@ -31,8 +31,17 @@ def test_a_clip_is_recognized_as_offline(url: str, live: Recognizer, clip: dict)
     found = request(f"{url}/recognize", clip)
     assert found.status == 200
     top = [[label, round(score, 4)] for label, score in expected.top(5)]
-    reply = {"label": expected.label, "score": round(expected.score, 4), "top": top, "latency_ms": 0}
+    reply = {"label": expected.label, "score": round(expected.score, 4), "top": top, "latency_ms": 0, "warnings": []}
     assert found.json | {"latency_ms": 0} == reply
+
+
+def test_what_is_doubtful_about_a_clip_is_in_every_reply(url: str, clip: dict) -> None:
+    assert request(f"{url}/recognize", clip).json["warnings"] == []
+    z_up = [[[x, -z, y] for x, y, z in pose] for pose in clip["joints"]]
+    for _ in range(2):
+        axes, rate = request(f"{url}/recognize", clip | {"joints": z_up, "fps": 1000.0}).json["warnings"]
+        assert axes.startswith("the body stands along z, y is expected to be up")
+        assert rate == "the frames are 0.001 s apart, expected 5 to 250 frames per second"
 
 
 @pytest.mark.parametrize(
