@@ -59,7 +59,6 @@ def _read(path: Path, layout: str | None, fps: float | None) -> MotionData:
     named = _named_nodes(scene, nodes)
     channels = _channels(scene, animations[0])
     times, rate = _frame_times([keys for keys, _, _ in channels.values()], fps)
-    check_size(len(times), len(named))
     positions = _world_positions(nodes, channels, times, list(named.values()))
     joints, known = joints_by_name(list(named), positions, layout)
     holder = scene.document.get("asset", {}).get("copyright")
@@ -229,6 +228,7 @@ def _world_positions(
     for slot, node in enumerate(wanted):
         slots.setdefault(node, []).append(slot)
     needed = _with_ancestors(parents, wanted)
+    check_size(len(times), len(needed))
     positions = np.empty((len(times), len(wanted), 3), np.float32)
     pending = [(node, np.eye(3), np.zeros(3)) for node in needed if parents[node] < 0]
     while pending:

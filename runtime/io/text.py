@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 
 from ..errors import InputError
@@ -10,6 +13,17 @@ from ..errors import InputError
 MAX_BYTES = 1 << 28
 MAX_FRAMES = 1_000_000
 MAX_CELLS = 1 << 24  # frames times joints
+_max_cells = ContextVar("max_cells", default=MAX_CELLS)
+
+
+@contextmanager
+def limited_to(cells: int) -> Iterator[None]:
+    """Lower the limit of frames times joints for files that are not trusted."""
+    token = _max_cells.set(cells)
+    try:
+        yield
+    finally:
+        _max_cells.reset(token)
 
 
 def read_text(path: Path) -> str:
@@ -34,7 +48,8 @@ def check_size(frames: int, joints: int) -> None:
     """Raise InputError before an array of so many frames and joints is allocated, if it would be too large or empty."""
     if frames < 1:
         raise InputError("has no frames")
-    if frames > MAX_FRAMES or frames * joints > MAX_CELLS:
+    cells = _max_cells.get()
+    if frames > MAX_FRAMES or frames * joints > cells:
         raise InputError(
-            f"has {frames} frames of {joints} joints, the limit is {MAX_FRAMES} frames and {MAX_CELLS} positions"
+            f"has {frames} frames of {joints} joints, the limit is {MAX_FRAMES} frames and {cells} positions"
         )

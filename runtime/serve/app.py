@@ -28,7 +28,11 @@ from .schemas import (
     Clip,
     ClipDecision,
     ClipPrompt,
+    FileFps,
+    FileLayout,
     FileName,
+    FileScale,
+    FileUp,
     GeneratedMotion,
     Model,
     MotionFile,
@@ -142,10 +146,18 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         return await service.compute(service.clips, partial(service.recognize, clip))
 
     @router.post("/motion", response_model=MotionFile, responses=PROBLEMS, openapi_extra=FILE_BODY)
-    async def motion(request: Request, name: FileName) -> Response:
+    async def motion(
+        request: Request,
+        name: FileName,
+        layout: FileLayout = None,
+        fps: FileFps = None,
+        scale: FileScale = None,
+        up: FileUp = None,
+    ) -> Response:
         """Read a motion file: its frames, and what is doubtful about it."""
         content = await request.body()
-        frames = await service.compute(service.clips, partial(service.read_motion, name, content))
+        read = partial(service.read_motion, name, content, layout=layout, fps=fps, scale=scale, up=up)
+        frames = await service.compute(service.clips, read)
         return Response(frames, media_type="application/json")
 
     @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS)

@@ -19,20 +19,24 @@ from ..body.input_check import InputMonitor
 from ..body.layout import Layout
 from ..body.motion_data import MotionData
 from ..errors import InputError
-from ..io.files import read
+from ..io.files import NOT_READ, READERS, read
+from ..io.text import limited_to
 
-SUFFIXES = (".npz", ".npy", ".bvh", ".jsonl", ".json", ".skeleton")
+NOT_PLAYED = (".amc", ".mat")  # needs a second file; unpacks to any size
+SUFFIXES = tuple(suffix for suffix in READERS if suffix not in NOT_PLAYED)
 MAX_UNPACKED_BYTES = 1 << 26  # of an archive
+MAX_CELLS = 1 << 21  # frames times joints, markers or bones that a reader allocates
 MAX_JOINTS = 400_000  # of all people in all frames
 _LOGGER = logging.getLogger(__name__.rpartition(".serve.")[0])  # of all modules that read and check motion
 
 
-def read_motion(name: str, content: bytes) -> dict[str, Any]:
+def read_motion(name: str, content: bytes, **options: Any) -> dict[str, Any]:
     """Frames of a motion file, and what is doubtful about it.
 
     Args:
         name: of the client's file; decides the format and is named in errors.
         content: of the file.
+        options: layout, fps, scale and up of `read`.
     Returns:
         A JSON object: layout; t [T] seconds from 0; people, for each `person` and `joints` [T][V][3] meters with y up,
         null if missing; notes, one line each.
@@ -41,7 +45,7 @@ def read_motion(name: str, content: bytes) -> dict[str, Any]:
     """
     name = Path(name.replace("\\", "/")).name or "the file"
     suffix = Path(name).suffix.lower()
-    if suffix not in SUFFIXES:
+    if suffix not in (*SUFFIXES, *NOT_READ):
         raise InputError(f"{name}: cannot be played here, expected {', '.join(SUFFIXES)}")
     if suffix in (".json", ".jsonl") and (lines := _message_lines(content)) is not None:
         suffix, content = ".jsonl", lines
@@ -50,7 +54,8 @@ def read_motion(name: str, content: bytes) -> dict[str, Any]:
         path.write_bytes(content)
         try:
             _check_archive(path)
-            motion = read(path)
+            with limited_to(MAX_CELLS):
+                motion = read(path, **options)
         except InputError as error:
             raise InputError(f"{name}: {str(error).removeprefix(f'{path}: ')}") from None
         try:

@@ -6,7 +6,7 @@ Shapes: T frames, V joints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
@@ -89,6 +89,10 @@ class GeneratedMotion(BaseModel):
 
 
 FileName = Annotated[str, Query(min_length=1, max_length=255, description="Name of the file; its extension counts.")]
+FileLayout = Annotated[str | None, Query(max_length=64, description="Name of the skeleton, if the file has no names.")]
+FileFps = Annotated[float | None, Query(gt=0, le=1000, description="Frames per second, if not those of the file.")]
+FileScale = Annotated[float | None, Query(gt=0, lt=1e9, description="Meters per unit, if not those of the file.")]
+FileUp = Annotated[Literal["y", "z", "-y"] | None, Query(description="Axis of the file that points up, if not y.")]
 FILE_BODY = {
     "requestBody": {
         "required": True,

@@ -101,8 +101,8 @@ class Service:
             "warnings": list(recognizer.warnings),
         }
 
-    def read_motion(self, name: str, content: bytes) -> bytes:
-        return json.dumps(read_motion(name, content), allow_nan=False).encode()
+    def read_motion(self, name: str, content: bytes, **options: Any) -> bytes:
+        return json.dumps(read_motion(name, content, **options), allow_nan=False).encode()
 
     def generate(self, request: ClipPrompt) -> bytes:
         motion = self.generator.generate(request.prompt, request.seconds, request.seed, guidance=request.guidance)

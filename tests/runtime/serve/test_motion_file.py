@@ -1,5 +1,6 @@
 """POST /motion: files that the page plays."""
 
+import base64
 import io
 import json
 import zipfile
@@ -8,14 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motionrt import Motion
+from motionrt import Layout, Motion
+from motionrt.bench.fuzz import formats
 from motionrt.runtime.serve import motion_file
 
 from .messages import Response, frame_message, request
 
 
-def post(url: str, name: str, content: bytes) -> Response:
-    return request(f"{url}/motion?name={name}", content, {"Content-Type": "application/octet-stream"})
+def post(url: str, name: str, content: bytes, options: str = "") -> Response:
+    return request(f"{url}/motion?name={name}{options}", content, {"Content-Type": "application/octet-stream"})
 
 
 def packed(motion: Motion, path: Path) -> bytes:
@@ -40,6 +42,54 @@ def test_a_file_is_read_as_offline(url: str, motion: Motion, tmp_path: Path, suf
     assert (reply.json["layout"], person["person"]) == (expected.layout, 0)
     np.testing.assert_allclose(person["joints"], expected.joints, atol=1e-4)
     np.testing.assert_allclose(reply.json["t"], expected.times - expected.times[0], atol=1e-4)
+
+
+def foreign(motion: Motion) -> dict[str, bytes]:
+    """Files of other programs, by extension."""
+    writers = {".csv": formats.csv, ".trc": formats.trc, ".mvnx": formats.mvnx, ".gltf": formats.gltf}
+    files = {suffix: write(motion.joints[:20]) for suffix, write in writers.items()}
+    return files | {
+        suffix: content for suffix, content in formats.with_packages(motion.joints[:20]) if suffix == ".c3d"
+    }
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".trc", ".mvnx", ".gltf", ".c3d"])
+def test_files_of_other_programs_are_read_as_offline(url: str, motion: Motion, tmp_path: Path, suffix: str) -> None:
+    if suffix == ".c3d":
+        pytest.importorskip("c3d", reason="c3d is not installed")
+    content = foreign(motion)[suffix]
+    (tmp_path / f"a{suffix}").write_bytes(content)
+    expected = Motion.load(tmp_path / f"a{suffix}")
+    reply = post(url, f"a{suffix}", content)
+    assert reply.status == 200 and reply.json["layout"] == expected.layout, reply
+    np.testing.assert_allclose(reply.json["people"][0]["joints"], expected.joints, atol=1e-4)
+
+
+def test_what_a_file_does_not_say_can_be_named(url: str, motion: Motion) -> None:
+    core = Motion(Layout.load("kinect20").map_from(Layout.load("smpl22")) @ motion.joints, 30, "kinect20")
+    content = io.BytesIO()
+    np.save(content, 100 * core.joints[..., [2, 0, 1]])  # centimeters, z up
+    assert "pass fps (--fps)" in post(url, "a.npy", content.getvalue()).json["detail"]
+    reply = post(url, "a.npy", content.getvalue(), "&fps=50&scale=0.01&up=z&layout=kinect20").json
+    joints = core.joints[..., [2, 1, 0]] * np.float32([1, 1, -1])
+    np.testing.assert_allclose(reply["people"][0]["joints"], joints, atol=1e-4)
+    assert (reply["layout"], reply["t"][1], reply["notes"]) == ("kinect20", 0.02, [])
+    for option, why in (("fps=0", "fps: "), ("up=x", "up: "), ("layout=octopus", "unknown skeleton layout 'octopus'")):
+        refused = post(url, "a.npy", content.getvalue(), f"&fps=50&{option}" if "fps" not in option else f"&{option}")
+        assert refused.status == 422 and why in refused.json["detail"], refused
+
+
+def test_a_small_file_cannot_ask_for_much_memory(url: str, motion: Motion) -> None:
+    document = json.loads(formats.gltf(motion.joints[:20]))
+    keys = np.float32([0, 20_000])  # seconds
+    data = keys.tobytes() + np.zeros((2, 3), np.float32).tobytes()
+    document["buffers"] = [{"byteLength": len(data), "uri": "data:;base64," + base64.b64encode(data).decode()}]
+    for view, (start, size) in zip(document["bufferViews"], ((0, 8), (8, 24)), strict=True):
+        view |= {"byteOffset": start, "byteLength": size}
+    for accessor in document["accessors"]:
+        accessor["count"] = 2
+    refused = post(url, "a.gltf", json.dumps(document).encode())
+    assert refused.status == 422 and "600001 frames of 22 joints, the limit is" in refused.json["detail"], refused
 
 
 def test_everybody_is_in_the_reply_and_missing_joints_are_null(url: str, motion: Motion, tmp_path: Path) -> None:
@@ -71,7 +121,9 @@ def test_what_is_wrong_with_a_file_is_one_line_with_its_name(url: str, motion: M
     flat = Motion(np.zeros((9, 17, 2)) + np.arange(17)[:, None], 30, "coco17")
     assert "is in pixels" in refusal("flat.npz", packed(flat, tmp_path / "flat.npz"))
     assert "is not an .npz archive" in refusal("clip.npz", b"no archive")
-    assert "cannot be played here, expected .npz" in refusal("clip.fbx", b"Kaydara")
+    assert "cannot be played here, expected .npz" in refusal("clip.xyz", b"1 2 3")
+    assert "cannot be played here, expected .npz" in refusal("clip.amc", b":DEGREES")
+    assert "export it from Blender as glTF 2.0 (.glb)" in refusal("clip.fbx", b"Kaydara")
     assert "line 1 is not a whole JSON message" in refusal("clip.jsonl", b"{")
     long = np.repeat(motion.joints[:1], motion_file.MAX_JOINTS // 22 + 1, axis=0)
     assert "frames are too many" in refusal("long.npz", packed(Motion(long, 30, motion.layout), tmp_path / "long.npz"))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from motionrt import Motion
+from motionrt.bench.fuzz import formats
 
 from .messages import frame_message
 from .test_motion_file import pair
@@ -97,10 +98,16 @@ def test_everybody_in_a_file_is_drawn_and_named(
     assert tab.locator("#notes").inner_text() == "" and "latency" in tab.locator("#status").inner_text()
 
 
-def test_a_bvh_plays_and_its_action_is_named(open_page: Callable[..., Any], motion: Motion, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["clip.bvh", "clip.csv"])
+def test_a_file_plays_and_its_action_is_named(
+    open_page: Callable[..., Any], motion: Motion, tmp_path: Path, name: str
+) -> None:
     motion.save(tmp_path / "clip.bvh")
+    (tmp_path / "clip.csv").write_bytes(formats.csv(motion.joints))
     tab = open_page()
-    choose(tab, "clip.bvh", (tmp_path / "clip.bvh").read_bytes())
+    tab.locator("summary", has_text="does not say").click()
+    tab.locator("[name=fps]").fill("30")
+    choose(tab, name, (tmp_path / name).read_bytes())
     tab.locator("#score", has_text="%").wait_for(timeout=20_000)
     first, second = tab.evaluate(DRAWN, COLORS)
     assert first["pixels"] > 500 and 0.5 < first["height"] < 0.95 and second["pixels"] == 0  # one standing person
@@ -111,7 +118,7 @@ def test_a_bvh_plays_and_its_action_is_named(open_page: Callable[..., Any], moti
     [
         ("mm.npz", lambda joints: joints * 1000, "mm.npz: the joints are"),
         ("z.npz", lambda joints: joints[..., [0, 2, 1]] * np.float32([1, -1, 1]), "y is expected to be up"),
-        ("clip.fbx", lambda joints: joints, "clip.fbx: cannot be played here, expected .npz"),
+        ("clip.fbx", lambda joints: joints, "clip.fbx: .fbx is not read: export it from Blender"),
     ],
 )
 def test_the_page_says_what_is_wrong_with_a_file(
