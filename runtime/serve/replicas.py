@@ -68,7 +68,7 @@ def application(settings: Settings, min_replicas: int = 1, max_replicas: int = 1
 def serve(
     settings: Settings, host: str, port: int, min_replicas: int, max_replicas: int, on_ready: Callable[[str], None]
 ) -> None:
-    """Serve until SIGTERM or Ctrl-C, in the Ray cluster that RAY_ADDRESS names, or else in a new local one.
+    """Serve until SIGTERM, SIGHUP or Ctrl-C, in the Ray cluster that RAY_ADDRESS names, or else in a new local one.
 
     If Ray Serve is already running in that cluster, it keeps its address.
 
@@ -94,8 +94,9 @@ def serve(
         ray_serve.run(application(settings, min_replicas, max_replicas), name=NAME)
         on_ready(url)
         stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
+        for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under `nohup`
+                signal.signal(number, lambda *_: stop.set())
         stop.wait()
         ray_serve.delete(NAME)
     finally:

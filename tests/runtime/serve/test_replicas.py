@@ -2,6 +2,7 @@
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
@@ -23,12 +24,26 @@ pytestmark = pytest.mark.timeout(300)  # Ray takes its time to start
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
     """Two replicas, each with slots for all clients."""
-    others = replicas()
-    with process("--replicas", "2", "--clients", str(CLIENTS)) as (running, url):
+    with until(signal.SIGINT, "2") as url:
         yield url
-        running.send_signal(signal.SIGINT)
+
+
+@contextmanager
+def until(number: int, count: str) -> Iterator[str]:
+    """Replicas that a signal ends."""
+    others = replicas()
+    with process("--replicas", count, "--clients", str(CLIENTS)) as (running, url):
+        yield url
+        running.send_signal(number)
         assert running.wait(timeout=60) == 0
         assert not replicas() - others
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_them_like_ctrl_c(number: int, motion: Motion) -> None:
+    with until(number, "1") as url, connect(url) as client:
+        send(client, frame_message(motion, 0))
+        assert "label" in receive(client)
 
 
 def test_replicas_answer_like_one_server(url: str, motion: Motion, live: Recognizer) -> None:
