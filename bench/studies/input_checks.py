@@ -15,6 +15,7 @@ from typing import Any
 from ...runtime.body.input_check import InputMonitor
 from ...runtime.body.layout import Layout
 from ...runtime.body.motion_data import MotionData
+from ...runtime.body.quadruped import is_quadruped
 from ...runtime.errors import InputError
 from ...runtime.io.dataset import ClipSet
 from ...runtime.progress import progress
@@ -51,6 +52,8 @@ def clip_messages(motion: MotionData) -> Iterator[str]:
         monitor.check_clip(motion.joints, None, Layout.load(motion.layout))
     except InputError as error:
         yield str(error)
+    if is_quadruped(motion):
+        yield "the build of an animal on four legs"
     yield from monitor.problems
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from ..body.input_check import report_file
 from ..body.motion_data import MotionData
+from ..body.quadruped import is_quadruped
 from ..body.units import UNITS_M, guess_unit, turn
-from ..errors import InputError
+from ..errors import InputError, LayoutError
 from ..extras import require
 from .amass import read_npz_or_amass
 from .arrays import read_npy, write_npz
@@ -113,6 +114,11 @@ def read(
             motion = reader(path, layout, fps)
             if not np.isfinite(motion.joints).any():
                 raise InputError("no joint is finite in any frame, or all joints are in one point")
+            if layout is None and is_quadruped(motion):
+                raise LayoutError(
+                    "the build is that of an animal on four legs, expected a person; for a person name the layout "
+                    "(--layout NAME)"
+                )
             if scale is None and reader in WITHOUT_UNIT and motion.joints.shape[-1] == 3:
                 unit, doubt = guess_unit(motion)
                 scale = UNITS_M[unit]
