@@ -55,7 +55,7 @@ def export_run(run: Path, out: Path) -> Bundle:
         "license": recipe["license"],
         "layout": recipe["layout"],
         "fps": network.config.fps,
-        "frontend": {key: value for key, value in recipe["frontend"].items() if key != "rate_hz"},
+        "frontend": {key: value for key, value in recipe["frontend"].items() if key != "rate_hz" and value is not None},
         "decision": thresholds,
         "labels": labels,
         "none": vocabulary.NONE if vocabulary.NONE in labels else None,

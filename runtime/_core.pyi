@@ -42,6 +42,8 @@ class Config:
         joints: V, 1 to 256.
         root: joint that poses are centered on.
         left, right: hip and shoulder joints; left minus right gives the facing direction.
+        parents: [V] of every joint, -1 for a root; needed with `bones`.
+        bones: [V] lengths of the bones to the parents, 0 to 10 m, that every pose gets; empty: poses keep their own.
         rate_hz: of the model's input frames, at most 1000.
         facing_s: time constant of the facing direction; 0: poses are not rotated.
         reach_m: a joint farther than this from the root counts as missing, at most 1000.
@@ -62,6 +64,8 @@ class Config:
         root: int,
         left: list[int],
         right: list[int],
+        parents: Sequence[int] = (),
+        bones: Sequence[float] = (),
         rate_hz: float,
         facing_s: float = 1.0,
         reach_m: float = 2.0,

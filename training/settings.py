@@ -11,6 +11,7 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
+from ..runtime.body.frontend import Frontend
 from ..runtime.errors import InputError
 from .loop import LoopConfig, Loss, Task
 
@@ -62,6 +63,8 @@ def resumable_settings(about: dict[str, Any], defaults: dict[str, Any]) -> dict[
     recipe = {key: value for key, value in (defaults | about["recipe"]).items() if key not in ("threads", "data")}
     loop = defaults["loop"] | recipe["loop"]
     loop = {key: value for key, value in loop.items() if key != "workers" and not key.endswith("_every")}
+    if "frontend" in recipe:
+        recipe["frontend"] = Frontend(**recipe["frontend"])  # an older run has fewer settings
     return about | {"recipe": recipe | {"loop": loop}}
 
 

@@ -21,12 +21,20 @@ class Frontend:
         facing_s: time constant of the smoothed heading that is turned to +z, seconds; 0: the heading is not changed.
         reach_m: joints farther from the root count as missing, meters.
         max_gap_s: longest time for which missing joints are filled before the person is lost, seconds.
+        bones: lengths [V] of the bones to the parent joints, meters, 0 for a joint without one. Every pose is rebuilt
+            with them: each joint in its direction from the parent; hips and shoulders with the same parent on both
+            sides of it, along the line through them; the root of the tree between the hips. None: poses keep theirs.
     """
 
     rate_hz: float
     facing_s: float = 1.0
     reach_m: float = 2.0
     max_gap_s: float = 0.5
+    bones: tuple[float, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.bones is not None:  # a list in JSON
+            object.__setattr__(self, "bones", tuple(self.bones))
 
     def config(self, layout: Layout, labels: int, **decision: Any) -> Config:
         """Settings of the C++ core for people in `layout`."""
@@ -36,8 +44,9 @@ class Frontend:
             root=layout.root,
             left=list(left),
             right=list(right),
+            parents=layout.parents,
             labels=labels,
-            **asdict(self),
+            **(asdict(self) | {"bones": self.bones or ()}),
             **decision,
         )
 

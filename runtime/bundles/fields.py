@@ -19,6 +19,9 @@ class Fields:
         self._raw = raw
         self.where = where
 
+    def has(self, key: str) -> bool:
+        return key in self._raw
+
     def get(self, key: str) -> Any:
         if key not in self._raw:
             raise BundleError(f"{self.where}: {key} is missing")
@@ -33,6 +36,8 @@ class Fields:
             return self.number(key, low, high)
         if kind == "integer":
             return self.integer(key, low, high)
+        if kind == "numbers":
+            return self.numbers(key, low, high, rule["max_items"])
         if kind == "sha256":
             return self.sha256(key)
         if kind == "texts":
@@ -68,6 +73,16 @@ class Fields:
         if type(value) not in (int, float) or not low <= value <= high:  # NaN is not
             raise self._error(key, f"a number from {low} to {high}")
         return float(value)
+
+    def numbers(self, key: str, low: float, high: float, most_items: int) -> tuple[float, ...]:
+        value = self.get(key)
+        if (
+            not isinstance(value, list)
+            or not 0 < len(value) <= most_items
+            or not all(type(item) in (int, float) and low <= item <= high for item in value)
+        ):
+            raise self._error(key, f"a list of 1 to {most_items} numbers from {low} to {high}")
+        return tuple(map(float, value))
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.get(key)

@@ -228,7 +228,9 @@ def _recognition(
     values: dict[str, dict[str, Any]] = {"": {}, "frontend": {}, "decision": {}, "model": {}}  # by section
     for path, rule in _RULES["recognition"].items():
         section, _, key = path.rpartition(".")
-        values[section][key] = (top.section(section) if section else top).read(key, rule)
+        fields = top.section(section) if section else top
+        if fields.has(key) or not rule.get("optional"):
+            values[section][key] = fields.read(key, rule)
     manifest = kind(
         **{**common, **values[""]},
         **values["model"],
@@ -238,6 +240,11 @@ def _recognition(
         joints=_joints(common["graphs"], top.where),
     )
     _check_labels(manifest, top.where)
+    bones = manifest.frontend.bones
+    if bones and len(bones) != manifest.joints:
+        raise BundleError(
+            f"{top.where}: frontend: bones: {len(bones)} numbers, expected one for each of {manifest.joints} joints"
+        )
     sizes = {name: getattr(manifest, name) for name in ("joints", "state", "features")}
     sizes |= {"labels": len(manifest.labels), **matcher}
     _check_graphs(manifest, SIGNATURES[kind.task].resolve(sizes), top.where)

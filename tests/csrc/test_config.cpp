@@ -21,6 +21,22 @@ int main() {
   fails([](Config& c) { c.left = {-1}; }, "left holds joint -1");
   fails([](Config& c) { c.right = {4}; }, "right holds joint 4");
   fails([](Config& c) { c.left = c.right = {}; }, "left and right are empty");
+  fails([](Config& c) { c.bones = {0, 1}; }, "bones has 2 lengths, expected 4");
+  fails([](Config& c) { c.bones = {0, 1, 1, -1}; }, "bones holds -1, expected 0 to 10");
+  fails([&](Config& c) { c.bones = {0, 1, 1, nan}; }, "bones holds nan");
+  fails([](Config& c) { c.bones = {0, 1, 1, 1}; }, "parents has 0 joints, expected 4");
+  fails(
+      [](Config& c) {
+        c.bones = {0, 1, 1, 1};
+        c.parents = {-1, 0, 0, 4};
+      },
+      "parents holds joint 4");
+  fails(
+      [](Config& c) {
+        c.bones = {0, 1, 1, 1};
+        c.parents = {-1, 0, 3, 2};
+      },
+      "parents makes joint 2 its own ancestor");
   fails([](Config& c) { c.rate_hz = 0; }, "rate_hz is 0");
   fails([&](Config& c) { c.rate_hz = nan; }, "rate_hz is nan");
   fails([&](Config& c) { c.facing_s = infinite; }, "facing_s is inf");

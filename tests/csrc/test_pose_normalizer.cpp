@@ -1,3 +1,5 @@
+#include <cmath>
+
 #include "check.hpp"
 #include "pose_normalizer.hpp"
 #include "poses.hpp"
@@ -144,6 +146,28 @@ void a_pose_without_width_is_not_rotated() {
   CHECK_NEAR(run.at(0, 1, 0), 0.2f, 1e-6f);
 }
 
+void poses_get_the_bones_of_the_settings() {
+  Config config = still_config();
+  config.parents = {-1, 3, 3, 0};  // a parent after its children
+  config.bones = {0, 0.3, 0.1, 0.5};
+  Run run(config);
+  run.push(0, pose(4, 4));
+  CHECK_NEAR(run.at(0, 3, 1), 0.5f, 1e-6f);
+  CHECK_NEAR(run.at(0, 1, 0), 0.3f, 1e-6f);  // on both sides of their parent, the head
+  CHECK_NEAR(run.at(0, 2, 0), -0.1f, 1e-6f);
+  CHECK_NEAR(run.at(0, 1, 1), 0.5f, 1e-6f);
+
+  config.parents = {-1, 0, 0, 0};
+  Run between(config);
+  auto raised = pose();
+  raised[1] += 0.3f;  // the pelvis, which is put between the hips
+  raised[3 * 3] += 0.6f;
+  between.push(0, raised);
+  CHECK_NEAR(between.at(0, 3, 0), 0.5f / std::sqrt(2.f), 1e-6f);
+  CHECK_NEAR(between.at(0, 3, 1), 0.5f / std::sqrt(2.f), 1e-6f);
+  CHECK_NEAR(between.at(0, 1, 1), 0.f, 1e-6f);
+}
+
 void extreme_numbers_stay_finite() {
   Config config = tiny_config();
   config.reach_m = motionrt::kMaxReachM;
@@ -189,6 +213,7 @@ int main() {
   a_restart_forgets_the_pose();
   poses_are_rotated_to_the_front();
   a_pose_without_width_is_not_rotated();
+  poses_get_the_bones_of_the_settings();
   extreme_numbers_stay_finite();
   return result();
 }

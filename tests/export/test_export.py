@@ -141,6 +141,14 @@ def test_a_bundle_describes_its_run(bundle: Bundle, run: Path) -> None:
         assert fact in card
 
 
+def test_a_bundle_has_the_bones_of_its_run(copy: Path, tmp_path: Path) -> None:
+    about = json.loads((copy / "recipe.json").read_text())
+    about["recipe"]["frontend"]["bones"] = [0.0, 0.5] + [0.25] * 13
+    (copy / "recipe.json").write_text(json.dumps(about))
+    boned = export_run(copy, tmp_path / "boned").manifest.frontend
+    assert boned == Frontend(rate_hz=20.0, bones=(0.0, 0.5) + (0.25,) * 13)
+
+
 def test_a_mismatch_between_graphs_and_network_is_noticed(bundle: Bundle, run: Path) -> None:
     network = load_network(run, json.loads((run / "recipe.json").read_text())["model"])
     check_parity(bundle, network)

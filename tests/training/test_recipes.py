@@ -50,6 +50,8 @@ def test_settings_replace_fields_of_the_recipe_and_its_parts() -> None:
     )
     assert changed == wanted
     assert override(live(), {}) == live()
+    boned = override(nwucla_stream(), {"bones": ",".join(["0.5"] * 20)})
+    assert boned.frontend == replace(nwucla_stream().frontend, bones=(0.5,) * 20)
     assert override(changed, {"subset": "None", "leave_out": "none"}).subset is None
 
 
@@ -78,6 +80,7 @@ def test_text_becomes_a_value_of_the_fields_type(text: str, kind: Any, value: An
         ("live", {"name": "other"}, "has no setting 'name'"),
         ("live", {"steps": "many"}, "steps=many: expected int"),
         ("live", {"channels": "8,x"}, "channels=8,x: expected"),
+        ("live", {"bones": "0,0.5"}, "bones: expected 15 lengths from 0 to 10 m"),
         ("live", {"layout": "octopus"}, "unknown skeleton layout 'octopus'"),
         ("live", {"data": "nowhere"}, "nowhere: no clip set here"),
     ],
@@ -189,6 +192,16 @@ def test_a_run_resumes_to_the_weights_it_would_have_had(
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, atol=1e-7, rtol=1e-6, msg=name)
+
+
+def test_a_run_from_before_a_setting_existed_is_resumed(start: Callable[..., Path]) -> None:
+    path = start("nwucla-stream") / "recipe.json"
+    about = json.loads(path.read_text())
+    del about["recipe"]["frontend"]["bones"]
+    path.write_text(json.dumps(about))
+    start("nwucla-stream")
+    with pytest.raises(InputError, match="holds a run with other settings"):
+        start("nwucla-stream", bones=",".join(["0.5"] * 20))
 
 
 def test_a_run_with_other_settings_is_not_resumed(start: Callable[..., Path]) -> None:

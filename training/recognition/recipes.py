@@ -68,6 +68,9 @@ class StreamGcnRecipe:
             subset=self.subset,
         )
         self.helper.check()
+        joints = len(Layout.load(self.layout).joints)
+        if front.bones is not None and (len(front.bones) != joints or not all(0 <= one <= 10 for one in front.bones)):
+            raise InputError(f"bones: expected {joints} lengths from 0 to 10 m")
         if min(self.channels) < 4:  # each temporal branch has a quarter
             raise InputError("channels: expected numbers of at least 4")
         if self.leave_out not in (None, *SOURCES):

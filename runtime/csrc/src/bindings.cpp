@@ -166,18 +166,35 @@ PYBIND11_MODULE(_core, m) {
   };
 
   py::class_<Config>(m, "Config", "Settings of a Session or an Engine.")
-      .def(py::init([](int joints, int root, std::vector<int> left, std::vector<int> right, double rate_hz,
-                       double facing_s, double reach_m, double max_gap_s, int max_people, int labels, int none,
-                       double temperature, double smooth_s, double on, double off, double hold_s) {
-             const Config config{
-                 joints, root, std::move(left), std::move(right), rate_hz, facing_s, reach_m, max_gap_s, max_people,
-                 labels, none, temperature,     smooth_s,         on,      off,      hold_s};
+      .def(py::init([](int joints, int root, std::vector<int> left, std::vector<int> right, std::vector<int> parents,
+                       std::vector<double> bones, double rate_hz, double facing_s, double reach_m, double max_gap_s,
+                       int max_people, int labels, int none, double temperature, double smooth_s, double on, double off,
+                       double hold_s) {
+             const Config config{joints,
+                                 root,
+                                 std::move(left),
+                                 std::move(right),
+                                 std::move(parents),
+                                 std::move(bones),
+                                 rate_hz,
+                                 facing_s,
+                                 reach_m,
+                                 max_gap_s,
+                                 max_people,
+                                 labels,
+                                 none,
+                                 temperature,
+                                 smooth_s,
+                                 on,
+                                 off,
+                                 hold_s};
              motionrt::validate(config);
              return config;
            }),
-           py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0,
-           "max_gap_s"_a = 0.5, "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0,
-           "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1);
+           py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "parents"_a = std::vector<int>(),
+           "bones"_a = std::vector<double>(), "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0, "max_gap_s"_a = 0.5,
+           "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6,
+           "off"_a = 0.3, "hold_s"_a = 0.1);
 
   py::class_<Session>(m, "Session", "State around the network, for several people. Not thread-safe.")
       .def(py::init<Config>(), "config"_a)

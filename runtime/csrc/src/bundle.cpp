@@ -95,6 +95,12 @@ class Fields {
     return integers;
   }
 
+  std::vector<double> numbers(const char* key) const {
+    std::vector<double> numbers;
+    for (const JsonValue& item : get(key).items()) numbers.push_back(item.number().value());
+    return numbers;
+  }
+
   // Checks a value that is determined by others.
   void equals(const char* key, std::int64_t expected) const {
     if (get(key).integer() != expected) unexpected(key, expected);
@@ -112,6 +118,7 @@ class Fields {
 
  private:
   void check(const std::string& key, const JsonValue& rule) const {
+    if (rule.find("optional") && !has(key)) return;
     const JsonValue value = get(key);
     const std::string type = rule.find("type")->text().value();
     const auto limit = [&](const char* name) { return rule.find(name)->source(); };
@@ -135,6 +142,9 @@ class Fields {
       if (!all_items([&](const JsonValue& item) { return is_integer(item, rule); }))
         unexpected(key, "a list of 1 to ", limit("max_items"), " whole numbers from ", limit("min"), " to ",
                    limit("max"));
+    } else if (type == "numbers") {
+      if (!all_items([&](const JsonValue& item) { return is_in_range(item.number(), rule); }))
+        unexpected(key, "a list of 1 to ", limit("max_items"), " numbers from ", limit("min"), " to ", limit("max"));
     } else {  // sha256
       const std::string hash = value.text().value_or("");
       if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos)
@@ -190,6 +200,7 @@ Config read_session(const Fields& top) {
   session.facing_s = frontend.number("facing_s");
   session.reach_m = frontend.number("reach_m");
   session.max_gap_s = frontend.number("max_gap_s");
+  if (frontend.has("bones")) session.bones = frontend.numbers("bones");
   session.temperature = decision.number("temperature");
   session.smooth_s = decision.number("smooth_s");
   session.on = decision.number("on");
@@ -238,6 +249,9 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (bundle.model.fps != bundle.session.rate_hz)
     model.unexpected("fps", "that of the bundle, ", bundle.session.rate_hz);
   bundle.session.joints = bundle.model.joints();
+  const std::size_t bones = bundle.session.bones.size();
+  if (bones > 0 && static_cast<int>(bones) != bundle.session.joints)
+    top.fail("frontend: bones: ", bones, " numbers, expected one for each of ", bundle.session.joints, " joints");
   bundle.session.labels = bundle.model.classes;
 
   const Fields weights = top.section("files").section(kWeights);

@@ -33,7 +33,8 @@ struct StreamGCNConfig {
 struct Bundle {
   std::string name, license, layout;
   std::vector<std::string> labels;
-  Config session;  // joints is set from the model; root, left and right, which come from the layout, are not set
+  Config
+      session;  // joints is set from the model; root, left, right and parents, which come from the layout, are not set
   StreamGCNConfig model;
   Tensors weights;
 };

@@ -26,6 +26,7 @@ Config session_config(const Bundle& bundle, const Layout& layout) {
   config.root = layout.root;
   config.left = layout.left;
   config.right = layout.right;
+  config.parents = layout.parents;
   config.max_people = MOTIONRT_MAX_PEOPLE;
   return config;
 }

@@ -14,6 +14,7 @@ constexpr double kMaxRateHz = 1000;
 constexpr double kMaxReachM = 1000;
 constexpr double kMinReach = 0.1;  // of reach_m: people with all joints nearer to the root are too small to be any
 constexpr double kMaxGapS = 60;
+constexpr double kMaxBoneM = 10;
 constexpr double kMaxTimeS = 1e11;  // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
 constexpr double kSlackS = 1e-4;    // rounding tolerance of time comparisons
 
@@ -21,6 +22,8 @@ struct Config {
   int joints = 0;                // V
   int root = 0;                  // joint that poses are centered on
   std::vector<int> left, right;  // hips and shoulders, which give the facing direction
+  std::vector<int> parents;      // [V] -1: no parent; needed with bones
+  std::vector<double> bones;     // [V] lengths of the bones to the parents, m, that poses get; empty: they keep theirs
   double rate_hz = 20;           // of the model's input frames
   double facing_s = 1;           // time constant of the facing direction; <= 0: poses are not rotated
   double reach_m = 2;            // a joint farther than this from the root is an outlier
@@ -47,6 +50,22 @@ inline void validate(const Config& c) {
     for (const int joint : *side)
       require(joint >= 0 && joint < c.joints, side == &c.left ? "left" : "right", " holds joint ", joint,
               ", expected a joint index below ", c.joints);
+  if (!c.bones.empty()) {
+    require(static_cast<int>(c.bones.size()) == c.joints, "bones has ", c.bones.size(), " lengths, expected ",
+            c.joints);
+    for (const double length : c.bones)
+      require(length >= 0 && length <= kMaxBoneM, "bones holds ", length, ", expected 0 to ", kMaxBoneM);
+    require(static_cast<int>(c.parents.size()) == c.joints, "parents has ", c.parents.size(), " joints, expected ",
+            c.joints);
+    for (const int parent : c.parents)
+      require(parent >= -1 && parent < c.joints, "parents holds joint ", parent,
+              ", expected -1 or a joint index below ", c.joints);
+    for (int v = 0; v < c.joints; ++v) {
+      int above = v;
+      for (int i = 0; i < c.joints && above >= 0; ++i) above = c.parents[above];
+      require(above < 0, "parents makes joint ", v, " its own ancestor");
+    }
+  }
   require(c.rate_hz > 0 && c.rate_hz <= kMaxRateHz, "rate_hz is ", c.rate_hz, ", expected above 0, at most ",
           kMaxRateHz);
   require(std::isfinite(c.facing_s), "facing_s is ", c.facing_s, ", expected a finite number of seconds");

@@ -1,11 +1,12 @@
-// Prepares one person's poses for the model: outliers and gaps filled, resampled to the model's rate, centered and
-// rotated to the front.
+// Prepares one person's poses for the model: outliers and gaps filled, resampled to the model's rate, given the bones
+// of one body, centered and rotated to the front.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
 
+#include "canonical_body.hpp"
 #include "config.hpp"
 #include "facing.hpp"
 #include "layout_map.hpp"
@@ -26,7 +27,8 @@ class PoseNormalizer {
         seen_s_(config.joints),
         offset_(3 * config.joints),
         before_(3 * config.joints),
-        now_(3 * config.joints) {}
+        now_(3 * config.joints),
+        body_(config) {}
 
   // Takes the pose [V, 3] at time t; NaN: not seen.
   Status push(double t, const float* mapped_V3) {
@@ -61,6 +63,7 @@ class PoseNormalizer {
     const double step_s = now_s_ - before_s_;
     const double alpha = step_s > 0 ? std::clamp((grid_s - (before_s_ - start_s_)) / step_s, 0.0, 1.0) : 1.0;
     interpolate_centered(alpha, frame_V3);
+    body_.apply(frame_V3);
     facing_.rotate(config_, emitted_++, frame_V3);
     return true;
   }
@@ -119,6 +122,7 @@ class PoseNormalizer {
   std::vector<double> seen_s_;       // [V] when each joint was last seen; initially the start
   std::vector<float> offset_;        // [V, 3] from the root, last seen
   std::vector<float> before_, now_;  // [V, 3] filled poses in world coordinates
+  CanonicalBody body_;
   Facing facing_;
 };
 
