@@ -421,6 +421,26 @@ void invalid_arguments_of_a_tracker_are_named() {
   motionrt_tracker_free(nullptr);
 }
 
+void implausible_times_give_a_warning() {
+  const auto warning = [](double period_s, double start_s = 1.7e9, int frames = 60, int people = 2) {
+    const Recognizer r = load();
+    layout_of(r, nullptr);
+    for (int frame = 0; frame < frames; ++frame)
+      for (int person = 0; person < people; ++person)
+        CHECK_OK(step(r, start_s + period_s * frame, joints_at(frame, person), person).status);
+    const char* text = motionrt_warning(r.get());
+    return std::string(text ? text : "");
+  };
+  for (const double hz : {5.0, 30.0, 250.0}) CHECK(warning(1 / hz).empty());
+  CHECK(warning(33.3) ==
+        "118 of 120 poses are more than 0.5 s after the one before, expected seconds, not milliseconds "
+        "or frame numbers");
+  CHECK(warning(0) == "118 of 120 poses are not later than the one before, expected increasing seconds");
+  CHECK(warning(1 / 30e3, 0) == "there are 3e+04 frames per second, expected 5 to 250");
+  CHECK(warning(33.3, 0, 14).empty());  // too few to tell
+  CHECK(!motionrt_warning(nullptr));
+}
+
 int main() {
   a_tracker_assigns_people();
   invalid_arguments_of_a_tracker_are_named();
@@ -435,5 +455,6 @@ int main() {
   a_folder_without_a_bundle_is_rejected();
   a_damaged_bundle_is_rejected();
   threads_get_the_results_of_one_thread();
+  implausible_times_give_a_warning();
   return result();
 }

@@ -1,6 +1,7 @@
 #include "motionrt/motionrt.h"
 
 #include <array>
+#include <cstdio>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -43,6 +44,26 @@ std::unique_ptr<Network> network_of(const Bundle& bundle, Precision precision) {
   return std::make_unique<Streams>(std::make_shared<StreamGCN>(bundle, precision), MOTIONRT_MAX_PEOPLE);
 }
 
+// The rate of the steps, from the last time the clock was set back.
+struct StepRate {
+  void add(double t) {
+    if (steps == 0 || t < last_s - kSetBack_s) {
+      first_s = t;
+      steps = 0;
+    } else if (t <= last_s) {
+      return;  // another person of the same frame
+    }
+    last_s = t;
+    ++steps;
+  }
+  double hz() const { return steps > kMinPoses ? (steps - 1) / (last_s - first_s) : 0; }
+
+  static constexpr double kSetBack_s = 0.5;
+  static constexpr std::int64_t kMinPoses = 30;
+  std::int64_t steps = 0;
+  double first_s = 0, last_s = 0;
+};
+
 }  // namespace
 
 struct motionrt_recognizer {
@@ -58,6 +79,7 @@ struct motionrt_recognizer {
   const Layout& layout;              // of the model
   std::vector<std::string> layouts;  // names by number; "" for layouts added by the caller
   Engine engine;
+  StepRate rate;
   std::array<Observation, MOTIONRT_MAX_PEOPLE> observations;
   std::array<Outcome, MOTIONRT_MAX_PEOPLE> outcomes;
 };
@@ -80,7 +102,9 @@ static_assert(MOTIONRT_MAX_POSES <= Tracker::kReservedPoses, "motionrt_track all
 namespace {
 
 constexpr std::size_t kMaxLayouts = 1000;
+constexpr double kMostly = 0.4, kMaxRate_hz = 1.1 * 250;  // as in Python's time_check
 thread_local std::array<char, 512> message;
+thread_local std::array<char, 200> warning;
 
 motionrt_status failed(motionrt_status status, const char* text) {
   std::strncpy(message.data(), text, message.size() - 1);
@@ -231,8 +255,34 @@ motionrt_status motionrt_step(motionrt_recognizer* recognizer, double t, const m
       r.observations[i] = {poses[i].person, poses[i].joints, poses[i].confidence};
     }
     r.engine.step(t, count, r.observations.data(), layout, r.outcomes.data());
+    if (count > 0) r.rate.add(t);
     for (int i = 0; i < count; ++i) decisions[i] = decision_of(r.outcomes[i], t);
   });
+}
+
+const char* motionrt_warning(motionrt_recognizer* recognizer) {
+  if (!recognizer) return nullptr;
+  const std::lock_guard<std::mutex> lock(recognizer->mutex);
+  const Session& session = recognizer->engine.session();
+  const Counters& counted = session.counters();
+  const double most = kMostly * static_cast<double>(counted.frames);
+  const auto frames = static_cast<long long>(counted.frames);
+  if (frames < StepRate::kMinPoses) return nullptr;
+  if (static_cast<double>(counted.dropped) > most)
+    std::snprintf(warning.data(), warning.size(),
+                  "%lld of %lld poses are not later than the one before, expected increasing seconds",
+                  static_cast<long long>(counted.dropped), frames);
+  else if (static_cast<double>(counted.resets) > most)
+    std::snprintf(warning.data(), warning.size(),
+                  "%lld of %lld poses are more than %g s after the one before, expected seconds, not milliseconds or "
+                  "frame numbers",
+                  static_cast<long long>(counted.resets), frames, session.config().max_gap_s);
+  else if (recognizer->rate.hz() > kMaxRate_hz)
+    std::snprintf(warning.data(), warning.size(), "there are %.4g frames per second, expected 5 to 250",
+                  recognizer->rate.hz());
+  else
+    return nullptr;
+  return warning.data();
 }
 
 motionrt_status motionrt_evict(motionrt_recognizer* recognizer, double t, motionrt_decision* decisions,

@@ -105,6 +105,11 @@ MOTIONRT_API int32_t motionrt_joints(const motionrt_recognizer* recognizer, int3
 MOTIONRT_API motionrt_status motionrt_step(motionrt_recognizer* recognizer, double t, const motionrt_pose* poses,
                                            int32_t count, int32_t layout, motionrt_decision* decisions);
 
+/* What is implausible about the times of the poses that were taken, in one line: most of them were dropped or came
+ * after a gap, or there are more than 250 a second, as if t were not in seconds. NULL if nothing is, and for the first
+ * 30 poses. Valid until the next call of this function by this thread. */
+MOTIONRT_API const char* motionrt_warning(motionrt_recognizer* recognizer);
+
 /* Forgets everybody who has not been seen for 0.5 s (the model's max_gap_s) at time t. Writes their number and their
  * last decisions, at most MOTIONRT_MAX_PEOPLE, with the offset of an unfinished action. */
 MOTIONRT_API motionrt_status motionrt_evict(motionrt_recognizer* recognizer, double t, motionrt_decision* decisions,

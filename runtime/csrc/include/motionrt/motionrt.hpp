@@ -69,6 +69,9 @@ class Recognizer {
     return decisions;
   }
 
+  // Null as long as the times are plausible.
+  const char* warning() { return motionrt_warning(handle_.get()); }
+
   std::vector<motionrt_decision> evict(double t) {
     std::vector<motionrt_decision> decisions(MOTIONRT_MAX_PEOPLE);
     std::int32_t count = 0;
