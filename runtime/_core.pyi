@@ -55,6 +55,8 @@ class Config:
         smooth_s: time constant of the scores; 0: not smoothed.
         on, off: score at which an action starts, and below which it ends; 0 <= off <= on <= 1.
         hold_s: how long the score must stay at `on`.
+        others: if labels are chosen, share of the probability of the rest that counts as none, 0 to 1.
+        on_C, off_C: `on` and `off` by label; empty: the same for all.
     """
 
     def __init__(
@@ -78,6 +80,9 @@ class Config:
         on: float = 0.6,
         off: float = 0.3,
         hold_s: float = 0.1,
+        others: float = 1.0,
+        on_C: list[float] = ...,
+        off_C: list[float] = ...,
     ) -> None: ...
 
 class Session:
@@ -93,6 +98,9 @@ class Session:
 
     def relabel(self, labels: int, none: int = -1) -> None:
         """Changes the labels: a current action ends without an event, scores are reset, everything else stays."""
+
+    def choose(self, labels: Sequence[int]) -> None:
+        """Limits the labels to some of the network's, in this order, and none; empty: all. Otherwise as `relabel`."""
 
     def push(
         self,
@@ -113,7 +121,7 @@ class Session:
         """
 
     def observe(self, person: int, logits: npt.NDArray[Any]) -> None:
-        """Takes the logits [C], finite, of one frame that push returned."""
+        """Takes the logits, finite, of all the network's labels for one frame that push returned."""
 
     def decision(self, person: int) -> Decision:
         """Current smoothed scores; returns the pending event once."""
@@ -182,6 +190,9 @@ class Engine:
     def relabel(self, labels: int, none: int = -1) -> None:
         """As `Session.relabel`; only for streams implemented in Python, which must then return as many logits."""
 
+    def choose(self, labels: Sequence[int]) -> None:
+        """As `Session.choose`."""
+
     def step(
         self,
         t: float,
@@ -216,6 +227,18 @@ class Tracker:
 
     def reset(self) -> None:
         """Forgets everybody."""
+
+def choose_labels(model: str, labels: Sequence[str], none: int, chosen: Sequence[str]) -> list[int]:
+    """Indices of the chosen labels, without none. An error names the nearest labels."""
+
+def thresholds_at(
+    rates: Sequence[float],
+    on: Sequence[Sequence[float]],
+    off: Sequence[Sequence[float]],
+    per_minute: float,
+    model: str,
+) -> tuple[list[float], list[float]]:
+    """Thresholds on [C] and off [C], interpolated between those [B][C] for the false alarms per minute `rates` [B]."""
 
 def instruction_set() -> str:
     """Instruction set that the network uses here: avx512, avx2, neon or portable."""

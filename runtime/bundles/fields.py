@@ -34,6 +34,8 @@ class Fields:
         high: Any = rule.get("max")
         if kind == "number":
             return self.number(key, low, high)
+        if kind == "number or null":
+            return None if self.get(key) is None else self.number(key, low, high, " or null")
         if kind == "integer":
             return self.integer(key, low, high)
         if kind == "numbers":
@@ -68,10 +70,10 @@ class Fields:
             raise self._error(key, f"a list of 1 to {most_items} texts of 1 to {most} characters")
         return tuple(value)
 
-    def number(self, key: str, low: float, high: float) -> float:
+    def number(self, key: str, low: float, high: float, otherwise: str = "") -> float:
         value = self.get(key)
-        if type(value) not in (int, float) or not low <= value <= high:  # NaN is not
-            raise self._error(key, f"a number from {low} to {high}")
+        if not _is_number(value, low, high):
+            raise self._error(key, f"a number from {low} to {high}{otherwise}")
         return float(value)
 
     def numbers(self, key: str, low: float, high: float, most_items: int) -> tuple[float, ...]:
@@ -79,10 +81,20 @@ class Fields:
         if (
             not isinstance(value, list)
             or not 0 < len(value) <= most_items
-            or not all(type(item) in (int, float) and low <= item <= high for item in value)
+            or not all(_is_number(item, low, high) for item in value)
         ):
             raise self._error(key, f"a list of 1 to {most_items} numbers from {low} to {high}")
         return tuple(map(float, value))
+
+    def probabilities(self, key: str, count: int, width: int) -> tuple[tuple[float, ...], ...]:
+        """A list of `count` lists of `width` numbers."""
+        value = self.get(key)
+        valid = isinstance(value, list) and all(
+            isinstance(row, list) and len(row) == width and all(_is_number(item, 0, 1) for item in row) for row in value
+        )
+        if not valid or len(value) != count:
+            raise self._error(key, f"{count} lists of {width} numbers from 0 to 1")
+        return tuple(tuple(map(float, row)) for row in value)
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.get(key)
@@ -112,6 +124,10 @@ class Fields:
 
     def _error(self, key: str, expected: str) -> BundleError:
         return BundleError(f"{self.where}: {key}: {self.excerpt(key)}, expected {expected}")
+
+
+def _is_number(value: Any, low: float, high: float) -> bool:
+    return type(value) in (int, float) and low <= value <= high  # NaN is not
 
 
 def _is_text(value: Any, most: int) -> bool:

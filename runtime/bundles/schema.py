@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -35,6 +36,7 @@ class Thresholds:
         smooth_s: time constant of the scores, seconds.
         on, off: score at which an action starts, and below which it ends.
         hold_s: time that the score must stay at `on`, seconds.
+        others: if labels are chosen, share of the probability of the other ones that counts as "none", 0 to 1.
     """
 
     temperature: float
@@ -42,6 +44,34 @@ class Thresholds:
     on: float
     off: float
     hold_s: float
+    others: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Alarms:
+    """Thresholds of each label by the false alarms that they lead to.
+
+    Attributes:
+        per_minute: [B] false onsets per minute, rising.
+        on, off: [B][C] as in `Thresholds`; `on` of a label never rises.
+    """
+
+    per_minute: tuple[float, ...]
+    on: tuple[tuple[float, ...], ...]
+    off: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reliability:
+    """Accuracy of a label in data sets that were left out of the training.
+
+    Attributes:
+        loso: leave-one-set-out accuracy in percent; None: no set could be left out.
+        sets: names of the data sets that have the label.
+    """
+
+    loso: float | None
+    sets: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,7 +118,13 @@ class Manifest:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RecognitionManifest(Manifest):
-    """Manifest of a recognizer; `joints`, `state` and `features` are V, S and D of the step graph."""
+    """Manifest of a recognizer.
+
+    Attributes:
+        joints, state, features: V, S and D of the step graph.
+        alarms: thresholds by false alarms; None: it has none.
+        reliability: of some labels.
+    """
 
     task: ClassVar[str] = "recognition"
 
@@ -103,6 +139,8 @@ class RecognitionManifest(Manifest):
     state: int
     features: int
     joints: int
+    alarms: Alarms | None = None
+    reliability: dict[str, Reliability] = field(default_factory=dict)
 
     @property
     def none_index(self) -> int:
@@ -231,6 +269,9 @@ def _recognition(
         fields = top.section(section) if section else top
         if fields.has(key) or not rule.get("optional"):
             values[section][key] = fields.read(key, rule)
+    labels = values[""]["labels"]
+    if kind is RecognitionManifest:
+        more = {"alarms": _alarms(top.section("decision"), labels), "reliability": _reliability(top, labels)}
     manifest = kind(
         **{**common, **values[""]},
         **values["model"],
@@ -249,6 +290,38 @@ def _recognition(
     sizes |= {"labels": len(manifest.labels), **matcher}
     _check_graphs(manifest, SIGNATURES[kind.task].resolve(sizes), top.where)
     return manifest
+
+
+def _alarms(decision: Fields, labels: tuple[str, ...]) -> Alarms | None:
+    if not decision.has("alarms"):
+        return None
+    fields = decision.section("alarms")
+    rates = fields.read("per_minute", _RULES["alarms"]["per_minute"])
+    if any(low >= high for low, high in pairwise(rates)):
+        raise BundleError(f"{fields.where}: per_minute: {fields.excerpt('per_minute')}, expected rising numbers")
+    on, off = (fields.probabilities(key, len(rates), len(labels)) for key in ("on", "off"))
+    for b, c in product(range(len(rates)), range(len(labels))):
+        if off[b][c] > on[b][c]:
+            found = f"off {off[b][c]:g} is above on {on[b][c]:g} of label {labels[c]!r}"
+            raise BundleError(f"{fields.where}: {found}")
+        if b > 0 and on[b][c] > on[b - 1][c]:
+            found = f"on {on[b][c]:g} follows {on[b - 1][c]:g} of label {labels[c]!r}"
+            raise BundleError(f"{fields.where}: {found}, expected that it does not rise with per_minute")
+    return Alarms(per_minute=rates, on=on, off=off)
+
+
+def _reliability(top: Fields, labels: tuple[str, ...]) -> dict[str, Reliability]:
+    if not top.has("reliability"):
+        return {}
+    table = top.section("reliability")
+    for label in top.mapping("reliability"):
+        if label not in labels:
+            raise BundleError(f"{table.where}: {label!r} is not one of the labels")
+    rows = {label: table.section(label) for label in top.mapping("reliability")}
+    return {
+        label: Reliability(**{key: row.read(key, rule) for key, rule in _RULES["reliability"].items()})
+        for label, row in rows.items()
+    }
 
 
 def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:

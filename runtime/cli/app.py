@@ -7,6 +7,7 @@ import typer
 
 from .options import (
     MOTION_FILE,
+    AlarmsPerMinute,
     AsJson,
     Backend,
     FileOptions,
@@ -224,6 +225,7 @@ def serve(
     model: RecognizerName = "live",
     generator: ServedGenerator = "default",
     labels: Labels = None,
+    alarms_per_minute: AlarmsPerMinute = None,
     token: Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN")] = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token of the clients; default: MOTIONRT_TOKEN.")
@@ -240,7 +242,9 @@ def serve(
     """Serve recognition and generation over HTTP and WebSockets."""
     from .serve import run_serve
 
-    run_serve(host, port, model, generator, labels, token, token_file, origin or [], clients, replicas)
+    run_serve(
+        host, port, model, generator, labels, alarms_per_minute, token, token_file, origin or [], clients, replicas
+    )
 
 
 @app.command()

@@ -41,7 +41,11 @@ LayoutName = Annotated[
 ]
 Labels = Annotated[
     str | None,
-    typer.Option(help='Labels to recognize, for zero-shot models: "wave,jump". A single label competes with none.'),
+    typer.Option(help='Labels to recognize, "wave,kick": some of the model\'s own, or any texts for zero-shot models.'),
+]
+AlarmsPerMinute = Annotated[
+    float | None,
+    typer.Option(help="False alarms per minute to allow, if the model has thresholds for them; default: its own."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 JsonLine = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
@@ -96,6 +100,7 @@ class RecognizeOptions(SourceOptions):
 
     model: RecognizerName = "live"
     labels: Labels = None
+    alarms_per_minute: AlarmsPerMinute = None
     gestures: Annotated[Path | None, typer.Option(help="Gestures written by `enroll`, for zero-shot models.")] = None
     backend: Backend = "auto"
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the native engine uses one.")] = 1
@@ -104,7 +109,9 @@ class RecognizeOptions(SourceOptions):
     def load(self) -> "Recognizer":
         from ..recognition.recognizer import Recognizer
 
-        recognizer = Recognizer.load(self.model, self.backend, self.threads, self.precision)
+        recognizer = Recognizer.load(
+            self.model, self.backend, self.threads, self.precision, alarms_per_minute=self.alarms_per_minute
+        )
         if self.gestures is not None:
             recognizer.load_gestures(self.gestures)
         if self.labels is not None:

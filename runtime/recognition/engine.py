@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
+from numbers import Real
 from typing import TypeVar
 
 import numpy as np
 
 from .. import nvtx
-from .._core import Config, Engine, Outcome
+from .._core import Config, Engine, Outcome, thresholds_at
 from ..backends.protocols import Streams
 from ..body.input_check import InputMonitor
 from ..body.layout import Layout
@@ -17,6 +18,7 @@ from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE, check_joints
 from ..body.people import by_preference, mask_unseen
 from ..bundles.bundle import Bundle
+from ..bundles.schema import Alarms, RecognitionManifest
 from ..errors import BundleError, InputError
 
 MIN_CLIP_FRAMES = 2
@@ -31,12 +33,17 @@ class StreamEngine:
         bundle: supplies the skeleton, the frame rate and the decision thresholds.
         streams: the network.
         monitor: checks incoming joints.
+        alarms_per_minute: selects thresholds; None: the bundle's own.
+    Raises:
+        InputError: the bundle has no thresholds for that many false alarms.
     """
 
-    def __init__(self, bundle: Bundle, streams: Streams, monitor: InputMonitor) -> None:
-        self._bundle, self._monitor = bundle, monitor
+    def __init__(
+        self, bundle: Bundle, streams: Streams, monitor: InputMonitor, alarms_per_minute: float | None = None
+    ) -> None:
+        self._bundle, self._monitor, self._alarms_per_minute = bundle, monitor, alarms_per_minute
         self._layout = Layout.load(bundle.manifest.layout)
-        self._core = Engine(_config(bundle, self._layout), streams, *nvtx.push_pop())
+        self._core = Engine(_config(bundle, self._layout, alarms_per_minute), streams, *nvtx.push_pop())
         self._sources: dict[str, tuple[Layout, int]] = {}
 
     @property
@@ -48,8 +55,8 @@ class StreamEngine:
         return dict(self._core.session.counters)
 
     def fork(self, streams: Streams) -> StreamEngine:
-        """A new engine for the same bundle, which shares the input monitor."""
-        return StreamEngine(self._bundle, streams, self._monitor)
+        """A new engine for the same bundle and all its labels, which shares the input monitor."""
+        return StreamEngine(self._bundle, streams, self._monitor, self._alarms_per_minute)
 
     def source(self, name: str) -> tuple[Layout, int]:
         """The layout of incoming joints and its number in the C++ engine.
@@ -94,6 +101,10 @@ class StreamEngine:
         """Expect logits of `labels` labels from now on; the last one means "none"."""
         self._core.relabel(labels, labels - 1)
 
+    def choose(self, labels: Sequence[int]) -> None:
+        """Decide among some of the network's labels, in this order, and "none"; among all if `labels` is empty."""
+        self._core.choose(labels)
+
     def reset(self, person: int | None = None) -> None:
         """Drop one person, or everyone."""
         self._core.session.reset(person)
@@ -129,8 +140,9 @@ class StreamEngine:
         return result
 
 
-def _config(bundle: Bundle, layout: Layout) -> Config:
+def _config(bundle: Bundle, layout: Layout, alarms_per_minute: float | None) -> Config:
     manifest = bundle.manifest
+    limited = {} if alarms_per_minute is None else _thresholds(manifest, alarms_per_minute)
     if len(layout.joints) != manifest.joints:
         raise BundleError(
             f"{bundle.path}: its graphs take {manifest.joints} joints, layout {layout.name!r} has {len(layout.joints)}"
@@ -141,7 +153,20 @@ def _config(bundle: Bundle, layout: Layout) -> Config:
         none=manifest.none_index,
         max_people=MAX_PEOPLE,
         **asdict(manifest.decision),
+        **limited,
     )
+
+
+def _thresholds(manifest: RecognitionManifest, alarms_per_minute: object) -> dict[str, list[float]]:
+    """Thresholds of each label for a number of false alarms per minute."""
+    if not isinstance(alarms_per_minute, Real):
+        raise InputError(f"alarms_per_minute is {str(alarms_per_minute)[:40]!r}, expected a number")
+    alarms = manifest.alarms or Alarms(per_minute=(), on=(), off=())
+    try:
+        on, off = thresholds_at(alarms.per_minute, alarms.on, alarms.off, float(alarms_per_minute), manifest.name)
+    except ValueError as error:
+        raise InputError(str(error)) from None
+    return {"on_C": on, "off_C": off}
 
 
 def _main_person(motion: Motion) -> Motion:

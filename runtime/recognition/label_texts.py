@@ -9,6 +9,7 @@ from ..bundles.schema import SLOTS
 from ..errors import InputError
 from ..text_encoder import check_text
 from .decision import Descriptions
+from .labels import check_names
 
 NONE = "none"
 
@@ -27,8 +28,7 @@ def resolve_labels(
         InputError: a text that cannot be a label, a repeated label, or a description that is not valid or whose label
             is missing.
     """
-    if isinstance(labels, str) or not isinstance(labels, Sequence):
-        raise InputError(f"labels is {str(labels)[:40]!r}, expected a list of texts")
+    check_names(labels)
     for i, name in enumerate(labels):
         check_text(name, f"label {i}")
     names = [name.strip() for name in labels]

@@ -33,14 +33,14 @@ def recognize(
         source: a motion file, a video, a folder of images or of videos, a Motion, a webcam number, or an address
             (rtsp://…, udp://…, ws://…).
         model: name of a bundled model, path of a bundle, or a Recognizer, which is not changed.
-        labels: labels to recognize, for models with open labels, such as "zero-shot".
+        labels: labels to recognize, see `Recognizer.set_labels`.
         layout, fps, scale, up: of a motion file, see `Motion.load`; `fps` also of a folder of images.
         pose: pose estimator for video, "mediapipe" or "rtmlib".
         seconds: stop after this much of the source; None: at its end. Ctrl-C stops early, too.
     Returns:
         Segments of one label, "none" included, in order of their ends; times are on the clock of the source.
     Raises:
-        InputError: the source cannot be opened or read, nobody is visible in it, or the model's labels are fixed.
+        InputError: the source cannot be opened or read, nobody is visible in it, or the model does not take the labels.
         MissingExtra: packages for videos are not installed.
     """
     recognizer = model.clone() if isinstance(model, Recognizer) else Recognizer.load(model)

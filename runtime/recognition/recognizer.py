@@ -42,6 +42,7 @@ class Recognizer:
         receptive_field, delay: in model frames. license: of its weights. name: of its bundle.
         backend: name of the backend that runs its network.
         bundle: the bundle it was loaded from.
+        alarms_per_minute: false alarms per minute that its thresholds are for; None: the model's default ones.
         label_strategy: decides the labels; `label_strategy.fixed` is False for a zero-shot model.
         background: for models with open labels. True: labels are matched on a background thread, so that no frame waits
             for it. False: frames match them inline, and the same frames give the same decisions.
@@ -49,7 +50,13 @@ class Recognizer:
 
     background = True
 
-    def __init__(self, bundle: Bundle, backend: Backend, labels: LabelStrategy | None = None) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        backend: Backend,
+        labels: LabelStrategy | None = None,
+        alarms_per_minute: float | None = None,
+    ) -> None:
         manifest = bundle.manifest
         self.bundle = bundle
         self.layout = manifest.layout
@@ -59,16 +66,26 @@ class Recognizer:
         self.receptive_field = manifest.receptive_field
         self.delay = manifest.delay
         self.backend = backend.name
-        self.label_strategy = labels or FixedLabels(manifest.name, manifest.labels, backend)
+        self.alarms_per_minute = alarms_per_minute
+        self.label_strategy = labels or FixedLabels(manifest, backend)
         self._backend = backend
         self._monitor = InputMonitor()
-        self._engine = StreamEngine(bundle, self.label_strategy.streams, self._monitor)
+        self._engine = StreamEngine(bundle, self.label_strategy.streams, self._monitor, alarms_per_minute)
         self.label_strategy.attach(self._engine)
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
         self._tracker: Tracker | None = None
 
     @classmethod
-    def load(cls, name: str | Path, backend: str = "auto", threads: int = 1, precision: str = "fp32") -> Recognizer:
+    def load(
+        cls,
+        name: str | Path,
+        backend: str = "auto",
+        threads: int = 1,
+        precision: str = "fp32",
+        *,
+        labels: Sequence[str] | None = None,
+        alarms_per_minute: float | None = None,
+    ) -> Recognizer:
         """Load a recognizer.
 
         Args:
@@ -77,27 +94,41 @@ class Recognizer:
             threads: CPU threads of one step, at most the CPUs that this process may use; the native engine uses one.
             precision: of the native engine's weights, "fp32" or "bf16" (half the memory); of TensorRT products,
                 "fp32", "fp16" or "bf16".
+            labels: labels to recognize, as for `set_labels`; None: the model's own.
+            alarms_per_minute: use the thresholds that lead to at most so many false onsets per minute, if the model has
+                some for that number; None: its default thresholds.
         Raises:
             BundleError: an unknown name or a damaged bundle.
-            InputError: an unknown backend, or one that is not available here; too many threads.
+            InputError: an unknown backend, or one that is not available here; too many threads; labels that the model
+                does not take; no thresholds for so many false alarms.
         """
         bundle: Bundle[Any] = Bundle.load(name)
+        recognizer = cls._create(bundle, backend, threads, precision, alarms_per_minute)
+        if labels is not None:
+            recognizer.set_labels(labels)
+        return recognizer
+
+    @classmethod
+    def _create(
+        cls, bundle: Bundle[Any], backend: str, threads: int, precision: str, alarms_per_minute: float | None
+    ) -> Recognizer:
         if not isinstance(bundle.manifest, ZeroShotManifest):
-            return cls(bundle, factory.create(backend, bundle, threads, precision))
+            network = factory.create(backend, bundle, threads, precision)
+            return cls(bundle, network, alarms_per_minute=alarms_per_minute)
         from ..text_encoder import TextEncoder
         from .matcher import Matcher
         from .open_labels import OpenLabels, encoder_bundle
 
         encoder = factory.create(backend, encoder_bundle(bundle), threads, precision)
         matcher = Matcher(bundle, TextEncoder.load(threads=threads), threads)
-        return cls(bundle, encoder, OpenLabels(bundle, encoder, matcher))
+        return cls(bundle, encoder, OpenLabels(bundle, encoder, matcher), alarms_per_minute)
 
     def __repr__(self) -> str:
         return f"Recognizer({self.name!r}, {self.backend}, {self.layout}, {len(self.labels)} labels)"
 
     def clone(self) -> Recognizer:
-        """A recognizer with the same network and labels that tracks its own people."""
-        return Recognizer(self.bundle, self._backend, self.label_strategy.clone())
+        """A recognizer with the same network, labels and thresholds that tracks its own people."""
+        return Recognizer(self.bundle, self._backend, self.label_strategy.clone(), self.alarms_per_minute)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -234,14 +265,16 @@ class Recognizer:
         """Replace the labels, at any time and from any thread. Tracked people keep their state.
 
         Args:
-            labels: any texts. For the labels of `bundle.manifest.matching.labels`, descriptions are built in.
+            labels: some of the model's labels; any texts for models with open labels. "none" is always included. Of a
+                model with fixed labels, the other ones count as "none", and fewer labels are recognized more reliably.
             descriptions: for some labels, a sentence that describes the action, or a dict with sentences for some of
                 "motion", "head", "hands", "arms", "hips", "legs" and "feet". More detail gives better recognition.
+                Only for models with open labels; for the labels of `bundle.manifest.matching.labels` they are built in.
         Raises:
-            InputError: the model's labels are fixed; no labels or too many; a label that is repeated, "none", not a
-                string or too long.
+            InputError: no labels or too many; a label that the model does not have, that is repeated, not a string or
+                too long; "none" among open labels; descriptions for fixed ones.
         """
-        self.label_strategy.editor().set_labels(labels, descriptions)
+        self.label_strategy.set_labels(labels, descriptions)
 
     def enroll(self, label: str, motions: Sequence[Motion]) -> None:
         """Add a label that is defined by examples; earlier examples of the same label are replaced.
@@ -369,7 +402,8 @@ class Recognizer:
 
     def _nobody(self, started: float) -> Decision:
         labels = self.labels
-        none = self.bundle.manifest.none_index if self.label_strategy.fixed else len(labels) - 1
+        name = self.bundle.manifest.none if self.label_strategy.fixed else labels[-1]
+        none = labels.index(name) if name is not None else -1
         probs = np.zeros(len(labels), np.float32)
         if none >= 0:
             probs[none] = 1

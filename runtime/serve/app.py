@@ -57,8 +57,9 @@ Action recognition from skeletons, and motion from text. Two WebSockets exchange
 their time of arrival), and answers each message with its number, counted from 0: `{"frame": 0, "t": …, "person": 0,
 "label": …, "score": …, "top": …, "event": …, "latency_ms": …}`, `{"frame": 0, "dropped": true, "why": "overtaken" or
 "late"}` or `{"frame": 0, "error": …}`. A reply has `"warning": …` if frames look wrong, such as times in milliseconds.
-`{"labels": ["wave", "jump"]}` sets the labels of a model that accepts any text, `{"reset": 0}` forgets a person,
-`{"reset": null}` all of them. A message without "frame" is the final decision on a person who left.
+`{"labels": ["wave", "kick"]}` chooses among the labels of the model, or any texts if it accepts them, for this client;
+the reply has all labels, "none" included. `{"reset": 0}` forgets a person, `{"reset": null}` all of them. A message
+without "frame" is the final decision on a person who left.
 
 `/generate` takes `{"prompt": text, "seconds": s or null, "seed": n, "guidance": g}` and sends chunks of one second,
 each a second before it is due: `{"t": start, "fps": 20, "layout": "smpl22", "prompt": text, "joints": [[[x, y, z], …],
@@ -78,7 +79,7 @@ def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
         replica: name of this server among several replicas, for its metrics.
     Raises:
         BundleError: a model is missing or damaged.
-        InputError: labels for a model whose labels are fixed.
+        InputError: labels that the model does not take, or no thresholds for so many false alarms.
     """
     settings = settings or Settings()
     service = Service(settings, replica)

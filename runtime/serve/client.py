@@ -105,7 +105,7 @@ class Client:
         return reply
 
     def set_labels(self, labels: Sequence[str]) -> list[str]:
-        """Choose the labels for this client, if the server's model accepts any text as a label.
+        """Choose the labels for this client: some of the model's, or any texts if the server's model accepts them.
 
         Returns:
             All labels of the model, "none" included.

@@ -45,9 +45,9 @@ class Service:
 
     def __init__(self, settings: Settings, replica: str = "") -> None:
         self.settings = settings
-        self.recognizer = Recognizer.load(settings.model)
-        if settings.labels:
-            self.recognizer.set_labels(settings.labels)
+        self.recognizer = Recognizer.load(
+            settings.model, labels=settings.labels or None, alarms_per_minute=settings.alarms_per_minute
+        )
         self.generator = Generator.load(settings.generator)
         self.clients, self.clips, self.generations = Slots(settings.clients), Slots(CLIPS), Slots(GENERATIONS)
         self.metrics = Metrics(lambda: self.clients.in_use, lambda: self.generations.in_use, replica)

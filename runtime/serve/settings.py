@@ -14,7 +14,8 @@ class Settings:
 
     Attributes:
         model: name of a bundled recognizer, or path of its bundle. generator: the same for a generator.
-        labels: labels until a client chooses others; only for models that accept any text. Empty: the model's own.
+        labels: labels until a client chooses others: some of the model's, or texts if it accepts any. Empty: its own.
+        alarms_per_minute: see `Recognizer.load`.
         token: token that clients must present; None: no access control beyond the address.
         origins: origins of web pages that may connect, besides the server's own, such as "https://example.org".
         clients: limit of open WebSockets.
@@ -29,6 +30,7 @@ class Settings:
     model: str = "live"
     generator: str = "default"
     labels: tuple[str, ...] = ()
+    alarms_per_minute: float | None = None
     token: str | None = None
     origins: tuple[str, ...] = ()
     clients: int = 32

@@ -76,11 +76,9 @@ class RecognitionPanel:
         fixed = recognizer.label_strategy.fixed
         with gui.add_form("Labels") as form:
             known = ", ".join(label for label in recognizer.labels if label != NONE)
-            labels = gui.add_text("labels", known, multiline=True, disabled=fixed)
-            button = gui.add_button("Set labels", disabled=fixed)
-            self.labels_note = gui.add_html(
-                note_html(f"the labels of model {recognizer.name} are fixed" if fixed else "")
-            )
+            labels = gui.add_text("labels", known, multiline=True)
+            button = gui.add_button("Set labels")
+            self.labels_note = gui.add_html(note_html(f"some labels of model {recognizer.name}" if fixed else ""))
         bind_submit(form, button, lambda: self.set_labels(labels.value))
         with gui.add_form("Gesture") as form:
             name = gui.add_text("name", "", disabled=fixed)

@@ -117,8 +117,10 @@ void allocations_are_counted() {
         }) > 0);
 }
 
-void steps_allocate_nothing(int people) {
+void steps_allocate_nothing(int people, bool few_labels = false) {
   Run run;
+  const char* const labels[] = {"bow", "kick"};
+  if (few_labels) CHECK(motionrt_choose_labels(run.recognizer.get(), labels, 2) == MOTIONRT_OK);
   for (int i = 0; i < 10; ++i) run.step(people);
   CHECK(allocations_of([&] {
           for (int i = 0; i < kSteps; ++i) run.step(people);
@@ -218,6 +220,7 @@ int main() {
   count_allocations();
   allocations_are_counted();
   for (const int people : {1, 8, kPeople}) steps_allocate_nothing(people);
+  steps_allocate_nothing(kPeople, true);
   comings_and_goings_allocate_nothing();
   tracking_allocates_nothing();
   steps_with_other_labels_allocate_nothing();

@@ -50,6 +50,50 @@ void a_bundle_is_read() {
   CHECK(require_tensor(bundle.weights, "blocks.1.shortcut.weight", {12, 8, 1, 1}, "b").values.size() == 96);
 }
 
+std::string with_alarms(const std::string& alarms) {
+  return replaced(tiny_manifest(), "\"hold_s\": 0.2", "\"hold_s\": 0.2, \"alarms\": " + alarms);
+}
+
+void a_bundle_may_have_thresholds_by_false_alarms() {
+  CHECK(parse_bundle(tiny_manifest(), tiny_weights(), "b").alarms.per_minute.empty());
+  const auto alarms =
+      parse_bundle(with_alarms(R"({"per_minute": [0.5, 2], "on": [[0.9, 1], [0.6, 1]], "off": [[0.4, 1], [0, 1]]})"),
+                   tiny_weights(), "b")
+          .alarms;
+  CHECK((alarms.per_minute == std::vector<double>{0.5, 2}));
+  CHECK((alarms.on == std::vector<std::vector<double>>{{0.9, 1}, {0.6, 1}}));
+  CHECK((alarms.off == std::vector<std::vector<double>>{{0.4, 1}, {0, 1}}));
+  const struct {
+    const char *alarms, *part;
+  } cases[] = {
+      {"[]", "b/manifest.json: decision: alarms: [], expected an object"},
+      {"{}", "decision: alarms: per_minute is missing"},
+      {R"({"per_minute": []})", "per_minute: [], expected a list of 1 to 100 numbers from 0.001 to 1000"},
+      {R"({"per_minute": [0]})", "per_minute: [0], expected a list"},
+      {R"({"per_minute": [1, 1]})", "per_minute: [1, 1], expected rising numbers"},
+      {R"({"per_minute": [1]})", "alarms: on is missing"},
+      {R"({"per_minute": [1], "on": [[1]]})", "on: [[1]], expected 1 lists of 2 numbers from 0 to 1"},
+      {R"({"per_minute": [1], "on": [[1, 1.5]]})", "on: [[1, 1.5]], expected 1 lists of 2 numbers"},
+      {R"({"per_minute": [1], "on": [[1, null]]})", "on: [[1, null]], expected 1 lists of 2 numbers"},
+      {R"({"per_minute": [1], "on": [1, 1]})", "on: [1, 1], expected 1 lists of 2 numbers"},
+      {R"({"per_minute": [1], "on": [[1, 1], [1, 1]]})", "expected 1 lists of 2 numbers"},
+      {R"({"per_minute": [1], "on": [[1, 1]], "off": 0})", "off: 0, expected 1 lists of 2 numbers"},
+      {R"({"per_minute": [1], "on": [[0.5, 1]], "off": [[0.6, 0]]})",
+       "alarms: off 0.6 is above on 0.5 of label 'wave 1'"},
+      {R"({"per_minute": [1, 2], "on": [[0.5, 1], [0.6, 1]], "off": [[0, 0], [0, 0]]})",
+       "alarms: on 0.6 follows 0.5 of label 'wave 1', expected that it does not rise with per_minute"},
+  };
+  for (const auto& [text, part] : cases) CHECK_REJECTED(parse_bundle(with_alarms(text), tiny_weights(), "b"), part);
+}
+
+void what_was_not_chosen_has_a_default_weight() {
+  CHECK(parse_bundle(tiny_manifest(), tiny_weights(), "b").session.others == 1);
+  const auto manifest = replaced(tiny_manifest(), "\"hold_s\": 0.2", "\"hold_s\": 0.2, \"others\": 0.25");
+  CHECK(parse_bundle(manifest, tiny_weights(), "b").session.others == 0.25);
+  CHECK_REJECTED(parse_bundle(replaced(manifest, "0.25", "2"), tiny_weights(), "b"),
+                 "decision: others: 2, expected a number from 0 to 1");
+}
+
 void a_bundle_may_lack_a_none_label() {
   const auto manifest = replaced(tiny_manifest(), "\"none\": \"none\"", "\"none\": null");
   CHECK(parse_bundle(manifest, tiny_weights(), "b").session.none == -1);
@@ -180,6 +224,8 @@ void a_folder_is_read_and_its_weights_are_verified() {
 int main() {
   a_bundle_is_read();
   a_bundle_may_lack_a_none_label();
+  a_bundle_may_have_thresholds_by_false_alarms();
+  what_was_not_chosen_has_a_default_weight();
   a_field_that_is_wrong_is_named();
   the_largest_architecture_does_not_overflow();
   every_truncated_manifest_is_rejected();

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <filesystem>
@@ -240,6 +241,44 @@ void scores_are_probabilities() {
   }
 }
 
+void labels_are_chosen_by_name() {
+  const Recognizer all = load(), r = load();
+  layout_of(all, nullptr), layout_of(r, nullptr);
+  const char* const chosen[] = {"raise left hand", "none", "bow"};
+  std::vector<const char*> every;
+  for (int i = 0; i < motionrt_labels(all.get()); ++i) every.push_back(motionrt_label(all.get(), i));
+  const auto index = [&](const std::string& label) {
+    return std::find(every.begin(), every.end(), label) - every.begin();
+  };
+  CHECK_OK(motionrt_choose_labels(r.get(), chosen, 3));
+  CHECK(motionrt_labels(r.get()) == 3 && std::string(motionrt_label(r.get(), 0)) == "raise left hand");
+  CHECK(std::string(motionrt_label(r.get(), 1)) == "bow" && std::string(motionrt_label(r.get(), 2)) == "none");
+  CHECK(!motionrt_label(r.get(), 3) && !motionrt_label(r.get(), -1));
+  std::vector<float> scores(every.size()), few(4, -1.f);
+  for (int frame = 0; frame < 40; ++frame) {
+    CHECK(step(all, frame * kFrame_s, joints_at(frame, 0)).status == MOTIONRT_OK);
+    const Step now = step(r, frame * kFrame_s, joints_at(frame, 0));
+    CHECK(now.decision.label >= 0 && now.decision.label < 3);
+    CHECK_OK(motionrt_scores(all.get(), 0, scores.data()));
+    CHECK_OK(motionrt_scores(r.get(), 0, few.data()));
+    CHECK_NEAR(few[0], scores[index("raise left hand")], 1e-6);
+    CHECK_NEAR(few[1], scores[index("bow")], 1e-6);
+    CHECK_NEAR(few[0] + few[1] + few[2], 1, 1e-6);
+    CHECK(few[3] == -1);
+  }
+  const char* const wrong[] = {"raise left hand", "left hand", nullptr};
+  CHECK_INVALID(motionrt_choose_labels(r.get(), wrong, 2),
+                "label 'left hand' is not one of model 'live', the nearest are 'raise left hand'");
+  CHECK_INVALID(motionrt_choose_labels(r.get(), wrong + 2, 1), "label 0 is null");
+  CHECK_INVALID(motionrt_choose_labels(r.get(), nullptr, 1), "labels is null");
+  CHECK_INVALID(motionrt_choose_labels(r.get(), chosen, -1), "-1 labels");
+  CHECK_INVALID(motionrt_choose_labels(r.get(), chosen + 1, 1), "no labels, expected some of model 'live'");
+  CHECK_INVALID(motionrt_choose_labels(nullptr, chosen, 1), "recognizer is null");
+  CHECK(motionrt_labels(r.get()) == 3);
+  CHECK_OK(motionrt_choose_labels(r.get(), nullptr, 0));
+  CHECK(motionrt_labels(r.get()) == static_cast<int>(every.size()));
+}
+
 // A copy of the bundled model, to be damaged.
 class Copy {
  public:
@@ -267,6 +306,11 @@ class Copy {
     CHECK(at != std::string::npos);
     write("manifest.json", manifest.replace(at, from.size(), to));
   }
+  Recognizer open() const {
+    motionrt_recognizer* r = nullptr;
+    CHECK_OK(motionrt_load(folder_.string().c_str(), MOTIONRT_FP32, &r));
+    return Recognizer(r);
+  }
   motionrt_status load() const {
     motionrt_recognizer* r = nullptr;
     const motionrt_status status = motionrt_load(folder_.string().c_str(), MOTIONRT_FP32, &r);
@@ -278,6 +322,28 @@ class Copy {
  private:
   const fs::path folder_;
 };
+
+void false_alarms_are_limited() {
+  std::string strict, loose;
+  for (int i = 0; i < 41; ++i) strict += i ? ", 1" : "1", loose += i ? ", 0" : "0";
+  const Copy copy;
+  copy.replace("\"decision\": {", "\"decision\": {\"alarms\": {\"per_minute\": [0.5, 2], \"on\": [[" + strict + "], [" +
+                                      loose + "]], \"off\": [[" + loose + "], [" + loose + "]]},");
+  const auto onsets = [](const Recognizer& r) {
+    layout_of(r, nullptr);
+    int count = 0;
+    for (int frame = 0; frame < 100; ++frame)
+      count += step(r, frame * kFrame_s, joints_at(frame, 0)).decision.event == MOTIONRT_ONSET;
+    return count;
+  };
+  const Recognizer few = copy.open(), many = copy.open();
+  CHECK_OK(motionrt_limit_alarms(few.get(), 0.5));
+  CHECK_OK(motionrt_limit_alarms(many.get(), 2));
+  CHECK(onsets(few) == 0 && onsets(many) > 0);
+  CHECK_INVALID(motionrt_limit_alarms(few.get(), 3),
+                "alarms_per_minute is 3, model 'live' has thresholds for 0.5 to 2");
+  CHECK_INVALID(motionrt_limit_alarms(nullptr, 1), "recognizer is null");
+}
 
 void a_folder_without_a_bundle_is_rejected() {
   motionrt_recognizer* r = nullptr;
@@ -452,6 +518,8 @@ int main() {
   the_seventeenth_person_is_one_too_many();
   people_come_and_go();
   scores_are_probabilities();
+  labels_are_chosen_by_name();
+  false_alarms_are_limited();
   a_folder_without_a_bundle_is_rejected();
   a_damaged_bundle_is_rejected();
   threads_get_the_results_of_one_thread();

@@ -63,6 +63,19 @@ void people_come_and_go() {
   check_error(MOTIONRT_INVALID_ARGUMENT, "person 2 is unknown", [&] { recognizer.scores(2); });
 }
 
+void labels_are_chosen_as_in_c() {
+  motionrt::Recognizer recognizer(MODELS "/live");
+  recognizer.choose_labels({"bow", "kick"});
+  CHECK(recognizer.labels() == 3 && std::string(recognizer.label(1)) == "kick");
+  recognizer.step(0, joints_at(0), recognizer.layout());
+  CHECK(recognizer.scores(0).size() == 3);
+  check_error(MOTIONRT_INVALID_ARGUMENT, "label 'kcik' is not one of model 'live', the nearest are 'kick'",
+              [&] { recognizer.choose_labels({"kcik"}); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "alarms_per_minute is 9999", [&] { recognizer.limit_alarms(9999); });
+  recognizer.choose_labels({});
+  CHECK(recognizer.labels() > 3);
+}
+
 void errors_are_exceptions() {
   check_error(MOTIONRT_BAD_BUNDLE, "nowhere: not the folder", [] { motionrt::Recognizer recognizer("nowhere"); });
   motionrt::Recognizer recognizer(MODELS "/live");
@@ -107,6 +120,7 @@ int main() {
   people_are_tracked_as_in_c();
   decisions_are_those_of_c();
   people_come_and_go();
+  labels_are_chosen_as_in_c();
   errors_are_exceptions();
   return result();
 }

@@ -156,7 +156,106 @@ void a_clip_is_the_action_with_the_most_evidence() {
   CHECK(run.decider.decide_clip(run.probs).label == 2);
 }
 
+Config chosen_config(double others, int none = 2) {  // label 1 of labels 0, 1, 2
+  Config config = sharp_config();
+  config.none = none;
+  config.others = others;
+  return motionrt::with_chosen(config, {1});
+}
+
+void a_label_that_was_not_chosen_counts_as_none() {
+  Run run(chosen_config(1));
+  CHECK(run.see(0.7, 0.2).label == 1);
+  CHECK_NEAR(run.probs[0], 0.2, 1e-6);
+  CHECK_NEAR(run.probs[1], 0.8, 1e-6);
+  CHECK(is(run.see(0.1, 0.8), Event::onset, 0));
+  CHECK(is(run.see(0.8, 0.1), Event::offset, 0));
+}
+
+void others_is_the_share_that_counts_as_none() {
+  Run half(chosen_config(0.5)), dropped(chosen_config(0));
+  half.see(0.4, 0.4);
+  CHECK_NEAR(half.probs[0], 0.4 / (0.4 + 0.2 + 0.5 * 0.4), 1e-6);
+  dropped.see(0.4, 0.4);
+  CHECK_NEAR(dropped.probs[0], 0.4 / (0.4 + 0.2), 1e-6);
+  CHECK_NEAR(dropped.probs[0] + dropped.probs[1], 1, 1e-6);
+}
+
+void choosing_all_labels_changes_only_their_order() {
+  Config config = tiny_config();
+  config.temperature = 1.5;
+  Run all(config), swapped(motionrt::with_chosen(config, {1, 0}));
+  for (const double p : {0.9, 0.2, 0.5}) {
+    const Decision a = all.see(p, 0.9 * (1 - p)), b = swapped.see(p, 0.9 * (1 - p));
+    CHECK(a.score == b.score && a.event == b.event);
+    CHECK(all.probs[0] == swapped.probs[1] && all.probs[1] == swapped.probs[0] && all.probs[2] == swapped.probs[2]);
+  }
+}
+
+void without_none_what_was_not_chosen_is_dropped() {
+  Config config = sharp_config();
+  config.none = -1;
+  Run run(motionrt::with_chosen(config, {2, 0}));
+  CHECK(run.see(0.3, 0.6).label == 1);
+  CHECK_NEAR(run.probs[1], 0.3 / (0.3 + 0.1), 1e-6);
+  CHECK(run.decider.decide_clip(run.probs).label == 1);
+  CHECK_NEAR(run.probs[0], 0.1 / (0.3 + 0.1), 1e-6);
+}
+
+void extreme_logits_give_probabilities_of_chosen_labels() {
+  for (const double others : {1., 0.25, 0.}) {
+    Config config = chosen_config(others);
+    Decider decider(config);
+    float probs[2];
+    const float unlikely[] = {3e38f, -3e38f, -3e38f}, likely[] = {-3e38f, 3e38f, -3e38f};
+    decider.observe(unlikely);
+    decider.decide(probs);
+    CHECK_NEAR(probs[0], others == 0 ? 0.5 : 0, 1e-6);
+    CHECK_NEAR(probs[0] + probs[1], 1, 1e-6);
+    decider.observe(likely);
+    decider.decide(probs);
+    CHECK_NEAR(probs[0], 1, 1e-6);
+  }
+}
+
+void a_clip_is_decided_among_chosen_labels() {
+  Run run(chosen_config(1));
+  run.see(0.6, 0.1);
+  CHECK(run.decider.decide_clip(run.probs).label == 1);  // another action
+  CHECK_NEAR(run.probs[0], 0.1, 1e-6);
+  CHECK_NEAR(run.probs[1], 0.9, 1e-6);
+  run.see(0.1, 0.3);
+  CHECK(run.decider.decide_clip(run.probs).label == 1);
+  const double a = std::sqrt(0.6 * 0.1), b = std::sqrt(0.1 * 0.3), none = std::sqrt(0.3 * 0.6);
+  CHECK_NEAR(run.probs[0], b / (a + b + none), 1e-6);  // of the mean logits
+  run.see(0.1, 0.8);
+  CHECK(run.decider.decide_clip(run.probs).label == 0 && run.probs[0] == 1);
+}
+
+void thresholds_may_differ_by_label() {
+  Config config = sharp_config();
+  config.on_C = {0.9, 0.4, 1};
+  config.off_C = {0.5, 0.1, 1};
+  Run run(config);
+  CHECK(is(run.see(0.8, 0.1), Event::none, -1));
+  CHECK(is(run.see(0.95, 0), Event::onset, 0));
+  CHECK(is(run.see(0.45, 0), Event::offset, 0));
+  CHECK(is(run.see(0, 0.45), Event::onset, 1));
+  CHECK(is(run.see(0, 0.15), Event::none, -1));
+  CHECK(is(run.see(0, 0.05), Event::offset, 1));
+  Run chosen(motionrt::with_chosen(config, {1}));
+  CHECK(is(chosen.see(0, 0.45), Event::onset, 0));
+  CHECK(is(chosen.see(0, 0.05), Event::offset, 0));
+}
+
 int main() {
+  a_label_that_was_not_chosen_counts_as_none();
+  others_is_the_share_that_counts_as_none();
+  choosing_all_labels_changes_only_their_order();
+  without_none_what_was_not_chosen_is_dropped();
+  extreme_logits_give_probabilities_of_chosen_labels();
+  a_clip_is_decided_among_chosen_labels();
+  thresholds_may_differ_by_label();
   scores_start_at_none_and_are_smoothed();
   scores_start_at_the_first_frame_without_none();
   logits_are_calibrated();

@@ -194,6 +194,41 @@ void invalid_labels_change_nothing() {
   CHECK(run.step(0.05, {1})[0].decision.label == 1);
 }
 
+void labels_are_chosen_while_people_are_tracked() {
+  Run run;
+  double t = 0;
+  while (t < 1) run.step(t += 0.05, {1}, arm_up());
+  CHECK_FAILS(run.engine.choose({2}), "chosen holds 2");
+  CHECK(run.engine.session().config().labels == 3);
+  for (const std::vector<int>& chosen : {std::vector<int>{1}, {0}, {1, 0}}) {
+    run.engine.choose(chosen);
+    const Config& config = run.engine.session().config();
+    CHECK(config.labels == static_cast<int>(chosen.size()) + 1 && config.none == config.labels - 1);
+    const Outcome out = run.step(t += 0.05, {1}, arm_up())[0];
+    CHECK(!out.reset && out.frames == 1 && out.decision.event == Event::none && out.scores_C[config.none] > 0);
+  }
+  run.engine.choose({});
+  CHECK(run.engine.session().config().labels == 3 && run.engine.session().config().outputs() == 3);
+}
+
+void thresholds_change_while_people_are_tracked() {
+  Run run;
+  const auto onsets = [&](double from) {
+    int count = 0;
+    for (double t = from; t < from + 2; t += 0.05)
+      count += run.step(t, {1}, arm_up())[0].decision.event == Event::onset;
+    return count;
+  };
+  CHECK_FAILS(run.engine.session().set_thresholds({1}, {1}), "on_C and off_C have 1 and 1 values");
+  run.engine.session().set_thresholds({1, 1, 1}, {0, 0, 0});
+  CHECK(onsets(0) == 0);
+  run.engine.choose({0, 1});
+  CHECK(onsets(2) == 0);
+  run.engine.session().set_thresholds({0.5, 0.5, 0.5}, {0, 0, 0});
+  CHECK(onsets(4) == 1);
+  CHECK(run.engine.session().config().on_C.size() == 3);
+}
+
 void late_poses_change_nothing() {
   Run run;
   run.step(1, {1}, arm_up());
@@ -271,6 +306,8 @@ int main() {
   an_eviction_ends_the_action();
   labels_change_while_people_are_tracked();
   invalid_labels_change_nothing();
+  labels_are_chosen_while_people_are_tracked();
+  thresholds_change_while_people_are_tracked();
   late_poses_change_nothing();
   errors_change_nothing();
   logits_that_are_not_finite_are_a_bundle_error();

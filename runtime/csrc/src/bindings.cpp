@@ -14,6 +14,7 @@
 
 #include "bundle.hpp"
 #include "engine.hpp"
+#include "labels.hpp"
 #include "layouts.hpp"
 #include "session.hpp"
 #include "stream_gcn.hpp"
@@ -169,7 +170,7 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init([](int joints, int root, std::vector<int> left, std::vector<int> right, std::vector<int> parents,
                        std::vector<double> bones, double rate_hz, double facing_s, double reach_m, double max_gap_s,
                        int max_people, int labels, int none, double temperature, double smooth_s, double on, double off,
-                       double hold_s) {
+                       double hold_s, double others, std::vector<double> on_C, std::vector<double> off_C) {
              const Config config{joints,
                                  root,
                                  std::move(left),
@@ -187,14 +188,20 @@ PYBIND11_MODULE(_core, m) {
                                  smooth_s,
                                  on,
                                  off,
-                                 hold_s};
+                                 hold_s,
+                                 others,
+                                 std::move(on_C),
+                                 std::move(off_C),
+                                 {},
+                                 {}};
              motionrt::validate(config);
              return config;
            }),
            py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "parents"_a = std::vector<int>(),
            "bones"_a = std::vector<double>(), "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0, "max_gap_s"_a = 0.5,
            "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6,
-           "off"_a = 0.3, "hold_s"_a = 0.1);
+           "off"_a = 0.3, "hold_s"_a = 0.1, "others"_a = 1.0, "on_C"_a = std::vector<double>(),
+           "off_C"_a = std::vector<double>());
 
   py::class_<Session>(m, "Session", "State around the network, for several people. Not thread-safe.")
       .def(py::init<Config>(), "config"_a)
@@ -207,6 +214,7 @@ PYBIND11_MODULE(_core, m) {
           "weights"_a, "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
       .def("relabel", &Session::relabel, "labels"_a, "none"_a = -1,
            "Changes the labels: a current action ends without an event, scores are reset.")
+      .def("choose", &Session::choose, "labels"_a, "Limits the labels to some of the network's, and none.")
       .def(
           "push",
           [pushed_type](Session& self, PersonId person, double t, const py::object& joints,
@@ -230,7 +238,7 @@ PYBIND11_MODULE(_core, m) {
       .def(
           "observe",
           [](Session& self, PersonId person, const py::object& logits) {
-            self.observe(self.find(person), float_array(logits, "logits", {self.config().labels}).data());
+            self.observe(self.find(person), float_array(logits, "logits", {self.config().outputs()}).data());
           },
           "person"_a, "logits"_a, "Takes the logits [C] of one frame that push returned.")
       .def(
@@ -327,6 +335,7 @@ PYBIND11_MODULE(_core, m) {
           "weights"_a, "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
       .def("relabel", &Engine::relabel, "labels"_a, "none"_a = -1,
            "Changes the labels, if the network can output their logits.")
+      .def("choose", &Engine::choose, "labels"_a, "Limits the labels to some of the network's, and none.")
       .def(
           "step",
           [outcome_of](Engine& self, double t, const std::vector<PersonId>& people, const py::object& joints,
@@ -398,6 +407,17 @@ PYBIND11_MODULE(_core, m) {
           "The ids of the poses [V, 2] or [V, 3] at time t (s); -1: none.")
       .def("reset", &motionrt::Tracker::reset, "Forgets everybody.");
 
+  m.def("choose_labels", &motionrt::choose_labels, "model"_a, "labels"_a, "none"_a, "chosen"_a,
+        "Indices of the labels with these texts, without none.");
+  m.def(
+      "thresholds_at",
+      [](std::vector<double> rates, std::vector<std::vector<double>> on, std::vector<std::vector<double>> off,
+         double per_minute, const std::string& model) {
+        auto found = motionrt::thresholds_at({std::move(rates), std::move(on), std::move(off)}, per_minute, model);
+        return py::make_tuple(std::move(found.on), std::move(found.off));
+      },
+      "rates"_a, "on"_a, "off"_a, "per_minute"_a, "model"_a,
+      "Thresholds on [C] and off [C] for a number of false alarms per minute.");
   m.def(
       "instruction_set", [] { return motionrt::supported_kernels().front()->name; },
       "Instruction set that the network uses here: avx512, avx2, neon or portable.");

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -101,6 +102,21 @@ class Fields {
     return numbers;
   }
 
+  // A list of `count` lists of `width` probabilities.
+  std::vector<std::vector<double>> probabilities(const char* key, std::size_t count, std::size_t width) const {
+    std::vector<std::vector<double>> rows;
+    for (const JsonValue& row : get(key).items()) {
+      rows.emplace_back();
+      for (const JsonValue& item : row.items()) rows.back().push_back(item.number().value_or(-1));
+    }
+    const auto is_valid = [&](const std::vector<double>& row) {
+      return row.size() == width && std::all_of(row.begin(), row.end(), [](double p) { return p >= 0 && p <= 1; });
+    };
+    if (rows.size() != count || !std::all_of(rows.begin(), rows.end(), is_valid))
+      unexpected(key, count, " lists of ", width, " numbers from 0 to 1");
+    return rows;
+  }
+
   // Checks a value that is determined by others.
   void equals(const char* key, std::int64_t expected) const {
     if (get(key).integer() != expected) unexpected(key, expected);
@@ -136,6 +152,9 @@ class Fields {
         unexpected(key, "a list of 1 to ", limit("max_items"), " texts of 1 to ", limit("max"), " characters");
     } else if (type == "number") {
       if (!is_in_range(value.number(), rule)) unexpected(key, "a number from ", limit("min"), " to ", limit("max"));
+    } else if (type == "numbers") {
+      if (!all_items([&](const JsonValue& item) { return is_in_range(item.number(), rule); }))
+        unexpected(key, "a list of 1 to ", limit("max_items"), " numbers from ", limit("min"), " to ", limit("max"));
     } else if (type == "integer") {
       if (!is_integer(value, rule)) unexpected(key, "a whole number from ", limit("min"), " to ", limit("max"));
     } else if (type == "integers") {
@@ -206,6 +225,7 @@ Config read_session(const Fields& top) {
   session.on = decision.number("on");
   session.off = decision.number("off");
   session.hold_s = decision.number("hold_s");
+  if (decision.has("others")) session.others = decision.number("others");
   if (session.off > session.on) top.fail("decision: off ", session.off, " is above on ", session.on);
   return session;
 }
@@ -220,6 +240,29 @@ int read_none(const Fields& top, const std::vector<std::string>& labels) {
   if (none == labels.end()) top.fail("none: ", single_quoted(top.text("none")), " is not one of the labels");
   if (labels.size() == 1) top.fail("labels: no label other than ", single_quoted(*none));
   return static_cast<int>(none - labels.begin());
+}
+
+// Thresholds by false alarms, if the manifest has them.
+Alarms read_alarms(const Fields& decision, const std::vector<std::string>& labels) {
+  if (!decision.has("alarms")) return {};
+  const Fields fields = decision.section("alarms");
+  fields.check("alarms");
+  Alarms alarms;
+  alarms.per_minute = fields.numbers("per_minute");
+  const auto& rates = alarms.per_minute;
+  if (std::adjacent_find(rates.begin(), rates.end(), std::greater_equal<>()) != rates.end())
+    fields.unexpected("per_minute", "rising numbers");
+  alarms.on = fields.probabilities("on", rates.size(), labels.size());
+  alarms.off = fields.probabilities("off", rates.size(), labels.size());
+  for (std::size_t b = 0; b < rates.size(); ++b)
+    for (std::size_t c = 0; c < labels.size(); ++c) {
+      const double on = alarms.on[b][c], off = alarms.off[b][c];
+      if (off > on) fields.fail("off ", off, " is above on ", on, " of label ", single_quoted(labels[c]));
+      if (b > 0 && on > alarms.on[b - 1][c])
+        fields.fail("on ", on, " follows ", alarms.on[b - 1][c], " of label ", single_quoted(labels[c]),
+                    ", expected that it does not rise with per_minute");
+    }
+  return alarms;
 }
 
 Manifest parse_manifest(std::string_view text, const std::string& where) {
@@ -242,6 +285,7 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   bundle.labels = top.texts("labels");
   bundle.session = read_session(top);
   bundle.session.none = read_none(top, bundle.labels);
+  bundle.alarms = read_alarms(top.section("decision"), bundle.labels);
   const Fields model = top.section("model");
   bundle.model = read_model(model, where);
   bundle.model.classes = static_cast<int>(bundle.labels.size());

@@ -5,6 +5,7 @@
 #include <string_view>
 #include <vector>
 
+#include "alarms.hpp"
 #include "config.hpp"
 #include "errors.hpp"
 #include "safetensors.hpp"
@@ -35,6 +36,7 @@ struct Bundle {
   std::vector<std::string> labels;
   Config
       session;  // joints is set from the model; root, left, right and parents, which come from the layout, are not set
+  Alarms alarms;  // empty: the manifest has none
   StreamGCNConfig model;
   Tensors weights;
 };

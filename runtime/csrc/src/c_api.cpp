@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "engine.hpp"
+#include "labels.hpp"
 #include "layouts.hpp"
 #include "stream_gcn.hpp"
 #include "tracker.hpp"
@@ -68,14 +69,27 @@ struct StepRate {
 
 struct motionrt_recognizer {
   motionrt_recognizer(const Bundle& bundle, Precision precision)
-      : labels(bundle.labels),
+      : name(bundle.name),
+        all_labels(bundle.labels),
+        none(bundle.session.none),
         license(bundle.license),
+        alarms(bundle.alarms),
         layout(layout_of(bundle)),
         engine(session_config(bundle, layout), network_of(bundle, precision)) {}
 
+  // The label at an index among the chosen ones; null if the index is invalid.
+  const std::string* label(std::int32_t index) const {
+    const Config& config = engine.session().config();
+    if (index < 0 || index >= config.labels) return nullptr;
+    return &all_labels[config.chosen.empty() ? index : config.chosen[index]];
+  }
+
   mutable std::mutex mutex;
-  const std::vector<std::string> labels;
+  const std::string name;
+  const std::vector<std::string> all_labels;  // of the network
+  const int none;
   const std::string license;
+  const Alarms alarms;
   const Layout& layout;              // of the model
   std::vector<std::string> layouts;  // names by number; "" for layouts added by the caller
   Engine engine;
@@ -193,13 +207,40 @@ motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_re
 
 void motionrt_free(motionrt_recognizer* recognizer) { delete recognizer; }
 
+motionrt_status motionrt_choose_labels(motionrt_recognizer* recognizer, const char* const* labels, int32_t count) {
+  return guarded(recognizer, [&] {
+    motionrt_recognizer& r = *recognizer;
+    require(count >= 0, count, " labels, expected 0 or more");
+    if (count == 0) return r.engine.choose({});
+    require_pointer(labels, "labels");
+    std::vector<std::string> texts;
+    for (int i = 0; i < count; ++i) {
+      require(labels[i], "label ", i, " is null, expected a pointer");
+      texts.emplace_back(labels[i]);
+    }
+    r.engine.choose(choose_labels(r.name, r.all_labels, r.none, texts));
+  });
+}
+
+motionrt_status motionrt_limit_alarms(motionrt_recognizer* recognizer, double alarms_per_minute) {
+  return guarded(recognizer, [&] {
+    motionrt_recognizer& r = *recognizer;
+    Thresholds thresholds = thresholds_at(r.alarms, alarms_per_minute, r.name);
+    r.engine.session().set_thresholds(std::move(thresholds.on), std::move(thresholds.off));
+  });
+}
+
 int32_t motionrt_labels(const motionrt_recognizer* recognizer) {
-  return recognizer ? static_cast<int32_t>(recognizer->labels.size()) : 0;
+  if (!recognizer) return 0;
+  const std::lock_guard<std::mutex> lock(recognizer->mutex);
+  return recognizer->engine.session().config().labels;
 }
 
 const char* motionrt_label(const motionrt_recognizer* recognizer, int32_t index) {
-  if (index < 0 || index >= motionrt_labels(recognizer)) return nullptr;
-  return recognizer->labels[index].c_str();
+  if (!recognizer) return nullptr;
+  const std::lock_guard<std::mutex> lock(recognizer->mutex);
+  const std::string* label = recognizer->label(index);
+  return label ? label->c_str() : nullptr;
 }
 
 const char* motionrt_license(const motionrt_recognizer* recognizer) {
@@ -300,7 +341,7 @@ motionrt_status motionrt_scores(motionrt_recognizer* recognizer, int64_t person,
   return guarded(recognizer, [&] {
     require_pointer(scores, "scores");
     const float* now = recognizer->engine.scores(person);
-    std::copy(now, now + recognizer->labels.size(), scores);
+    std::copy(now, now + recognizer->engine.session().config().labels, scores);
   });
 }
 

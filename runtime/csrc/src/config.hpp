@@ -37,7 +37,18 @@ struct Config {
   double on = 0.6;         // score at which an action starts
   double off = 0.3;        // score below which it ends
   double hold_s = 0.1;     // how long the score must stay at `on`
+  double others = 1;       // share of the probability of labels that were not chosen that counts as none
+
+  std::vector<double> on_C, off_C;  // by the network's label, instead of `on` and `off`; empty: the same for all
+
+  // Of with_chosen: the network's labels that are left, none last, and the remaining ones; both empty: all are left.
+  std::vector<int> chosen, rest;
+  int outputs() const { return chosen.empty() ? labels : static_cast<int>(chosen.size() + rest.size()); }
 };
+
+inline void require_thresholds(double on, double off) {
+  require(off >= 0 && off <= on && on <= 1, "off and on are ", off, " and ", on, ", expected 0 <= off <= on <= 1");
+}
 
 // Throws std::invalid_argument that names the setting, its value and its range.
 inline void validate(const Config& c) {
@@ -80,16 +91,42 @@ inline void validate(const Config& c) {
   require(c.none >= -1 && c.none < c.labels, "none is ", c.none, ", expected -1 or a label index below ", c.labels);
   require(c.temperature > 0 && std::isfinite(c.temperature), "temperature is ", c.temperature, ", expected above 0");
   require(std::isfinite(c.smooth_s), "smooth_s is ", c.smooth_s, ", expected a finite number of seconds");
-  require(c.off >= 0 && c.off <= c.on && c.on <= 1, "off and on are ", c.off, " and ", c.on,
-          ", expected 0 <= off <= on <= 1");
+  require_thresholds(c.on, c.off);
   require(c.hold_s >= 0 && c.hold_s <= kMaxGapS, "hold_s is ", c.hold_s, ", expected 0 to ", kMaxGapS);
+  require(c.others >= 0 && c.others <= 1, "others is ", c.others, ", expected 0 to 1");
+  const auto count = static_cast<std::size_t>(c.outputs());
+  require(c.on_C.size() == c.off_C.size() && (c.on_C.empty() || c.on_C.size() == count), "on_C and off_C have ",
+          c.on_C.size(), " and ", c.off_C.size(), " values, expected none or ", count, ", one per label");
+  for (std::size_t i = 0; i < c.on_C.size(); ++i) require_thresholds(c.on_C[i], c.off_C[i]);
 }
 
-// The same settings for other labels.
+// The same settings for a network with other labels.
 inline Config with_labels(Config c, int labels, int none) {
   c.labels = labels;
   c.none = none;
   validate(c);
+  return c;
+}
+
+// The same settings for some of the network's labels, in this order, and none; for all labels if there are none given.
+inline Config with_chosen(const Config& all, const std::vector<int>& labels) {
+  Config c = all;
+  if (labels.empty()) return c;
+  std::vector<bool> is_chosen(all.labels, false);
+  for (const int label : labels) {
+    require(label >= 0 && label < all.labels && label != all.none && !is_chosen[label], "chosen holds ", label,
+            ", expected different labels below ", all.labels, " other than none");
+    is_chosen[label] = true;
+  }
+  c.chosen = labels;
+  if (all.none >= 0) {
+    c.chosen.push_back(all.none);
+    is_chosen[all.none] = true;
+    c.none = static_cast<int>(labels.size());
+  }
+  for (int label = 0; label < all.labels; ++label)
+    if (!is_chosen[label]) c.rest.push_back(label);
+  c.labels = static_cast<int>(c.chosen.size());
   return c;
 }
 

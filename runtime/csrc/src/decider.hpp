@@ -27,20 +27,25 @@ class Decider {
       : config_(config),
         blend_(config.smooth_s > 0 ? 1 - std::exp(-1 / (config.rate_hz * config.smooth_s)) : 1),
         hold_(std::max<std::int64_t>(1, std::llround(config.hold_s * config.rate_hz))),
+        folded_(config.chosen.size()),
         probs_(config.labels),
         scores_(config.labels),
-        evidence_(config.labels) {
+        evidence_(config.outputs()) {
     restart();
   }
 
-  // Takes the logits [C] of one model frame, all finite.
-  void observe(const float* logits_C) {
-    softmax(logits_C);
-    const bool first = observed_++ == 0;
-    for (int c = 0; c < config_.labels; ++c) {
-      scores_[c] = first && config_.none < 0 ? probs_[c] : scores_[c] + blend_ * (probs_[c] - scores_[c]);
-      evidence_[c] += logits_C[c] / config_.temperature;
+  // Takes the logits [outputs] of one model frame, all finite.
+  void observe(const float* logits) {
+    if (config_.chosen.empty()) {
+      softmax(logits);
+    } else {
+      fold(logits, config_.temperature, folded_.data());
+      softmax(folded_.data());
     }
+    const bool first = observed_++ == 0;
+    for (int c = 0; c < config_.labels; ++c)
+      scores_[c] = first && config_.none < 0 ? probs_[c] : scores_[c] + blend_ * (probs_[c] - scores_[c]);
+    for (std::size_t i = 0; i < evidence_.size(); ++i) evidence_[i] += logits[i] / config_.temperature;
     const double activity = config_.none >= 0 ? 1 - scores_[config_.none] : 1;
     max_activity_ = std::max(max_activity_, activity);
     active_frames_ = activity >= kMinActivity ? active_frames_ + 1 : 0;
@@ -66,21 +71,28 @@ class Decider {
       std::copy(scores_.begin(), scores_.end(), probs_C);
       return {config_.none, config_.none < 0 ? 0.f : 1.f};
     }
-    const bool is_active = config_.labels > 1 && max_activity_ >= kMinActivity;
-    const int label = is_active ? best_action(evidence_) : config_.none;
+    std::vector<double> folded(config_.chosen.size());
+    if (!folded.empty()) fold(evidence_.data(), double(observed_), folded.data());
+    const std::vector<double>& evidence = folded.empty() ? evidence_ : folded;
+    const int best = best_action(evidence);
+    const bool is_active = best >= 0 && max_activity_ >= kMinActivity;
+    const int label = is_active ? best : config_.none;
     const int excluded = is_active ? config_.none : -1;
     double top = -std::numeric_limits<double>::infinity(), total = 0;
     for (int c = 0; c < config_.labels; ++c)
-      if (c != excluded) top = std::max(top, evidence_[c]);
-    const auto weight = [&](int c) { return c == excluded ? 0 : std::exp((evidence_[c] - top) / double(observed_)); };
+      if (c != excluded) top = std::max(top, evidence[c]);
+    const auto weight = [&](int c) { return c == excluded ? 0 : std::exp((evidence[c] - top) / double(observed_)); };
     for (int c = 0; c < config_.labels; ++c) total += weight(c);
     for (int c = 0; c < config_.labels; ++c) probs_C[c] = static_cast<float>(weight(c) / total);
     return {label, probs_C[label]};
   }
 
-  // Adapts to a changed number of labels: forgets everything.
+  // Adapts to changed labels: forgets everything.
   void relabel() {
-    for (auto* values : {&probs_, &scores_, &evidence_}) values->assign(config_.labels, 0);
+    folded_.assign(config_.chosen.size(), 0);
+    probs_.assign(config_.labels, 0);
+    scores_.assign(config_.labels, 0);
+    evidence_.assign(config_.outputs(), 0);
     clear();
   }
 
@@ -105,7 +117,21 @@ class Decider {
  private:
   static Decision event(Event kind, int label) { return {-1, 0, kind, label, 0}; }
 
-  void softmax(const float* logits_C) {
+  // Logits [C] of the chosen labels from those of all the network's labels: `others` of the probability of the rest is
+  // added to none. scale: the softmax is that of logits / scale.
+  template <class Value>
+  void fold(const Value* logits, double scale, double* logits_C) const {
+    for (int c = 0; c < config_.labels; ++c) logits_C[c] = logits[config_.chosen[c]];
+    if (config_.none < 0 || config_.others == 0) return;
+    double& none = logits_C[config_.none];
+    double top = none, rest = 0;
+    for (const int label : config_.rest) top = std::max(top, double(logits[label]));
+    for (const int label : config_.rest) rest += std::exp((logits[label] - top) / scale);
+    none = top + scale * std::log(std::exp((none - top) / scale) + config_.others * rest);
+  }
+
+  template <class Value>
+  void softmax(const Value* logits_C) {
     const double top = *std::max_element(logits_C, logits_C + config_.labels);
     double total = 0;
     for (int c = 0; c < config_.labels; ++c) total += probs_[c] = std::exp((logits_C[c] - top) / config_.temperature);
@@ -120,6 +146,10 @@ class Decider {
     return best;
   }
 
+  double on(int label) const { return config_.on_C.empty() ? config_.on : config_.on_C[output(label)]; }
+  double off(int label) const { return config_.off_C.empty() ? config_.off : config_.off_C[output(label)]; }
+  int output(int label) const { return config_.chosen.empty() ? label : config_.chosen[label]; }
+
   void update_events() {
     const int best = best_action(scores_);
     best_frames_ = best == best_ ? best_frames_ + 1 : 1;
@@ -129,11 +159,11 @@ class Decider {
     ++frames_since_onset_;
     if (active_ >= 0 && best != active_ && double(frames_since_onset_) > config_.rate_hz * kRevisionS)
       active_frames_ = std::min(active_frames_, best_frames_);
-    if (active_ >= 0 && scores_[active_] < config_.off) {
+    if (active_ >= 0 && scores_[active_] < off(active_)) {
       pending_ = event(Event::offset, active_);
       active_ = -1;
     }
-    const bool rising = best >= 0 && best != active_ && scores_[best] >= config_.on;
+    const bool rising = best >= 0 && best != active_ && scores_[best] >= on(best);
     held_ = !rising ? 0 : best == candidate_ ? held_ + 1 : 1;
     candidate_ = rising ? best : -1;
     if (held_ < hold_) return;
@@ -151,9 +181,10 @@ class Decider {
   const Config& config_;
   const double blend_;
   const std::int64_t hold_;       // frames
+  std::vector<double> folded_;    // [C] logits of the last frame, if labels were chosen
   std::vector<double> probs_;     // [C] of the last frame
   std::vector<double> scores_;    // [C] smoothed
-  std::vector<double> evidence_;  // [C] summed logits
+  std::vector<double> evidence_;  // [outputs] summed logits
   std::int64_t observed_ = 0;
   double max_activity_ = 0;
   int active_ = -1, candidate_ = -1, best_ = -1;

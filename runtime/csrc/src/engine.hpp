@@ -35,8 +35,8 @@ class Trace {
   virtual void end() = 0;
 };
 
-// Not thread-safe. After the layouts are added, only relabel allocates. Throws std::invalid_argument before anything is
-// changed, and BundleError if the network's output is not finite.
+// Not thread-safe. After the layouts are added, only relabel and choose allocate. Throws std::invalid_argument before
+// anything is changed, and BundleError if the network's output is not finite.
 class Engine {
  public:
   Engine(const Config& config, std::shared_ptr<Network> network, std::unique_ptr<Trace> trace = nullptr)
@@ -57,6 +57,12 @@ class Engine {
     with_labels(session_.config(), labels, none);
     network_->relabel(labels);
     session_.relabel(labels, none);
+    resize_buffers();
+  }
+
+  // Limits the labels to some of the network's, in this order, and none; see Session::choose.
+  void choose(const std::vector<int>& labels) {
+    session_.choose(labels);
     resize_buffers();
   }
 
@@ -125,7 +131,7 @@ class Engine {
 
   // Runs the network on one due frame of everybody who has one, in one batch; false if nobody has.
   bool step_network(int n, Outcome* out) {
-    const std::size_t frame = 3 * session_.config().joints, labels = session_.config().labels;
+    const std::size_t frame = 3 * session_.config().joints, outputs = session_.config().outputs();
     int due = 0;
     for (int i = 0; i < n; ++i) {
       const int slot = out[i].status == Status::ok ? session_.find(ids_[i]) : -1;
@@ -136,10 +142,10 @@ class Engine {
     if (due == 0) return false;
     {
       const Phase phase(trace_.get(), "step");
-      network_->step(due, slots_.data(), frames_NV3_.data(), logits_NC_.data(), nullptr);
+      network_->step(due, slots_.data(), frames_NV3_.data(), logits_N_.data(), nullptr);
     }
     try {
-      for (int i = 0; i < due; ++i) session_.observe(slots_[i], logits_NC_.data() + labels * i);
+      for (int i = 0; i < due; ++i) session_.observe(slots_[i], logits_N_.data() + outputs * i);
     } catch (const std::invalid_argument& error) {
       throw BundleError(error.what());
     }
@@ -147,8 +153,9 @@ class Engine {
   }
 
   void resize_buffers() {
-    logits_NC_.assign(score_offset(session_.config().max_people), 0);
-    scores_NC_ = logits_NC_;
+    const Config& config = session_.config();
+    logits_N_.assign(static_cast<std::size_t>(config.outputs()) * config.max_people, 0);
+    scores_NC_.assign(score_offset(config.max_people), 0);
   }
 
   std::size_t score_offset(int slot) const { return static_cast<std::size_t>(session_.config().labels) * slot; }
@@ -162,9 +169,9 @@ class Engine {
   Session session_;
   const std::shared_ptr<Network> network_;
   const std::unique_ptr<Trace> trace_;
-  std::vector<PersonId> ids_;  // [N]
-  std::vector<int> slots_;     // [N]
-  std::vector<float> frames_NV3_, logits_NC_, scores_NC_;
+  std::vector<PersonId> ids_;                             // [N]
+  std::vector<int> slots_;                                // [N]
+  std::vector<float> frames_NV3_, logits_N_, scores_NC_;  // logits of all the network's labels
 };
 
 }  // namespace motionrt

@@ -31,11 +31,11 @@ struct Counters {
   std::int64_t lost = 0;     // people out of sight or gone
 };
 
-// Not thread-safe. Throws std::invalid_argument before anything is changed. After the layouts are added, only relabel
-// allocates.
+// Not thread-safe. Throws std::invalid_argument before anything is changed. After the layouts are added, only relabel,
+// choose and set_thresholds allocate.
 class Session {
  public:
-  explicit Session(Config config) : config_(std::move(config)) {
+  explicit Session(Config config) : all_(std::move(config)), config_(all_) {
     validate(config_);
     mapped_.resize(3 * config_.joints);
     people_.reserve(config_.max_people);
@@ -44,10 +44,26 @@ class Session {
   Session(const Session&) = delete;  // people refer to config_
   Session& operator=(const Session&) = delete;
 
-  // Changes the labels: a current action ends without an event, scores are reset, everything else stays.
+  // Changes the network's labels: a current action ends without an event, scores are reset, everything else stays.
   void relabel(int labels, int none) {
-    config_ = with_labels(config_, labels, none);
+    all_ = with_labels(all_, labels, none);
+    choose({});
+  }
+
+  // Limits the labels to some of the network's, in this order, and none: as `relabel`. Empty: all labels.
+  void choose(const std::vector<int>& labels) {
+    config_ = with_chosen(all_, labels);
     for (Person& p : people_) p.decider.relabel();
+  }
+
+  // Sets thresholds for each of the network's labels, from the next frame on.
+  void set_thresholds(std::vector<double> on, std::vector<double> off) {
+    Config changed = all_;
+    changed.on_C = on;
+    changed.off_C = off;
+    validate(changed);
+    all_.on_C = config_.on_C = std::move(on);
+    all_.off_C = config_.off_C = std::move(off);
   }
 
   // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push.
@@ -110,12 +126,12 @@ class Session {
   // Writes the next frame [V, 3] that is due; false if there is none.
   bool next(int slot, float* frame_V3) { return people_[slot].normalizer.next(frame_V3); }
 
-  // Takes the logits [C] of a frame that `next` wrote.
-  void observe(int slot, const float* logits_C) {
-    for (int c = 0; c < config_.labels; ++c)
-      require(std::isfinite(logits_C[c]), "logits[", c, "] of person ", people_[slot].id, " is ", logits_C[c],
+  // Takes the logits of all the network's labels for a frame that `next` wrote.
+  void observe(int slot, const float* logits) {
+    for (int c = 0; c < config_.outputs(); ++c)
+      require(std::isfinite(logits[c]), "logits[", c, "] of person ", people_[slot].id, " is ", logits[c],
               ", expected a finite number");
-    people_[slot].decider.observe(logits_C);
+    people_[slot].decider.observe(logits);
   }
 
   Decision decide(int slot, float* scores_C) { return people_[slot].decider.decide(scores_C); }
@@ -228,7 +244,8 @@ class Session {
     return static_cast<int>(slot - people_.begin());
   }
 
-  Config config_;
+  Config all_;     // for all the network's labels
+  Config config_;  // for the chosen ones
   std::vector<LayoutMap> layouts_;
   std::vector<Person> people_;  // [max_people]
   Counters counters_;

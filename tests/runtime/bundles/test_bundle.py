@@ -181,6 +181,10 @@ def within(section: str, **values: Any) -> Any:
     return lambda raw: raw[section].update(values)
 
 
+def alarms(value: Any) -> Any:
+    return within("decision", alarms=value)
+
+
 BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
     "newer schema": (change(schema=2), "schema 2, this version of motionrt reads schema 1"),
     "schema as a text": (change(schema="1"), 'schema "1"'),
@@ -198,6 +202,34 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
     "no temperature": (lambda raw: raw["decision"].pop("temperature"), "decision: temperature is missing"),
     "temperature of zero": (within("decision", temperature=0), "decision: temperature: 0"),
     "off above on": (within("decision", on=0.3, off=0.6), "off 0.6 is above on 0.3"),
+    "others above one": (within("decision", others=1.5), "decision: others: 1.5, expected a number from 0 to 1"),
+    "alarms as a list": (alarms([]), r"decision: alarms: \[\], expected an object"),
+    "alarms without numbers": (alarms({}), "decision: alarms: per_minute is missing"),
+    "alarms of zero": (
+        alarms({"per_minute": [0]}),
+        r"per_minute: \[0\], expected a list of 1 to 100 numbers from 0.001",
+    ),
+    "alarms that fall": (alarms({"per_minute": [2, 1]}), r"per_minute: \[2, 1\], expected rising numbers"),
+    "alarms without thresholds": (alarms({"per_minute": [1]}), "decision: alarms: on is missing"),
+    "alarms of too few labels": (
+        alarms({"per_minute": [1], "on": [[1, 1]]}),
+        r"on: \[\[1, 1\]\], expected 1 lists of 3 numbers from 0 to 1",
+    ),
+    "alarms with off above on": (
+        alarms({"per_minute": [1], "on": [[1, 0.5, 1]], "off": [[0, 0.6, 0]]}),
+        "alarms: off 0.6 is above on 0.5 of label 'raise left hand'",
+    ),
+    "thresholds that rise with alarms": (
+        alarms({"per_minute": [1, 2], "on": [[1, 0.5, 1], [1, 0.6, 1]], "off": [[0] * 3] * 2}),
+        "alarms: on 0.6 follows 0.5 of label 'raise left hand', expected that it does not rise with per_minute",
+    ),
+    "reliability as a list": (change(reliability=[]), "reliability: .*expected an object"),
+    "reliability of another label": (change(reliability={"wave": {}}), "reliability: 'wave' is not one of the labels"),
+    "reliability above 100": (
+        change(reliability={"none": {"loso": 101, "sets": ["a"]}}),
+        "reliability: none: loso: 101, expected a number from 0 to 100 or null",
+    ),
+    "reliability without sets": (change(reliability={"none": {"loso": None}}), "reliability: none: sets is missing"),
     "no labels": (change(labels=[]), "labels: .*expected a list"),
     "label as a number": (change(labels=["none", 1, "b"]), "labels: .*texts"),
     "label twice": (change(labels=["none", "b", "b"]), "a label occurs twice"),

@@ -88,8 +88,8 @@ def test_errors_take_one_line(
     model, out = ["--model", str(bundle)], ["-o", str(tmp_path / "g.npz")]
     for arguments, message in (
         (
-            ["recognize", str(one), "--labels", "wave"],
-            "the labels of model 'live' are fixed, model 'zero-shot'",
+            ["recognize", str(one), "--labels", "waving"],
+            "label 'waving' is not one of model 'live', the nearest are 'wave', ",
         ),
         (["recognize", str(one), "--labels", "", *model], "no labels, and nothing is enrolled"),
         (["recognize", str(one), "--labels", "a,a", *model], "label 'a' is repeated"),

@@ -106,6 +106,11 @@ def test_ctrl_c_ends_it_with_the_segments_so_far(bundle: Path, motion: Motion, m
     assert labels(motionrt.recognize(motion, bundle)) == ["none", LEFT]
 
 
+def test_few_labels_of_a_model_are_recognized(bundle: Path, motion: Motion) -> None:
+    assert LEFT in labels(motionrt.recognize(motion, bundle))
+    assert labels(motionrt.recognize(motion, bundle, labels=[RIGHT])) == ["none"]
+
+
 def test_a_source_that_cannot_be_recognized_is_refused_in_one_line(bundle: Path, tmp_path: Path) -> None:
     Motion(tiny.poses(1), tiny.FPS, tiny.LAYOUT).save(one := tmp_path / "one.npz")
     Motion(tiny.poses(9), tiny.FPS, tiny.LAYOUT).save(good := tmp_path / "good.npz")
@@ -113,7 +118,7 @@ def test_a_source_that_cannot_be_recognized_is_refused_in_one_line(bundle: Path,
         with pytest.raises(InputError, match=message) as refused:
             motionrt.recognize(source, bundle)
         assert "\n" not in str(refused.value)
-    with pytest.raises(InputError, match="labels of model 'tiny' are fixed"):
+    with pytest.raises(InputError, match="label 'wave' is not one of model 'tiny'"):
         motionrt.recognize(good, bundle, labels=["wave"])
 
 

@@ -96,7 +96,9 @@ def test_an_error_is_answered_and_the_session_continues(url: str, motion: Motion
         json.dumps(frame_message(motion, 0, person=True)): "'person' is True, expected a whole number of 64 bits",
         json.dumps({"reset": 10**30}): "expected a whole number of 64 bits",
         json.dumps({"reset": "all"}): "'reset' is 'all', expected a whole number",
-        json.dumps({"labels": ["wave"]}): "labels of model 'live' are fixed",
+        json.dumps({"labels": ["waving"]}): "label 'waving' is not one of model 'live', the nearest are 'wave', ",
+        json.dumps({"labels": ["\ud800"]}): "label '?' is not one of model 'live'",
+        json.dumps({"labels": []}): "no labels, expected some of model 'live'",
         json.dumps({"labels": "wave"}): "'labels' is not a list of at most 100 texts",
     }
     with connect(url) as client:
@@ -243,6 +245,15 @@ def test_every_client_chooses_its_own_labels(serve, samples: list[Motion]) -> No
         assert "expected a string" in receive(client)["error"]
 
 
+def test_every_client_chooses_among_the_labels_of_a_model(serve, motion: Motion) -> None:
+    server = serve(labels=("kick", "bow"))
+    with Client(server.url) as client, Client(server.url) as other:
+        assert client.set_labels(["wave", "none"]) == ["wave", "none"]
+        for one, known in ((client, {"wave", "none"}), (other, {"kick", "bow", "none"})):
+            reply = one.step(motion.joints[0], 0.0, layout=motion.layout)
+            assert {label for label, _ in reply["top"]} == known
+
+
 def test_frames_are_decided_on_while_labels_are_encoded(serve, motion: Motion, monkeypatch: pytest.MonkeyPatch) -> None:
     is_decided, set_labels = threading.Event(), Recognizer.set_labels
 
@@ -269,8 +280,8 @@ def test_the_client_returns_the_recognizers_decisions(url: str, live: Recognizer
             decision = recognizer.step(pose.astype(float).round(5), t, layout=motion.layout)
             assert (reply["label"], reply["event"]) == (decision.label, decision.event)
             assert reply["score"] == round(decision.score, 4)
-        with pytest.raises(InputError, match="labels of model 'live' are fixed"):
-            client.set_labels(["wave"])
+        with pytest.raises(InputError, match="label 'waving' is not one of model 'live'"):
+            client.set_labels(["waving"])
         assert client.step(joints[0], 100.0, layout=motion.layout)["frame"] == motion.frames + 1
 
 

@@ -198,7 +198,8 @@ def test_an_error_at_startup_is_one_line(capfd, tmp_path: Path) -> None:
         assert f"http://127.0.0.1:{port}: cannot listen there: Address already in use" in failure(capfd, "--port", port)
     assert "the token is empty or has characters other" in failure(capfd, "--token-file", str(tmp_path / "empty"))
     assert "none: cannot be read" in failure(capfd, "--token-file", str(tmp_path / "none"))
-    assert "labels of model 'live' are fixed" in failure(capfd, "--labels", "wave")
+    assert "label 'waving' is not one of model 'live'" in failure(capfd, "--labels", "waving")
+    assert "alarms_per_minute is 1000" in failure(capfd, "--alarms-per-minute", "1000")
     assert "none" in failure(capfd, "--model", "none")
     assert "no.such.host.invalid is not an address" in failure(capfd, "--host", "no.such.host.invalid")
 

@@ -240,10 +240,13 @@ def test_a_gesture_recorded_in_the_page_becomes_a_label(page: Any, monkeypatch: 
     assert "greet" in panel.player.recognizer.labels
 
 
-def test_fixed_labels_cannot_be_edited(page: Any) -> None:
+def test_fixed_labels_can_be_chosen_but_not_added(page: Any) -> None:
     panel = page(model="live").recognition
-    assert "the labels of model live are fixed" in panel.labels_note.content
     assert panel.record.disabled
+    panel.set_labels("wave, bow")
+    assert panel.player.recognizer.labels == ("wave", "bow", "none")
+    panel.set_labels("wave, waving a hand")
+    assert "is not one of model" in panel.labels_note.content and "red" in panel.labels_note.content
 
 
 def test_downloads_can_be_loaded(page: Any, tmp_path: Path) -> None:
@@ -401,7 +404,7 @@ def test_a_timeline_has_a_segment_per_label_and_escapes_labels() -> None:
         ),
         (("view", "missing.npz"), "missing.npz: no such file"),
         (("view", "--generator", "nothing"), "nothing"),
-        (("view", "--model", "live", "--labels", "wave"), "the labels of model 'live' are fixed"),
+        (("view", "--model", "live", "--labels", "waving"), "label 'waving' is not one of model 'live'"),
         (
             ("recognize", WAVE, "--view", "--json"),
             "--view shows a page and cannot be combined with --json, --overlay, --srt or --csv",

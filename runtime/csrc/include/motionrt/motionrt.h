@@ -82,7 +82,18 @@ MOTIONRT_API const char* motionrt_error(void);
 MOTIONRT_API motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_recognizer** recognizer);
 MOTIONRT_API void motionrt_free(motionrt_recognizer* recognizer); /* NULL is allowed */
 
-/* Number of labels, and their texts; NULL for an invalid index. */
+/* Limits the answers to `count` of the model's labels, in this order, and its "none", which need not be among them;
+ * count 0: all labels again. The other labels count as "none" (as the bundle's decision.others says), and fewer labels
+ * are told more reliably. From then on, labels are numbered among those chosen. Current actions end without an event.
+ */
+MOTIONRT_API motionrt_status motionrt_choose_labels(motionrt_recognizer* recognizer, const char* const* labels,
+                                                    int32_t count);
+
+/* Uses the thresholds of the bundle for at most so many false alarms (wrong onsets) per minute, instead of its default
+ * ones. Fails if it has none for that number. */
+MOTIONRT_API motionrt_status motionrt_limit_alarms(motionrt_recognizer* recognizer, double alarms_per_minute);
+
+/* Number of labels, and their texts, which are valid until motionrt_free; NULL for an invalid index. */
 MOTIONRT_API int32_t motionrt_labels(const motionrt_recognizer* recognizer);
 MOTIONRT_API const char* motionrt_label(const motionrt_recognizer* recognizer, int32_t index);
 MOTIONRT_API const char* motionrt_license(const motionrt_recognizer* recognizer);

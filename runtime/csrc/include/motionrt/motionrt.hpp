@@ -39,6 +39,14 @@ class Recognizer {
     handle_.reset(recognizer);
   }
 
+  // Limits the answers to some of the model's labels and "none"; none given: all labels.
+  void choose_labels(const std::vector<std::string>& labels) {
+    std::vector<const char*> texts;
+    for (const std::string& label : labels) texts.push_back(label.c_str());
+    check(motionrt_choose_labels(handle_.get(), texts.data(), static_cast<std::int32_t>(texts.size())));
+  }
+  void limit_alarms(double alarms_per_minute) { check(motionrt_limit_alarms(handle_.get(), alarms_per_minute)); }
+
   std::int32_t labels() const { return motionrt_labels(handle_.get()); }
   // Null for an invalid index.
   const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }
