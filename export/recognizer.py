@@ -34,7 +34,8 @@ THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0
 def export_run(run: Path, out: Path) -> Bundle:
     """Write the bundle `out` from the folder of a finished run.
 
-    Thresholds in `run/decision.json` replace the default ones, and `run/notes.md` becomes part of the card, if present.
+    Thresholds in `run/decision.json` replace the default ones, `run/reliability.json` becomes part of the manifest, and
+    `run/notes.md` of the card, if present.
 
     Raises:
         InputError: the run is unfinished, or its files do not match.
@@ -69,6 +70,8 @@ def export_run(run: Path, out: Path) -> Bundle:
         "graphs": manifest_graphs(TASK, sizes_of(network)),
         "metrics": last_metrics(run),
     }
+    if (run / "reliability.json").is_file():
+        manifest["reliability"] = read_json(run / "reliability.json")
     files = {WEIGHTS: save(network.state_dict()), **graphs(network)}
     files |= {name: (run / name).read_bytes() for name in (SET_ASIDE, PICTURE) if (run / name).is_file()}
     notes = (run / NOTES).read_text() + "\n" if (run / NOTES).is_file() else ""

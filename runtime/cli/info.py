@@ -1,11 +1,12 @@
 """doctor and models: describe this installation."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from ..bundles.bundle import Bundle, bundled
@@ -68,6 +69,15 @@ def _show_names(manifest: Manifest, console: Console) -> None:
         console.print(table)
         return
     labels = manifest.matching.labels if isinstance(manifest, ZeroShotManifest) else getattr(manifest, "labels", ())
+    if reliability := getattr(manifest, "reliability", {}):
+        table = Table("label", Column("left out, %", justify="right"), "in the sets", box=None, pad_edge=False)
+        for label in labels:
+            known = reliability.get(label)
+            accuracy = "" if known is None or known.loso is None else f"{known.loso:.0f}"
+            table.add_row(Text(label), accuracy, Text(", ".join(known.sets) if known else ""))
+        console.print(table)
+        console.print("\nleft out: accuracy on data sets that were left out of the training")
+        return
     for label in labels:
         console.print(Text(label))
 
@@ -81,6 +91,8 @@ def _describe(name: str) -> dict[str, Any]:
     specific: dict[str, Any] = {}
     if isinstance(manifest, RecognitionManifest):
         specific = {"layout": manifest.layout, "fps": manifest.fps, "labels": len(manifest.labels)}
+        if manifest.reliability:
+            specific["reliability"] = {label: asdict(known) for label, known in manifest.reliability.items()}
     if isinstance(manifest, ZeroShotManifest):
         specific["labels"] = len(manifest.matching.labels)
     if isinstance(manifest, GenerationManifest):

@@ -23,6 +23,7 @@ from motionrt.runtime.body.frontend import Frontend, prepare  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
+from motionrt.runtime.bundles.schema import Reliability  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
@@ -30,6 +31,7 @@ from motionrt.training.recipes import RECIPES  # noqa: E402
 
 LABELS = ["jump", "wave", "none"]
 THRESHOLDS = {"on": 0.55, "hold_s": 0.25}  # of the run; the rest as is
+RELIABILITY = {"wave": {"loso": 62.5, "sets": ["one", "two"]}}
 METRICS = [{"step": 1, "top1": 10.0}, {"step": 2, "top1": 62.5, "macro_top1": 37.5}]
 
 
@@ -47,6 +49,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "recipe.json").write_text(json.dumps(about))
     (folder / "decision.json").write_text(json.dumps(THRESHOLDS))
     (folder / "set_aside.json").write_text(json.dumps(["0123456789ab"]))
+    (folder / "reliability.json").write_text(json.dumps(RELIABILITY))
     (folder / "notes.md").write_text("## Tried\nThis and that.\n")
     (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in METRICS))
     return folder
@@ -132,7 +135,8 @@ def test_a_bundle_describes_its_run(bundle: Bundle, run: Path) -> None:
     assert (manifest.name, manifest.layout, manifest.fps, manifest.none) == ("tiny", "core15", 20.0, "none")
     assert manifest.license == recipe["license"] and manifest.non_commercial
     assert asdict(manifest.frontend) == recipe["frontend"]
-    assert asdict(manifest.decision) == {"temperature": 1.0, "smooth_s": 0.2, "off": 0.3, **THRESHOLDS}
+    assert asdict(manifest.decision) == {"temperature": 1.0, "smooth_s": 0.2, "off": 0.3, "others": 1.0, **THRESHOLDS}
+    assert manifest.reliability == {"wave": Reliability(loso=62.5, sets=("one", "two"))}
     assert manifest.metrics["validation"] == METRICS[-1]
     assert json.loads((bundle.path / "set_aside.json").read_text()) == ["0123456789ab"]
     assert "set_aside.json" in manifest.files

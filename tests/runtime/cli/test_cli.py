@@ -412,6 +412,36 @@ def test_models_lists_names_and_licenses(run: Any, models: Path) -> None:
     assert [row["name"] for row in json.loads(run("models", "--json").out)] == ["free", "live"]
 
 
+def test_models_lists_the_reliability_of_labels(run: Any, models: Path) -> None:
+    left, right = tiny.LABELS[1:]
+    known = {left: {"loso": 71.6, "sets": ["utd", "ntu"]}, right: {"loso": None, "sets": ["utd"]}}
+    tiny.tiny_bundle(models / "rated", name="rated", reliability=known)
+    rows = [" ".join(line.split()) for line in run("models", "rated").out.splitlines()]
+    assert ["none", f"{left} 72 utd, ntu", f"{right} utd"] == rows[rows.index("none") :][:3]
+    [row] = json.loads(run("models", "rated", "--json").out)
+    assert row["reliability"] == known
+    assert "reliability" not in json.loads(run("models", "free", "--json").out)[0]
+
+
+def test_recognize_tells_only_the_chosen_labels(run: Any, models: Path, clip: Path) -> None:
+    left, right = tiny.LABELS[1:]
+    *decisions, _ = map(json.loads, run("recognize", clip, "--labels", f"{right}, none", "--json").out.splitlines())
+    assert {label for decision in decisions for label, _ in decision["top"]} == {right, "none"}
+    assert {decision["label"] for decision in decisions} == {right, "none"}
+    assert_error(run("recognize", clip, "--labels", "raise hand"), "label 'raise hand' is not one of", repr(left))
+
+
+def test_recognize_allows_a_number_of_false_alarms(run: Any, models: Path, clip: Path) -> None:
+    decision = {**tiny.manifest()["decision"], "alarms": {"per_minute": [1], "on": [[1] * 3], "off": [[0] * 3]}}
+    tiny.tiny_bundle(models / "strict", name="strict", decision=decision)
+
+    def onsets(*options: str) -> int:
+        return run("recognize", clip, "--model", "strict", "--json", *options).out.count('"onset"')
+
+    assert onsets() == 2 and onsets("--alarms-per-minute", "1") == 0
+    assert_error(run("recognize", clip, "--alarms-per-minute", "1"), "model 'live' has no thresholds by false alarms")
+
+
 @pytest.fixture
 def torchless(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("motionrt.runtime.backends.factory.installed", lambda module: module != "torch")
