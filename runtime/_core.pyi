@@ -44,6 +44,7 @@ class Config:
         left, right: hip and shoulder joints; left minus right gives the facing direction.
         parents: [V] of every joint, -1 for a root; needed with `bones`.
         bones: [V] lengths of the bones to the parents, 0 to 10 m, that every pose gets; empty: poses keep their own.
+        flat: whether 2-D layouts are taken, too; needs `parents`, by which the shoulders have one parent, the neck.
         rate_hz: of the model's input frames, at most 1000.
         facing_s: time constant of the facing direction; 0: poses are not rotated.
         reach_m: a joint farther than this from the root counts as missing, at most 1000.
@@ -68,6 +69,7 @@ class Config:
         right: list[int],
         parents: Sequence[int] = (),
         bones: Sequence[float] = (),
+        flat: bool = False,
         rate_hz: float,
         facing_s: float = 1.0,
         reach_m: float = 2.0,
@@ -93,8 +95,8 @@ class Session:
     """
 
     def __init__(self, config: Config) -> None: ...
-    def add_layout(self, weights: npt.NDArray[Any]) -> int:
-        """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
+    def add_layout(self, weights: npt.NDArray[Any], flat: bool = False) -> int:
+        """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number. Flat: it is in 2-D."""
 
     def relabel(self, labels: int, none: int = -1) -> None:
         """Changes the labels: a current action ends without an event, scores are reset, everything else stays."""
@@ -115,7 +117,7 @@ class Session:
         Args:
             person: any id; a new one starts a new person.
             t: seconds, finite, below 1e11; a pose not later than the person's last one is dropped.
-            joints: [Vs, 3] meters, y up; not finite: missing.
+            joints: [Vs, 3] meters, y up, or [Vs, 2] in any unit for a flat layout; not finite: missing.
             confidence: [Vs]; 0, less or NaN: missing.
             layout: number that add_layout returned.
         """
@@ -184,8 +186,8 @@ class Engine:
         push_range: Callable[[str], Any] | None = None,
         pop_range: Callable[[], Any] | None = None,
     ) -> None: ...
-    def add_layout(self, weights: npt.NDArray[Any]) -> int:
-        """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number."""
+    def add_layout(self, weights: npt.NDArray[Any], flat: bool = False) -> int:
+        """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number. Flat: it is in 2-D."""
 
     def relabel(self, labels: int, none: int = -1) -> None:
         """As `Session.relabel`; only for streams implemented in Python, which must then return as many logits."""
@@ -201,7 +203,8 @@ class Engine:
         confidence: npt.NDArray[Any] | None,
         layout: int,
     ) -> list[Outcome]:
-        """Takes the poses [N, Vs, 3] of N different people at time t (s); returns their outcomes."""
+        """Takes the poses of N different people at time t (s), [N, Vs, 3] or, in a flat layout, [N, Vs, 2]; returns
+        their outcomes."""
 
     def evict(self, t: float) -> list[Outcome]:
         """Forgets everybody who was not seen for longer than max_gap_s; returns their last outcomes."""

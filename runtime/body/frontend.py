@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,9 @@ class Frontend:
         bones: lengths [V] of the bones to the parent joints, meters, 0 for a joint without one. Every pose is rebuilt
             with them: each joint in its direction from the parent; hips and shoulders with the same parent on both
             sides of it, along the line through them; the root of the tree between the hips. None: poses keep theirs.
+        flat: whether 2-D poses are taken, too: in any unit, y up or down. They get the size of a person by the longest
+            trunk of late and y up; z is 0. Nothing else but the trunk's length is known of them: `bones` are not
+            applied, and the person is not turned.
     """
 
     rate_hz: float
@@ -31,6 +34,7 @@ class Frontend:
     reach_m: float = 2.0
     max_gap_s: float = 0.5
     bones: tuple[float, ...] | None = None
+    flat: bool = False
 
     def __post_init__(self) -> None:
         if self.bones is not None:  # a list in JSON
@@ -51,14 +55,17 @@ class Frontend:
         )
 
 
-def prepare(joints: np.ndarray, frontend: Frontend, layout: Layout) -> np.ndarray:
+def prepare(joints: np.ndarray, frontend: Frontend, layout: Layout, flat: bool = False) -> np.ndarray:
     """Joints [T, V, 3] in meters at the network's rate -> input frames [T, V, 3] of the network.
 
+    Args:
+        flat: the joints are taken as 2-D ones, [T, V, 2] or [T, V, 3] without their z, in any unit.
     Raises:
         InputError: a frame in which the person could not be tracked.
     """
-    session = Session(frontend.config(layout, 1))
-    source = session.add_layout(np.eye(len(layout.joints), dtype=np.float32))
+    session = Session(replace(frontend, flat=flat).config(layout, 1))
+    source = session.add_layout(np.eye(len(layout.joints), dtype=np.float32), flat)
+    joints = joints[..., :2] if flat else joints
     frames = []
     for t, pose in enumerate(np.ascontiguousarray(joints, np.float32)):
         pushed = session.push(0, t / frontend.rate_hz, pose, None, source)

@@ -72,11 +72,13 @@ class InputMonitor:
         self._report(check_times(times_T))
 
     def check_frame(self, joints: Poses, confidence: Poses | None, layout: Layout, people: Sequence[int]) -> None:
-        """Check one frame [M, V, 3] of M people of a stream.
+        """Check one frame [M, V, 3] of M people of a stream; 2-D joints may be in any unit.
 
         Raises:
             InputError: as `diagnose`, from a person's thirtieth pose on, until most of the last thirty are in meters.
         """
+        if layout.dims == 2:
+            return
         for m, person in enumerate(people):
             if self._first.get((layout.name, person), ()) is not None:
                 self._check_person(
@@ -115,7 +117,9 @@ class InputMonitor:
         return layout.name, person if len(self._first) < MAX_TRACKED else None
 
     def check_clip(self, joints: Poses, confidence: Poses | None, layout: Layout) -> None:
-        """Check a clip [T, V, 3]. Raises InputError as `diagnose`."""
+        """Check a clip [T, V, 3]; 2-D joints may be in any unit. Raises InputError as `diagnose`."""
+        if layout.dims == 2:
+            return
         poses_TV3 = sample(mask_unseen(joints, confidence), POSES)
         if len(poses_TV3):
             self._report(diagnose(poses_TV3, layout), logged=_is_reported(joints))

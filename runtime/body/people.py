@@ -47,13 +47,16 @@ def mask_unseen(joints: Poses, confidence: Poses | None) -> Poses:
     return masked
 
 
-def by_preference(joints_TMV3: Poses) -> list[int]:
+def by_preference(joints_TMVD: Poses) -> list[int]:
     """Sort the people of a clip in the order in which a recognizer should choose one.
 
-    Those of a plausible size come first; of them, those seen at least half as much as the one seen most; of them, the
-    one who moves most. NaN where a joint is missing.
+    Those of a plausible size (in 3-D) come first; of them, those seen at least half as much as the one seen most; of
+    them, the one who moves most (in 2-D: relative to the size). NaN where a joint is missing.
     """
-    people = [joints_TMV3[:, m] for m in range(joints_TMV3.shape[1])]
+    people = [joints_TMVD[:, m] for m in range(joints_TMVD.shape[1])]
+    if joints_TMVD.shape[-1] == 2:
+        with np.errstate(over="ignore"):
+            people = [person / max(_size(person), POINT) for person in people]
     seen = [int(np.isfinite(person).all(axis=-1).sum()) for person in people]
     ranks = [
         (_is_plausible(person), 2 * count >= max(seen), round(movement(person) / SIMILAR_M), count)
@@ -94,5 +97,10 @@ def spreads(poses_TV3: Poses) -> NDArray[np.float64]:
 
 
 def _is_plausible(poses_TV3: Poses) -> bool:
-    found = np.sort(spreads(sample(poses_TV3, PLAUSIBLE_POSES)))
-    return len(found) > 0 and bool(MIN_SPREAD_M <= found[len(found) // 2] <= MAX_SPREAD_M)
+    return MIN_SPREAD_M <= _size(poses_TV3) <= MAX_SPREAD_M
+
+
+def _size(poses_TVD: Poses) -> float:
+    """Median of `spreads`; 0 if no pose has enough joints."""
+    found = np.sort(spreads(sample(poses_TVD, PLAUSIBLE_POSES)))
+    return float(found[len(found) // 2]) if len(found) else 0.0

@@ -40,6 +40,8 @@ class Fields:
             return self.integer(key, low, high)
         if kind == "numbers":
             return self.numbers(key, low, high, rule["max_items"])
+        if kind == "boolean":
+            return self.boolean(key)
         if kind == "sha256":
             return self.sha256(key)
         if kind == "texts":
@@ -95,6 +97,12 @@ class Fields:
         if not valid or len(value) != count:
             raise self._error(key, f"{count} lists of {width} numbers from 0 to 1")
         return tuple(tuple(map(float, row)) for row in value)
+
+    def boolean(self, key: str) -> bool:
+        value = self.get(key)
+        if not isinstance(value, bool):
+            raise self._error(key, "true or false")
+        return value
 
     def integer(self, key: str, low: int, high: int) -> int:
         value = self.get(key)

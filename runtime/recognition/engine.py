@@ -63,22 +63,23 @@ class StreamEngine:
 
         Raises:
             LayoutError: unknown layout.
-            InputError: a 2-D layout.
+            InputError: a 2-D layout, and the model takes 3-D ones only.
         """
         if name not in self._sources:
             layout = Layout.load(name)
-            if layout.dims != 3:
+            flat = layout.dims == 2
+            if flat and not self._bundle.manifest.frontend.flat:
                 raise InputError(
                     f"layout {name!r} is {layout.dims}-D, model {self._bundle.manifest.name!r} takes 3-D joints in "
                     "meters; a 2-D layout needs a model trained for it"
                 )
-            self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout))
+            self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout), flat)
         return self._sources[name]
 
     def step(
         self, t: float, people: Sequence[int], joints: np.ndarray, confidence: np.ndarray | None, source: int
     ) -> list[Outcome]:
-        """Take the poses [M, V, 3] of M people at t seconds; `source` is the number of their layout.
+        """Take the poses [M, V, D] of M people at t seconds; `source` is the number of their layout.
 
         Raises:
             InputError: the C++ engine rejects the input. BundleError: the network fails.

@@ -155,8 +155,9 @@ class Recognizer:
         """Take one frame of one person.
 
         Args:
-            joints: [V, 3] meters, y up; NaN for a missing joint. A pose without extent, such as the zeros of a sensor's
-                unused slot, is nobody: all its joints count as missing.
+            joints: [V, 3] meters, y up; [V, 2] in any unit, y up or down, in a 2-D layout, for models that take those
+                (`frontend.flat` of the manifest). NaN for a missing joint. A pose without extent, such as the zeros of
+                a sensor's unused slot, is nobody: all its joints count as missing.
             timestamp: seconds, increasing; None: one model period (1 / fps) after the person's last frame. If the clock
                 is set back, the first frame is dropped and the second one starts a new stream.
             person: an integer that identifies the person; up to 16 people at a time.
@@ -166,8 +167,9 @@ class Recognizer:
             The decision after this frame.
         Raises:
             LayoutError: unknown layout, or joints that do not fit it.
-            InputError: not [V, 3] numbers, 2-D joints, too many joints or people, a timestamp that is not finite, or
-                joints that are not in meters, as far as the first 30 poses of a person tell.
+            InputError: not [V, 3] numbers, 2-D joints for a model that takes none, too many joints or people, a
+                timestamp that is not finite, or 3-D joints that are not in meters, as far as the first 30 poses of a
+                person tell.
         """
         started = time.perf_counter()
         source, number = self._engine.source(layout or self.layout)
@@ -189,7 +191,7 @@ class Recognizer:
         """Take one frame of several people, who go through the network as one batch.
 
         Args:
-            joints: [M, V, 3], otherwise as in `step`.
+            joints: [M, V, 3], or [M, V, 2] of a 2-D layout, otherwise as in `step`.
             timestamp: seconds; None: one model period after the last frame of any of these people.
             people: M different integers that identify the people; None: they are tracked by position.
             confidence: [M, V].
@@ -244,7 +246,8 @@ class Recognizer:
         visible for at least half as long as the one visible longest. If it has gaps, its longest part is used.
 
         Args:
-            motion: a Motion, the path of a motion file, or joints [T, V, 3] in meters; at least two frames.
+            motion: a Motion, the path of a motion file, or joints [T, V, 3] in meters ([T, V, 2] in a 2-D layout, as in
+                `step`); at least two frames.
             layout, fps: of a file that does not specify them, or of an array; by default those of the model.
         Returns:
             One decision: `probs` is the softmax of the logits averaged over time, `latency_ms` covers the whole clip.

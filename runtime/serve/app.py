@@ -22,7 +22,6 @@ from .guard import Guard
 from .recognition import RecognitionSession
 from .schemas import (
     FILE_BODY,
-    LAYOUTS_3D,
     PROBLEMS,
     REFUSALS,
     Clip,
@@ -54,12 +53,13 @@ Action recognition from skeletons, and motion from text. Two WebSockets exchange
 
 `/recognize` takes frames, `{"t": s, "person": 0, "layout": "smpl22", "joints": [[x, y, z], …], "confidence": […]}`
 (person, layout and confidence are optional; all people share one clock t; if the first frame has none, all frames take
-their time of arrival), and answers each message with its number, counted from 0: `{"frame": 0, "t": …, "person": 0,
-"label": …, "score": …, "top": …, "event": …, "latency_ms": …}`, `{"frame": 0, "dropped": true, "why": "overtaken" or
-"late"}` or `{"frame": 0, "error": …}`. A reply has `"warning": …` if frames look wrong, such as times in milliseconds.
-`{"labels": ["wave", "kick"]}` chooses among the labels of the model, or any texts if it accepts them, for this client;
-the reply has all labels, "none" included. `{"reset": 0}` forgets a person, `{"reset": null}` all of them. A message
-without "frame" is the final decision on a person who left.
+their time of arrival; joints are `[x, y]` in a 2-D layout, if the model takes those), and answers each message with its
+number, counted from 0: `{"frame": 0, "t": …, "person": 0, "label": …, "score": …, "top": …, "event": …, "latency_ms":
+…}`, `{"frame": 0, "dropped": true, "why": "overtaken" or "late"}` or `{"frame": 0, "error": …}`. A reply has
+`"warning": …` if frames look wrong, such as times in milliseconds. `{"labels": ["wave", "kick"]}` chooses among the
+labels of the model, or any texts if it accepts them, for this client; the reply has all labels, "none" included.
+`{"reset": 0}` forgets a person, `{"reset": null}` all of them. A message without "frame" is the final decision on a
+person who left.
 
 `/generate` takes `{"prompt": text, "seconds": s or null, "seed": n, "guidance": g}` and sends chunks of one second,
 each a second before it is due: `{"t": start, "fps": 20, "layout": "smpl22", "prompt": text, "joints": [[[x, y, z], …],
@@ -138,8 +138,13 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
     @router.get("/layouts")
     async def layouts() -> dict[str, Skeleton]:
         """Skeleton layouts of incoming frames, by name."""
-        loaded = {name: Layout.load(name) for name in LAYOUTS_3D}
-        return {name: Skeleton(joints=list(one.joints), parents=list(one.parents)) for name, one in loaded.items()}
+        loaded = {name: Layout.load(name) for name in Layout.names()}
+        takes_2d = service.recognizer.bundle.manifest.frontend.flat
+        return {
+            name: Skeleton(joints=list(one.joints), parents=list(one.parents))
+            for name, one in loaded.items()
+            if one.dims == 3 or takes_2d
+        }
 
     @router.post("/recognize", response_model=ClipDecision, responses=PROBLEMS)
     async def recognize(clip: Clip) -> object:

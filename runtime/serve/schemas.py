@@ -21,10 +21,9 @@ MIN_SECONDS = 0.2
 MAX_CLIP_FRAMES = 1800
 _MAX_ERROR_CHARACTERS = 200
 
-LAYOUTS_3D = [name for name in Layout.names() if Layout.load(name).dims == 3]
-LayoutName = Annotated[str, Field(json_schema_extra={"enum": LAYOUTS_3D})]
+LayoutName = Annotated[str, Field(json_schema_extra={"enum": Layout.names()})]
 Coordinate = float | None
-Point = Annotated[list[Coordinate], Field(min_length=3, max_length=3)]
+Point = Annotated[list[Coordinate], Field(min_length=2, max_length=3)]
 Pose = Annotated[list[Point], Field(min_length=1, max_length=MAX_JOINTS)]
 
 
@@ -42,7 +41,8 @@ class Clip(Body):
     joints: list[Pose] = Field(
         min_length=MIN_CLIP_FRAMES,
         max_length=MAX_CLIP_FRAMES,
-        description="[T][V][3] meters, y up; null for a missing joint.",
+        description="[T][V][3] meters, y up; [T][V][2] in a 2-D layout, for models that take those; null for a missing "
+        "joint.",
     )
 
 

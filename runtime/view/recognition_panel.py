@@ -149,6 +149,7 @@ class RecognitionPanel:
                 text=self._texts.get(person, ""),
             )
             for person, one in self.now.items()
+            if one.frame.joints.shape[-1] == 3  # others have no place in the scene
         }
         self._scene.show(clock, poses)
 

@@ -4,10 +4,12 @@
 #include <cstdlib>
 #include <limits>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "check.hpp"
 #include "engine.hpp"
+#include "flat_bundle.hpp"
 #include "motionrt/motionrt.h"
 #include "poses.hpp"
 
@@ -54,20 +56,21 @@ constexpr int kSteps = 2000;
 #endif
 
 struct Run {
-  Run() {
+  explicit Run(const std::string& folder = MODELS "/live", const char* name = "kinect20") {
     motionrt_recognizer* r = nullptr;
-    CHECK(motionrt_load(MODELS "/live", MOTIONRT_FP32, &r) == MOTIONRT_OK);
+    CHECK(motionrt_load(folder.c_str(), MOTIONRT_FP32, &r) == MOTIONRT_OK);
     recognizer.reset(r);
-    CHECK(motionrt_layout(r, "kinect20", &layout) == MOTIONRT_OK);
-    joints.resize(static_cast<std::size_t>(kPeople) * 3 * motionrt_joints(r, layout));
+    CHECK(motionrt_layout(r, name, &layout) == MOTIONRT_OK);
+    size = motionrt_dims(r, layout) * motionrt_joints(r, layout);
+    joints.resize(static_cast<std::size_t>(kPeople) * size);
   }
 
   // All people move; hidden: all joints are missing.
   void step(int people, std::int64_t first = 0, bool hidden = false) {
     const int count = motionrt_joints(recognizer.get(), layout);
     for (int i = 0; i < people; ++i) {
-      float* pose = joints.data() + 3 * count * i;
-      for (int k = 0; k < 3 * count; ++k)
+      float* pose = joints.data() + size * i;
+      for (int k = 0; k < size; ++k)
         pose[k] = hidden ? std::numeric_limits<float>::quiet_NaN()
                          : 0.6f * std::sin(static_cast<float>(k)) + 0.2f * std::sin(static_cast<float>(5 * t + k + i));
       poses[i] = {first + i, pose, nullptr, count};
@@ -85,7 +88,7 @@ struct Run {
     void operator()(motionrt_recognizer* r) const { motionrt_free(r); }
   };
   std::unique_ptr<motionrt_recognizer, Free> recognizer;
-  std::int32_t layout = -1;
+  std::int32_t layout = -1, size = 0;  // coordinates of a pose
   double t = 0;
   std::vector<float> joints;
   motionrt_pose poses[kPeople];
@@ -117,8 +120,7 @@ void allocations_are_counted() {
         }) > 0);
 }
 
-void steps_allocate_nothing(int people, bool few_labels = false) {
-  Run run;
+void steps_allocate_nothing(Run run, int people, bool few_labels = false) {
   const char* const labels[] = {"bow", "kick"};
   if (few_labels) CHECK(motionrt_choose_labels(run.recognizer.get(), labels, 2) == MOTIONRT_OK);
   for (int i = 0; i < 10; ++i) run.step(people);
@@ -219,8 +221,10 @@ void tracking_allocates_nothing() {
 int main() {
   count_allocations();
   allocations_are_counted();
-  for (const int people : {1, 8, kPeople}) steps_allocate_nothing(people);
-  steps_allocate_nothing(kPeople, true);
+  for (const int people : {1, 8, kPeople}) steps_allocate_nothing(Run(), people);
+  steps_allocate_nothing(Run(), kPeople, true);
+  const FlatBundle bundle("motionrt-flat-allocations");
+  steps_allocate_nothing(Run(bundle.path(), "coco17"), kPeople);
   comings_and_goings_allocate_nothing();
   tracking_allocates_nothing();
   steps_with_other_labels_allocate_nothing();

@@ -122,6 +122,7 @@ void a_field_that_is_wrong_is_named() {
        "frontend: bones: null, expected a list of 1 to 256 numbers from 0 to 10"},
       {"\"max_gap_s\": 0.5", "\"max_gap_s\": 0.5, \"bones\": [0, 0.5]",
        "frontend: bones: 2 numbers, expected one for each of 3 joints"},
+      {"\"max_gap_s\": 0.5", "\"max_gap_s\": 0.5, \"flat\": 1", "frontend: flat: 1, expected true or false"},
       {"\"temperature\": 1.0", "\"temperature\": 0", "decision: temperature: 0"},
       {"\"smooth_s\": 0.1", "\"smooth_s\": \"0\"", "decision: smooth_s: \"0\""},
       {"\"on\": 0.7", "\"on\": 1.1", "decision: on: 1.1, expected a number from 0 to 1"},

@@ -37,6 +37,13 @@ int main() {
         c.parents = {-1, 0, 3, 2};
       },
       "parents makes joint 2 its own ancestor");
+  fails([](Config& c) { c.flat = true; }, "parents has 0 joints, expected 4");
+  fails(
+      [](Config& c) {
+        c.flat = true;
+        c.parents = {-1, 0, 0, 0};
+      },
+      "flat is set, expected hips, and shoulders with one parent, the neck");
   fails([](Config& c) { c.rate_hz = 0; }, "rate_hz is 0");
   fails([&](Config& c) { c.rate_hz = nan; }, "rate_hz is nan");
   fails([&](Config& c) { c.facing_s = infinite; }, "facing_s is inf");

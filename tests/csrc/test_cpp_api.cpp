@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "check.hpp"
+#include "flat_bundle.hpp"
 #include "motionrt/motionrt.hpp"
 
 constexpr int kJoints = 15;
@@ -91,6 +92,38 @@ void errors_are_exceptions() {
               [&] { recognizer.step(0, few, layout); });
 }
 
+void poses_may_be_in_2d_if_the_model_takes_them() {
+  const FlatBundle bundle("motionrt-flat-cpp");
+  motionrt::Recognizer image(bundle.path()), upward(bundle.path()), solid(MODELS "/live");
+  const std::int32_t coco = image.layout("coco17");
+  std::vector<float> weights(kJoints * kJoints);
+  for (int v = 0; v < kJoints; ++v) weights[v * kJoints + v] = 1;
+  const std::int32_t custom = upward.add_layout(weights, kJoints, true);
+  CHECK(image.dims(coco) == 2 && image.joints(coco) == 17 && upward.dims(custom) == 2);
+  CHECK(upward.dims(upward.layout()) == 3 && upward.dims(99) == -1);
+  const int in_coco[] = {-1, -1, 0, 5, 7, 9, 6, 8, 10, 11, 13, 15, 12, 14, 16};  // of the model's joints
+  for (int frame = 0; frame < 20; ++frame) {
+    const auto joints = joints_at(frame);
+    std::vector<float> pixels(2 * 17), core(2 * kJoints);
+    for (int axis = 0; axis < 2; ++axis) {
+      const float scale = axis == 0 ? 200.f : -200.f;
+      const auto at = [&](int v) { return joints[3 * v + axis] + (axis == 1 && (v == 3 || v == 6) ? 2.f : 0.f); };
+      for (int v = 0; v < kJoints; ++v) core[2 * v + axis] = at(v);
+      core[axis] = (at(9) + at(12)) / 2;
+      core[2 + axis] = (at(3) + at(6)) / 2;
+      for (int v = 0; v < kJoints; ++v)
+        if (in_coco[v] >= 0) pixels[2 * in_coco[v] + axis] = 400 + scale * core[2 * v + axis];
+      for (int face = 0; face < 5; ++face)
+        if (face != 1 && face != 2) pixels[2 * face + axis] = 400 + scale * core[2 * 2 + axis];
+    }
+    const auto one = image.step(frame * 0.05, pixels, coco), other = upward.step(frame * 0.05, core, custom);
+    CHECK(one.tracking == MOTIONRT_TRACKED && one.label == other.label);
+    CHECK_NEAR(one.score, other.score, 1e-3f);
+  }
+  check_error(MOTIONRT_INVALID_ARGUMENT, "layout coco17 is 2-D, expected a 3-D one", [&] { solid.layout("coco17"); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "the layout is 2-D", [&] { solid.add_layout(weights, kJoints, true); });
+}
+
 void people_are_tracked_as_in_c() {
   motionrt::Tracker cpp("core15"), custom({-1, 0, 1}, 2);
   motionrt_tracker* c = nullptr;
@@ -117,6 +150,7 @@ void people_are_tracked_as_in_c() {
 }
 
 int main() {
+  poses_may_be_in_2d_if_the_model_takes_them();
   people_are_tracked_as_in_c();
   decisions_are_those_of_c();
   people_come_and_go();

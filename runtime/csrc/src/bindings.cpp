@@ -168,15 +168,17 @@ PYBIND11_MODULE(_core, m) {
 
   py::class_<Config>(m, "Config", "Settings of a Session or an Engine.")
       .def(py::init([](int joints, int root, std::vector<int> left, std::vector<int> right, std::vector<int> parents,
-                       std::vector<double> bones, double rate_hz, double facing_s, double reach_m, double max_gap_s,
-                       int max_people, int labels, int none, double temperature, double smooth_s, double on, double off,
-                       double hold_s, double others, std::vector<double> on_C, std::vector<double> off_C) {
+                       std::vector<double> bones, bool flat, double rate_hz, double facing_s, double reach_m,
+                       double max_gap_s, int max_people, int labels, int none, double temperature, double smooth_s,
+                       double on, double off, double hold_s, double others, std::vector<double> on_C,
+                       std::vector<double> off_C) {
              const Config config{joints,
                                  root,
                                  std::move(left),
                                  std::move(right),
                                  std::move(parents),
                                  std::move(bones),
+                                 flat,
                                  rate_hz,
                                  facing_s,
                                  reach_m,
@@ -198,20 +200,21 @@ PYBIND11_MODULE(_core, m) {
              return config;
            }),
            py::kw_only(), "joints"_a, "root"_a, "left"_a, "right"_a, "parents"_a = std::vector<int>(),
-           "bones"_a = std::vector<double>(), "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0, "max_gap_s"_a = 0.5,
-           "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0, "smooth_s"_a = 0.2, "on"_a = 0.6,
-           "off"_a = 0.3, "hold_s"_a = 0.1, "others"_a = 1.0, "on_C"_a = std::vector<double>(),
-           "off_C"_a = std::vector<double>());
+           "bones"_a = std::vector<double>(), "flat"_a = false, "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0,
+           "max_gap_s"_a = 0.5, "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0,
+           "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1, "others"_a = 1.0,
+           "on_C"_a = std::vector<double>(), "off_C"_a = std::vector<double>());
 
   py::class_<Session>(m, "Session", "State around the network, for several people. Not thread-safe.")
       .def(py::init<Config>(), "config"_a)
       .def(
           "add_layout",
-          [](Session& self, const py::object& weights) {
+          [](Session& self, const py::object& weights, bool flat) {
             const FloatArray weights_VS = float_array(weights, "weights", {self.config().joints, kAny});
-            return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
+            return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)), flat);
           },
-          "weights"_a, "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
+          "weights"_a, "flat"_a = false,
+          "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for push.")
       .def("relabel", &Session::relabel, "labels"_a, "none"_a = -1,
            "Changes the labels: a current action ends without an event, scores are reset.")
       .def("choose", &Session::choose, "labels"_a, "Limits the labels to some of the network's, and none.")
@@ -220,11 +223,11 @@ PYBIND11_MODULE(_core, m) {
           [pushed_type](Session& self, PersonId person, double t, const py::object& joints,
                         const py::object& confidence, int layout) {
             const py::ssize_t source_joints = self.layout_at(layout).source_joints();
-            const FloatArray joints_S3 = float_array(joints, "joints", {source_joints, 3});
+            const FloatArray joints_SD = float_array(joints, "joints", {source_joints, self.layout_at(layout).dims()});
             FloatArray confidence_S;
             if (!confidence.is_none()) confidence_S = float_array(confidence, "confidence", {source_joints});
             const auto pushed =
-                self.push(person, t, joints_S3.data(), confidence.is_none() ? nullptr : confidence_S.data(), layout);
+                self.push(person, t, joints_SD.data(), confidence.is_none() ? nullptr : confidence_S.data(), layout);
             const py::ssize_t V = self.config().joints;
             std::vector<float> frame(3 * V), frames;
             if (pushed.status == Status::ok)
@@ -234,7 +237,7 @@ PYBIND11_MODULE(_core, m) {
                                text(pushed.status));
           },
           "person"_a, "t"_a, "joints"_a, "confidence"_a, "layout"_a,
-          "Takes one pose [Vs, 3] at time t (s); returns the frames [n, V, 3] that are due for the model.")
+          "Takes one pose [Vs, D] at time t (s); returns the frames [n, V, 3] that are due for the model.")
       .def(
           "observe",
           [](Session& self, PersonId person, const py::object& logits) {
@@ -328,11 +331,12 @@ PYBIND11_MODULE(_core, m) {
            "config"_a, "streams"_a, "push_range"_a = py::none(), "pop_range"_a = py::none())
       .def(
           "add_layout",
-          [](Engine& self, const py::object& weights) {
+          [](Engine& self, const py::object& weights, bool flat) {
             const FloatArray weights_VS = float_array(weights, "weights", {self.session().config().joints, kAny});
-            return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)));
+            return self.add_layout(weights_VS.data(), joint_count(weights_VS.shape(1)), flat);
           },
-          "weights"_a, "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
+          "weights"_a, "flat"_a = false,
+          "Adds a sensor's skeleton by its weights [V, Vs]; returns its number, for step.")
       .def("relabel", &Engine::relabel, "labels"_a, "none"_a = -1,
            "Changes the labels, if the network can output their logits.")
       .def("choose", &Engine::choose, "labels"_a, "Limits the labels to some of the network's, and none.")
@@ -341,13 +345,14 @@ PYBIND11_MODULE(_core, m) {
           [outcome_of](Engine& self, double t, const std::vector<PersonId>& people, const py::object& joints,
                        const py::object& confidence, int layout) {
             const py::ssize_t S = self.session().layout_at(layout).source_joints();
+            const py::ssize_t D = self.session().layout_at(layout).dims();
             const auto n = static_cast<py::ssize_t>(people.size());
-            const FloatArray joints_NS3 = float_array(joints, "joints", {n, S, 3});
+            const FloatArray joints_NSD = float_array(joints, "joints", {n, S, D});
             FloatArray confidence_NS;
             if (!confidence.is_none()) confidence_NS = float_array(confidence, "confidence", {n, S});
             std::vector<motionrt::Observation> observations(people.size());
             for (py::ssize_t i = 0; i < n; ++i)
-              observations[i] = {people[i], joints_NS3.data() + 3 * S * i,
+              observations[i] = {people[i], joints_NSD.data() + D * S * i,
                                  confidence.is_none() ? nullptr : confidence_NS.data() + S * i};
             std::vector<motionrt::Outcome> outcomes(people.size());
             self.step(t, static_cast<int>(n), observations.data(), layout, outcomes.data());
@@ -356,7 +361,7 @@ PYBIND11_MODULE(_core, m) {
             return result;
           },
           "t"_a, "people"_a, "joints"_a, "confidence"_a, "layout"_a,
-          "Takes the poses [N, Vs, 3] of N people at time t (s); returns their outcomes.")
+          "Takes the poses [N, Vs, D] of N people at time t (s); returns their outcomes.")
       .def(
           "evict",
           [outcome_of](Engine& self, double t) {

@@ -164,6 +164,8 @@ class Fields {
     } else if (type == "numbers") {
       if (!all_items([&](const JsonValue& item) { return is_in_range(item.number(), rule); }))
         unexpected(key, "a list of 1 to ", limit("max_items"), " numbers from ", limit("min"), " to ", limit("max"));
+    } else if (type == "boolean") {
+      if (!value.boolean()) unexpected(key, "true or false");
     } else {  // sha256
       const std::string hash = value.text().value_or("");
       if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos)
@@ -220,6 +222,7 @@ Config read_session(const Fields& top) {
   session.reach_m = frontend.number("reach_m");
   session.max_gap_s = frontend.number("max_gap_s");
   if (frontend.has("bones")) session.bones = frontend.numbers("bones");
+  if (frontend.has("flat")) session.flat = frontend.get("flat").boolean().value();
   session.temperature = decision.number("temperature");
   session.smooth_s = decision.number("smooth_s");
   session.on = decision.number("on");

@@ -163,11 +163,11 @@ void require_pointer(const void* pointer, const char* name) {
   require(pointer != nullptr, name, " is null, expected a pointer");
 }
 
-int add_layout(motionrt_recognizer& r, const float* weights, int joints, const std::string& name) {
+int add_layout(motionrt_recognizer& r, const float* weights, int joints, bool is_flat, const std::string& name) {
   require(r.layouts.size() < kMaxLayouts, "there are already ", kMaxLayouts, " layouts");
   r.layouts.push_back(name);
   try {
-    return r.engine.add_layout(weights, joints);
+    return r.engine.add_layout(weights, joints, is_flat);
   } catch (...) {
     r.layouts.pop_back();
     throw;
@@ -252,23 +252,39 @@ motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* nam
     require_pointer(layout, "layout");
     motionrt_recognizer& r = *recognizer;
     const Layout& source = name ? find_layout(name) : r.layout;
-    require(source.dims == 3, "layout ", source.name, " is ", source.dims, "-D, expected a 3-D one in meters");
+    require(source.dims == 3 || r.engine.session().config().flat, "layout ", source.name, " is ", source.dims,
+            "-D, expected a 3-D one in meters");
     const auto known = std::find(r.layouts.begin(), r.layouts.end(), source.name);
-    *layout = known != r.layouts.end() ? static_cast<int32_t>(known - r.layouts.begin())
-                                       : add_layout(r, map_weights(r.layout, source).data(),
-                                                    static_cast<int>(source.joints.size()), source.name);
+    *layout = known != r.layouts.end()
+                  ? static_cast<int32_t>(known - r.layouts.begin())
+                  : add_layout(r, map_weights(r.layout, source).data(), static_cast<int>(source.joints.size()),
+                               source.dims == 2, source.name);
   });
 }
 
-motionrt_status motionrt_add_layout(motionrt_recognizer* recognizer, const float* weights, int32_t model_joints,
-                                    int32_t joint_count, int32_t* layout) {
+namespace {
+
+motionrt_status add_custom_layout(motionrt_recognizer* recognizer, const float* weights, int32_t model_joints,
+                                  int32_t joint_count, bool is_flat, int32_t* layout) {
   return guarded(recognizer, [&] {
     require_pointer(weights, "weights");
     require_pointer(layout, "layout");
     const int joints = recognizer->engine.session().config().joints;
     require(model_joints == joints, "weights has ", model_joints, " rows, expected ", joints);
-    *layout = add_layout(*recognizer, weights, joint_count, "");
+    *layout = add_layout(*recognizer, weights, joint_count, is_flat, "");
   });
+}
+
+}  // namespace
+
+motionrt_status motionrt_add_layout(motionrt_recognizer* recognizer, const float* weights, int32_t model_joints,
+                                    int32_t joint_count, int32_t* layout) {
+  return add_custom_layout(recognizer, weights, model_joints, joint_count, false, layout);
+}
+
+motionrt_status motionrt_add_flat_layout(motionrt_recognizer* recognizer, const float* weights, int32_t model_joints,
+                                         int32_t joint_count, int32_t* layout) {
+  return add_custom_layout(recognizer, weights, model_joints, joint_count, true, layout);
 }
 
 int32_t motionrt_joints(const motionrt_recognizer* recognizer, int32_t layout) {
@@ -276,6 +292,12 @@ int32_t motionrt_joints(const motionrt_recognizer* recognizer, int32_t layout) {
   const std::lock_guard<std::mutex> lock(recognizer->mutex);
   if (layout < 0 || layout >= static_cast<int32_t>(recognizer->layouts.size())) return -1;
   return recognizer->engine.session().layout_at(layout).source_joints();
+}
+
+int32_t motionrt_dims(const motionrt_recognizer* recognizer, int32_t layout) {
+  if (motionrt_joints(recognizer, layout) < 0) return -1;
+  const std::lock_guard<std::mutex> lock(recognizer->mutex);
+  return recognizer->engine.session().layout_at(layout).dims();
 }
 
 motionrt_status motionrt_step(motionrt_recognizer* recognizer, double t, const motionrt_pose* poses, int32_t count,

@@ -15,6 +15,7 @@ constexpr double kMaxReachM = 1000;
 constexpr double kMinReach = 0.1;  // of reach_m: people with all joints nearer to the root are too small to be any
 constexpr double kMaxGapS = 60;
 constexpr double kMaxBoneM = 10;
+constexpr double kTrunkM = 0.5;     // from the root to the neck, without bones
 constexpr double kMaxTimeS = 1e11;  // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
 constexpr double kSlackS = 1e-4;    // rounding tolerance of time comparisons
 
@@ -24,11 +25,20 @@ struct Config {
   std::vector<int> left, right;  // hips and shoulders, which give the facing direction
   std::vector<int> parents;      // [V] -1: no parent; needed with bones
   std::vector<double> bones;     // [V] lengths of the bones to the parents, m, that poses get; empty: they keep theirs
+  bool flat = false;             // whether 2-D layouts are taken, too
   double rate_hz = 20;           // of the model's input frames
   double facing_s = 1;           // time constant of the facing direction; <= 0: poses are not rotated
   double reach_m = 2;            // a joint farther than this from the root is an outlier
   double max_gap_s = 0.5;        // longest gap that is filled
   int max_people = 16;
+
+  // With `flat` only: the joint with both shoulders, and its distance from the root.
+  int neck() const { return parents[left[1]]; }
+  double trunk_m() const {
+    double length_m = 0;
+    for (int v = neck(); v >= 0 && v != root && !bones.empty(); v = parents[v]) length_m += bones[v];
+    return length_m > 0 ? length_m : kTrunkM;
+  }
 
   int labels = 0;          // C
   int none = -1;           // label that means "no action"; -1 if there is none
@@ -61,9 +71,9 @@ inline void validate(const Config& c) {
     for (const int joint : *side)
       require(joint >= 0 && joint < c.joints, side == &c.left ? "left" : "right", " holds joint ", joint,
               ", expected a joint index below ", c.joints);
-  if (!c.bones.empty()) {
-    require(static_cast<int>(c.bones.size()) == c.joints, "bones has ", c.bones.size(), " lengths, expected ",
-            c.joints);
+  if (!c.bones.empty() || c.flat) {
+    require(c.bones.empty() || static_cast<int>(c.bones.size()) == c.joints, "bones has ", c.bones.size(),
+            " lengths, expected ", c.joints);
     for (const double length : c.bones)
       require(length >= 0 && length <= kMaxBoneM, "bones holds ", length, ", expected 0 to ", kMaxBoneM);
     require(static_cast<int>(c.parents.size()) == c.joints, "parents has ", c.parents.size(), " joints, expected ",
@@ -77,6 +87,9 @@ inline void validate(const Config& c) {
       require(above < 0, "parents makes joint ", v, " its own ancestor");
     }
   }
+  if (c.flat)
+    require(c.left.size() >= 2 && c.neck() >= 0 && c.neck() != c.root && c.neck() == c.parents[c.right[1]],
+            "flat is set, expected hips, and shoulders with one parent, the neck");
   require(c.rate_hz > 0 && c.rate_hz <= kMaxRateHz, "rate_hz is ", c.rate_hz, ", expected above 0, at most ",
           kMaxRateHz);
   require(std::isfinite(c.facing_s), "facing_s is ", c.facing_s, ", expected a finite number of seconds");

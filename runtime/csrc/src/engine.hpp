@@ -14,7 +14,7 @@ namespace motionrt {
 
 struct Observation {
   PersonId person = 0;
-  const float* joints_S3 = nullptr;     // meters; not finite: missing
+  const float* joints_SD = nullptr;     // 3-D: meters; 2-D: any unit; not finite: missing
   const float* confidence_S = nullptr;  // 0, less or NaN: missing; null: unknown
 };
 
@@ -66,8 +66,10 @@ class Engine {
     resize_buffers();
   }
 
-  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for step.
-  int add_layout(const float* weights_VS, int source_joints) { return session_.add_layout(weights_VS, source_joints); }
+  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for step. Flat: its joints are in 2-D.
+  int add_layout(const float* weights_VS, int source_joints, bool is_flat = false) {
+    return session_.add_layout(weights_VS, source_joints, is_flat);
+  }
 
   // Takes the poses of n different people at time t (s, increasing for each person); writes n outcomes.
   void step(double t, int n, const Observation* observations, int layout, Outcome* out) {
@@ -83,7 +85,7 @@ class Engine {
       const Phase phase(trace_.get(), "map");
       for (int i = 0; i < n; ++i) {
         const PushResult pushed =
-            session_.push(ids_[i], t, observations[i].joints_S3, observations[i].confidence_S, layout);
+            session_.push(ids_[i], t, observations[i].joints_SD, observations[i].confidence_S, layout);
         if (pushed.reset) network_->begin(pushed.slot);
         out[i] = {ids_[i], pushed.status, pushed.reset, 0, {}, nullptr};
       }

@@ -230,6 +230,11 @@ std::optional<std::string> JsonValue::text() const {
   return JsonParser(source(), "").string();
 }
 
+std::optional<bool> JsonValue::boolean() const {
+  if (source() != "true" && source() != "false") return std::nullopt;
+  return source() == "true";
+}
+
 std::optional<std::int64_t> JsonValue::integer() const {
   std::string_view digits = source();
   const bool negative = digits[0] == '-';

@@ -47,6 +47,7 @@ class JsonValue {
   bool is_text() const { return source()[0] == '"'; }
 
   std::optional<std::string> text() const;
+  std::optional<bool> boolean() const;
   std::optional<std::int64_t> integer() const;  // with neither fraction nor exponent, of at most 18 digits
   std::optional<double> number() const;         // any within the range of a double
 

@@ -30,9 +30,10 @@ class PoseNormalizer {
         now_(3 * config.joints),
         body_(config) {}
 
-  // Takes the pose [V, 3] at time t; NaN: not seen.
-  Status push(double t, const float* mapped_V3) {
+  // Takes the pose [V, 3] at time t; NaN: not seen. A flat one keeps its bones and is not rotated.
+  Status push(double t, const float* mapped_V3, bool is_flat = false) {
     const bool first = !tracking_;
+    is_flat_ = is_flat;
     if (!first) {
       before_.swap(now_);
       before_s_ = now_s_;
@@ -63,8 +64,11 @@ class PoseNormalizer {
     const double step_s = now_s_ - before_s_;
     const double alpha = step_s > 0 ? std::clamp((grid_s - (before_s_ - start_s_)) / step_s, 0.0, 1.0) : 1.0;
     interpolate_centered(alpha, frame_V3);
-    body_.apply(frame_V3);
-    facing_.rotate(config_, emitted_++, frame_V3);
+    if (!is_flat_) {
+      body_.apply(frame_V3);
+      facing_.rotate(config_, emitted_, frame_V3);
+    }
+    ++emitted_;
     return true;
   }
 
@@ -115,7 +119,7 @@ class PoseNormalizer {
   static double square(double x) { return x * x; }
 
   const Config& config_;
-  bool tracking_ = false;
+  bool tracking_ = false, is_flat_ = false;
   double start_s_ = 0, before_s_ = 0, now_s_ = 0;
   std::int64_t emitted_ = 0;
   float root_[3] = {0, 0, 0};        // last seen

@@ -10,6 +10,7 @@
 
 #include "config.hpp"
 #include "decider.hpp"
+#include "flat_pose.hpp"
 #include "layout_map.hpp"
 #include "pose_normalizer.hpp"
 
@@ -66,9 +67,10 @@ class Session {
     all_.off_C = config_.off_C = std::move(off);
   }
 
-  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push.
-  int add_layout(const float* weights_VS, int source_joints) {
-    layouts_.emplace_back(weights_VS, config_.joints, source_joints);
+  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push. Flat: its joints are in 2-D.
+  int add_layout(const float* weights_VS, int source_joints, bool is_flat = false) {
+    require(!is_flat || config_.flat, "the layout is 2-D, the model takes 3-D ones only");
+    layouts_.emplace_back(weights_VS, config_.joints, source_joints, is_flat);
     return static_cast<int>(layouts_.size()) - 1;
   }
 
@@ -87,12 +89,13 @@ class Session {
                 config_.max_people, " people at once");
   }
 
-  // joints [S, 3] meters; confidence [S] or null; t in seconds, increasing. A pose without extent, such as the zeros of
-  // a sensor's unused slot, is nobody: all its joints count as missing. A frame that is not later than the person's
-  // last one is dropped, unless it is the second consecutive one that is more than max_gap_s earlier: then the clock
-  // was set back, which is a gap for everybody. Before the next push of the person, fetch the frames that are due with
-  // `next` until there is none.
-  PushResult push(PersonId person, double t, const float* joints_S3, const float* confidence_S, int layout) {
+  // joints [S, 3] meters, or [S, 2] in any unit; confidence [S] or null; t in seconds, increasing. A pose without
+  // extent, such as the zeros of a sensor's unused slot, is nobody: all its joints count as missing. A frame that is
+  // not later than the person's last one is dropped, unless it is the second consecutive one that is more than
+  // max_gap_s earlier: then the clock was set back, which is a gap for everybody; so is, for a person, the change
+  // between 2-D and 3-D. Before the next push of the person, fetch the frames that are due with `next` until there is
+  // none.
+  PushResult push(PersonId person, double t, const float* joints_SD, const float* confidence_S, int layout) {
     check(t, 1, &person, layout);
     int slot = slot_of(person);
     const bool is_new = slot < 0;
@@ -107,15 +110,18 @@ class Session {
       ++counters_.dropped;
       return {Status::dropped, false, slot};
     }
-    const bool gap = !is_new && is_absent(p, t);
+    const bool is_flat = layouts_[layout].is_flat();
+    const bool gap = !is_new && (is_absent(p, t) || is_flat != p.is_flat);
     if (gap) {
       p.restart();
       ++counters_.resets;
     }
     p.last_s = t;
-    layouts_[layout].apply(joints_S3, confidence_S, mapped_.data());
+    p.is_flat = is_flat;
+    layouts_[layout].apply(joints_SD, confidence_S, mapped_.data());
+    if (is_flat) p.flat_pose.apply(config_, t, mapped_.data());
     if (!has_extent()) std::fill(mapped_.begin(), mapped_.end(), std::numeric_limits<float>::quiet_NaN());
-    const Status status = p.normalizer.push(t, mapped_.data());
+    const Status status = p.normalizer.push(t, mapped_.data(), is_flat);
     if (status == Status::lost) {
       p.restart();
       ++counters_.lost;
@@ -188,13 +194,16 @@ class Session {
   struct Person {
     explicit Person(const Config& config) : normalizer(config), decider(config) {}
     void restart() {
+      flat_pose = {};
       normalizer.restart();
       decider.restart();
     }
     PersonId id = 0;
     bool present = false;
     double last_s = 0;
-    double early_s = 0;  // of the previous frame if it was dropped as more than max_gap_s too early, else infinite
+    double early_s = 0;    // of the previous frame if it was dropped as more than max_gap_s too early, else infinite
+    bool is_flat = false;  // last pose
+    FlatPose flat_pose;
     PoseNormalizer normalizer;
     Decider decider;
   };
@@ -239,6 +248,7 @@ class Session {
     slot->present = true;
     slot->last_s = -kInfinity;
     slot->early_s = kInfinity;
+    slot->flat_pose = {};
     slot->normalizer.restart();
     slot->decider.clear();
     return static_cast<int>(slot - people_.begin());

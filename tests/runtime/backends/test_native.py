@@ -204,6 +204,8 @@ def set_field(path: str, value: Any) -> Any:
         set_field("frontend/bones", [0.5, None]),
         set_field("frontend/bones", [0.5, 10.5]),
         set_field("frontend/bones", [0.5, 0.5]),
+        set_field("frontend/flat", 1),
+        set_field("frontend/flat", None),
         set_field("decision/temperature", "warm"),
         set_field("decision/smooth_s", ...),
         set_field("decision/on", 1.5),

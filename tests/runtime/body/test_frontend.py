@@ -1,4 +1,4 @@
-"""Frames of the front end: poses with the bones of one body."""
+"""Frames of the front end: poses with the bones of one body, and 2-D poses."""
 
 import numpy as np
 import pytest
@@ -84,3 +84,34 @@ def test_hips_and_shoulders_without_a_common_parent_are_like_other_joints() -> N
 def test_impossible_bones_are_refused(bones: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="bones (has 1 lengths, expected 15|holds)"):
         prepare(walk(2), Frontend(rate_hz=20.0, bones=bones), CORE)
+
+
+def standing(frames: int = 30) -> np.ndarray:
+    """Joints [T, 15, 3] of somebody who stands and raises the left wrist."""
+    pose = np.repeat(rebuild(upright())[None], frames, axis=0)
+    pose[:, 5, 1] += np.linspace(0, 0.5, frames)
+    return pose
+
+
+def upright() -> np.ndarray:
+    places = [(0, 1), (0, 1.5), (0, 1.7), (0.2, 1.5), (0.2, 1.2), (0.2, 0.9), (-0.2, 1.5), (-0.2, 1.2), (-0.2, 0.9)]
+    places += [(0.1, 1), (0.1, 0.5), (0.1, 0.1), (-0.1, 1), (-0.1, 0.5), (-0.1, 0.1)]
+    return np.array([(x, y, 0) for x, y in places], float)
+
+
+def test_a_flat_pose_gets_the_length_of_the_trunk_and_no_depth() -> None:
+    joints = standing() + [0, 1, 0]
+    frames = prepare(joints * [250, -250, 99] + [640, 500, 7], frontend(flat=True), CORE, flat=True)
+    np.testing.assert_allclose(frames, (joints - joints[:, :1]) * [1, 1, 0], atol=1e-4)
+
+
+def test_flat_frames_are_those_of_joints_without_depth() -> None:
+    joints = walk(40)
+    with_z, without_z = (prepare(poses, frontend(reach_m=4.0), CORE, flat=True) for poses in (joints, joints[..., :2]))
+    np.testing.assert_array_equal(with_z, without_z)
+    assert (with_z[..., 2] == 0).all()
+
+
+def test_a_layout_without_a_neck_is_not_for_flat_poses() -> None:
+    with pytest.raises(ValueError, match="flat is set, expected hips, and shoulders with one parent, the neck"):
+        prepare(np.zeros((2, 14, 3)), Frontend(rate_hz=20.0), Layout.load("core14"), flat=True)

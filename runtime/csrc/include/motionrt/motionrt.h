@@ -57,7 +57,8 @@ typedef struct motionrt_tracker motionrt_tracker;
 /* One person's pose. */
 typedef struct motionrt_pose {
   int64_t person;          /* any number that identifies the person over time */
-  const float* joints;     /* [joint_count, 3] meters, y up; NaN for joints that were not seen */
+  const float* joints;     /* [joint_count, 3] meters, y up; [joint_count, 2] in any unit, y up or down, in a 2-D
+                            * layout; NaN for joints that were not seen */
   const float* confidence; /* [joint_count], 0 for joints that were not seen; or NULL */
   int32_t joint_count;     /* as in the layout */
 } motionrt_pose;
@@ -99,7 +100,8 @@ MOTIONRT_API const char* motionrt_label(const motionrt_recognizer* recognizer, i
 MOTIONRT_API const char* motionrt_license(const motionrt_recognizer* recognizer);
 
 /* Number of a built-in skeleton layout, for motionrt_step: "kinect20", "ntu25", "mediapipe33", "smpl22", ...; NULL for
- * the model's own layout. */
+ * the model's own layout. 2-D layouts ("coco17", "openpose18", "jhmdb15") are for models whose manifest has
+ * frontend.flat. */
 MOTIONRT_API motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* name, int32_t* layout);
 
 /* Adds a custom layout and returns its number: weights [model_joints, joint_count] map the sensor's joints to the
@@ -107,8 +109,13 @@ MOTIONRT_API motionrt_status motionrt_layout(motionrt_recognizer* recognizer, co
 MOTIONRT_API motionrt_status motionrt_add_layout(motionrt_recognizer* recognizer, const float* weights,
                                                  int32_t model_joints, int32_t joint_count, int32_t* layout);
 
-/* Number of joints of a layout; -1 for an invalid number. */
+/* The same for a layout in 2-D, of a model that takes those. */
+MOTIONRT_API motionrt_status motionrt_add_flat_layout(motionrt_recognizer* recognizer, const float* weights,
+                                                      int32_t model_joints, int32_t joint_count, int32_t* layout);
+
+/* Number of joints of a layout, and of coordinates of each (2 or 3); -1 for an invalid number. */
 MOTIONRT_API int32_t motionrt_joints(const motionrt_recognizer* recognizer, int32_t layout);
+MOTIONRT_API int32_t motionrt_dims(const motionrt_recognizer* recognizer, int32_t layout);
 
 /* Takes the poses of `count` different people, at most MOTIONRT_MAX_PEOPLE, at time t (seconds, increasing for each
  * person), and writes as many decisions. The poses go through the network as one batch. A pose in which all joints are

@@ -52,22 +52,24 @@ class Recognizer {
   const char* label(std::int32_t index) const { return motionrt_label(handle_.get(), index); }
   const char* license() const { return motionrt_license(handle_.get()); }
 
-  // Number of the model's own layout, of a built-in one, or of a custom one with weights [model joints, joint_count];
-  // and the joints of a layout.
+  // Number of the model's own layout, of a built-in one, or of a custom one with weights [model joints, joint_count]
+  // (flat: in 2-D); and the joints of a layout and their coordinates.
   std::int32_t layout() { return layout_of(nullptr); }
   std::int32_t layout(const std::string& name) { return layout_of(name.c_str()); }
-  std::int32_t add_layout(const std::vector<float>& weights, std::int32_t joint_count) {
+  std::int32_t add_layout(const std::vector<float>& weights, std::int32_t joint_count, bool is_flat = false) {
     const auto size = static_cast<std::int32_t>(weights.size());
     std::int32_t number = -1;
-    check(motionrt_add_layout(handle_.get(), weights.data(), joint_count > 0 ? size / joint_count : 0, joint_count,
-                              &number));
+    const auto add = is_flat ? motionrt_add_flat_layout : motionrt_add_layout;
+    check(add(handle_.get(), weights.data(), joint_count > 0 ? size / joint_count : 0, joint_count, &number));
     return number;
   }
   std::int32_t joints(std::int32_t layout) const { return motionrt_joints(handle_.get(), layout); }
+  std::int32_t dims(std::int32_t layout) const { return motionrt_dims(handle_.get(), layout); }
 
-  // Takes one person's joints, x y z each, at time t in seconds.
+  // Takes one person's joints, x y z (x y in a 2-D layout) each, at time t in seconds.
   motionrt_decision step(double t, const std::vector<float>& joints, std::int32_t layout, std::int64_t person = 0) {
-    return step(t, {{person, joints.data(), nullptr, static_cast<std::int32_t>(joints.size() / 3)}}, layout)[0];
+    const auto coordinates = static_cast<std::int32_t>(joints.size());
+    return step(t, {{person, joints.data(), nullptr, coordinates / (dims(layout) == 2 ? 2 : 3)}}, layout)[0];
   }
   // Takes the poses of several people.
   std::vector<motionrt_decision> step(double t, const std::vector<motionrt_pose>& poses, std::int32_t layout) {

@@ -1,0 +1,32 @@
+"""2-D keypoints, sent to a server whose model takes them."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from motionrt import Layout
+from motionrt.runtime.serve.server import Server
+
+from .. import tiny
+from .messages import connect, receive, request, send
+
+
+def test_keypoints_are_recognized(serve: Callable[..., Server], tmp_path: Path) -> None:
+    bundle = tiny.tiny_bundle(tmp_path / "flat", frontend={**tiny.manifest()["frontend"], "flat": True})
+    joints = Layout.load("coco17").map_from(Layout.load(tiny.LAYOUT)) @ tiny.poses(30, "left")
+    pixels = (joints[..., :2] * [150, -150] + [320, 300]).astype(float)
+    url = serve(model=str(bundle)).url
+    assert request(f"{url}/layouts").json["coco17"]["joints"][0] == "nose"
+
+    clip = {"layout": "coco17", "fps": tiny.FPS, "joints": pixels.tolist()}
+    reply = request(f"{url}/recognize", clip)
+    assert (reply.status, reply.json["label"], reply.json["warnings"]) == (200, "raise left hand", [])
+
+    pixels = pixels.astype(object)
+    pixels[::9, 16] = None  # an ankle that was not detected
+    with connect(url) as client:
+        for k, pose in enumerate(pixels):
+            send(client, {"t": k / tiny.FPS, "layout": "coco17", "joints": np.asarray(pose).tolist()})
+            reply = receive(client)
+    assert reply["label"] == "raise left hand"
