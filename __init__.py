@@ -71,19 +71,21 @@ if TYPE_CHECKING:
     from .runtime.recognition.segments import Segment
     from .runtime.retrieval.retriever import Retriever
     from .runtime.serve.client import Client
-elif find_spec(".runtime._core", __name__) is None:
-    raise ImportError(
-        f"{__path__[0]} is motionrt's source, not compiled: run `pip install .` in it, start Python elsewhere"
-    )
 
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        value = import_module(_MODULES[name], __name__)
-    elif name in _HOMES:
-        value = getattr(import_module(_HOMES[name], __name__), name)
-    else:
+    home = _MODULES.get(name) or _HOMES.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    try:
+        value = import_module(home, __name__)
+    except ImportError:
+        if find_spec(".runtime._core", __name__) is not None:
+            raise
+        raise ImportError(
+            f"{__path__[0]} is motionrt's source, not compiled: run `pip install .` in it, start Python elsewhere"
+        ) from None
+    value = value if name in _MODULES else getattr(value, name)
     globals()[name] = value  # the next access is direct
     return value
 

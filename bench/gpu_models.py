@@ -26,7 +26,7 @@ from ..training.coamd.guidance import reward_of
 from ..training.coamd.sampling import sample
 from ..training.models.coamd import AutoEncoder, MotionRecognizer
 from ..training.models.coamd.sizes import SIZES
-from .speed.published_size import random_pipeline, to_bf16
+from .speed.random_networks import random_pipeline, to_bf16
 
 GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED_STEPS))
 STEPS = 2000

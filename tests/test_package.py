@@ -46,6 +46,7 @@ def test_uncompiled_source_says_so_in_one_line(tmp_path) -> None:
     (source / "runtime").mkdir(parents=True)
     (source / "runtime" / "__init__.py").touch()
     shutil.copy(motionrt.__file__, source)
-    done = subprocess.run([sys.executable, "-S", "-c", "import motionrt"], cwd=tmp_path, capture_output=True, text=True)
+    code = "import motionrt; motionrt.Recognizer"
+    done = subprocess.run([sys.executable, "-S", "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode != 0
     assert f"{source} is motionrt's source, not compiled" in done.stderr.splitlines()[-1]

@@ -7,7 +7,6 @@ classifier-free guidance, both on all cores; the runtime's tokens must equal tor
 from __future__ import annotations
 
 import argparse
-import copy
 import json
 import os
 import resource
@@ -20,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from ...export.coamd_graphs import TASK, onnx_graphs
 from ...export.int8 import to_int8
@@ -34,9 +32,9 @@ from ...runtime.generation.open_networks import open_networks
 from ...runtime.generation.schedule import MAX_TOKENS, Sampling
 from ...training.coamd.pipeline import CoamdPipeline
 from ...training.coamd.sampling import condition_modulations, sample
-from ...training.coamd.tasks import Normalization
-from ...training.models.coamd import SIZES, AutoEncoder, LengthEstimator, MotionGenerator, MotionRecognizer
+from ...training.models.coamd import SIZES, MotionGenerator
 from .environment import commit, cpu_model, package_version, resident_bytes
+from .random_networks import random_pipeline, to_bf16
 
 SETTINGS = Sampling(steps=12, evaluations=8)
 PARITY = 1e-4
@@ -120,25 +118,6 @@ def bench_published_size(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
     }
 
 
-def random_pipeline(size: str) -> CoamdPipeline:
-    """A generator of a published size with open gates; the other networks are small placeholders."""
-    generator = MotionGenerator(SIZES[size].generator)
-    for block in (*generator.blocks, *generator.head.blocks):
-        nn.init.normal_(block.get_submodule("modulation").weight, std=0.02)
-    for last in (generator.head.modulation, generator.head.out):
-        nn.init.normal_(last.weight, std=0.02)
-    small, width = SIZES["small"], generator.config.text
-    coordinates = small.autoencoder.coordinates
-    return CoamdPipeline(
-        autoencoder=AutoEncoder(small.autoencoder).eval(),
-        generator=generator.eval().requires_grad_(False),
-        recognizer=MotionRecognizer(small.recognizer).eval(),
-        lengths=LengthEstimator(width, generator.config.qualities).eval(),
-        normalization=Normalization(mean=np.zeros(coordinates, np.float32), std=np.ones(coordinates, np.float32)),
-        text=None,  # type: ignore[arg-type]
-    )
-
-
 def export_in_memory(pipeline: CoamdPipeline, size: str) -> MemoryBundle:
     """Export the graphs of the sampler, in float32 and in 8 bits."""
     weights = {f"generator.{name}": tensor.numpy() for name, tensor in pipeline.generator.state_dict().items()}
@@ -153,15 +132,6 @@ def export_in_memory(pipeline: CoamdPipeline, size: str) -> MemoryBundle:
         inputs, outputs = shapes[file.removesuffix(".onnx")]
         graphs[file.removesuffix(".onnx")] = Graph(file=file, inputs=inputs, outputs=outputs)
     return MemoryBundle(Path(size), Manifest(graphs), files, weights)
-
-
-def to_bf16(generator: MotionGenerator) -> MotionGenerator:
-    """A copy of the generator with its matrices in bfloat16."""
-    half = copy.deepcopy(generator)
-    for module in half.modules():
-        if isinstance(module, nn.Linear):
-            module.to(torch.bfloat16)
-    return half
 
 
 def time_call(call: Callable[[], np.ndarray], repeats: int) -> tuple[np.ndarray, float]:

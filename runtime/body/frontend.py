@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._core import Config, Session
 from ..errors import InputError
 from .layout import Layout
+
+if TYPE_CHECKING:
+    from .._core import Config
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,8 @@ class Frontend:
 
     def config(self, layout: Layout, labels: int, **decision: Any) -> Config:
         """Settings of the C++ core for people in `layout`."""
+        from .._core import Config  # manifests are read without it
+
         left, right = layout.facing
         return Config(
             joints=len(layout.joints),
@@ -63,6 +67,8 @@ def prepare(joints: np.ndarray, frontend: Frontend, layout: Layout, flat: bool =
     Raises:
         InputError: a frame in which the person could not be tracked.
     """
+    from .._core import Session
+
     session = Session(replace(frontend, flat=flat).config(layout, 1))
     source = session.add_layout(np.eye(len(layout.joints), dtype=np.float32), flat)
     joints = joints[..., :2] if flat else joints

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .. import _core
 from ..body.motion_data import MAX_PEOPLE
 from ..errors import InputError
 
@@ -29,9 +28,11 @@ class Tracker:
     """
 
     def __init__(self, forget_s: float = 0.5, max_people: int = MAX_PEOPLE, parents: Sequence[int] = ()) -> None:
+        from .._core import Tracker as CoreTracker  # poses of files are read without it
+
         self.forget_s, self.max_people = forget_s, max_people
         try:
-            self._tracker = _core.Tracker(forget_s, max_people, list(parents))
+            self._tracker = CoreTracker(forget_s, max_people, list(parents))
         except ValueError as error:
             raise InputError(str(error)) from error
 

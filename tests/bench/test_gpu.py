@@ -1,6 +1,9 @@
 """The GPU benchmark: parity first, and no times without a GPU."""
 
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,44 @@ from motionrt.bench.kernels import guided_step
 from motionrt.runtime.errors import MotionError
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="takes minutes on a GPU")
+
+BARE = """
+import sys
+from importlib.abc import MetaPathFinder
+
+class Finder(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name in ("motionrt.runtime._core", "av", "fastapi", "viser", "websockets"):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> dict[str, str]:
+    """Environment of a GPU machine: the source, PyTorch and ONNX Runtime, but nothing compiled, for every process."""
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare" / "sitecustomize.py").write_text(BARE)
+    paths = [str(tmp_path / "bare"), str(Path(gpu.__file__).parents[2])]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+
+
+def test_it_starts_without_the_compiled_core(bare: dict[str, str]) -> None:
+    code = """
+import sys
+from importlib.util import find_spec
+try:
+    find_spec("motionrt.runtime._core")
+    sys.exit("the core is there")
+except ModuleNotFoundError:
+    pass
+import motionrt.bench.gpu, motionrt.bench.gpu_models, motionrt.bench.gpu_times
+from motionrt.runtime.backends.cuda import CudaBackend
+from motionrt.runtime.bundles.bundle import Bundle
+CudaBackend(Bundle.load("live"), "cpu")
+"""
+    subprocess.run([sys.executable, "-c", code], env=bare, check=True)
 
 
 @on_cpu
