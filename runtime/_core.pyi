@@ -243,6 +243,14 @@ def thresholds_at(
 ) -> tuple[list[float], list[float]]:
     """Thresholds on [C] and off [C], interpolated between those [B][C] for the false alarms per minute `rates` [B]."""
 
+def parse_json_clip(
+    text: bytes, min_frames: int, max_frames: int, max_joints: int, max_others: int
+) -> tuple[npt.NDArray[np.float32], bytes]:
+    """The "joints" [T, V, 2 or 3] of a JSON object, NaN for null; and the rest of its text, at most `max_others` bytes.
+
+    An error names the first problem. Other threads run meanwhile.
+    """
+
 def instruction_set() -> str:
     """Instruction set that the network uses here: avx512, avx2, neon or portable."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from fastapi import APIRouter, Depends, FastAPI, Request, Response, WebSocket
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, WebSocket
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
@@ -16,6 +16,7 @@ from ..body.layout import Layout
 from ..bundles.schema import ZeroShotManifest
 from ..errors import InputError
 from ..generation.generator import Generator
+from ..io.jsonl import parse_json
 from ..recognition.recognizer import Recognizer
 from .generation import GenerationSession
 from .guard import Guard
@@ -38,6 +39,8 @@ from .schemas import (
     Skeleton,
     Status,
     first_error,
+    json_body,
+    parse_body,
 )
 from .service import Service
 from .settings import Settings
@@ -146,10 +149,11 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
             if one.dims == 3 or takes_2d
         }
 
-    @router.post("/recognize", response_model=ClipDecision, responses=PROBLEMS)
-    async def recognize(clip: Clip) -> object:
+    @router.post("/recognize", response_model=ClipDecision, responses=PROBLEMS, openapi_extra=json_body(Clip))
+    async def recognize(request: Request) -> object:
         """Recognize the action in a clip."""
-        return await service.compute(service.clips, partial(service.recognize, clip))
+        content = await request.body()
+        return await service.compute(service.clips, partial(service.recognize, content))
 
     @router.post("/motion", response_model=MotionFile, responses=PROBLEMS, openapi_extra=FILE_BODY)
     async def motion(
@@ -166,11 +170,15 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         frames = await service.compute(service.clips, read)
         return Response(frames, media_type="application/json")
 
-    @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS)
-    async def generate(prompt: ClipPrompt) -> Response:
+    @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS, openapi_extra=json_body(ClipPrompt))
+    async def generate(request: Request) -> Response:
         """Generate a motion from a description."""
-        content = await service.compute(service.generations, partial(service.generate, prompt))
-        return Response(content, media_type="application/json")
+        content = await request.body()
+        if len(content) > (limit := service.settings.message_bytes):
+            raise HTTPException(413, f"the body is longer than {limit} bytes")
+        prompt = parse_body(ClipPrompt, parse_json(content))
+        motion = await service.compute(service.generations, partial(service.generate, prompt))
+        return Response(motion, media_type="application/json")
 
     return router
 

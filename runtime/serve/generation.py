@@ -7,15 +7,13 @@ from concurrent.futures import Executor
 from contextlib import suppress
 from typing import Any
 
-from pydantic import ValidationError
-
 from ..body.motion import Motion
 from ..errors import InputError
 from ..generation.generator import Generator
 from ..generation.stream import Stream
 from .connection import GOING_AWAY, CloseConnection, Connection
 from .limits import Slots
-from .schemas import Prompt, first_error
+from .schemas import Prompt, parse_body
 
 LEAD_S = 1.0  # a chunk is sent this long before it is due
 BUSY = "another client is generating motion; try again later"
@@ -47,7 +45,7 @@ class GenerationSession:
         if content.get("stop") is True:
             self._stopped.set()
             return
-        request = _prompt(content)
+        request = parse_body(Prompt, content)
         if self._stream is not None:
             self._stream.prompt = request.prompt
             return
@@ -116,10 +114,3 @@ def chunk_message(chunk: Motion) -> dict[str, Any]:
 def joint_lists(motion: Motion) -> Any:
     """Joints as lists, rounded to 0.01 mm."""
     return motion.joints.astype(float).round(5).tolist()
-
-
-def _prompt(content: dict[str, Any]) -> Prompt:
-    try:
-        return Prompt.model_validate(content)
-    except ValidationError as error:
-        raise InputError(first_error(error.errors())) from None

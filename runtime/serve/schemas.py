@@ -6,20 +6,25 @@ Shapes: T frames, V joints.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from .._core import parse_json_clip
 from ..body.layout import Layout
+from ..body.motion import Motion
 from ..body.motion_data import MAX_JOINTS
+from ..errors import InputError
 from ..generation.generator import MAX_SECONDS
+from ..io.jsonl import parse_json
 from ..recognition.engine import MIN_CLIP_FRAMES
 from ..text_encoder import MAX_CHARACTERS
 
 MIN_SECONDS = 0.2
 MAX_CLIP_FRAMES = 1800
 _MAX_ERROR_CHARACTERS = 200
+_MAX_OTHER_BYTES = 1000  # of a clip, besides its joints
 
 LayoutName = Annotated[str, Field(json_schema_extra={"enum": Layout.names()})]
 Coordinate = float | None
@@ -33,11 +38,16 @@ class Body(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class Clip(Body):
-    """A clip of one person."""
+class ClipFields(Body):
+    """Fields of a clip besides its joints."""
 
     layout: LayoutName = Field(description="Name of the skeleton.")
     fps: float = Field(gt=0, le=1000, description="Frames per second.")
+
+
+class Clip(ClipFields):
+    """A clip of one person."""
+
     joints: list[Pose] = Field(
         min_length=MIN_CLIP_FRAMES,
         max_length=MAX_CLIP_FRAMES,
@@ -86,6 +96,37 @@ class GeneratedMotion(BaseModel):
     layout: str
     fps: float
     joints: list[list[list[float]]] = Field(description="[T][V][3] meters, y up.")
+
+
+BodyType = TypeVar("BodyType", bound=Body)
+
+
+def json_body(model: type[Body]) -> dict[str, Any]:
+    """OpenAPI description of a body that the route parses itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": model.model_json_schema()}}}}
+
+
+def parse_body(model: type[BodyType], value: Any) -> BodyType:
+    """Validate decoded JSON. Raises InputError at the first field that is unknown or wrong."""
+    for name in value if isinstance(value, dict) else ():
+        if name not in model.model_fields:
+            raise InputError(_one_line(f"{name}: Extra inputs are not permitted"))
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InputError(first_error(error.errors())) from None
+
+
+def parse_clip(content: bytes) -> Motion:
+    """Read the JSON of a `Clip`, without an object for each number. Raises InputError at the first problem."""
+    try:
+        joints, others = parse_json_clip(content, MIN_CLIP_FRAMES, MAX_CLIP_FRAMES, MAX_JOINTS, _MAX_OTHER_BYTES)
+    except ValueError as error:
+        raise InputError(_one_line(str(error))) from None
+    value = parse_json(others)
+    del value["joints"]
+    fields = parse_body(ClipFields, value)
+    return Motion(joints, fields.fps, fields.layout)
 
 
 FileName = Annotated[str, Query(min_length=1, max_length=255, description="Name of the file; its extension counts.")]
@@ -163,5 +204,8 @@ def first_error(errors: Sequence[Mapping[str, Any]]) -> str:
     """The first of pydantic's errors in one line, without the input."""
     first = errors[0]
     where = ".".join(str(part) for part in first["loc"] if part != "body")
-    text = f"{where or 'body'}: {first['msg']}"
+    return _one_line(f"{where or 'body'}: {first['msg']}")
+
+
+def _one_line(text: str) -> str:
     return " ".join(text.encode("utf-8", "replace").decode().split())[:_MAX_ERROR_CHARACTERS]

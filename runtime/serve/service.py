@@ -12,9 +12,8 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 
-from ..body.motion import Motion
 from ..generation.generator import Generator
-from ..io.jsonl import TOP_K, parse_array
+from ..io.jsonl import TOP_K
 from ..recognition.recognizer import Recognizer
 from .connection import Connection
 from .generation import joint_lists
@@ -22,7 +21,7 @@ from .guard import PROTOCOL
 from .limits import Slots
 from .metrics import Metrics
 from .motion_file import read_motion
-from .schemas import Clip, ClipPrompt
+from .schemas import ClipPrompt, parse_clip
 from .settings import Settings
 
 CLIPS, GENERATIONS = 2, 1  # concurrent requests
@@ -87,9 +86,9 @@ class Service:
         finally:
             slots.release()
 
-    def recognize(self, clip: Clip) -> dict[str, Any]:
-        joints, recognizer = parse_array("joints", clip.joints), self.recognizer.clone()  # with warnings of its own
-        decision = recognizer.recognize(Motion(joints, clip.fps, clip.layout))
+    def recognize(self, content: bytes) -> dict[str, Any]:
+        clip, recognizer = parse_clip(content), self.recognizer.clone()  # with warnings of its own
+        decision = recognizer.recognize(clip)
         self.metrics.clips.inc()
         top = [(label, round(score, 4)) for label, score in decision.top(TOP_K)]
         latency_ms = round(decision.latency_ms, 4)

@@ -14,6 +14,7 @@
 
 #include "bundle.hpp"
 #include "engine.hpp"
+#include "json_clip.hpp"
 #include "labels.hpp"
 #include "layouts.hpp"
 #include "session.hpp"
@@ -423,6 +424,20 @@ PYBIND11_MODULE(_core, m) {
       },
       "rates"_a, "on"_a, "off"_a, "per_minute"_a, "model"_a,
       "Thresholds on [C] and off [C] for a number of false alarms per minute.");
+  m.def(
+      "parse_json_clip",
+      [](const py::bytes& text, std::size_t min_frames, std::size_t max_frames, std::size_t max_joints,
+         std::size_t max_others) {
+        const std::string_view view = text;
+        const auto clip = [&] {
+          const py::gil_scoped_release others_run;
+          return motionrt::parse_json_clip(view, min_frames, max_frames, max_joints, max_others);
+        }();
+        const py::array_t<float> joints({clip.frames, clip.joints, clip.dims}, clip.joints_TVC.data());
+        return py::make_tuple(joints, py::bytes(clip.others));
+      },
+      "text"_a, "min_frames"_a, "max_frames"_a, "max_joints"_a, "max_others"_a,
+      "The joints [T, V, C] of a clip in JSON, and the text without them.");
   m.def(
       "instruction_set", [] { return motionrt::supported_kernels().front()->name; },
       "Instruction set that the network uses here: avx512, avx2, neon or portable.");

@@ -1,14 +1,18 @@
 """HTTP: clips, information about the server, its OpenAPI document and its page."""
 
+import json
 import os
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from motionrt import Motion, Recognizer
+from motionrt.runtime.serve import schemas, service
 
 from .messages import Response, connect, frame_message, receive, request, send
 
@@ -51,21 +55,72 @@ def test_what_is_doubtful_about_a_clip_is_in_every_reply(url: str, clip: dict) -
         ({"layout": "core15"}, "a pose has shape [22, 3], expected [15, 3] for layout core15"),
         ({"fps": 0}, "fps: Input should be greater than 0"),
         ({"fps": "30"}, "fps: Input should be a valid number"),
-        ({"joints": []}, "joints: List should have at least 2 items"),
+        ({"joints": []}, "joints: 0 frames, expected 2 to 1800"),
         ({"joints": [[[None] * 3] * 22] * 2}, "nobody is visible in any of the clip's 2 frames"),
-        ({"joints": [[[0, 0, 0]] * 22] * 1801}, "joints: List should have at most 1800 items"),
-        ({"joints": [[[0, 0, 0]] * 257] * 2}, "joints.0: List should have at most 256 items"),
-        ({"joints": [[[0]] * 22] * 2}, "joints.0.0: List should have at least 2 items"),
+        ({"joints": [[[0, 0, 0]] * 22] * 1801}, "joints: 1801 frames, expected 2 to 1800"),
+        ({"joints": [[[0, 0, 0]] * 257] * 2}, "joints.0: 257 joints, expected a list of 1 to 256"),
+        ({"joints": [[[0]] * 22] * 2}, "joints.0.0: expected a list of 2 or 3 coordinates"),
         ({"joints": [[[0, 0]] * 22] * 2}, "a pose has shape [22, 2], expected [22, 3] for layout smpl22"),
         ({"layout": "coco17", "joints": [[[0, 0]] * 17] * 2}, "layout 'coco17' is 2-D, model 'live' takes 3-D joints"),
-        ({"joints": [[[0, 0, 0]] * 22, [[0, 0, 0]] * 21]}, "'joints' is not an array of numbers"),
+        ({"joints": [[["0", 0, 0]] * 22] * 2}, 'joints.0.0: "0" is not a coordinate, expected a number or null'),
+        ({"joints": [[[0, 0, 0]] * 22, [[0, 0, 0]] * 21]}, "joints.1: 21 joints, expected 22 as in the first frame"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
-        ({"\ud800": 1}, "unable to parse raw data as a unicode string"),
+        ({"more": [0] * 1000}, "bytes besides the joints, expected at most 1000"),
+        ({"\ud800": 1}, "unpaired surrogate"),
     ],
 )
 def test_an_invalid_clip_is_refused(url: str, clip: dict, changes: dict, why: str) -> None:
     refused = request(f"{url}/recognize", clip | changes)
     assert refused.status == 422 and why in problem(refused) and len(refused.body) < 450
+
+
+def peak_mb() -> float:
+    """Largest resident size since `/proc/self/clear_refs` was written."""
+    [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) / 1024
+
+
+def clip_of(joint: str, size: int) -> str:
+    pose = f"[{','.join([joint] * 200)}]"
+    return f'{{"layout": "smpl22", "fps": 20, "joints": [{",".join([pose] * (size // len(pose)))}]}}'
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux")
+@pytest.mark.parametrize(
+    "body",
+    [
+        clip_of('["","",""]', 1_000_000),
+        clip_of("[0,0,0]", 1_000_000),
+        clip_of("[[],[],[]]", 1_000_000),
+        f'{{"joints": [{",".join(["[]"] * 300_000)}]}}',
+        json.dumps(dict.fromkeys(map(str, range(100_000)))),
+    ],
+    ids=["texts", "numbers", "lists", "empty poses", "fields"],
+)
+def test_the_memory_for_a_clip_is_bounded_by_its_size(url: str, body: str) -> None:
+    for _ in range(2):  # the first one warms up
+        Path("/proc/self/clear_refs").write_text("5")
+        before_mb = peak_mb()
+        assert request(f"{url}/recognize", body.encode()).status == 422
+    assert peak_mb() - before_mb < 24 * len(body) / 1e6
+
+
+def test_others_are_served_while_a_clip_is_read(serve, clip: dict, monkeypatch: pytest.MonkeyPatch) -> None:
+    is_reading, may_end = threading.Event(), threading.Event()
+
+    def parse_later(content: bytes) -> Motion:
+        is_reading.set()
+        assert may_end.wait(30)
+        return schemas.parse_clip(content)
+
+    monkeypatch.setattr(service, "parse_clip", parse_later)
+    url = serve().url
+    with ThreadPoolExecutor(1) as pool:
+        reply = pool.submit(request, f"{url}/recognize", clip)
+        assert is_reading.wait(30)
+        assert request(f"{url}/healthz").status == 200
+        may_end.set()
+        assert reply.result().status == 200
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b"[" * 100_000, b'{"fps": NaN}', b"null"])
@@ -80,6 +135,7 @@ def test_a_body_that_is_too_long_is_refused(serve) -> None:
         refused = request(f"{server.url}/recognize", body)
         assert refused.status == 413 and problem(refused)
     assert request(f"{server.url}/generate", {"prompt": "walk", "seconds": 0.2}).status == 200
+    assert request(f"{serve(message_bytes=40).url}/generate", {"prompt": "walk" * 10}).status == 413
 
 
 def test_errors_are_documented(url: str) -> None:

@@ -126,7 +126,7 @@ def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
         ({"prompt": "walk", "seed": -1}, "seed: Input should be greater"),
         ({"prompt": "walk", "seed": True}, "seed: Input should be a valid integer"),
         ({"prompt": "walk", "style": "drunk"}, "style: Extra inputs are not permitted"),
-        ({"stop": 1}, "prompt: Field required"),
+        ({"stop": 1}, "stop: Extra inputs are not permitted"),
     ],
 )
 def test_an_error_is_answered_and_the_session_continues(url: str, message: object, why: str) -> None:
