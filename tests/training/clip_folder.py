@@ -85,7 +85,7 @@ def _bandai() -> list[tuple[int, Record]]:
     for content, sample in BANDAI.items():
         takes = [(2, "normal", n) for n in (1, 2, 3, *VALIDATION_TAKES[content])] + [(1, "old", 1)]
         records += [(sample, _content(content, *take)) for take in takes]
-    return records + [(0, _content("dance-short", 2, "normal", 1)), (0, _content("dance-short", 2, "normal", 8))]
+    return records + [(0, _content("respond", 2, "normal", 1)), (0, _content("respond", 2, "normal", 8))]
 
 
 def _content(content: str, set_: int, style: str, take: int) -> Record:
@@ -112,5 +112,5 @@ def _kinect() -> list[tuple[int, tuple[int, Record]]]:
 
 
 def _other() -> list[Record]:
-    near = {"id": "near-0", "label": "walk", "desc": "a person walks"}
+    near = {"id": "near-0", "label": "jog", "desc": "a person jogs"}
     return [near, *({"id": f"unknown-{i}", "label": "crawl", "desc": "a person crawls"} for i in range(8))]

@@ -5,6 +5,8 @@ Every function takes joints [T, V, 3] in meters, y up, and returns new ones.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.random import Generator
 
@@ -12,12 +14,67 @@ from ...runtime.body.layout import Layout
 from .clips import resample
 
 
-def augment(joints: np.ndarray, fps: float, rate_hz: float, layout: Layout, rng: Generator) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Augmentation:
+    """Strength of the random changes.
+
+    Attributes:
+        tilt: standard deviation of the camera's tilt about x and about z, radians.
+        depth: share of clips with the depth of a webcam's pose estimator, see `vary_depth`.
+        legs: share of clips whose legs are out of the picture, see `hide_legs`.
+    """
+
+    tilt: float = 0.08
+    depth: float = 0.0
+    legs: float = 0.0
+
+
+def augment(
+    joints: np.ndarray,
+    fps: float,
+    rate_hz: float,
+    layout: Layout,
+    rng: Generator,
+    config: Augmentation = Augmentation(),
+) -> np.ndarray:
     """Resample a clip to `rate_hz` with random speed, body proportions, viewpoint and sensor errors."""
     speed = rng.uniform(0.75, 1.35)
     joints = resample(joints, max(2, round(len(joints) * rate_hz / fps / speed)))
-    joints = rotate(vary_body(joints, layout, rng), rng.uniform(-np.pi, np.pi), rng.normal(0, 0.08, 2))
+    joints = vary_body(joints, layout, rng)
+    joints = rotate(joints, rng.uniform(-np.pi, np.pi), rng.normal(0, config.tilt, 2))
+    if config.depth and rng.random() < config.depth:
+        joints = vary_depth(joints, layout, rng)
+    if config.legs and rng.random() < config.legs:
+        joints = hide_legs(joints, layout, rng)
     return vary_sensor(joints, rate_hz, rng)
+
+
+def augment_picture(joints: np.ndarray, fps: float, rate_hz: float, rng: Generator) -> np.ndarray:
+    """Resample a clip of a 2-D data set to `rate_hz` with random speed, size, roll and detector errors."""
+    joints = resample(joints, max(2, round(len(joints) * rate_hz / fps / rng.uniform(0.75, 1.35))))
+    joints = rotate(joints * rng.uniform(0.85, 1.15, 3), 0, np.array([0, rng.normal(0, 0.05)]))
+    return _flat(vary_sensor(joints, rate_hz, rng))
+
+
+def take_picture(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
+    """Project a clip by a random camera, which sees most people from the front; z becomes 0.
+
+    The unit stays the meter, at the distance of the person.
+    """
+    root = np.median(joints[:, layout.root], 0)
+    if rng.random() < 0.6:
+        left, right = ([list(side) for side in layout.facing][k] for k in (0, 1))
+        x, _, z = (joints[:, left] - joints[:, right]).mean((0, 1))
+        yaw = np.arctan2(z, x) + rng.normal(0, 0.5)
+    else:
+        yaw = rng.uniform(-np.pi, np.pi)
+    seen = rotate(joints - root, yaw, np.array([rng.normal(0, 0.15), rng.normal(0, 0.05)]))
+    distance = rng.uniform(2, 6) + seen[:, layout.root, 2].max()
+    return _flat(seen * (distance / np.maximum(distance - seen[..., 2:], 0.5)))
+
+
+def _flat(joints: np.ndarray) -> np.ndarray:
+    return (joints * np.array([1, 1, 0])).astype(np.float32)
 
 
 def mirror(joints: np.ndarray, layout: Layout) -> np.ndarray:
@@ -46,6 +103,37 @@ def vary_body(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
         else:
             scaled[:, joint] = scaled[:, parent] + scale[joint] * (joints[:, joint] - joints[:, parent])
     return scaled
+
+
+def vary_depth(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
+    """The depth, z, that a pose estimator sees in a picture: compressed, and three times as noisy as x and y."""
+    root = joints[:, [layout.root]]
+    offset = (joints - root) * np.array([1, 1, rng.uniform(0.4, 1)])
+    keep = rng.uniform(0.2, 0.8)  # of the noise, from frame to frame
+    noise = rng.normal(0, rng.uniform(0.003, 0.012), joints.shape) * np.array([1, 1, 3])
+    for t in range(1, len(noise)):
+        noise[t] = keep * noise[t - 1] + (1 - keep**2) ** 0.5 * noise[t]
+    return (root + offset + noise).astype(np.float32)
+
+
+def hide_legs(joints: np.ndarray, layout: Layout, rng: Generator) -> np.ndarray:
+    """The legs that a sensor reports when it cannot see them: still, hanging straight down, or at random."""
+    knees, ankles = (
+        [layout.joints.index(f"{side}_{part}") for side in ("left", "right")] for part in ("knee", "ankle")
+    )
+    hips, root = [layout.parents[knee] for knee in knees], joints[:, [layout.root]]
+    joints, kind = joints.copy(), rng.integers(3)
+    if kind == 0:
+        legs = knees + ankles
+        joints[:, legs] = (joints[:1, legs] - root[:1]) + root
+    elif kind == 1:
+        shin = np.array([0, -rng.uniform(0.3, 0.45), 0], np.float32)
+        joints[:, knees] = joints[:, hips] + shin
+        joints[:, ankles] = joints[:, knees] + shin
+    else:
+        drift = rng.normal(0, 0.08, (max(2, len(joints) // 8) + 1, 4, 3)).astype(np.float32)
+        joints[:, knees + ankles] += resample(drift, len(joints))
+    return joints
 
 
 def vary_sensor(joints: np.ndarray, rate_hz: float, rng: Generator) -> np.ndarray:

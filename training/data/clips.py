@@ -6,8 +6,9 @@ Shapes: T time, V joints.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,14 @@ import numpy as np
 
 from ...runtime.body.canonical import heading
 from ...runtime.body.layout import Layout
+from ...runtime.body.motion import Motion
 from ...runtime.errors import InputError
 from ...runtime.io.dataset import ClipSet
 from . import vocabulary
 
 SET_ASIDE = "set_aside.json"  # next to a model: fingerprints of clips that it must not be evaluated on
 REACH_M = 2.0  # a joint farther from the root than this is a sensor error
+UPRIGHT_M = 0.4  # a root that is never this high above the floor: nobody stands or kneels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,49 +35,89 @@ class LabeledClip:
     label: str | None
     source: str
     record: dict[str, Any]
+    flat: bool = False  # a picture: z is 0
 
     @property
     def seconds(self) -> float:
         return len(self.joints) / self.fps
 
 
-def clip_sets(data: Path) -> list[ClipSet]:
-    """Every clip set in a folder, except those whose labels are not mapped to the vocabulary yet.
+def clip_sets(data: str | Path) -> list[ClipSet]:
+    """Every clip set of a folder, or of several folders and sets, separated by commas.
 
     Raises:
         InputError: there are none, or one is damaged.
     """
-    paths = sorted(
-        path
-        for path in data.glob("*.npz")
-        if path.with_suffix(".json").is_file() and path.stem not in vocabulary.UNMAPPED_SETS
-    )
-    if not paths:
-        raise InputError(f"{data}: no clip set here; expected NAME.npz next to NAME.json (docs/extend.md, A data set)")
+    paths: list[Path] = []
+    for place in map(Path, str(data).split(",")):
+        found = [place] if place.suffix == ".npz" else sorted(place.glob("*.npz"))
+        found = [path for path in found if path.with_suffix(".json").is_file()]
+        if not found:
+            raise InputError(
+                f"{place}: no clip set here; expected NAME.npz next to NAME.json (docs/extend.md, A data set)"
+            )
+        paths += found
     return [ClipSet.load(path) for path in paths]
 
 
 def load_clips(
-    data: Path, layout: Layout, keep: Callable[[dict[str, Any]], bool] = lambda record: True
+    data: str | Path, layout: Layout, keep: Callable[[dict[str, Any]], bool] = lambda record: True
 ) -> list[LabeledClip]:
-    """The clips of a data folder whose record passes `keep`, mapped to `layout`."""
+    """The clips of data sets (see `clip_sets`) whose record passes `keep`, mapped to `layout`."""
     clips = []
     for clip_set in clip_sets(data):
-        map_VV = layout.map_from(clip_set.layout)
+        map_VV, root, flat = layout.map_from(clip_set.layout), clip_set.layout.root, clip_set.layout.dims == 2
         for i, record in enumerate(clip_set.clips):
             if keep(record):
-                motion = clip_set[i]
-                joints = np.einsum("vw,twc->tvc", map_VV, replace_outliers(motion.joints, clip_set.layout.root))
-                clips.append(
-                    LabeledClip(
-                        joints=joints.astype(np.float32),
-                        fps=motion.fps,
-                        label=vocabulary.training_label(record),
-                        source=vocabulary.source(record),
-                        record=record,
+                for label, motion in labeled(clip_set, i):
+                    joints = flat_to_3d(motion.joints) if flat else replace_outliers(motion.joints, root)
+                    clips.append(
+                        LabeledClip(
+                            joints=np.einsum("vw,twc->tvc", map_VV, joints).astype(np.float32),
+                            fps=motion.fps,
+                            label=label,
+                            source=vocabulary.source(record),
+                            record=record,
+                            flat=flat,
+                        )
                     )
-                )
     return clips
+
+
+def labeled(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
+    """Clip i with its label; of a fall, its parts (see `cut_fall`); of one hand, the side that goes higher."""
+    motion, label = clip_set[i], vocabulary.label(clip_set.clips[i])
+    if label == vocabulary.FALL:
+        parts = cut_fall(motion.joints, motion.fps, clip_set.layout.root)
+        return [(name, replace(motion, joints=motion.joints[frames])) for name, frames in parts]
+    if label == vocabulary.ONE_HAND:
+        wrists = [clip_set.layout.joints.index(f"{side}_wrist") for side in ("left", "right")]
+        up = -1 if clip_set.layout.dims == 2 else 1  # y of a picture points down
+        left, right = np.nanpercentile(up * motion.joints[:, wrists, 1], 90, axis=0)
+        label = "raise left hand" if left > right else "raise right hand"
+    return [(label, motion)]
+
+
+def flat_to_3d(joints: np.ndarray) -> np.ndarray:
+    """Joints [T, V, 2] of a picture, y down -> [T, V, 3], y up."""
+    return np.pad(joints * np.array([1, -1], np.float32), ((0, 0), (0, 0), (0, 1)))
+
+
+def cut_fall(joints: np.ndarray, fps: float, root: int) -> list[tuple[str, slice]]:
+    """The parts of a clip in which somebody goes down to the floor, or gets up from it: (label, frames).
+
+    The root's height above the lowest joint falls from over 0.7 to under 0.35 of its maximum, or the reverse. Of a clip
+    in which nobody is upright there are none.
+    """
+    height = moving_average(joints[:, root, 1] - joints[..., 1].min(), fps)
+    if height.max() < UPRIGHT_M:
+        return []
+    state = np.where(height > 0.7 * height.max(), 1, np.where(height < 0.35 * height.max(), -1, 0))
+    return [
+        (vocabulary.FALLS[int(state[a] < 0)], slice(max(0, a - round(fps / 2)), b + round(fps / 2)))
+        for a, b in pairwise(np.flatnonzero(state))
+        if state[a] != state[b] and b - a < 4 * fps
+    ]
 
 
 def replace_outliers(joints: np.ndarray, root: int) -> np.ndarray:

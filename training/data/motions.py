@@ -57,6 +57,11 @@ VALIDATION_RECORDINGS = (
 
 log = logging.getLogger(__name__)
 
+WITHOUT_CAPTIONS = frozenset(
+    ("cmumore22", "gestures20", "hdm22", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "lafan22w")
+    + ("robotmix22", "styles22", "utdmhad20", "yoga_mp33")
+)  # data sets for recognition only
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MotionClip:
@@ -82,6 +87,8 @@ def load_motions(data: Path) -> list[MotionClip]:
     """
     clips, skipped = [], Counter[str]()
     for clip_set in clip_sets(data):
+        if clip_set.name in WITHOUT_CAPTIONS:
+            continue
         for record, joints, split in zip(
             clip_set.clips, _motions(clip_set), assign_splits(clip_set.clips), strict=True
         ):

@@ -26,6 +26,7 @@ class Segment:
     joints: np.ndarray
     target: int
     actions: tuple[Action, ...]  # within the segment; outside of them the person is at rest
+    source: str = ""  # data set of the clip
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,11 +37,15 @@ class Stream:
     targets: np.ndarray
     segments: np.ndarray
     classes: tuple[int, ...]  # of each segment
+    sources: tuple[str, ...]  # of each segment
     actions: tuple[Action, ...]  # in frames of the stream
 
 
-def compose(parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float, rng: Generator) -> Stream:
-    """Join segments; each starts at the position and heading of the previous one, after a short transition."""
+def compose(
+    parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float, rng: Generator, flat: bool = False
+) -> Stream:
+    """Join segments; each starts at the position and, unless `flat`, heading of the previous one, after a short
+    transition."""
     joints: list[np.ndarray] = []
     targets: list[np.ndarray] = []
     segment_ids: list[np.ndarray] = []
@@ -50,7 +55,7 @@ def compose(parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float,
         body = part.joints
         if joints:
             last = joints[-1][-1]
-            body = _align(last, body, layout)
+            body = body + last[layout.root] - body[0, layout.root] if flat else _align(last, body, layout)
             joints.append(_transition(last, body[0], round(rate_hz * rng.uniform(0.3, 0.8))))
             height = abs(np.ptp(last[:, 1]) - np.ptp(body[0][:, 1]))
             between = none if height < 0.2 else UNLABELED  # sitting down between two clips is an action
@@ -67,6 +72,7 @@ def compose(parts: Sequence[Segment], layout: Layout, none: int, rate_hz: float,
         targets=np.concatenate(targets),
         segments=np.concatenate(segment_ids),
         classes=tuple(part.target for part in parts),
+        sources=tuple(part.source for part in parts),
         actions=tuple(actions),
     )
 

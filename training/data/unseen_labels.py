@@ -89,7 +89,7 @@ def part_sentences(label: str) -> dict[str, str]:
     """
     table = _read("parts.json")
     parts: list[str] | None = table["actions"].get(label) or table["actions"].get(
-        vocabulary_label({"ds": "", "action": label})
+        vocabulary_label({"ds": "nw-ucla", "action": label})
     )
     if parts is None:
         raise InputError(f"parts.json has no sentences on {label!r}")

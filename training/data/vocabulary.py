@@ -9,21 +9,24 @@ from typing import Any
 from zlib import crc32
 
 NONE = "none"
+ONE_HAND = "raise one hand"  # of a record that does not tell which; see `clips.load_clips`
 MIRRORED = {
     "raise left hand": "raise right hand",
     "raise right hand": "raise left hand",
+    "swipe left": "swipe right",
+    "swipe right": "swipe left",
     "turn left": "turn right",
     "turn right": "turn left",
 }
-SOURCES = ("nw-ucla", "msr-action3d", "utkinect", "florence3d", "bandai")
-UNMAPPED_SETS = frozenset(
-    ("cmumore22", "gestures20", "hdm22", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "lafan22w")
-    + ("robotmix22", "styles22", "utdmhad20", "yoga_mp33")
-)  # data sets whose labels are not mapped to the vocabulary yet
-OTHER_LABELS = {"walk": "walk", "run": "run", "run/jog": "run"}
 SHIPPED_SAMPLES = ("12_01",)  # recordings of other sources that ship with the package
 VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set
-NEAR_LABELS = ("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal")  # too near to labels to be unknown
+KINECT_SETS = ("nw-ucla", "msr-action3d", "utkinect", "florence3d")
+FALL = "fall and get up"  # a clip that shows both
+FALLS = ("lie down", "get up")
+NEAR_LABELS = (  # too near to labels to be unknown
+    *("walk", "run", "jog", "kick", "punch", "sit", "get up", "signal", "jump", "dance", "danc", "basketball"),
+    *("exercise", "activities", "squat", "martial", "soccer"),
+)
 
 
 @cache
@@ -32,44 +35,61 @@ def _vocabulary() -> dict[str, Any]:
 
 
 def labels() -> tuple[str, ...]:
-    """The forty actions, sorted."""
+    """The actions, sorted."""
     table = _vocabulary()
-    return tuple(sorted({name for key in ("kinect20", "bandai22") for name in table[key].values() if name}))
+    tables = [table["kinect20"], table["bandai22"], table["other"], *table["sets"].values()]
+    names = {name for names in tables for name in names.values()} | set(FALLS)
+    return tuple(sorted(names - {None, NONE, ONE_HAND, FALL}))
+
+
+def sources() -> tuple[str, ...]:
+    """The data sets with labels, those of `kinect20` apart from each other."""
+    return (*KINECT_SETS, "bandai", *_vocabulary()["sets"], "other")
 
 
 def source(record: dict[str, Any]) -> str:
-    """The collection of a clip: nw-ucla, msr-action3d, utkinect, florence3d, bandai or other."""
-    return record.get("ds") or ("bandai" if "content" in record else "other")
+    """The data set of a clip, see `sources`; "other" if its record names none."""
+    if "content" in record:
+        return "bandai"
+    name = str(record.get("ds", "other"))
+    return "other" if name == "cmu" else name
+
+
+def terms(source: str) -> str:
+    """A data set's name, and the terms that it states for its motion."""
+    return json.loads(files(__package__).joinpath("terms.json").read_text())["terms"][source]
 
 
 def label(record: dict[str, Any]) -> str | None:
     """The label of a clip; None if the vocabulary has none for it."""
-    table = _vocabulary()
-    if "ds" in record:
-        return table["kinect20"].get(record["action"])
-    return table["bandai22"].get(record.get("content"))
+    name = _mapped(record)
+    return None if name == NONE else name
 
 
 def is_unknown(record: dict[str, Any]) -> bool:
     """True if a clip's action has no label, so that the correct prediction is `none`."""
+    if source(record) == "bandai" or source(record) in KINECT_SETS:
+        return _mapped(record) is None
     if source(record) != "other":
-        return label(record) is None
+        return _mapped(record) == NONE
     words = f"{record.get('label') or ''} {record.get('desc') or ''}".lower()
     return bool(words.strip()) and not any(word in words for word in NEAR_LABELS)
 
 
-def training_label(record: dict[str, Any]) -> str | None:
-    """The label a clip is trained with: its own or, for walks and runs of other sources, the obvious one.
-
-    Without these, all motion of other sources would be `none`.
-    """
-    text = record.get("label") or record.get("desc")
-    return label(record) or (OTHER_LABELS.get(text) if text and source(record) == "other" else None)
+def _mapped(record: dict[str, Any]) -> str | None:
+    table, name = _vocabulary(), source(record)
+    if name == "bandai":
+        return table["bandai22"].get(record["content"])
+    if name in KINECT_SETS:
+        return table["kinect20"].get(record["action"])
+    if name == "other":
+        return table["other"].get(record.get("label") or record.get("desc"))
+    return table["sets"].get(name, {}).get(record.get("label"))
 
 
 def is_usable(record: dict[str, Any]) -> bool:
     """True if a clip is useful for training: it has a label, or certainly none of the labels."""
-    return training_label(record) is not None or is_unknown(record)
+    return label(record) is not None or is_unknown(record)
 
 
 def recording(record: dict[str, Any]) -> str:

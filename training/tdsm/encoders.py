@@ -92,7 +92,7 @@ class StreamEncoder:
     labels: tuple[str, ...]
     sha256: str
     license: str
-    sources: ClassVar[tuple[str, ...]] = (*vocabulary.SOURCES, "other")
+    sources: ClassVar[tuple[str, ...]] = vocabulary.sources()
 
     @classmethod
     def from_run(cls, run: Path) -> StreamEncoder:
@@ -244,7 +244,9 @@ def labeled_clips(
     encoder: FrozenEncoder, data: Path, keep: Callable[[dict[str, Any]], bool], names: Collection[str]
 ) -> list[LabeledClip]:
     """Clips of the encoder's sources with one of these labels, and stretches of rest from them and unlabeled clips."""
-    clips = [clip for clip in load_clips(data, encoder.layout, keep) if clip.source in encoder.sources]
+    clips = [
+        clip for clip in load_clips(data, encoder.layout, keep) if clip.source in encoder.sources and not clip.flat
+    ]
     clips = [clip for clip in clips if clip.label is None or clip.label in names]
     rests = [
         replace(clip, joints=streams.play_rest(window, fps, REST_SECONDS, fps), label=BACKGROUND)

@@ -99,3 +99,64 @@ def test_a_clip_of_two_frames_can_be_augmented(joints: np.ndarray, layout: Layou
     for seed in range(20):
         found = augment.augment(joints[:2], 30.0, 20.0, layout, np.random.default_rng(seed))
         assert len(found) >= 2 and np.isfinite(found).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_clip_with_every_change_is_finite(joints: np.ndarray, layout: Layout, seed: int) -> None:
+    every = augment.Augmentation(tilt=0.2, depth=1, legs=1)
+    found = augment.augment(joints, 20.0, 20.0, layout, np.random.default_rng(seed), every)
+    assert found.dtype == np.float32 and np.isfinite(found).all()
+
+
+def test_hidden_legs_leave_the_upper_body_alone(joints: np.ndarray, layout: Layout) -> None:
+    names, kept = layout.joints, joints.copy()
+    knees, ankles, hips = (
+        [names.index(f"{side}_{part}") for side in ("left", "right")] for part in ("knee", "ankle", "hip")
+    )
+    legs = knees + ankles
+    rest = [j for j in range(len(names)) if j not in legs]
+    still = hanging = 0
+    for seed in range(30):
+        found = augment.hide_legs(joints, layout, np.random.default_rng(seed))
+        np.testing.assert_array_equal(joints, kept)
+        np.testing.assert_array_equal(found[:, rest], joints[:, rest])
+        assert (found[1:, legs] != joints[1:, legs]).any() and np.isfinite(found).all()
+        on_body = found[:, legs] - found[:, [layout.root]]
+        still += np.allclose(on_body, on_body[:1], atol=1e-5)
+        hanging += np.allclose(found[:, legs][..., [0, 2]], found[:, hips + hips][..., [0, 2]], atol=1e-5)
+    assert min(still, hanging, 30 - still - hanging) >= 3, "still, hanging, or at random"
+
+
+def test_another_depth_compresses_z_and_adds_noise(joints: np.ndarray, layout: Layout) -> None:
+    joints, shares = np.tile(joints, (20, 1, 1)), []
+    for seed in range(10):
+        found = augment.vary_depth(joints, layout, np.random.default_rng(seed))
+        assert found.shape == joints.shape and found.dtype == np.float32
+        before, after = (np.delete(x - x[:, [layout.root]], layout.root, 1).astype(float) for x in (joints, found))
+        share = (before[..., 2] * after[..., 2]).sum() / (before[..., 2] ** 2).sum()
+        shares.append(share)
+        noise = (after - before * [1, 1, share]).std((0, 1))
+        assert 0.003 < noise[0] < 0.03 and noise[1] == pytest.approx(noise[0], rel=0.25)
+        assert noise[2] == pytest.approx(3 * noise[0], rel=0.25)
+    assert 0.35 < min(shares) < 0.65 and 0.75 < max(shares) < 1.05
+
+
+def test_a_picture_has_no_depth_and_sees_most_people_from_the_front(joints: np.ndarray, layout: Layout) -> None:
+    left, right = (layout.joints.index(f"{side}_shoulder") for side in ("left", "right"))
+    neck = layout.joints.index("neck")
+    from_front = []
+    for seed in range(40):
+        turned = augment.rotate(joints, seed, np.zeros(2))
+        picture = augment.take_picture(turned, layout, np.random.default_rng(seed))
+        assert not picture[..., 2].any() and np.isfinite(picture).all()
+        trunk = np.linalg.norm(picture[:, neck] - picture[:, layout.root], axis=1).mean()
+        assert 0.5 < trunk / np.linalg.norm(joints[:, neck] - joints[:, layout.root], axis=1).mean() < 1.5
+        from_front.append((picture[:, left, 0] - picture[:, right, 0]).mean() > 0.1)
+    assert 20 < sum(from_front) < 40
+
+
+def test_a_picture_that_is_augmented_stays_one(joints: np.ndarray) -> None:
+    flat = joints * np.float32([1, 1, 0])
+    varied = augment.augment_picture(flat, 20, 20, np.random.default_rng(1))
+    assert not varied[..., 2].any()
+    assert np.sign(varied[0, 2, 1] - varied[0, 0, 1]) == np.sign(flat[0, 2, 1] - flat[0, 0, 1])

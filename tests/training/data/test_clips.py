@@ -14,6 +14,7 @@ from motionrt.training.data.clips import (
     LabeledClip,
     active_span,
     clip_sets,
+    cut_fall,
     fingerprint,
     heading,
     load_clips,
@@ -48,6 +49,80 @@ def test_a_folder_without_clip_sets_is_rejected(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(InputError, match=f"{folder.name}: no clip set here; expected NAME.npz"):
             clip_sets(folder)
+
+
+def test_several_folders_and_sets_are_separated_by_commas(
+    tmp_path: Path, samples: list[Motion], layout: Layout
+) -> None:
+    smpl22 = Layout.load("smpl22")
+    for name in ("a", "b", "c"):
+        (tmp_path / name / "sets").mkdir(parents=True)
+        write_set(tmp_path / name / "sets", name, smpl22, [(samples[0].joints, {})], fps=20)
+        write_set(tmp_path / name / "sets", f"{name}2", smpl22, [(samples[0].joints, {})], fps=20)
+    both = f"{tmp_path}/a/sets,{tmp_path}/c/sets/c2.npz"
+    assert [clip_set.name for clip_set in clip_sets(both)] == ["a", "a2", "c2"]
+    assert len(load_clips(both, layout)) == 3
+    for missing in (tmp_path / "d", tmp_path / "b" / "b3.npz"):
+        with pytest.raises(InputError, match=f"{missing.name}: no clip set here"):
+            clip_sets(f"{both},{missing}")
+
+
+def fall(fps: float = 20, seconds: float = 1.0) -> np.ndarray:
+    """Somebody stands for two seconds, goes down, lies for two seconds and gets up, [T, V, 3]; the root is joint 0."""
+    ways = [np.ones(round(2 * fps)), np.linspace(1, 0.1, round(seconds * fps)), np.full(round(2 * fps), 0.1)]
+    height = np.concatenate([*ways, np.linspace(0.1, 1, round(seconds * fps)), np.ones(round(2 * fps))])
+    joints = np.zeros((len(height), 22, 3), np.float32)
+    joints[:, :11, 1] = height[:, None]
+    return joints
+
+
+def test_a_fall_is_cut_into_lying_down_and_getting_up() -> None:
+    (down, lying), (up, rising) = cut_fall(fall(), 20, 0)
+    assert (down, up) == ("lie down", "get up")
+    for frames, begin in ((lying, 40), (rising, 100)):  # the movement, with at most half a second around it
+        assert begin - 11 <= frames.start <= begin + 2 and begin + 18 <= frames.stop <= begin + 31
+    assert [name for name, _ in cut_fall(fall()[60:], 20, 0)] == ["get up"]
+
+
+def test_what_is_no_fall_is_not_cut() -> None:
+    assert cut_fall(fall(seconds=12), 20, 0) == [], "nobody takes that long"
+    assert cut_fall(fall()[:30], 20, 0) == [], "standing"
+    assert cut_fall(0.3 * fall(), 20, 0) == [], "crawling: nobody is upright"
+
+
+def test_the_parts_of_a_fall_are_clips(tmp_path: Path, layout: Layout) -> None:
+    record = {"ds": "lafan1-g1", "label": "fall and get up", "subject": 1}
+    write_set(tmp_path, "falls", Layout.load("smpl22"), [(fall(), record), (fall()[:30], record)], fps=20)
+    found = load_clips(tmp_path, layout)
+    assert [clip.label for clip in found] == ["lie down", "get up"], "a clip without a fall has no part"
+    assert all(clip.record == record and 1 <= clip.seconds <= 2.1 for clip in found)
+
+
+@pytest.mark.parametrize("share", [1.0, 0.3])
+def test_the_hand_that_goes_higher_names_the_side(tmp_path: Path, layout: Layout, share: float) -> None:
+    """Raised all the time, or for less than half of it."""
+    smpl22 = Layout.load("smpl22")
+    joints = np.zeros((40, 22, 3), np.float32)
+    left, right = (smpl22.joints.index(f"{side}_wrist") for side in ("left", "right"))
+    joints[:, right, 1] = -0.01
+    joints[: round(40 * share), right, 1] = 0.5
+    record = {"ds": "iri-gesture", "label": "raise hand for attention", "subject": 1}
+    swapped = joints.copy()
+    swapped[:, [left, right]] = swapped[:, [right, left]]
+    write_set(tmp_path, "hands", smpl22, [(joints, record), (swapped, record)], fps=20)
+    assert [clip.label for clip in load_clips(tmp_path, layout)] == ["raise right hand", "raise left hand"]
+
+
+def test_a_picture_has_no_depth_and_its_y_points_up(tmp_path: Path, layout: Layout) -> None:
+    flat15 = Layout.load("jhmdb15")
+    joints = np.random.default_rng(0).normal(size=(20, 15, 3)).astype(np.float32) * [0.3, 0.1, 0]
+    joints[:, flat15.joints.index("head"), 1] += 1
+    write_set(tmp_path, "pictures", flat15, [(joints, {"ds": "jhmdb", "label": "wave"})], fps=20)
+    (clip,) = load_clips(tmp_path, layout)
+    assert clip.flat and clip.label == "wave" and clip.joints.shape == (20, 15, 3)
+    assert not clip.joints[..., 2].any()
+    head = layout.joints.index("head")
+    assert (clip.joints[:, head, 1] - clip.joints[:, layout.root, 1] > 0.3).all()
 
 
 def test_a_damaged_set_is_rejected_by_name(tmp_path: Path, samples: list[Motion], layout: Layout) -> None:

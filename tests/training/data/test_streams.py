@@ -1,6 +1,7 @@
 """Streams joined from clips: the person moves on from where the last clip ended, and the labels say when."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,8 @@ NONE = LABELS.index("none")
 def part(clip: LabeledClip, begin: int = 5, end: int = -5) -> Segment:
     """A clip whose action is all but its first and last five frames."""
     T = len(clip.joints)
-    return streams.segment(clip.joints, T, clip.label or "none", [(clip.label or "none", begin, T + end)], LABELS)
+    spans = [(clip.label or "none", begin, T + end)]
+    return replace(streams.segment(clip.joints, T, clip.label or "none", spans, LABELS), source=clip.source)
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +50,7 @@ def spans(stream: Stream) -> list[tuple[int, int]]:
 def test_every_frame_has_joints_a_target_and_a_segment(stream: Stream, parts: Sequence[Segment]) -> None:
     assert len(stream.joints) == len(stream.targets) == len(stream.segments)
     assert stream.classes == tuple(p.target for p in parts)
+    assert stream.sources == tuple(p.source for p in parts)
     assert [end - begin for begin, end in spans(stream)] == [len(p.joints) for p in parts]
     assert stream.joints.dtype == np.float32
 

@@ -9,6 +9,11 @@ import pytest
 from motionrt.training.data import vocabulary
 from motionrt.training.data.clips import LabeledClip, clip_sets
 
+VALIDATION = {  # labeled clips of the data folder's sets
+    **{"bandai": 325, "nw-ucla": 194, "msr-action3d": 114, "utkinect": 40, "florence3d": 42, "utd-mhad": 183},
+    **{"kinder-gator": 136, "iri-gesture": 36, "irds": 61, "hdm05": 39, "lafan1-g1": 191},
+}
+
 
 def bandai(content: str = "bow", take: int = 1, set_: int = 2, style: str = "normal") -> dict[str, Any]:
     return {"content": content, "take": take, "set": set_, "style": style}
@@ -18,11 +23,12 @@ def kinect(ds: str, subject: int, view: int = 1, action: str = "wave") -> dict[s
     return {"ds": ds, "action": action, "subject": subject, "view": view}
 
 
-def test_there_are_forty_labels_and_none_is_not_one_of_them() -> None:
+def test_there_are_59_labels_and_none_is_not_one_of_them() -> None:
     labels = vocabulary.labels()
-    assert len(labels) == len(set(labels)) == 40
+    assert len(labels) == len(set(labels)) == 59
     assert list(labels) == sorted(labels)
-    assert vocabulary.NONE not in labels
+    assert not {vocabulary.NONE, vocabulary.ONE_HAND, vocabulary.FALL} & set(labels)
+    assert set(vocabulary.FALLS) <= set(labels)
 
 
 def test_mirrored_labels_are_labels_and_mirror_back() -> None:
@@ -37,11 +43,20 @@ def test_mirrored_labels_are_labels_and_mirror_back() -> None:
     ("record", "name"),
     [
         (bandai("walk-back"), "walk"),
-        (bandai("dance-short"), None),
+        (bandai("dance-short"), "dance"),
+        (bandai("respond"), None),
         (kinect("utkinect", 1, action="clap hands"), "clap"),
         (kinect("msr-action3d", 1, action="jogging"), "run"),
         (kinect("nw-ucla", 1, action="an action that came later"), None),
         ({"trial": "01_02", "desc": "playground - climb"}, None),
+        ({"id": "b", "label": "walk", "desc": "a person walks"}, "walk"),
+        ({"ds": "cmu", "label": "dance"}, "dance"),
+        ({"ds": "cmu", "label": "basketball"}, None),
+        ({"ds": "utd-mhad", "label": "arm curl"}, "bend elbow"),
+        ({"ds": "utd-mhad", "label": "knock"}, None),
+        ({"ds": "hdm05", "label": "put down"}, None),
+        ({"ds": "lafan1-g1", "label": "fall and get up"}, vocabulary.FALL),
+        ({"ds": "irds", "label": "raise left hand"}, vocabulary.ONE_HAND),
     ],
 )
 def test_a_record_has_the_label_of_its_set(record: dict[str, Any], name: str | None) -> None:
@@ -51,7 +66,13 @@ def test_a_record_has_the_label_of_its_set(record: dict[str, Any], name: str | N
 @pytest.mark.parametrize(
     ("record", "unknown", "usable"),
     [
-        (bandai("dance-short"), True, True),
+        (bandai("respond"), True, True),
+        (bandai("dance-short"), False, True),
+        ({"ds": "utd-mhad", "label": "knock"}, True, True),
+        ({"ds": "hdm05", "label": "put down"}, False, False),
+        ({"ds": "hdm05", "label": "an action that came later"}, False, False),
+        ({"ds": "hdm05", "label": "hop"}, False, True),
+        ({"ds": "cmu", "label": "basketball"}, False, False),
         (bandai("bow"), False, True),
         ({"id": "a", "label": "crawl", "desc": "a person crawls"}, True, True),
         ({"id": "b", "label": "walk", "desc": "a person walks"}, False, True),
@@ -64,6 +85,21 @@ def test_a_record_has_the_label_of_its_set(record: dict[str, Any], name: str | N
 def test_only_what_surely_has_no_label_is_unknown(record: dict[str, Any], unknown: bool, usable: bool) -> None:
     assert vocabulary.is_unknown(record) is unknown
     assert vocabulary.is_usable(record) is usable
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (bandai(), "bandai"),
+        (kinect("utkinect", 1), "utkinect"),
+        ({"ds": "irds", "label": "side step"}, "irds"),
+        ({"ds": "cmu", "label": "walk"}, "other"),
+        ({"id": "a"}, "other"),
+    ],
+)
+def test_a_record_names_its_set(record: dict[str, Any], name: str) -> None:
+    assert vocabulary.source(record) == name
+    assert name in vocabulary.sources()
 
 
 @pytest.mark.parametrize(
@@ -113,9 +149,10 @@ def test_the_real_folds(shared: Path) -> None:
     validation = [r for r in records if vocabulary.is_validation(r)]
     assert all(vocabulary.is_held_out(r) for r in validation)
     labeled = Counter(vocabulary.source(r) for r in validation if vocabulary.label(r))
-    assert labeled == {"bandai": 325, "nw-ucla": 194, "msr-action3d": 114, "florence3d": 42, "utkinect": 40}
-    assert labeled.total() == 715
+    assert labeled == VALIDATION
+    assert {vocabulary.source(r) for r in records} <= set(vocabulary.sources())
     trained = [r for r in records if not vocabulary.is_held_out(r)]
-    assert {vocabulary.label(r) for r in trained} - {None} == set(vocabulary.labels())
+    found = {vocabulary.label(r) for r in trained} - {None, vocabulary.ONE_HAND, vocabulary.FALL}
+    assert found == set(vocabulary.labels())
     people = {(r["ds"], r["subject"]) for r in validation if "ds" in r}
-    assert not people & {(r["ds"], r["subject"]) for r in trained if "ds" in r}
+    assert not people & {(r["ds"], r["subject"]) for r in trained if "ds" in r and "subject" in r}
