@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 
-def model_card(manifest: dict[str, Any], weight_bytes: int, picture: str | None, notes: str = "") -> str:
-    """Markdown card: architecture, labels, measurements, license and limits; `notes`: an additional section."""
+def model_card(
+    manifest: dict[str, Any],
+    weight_bytes: int,
+    picture: str | None,
+    notes: str = "",
+    sets: Sequence[dict[str, Any]] = (),
+) -> str:
+    """Markdown card: architecture, labels, measurements, data, license and limits.
+
+    Args:
+        notes: an additional section.
+        sets: "clips" trained on and "terms" of each data set.
+    """
     model, labels = manifest["model"], manifest["labels"]
     metrics = manifest["metrics"].get("validation", {})
     measured = "".join(f"- {name}: {metrics[name]:.1f} %\n" for name in ("top1", "macro_top1") if name in metrics)
+    rows = "".join(f"| {found['terms']} | {found['clips']} |\n" for found in sets)
+    data = f"## Trained on\n| data set: its terms | clips |\n|---|---|\n{rows}\n" if rows else ""
     return f"""# {manifest["name"]}
 
 A streaming action recognizer (StreamGCN): skeletons in layout `{manifest["layout"]}` at {manifest["fps"]:g} frames a
@@ -24,7 +38,7 @@ remembers {model["receptive_field"]} frames ({model["receptive_field"] / manifes
 The action with the highest mean logit over a clip; `motionrt eval` also counts a clip recognized as `none` as wrong.
 
 {measured or "None were held out." + chr(10)}{f"{chr(10)}![Confusion matrix]({picture}){chr(10)}" if picture else ""}
-{notes}## License
+{notes}{data}## License
 {manifest["license"]}
 
 ## Limits

@@ -75,7 +75,9 @@ def export_run(run: Path, out: Path) -> Bundle:
     files = {WEIGHTS: save(network.state_dict()), **graphs(network)}
     files |= {name: (run / name).read_bytes() for name in (SET_ASIDE, PICTURE) if (run / name).is_file()}
     notes = (run / NOTES).read_text() + "\n" if (run / NOTES).is_file() else ""
-    card = model_card(manifest, len(files[WEIGHTS]), PICTURE if PICTURE in files else None, notes)
+    card = model_card(
+        manifest, len(files[WEIGHTS]), PICTURE if PICTURE in files else None, notes, record.get("sets", ())
+    )
     files["MODEL_CARD.md"] = card.encode()
     with tempfile.TemporaryDirectory() as folder:
         check_parity(Bundle.load(write_bundle(Path(folder) / out.name, manifest, files)), network)

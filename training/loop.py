@@ -39,6 +39,7 @@ class LoopConfig:
     clip_norm: float = 2.0
     smoothing: float = 0.1  # of labels
     frame_loss: float = 0.5  # weight of the per-frame loss relative to the per-segment loss
+    own_labels: float = 0.0  # share of the loss in which a clip is compared with the labels of its own data set only
     ema: float = 0.99
     precision: str = "bf16"  # of accelerate: no, bf16, fp16
     checkpoint_every: int = 150  # steps

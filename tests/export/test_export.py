@@ -134,7 +134,7 @@ def test_a_bundle_describes_its_run(bundle: Bundle, run: Path) -> None:
     recipe = json.loads((run / "recipe.json").read_text())["recipe"]
     assert (manifest.name, manifest.layout, manifest.fps, manifest.none) == ("tiny", "core15", 20.0, "none")
     assert manifest.license == recipe["license"] and manifest.non_commercial
-    assert asdict(manifest.frontend) == recipe["frontend"]
+    assert manifest.frontend == Frontend(**recipe["frontend"])
     assert asdict(manifest.decision) == {"temperature": 1.0, "smooth_s": 0.2, "off": 0.3, "others": 1.0, **THRESHOLDS}
     assert manifest.reliability == {"wave": Reliability(loso=62.5, sets=("one", "two"))}
     assert manifest.metrics["validation"] == METRICS[-1]

@@ -132,7 +132,7 @@ def top1(model: nn.Module, samples: Sequence[ClipSample]) -> dict[str, float]:
     return {"top1": 100 * float((predicted == [sample.target for sample in samples]).mean())}
 
 
-def load_views(data: Path, *views: int) -> list[LabeledClip]:
+def load_views(data: str | Path, *views: int) -> list[LabeledClip]:
     """NW-UCLA's clips of these views, labeled with its ten actions."""
     layout = Layout.load(LAYOUT)
     clips = load_clips(data, layout, lambda record: record.get("ds") == "nw-ucla" and record["view"] in views)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -9,6 +11,8 @@ from torch.nn.functional import cross_entropy
 from ..distributed import mean_over_ranks
 from ..loop import LoopConfig
 from .tasks import StreamSample, collate
+
+MASKED = -30.0  # logit of a label that a clip is not compared with
 
 
 def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSample], device: torch.device) -> Tensor:
@@ -19,7 +23,20 @@ def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSa
 
 
 def segment_and_frame_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:
-    """Cross-entropy of each segment's mean logits, plus the weighted cross-entropy of its frames."""
+    """Cross-entropy of each segment's mean logits, plus the weighted cross-entropy of its frames.
+
+    With `config.own_labels`, that share of the loss compares a segment only with the labels of its own data set, so
+    that nothing is gained by recognizing the data set.
+    """
+    loss = all_labels_loss(logits_NTC, batch, config)
+    if not config.own_labels or "own_classes" not in batch:
+        return loss
+    own = torch.cat([batch["own_classes"], torch.ones_like(batch["own_classes"][:1])])  # the last: between segments
+    masked = logits_NTC.masked_fill(~own[batch["segments"]], MASKED)
+    return torch.lerp(loss, all_labels_loss(masked, batch, replace(config, smoothing=0.0)), config.own_labels)
+
+
+def all_labels_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:
     logits, targets, weights = logits_NTC.flatten(0, 1), batch["targets"].flatten(), batch["weights"].flatten()
     segments = batch["segments"].flatten()
     inside = segments >= 0

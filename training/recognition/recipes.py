@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -14,9 +16,10 @@ from ...runtime.body.frontend import Frontend
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ..data import vocabulary
+from ..data.augment import Augmentation
 from ..data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
 from ..data.unseen_labels import splits, unseen_labels
-from ..data.vocabulary import SOURCES
+from ..data.vocabulary import sources
 from ..loop import LoopConfig, Loss, Task
 from ..models.ctr_gcn import CHANNELS, CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
 from ..models.stream_gcn import StreamGCN, StreamGCNConfig
@@ -28,8 +31,11 @@ from .loss import recognizer_loss
 from .tasks import ClipTask, LiveTask
 from .validation import Validation
 
-KINECT_LICENSE = "trained on Kinect data sets for research use (NW-UCLA, MSR-Action3D, UTKinect, Florence 3D)"
-BANDAI_LICENSE = "Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0)"
+LICENSE = (
+    "non-commercial research use: trained on motion under CC BY-NC 4.0 and CC BY-NC-ND 4.0, and on motion for research "
+    "use or without stated terms (MODEL_CARD.md lists the data sets)"
+)
+BONES = (0, 0.5, 0.2, *(0.17, 0.27, 0.24) * 2, *(0.09, 0.4, 0.4) * 2)  # of core15, in its order; about 1.7 m tall
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +50,9 @@ class StreamGcnRecipe:
     channels: tuple[int, ...] = (64, 64, 64, 128, 128, 128)
     dropout: float = 0.3
     data: str = "../shared/data"
-    leave_out: str | None = None  # live: a source to exclude from training
+    leave_out: str | None = None  # live: data sets to exclude from training, separated by commas
+    augmentation: Augmentation = Augmentation()  # live
+    pictures: float = 0.0  # live: share of streams of 2-D joints
     unseen: str | None = None  # live: a split of `unseen_labels.splits()` whose unseen labels are excluded
     hold_out: int | None = None  # nwucla-stream: a training subject to validate on; None: train on all
     subset: int | None = None  # train on this many clips only
@@ -73,8 +81,13 @@ class StreamGcnRecipe:
             raise InputError(f"bones: expected {joints} lengths from 0 to 10 m")
         if min(self.channels) < 4:  # each temporal branch has a quarter
             raise InputError("channels: expected numbers of at least 4")
-        if self.leave_out not in (None, *SOURCES):
-            raise InputError(f"leave_out={self.leave_out}: expected {', '.join(SOURCES)}")
+        for name in left_out(self.leave_out):
+            if name not in sources():
+                raise InputError(f"leave_out={self.leave_out}: expected some of {', '.join(sources())}")
+        if not 0 <= self.pictures <= 1:
+            raise InputError(f"pictures={self.pictures}: expected a share, 0 to 1")
+        if self.pictures and not front.flat:
+            raise InputError(f"pictures={self.pictures}: a network for 2-D joints also needs flat=true")
         check_unseen(self.unseen)
 
     def job(self, run: Path) -> Job:
@@ -90,24 +103,38 @@ class StreamGcnRecipe:
 
         def finish(model: nn.Module) -> None:
             if self.name == "live":
-                (run / SET_ASIDE).write_text(json.dumps(training_fingerprints(Path(self.data), self.leave_out)))
+                (run / SET_ASIDE).write_text(json.dumps(training_fingerprints(self.data, self.leave_out)))
             if validation(model):
                 validation.plot(run / "confusion.png")
 
-        about = {"labels": labels, "model": asdict(cocodiff.without_helper(model).config)}
+        about: dict[str, Any] = {"labels": labels, "model": asdict(cocodiff.without_helper(model).config)}
+        if isinstance(task, LiveTask):
+            clips = Counter(clip.source for clip in task.clips)
+            about["sets"] = [{"clips": clips[name], "terms": vocabulary.terms(name)} for name in sorted(clips)]
         return Job(model=model, task=task, about=about, validate=validation, loss=loss, finish=finish)
 
     def load_data(self, layout: Layout) -> tuple[Task, list[LabeledClip], tuple[str, ...]]:
         """The training task, the clips to validate on, and the labels."""
-        data, seed = Path(self.data), self.loop.seed
+        data, seed = self.data, self.loop.seed
         if self.name == "live":
             hidden = unseen_labels(self.unseen)
             clips = load_clips(data, layout, vocabulary.is_trainable)
-            clips = [clip for clip in clips if clip.source != self.leave_out and clip.label not in hidden]
+            excluded = left_out(self.leave_out)
+            clips = [
+                c for c in clips if c.source not in excluded and c.label not in hidden and (self.pictures or not c.flat)
+            ]
             clips = clips[: self.subset]
-            held_out = load_clips(data, layout, vocabulary.is_validation)
+            held_out = [c for c in load_clips(data, layout, vocabulary.is_validation) if not c.flat]
             labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
-            task: Task = LiveTask(clips=clips, layout=layout, frontend=self.frontend, labels=labels, seed=seed)
+            task: Task = LiveTask(
+                clips=clips,
+                layout=layout,
+                frontend=self.frontend,
+                labels=labels,
+                seed=seed,
+                augmentation=self.augmentation,
+                pictures=self.pictures,
+            )
         else:
             clips = [
                 replace(clip, label=clip.record["action"])
@@ -175,13 +202,13 @@ class CtrGcnRecipe:
             InputError: data is missing.
         """
         hidden = unseen_labels(self.unseen)
-        clips = [clip for clip in load_views(Path(self.data), 1, 2) if vocabulary.label(clip.record) not in hidden]
+        clips = [clip for clip in load_views(self.data, 1, 2) if vocabulary.label(clip.record) not in hidden]
         labels = tuple(sorted({clip.label or "" for clip in clips}))
         held_out = [clip for clip in clips if clip.record["subject"] == self.hold_out]
         clips = [clip for clip in clips if clip.record["subject"] != self.hold_out]
         if self.subset is not None:
             clips = clips[:: max(1, len(clips) // self.subset)][: self.subset]
-        check_clips(self.name, Path(self.data), clips, held_out, self.hold_out, self.loop.batch)
+        check_clips(self.name, self.data, clips, held_out, self.hold_out, self.loop.batch)
         config = CTRGCNConfig(
             classes=len(labels), parents=NWUCLA_PARENTS, people=1, channels=self.channels, dropout=self.dropout
         )
@@ -200,13 +227,14 @@ class CtrGcnRecipe:
 
 
 def live() -> StreamGcnRecipe:
-    """The bundled recognizer: forty labels and `none`, trained on Kinect sets and Bandai's."""
+    """The bundled recognizer: everyday actions and `none`, trained on every data set with 3-D joints."""
     return StreamGcnRecipe(
         name="live",
-        license=f"non-commercial research use: {KINECT_LICENSE} and {BANDAI_LICENSE}",
+        license=LICENSE,
         layout="core15",
-        frontend=Frontend(rate_hz=20.0),
-        loop=LoopConfig(steps=1500),
+        frontend=Frontend(rate_hz=20.0, bones=BONES),
+        augmentation=Augmentation(tilt=0.12, depth=0.2, legs=0.2),
+        loop=LoopConfig(steps=1500, own_labels=0.5),
     )
 
 
@@ -240,7 +268,7 @@ def check_unseen(unseen: str | None) -> None:
 
 def check_clips(
     name: str,
-    data: Path,
+    data: str,
     clips: Sequence[LabeledClip],
     held_out: Sequence[LabeledClip],
     hold_out: int | None,
@@ -255,13 +283,18 @@ def check_clips(
         raise InputError(f"batch={batch}: more than the {len(clips)} clips to train on")
 
 
-def training_fingerprints(data: Path, leave_out: str | None) -> list[str]:
+def left_out(leave_out: str | None) -> tuple[str, ...]:
+    """The names in `leave_out`."""
+    return tuple(leave_out.split(",")) if leave_out else ()
+
+
+def training_fingerprints(data: str, leave_out: str | None) -> list[str]:
     """Fingerprints of the labeled clips outside the validation folds: trained on, or too close to training clips."""
     clips = [
         (vocabulary.is_validation(record), fingerprint(clip_set, i))
         for clip_set in clip_sets(data)
         for i, record in enumerate(clip_set.clips)
-        if vocabulary.label(record) and vocabulary.source(record) != leave_out
+        if vocabulary.label(record) and vocabulary.source(record) not in left_out(leave_out)
     ]
     validation = {name for in_fold, name in clips if in_fold}
     return sorted({name for _, name in clips} - validation)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -15,25 +15,35 @@ from numpy.random import Generator
 from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
 from ..data import augment, streams, vocabulary
+from ..data.augment import Augmentation
 from ..data.clips import LabeledClip, phases
 from ..data.streams import UNLABELED, Segment, Stream
+
+FEW_CLIPS = 10  # a data set with fewer clips of a label is drawn less often than the others
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StreamSample:
     """Network input frames [T, V, 3]; class (-1: not trained), weight and segment (-1: none) of every frame; class of
-    every segment."""
+    every segment, and the classes [S, C] that its data set has; None: all."""
 
     frames: np.ndarray
     targets: np.ndarray
     weights: np.ndarray
     segments: np.ndarray
     classes: tuple[int, ...]
+    own_classes: np.ndarray | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveTask:
-    """Streams of augmented clips, rest and unknown actions; all labels are equally likely."""
+    """Streams of augmented clips, rest and unknown actions.
+
+    A label is drawn in proportion to the square root of the number of data sets that show it.
+
+    Attributes:
+        pictures: share of streams of 2-D joints: 3-D clips seen by a random camera, and clips of 2-D data sets.
+    """
 
     clips: Sequence[LabeledClip]
     layout: Layout
@@ -42,24 +52,38 @@ class LiveTask:
     seed: int
     seconds: float = 5.0
     max_clip_s: float = 4.5
-    by_label: dict[str | None, dict[str, list[LabeledClip]]] = field(init=False)
+    augmentation: Augmentation = Augmentation()
+    pictures: float = 0.0
+    by_label: dict[bool, dict[str | None, dict[str, list[LabeledClip]]]] = field(init=False)  # first: for pictures
     rests: list[tuple[np.ndarray, float]] = field(init=False)
+    own_classes: dict[str, np.ndarray] = field(init=False)  # source -> whether it has clips of the class, [C]
 
     def __post_init__(self) -> None:
-        by_label: dict[str | None, dict[str, list[LabeledClip]]] = defaultdict(lambda: defaultdict(list))
+        solid = [clip for clip in self.clips if not clip.flat]
+        object.__setattr__(self, "by_label", {False: by_label(solid), True: by_label(self.clips)})
+        object.__setattr__(self, "rests", streams.rest_windows(solid, self.layout))
+        object.__setattr__(self, "own_classes", self._own_classes())
+
+    def _own_classes(self) -> dict[str, np.ndarray]:
+        found: dict[str, set[str]] = defaultdict(set)
         for clip in self.clips:
-            by_label[clip.label][clip.source].append(clip)
-        object.__setattr__(self, "by_label", by_label)
-        object.__setattr__(self, "rests", streams.rest_windows(self.clips, self.layout))
+            if clip.label:
+                found[clip.source] |= {clip.label, vocabulary.MIRRORED.get(clip.label, clip.label)}
+        return {
+            clip.source: np.array([name in found[clip.source] or name == vocabulary.NONE for name in self.labels])
+            for clip in self.clips
+        }
 
     def batch(self, step: int, size: int) -> list[StreamSample]:
         return [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(size)]
 
     def sample(self, rng: Generator) -> StreamSample:
         T = round(self.seconds * self.frontend.rate_hz)
-        stream = self.stream(rng, T)
-        frames = prepare(stream.joints[:T], self.frontend, self.layout)
-        frames = augment.rotate(frames, rng.normal(0, 0.2), np.zeros(2))
+        flat = self.pictures > 0 and rng.random() < self.pictures
+        stream = self.stream(rng, T, flat)
+        frames = prepare(stream.joints[:T], self.frontend, self.layout, flat)
+        if not flat:
+            frames = augment.rotate(frames, rng.normal(0, 0.2), np.zeros(2))
         segments = stream.segments[:T].copy()
         for i, target in enumerate(stream.classes):  # drop segments that end before most of their action
             action = (stream.segments == i) & (stream.targets == target)
@@ -71,29 +95,38 @@ class LiveTask:
             weights=self.weights(stream)[:T],
             segments=segments,
             classes=stream.classes,
+            own_classes=np.stack(
+                [self.own_classes[s] if s else np.ones(len(self.labels), bool) for s in stream.sources]
+            ),
         )
 
-    def stream(self, rng: Generator, frames: int) -> Stream:
+    def stream(self, rng: Generator, frames: int, flat: bool = False) -> Stream:
         """A random stream of at least `frames` frames."""
         parts: list[Segment] = []
         while sum(len(part.joints) for part in parts) < frames:
             if self.rests and rng.random() < 0.3:
-                parts.append(self.rest(rng))
-            parts.append(self.action(rng))
-        return streams.compose(parts, self.layout, len(self.labels) - 1, self.frontend.rate_hz, rng)
+                parts.append(self.rest(rng, flat))
+            parts.append(self.action(rng, flat))
+        return streams.compose(parts, self.layout, len(self.labels) - 1, self.frontend.rate_hz, rng, flat)
 
-    def rest(self, rng: Generator) -> Segment:
+    def rest(self, rng: Generator, flat: bool = False) -> Segment:
         joints, fps = self.rests[rng.integers(len(self.rests))]
         rate = self.frontend.rate_hz
         joints = streams.play_rest(joints, fps, rng.uniform(0.4, 2.0), rate)
-        joints = augment.augment(joints, rate, rate, self.layout, rng)
+        joints = augment.augment(joints, rate, rate, self.layout, rng, self.augmentation)
+        joints = augment.take_picture(joints, self.layout, rng) if flat else joints
         return Segment(joints=joints, target=len(self.labels) - 1, actions=())
 
-    def action(self, rng: Generator) -> Segment:
-        known = [label for label in self.labels if label in self.by_label]
-        label = None if None in self.by_label and rng.random() < 0.15 else known[rng.integers(len(known))]
-        clips = self.by_label[label]
-        source = sorted(clips)[rng.integers(len(clips))]
+    def action(self, rng: Generator, flat: bool = False) -> Segment:
+        table = self.by_label[flat]
+        known = [label for label in self.labels if label in table]
+        weights = np.array([len(table[label]) for label in known]) ** 0.5
+        unknown = None in table and rng.random() < 0.15
+        label = None if unknown else known[rng.choice(len(known), p=weights / weights.sum())]
+        clips = table[label]
+        sources = sorted(clips)
+        share = np.array([min(len(clips[source]), FEW_CLIPS) for source in sources], float)
+        source = sources[rng.choice(len(sources), p=share / share.sum())]
         clip = clips[source][rng.integers(len(clips[source]))]
         joints, rate = clip.joints, self.frontend.rate_hz
         limit = round(rng.uniform(0.6, 1) * self.max_clip_s * clip.fps)
@@ -105,8 +138,12 @@ class LiveTask:
             label = vocabulary.MIRRORED.get(label, label) if label else None
         name = label or vocabulary.NONE
         spans = phases(joints, clip.fps, name, self.layout)
-        augmented = augment.augment(joints, clip.fps, rate, self.layout, rng)
-        return streams.segment(augmented, len(joints), name, spans, self.labels)
+        if clip.flat:
+            augmented = augment.augment_picture(joints, clip.fps, rate, rng)
+        else:
+            augmented = augment.augment(joints, clip.fps, rate, self.layout, rng, self.augmentation)
+            augmented = augment.take_picture(augmented, self.layout, rng) if flat else augmented
+        return replace(streams.segment(augmented, len(joints), name, spans, self.labels), source=source)
 
     def weights(self, stream: Stream) -> np.ndarray:
         """Frame weights, which rise to 1 over the first half of each action (at most a second): it starts ambiguous."""
@@ -115,6 +152,14 @@ class LiveTask:
             rise = max(1, min((end - begin) / 2, self.frontend.rate_hz))
             weights[begin:end] = np.clip(np.arange(1, end - begin + 1) / rise, 0.3, 1)
         return weights
+
+
+def by_label(clips: Sequence[LabeledClip]) -> dict[str | None, dict[str, list[LabeledClip]]]:
+    """Clips by label and data set."""
+    table: dict[str | None, dict[str, list[LabeledClip]]] = defaultdict(lambda: defaultdict(list))
+    for clip in clips:
+        table[clip.label][clip.source].append(clip)
+    return table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +216,8 @@ def pad_back_and_forth(frames: np.ndarray, length: int) -> np.ndarray:
 
 
 def collate(samples: Sequence[StreamSample]) -> dict[str, np.ndarray]:
-    """Arrays of a batch: frames [N, T, V, 3], targets, weights and segments [N, T], and classes [all segments]."""
+    """Arrays of a batch: frames [N, T, V, 3], targets, weights and segments [N, T], classes [all segments] and, if the
+    samples have them, own_classes [all segments, C]."""
     T = max(len(sample.frames) for sample in samples)
 
     def padded(values: np.ndarray, fill: float) -> np.ndarray:
@@ -179,7 +225,9 @@ def collate(samples: Sequence[StreamSample]) -> dict[str, np.ndarray]:
 
     first = np.cumsum([0, *(len(sample.classes) for sample in samples)])
     segments = [np.where(s.segments >= 0, s.segments + f, -1) for s, f in zip(samples, first[:-1], strict=True)]
+    own = [sample.own_classes for sample in samples if sample.own_classes is not None]
     return {
+        **({"own_classes": np.concatenate(own)} if own else {}),
         "frames": np.stack([pad_back_and_forth(sample.frames, T) for sample in samples]),
         "targets": np.stack([padded(sample.targets, UNLABELED) for sample in samples]),
         "weights": np.stack([padded(sample.weights, 0) for sample in samples]),

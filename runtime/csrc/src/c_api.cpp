@@ -57,7 +57,7 @@ struct StepRate {
     last_s = t;
     ++steps;
   }
-  double hz() const { return steps > kMinPoses ? (steps - 1) / (last_s - first_s) : 0; }
+  double hz() const { return steps > kMinPoses ? static_cast<double>(steps - 1) / (last_s - first_s) : 0; }
 
   static constexpr double kSetBack_s = 0.5;
   static constexpr std::int64_t kMinPoses = 30;

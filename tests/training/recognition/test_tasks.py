@@ -95,6 +95,39 @@ def test_labels_are_equally_likely_for_any_number_of_clips(live: LiveTask) -> No
     assert 0.05 < drawn[vocabulary.NONE] / drawn.total() < 0.3
 
 
+def test_labels_are_drawn_by_the_square_root_of_the_number_of_their_sets(live: LiveTask) -> None:
+    bow, walk = (next(clip for clip in live.clips if clip.label == label) for label in ("bow", "walk"))
+    task = replace(live, clips=[*(replace(bow, source=name) for name in "abcdefghi"), walk, walk, walk])
+    rng = np.random.default_rng(0)
+    drawn = Counter(LABELS[task.action(rng).target] for _ in range(300))
+    assert set(drawn) == {"bow", "walk"}
+    assert 0.66 < drawn["bow"] / drawn.total() < 0.84, "nine sets and one: three to one"
+
+
+def test_a_segment_knows_the_classes_of_its_set(live: LiveTask) -> None:
+    of_set = {source: {NONE} for source in {clip.source for clip in live.clips}}
+    for clip in live.clips:
+        if clip.label:
+            of_set[clip.source].add(LABELS.index(clip.label))
+    rests = 0
+    for seed in range(8):
+        sample, stream = (make(np.random.default_rng(seed)) for make in (live.sample, lambda r: live.stream(r, 80)))
+        assert isinstance(sample, StreamSample) and isinstance(stream, Stream) and sample.own_classes is not None
+        assert sample.own_classes.shape == (len(stream.classes), len(LABELS))
+        for own, target, source in zip(sample.own_classes, stream.classes, stream.sources, strict=True):
+            assert own[target]
+            assert set(np.flatnonzero(own)) == (of_set[source] if source else set(range(len(LABELS))))
+            rests += not source
+    assert rests > 0, "the seeds must show rest, which is of no set"
+
+
+def test_the_classes_of_a_set_have_both_sides(trained: list[LabeledClip], layout: Layout) -> None:
+    raised = [replace(clip, label="raise right hand") for clip in trained if clip.label == "wave"]
+    task = LiveTask(clips=raised, layout=layout, frontend=FRONTEND, labels=LABELS, seed=0)
+    found = {LABELS[k] for k in np.flatnonzero(task.own_classes["bandai"])}
+    assert found == {"raise left hand", "raise right hand", "none"}
+
+
 def test_a_label_without_clips_is_never_drawn(live: LiveTask) -> None:
     rng = np.random.default_rng(0)
     drawn = {LABELS[live.action(rng).target] for _ in range(30)}
@@ -133,6 +166,7 @@ def test_the_first_frames_of_an_action_weigh_less(live: LiveTask) -> None:
         targets=targets,
         segments=np.zeros(95, int),
         classes=(2,),
+        sources=("bandai",),
         actions=((2, 3, 13), (4, 15, 95)),
     )
     weights = live.weights(stream)
@@ -196,6 +230,16 @@ def sample(T: int, segments: list[int], classes: tuple[int, ...]) -> StreamSampl
         segments=np.array(segments),
         classes=classes,
     )
+
+
+def test_a_batch_has_the_own_classes_of_all_segments() -> None:
+    own = np.eye(3, dtype=bool)
+    samples = [
+        replace(sample(3, [0, -1, 1], (0, 1)), own_classes=own[:2]),
+        replace(sample(2, [0, 0], (2,)), own_classes=own[2:]),
+    ]
+    np.testing.assert_array_equal(collate(samples)["own_classes"], own)
+    assert "own_classes" not in collate([sample(2, [0, 0], (2,))])
 
 
 def test_a_batch_separates_its_samples_and_ignores_padding() -> None:
