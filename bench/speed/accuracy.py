@@ -26,8 +26,7 @@ from ...runtime.bundles.schema import WEIGHTS
 from ...runtime.progress import ProgressBar, progress
 from ...runtime.recognition.engine import MIN_CLIP_FRAMES
 from ...runtime.recognition.recognizer import Recognizer
-from ...training.data import vocabulary
-from ...training.data.clips import clip_sets, fingerprint
+from ...training.data.clips import clip_sets, fingerprint, labeled
 from ...training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
 from ...training.recognition.ctr_gcn import FRAMES
 from ..accuracy.protocols.labeled_clips import set_aside, top1
@@ -85,12 +84,15 @@ def accuracy_by_time(model: str, data: Path) -> list[dict[str, Any]]:
     recognizer = Recognizer.load(model)
     excluded, hits, lengths = set(set_aside(recognizer)), defaultdict[float, list[bool]](list), []
     for clip_set in clip_sets(data):
+        if clip_set.layout.dims == 2:
+            continue
         for i in progress(range(len(clip_set)), clip_set.name):
-            target, name = vocabulary.label(clip_set.clips[i]), fingerprint(clip_set, i)
-            if target is None or name in excluded:
+            name = fingerprint(clip_set, i)
+            found = [(target, clip) for target, clip in labeled(clip_set, i) if target in recognizer.labels]
+            if not found or name in excluded:
                 continue
             excluded.add(name)
-            clip = clip_set[i]
+            target, clip = found[0]
             lengths.append(clip.seconds)
             for seconds in (*SEEN_S, np.inf):
                 frames = clip.frames if seconds >= clip.seconds else max(MIN_CLIP_FRAMES, round(seconds * clip.fps))

@@ -74,7 +74,8 @@ def recipe_of(data: Path, settings: Mapping[str, str]) -> StreamGcnRecipe:
 
 def kinect_clips(data: Path, layout: Layout) -> list[LabeledClip]:
     """Labeled clips of the Kinect sets."""
-    clips = load_clips(data, layout, lambda record: "ds" in record and vocabulary.label(record) is not None)
+    kinect = [clip for clip in load_clips(data, layout) if clip.source in vocabulary.KINECT_SETS]
+    clips = [clip for clip in kinect if clip.label is not None]
     if not clips:
         raise InputError(f"{data}: no labeled clip of a Kinect set")
     return clips

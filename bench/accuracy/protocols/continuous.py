@@ -59,8 +59,8 @@ class Trace:
 
 def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     """Event F1 and per-frame scores with the bundle's own thresholds."""
-    composed = validation_streams(data, recognizer.layout)
-    labels = (*vocabulary.labels(), vocabulary.NONE)
+    labels = recognizer.labels
+    composed = validation_streams(data, recognizer.layout, labels)
     traces = [run_stream(recognizer, stream, labels) for stream in progress(composed, "streams")]
     protocol = (
         f"validation clips once each in streams at {CAMERA_HZ:g} Hz, joined with rest, walking and unknown actions "
@@ -70,14 +70,14 @@ def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     return {"protocol": protocol, "thresholds": asdict(recognizer.bundle.manifest.decision)} | summarize(traces)
 
 
-def validation_streams(data: Path, layout_name: str) -> list[Stream]:
-    """Compose the streams; deterministic for a folder."""
+def validation_streams(data: Path, layout_name: str, labels: Sequence[str]) -> list[Stream]:
+    """Compose the streams of clips with these labels, which include `none`; deterministic for a folder."""
     layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
-    labels = (*vocabulary.labels(), vocabulary.NONE)
-    clips = load_clips(data, layout, vocabulary.is_validation)
+    clips = [clip for clip in load_clips(data, layout, vocabulary.is_validation) if not clip.flat]
     unknown = load_clips(data, layout, lambda r: vocabulary.is_held_out(r) and vocabulary.is_unknown(r))
+    unknown = [clip for clip in unknown if not clip.flat]
     rests = streams.rest_windows(clips, layout)
-    known = [clip for clip in clips if clip.label]
+    known = [clip for clip in clips if clip.label in labels]
     if not known or not rests:
         raise InputError(f"{data}: expected labeled validation clips, some of them with a person standing still")
     composed = []

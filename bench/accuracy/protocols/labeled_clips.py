@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
+from ....runtime.body.motion import Motion
 from ....runtime.errors import InputError
 from ....runtime.io.dataset import ClipSet
 from ....runtime.progress import progress
 from ....runtime.recognition.recognizer import Recognizer
 from ....training.data import vocabulary
-from ....training.data.clips import SET_ASIDE, clip_sets, fingerprint
+from ....training.data.clips import SET_ASIDE, clip_sets, fingerprint, labeled
 
 MIN_CLIPS = 5  # a class with fewer clips is left out of the macro average, unless all have fewer
 
@@ -32,19 +33,28 @@ class Prediction:
 
 
 def live(recognizer: Recognizer, data: Path) -> dict[str, Any]:
-    """Every clip with a label of the vocabulary, copies once, except those that the model trained on or set aside."""
+    """Every clip with a label that the model has, copies once, except those that the model trained on or set aside.
+
+    Pictures, which have no depth, are not measured.
+    """
     seen: set[str] = set()
 
-    def label(clip_set: ClipSet, i: int) -> str | None:
+    def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
         name = fingerprint(clip_set, i)
-        if name in seen:
-            return None
+        if clip_set.layout.dims == 2 or name in seen:
+            return []
         seen.add(name)
-        return vocabulary.label(clip_set.clips[i])
+        return [(target, motion) for target, motion in labeled(clip_set, i) if target in recognizer.labels]
 
-    predictions, left_out = predict_clips(recognizer, data, label)
+    predictions, left_out = predict_clips(recognizer, data, choose)
+    first = [p for p in predictions if p.source in (*vocabulary.KINECT_SETS, "bandai")]
     protocol = "clips with a label of the vocabulary, each stepped whole; left out: clips that the model set aside"
-    return {"protocol": protocol, "left_out": left_out, **summarize(predictions)}
+    return {
+        "protocol": protocol,
+        "left_out": left_out,
+        **summarize(predictions),
+        "first_five_sets": summarize(first) if first else None,
+    }
 
 
 def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
@@ -56,11 +66,12 @@ def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
         if record.get("ds") == "nw-ucla" and record["view"] != 3
     }
 
-    def label(clip_set: ClipSet, i: int) -> str | None:
+    def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
         record = clip_set.clips[i]
-        return record["action"] if record.get("ds") == "nw-ucla" and record["view"] == 3 else None
+        is_tested = record.get("ds") == "nw-ucla" and record["view"] == 3
+        return [(record["action"], clip_set[i])] if is_tested else []
 
-    predictions, left_out = predict_clips(recognizer, data, label)
+    predictions, left_out = predict_clips(recognizer, data, choose)
     protocol = "NW-UCLA cross-view: trained on views 1 and 2, tested on the clips of view 3, each stepped whole"
     new = [prediction for prediction in predictions if prediction.fingerprint not in trained]
     return {
@@ -72,36 +83,32 @@ def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
 
 
 def predict_clips(
-    recognizer: Recognizer, data: Path, label: Callable[[ClipSet, int], str | None]
+    recognizer: Recognizer, data: Path, choose: Callable[[ClipSet, int], list[tuple[str | None, Motion]]]
 ) -> tuple[list[Prediction], int]:
-    """Predictions for the clips to which `label` gives a label, and the number of clips left out.
+    """Predictions for what `choose` makes of every clip, motions with a label, and the number of those left out.
 
-    Clips that the model was trained on, or that were set aside with them, are left out.
+    Clips that the model was trained on, or that were set aside with them, are left out; motions without a label do not
+    count.
 
     Raises:
         InputError: no clip remains.
     """
-    labeled = [
-        (clip_set, i, target, fingerprint(clip_set, i))
-        for clip_set in clip_sets(data)
-        for i in range(len(clip_set))
-        if (target := label(clip_set, i)) is not None
-    ]
-    excluded = set_aside(recognizer)
-    chosen = [clip for clip in labeled if clip[3] not in excluded]
-    if not chosen:
-        left_out = f" except {len(labeled)} that the model set aside" if labeled else ""
-        raise InputError(f"{data}: no clip of this benchmark in the folder's clip sets{left_out}")
-    predictions = [
-        Prediction(
-            target=target,
-            label=recognizer.recognize(clip_set[i]).label,
-            source=vocabulary.source(clip_set.clips[i]),
-            fingerprint=name,
-        )
-        for clip_set, i, target, name in progress(chosen, "clips")
-    ]
-    return predictions, len(labeled) - len(chosen)
+    clips = [(clip_set, i) for clip_set in clip_sets(data) for i in range(len(clip_set))]
+    predictions, left_out, excluded = [], 0, set_aside(recognizer)
+    for clip_set, i in progress(clips, "clips"):
+        name, source = fingerprint(clip_set, i), vocabulary.source(clip_set.clips[i])
+        for target, motion in choose(clip_set, i):
+            if target is None:
+                continue
+            if name in excluded:
+                left_out += 1
+                continue
+            label = recognizer.recognize(motion).label
+            predictions.append(Prediction(target=target, label=label, source=source, fingerprint=name))
+    if not predictions:
+        aside = f" except {left_out} that the model set aside" if left_out else ""
+        raise InputError(f"{data}: no clip of this benchmark in the folder's clip sets{aside}")
+    return predictions, left_out
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:

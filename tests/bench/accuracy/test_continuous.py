@@ -22,10 +22,11 @@ from motionrt.bench.accuracy.protocols.continuous import (
     summarize,
     validation_streams,
 )
+from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.recognition.recognizer import Recognizer
 from motionrt.training.data import vocabulary
-from motionrt.training.data.clips import LabeledClip, clip_sets
+from motionrt.training.data.clips import LabeledClip, load_clips
 from motionrt.training.data.streams import UNLABELED, Stream
 
 LABELS = (*vocabulary.labels(), vocabulary.NONE)
@@ -167,6 +168,7 @@ def test_running_a_stream_records_labels_and_onsets() -> None:
         targets=np.array([none, bow, bow, bow, UNLABELED, none, none, none, none]),
         segments=np.zeros(9, int),
         classes=(bow,),
+        sources=("",),
         actions=((bow, 1, 4),),
     )
     found = run_stream(recognizer, stream, LABELS)
@@ -219,8 +221,8 @@ def check_streams(streams: list[Stream], again: list[Stream]) -> None:
 
 
 def test_the_streams_of_a_folder_are_always_the_same(data: Path) -> None:
-    streams = validation_streams(data, "core15")
-    check_streams(streams, validation_streams(data, "core15"))
+    streams = validation_streams(data, "core15", LABELS)
+    check_streams(streams, validation_streams(data, "core15", LABELS))
     assert {LABELS[target] for stream in streams for target in stream.classes} == {"bow", "run", "walk", "wave", "none"}
 
 
@@ -228,23 +230,23 @@ def test_a_folder_without_validation_clips_is_refused(data: Path, tmp_path: Path
     for name in ("other.npz", "other.json"):
         (tmp_path / name).write_bytes((data / name).read_bytes())
     with pytest.raises(InputError, match=f"{tmp_path.name}: expected labeled validation clips"):
-        validation_streams(tmp_path, "core15")
+        validation_streams(tmp_path, "core15", LABELS)
 
 
 def test_the_benchmark_names_its_protocol_and_thresholds(bundle: Path, data: Path) -> None:
     recognizer = Recognizer.load(bundle)
     found = continuous(recognizer, data)
     assert "0.5 s" in found["protocol"]
-    assert found["thresholds"] == {"temperature": 1.0, "smooth_s": 0.2, "on": 0.6, "off": 0.3, "hold_s": 0.1}
+    expected = {"temperature": 1.0, "smooth_s": 0.2, "on": 0.6, "off": 0.3, "hold_s": 0.1, "others": 1.0}
+    assert found["thresholds"] == expected
     assert found["actions"] > 10 and 0 <= found["f1"] <= 100
     assert continuous(recognizer, data) == found, "measured again, the same"
 
 
 def test_the_real_streams_are_long_enough_and_contain_every_validation_clip(shared: Path) -> None:
-    streams = validation_streams(shared, "core15")
+    streams = validation_streams(shared, "core15", LABELS)
     counted = Counter(LABELS[target] for stream in streams for target in stream.classes)
-    records = [record for clip_set in clip_sets(shared) for record in clip_set.clips]
-    validation = Counter(vocabulary.label(r) for r in records if vocabulary.is_validation(r) and vocabulary.label(r))
-    assert {label: n for label, n in counted.items() if label != "none"} == validation
+    clips = load_clips(shared, Layout.load("core15"), vocabulary.is_validation)
+    assert {label: n for label, n in counted.items() if label != "none"} == Counter(c.label for c in clips if c.label)
     assert sum(len(stream.joints) for stream in streams) / CAMERA_HZ / 60 >= 20
-    check_streams(streams, validation_streams(shared, "core15"))
+    check_streams(streams, validation_streams(shared, "core15", LABELS))
