@@ -194,7 +194,10 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
     async def generate(socket: WebSocket) -> None:
         async with service.admitted(socket) as connection:
             if connection is not None:
-                await GenerationSession(connection, service.generator, service.generations, service.threads).run()
+                session = GenerationSession(
+                    connection, service.generator, service.generations, service.threads, service.settings.stream_s
+                )
+                await session.run()
 
 
 def _models(service: Service) -> list[Model]:

@@ -18,6 +18,7 @@ from .metrics import Metrics
 from .settings import Settings
 
 GOING_AWAY, POLICY, TOO_BIG, FAILED = 1001, 1008, 1009, 1011  # RFC 6455, section 7.4.1
+TRY_AGAIN = 1013  # in IANA's registry
 CLOSE_S = 1.0  # time limit for sending a close frame
 MESSAGES_PER_TURN = 4  # messages read before other clients get their turn
 
@@ -42,7 +43,7 @@ class Connection:
     """An accepted WebSocket.
 
     Attributes:
-        closing: set when the server shuts down.
+        closing: set when the server shuts down. ended: set when its place is free again.
     """
 
     def __init__(self, socket: WebSocket, settings: Settings, metrics: Metrics, closing: asyncio.Event) -> None:
@@ -50,6 +51,18 @@ class Connection:
         self._socket, self._settings = socket, settings
         self._bucket = Bucket(settings.messages_per_s, BURST_S * settings.messages_per_s)
         self._count = 0
+        self._active_s = time.monotonic()
+        self.ended, self._dismissed = asyncio.Event(), asyncio.Event()
+
+    @property
+    def idle_s(self) -> float:
+        """Seconds since the last message in either direction."""
+        return time.monotonic() - self._active_s
+
+    async def dismiss(self) -> None:
+        """Close the connection because another client needs its place, and wait for its end."""
+        self._dismissed.set()
+        await self.ended.wait()
 
     async def receive(self) -> Message:
         """Wait for the next JSON object; anything else is answered with an error.
@@ -64,6 +77,7 @@ class Connection:
                 if event.get("code") == TOO_BIG:
                     self.metrics.refused.labels("size").inc()
                 raise ClientGone
+            self._active_s = time.monotonic()
             number, self._count = self._count, self._count + 1
             if not self._bucket.take():
                 self.metrics.refused.labels("flood").inc()
@@ -84,6 +98,7 @@ class Connection:
 
     async def send(self, message: dict[str, Any]) -> None:
         """Raises ClientGone, or CloseConnection if the client does not read for too long."""
+        self._active_s = time.monotonic()
         try:
             async with asyncio.timeout(self._settings.send_timeout_s):
                 await self._socket.send_text(json.dumps(message, allow_nan=False))
@@ -102,7 +117,7 @@ class Connection:
         code, reason = FAILED, "the server failed"
         try:
             async with asyncio.TaskGroup() as group:
-                for task in tasks:
+                for task in (*tasks, self._wait_for_dismissal()):
                     group.create_task(task)
         except* ClientGone:
             pass
@@ -110,6 +125,11 @@ class Connection:
             code, reason = closes.exceptions[0].args
         finally:
             await self._close(code, reason)
+
+    async def _wait_for_dismissal(self) -> None:
+        await self._dismissed.wait()
+        self.metrics.refused.labels("idle").inc()
+        raise CloseConnection(TRY_AGAIN, f"no message for {self._settings.idle_s:g} s, and others need this place")
 
     async def _close(self, code: int, reason: str) -> None:
         """Does nothing if the client has already closed it."""

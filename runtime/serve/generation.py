@@ -20,10 +20,16 @@ BUSY = "another client is generating motion; try again later"
 
 
 class GenerationSession:
-    """One client that streams motion: one stream at a time, which further prompts steer."""
+    """One client that streams motion: one stream at a time, which further prompts steer.
 
-    def __init__(self, connection: Connection, generator: Generator, slots: Slots, threads: Executor) -> None:
+    A stream that has been running for `stream_s` ends when another client was refused.
+    """
+
+    def __init__(
+        self, connection: Connection, generator: Generator, slots: Slots, threads: Executor, stream_s: float
+    ) -> None:
         self._connection, self._generator, self._slots, self._threads = connection, generator, slots, threads
+        self._stream_s = stream_s
         self._stream: Stream | None = None
         self._started, self._stopped = asyncio.Event(), asyncio.Event()
 
@@ -74,6 +80,8 @@ class GenerationSession:
         loop = asyncio.get_running_loop()
         send_s = start_s = loop.time()
         while not await self._stops_before(send_s):
+            if self._slots.is_wanted and loop.time() - start_s >= self._stream_s:
+                return
             chunk = await loop.run_in_executor(self._threads, self._next)
             if chunk is None:
                 return

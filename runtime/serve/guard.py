@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, WebSocket
@@ -12,14 +13,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..net_security import is_loopback, tokens_match
-from .limits import BURST_S, Buckets
+from .limits import BURST_S, BUSY, Buckets, Slots
 from .metrics import Metrics
 from .settings import Settings
 
 PUBLIC = ("/", "/healthz", "/readyz")  # no token needed
 PROBES = ("/healthz", "/readyz")  # no rate limit
+MAX_REQUESTS = 32  # at a time, besides probes and WebSockets
 SAFE = ("GET", "HEAD", "OPTIONS")
 PROTOCOL = "motionrt"  # WebSocket subprotocol that the server selects
+_HOST = re.compile(r"(\[[^][]*\]|[^][:@/]*)(:\d*)?")
 BEARER = "bearer."  # prefix of the subprotocol that carries the token, in base64url without padding
 
 
@@ -35,14 +38,23 @@ class Guard:
     def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self._requests = Buckets(settings.requests_per_s, BURST_S * settings.requests_per_s)
+        self._slots = Slots(MAX_REQUESTS)
         self._too_long = f"the body is longer than {settings.body_bytes} bytes"
         self._origins = tuple(origin.rstrip("/").lower() for origin in settings.origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         refusal = None if scope["type"] == "lifespan" else self._refusal(scope)
-        if refusal is None:
-            await self._app(scope, self._limited(receive) if scope["type"] == "http" else receive, send)
+        if refusal is None and (scope["type"] != "http" or scope["path"] in PROBES):
+            await self._app(scope, receive, send)
             return
+        if refusal is None and self._slots.acquire():
+            try:
+                await self._app(scope, self._limited(receive), send)
+            finally:
+                self._slots.release()
+            return
+        if refusal is None:
+            refusal = "requests", 503, BUSY, {"Retry-After": "1"}
         reason, status, detail, headers = refusal
         self._metrics.refused.labels(reason).inc()
         response = JSONResponse({"detail": detail}, status, headers)
@@ -69,9 +81,6 @@ class Guard:
         """Metric label, HTTP status, message and headers of a refusal; None if the request is accepted."""
         headers, path = Headers(scope=scope), scope["path"]
         is_socket = scope["type"] == "websocket"
-        if path not in PROBES and not self._requests.take((scope["client"] or ("",))[0]):
-            rate = f"{self._settings.requests_per_s:g}"
-            return "rate", 429, f"more than {rate} requests per second from one address", {"Retry-After": "1"}
         host = headers.get("host", "")
         if self._settings.token is None and not self._is_own_host(host):
             return "host", 403, "a server without a token accepts only requests for a loopback address", {}
@@ -83,6 +92,10 @@ class Guard:
                 "pages of this origin are not allowed; see the server's option --origin",
                 {},
             )
+        # after the origin, so that a web page of another site cannot use up the rate of its user
+        if path not in PROBES and not self._requests.take((scope["client"] or ("",))[0]):
+            rate = f"{self._settings.requests_per_s:g}"
+            return "rate", 429, f"more than {rate} requests per second from one address", {"Retry-After": "1"}
         if path not in PUBLIC and not self._has_token(headers, scope):
             return "token", 401, "expected the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"}
         if int(headers.get("content-length", "0")) > self._settings.body_bytes:
@@ -90,7 +103,7 @@ class Guard:
         return None
 
     def _is_own_host(self, host: str) -> bool:
-        name = _hostname(f"//{host}")
+        name = _hostname(f"//{host}") if _HOST.fullmatch(host) else None
         return is_loopback(name) or any(name == _hostname(origin) for origin in self._origins)
 
     def _is_allowed_origin(self, page: str, host: str) -> bool:

@@ -7,24 +7,31 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 BURST_S = 2.0  # a burst may be as large as the allowance of this many seconds
+BUSY = "the server is busy; try again later"
 MAX_ADDRESSES = 4096  # tracked at a time; the least recently seen one is forgotten first
 
 
 class Slots:
-    """A counting semaphore that never waits, for one event loop; `in_use` of `count` are taken."""
+    """A counting semaphore that never waits, for one event loop; `in_use` of `count` are taken.
+
+    Attributes:
+        is_wanted: whether somebody was refused since the last release.
+    """
 
     def __init__(self, count: int) -> None:
-        self.count, self.in_use = count, 0
+        self.count, self.in_use, self.is_wanted = count, 0, False
 
     def acquire(self) -> bool:
         """Take a slot; False if there is none left."""
         if self.in_use == self.count:
+            self.is_wanted = True
             return False
         self.in_use += 1
         return True
 
     def release(self) -> None:
         self.in_use -= 1
+        self.is_wanted = False
 
 
 class Bucket:

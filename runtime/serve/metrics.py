@@ -41,7 +41,7 @@ class Metrics:
         )
         for reason in ("overtaken", "late"):
             self.dropped.labels(reason)
-        for reason in ("host", "rate", "origin", "token", "clients", "flood", "size", "slow"):
+        for reason in ("host", "rate", "origin", "token", "clients", "flood", "size", "slow", "idle", "requests"):
             self.refused.labels(reason)
 
     def text(self) -> bytes:

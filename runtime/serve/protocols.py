@@ -7,16 +7,18 @@ tests/runtime/serve/test_protocols.py lists them.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from contextlib import suppress
 from itertools import chain
 from typing import Any
 
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
+from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame
 from websockets.http11 import Request
 
+MAX_IDLE = 64  # connections without a request
 REQUEST_S = 10.0  # time limit for the arrival of a request
 FLUSH_S = 2.0  # time limit for sending what is buffered when a WebSocket session is over
 MAX_FRAGMENTS = 1000  # per WebSocket message
@@ -24,20 +26,41 @@ MAX_UNSENT_BYTES = 1 << 20  # buffered pongs
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
-class HttpProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
-    """Drops connections on which no request arrives, since they count against the limit of connections."""
+class HttpProtocol(H11Protocol):
+    """Drops connections on which no request arrives: after `REQUEST_S`, or earlier if there are too many.
 
-    def connection_made(self, transport: asyncio.Transport) -> None:
+    A new connection is always accepted; the address that has most of those without a request loses its oldest one. The
+    parser is h11, which limits and checks headers, even if the faster httptools is installed.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._make_room()
         super().connection_made(transport)
+        self._made_s = self.loop.time()
         self._schedule_check(None)
+
+    @property
+    def _is_idle(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _make_room(self) -> None:
+        idle = [one for one in self.connections if isinstance(one, HttpProtocol) and one._is_idle]
+        if len(idle) < MAX_IDLE:
+            return
+        addresses = [one.client[0] if one.client else "" for one in idle]
+        [(worst, _)] = Counter(addresses).most_common(1)
+        ages = [(one._made_s, i) for i, one in enumerate(idle) if addresses[i] == worst]
+        oldest = idle[min(ages)[1]]
+        self.connections.discard(oldest)
+        oldest.transport.abort()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._check_timer.cancel()  # it would keep the closed connection in memory
         super().connection_lost(error)
 
-    def handle_websocket_upgrade(self, *event: Any) -> None:
+    def handle_websocket_upgrade(self, event: Any) -> None:
         self._check_timer.cancel()
-        super().handle_websocket_upgrade(*event)
+        super().handle_websocket_upgrade(event)
 
     def _schedule_check(self, last_cycle: Any) -> None:
         self._check_timer = self.loop.call_later(REQUEST_S, self._check, last_cycle)
@@ -45,7 +68,7 @@ class HttpProtocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     def _check(self, last_cycle: Any) -> None:
         """`last_cycle`: the request at the last check."""
         cycle = self.cycle
-        if cycle is last_cycle and (cycle is None or cycle.response_complete or cycle.more_body):
+        if cycle is last_cycle and (self._is_idle or cycle.more_body):
             self.transport.abort()
         else:
             self._schedule_check(cycle)

@@ -19,7 +19,8 @@ import ray
 from ray import serve as ray_serve
 
 from ..errors import InputError
-from .server import EXTRA_CONNECTIONS, listen, tune_process
+from .guard import MAX_REQUESTS
+from .server import listen, tune_process
 from .service import Service
 from .settings import Settings
 
@@ -56,7 +57,7 @@ def application(settings: Settings, min_replicas: int = 1, max_replicas: int = 1
     deployment = ray_serve.deployment(
         name=NAME,
         ray_actor_options={"num_cpus": 1},
-        max_ongoing_requests=settings.clients + EXTRA_CONNECTIONS,
+        max_ongoing_requests=settings.clients + MAX_REQUESTS,
         max_queued_requests=max_replicas * settings.clients,  # clients of a replica that died wait for its successor
         health_check_period_s=1.0,
         graceful_shutdown_timeout_s=SHUTDOWN_S,

@@ -21,7 +21,8 @@ from .protocols import HttpProtocol, WebSocketProtocol
 from .settings import Settings
 
 DRAIN_S, GRACE_S = 2.0, 2  # time limits of a shutdown: for WebSockets, then for HTTP requests
-EXTRA_CONNECTIONS = 32  # for HTTP, besides the WebSockets
+ACCEPTED_PER_TURN = 8  # connections accepted before the clients get their turn
+WAITING_CONNECTIONS = 1024  # in the kernel
 SOCKET_OPTIONS = (  # of the listening socket; accepted sockets inherit them
     (socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15),  # bytes: frames that wait longer would be outdated
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),  # do not delay a reply until the one before is acknowledged
@@ -113,7 +114,7 @@ class Server(uvicorn.Server):
                 access_log=False,
                 server_header=False,
                 proxy_headers=False,
-                limit_concurrency=settings.clients + EXTRA_CONNECTIONS,
+                backlog=ACCEPTED_PER_TURN,
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
@@ -123,6 +124,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._listener.listen(WAITING_CONNECTIONS)  # asyncio accepts as many at a time as it lets wait
         self._on_ready(self.url)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

@@ -18,14 +18,13 @@ from ..recognition.recognizer import Recognizer
 from .connection import Connection
 from .generation import joint_lists
 from .guard import PROTOCOL
-from .limits import Slots
+from .limits import BUSY, Slots
 from .metrics import Metrics
 from .motion_file import read_motion
 from .schemas import ClipPrompt, parse_clip
 from .settings import Settings
 
 CLIPS, GENERATIONS = 2, 1  # concurrent requests
-BUSY = "the server is busy; try again later"
 
 T = TypeVar("T")
 
@@ -51,6 +50,7 @@ class Service:
         self.clients, self.clips, self.generations = Slots(settings.clients), Slots(CLIPS), Slots(GENERATIONS)
         self.metrics = Metrics(lambda: self.clients.in_use, lambda: self.generations.in_use, replica)
         self.closing = asyncio.Event()
+        self._connections: set[Connection] = set()
         self.threads = ThreadPoolExecutor(CLIPS + 2 * GENERATIONS, "motionrt serve")
         self.label_encoding = ThreadPoolExecutor(1, "motionrt labels")
 
@@ -65,17 +65,32 @@ class Service:
     @asynccontextmanager
     async def admitted(self, socket: WebSocket) -> AsyncIterator[Connection | None]:
         """Accept a client and yield its connection, or refuse it and yield None if there is no slot."""
-        if self.closing.is_set() or not self.clients.acquire():
+        if self.closing.is_set() or not await self._acquire_place():
             self.metrics.refused.labels("clients").inc()
             content = {"detail": f"{self.settings.clients} clients are connected; try again later"}
             await socket.send_denial_response(JSONResponse(content, 503, {"Retry-After": "5"}))
             yield None
             return
+        connection = Connection(socket, self.settings, self.metrics, self.closing)
         try:
             await socket.accept(PROTOCOL if PROTOCOL in socket.scope["subprotocols"] else None)
-            yield Connection(socket, self.settings, self.metrics, self.closing)
+            self._connections.add(connection)
+            yield connection
         finally:
+            self._connections.discard(connection)
             self.clients.release()
+            connection.ended.set()
+
+    async def _acquire_place(self) -> bool:
+        """Take a slot for a client, if need be that of the client that has been idle the longest, and long enough."""
+        if self.clients.acquire():
+            return True
+        idlest = max(self._connections, key=lambda one: one.idle_s, default=None)
+        if idlest is None or idlest.idle_s < self.settings.idle_s:
+            return False
+        self._connections.discard(idlest)
+        await idlest.dismiss()
+        return self.clients.acquire()
 
     async def compute(self, slots: Slots, work: Callable[[], T]) -> T:
         """Compute on another thread. Raises HTTPException if there is no slot."""

@@ -22,6 +22,8 @@ class Settings:
         requests_per_s: limit of HTTP requests and new WebSockets per address, averaged over two seconds.
         messages_per_s: limit of messages per WebSocket, averaged in the same way; exceeding it closes the connection.
         message_bytes: limit of one message. body_bytes: limit of the body of an HTTP request.
+        idle_s: a client without a message for this long gives its place to another one if there is none left.
+        stream_s: the same for a motion stream that has been running for this long.
         send_timeout_s: a client that has not read its messages for this long is disconnected.
     Raises:
         InputError: a token that an HTTP header cannot carry.
@@ -38,6 +40,8 @@ class Settings:
     messages_per_s: float = 1000.0
     message_bytes: int = 1 << 16
     body_bytes: int = 1 << 22  # parsing a larger one would block all clients
+    idle_s: float = 60.0
+    stream_s: float = 60.0
     send_timeout_s: float = 5.0
 
     def __post_init__(self) -> None:

@@ -106,6 +106,9 @@ def test_a_foreign_host_name_is_refused(url: str, guarded: str) -> None:
     assert request(f"{url}/models", headers=rebound).status == 403
     assert request(f"{url}/", headers={"Host": "["}).status in (400, 403)
     assert request(f"{url}/models", headers={"Host": "localhost:8765"}).status == 200
+    for host in ("[::1].evil", "[::1]evil:80", "127.0.0.1:80:80", "[::1]:80.evil", "user@127.0.0.1"):
+        assert request(f"{url}/models", headers={"Host": host}).status == 403
+    assert request(f"{url}/models", headers={"Host": "[::1]:8765"}).status == 200
     assert request(f"{guarded}/healthz", headers={"Host": "robot.example"}).status == 200
 
 
@@ -117,6 +120,13 @@ def test_too_many_requests_are_refused_except_for_probes(serve) -> None:
     assert refused.headers["Retry-After"] == "1" and "more than 1 requests per second" in refused.json["detail"]
     assert status_of_socket(server.url) == 429
     assert {request(f"{server.url}/healthz").status for _ in range(6)} == {200}
+
+
+def test_pages_of_other_sites_do_not_use_up_the_rate(serve) -> None:
+    url = serve(requests_per_s=1.0).url
+    page = {"Origin": "https://evil.example"}
+    assert {request(f"{url}/generate", {"prompt": "walk"}, page).status for _ in range(8)} == {403}
+    assert request(f"{url}/models").status == 200
 
 
 def test_a_bucket_refills_over_time() -> None:

@@ -191,6 +191,76 @@ def test_connections_without_requests_do_not_lock_others_out(serve, monkeypatch:
         assert request(f"{url}/readyz").status == 200
 
 
+def test_silent_connections_give_way_to_others(serve) -> None:
+    """They are dropped at once, not after a time, and no probe, request or client is refused."""
+    url = serve(clients=1).url
+    address = url.removeprefix("http://").split(":")
+    with ExitStack() as stack:
+        silent = [stack.enter_context(socket.create_connection((address[0], int(address[1])))) for _ in range(200)]
+        for one in silent:
+            with suppress(ConnectionError):
+                one.sendall(b"GET /models HTTP/1.1\r\n")
+        for path in ("healthz", "readyz", "models"):
+            assert request(f"{url}/{path}").status == 200
+        with connect(url):
+            pass
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["Host: 127.0.0.1", "Host: evil.example"],
+        ["Host: 127.0.0.1", "X: " + "x" * 1_000_000],
+        ["Host: 127.0.0.1", *["X: x"] * 10_000],
+        ["Host: 127.0.0.1", "Content-Length: 1", "Content-Length: 2"],
+        ["Host: 127.0.0.1", "Content-Length: -1"],
+        ["Host: 127.0.0.1", "X : x"],
+    ],
+    ids=["two hosts", "a header of 1 MB", "10,000 headers", "two lengths", "a negative length", "a space in a name"],
+)
+def test_malformed_headers_are_refused_and_end_the_connection(url: str, lines: list[str]) -> None:
+    host, _, port = url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=30) as client:
+        reply = b""
+        with suppress(ConnectionError):  # it may be closed before everything is sent
+            client.sendall("\r\n".join(["GET /models HTTP/1.1", *lines, "", ""]).encode())
+            while part := client.recv(1 << 16):
+                reply += part
+    assert reply.startswith(b"HTTP/1.1 4") or not reply
+
+
+def test_an_idle_client_gives_its_place_to_another(serve, motion: Motion) -> None:
+    url = serve(clients=2, idle_s=0.0).url
+    with connect(url) as first, connect(url) as second:
+        for one in (first, second):
+            send(one, frame_message(motion, 0))
+            receive(one)
+        with connect(url) as third:
+            send(third, frame_message(motion, 0))
+            assert "label" in receive(third)
+            with pytest.raises(ConnectionClosed) as caught:
+                receive(first)
+            assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (
+                1013,
+                "no message for 0 s, and others need this place",
+            )
+            send(second, frame_message(motion, 1))
+            assert "label" in receive(second)
+
+
+def test_an_endless_stream_ends_when_another_client_needs_it(serve) -> None:
+    url = serve(stream_s=0.0).url
+    with connect(url, "generate") as first, connect(url, "generate") as second:
+        send(first, {"prompt": "a person walks"})
+        assert "joints" in receive(first)
+        send(second, {"prompt": "a person bows"})
+        assert "another client" in receive(second)["error"]
+        while receive(first) != {"end": True}:
+            pass
+        send(second, {"prompt": "a person bows", "seconds": 1})
+        assert "joints" in receive(second)
+
+
 def test_an_error_at_startup_is_one_line(capfd, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
