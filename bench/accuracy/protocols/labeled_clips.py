@@ -35,26 +35,39 @@ class Prediction:
 def live(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     """Every clip with a label that the model has, copies once, except those that the model trained on or set aside.
 
-    Pictures, which have no depth, are not measured.
+    The sets of which it set clips aside are its own, the others are new to it. Pictures, which have no depth, and clips
+    of small collections, of which no people are kept out, are not measured.
     """
     seen: set[str] = set()
+    excluded, own = set_aside(recognizer), set()
 
     def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
-        name = fingerprint(clip_set, i)
-        if clip_set.layout.dims == 2 or name in seen:
+        name, source = fingerprint(clip_set, i), vocabulary.source(clip_set.clips[i])
+        if name in excluded:
+            own.add(source)
+        if clip_set.layout.dims == 2 or source == "other" or name in seen:
             return []
         seen.add(name)
         return [(target, motion) for target, motion in labeled(clip_set, i) if target in recognizer.labels]
 
     predictions, left_out = predict_clips(recognizer, data, choose)
-    first = [p for p in predictions if p.source in (*vocabulary.KINECT_SETS, "bandai")]
-    protocol = "clips with a label of the vocabulary, each stepped whole; left out: clips that the model set aside"
+    protocol = (
+        "clips with a label of the model, each stepped whole; left out: clips that the model set aside; own sets: "
+        "those of which it did, new sets: the others"
+    )
     return {
         "protocol": protocol,
         "left_out": left_out,
         **summarize(predictions),
-        "first_five_sets": summarize(first) if first else None,
+        "own_sets": brief([p for p in predictions if p.source in own]),
+        "new_sets": brief([p for p in predictions if p.source not in own]),
     }
+
+
+def brief(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """The first figures of `summarize`."""
+    figures = summarize(predictions) if predictions else {"n": 0}
+    return {key: value for key, value in figures.items() if key in ("n", "top1", "macro_top1", "macro_classes")}
 
 
 def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
