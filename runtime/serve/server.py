@@ -130,5 +130,5 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
             server.close()
-        await self._service.drain(DRAIN_S)
+        await self._service.drain(DRAIN_S, GRACE_S)
         await super().shutdown(sockets)

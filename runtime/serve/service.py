@@ -25,6 +25,7 @@ from .schemas import ClipPrompt, parse_clip
 from .settings import Settings
 
 CLIPS, GENERATIONS = 2, 1  # concurrent requests
+ENDING = "the server is shutting down"
 
 T = TypeVar("T")
 
@@ -37,7 +38,7 @@ class Service:
     Attributes:
         recognizer: recognizes clips; each client gets a clone of it.
         clients, clips, generations: slots that limit concurrency.
-        closing: set when the server shuts down.
+        closing: set when the server shuts down. cutting_off: set when requests are no longer waited for.
         threads: pool for clips and motion. label_encoding: pool of one thread that encodes clients' labels.
     """
 
@@ -49,18 +50,20 @@ class Service:
         self.generator = Generator.load(settings.generator)
         self.clients, self.clips, self.generations = Slots(settings.clients), Slots(CLIPS), Slots(GENERATIONS)
         self.metrics = Metrics(lambda: self.clients.in_use, lambda: self.generations.in_use, replica)
-        self.closing = asyncio.Event()
+        self.closing, self.cutting_off = asyncio.Event(), asyncio.Event()
         self._connections: set[Connection] = set()
         self.threads = ThreadPoolExecutor(CLIPS + 2 * GENERATIONS, "motionrt serve")
         self.label_encoding = ThreadPoolExecutor(1, "motionrt labels")
 
-    async def drain(self, timeout_s: float) -> None:
-        """Send all pending replies and close all WebSockets, within a time limit."""
+    async def drain(self, timeout_s: float, grace_s: float) -> None:
+        """Send all pending replies and close all WebSockets within a time limit, then let requests end within another.
+
+        Requests that take longer are told so.
+        """
         self.closing.set()
-        loop = asyncio.get_running_loop()
-        end_s = loop.time() + timeout_s
-        while self.clients.in_use and loop.time() < end_s:
-            await asyncio.sleep(0.01)
+        await _wait_while(lambda: self.clients.in_use, timeout_s)
+        await _wait_while(lambda: self.clips.in_use + self.generations.in_use, grace_s)
+        self.cutting_off.set()
 
     @asynccontextmanager
     async def admitted(self, socket: WebSocket) -> AsyncIterator[Connection | None]:
@@ -93,13 +96,19 @@ class Service:
         return self.clients.acquire()
 
     async def compute(self, slots: Slots, work: Callable[[], T]) -> T:
-        """Compute on another thread. Raises HTTPException if there is no slot."""
+        """Compute on another thread. Raises HTTPException if there is no slot, or the shutdown cannot wait."""
         if not slots.acquire():
             raise HTTPException(503, BUSY, {"Retry-After": "1"})
+        result = asyncio.get_running_loop().run_in_executor(self.threads, work)
+        result.add_done_callback(lambda _: slots.release())
+        is_cut_off = asyncio.create_task(self.cutting_off.wait())
         try:
-            return await asyncio.get_running_loop().run_in_executor(self.threads, work)
+            await asyncio.wait((result, is_cut_off), return_when=asyncio.FIRST_COMPLETED)
         finally:
-            slots.release()
+            is_cut_off.cancel()
+        if not result.done():
+            raise HTTPException(503, ENDING)
+        return await result
 
     def recognize(self, content: bytes) -> dict[str, Any]:
         clip, recognizer = parse_clip(content), self.recognizer.clone()  # with warnings of its own
@@ -123,3 +132,10 @@ class Service:
         self.metrics.generated.inc()
         content = {"layout": motion.layout, "fps": motion.fps, "joints": joint_lists(motion)}
         return json.dumps(content, allow_nan=False).encode()
+
+
+async def _wait_while(is_busy: Callable[[], int], timeout_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    end_s = loop.time() + timeout_s
+    while is_busy() and loop.time() < end_s:
+        await asyncio.sleep(0.01)

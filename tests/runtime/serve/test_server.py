@@ -93,6 +93,33 @@ def test_a_running_request_is_answered_before_it_ends(monkeypatch: pytest.Monkey
     assert replies[0].status == 200 and len(replies[0].json["joints"]) == 120
 
 
+def test_a_request_that_takes_too_long_for_the_shutdown_learns_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from .conftest import running
+
+    is_running, may_end, generate = threading.Event(), threading.Event(), Generator.generate
+
+    def generate_later(*arguments: Any, **options: Any) -> Any:
+        is_running.set()
+        assert may_end.wait(60)
+        return generate(*arguments, **options)
+
+    monkeypatch.setattr(Generator, "generate", generate_later)
+    monkeypatch.setattr(server, "GRACE_S", 0.1)
+    replies = []
+    with running() as running_server:
+        prompt = {"prompt": "a person walks", "seconds": 6}
+        asking = threading.Thread(target=lambda: replies.append(request(f"{running_server.url}/generate", prompt)))
+        asking.start()
+        assert is_running.wait(30)
+        running_server.should_exit = True
+        asking.join(60)
+        may_end.set()
+    assert (replies[0].status, replies[0].json) == (503, {"detail": "the server is shutting down"})
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
 def is_listening(url: str) -> bool:
     host, _, port = url.removeprefix("http://").partition(":")
     with socket.socket() as client:
