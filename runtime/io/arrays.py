@@ -18,6 +18,7 @@ from ..body.layout import Layout
 from ..body.motion_data import MotionData, as_array
 from ..errors import InputError
 from .humanml3d import recover_joints
+from .text import check_bytes, check_size
 
 MAX_BYTES = 1 << 30
 NPY_MAGIC = b"\x93NUMPY"
@@ -35,6 +36,7 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
             + (f"; pass layout (--layout), one of {', '.join(Layout.names())}" if "layout" in missing else "")
             + ("; pass fps (--fps), frames per second" if "fps" in missing else "")
         )
+    _check_joints(arrays["joints"])
     known = ("joints", "fps", "layout", "confidence", "timestamps")
     return MotionData(
         arrays["joints"],
@@ -54,6 +56,7 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
     with path.open("rb") as file:
         if file.read(len(NPY_MAGIC)) != NPY_MAGIC:
             raise InputError("is not a .npy file")
+    check_bytes(path, MAX_BYTES)
     with _damage_as_input_error("the file"):
         joints = np.load(path, allow_pickle=False)
     if joints.ndim == 2:
@@ -61,6 +64,7 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
         return MotionData(joints, rate if fps is None else fps, layout or known)
     if joints.ndim not in (3, 4):
         raise InputError(f"joints have shape {list(joints.shape)}, expected [T, V, 3] or [T, M, V, 3]")
+    _check_joints(joints)
     if layout is None:
         layout = "smpl22" if joints.shape[-2:] == (22, 3) else layout_of_shape(joints.shape[-2:])
     if fps is None and layout == "smpl22":
@@ -132,6 +136,12 @@ def _damage_as_input_error(what: str) -> Iterator[None]:
         if "allow_pickle" in str(error):
             raise InputError(f"{what} contains Python objects, expected numbers or text") from None
         raise InputError(f"{what} is damaged or cut short") from None
+
+
+def _check_joints(joints: NDArray[Any]) -> None:
+    """Raise InputError if joints [T, (M,) V, D], which may be of one byte each, are too many to be computed with."""
+    if joints.ndim in (3, 4) and joints.size:
+        check_size(len(joints), joints[0, ..., 0].size)
 
 
 def _scalar(array: NDArray[Any]) -> Any:

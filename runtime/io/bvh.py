@@ -17,7 +17,7 @@ from ..body.motion_data import MAX_JOINTS, MotionData
 from ..body.rotations import Rig, solve
 from ..body.time_check import UNITS_S, unit_of
 from ..errors import InputError
-from .text import read_text
+from .text import check_size, read_text
 
 COMMON_RATES_HZ = (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 150, 180, 200, 240, 250)
 CHANNELS = tuple(f"{axis}{kind}" for kind in ("position", "rotation") for axis in "XYZ")
@@ -36,7 +36,7 @@ def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Read world positions, in the file's units, of the joints of `layout`, by default the one that fits the names."""
     tokens = _Tokens(read_text(path))
     joints = _hierarchy(tokens)
-    values, seconds = _motion(tokens, sum(len(joint.channels) for joint in joints))
+    values, seconds = _motion(tokens, joints)
     if fps is None:
         check_frame_time(seconds)
     known, order = Layout.match([joint.name for joint in joints], layout, dims=3)
@@ -140,10 +140,14 @@ def _hierarchy(tokens: _Tokens) -> list[Joint]:
             name = f"{joints[open_joints[-1]].name}_end"
 
 
-def _motion(tokens: _Tokens, channels: int) -> tuple[NDArray[np.float64], float]:
+def _motion(tokens: _Tokens, joints: list[Joint]) -> tuple[NDArray[np.float64], float]:
+    channels = sum(len(joint.channels) for joint in joints)
+    if channels == 0:
+        raise InputError("has no channels, expected rotations of its joints")
     tokens.expect("MOTION")
     tokens.expect("Frames:")
     frames = tokens.integer(1)
+    check_size(frames, len(joints))
     tokens.expect("Frame")
     tokens.expect("Time:")
     seconds = float(tokens.floats(1)[0])
