@@ -128,20 +128,20 @@ def description_ids(samples: Sequence[TrainingSample], device: torch.device) -> 
 class ViewScales:
     """Joints, bones and motion, each divided by a scale [C]: the terms of the reconstruction loss."""
 
-    parents: tuple[int, ...]
+    parents: Tensor
     scales: tuple[Tensor, Tensor, Tensor]
 
     @classmethod
     def unit(cls, parents: tuple[int, ...]) -> ViewScales:
         """Scales of 1, as published; bones and motion are small then, and contribute little."""
         one = torch.ones(3 * len(parents))
-        return cls(parents=parents, scales=(one, one, one))
+        return cls(parents=torch.tensor(parents), scales=(one, one, one))
 
     @classmethod
     def fitted(cls, model: AutoEncoder) -> ViewScales:
         """The views' standard deviations, so that the pose matters as much as the position."""
         joint, *_ = cls.unit(model.config.parents).scales
-        return cls(parents=model.config.parents, scales=(joint, model.scales.bone, model.scales.motion))
+        return cls(parents=model.scales.parents, scales=(joint, model.scales.bone, model.scales.motion))
 
     def __call__(self, x_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         parts = zip(views(x_BTC, self.parents), self.scales, strict=True)
@@ -182,7 +182,7 @@ def reconstruction_mm(model: nn.Module, samples: Sequence[TrainingSample], norma
 
 def fit_view_scales(model: AutoEncoder | MotionRecognizer, motions: Sequence[np.ndarray]) -> None:
     """Fit the scales of a new model to motions [T, C]."""
-    views_of_motions = [views(torch.from_numpy(x)[None], model.config.parents) for x in motions]
+    views_of_motions = [views(torch.from_numpy(x)[None], model.scales.parents) for x in motions]
     model.scales.fit(*(torch.cat(view, 1)[0] for view in zip(*views_of_motions, strict=True)))
 
 

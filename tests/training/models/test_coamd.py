@@ -75,7 +75,7 @@ def test_the_released_kit_table_is_kept_with_its_cycle() -> None:
 
 def test_bones_and_motion_of_known_joints() -> None:
     x = torch.arange(2 * 3 * 6, dtype=torch.float32).reshape(2, 3, 6)
-    found = bones(x, (1, 1))
+    found = bones(x, torch.tensor([1, 1]))
     torch.testing.assert_close(found[..., :3], x[..., :3] - x[..., 3:])
     assert not found[..., 3:].any(), "the root has no bone"
     assert not motion(x)[:, 0].any()

@@ -73,7 +73,6 @@ class TokenEncoder(nn.Module):
 
     def __init__(self, config: AutoEncoderConfig):
         super().__init__()
-        self.parents = config.parents
         self.joint, self.bone, self.motion = (Conv(config.coordinates, config.width, 3, padding=1) for _ in range(3))
         down = [Conv(config.width, config.width, 4, stride=2, padding=1) for _ in range(2)]
         self.levels = nn.ModuleList(Level(config, conv) for conv in down)
@@ -82,7 +81,7 @@ class TokenEncoder(nn.Module):
     def forward(self, x_BTC: Tensor, lengths_B: Tensor | None, scales: Scales) -> Tensor:
         mask = length_mask(lengths_B, x_BTC.shape[1])
         x_BTC = x_BTC * mask
-        joint, bone, motion = scales.views(x_BTC, self.parents)
+        joint, bone, motion = scales.views(x_BTC)
         h = relu((self.joint(joint) + self.bone(bone) + self.motion(motion * mask)) / 3)
         for k, level in enumerate(self.levels):
             h = level.get_submodule("resample")(h * mask)
@@ -127,7 +126,7 @@ class AutoEncoder(nn.Module):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = TokenEncoder(config), TokenDecoder(config)
-        self.scales = Scales(config.coordinates)
+        self.scales = Scales(config.parents)
         # of the encoder's outputs; 0 and 1 in the published model, which does not normalize tokens
         self.register_buffer("shift", torch.zeros(config.latent))
         self.register_buffer("scale", torch.ones(config.latent))

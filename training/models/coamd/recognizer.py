@@ -196,7 +196,7 @@ class MotionRecognizer(nn.Module):
         self.fusion_norm = nn.LayerNorm(3 * config.feature)
         self.fusion = nn.Linear(3 * config.feature, config.feature)
         self.text = TextTower(config)
-        self.scales = Scales(3 * len(config.parents))
+        self.scales = Scales(config.parents)
 
     def forward(
         self, x_BTC: Tensor, lengths_B: Tensor, words: Tensor, valid_BL: Tensor | None = None
@@ -207,7 +207,7 @@ class MotionRecognizer(nn.Module):
         """Embed normalized joints [B, T, C], T a multiple of the patch, lengths in frames."""
         valid_BT = torch.arange(x_BTC.shape[1], device=x_BTC.device) < lengths_B[:, None]
         valid_BT1 = valid_BT[:, :, None]
-        views = self.scales.views(x_BTC * valid_BT1, self.config.parents)
+        views = self.scales.views(x_BTC * valid_BT1)
         patch = self.config.patch
         x_SBLC = torch.stack(views).mul(valid_BT1).unflatten(2, (-1, patch)).flatten(3)
         joint, bone, motion = pool_query((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])

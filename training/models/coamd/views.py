@@ -18,10 +18,10 @@ KIT21 = (0, 0, 1, 2, 3, 3, 5, 6, 3, 8, 9, 0, 11, 12, 13, 14, 0, 16, 17, 18, 19)
 KIT21_REFERENCE = (1, 2, 3, 4, 3, 3, 5, 6, 3, 8, 9, 0, 11, 12, 13, 14, 0, 10, 17, 18, 19)
 
 
-def bones(x_BTC: Tensor, parents: tuple[int, ...]) -> Tensor:
+def bones(x_BTC: Tensor, parents_V: Tensor) -> Tensor:
     """Joint minus parent, [B, T, C]."""
-    x_BTV3 = x_BTC.unflatten(2, (len(parents), 3))
-    return (x_BTV3 - x_BTV3[:, :, torch.tensor(parents, device=x_BTC.device)]).flatten(2)
+    x_BTV3 = x_BTC.unflatten(2, (len(parents_V), 3))
+    return (x_BTV3 - x_BTV3[:, :, parents_V]).flatten(2)
 
 
 def motion(x_BTC: Tensor) -> Tensor:
@@ -29,9 +29,9 @@ def motion(x_BTC: Tensor) -> Tensor:
     return pad(x_BTC[:, 1:] - x_BTC[:, :-1], (0, 0, 1, 0))
 
 
-def views(x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+def views(x_BTC: Tensor, parents_V: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Joints, bones and motion."""
-    return x_BTC, bones(x_BTC, parents), motion(x_BTC)
+    return x_BTC, bones(x_BTC, parents_V), motion(x_BTC)
 
 
 class Scales(nn.Module):
@@ -40,24 +40,28 @@ class Scales(nn.Module):
     Attributes:
         mix: [C, C], from the decoder's output, root position and offsets from it, to normalized joints.
         unmix: its inverse. bone, motion: [C], standard deviations of those views.
-    All are 1 in the published model, which does not scale.
+        parents: [V], on the device of the weights, because a CUDA graph can copy nothing from the host.
+    All scales are 1 in the published model, which does not scale.
     """
 
     mix: Tensor
     unmix: Tensor
     bone: Tensor
     motion: Tensor
+    parents: Tensor
 
-    def __init__(self, coordinates: int):
+    def __init__(self, parents: tuple[int, ...]):
         super().__init__()
+        coordinates = 3 * len(parents)
+        self.register_buffer("parents", torch.tensor(parents), persistent=False)
         for name in ("mix", "unmix"):
             self.register_buffer(name, torch.eye(coordinates))
         for name in ("bone", "motion"):
             self.register_buffer(name, torch.ones(coordinates))
 
-    def views(self, x_BTC: Tensor, parents: tuple[int, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    def views(self, x_BTC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Joints, bones and motion, each of unit variance."""
-        joint, bone, motion = views(x_BTC, parents)
+        joint, bone, motion = views(x_BTC, self.parents)
         return joint @ self.unmix, bone / self.bone, motion / self.motion
 
     @torch.no_grad()
