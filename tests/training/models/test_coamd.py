@@ -163,6 +163,24 @@ def test_features_do_not_depend_on_padding_or_its_content(recognizer: MotionReco
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_stacked_weights_give_the_same_features(recognizer: MotionRecognizer) -> None:
+    x_BTC, lengths_B = torch.randn(2, 16, 66), torch.tensor([16, 9])
+    wanted = recognizer.encode(x_BTC, lengths_B)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = recognizer.encode(x_BTC, lengths_B)
+    recognizer.stack()
+    torch.testing.assert_close(recognizer.encode(x_BTC, lengths_B), wanted, atol=0, rtol=0)
+    layer = recognizer.bone.layers[0].get_submodule("linear1")
+    layer.get_parameter("weight").zero_()
+    assert not torch.equal(recognizer.encode(x_BTC, lengths_B).bone, wanted.bone), "parameters are parts of the stacks"
+    with torch.autocast("cpu", torch.bfloat16):
+        changed = recognizer.encode(x_BTC, lengths_B)
+        recognizer.stack(torch.bfloat16)
+        torch.testing.assert_close(recognizer.encode(x_BTC, lengths_B), changed, atol=0, rtol=0)
+    assert not torch.equal(changed.bone, half.bone) and torch.equal(changed.joint, half.joint)
+
+
 def test_a_description_does_not_depend_on_longer_ones(recognizer: MotionRecognizer) -> None:
     words, mask = torch.randn(2, 7, 10), torch.ones(2, 7, dtype=torch.bool)
     mask[0, 3:] = False

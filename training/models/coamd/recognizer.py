@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -126,8 +126,11 @@ class TextTower(Tower):
 # S towers of one shape run as one batch: [S, B, L, E].
 
 
-def stack_params(kind: str, modules: Iterable[nn.Module]) -> Tensor:
-    """Stack a parameter of several modules: [S, ...]."""
+def stack_params(kind: str, modules: Sequence[nn.Module]) -> Tensor:
+    """Stack a parameter of several modules: [S, ...]; from `MotionRecognizer.stack` if that was called."""
+    stacked: dict[str, Tensor] | None = getattr(modules[0], "stacked", None)
+    if stacked is not None:
+        return stacked[kind]
     return torch.stack([module.get_parameter(kind) for module in modules])
 
 
@@ -213,6 +216,22 @@ class MotionRecognizer(nn.Module):
         joint, bone, motion = pool_query((self.joint, self.bone, self.motion), x_SBLC, valid_BT[:, ::patch])
         fused = self.fusion(self.fusion_norm(torch.cat([joint, bone, motion], 1)))
         return MotionFeatures(fused, joint, bone, motion)
+
+    def stack(self, matrices: torch.dtype = torch.float32) -> None:
+        """Stack the weights of the three encoders once instead of in each call; to be called after `to`.
+
+        Parameters become views of the stacks, those of `matrices` in another type do not: autocast converts no more.
+        """
+        for towers in zip(self.joint.modules(), self.bone.modules(), self.motion.modules(), strict=True):
+            dtype = matrices if isinstance(towers[0], nn.Linear | SelfAttention) else torch.float32
+            stacked: dict[str, Tensor] = {}
+            for kind, _ in towers[0].named_parameters(recurse=False):
+                stack = torch.stack([module.get_parameter(kind) for module in towers]).detach()
+                stacked[kind] = stack.to(dtype)
+                if dtype == stack.dtype:
+                    for module, own in zip(towers, stack, strict=True):
+                        module.get_parameter(kind).data = own
+            towers[0].stacked = stacked  # type: ignore[assignment]
 
     def describe(self, words: Tensor, valid_BL: Tensor | None = None) -> Tensor:
         """Embed descriptions: [B, feature]; see TextTower."""
