@@ -8,12 +8,14 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
+TRITON = (3, 6)  # oldest version: cooperative launches, tuning cached on disk
 IMPLS = ("auto", "reference", "triton")
 _auto = ContextVar("auto", default="auto")
 
@@ -64,12 +66,18 @@ def _unavailable(tensors: Sequence[Tensor]) -> str | None:
         return f"tensors are on {tensors[0].device}, and TRITON_INTERPRET is not 1"
     if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors):
         return "a gradient is needed"
-    return None if has_triton() else "triton is not installed"
+    return triton_problem()
 
 
 @cache
-def has_triton() -> bool:
-    return find_spec("triton") is not None
+def triton_problem() -> str | None:
+    """Reason why no kernel can run with the installed Triton; None if they can."""
+    if find_spec("triton") is None:
+        return "triton is not installed"
+    found = version("triton")
+    if tuple(int(part) for part in found.split(".")[:2]) >= TRITON:
+        return None
+    return f"triton {found} is too old, expected {TRITON[0]}.{TRITON[1]} or newer"
 
 
 def interpreted() -> bool:
@@ -90,7 +98,9 @@ def tuned(
     restore: Sequence[str] = (),
     exact: Callable[[Any], bool] = lambda config: True,
 ) -> Any:
-    """Triton's autotuner over a fixed set of configurations; the interpreter uses the first.
+    """Triton's autotuner over a fixed set of configurations; its choice is cached on disk, next to the kernels.
+
+    The interpreter uses the first configuration, and so does everything if MOTIONRT_FIRST_CONFIG is 1.
 
     Args:
         restore: arguments that the kernel modifies.
@@ -104,11 +114,20 @@ def tuned(
         return [config for config in configs if exact(config)] if plain else configs
 
     return triton.autotune(
-        list(configs[:1] if interpreted() else configs),
+        list(configs[:1] if interpreted() or os.environ.get("MOTIONRT_FIRST_CONFIG") == "1" else configs),
         key=list(key),
         restore_value=list(restore) or None,
         prune_configs_by={"early_config_prune": fitting},
+        do_bench=_do_bench,
+        cache_results=True,
     )
+
+
+def _do_bench(call: Callable[[], Any], quantiles: Sequence[float]) -> Any:
+    """Time a configuration in a third of the time that Triton would take."""
+    from triton.testing import do_bench
+
+    return do_bench(call, warmup=10, rep=30, quantiles=quantiles)
 
 
 def empty_like(x_NCTV: Tensor, channels: int | None = None) -> Tensor:

@@ -13,6 +13,7 @@ from .threads import check_threads
 
 NAMES = ("native", "onnx", "tensorrt", "cuda")
 AUTO = ("native", "onnx")  # tried in this order for "auto"
+TORCH = (2, 11)  # of the CUDA backend: captures under no_grad after inference_mode, and brings Triton 3.6
 _REQUIRED = {"tensorrt": ("tensorrt", "torch"), "cuda": ("torch",)}
 _ONNX_PRECISIONS = ("fp32", "int8")  # of a generator's graphs in ONNX Runtime
 
@@ -32,6 +33,8 @@ def _unavailable(name: str) -> str | None:
         return f"{' and '.join(missing)} not installed"
     import torch
 
+    if name == "cuda" and tuple(int(part) for part in torch.__version__.split(".")[:2]) < TORCH:
+        return f"torch {torch.__version__} cannot capture every graph, expected {TORCH[0]}.{TORCH[1]} or newer"
     return None if torch.cuda.is_available() else "torch finds no GPU"
 
 

@@ -7,6 +7,7 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from motionrt.runtime.backends import factory  # noqa: E402
 from motionrt.runtime.backends.cuda import PEOPLE, CudaBackend, CudaGraph, CudaGraphCache, CudaNetworks, to_device  # noqa: E402
 from motionrt.runtime.backends.onnx import OnnxBackend  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
@@ -204,3 +205,10 @@ def test_without_triton_it_runs_and_logs_a_warning(
     monkeypatch.setattr("motionrt.runtime.backends.cuda.installed", lambda module: module != "triton")
     CudaBackend(Bundle.load("live"), DEVICE)
     assert "PyTorch's own operations are used: triton is not installed" in caplog.text
+
+
+def test_an_old_torch_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    assert factory.available()["cuda"] is None
+    monkeypatch.setattr(torch, "__version__", torch.torch_version.TorchVersion("2.10.1+cu128"))
+    assert factory.available()["cuda"] == "torch 2.10.1+cu128 cannot capture every graph, expected 2.11 or newer"
