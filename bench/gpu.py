@@ -1,8 +1,12 @@
-"""Kernels, backends and models on a GPU: `python -m motionrt.bench.gpu [-o gpu.json] [--picture gpu.png]`.
+"""Kernels, backends and models on a GPU: `python -m motionrt.bench.gpu [-o gpu.json] [--picture gpu.png] [TASK ...]`.
 
-Parity of every kernel in every dtype comes first; nothing is timed if one fails. Then each case is timed with a cold L2
-cache: the kernel, PyTorch eager, compiled, and as a CUDA graph; then the recognizer's step and CoAMD-XL. Without a GPU,
-parity is checked in Triton's interpreter on the small cases, and nothing is timed.
+First all kernels are compiled on all cores; then come the models (the recognizer's step and CoAMD-XL), then, operation
+by operation, the parity of its kernels in every type, and their times with a cold L2 cache: kernel, PyTorch eager, and
+both as a CUDA graph. Every task is a process with a timeout: one that fails or hangs costs the others nothing. Results
+are appended to gpu.jsonl as they come and collected in gpu.json after every task.
+
+Without a GPU, or with --dry-run, parity is checked in Triton's interpreter on small cases and models, in the same
+processes, and nothing is timed.
 """
 
 from __future__ import annotations
@@ -11,88 +15,146 @@ import argparse
 import json
 import os
 import platform
-from collections.abc import Iterator
-from importlib import import_module
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
-if not torch.cuda.is_available():
-    os.environ.setdefault("TRITON_INTERPRET", "1")  # before triton is imported
-
-from ..runtime.errors import MotionError
+from ..runtime.io.atomic_write import atomic_write
 from .kernels import OPERATIONS
-from .kernels.case import Case
 from .speed.environment import commit, package_version
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-MAX_INTERPRETED_FLOPS = 30_000_000  # of a case in the interpreter
-ATOL = {torch.float32: 2e-5, torch.float16: 2**-10, torch.bfloat16: 2**-7}  # relative to the largest value
+PLAN_S = {  # expected seconds of each task, the start of its process included
+    "compile": 80,
+    "live": 70,
+    "coamd_xl": 110,
+    "roofline": 20,
+    "graph_conv": 70,
+    "ctr_graph_conv": 40,
+    "temporal_conv": 30,
+    "adaln_mlp": 70,
+    "guided_step": 20,
+    "joint_attention": 40,
+}
+DRY = ("live", "coamd_xl", *OPERATIONS)
+BUDGET_S = 570
+PATIENCE, DRY_PATIENCE = 1.5, 3.0  # a task may take this many times what is expected
+LEAST = 0.5  # part of the expected time that must be left for a task to start
 
 
-def bench_gpu() -> dict[str, Any]:
-    """Check the parity of every kernel and, on a GPU, measure times.
+def bench_gpu(
+    tasks: Sequence[str], lines: Path, *, dry_run: bool, budget_s: float = BUDGET_S, timeout_s: float | None = None
+) -> dict[str, Any]:
+    """Run tasks one after another and collect their results.
 
-    Raises:
-        MotionError: a kernel exceeds the allowed error; nothing was timed.
+    Args:
+        tasks: names in `PLAN_S`.
+        lines: file for the results as they come; the report is written next to it as .json.
+        dry_run: on the CPU, in Triton's interpreter.
+        budget_s: seconds for everything; tasks that no longer fit are left out.
+        timeout_s: seconds for a task, a multiple of the plan if None.
+    Returns:
+        The report; `tasks` says what became of each.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.backends.cudnn.allow_tf32 = False  # else PyTorch's fp32 convolutions use it
-    report: dict[str, Any] = {"benchmark": "gpu", "environment": environment(device), "parity": check_parity(device)}
-    if failed := [row for row in report["parity"] if not row["error"] <= row["allowed"]]:
-        raise MotionError("\n".join(f"{row['case']} in {row['dtype']}: off by {row['error']:.2g}" for row in failed))
-    if device.type == "cpu":
-        return report | {"timed": False, "reason": "no GPU: kernels ran in Triton's interpreter"}
-    from .gpu_models import time_models
-    from .gpu_times import measure_roofline, time_kernels
-
-    peak = measure_roofline(device)
-    return report | {
-        "timed": True,
-        "roofline": peak,
-        "kernels": time_kernels(device, peak),
-        "models": time_models(device),
-    }
-
-
-def cases(device: torch.device, dtype: torch.dtype) -> Iterator[tuple[str, Case]]:
-    """Every case with the name of its operation."""
-    for name in OPERATIONS:
-        for case in import_module(f".kernels.{name}", __package__).cases(device, dtype):
-            yield name, case
+    started = time.monotonic()
+    lines.write_text(json.dumps({"part": "environment", **environment(dry_run)}) + "\n")
+    for task in tasks:
+        left = budget_s - 2 - (time.monotonic() - started)
+        if left < LEAST * PLAN_S[task]:
+            outcome = {"status": "skipped", "reason": f"{PLAN_S[task]} s are planned for it, {max(left, 0):.0f} s left"}
+        else:
+            limit = timeout_s or (DRY_PATIENCE if dry_run else PATIENCE) * PLAN_S[task]
+            outcome = _run(task, lines, dry_run, min(left, limit))
+        with lines.open("a") as file:
+            file.write(json.dumps({"part": "task", "task": task, **outcome}) + "\n")
+        print(f"{task}: {outcome['status']}{': ' * bool(outcome.get('reason'))}{outcome.get('reason', '')}", flush=True)
+        report = collect(map(json.loads, lines.read_text().splitlines()))
+        with atomic_write(lines.with_suffix(".json")) as whole:
+            whole.write((json.dumps(report, indent=1) + "\n").encode())
+    return report
 
 
-def check_parity(device: torch.device) -> list[dict[str, Any]]:
-    """Error of each kernel against the fp32 reference, and the allowed error: twice PyTorch's plus a tolerance."""
-    rows = []
-    for dtype in DTYPES:
-        for name, case in cases(device, dtype):
-            if device.type == "cpu" and case.cost.flops > MAX_INTERPRETED_FLOPS:
-                continue
-            exact = case.copy(torch.float32)("reference")
-            kernel, torch_output = case.copy()("triton"), case.copy()("reference")
-            largest = max(float(part.abs().max()) for part in exact)
-            rows.append(
-                {
-                    "operation": name,
-                    "case": case.name,
-                    "dtype": str(dtype).removeprefix("torch."),
-                    "error": _max_error(kernel, exact),
-                    "allowed": 2 * _max_error(torch_output, exact) + ATOL[dtype] * max(1.0, largest),
-                }
-            )
-    return rows
+def _run(task: str, lines: Path, dry_run: bool, timeout_s: float) -> dict[str, Any]:
+    """Run a task in a process of its own, which is killed with all its children if it takes too long."""
+    command = [sys.executable, "-m", f"{__package__}.gpu_task", task, str(lines)]
+    command += ["--timeout", str(0.95 * timeout_s), "--device", "cpu" if dry_run else "cuda"]
+    variables = {**os.environ, **({"TRITON_INTERPRET": "1"} if dry_run else {})}
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
+        try:
+            status = "done" if process.wait(timeout_s) == 0 else "failed"
+        except subprocess.TimeoutExpired:
+            status = "hung"
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(10)
+        log.seek(0)
+        output = log.read().strip().splitlines()
+    outcome: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - started, 1)}
+    if status == "failed":
+        outcome |= {"reason": output[-1] if output else f"exit status {process.returncode}", "log": output[-40:]}
+    if status == "hung":
+        outcome |= {"reason": f"took longer than {timeout_s:.0f} s", "log": output[-40:]}
+    return outcome
 
 
-def _max_error(output: tuple[torch.Tensor, ...], exact: tuple[torch.Tensor, ...]) -> float:
-    errors = [float((part.float() - expected).abs().max()) for part, expected in zip(output, exact, strict=True)]
-    return max(errors) if all(error == error for error in errors) else float("nan")
+def collect(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The report of result lines."""
+    report: dict[str, Any] = {"benchmark": "gpu", "environment": {}, "tasks": {}, "parity": []}
+    kernels: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in rows:
+        row = dict(line)
+        part, task = row.pop("part"), row.pop("task", None)
+        if part == "environment":
+            report["environment"] = row
+        elif part == "task":
+            report["tasks"][task] = row
+        elif part == "parity":
+            report["parity"].append(row)
+        elif part == "times":
+            own = kernels.setdefault((row["operation"], row["case"], row["dtype"]), {"times": {}})
+            own |= row | {"times": own["times"] | row["times"]}
+        elif part == "live":
+            report.setdefault("models", {}).setdefault("live", {})[str(row.pop("people"))] = row
+        elif part == "coamd_xl":
+            model = report.setdefault("models", {}).setdefault("coamd_xl", {"ms": {}})
+            model |= row | {"ms": model["ms"] | row.get("ms", {})}
+        else:
+            report[part] = row
+    report["timed"] = report["environment"].get("gpu") is not None
+    if not report["timed"]:
+        report["reason"] = "no GPU: kernels ran in Triton's interpreter"
+    elif kernels:
+        report["kernels"] = [_compared(row, report.get("roofline")) for row in kernels.values()]
+    return report
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def _compared(row: dict[str, Any], peak: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Times relative to the kernel's, and to the roofline if that was measured."""
+    times = row["times"]
+    if "kernel" not in times:
+        return row
+    seconds = times["kernel_graph"]["ms"] / 1e3
+    row["times_faster"] = {other: time["ms"] / times["kernel"]["ms"] for other, time in times.items()}
+    row["gb_s"] = row["bytes"] / seconds / 1e9
+    if peak:
+        row["roofline"] = max(row["bytes"] / peak["bytes_s"], row["flops"] / peak["flops_s"][row["dtype"]]) / seconds
+    return row
+
+
+def environment(dry_run: bool) -> dict[str, Any]:
     """GPU, versions and commit of the measurement."""
-    gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    gpu = None if dry_run else torch.cuda.get_device_properties("cuda")
     return {
         "gpu": gpu
         and {"name": gpu.name, "capability": f"{gpu.major}.{gpu.minor}", "memory_gb": gpu.total_memory / 1e9},
@@ -105,18 +167,34 @@ def environment(device: torch.device) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"some of {', '.join(PLAN_S)}; all by default")
+    parser.add_argument("-o", "--out", type=Path, default=Path("gpu.json"), help="report; lines go next to it, .jsonl")
     parser.add_argument("--picture", type=Path)
+    parser.add_argument("--budget", type=float, default=BUDGET_S, metavar="S", help="seconds for everything")
+    parser.add_argument("--timeout", type=float, metavar="S", help="seconds for a task; otherwise by plan")
+    parser.add_argument("--first-config", action="store_true", help="no tuning: the first configuration of each kernel")
+    parser.add_argument("--dry-run", action="store_true", help="parity on the CPU, in the same processes")
     args = parser.parse_args()
-    report = bench_gpu()
-    text = json.dumps(report, indent=1)
-    if args.out:
-        args.out.write_text(text + "\n")
-    if args.picture and report["timed"]:
+    dry_run = args.dry_run or not torch.cuda.is_available()
+    if unknown := sorted(set(args.tasks) - set(PLAN_S)):
+        parser.error(f"unknown task {unknown[0]!r}, expected some of {', '.join(PLAN_S)}")
+    tasks = [name for name in PLAN_S if name in (args.tasks or PLAN_S) and (not dry_run or name in DRY)]
+    if args.first_config:
+        os.environ["MOTIONRT_FIRST_CONFIG"] = "1"
+    print(f"plan: {', '.join(f'{name} {PLAN_S[name]} s' for name in tasks)}", end="; ")
+    print(f"{sum(PLAN_S[name] for name in tasks)} s of {args.budget:.0f} s", flush=True)
+    report = bench_gpu(
+        tasks, args.out.with_suffix(".jsonl"), dry_run=dry_run, budget_s=args.budget, timeout_s=args.timeout
+    )
+    if args.picture and report.get("kernels"):
         from .gpu_times import draw
 
         draw(args.picture, report)
-    print(text if report["timed"] else f"{len(report['parity'])} kernel cases correct; {report['reason']}")
+    right = sum(row["error"] <= row["allowed"] for row in report["parity"])
+    print(f"{right} of {len(report['parity'])} kernel cases correct{'; ' + report['reason'] if dry_run else ''}")
+    bad = [name for name, outcome in report["tasks"].items() if outcome["status"] in ("failed", "hung")]
+    if bad:
+        sys.exit(f"failed: {', '.join(bad)}")
 
 
 if __name__ == "__main__":

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import asdict
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -24,8 +22,7 @@ from ..training.coamd.cuda_graph_sampler import SamplingLoop, draw_inputs
 from ..training.coamd.exported import ExportedCoamd
 from ..training.coamd.guidance import reward_of
 from ..training.coamd.sampling import sample
-from ..training.models.coamd import AutoEncoder, MotionRecognizer
-from ..training.models.coamd.sizes import SIZES
+from ..training.models.coamd import SIZES, AutoEncoder, MotionRecognizer
 from .speed.random_networks import random_pipeline, to_bf16
 
 GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED_STEPS))
@@ -34,27 +31,31 @@ LOGITS = 1e-3  # tolerance of a step against ONNX Runtime
 TOKENS = 1e-2  # tolerance of fp32 tokens against the plain sampler, relative to their deviation
 
 
-def time_models(device: torch.device) -> dict[str, Any]:
-    """Time the recognizer's step with 1 to 16 people, and CoAMD-XL."""
-    return {"live": {str(M): time_steps(M, device) for M in (1, 8, 16)}, "coamd_xl": time_coamd_xl(device)}
+def time_live(device: torch.device) -> Iterator[dict[str, Any]]:
+    """Time the recognizer's step with 1 to 16 people; on a CPU, only compare it with ONNX Runtime."""
+    for people in (1, 8, 16) if device.type == "cuda" else (1,):
+        yield {"part": "live", "people": people, **time_steps(people, device)}
 
 
 def time_steps(people: int, device: torch.device) -> dict[str, Any]:
-    """Milliseconds of a frame with several people, from numpy to numpy.
+    """Milliseconds of a frame with several people, from numpy to numpy; on a CPU, only the largest difference.
 
     Raises:
         MotionError: logits differ from ONNX Runtime.
     """
-    bundle = Bundle.load("live")
+    bundle, on_gpu = Bundle.load("live"), device.type == "cuda"
     frames = np.cumsum(np.random.default_rng(0).normal(0, 0.03, (STEPS, people, bundle.manifest.joints, 3)), 0)
     frames, slots = frames.astype(np.float32), list(range(people))
     backend = CudaBackend(bundle, str(device))
-    graph, onnx = (source.streams(people) for source in (backend, OnnxBackend(bundle)))
-    off = max(float(np.abs(graph.step(slots, frame)[0] - onnx.step(slots, frame)[0]).max()) for frame in frames[:100])
+    with use_impl("triton"):
+        graph, onnx = backend.streams(people), OnnxBackend(bundle).streams(people)
+        compared = frames[: 100 if on_gpu else 2]
+        off = max(float(np.abs(graph.step(slots, frame)[0] - onnx.step(slots, frame)[0]).max()) for frame in compared)
     if not off <= LOGITS:
-        raise MotionError(f"live on the GPU is off by {off:.2g} from ONNX Runtime, expected at most {LOGITS:g}")
-    with use_impl("reference"):
-        graph_without_kernels = backend.streams(people)
+        raise MotionError(f"live on {device} is off by {off:.2g} from ONNX Runtime, expected at most {LOGITS:g}")
+    found: dict[str, Any] = {"parity_max_abs": off, "not_captured": graph.reason(people)}
+    if not on_gpu:
+        return found
     network = backend._network
     rings, slot_M = network.new_rings(people), torch.arange(people, device=device)
 
@@ -63,16 +64,14 @@ def time_steps(people: int, device: torch.device) -> dict[str, Any]:
         for part in network.step_in_rings(torch.from_numpy(frame).to(device), rings, slot_M):
             part.cpu()
 
+    found["graph"] = percentiles(lambda frame: graph.step(slots, frame), frames)
+    found["launched"] = percentiles(launch, frames[:500])
     with use_impl("reference"):
-        eager = percentiles(launch, frames[:500])
-    return {
-        "parity_max_abs": off,
-        "graph": percentiles(lambda frame: graph.step(slots, frame), frames),
-        "graph_without_kernels": percentiles(lambda frame: graph_without_kernels.step(slots, frame), frames),
-        "launched": percentiles(launch, frames[:500]),
-        "eager": eager,
-        "onnx_on_cpu": percentiles(lambda frame: onnx.step(slots, frame), frames),
-    }
+        graph_without_kernels = backend.streams(people)
+        found["graph_without_kernels"] = percentiles(lambda frame: graph_without_kernels.step(slots, frame), frames)
+        found["eager"] = percentiles(launch, frames[:500])
+    found["onnx_on_cpu"] = percentiles(lambda frame: onnx.step(slots, frame), frames[:500])
+    return found
 
 
 def percentiles(call: Callable[[Any], Any], inputs: Any) -> dict[str, float]:
@@ -86,81 +85,125 @@ def percentiles(call: Callable[[Any], Any], inputs: Any) -> dict[str, float]:
     return {"p50_ms": float(p50), "p99_ms": float(p99)}
 
 
-def time_coamd_xl(device: torch.device) -> dict[str, Any]:
+def time_coamd_xl(device: torch.device) -> Iterator[dict[str, Any]]:
     """Milliseconds from noise to a motion of 9.8 s, guided by the recognizer; weights are random.
+
+    On a CPU, tokens of the small size are compared after a few steps.
 
     Raises:
         MotionError: tokens differ from the plain sampler's.
     """
-    networks = random_xl().to(device)
-    draw = torch.Generator().manual_seed(0)
-    text, target = (torch.randn(1, 512, generator=draw).to(device) for _ in range(2))
-    loop, arrays = draw_inputs(networks.generator.mask.cpu().numpy(), [MAX_TOKENS], GUIDED_XL)
-    inputs = [torch.from_numpy(array).to(device) for array in arrays]
-    modulations = modulations_of(networks, text)
-    reward = reward_of(networks.autoencoder, networks.recognizer, target)
+    on_gpu = device.type == "cuda"
+    settings = GUIDED_XL if on_gpu else replace(GUIDED_XL, steps=2, evaluations=2)
+    size, tokens = ("xl", MAX_TOKENS) if on_gpu else ("small", 5)
+    networks, loop, arguments = guided_loop(size, settings, device, tokens)
+    text, target = random_text(networks, device), arguments[1]
+    quality = torch.zeros(1, dtype=torch.long, device=device) if networks.generator.config.qualities else None
 
     def plain(networks: ExportedCoamd) -> Tensor:
-        return sample(networks.generator, text, [MAX_TOKENS], GUIDED_XL, reward=reward)
+        reward = reward_of(networks.autoencoder, networks.recognizer, target)
+        return sample(networks.generator, text, [tokens], settings, quality_B=quality, reward=reward)
 
+    schedule = [{"parts": step.parts, "guided": step.guidance is not None} for step in loop.steps]
+    yield {"part": "coamd_xl", "settings": asdict(settings), "schedule": schedule}
     expected = plain(networks)
-    arguments = (modulations, target, *inputs)
-    off = float((capture(networks, loop, arguments)(*arguments)[0] - expected).abs().max())
-    if not off <= TOKENS * float(expected.std()):
+    networks.generator.head.stack()
+    networks.recognizer.stack()
+    graph = capture(networks, loop, arguments, "triton")
+    off = float((graph(*arguments)[0] - expected).abs().max())
+    deviation = float(expected.std())
+    found = {"part": "coamd_xl", "tokens_max_abs": off, "tokens_deviation": deviation, "not_captured": graph.reason}
+    yield found | ({"ms": {"fp32": time_calls(graph, arguments)}} if on_gpu else {})
+    if not off <= TOKENS * deviation:
         raise MotionError(
-            f"fp32 tokens are off by {off:.2g} from the plain sampler's, whose deviation is {float(expected.std()):.2g}"
+            f"fp32 tokens are off by {off:.2g} from the plain sampler's, whose deviation is {deviation:.2g}"
         )
-    times = {"fp32": time_calls(capture(networks, loop, arguments), arguments)}
-    times["plain_fp32"] = time_calls(lambda: plain(networks), (), 3)
-    half = copy.deepcopy(networks)
-    half.generator = to_bf16(half.generator)
+    if not on_gpu:
+        return
+    to_bf16_and_stack(networks)
+    with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+        for name, impl in (("bf16", "triton"), ("bf16_without_kernels", "reference")):
+            graph = capture(networks, loop, arguments, impl)
+            off = float((graph(*arguments)[0] - expected).abs().max())
+            times = time_calls(graph, arguments)
+            yield {"part": "coamd_xl", "ms": {name: times}, f"{name}_max_abs": off, "not_captured": graph.reason}
+    networks = random_networks(size, device)
+    yield {"part": "coamd_xl", "ms": {"plain_fp32": time_calls(lambda: plain(networks), (), 3)}}
+    networks.generator = to_bf16(networks.generator)
     with torch.autocast("cuda", torch.bfloat16):
-        times["plain_bf16"] = time_calls(lambda: plain(half), (), 3)
+        times = time_calls(lambda: plain(networks), (), 3)
+    yield {"part": "coamd_xl", "ms": {"plain_bf16": times}}
+
+
+def to_bf16_and_stack(networks: ExportedCoamd) -> None:
+    """Matrices in bf16, and the weights of blocks and towers stacked, as in the CUDA backend."""
     networks.generator.to_bf16()
     networks.generator.head.stack()
+    networks.recognizer.stack(torch.bfloat16)
+
+
+def guided_loop(
+    size: str, settings: Sampling, device: torch.device, tokens: int = MAX_TOKENS
+) -> tuple[ExportedCoamd, SamplingLoop, tuple[Tensor, ...]]:
+    """Networks of a size, their sampling loop, and its arguments for one motion."""
+    networks = random_networks(size, device)
+    loop, arrays = draw_inputs(networks.generator.mask.cpu().numpy(), [tokens], settings)
+    draw = torch.Generator().manual_seed(1)
+    target = torch.randn(1, networks.recognizer.config.feature, generator=draw).to(device)
+    inputs = [torch.from_numpy(array).to(device) for array in arrays]
+    return networks, loop, (modulations_of(networks, random_text(networks, device)), target, *inputs)
+
+
+def random_text(networks: ExportedCoamd, device: torch.device) -> Tensor:
+    return torch.randn(1, networks.generator.config.text, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+@torch.no_grad()
+def launch_all(device: torch.device) -> None:
+    """Launch every kernel of the models once."""
+    network = CudaBackend(Bundle.load("live"), str(device))._network
+    for people in (1, 8, 16):
+        frames = torch.zeros(people, network.config.joints, 3, device=device)
+        network.step_in_rings(frames, network.new_rings(people), torch.arange(people, device=device))
+    networks, loop, arguments = guided_loop("xl", GUIDED_XL, device)
+    networks.generator.head.stack()
+    loop(networks, *arguments)
+    to_bf16_and_stack(networks)
     with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
-        for name, impl in (("bf16", "auto"), ("bf16_without_kernels", "reference")):
-            with use_impl(impl) if impl != "auto" else nullcontext():
-                graph = capture(networks, loop, arguments)
-            times[name] = time_calls(graph, arguments)
-    schedule = [{"parts": step.parts, "guided": step.guidance is not None} for step in loop.steps]
-    return {
-        "settings": asdict(GUIDED_XL),
-        "schedule": schedule,
-        "tokens_max_abs": off,
-        "tokens_deviation": float(expected.std()),
-        "ms": times,
-    }
+        loop(networks, *arguments)
 
 
-def random_xl() -> ExportedCoamd:
-    """CoAMD-XL with random weights, all gates open."""
+def random_networks(size: str, device: torch.device) -> ExportedCoamd:
+    """CoAMD of a size with random weights, all gates open."""
     torch.manual_seed(0)
-    pipeline = random_pipeline("xl")
-    large = SIZES["xl"]
-    networks = ExportedCoamd(pipeline)
-    networks.autoencoder = AutoEncoder(large.autoencoder)
-    networks.recognizer = MotionRecognizer(large.recognizer)
+    with device:
+        pipeline = random_pipeline(size)
+        sizes = SIZES[size]
+        networks = ExportedCoamd(pipeline)
+        networks.autoencoder = AutoEncoder(sizes.autoencoder)
+        networks.recognizer = MotionRecognizer(sizes.recognizer)
     for module in networks.recognizer.modules():
         if isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.02)
-    return networks.eval().requires_grad_(False)
+    return networks.to(device).eval().requires_grad_(False)
 
 
 @torch.no_grad()
 def modulations_of(networks: ExportedCoamd, text: Tensor) -> Tensor:
     """The trunk's modulations with and without a text, [2, 1, M]."""
     generator = networks.generator
-    texts = (text, torch.zeros_like(text))
-    return torch.stack([torch.cat(generator.modulations(generator.condition(one_text)), 1) for one_text in texts])
+    quality = torch.zeros(len(text), dtype=torch.long, device=text.device) if generator.config.qualities else None
+    conditions = [generator.condition(one_text, quality) for one_text in (text, torch.zeros_like(text))]
+    return torch.stack([torch.cat(generator.modulations(condition), 1) for condition in conditions])
 
 
 @torch.no_grad()
-def capture(networks: ExportedCoamd, loop: SamplingLoop, arguments: tuple[Tensor, ...]) -> CudaGraph:
-    """Capture the way from noise to a motion as one CUDA graph."""
+def capture(networks: ExportedCoamd, loop: SamplingLoop, arguments: tuple[Tensor, ...], impl: str) -> CudaGraph:
+    """Capture the way from noise to a motion as one CUDA graph, with kernels ("triton") or without ("reference")."""
 
     def generate(*arguments: Tensor) -> tuple[Tensor, ...]:
-        tokens = loop(networks, *arguments)
+        with use_impl(impl):  # also where it is launched without a graph
+            tokens = loop(networks, *arguments)
         return tokens, networks.autoencoder.decode(tokens, STRIDE * arguments[2])
 
     return CudaGraph(generate, list(arguments))

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from .gpu import cases
 from .kernels.case import Case
 
 DTYPES = (torch.float32, torch.bfloat16)
 QUANTILES = (0.5, 0.2, 0.8)
+WARMUP_MS, REPEAT_MS = 10, 50
 GIB = 2**30
 
 
@@ -21,7 +21,7 @@ def timed(call: Callable[[], Any]) -> dict[str, float]:
     """Milliseconds by CUDA events, with a cold L2 cache: median, 20 % and 80 % quantiles."""
     from triton.testing import do_bench
 
-    median, low, high = do_bench(call, warmup=25, rep=100, quantiles=QUANTILES)
+    median, low, high = do_bench(call, warmup=WARMUP_MS, rep=REPEAT_MS, quantiles=QUANTILES)
     return {"ms": median, "low": low, "high": high}
 
 
@@ -54,48 +54,43 @@ def measure_roofline(device: torch.device) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def time_kernels(device: torch.device, peak: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Time every case: kernel, eager, compiled, eager as a CUDA graph; and the kernel's fraction of the roofline."""
-    rows = []
-    for dtype in DTYPES:
-        for name, case in cases(device, dtype):
-            kind = str(dtype).removeprefix("torch.")
-            times = {
-                "kernel": timed(partial(case, "triton")),
-                "eager": timed(partial(case, "reference")),
-                "compiled": timed(_compiled(case)),
-                "eager_graph": timed(capture(partial(case, "reference"))),
-                "kernel_graph": timed(capture(partial(case, "triton"))),
-            }
-            seconds = times["kernel_graph"]["ms"] / 1e3
-            floor = max(case.cost.bytes / peak["bytes_s"], case.cost.flops / peak["flops_s"][kind])
-            rows.append(
-                {
-                    "operation": name,
-                    "case": case.name,
-                    "dtype": kind,
-                    "flops": case.cost.flops,
-                    "bytes": case.cost.bytes,
-                    "times": times,
-                    "times_faster": {other: time["ms"] / times["kernel"]["ms"] for other, time in times.items()},
-                    "gb_s": case.cost.bytes / seconds / 1e9,
-                    "roofline": floor / seconds,
-                }
-            )
-    return rows
+def time_cases(operation: str, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
+    """Time each case: kernel and eager, launched and as CUDA graphs."""
+    for case in cases:
+        kernel, eager = partial(case, "triton"), partial(case, "reference")
+        yield {
+            **_about(operation, case),
+            "flops": case.cost.flops,
+            "bytes": case.cost.bytes,
+            "times": {
+                "kernel": timed(kernel),
+                "eager": timed(eager),
+                "eager_graph": timed(capture(eager)),
+                "kernel_graph": timed(capture(kernel)),
+            },
+        }
 
 
-def _compiled(case: Case) -> Callable[[], Any]:
-    torch._dynamo.reset()
-    compiled = torch.compile(case.op, dynamic=False)
-    return lambda: compiled(**case.tensors, **case.settings, impl="reference")
+@torch.no_grad()
+def time_compiled(operation: str, cases: Iterable[Case]) -> Iterator[dict[str, Any]]:
+    """Time each case with torch.compile, which takes seconds to compile one."""
+    for case in cases:
+        torch._dynamo.reset()
+        compiled = torch.compile(case.op, dynamic=False)
+        call = partial(compiled, **case.tensors, **case.settings, impl="reference")
+        yield {**_about(operation, case), "times": {"compiled": timed(call)}}
+
+
+def _about(operation: str, case: Case) -> dict[str, Any]:
+    dtype = next(tensor.dtype for tensor in case.tensors.values() if isinstance(tensor, torch.Tensor))
+    return {"part": "times", "operation": operation, "case": case.name, "dtype": str(dtype).removeprefix("torch.")}
 
 
 def draw(path: Path, report: Mapping[str, Any]) -> None:
     """Plot every kernel against the other implementations, and its fraction of the roofline."""
     from matplotlib.figure import Figure
 
-    rows = report["kernels"]
+    rows = [row for row in report["kernels"] if "times_faster" in row]
     figure = Figure(figsize=(11, 1.5 + 0.28 * len(rows)), layout="constrained")
     faster, share = figure.subplots(1, 2, sharey=True, width_ratios=[2, 1])
     names = [f"{row['operation']} {row['case']} {row['dtype']}" for row in rows]
@@ -103,12 +98,12 @@ def draw(path: Path, report: Mapping[str, Any]) -> None:
         (("eager", "eager"), ("compiled", "torch.compile"), ("eager_graph", "eager as a CUDA graph"))
     ):
         positions = [k + 0.25 * (offset - 1) for k in range(len(rows))]
-        faster.barh(positions, [row["times_faster"][other] for row in rows], 0.25, label=label)
+        faster.barh(positions, [row["times_faster"].get(other, 0.0) for row in rows], 0.25, label=label)
     faster.set(yticks=range(len(rows)), yticklabels=names, xlabel="times as long as the kernel", xscale="log")
     faster.axvline(1, color="black", linewidth=0.8)
     faster.invert_yaxis()
     faster.legend(fontsize="small")
-    share.barh(range(len(rows)), [100 * row["roofline"] for row in rows], color="tab:gray")
+    share.barh(range(len(rows)), [100 * row.get("roofline", 0.0) for row in rows], color="tab:gray")
     share.set(xlabel="% of the measured roofline", xlim=(0, 100))
     figure.suptitle(f"{report['environment']['gpu']['name']}, PyTorch {report['environment']['torch']}, cold L2 cache")
     figure.savefig(path, dpi=150)

@@ -13,11 +13,12 @@ import re
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from zlib import crc32
 
 import torch
 
@@ -36,7 +37,7 @@ def compiled(names: tuple[str, ...] = OPERATIONS, all_configs: bool = True) -> l
         all_configs: False: only the first configuration of each kernel.
     """
     found: dict[str, dict[str, Any]] = {}
-    with _compile_only(all_configs) as compiled_kernels:
+    with compile_only(all_configs) as compiled_kernels:
         for name in names:
             for dtype in DTYPES:
                 for case in import_module(f".{name}", __package__).cases(torch.device("cpu"), dtype):
@@ -56,30 +57,45 @@ def compiled(names: tuple[str, ...] = OPERATIONS, all_configs: bool = True) -> l
 
 
 @contextmanager
-def _compile_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
-    """Compile called kernels for Hopper without running them; yields the list of (kernel, settings)."""
+def compile_only(
+    all_configs: bool = True, share: tuple[int, int] = (0, 1)
+) -> Iterator[list[tuple[Any, dict[str, Any]]]]:
+    """Compile called kernels without running them, for this GPU or for Hopper; yields the list of (kernel, settings).
+
+    Args:
+        all_configs: False: only the first configuration of each kernel.
+        share: (k, n): compile only share k of n, for n processes that fill Triton's cache on disk together.
+    """
     assert os.environ.get("TRITON_INTERPRET") != "1", "interpreted kernels are not compiled"
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
     from triton.runtime.autotuner import Autotuner
+    from triton.runtime.errors import OutOfResources
     from triton.runtime.jit import JITFunction
 
     from ...kernels import dispatch
 
     compiled_kernels: list[tuple[Any, dict[str, Any]]] = []
+    config: dict[str, Any] = {}
     launch = JITFunction.run
 
     def compile_one(self: Any, *args: Any, grid: Any, warmup: bool, **settings: Any) -> Any:
-        kernel = launch(self, *args, grid=grid, warmup=True, **settings)
-        compiled_kernels.append((kernel, {}))
-        return kernel
+        dtypes = [str(getattr(arg, "dtype", "")) for arg in args]
+        key = f"{self.fn.__name__} {dtypes} {sorted((name, str(value)) for name, value in settings.items())}"
+        if crc32(key.encode()) % share[1] == share[0]:
+            kernel = launch(self, *args, grid=grid, warmup=True, **settings)
+            if torch.cuda.is_available():
+                with suppress(OutOfResources):
+                    _ = kernel.run  # compiles the launcher, too
+            compiled_kernels.append((kernel, dict(config)))
 
     def compile_all(self: Any, *args: Any, **settings: Any) -> None:
         self.nargs = dict(zip(self.arg_names, args, strict=False))
         configs = self.prune_configs(settings)
-        for config in configs if all_configs else configs[:1]:
-            self.fn.run(*args, **settings, **config.all_kwargs())
-            compiled_kernels[-1] = (compiled_kernels[-1][0], config.all_kwargs())
+        for one in configs if all_configs else configs[:1]:
+            config.update(one.all_kwargs())
+            self.fn.run(*args, **settings, **config)
+        config.clear()
 
     hopper = SimpleNamespace(
         get_current_target=lambda: GPUTarget(*HOPPER),
@@ -93,7 +109,8 @@ def _compile_only(all_configs: bool) -> Iterator[list[tuple[Any, dict[str, Any]]
         (dispatch, "_unavailable", lambda _: None),
     )
     before = [(holder, name, getattr(holder, name)) for holder, name, _ in patched]
-    driver.set_active(hopper)
+    if not torch.cuda.is_available():
+        driver.set_active(hopper)
     try:
         for holder, name, replacement in patched:
             setattr(holder, name, replacement)

@@ -66,7 +66,7 @@ class CudaGraph:
         torch.cuda.current_stream().wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
         try:
-            with torch.cuda.graph(graph), without_tf32():
+            with torch.cuda.graph(graph, capture_error_mode="thread_local"), without_tf32():  # other threads go on
                 self._outputs = self._function(*self.inputs)
         except RuntimeError as error:
             reason = str(error).splitlines()[0]
@@ -141,6 +141,10 @@ class CudaStreams:
         self._graphs: dict[int, CudaGraph] = {}
         self._graph(1)
 
+    def reason(self, people: int) -> str | None:
+        """Reason why a step of this many people is not captured, None if it is."""
+        return self._graph(people).reason
+
     @torch.inference_mode()
     def begin(self, slot: int) -> None:
         """Restart the stream in this slot."""
@@ -195,6 +199,7 @@ class CudaNetworks(Networks):
         if precision == "bf16":
             self._networks.generator.to_bf16()
         self._networks.generator.head.stack()
+        self._networks.recognizer.stack(torch.bfloat16 if precision == "bf16" else torch.float32)
         self._graphs = CudaGraphCache()
         _warn_without_kernels()
 
