@@ -65,6 +65,7 @@ def bench_gpu(
     """
     started = time.monotonic()
     lines.write_text(json.dumps({"part": "environment", **environment(dry_run)}) + "\n")
+    report = _write_report(lines)
     for task in tasks:
         left = budget_s - 2 - (time.monotonic() - started)
         if left < LEAST * PLAN_S[task]:
@@ -75,9 +76,14 @@ def bench_gpu(
         with lines.open("a") as file:
             file.write(json.dumps({"part": "task", "task": task, **outcome}) + "\n")
         print(f"{task}: {outcome['status']}{': ' * bool(outcome.get('reason'))}{outcome.get('reason', '')}", flush=True)
-        report = collect(map(json.loads, lines.read_text().splitlines()))
-        with atomic_write(lines.with_suffix(".json")) as whole:
-            whole.write((json.dumps(report, indent=1) + "\n").encode())
+        report = _write_report(lines)
+    return report
+
+
+def _write_report(lines: Path) -> dict[str, Any]:
+    report = collect(map(json.loads, lines.read_text().splitlines()))
+    with atomic_write(lines.with_suffix(".json")) as file:
+        file.write((json.dumps(report, indent=1) + "\n").encode())
     return report
 
 
@@ -87,7 +93,7 @@ def _run(task: str, lines: Path, dry_run: bool, timeout_s: float) -> dict[str, A
     command += ["--timeout", str(0.95 * timeout_s), "--device", "cpu" if dry_run else "cuda"]
     variables = {**os.environ, **({"TRITON_INTERPRET": "1"} if dry_run else {})}
     started = time.monotonic()
-    with tempfile.TemporaryFile("w+") as log:
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, env=variables, start_new_session=True)
         try:
             status = "done" if process.wait(timeout_s) == 0 else "failed"
@@ -102,7 +108,8 @@ def _run(task: str, lines: Path, dry_run: bool, timeout_s: float) -> dict[str, A
         output = log.read().strip().splitlines()
     outcome: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - started, 1)}
     if status == "failed":
-        outcome |= {"reason": output[-1] if output else f"exit status {process.returncode}", "log": output[-40:]}
+        said = process.returncode == 1 and output  # it was not killed by a signal
+        outcome |= {"reason": output[-1] if said else f"exit status {process.returncode}", "log": output[-40:]}
     if status == "hung":
         outcome |= {"reason": f"took longer than {timeout_s:.0f} s", "log": output[-40:]}
     return outcome

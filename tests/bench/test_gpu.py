@@ -65,6 +65,7 @@ CudaBackend(Bundle.load("live"), "cpu")
 
 STUBS = {
     "graph_conv": "raise OSError('no such kernel')",
+    "ctr_graph_conv": "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
     "temporal_conv": "import time\nwhile True: time.sleep(1)",
     "joint_attention": """
 import torch
@@ -90,11 +91,14 @@ def test_it_survives_operations_that_raise_hang_and_are_wrong(bare: dict[str, st
     options = ["--dry-run", "--timeout", "90", "-o", str(tmp_path / "gpu.json"), *STUBS, "guided_step"]
     command = [sys.executable, "-m", "motionrt.bench.gpu", *options]
     done = subprocess.run(command, env=bare, capture_output=True, text=True)
-    assert done.returncode == 1 and "failed: graph_conv, temporal_conv, joint_attention" in done.stderr, done
-    assert "plan: graph_conv 70 s, temporal_conv 30 s, guided_step 20 s, joint_attention 40 s; 160 s" in done.stdout
+    assert (
+        done.returncode == 1 and "failed: graph_conv, ctr_graph_conv, temporal_conv, joint_attention" in done.stderr
+    ), done
+    assert "temporal_conv 30 s, guided_step 20 s, joint_attention 40 s; 200 s of 570 s" in done.stdout
     found = json.loads((tmp_path / "gpu.json").read_text())
     tasks = {name: (outcome["status"], outcome.get("reason", "")) for name, outcome in found["tasks"].items()}
     assert tasks["graph_conv"][0] == "failed" and "no such kernel" in tasks["graph_conv"][1]
+    assert tasks["ctr_graph_conv"] == ("failed", "exit status -11")
     assert tasks["temporal_conv"] == ("hung", "took longer than 90 s")
     assert tasks["joint_attention"][0] == "failed" and "one in float16 is off by 0.5" in tasks["joint_attention"][1]
     assert tasks["guided_step"] == ("done", "")
