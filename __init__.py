@@ -29,6 +29,7 @@ _HOMES = {
     "MotionError": ".runtime.errors",
     "PoseEstimator": ".runtime.io.pose",
     "Recognizer": ".runtime.recognition.recognizer",
+    "Retargeter": ".runtime.robots.retargeter",
     "Retriever": ".runtime.retrieval.retriever",
     "Segment": ".runtime.recognition.segments",
     "doctor": ".runtime.doctor",
@@ -49,6 +50,7 @@ __all__ = [
     "MotionError",
     "PoseEstimator",
     "Recognizer",
+    "Retargeter",
     "Retriever",
     "Segment",
     "__version__",
@@ -70,6 +72,7 @@ if TYPE_CHECKING:
     from .runtime.recognition.recognizer import Recognizer
     from .runtime.recognition.segments import Segment
     from .runtime.retrieval.retriever import Retriever
+    from .runtime.robots.retargeter import Retargeter
     from .runtime.serve.client import Client
 
 

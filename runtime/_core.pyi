@@ -231,6 +231,34 @@ class Tracker:
     def reset(self) -> None:
         """Forgets everybody."""
 
+class Retargeter:
+    """A person's joints to a robot's angles, frame by frame. Not thread-safe.
+
+    Args:
+        robot: name of a built-in robot, or of the one in `json`, for messages.
+        weights: [22, Vs] that compute the joints of smpl22 from the person's.
+        json: text of a robot file.
+    """
+
+    def __init__(self, robot: str, weights: npt.NDArray[Any], json: str | None = None) -> None: ...
+    def step(
+        self, t: float, joints: npt.NDArray[Any], confidence: npt.NDArray[Any] | None
+    ) -> Literal["tracked", "dropped", "missing"]:
+        """Takes joints [Vs, 3] (meters, y up; not finite: missing) and their confidence [Vs] at time t (s)."""
+
+    def reset(self) -> None:
+        """Starts over with the next frame."""
+
+    @property
+    def joints(self) -> list[tuple[str, float, float, float]]:
+        """Name, lower and upper limit (rad) and largest velocity (rad/s) of each joint."""
+
+    def pose(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Position [3] and quaternion [4] (w, x, y, z) of the root, and angles [J]."""
+
+    def tracking(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+        """Keypoints [14, 3] and their targets [14, 3] in meters, and which feet rest [2]."""
+
 def choose_labels(model: str, labels: Sequence[str], none: int, chosen: Sequence[str]) -> list[int]:
     """Indices of the chosen labels, without none. An error names the nearest labels."""
 

@@ -202,6 +202,22 @@ def edit(
 
 @app.command()
 @expand
+def retarget(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="A motion file, as for recognize.")],
+    options: FileOptions,
+    robot: Annotated[str, typer.Option(help="Name of a built-in robot (g1), or a robot file (.json).")] = "g1",
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write: .npz .csv .jsonl.")] = None,
+    person: Annotated[int, typer.Option(min=0, help="Number of the person in a file of several.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
+) -> None:
+    """Make a robot follow a motion: joint angles and the pose of its base."""
+    from .retarget import run_retarget
+
+    run_retarget(path, robot, out, person, as_json, options)
+
+
+@app.command()
+@expand
 def search(
     query: Annotated[str, typer.Argument(metavar="TEXT", help="Description of a motion, or a similar motion file.")],
     library: Annotated[Path, typer.Option(help="Folder of motion files; a hidden index file is stored in it.")],

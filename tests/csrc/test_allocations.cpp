@@ -218,6 +218,24 @@ void tracking_allocates_nothing() {
   motionrt_tracker_free(tracker);
 }
 
+void retargeting_allocates_nothing() {
+  motionrt_retargeter* retargeter = nullptr;
+  CHECK(motionrt_retargeter_create("g1", "smpl22", &retargeter) == MOTIONRT_OK);
+  std::vector<double> angles(static_cast<std::size_t>(motionrt_robot_joints(retargeter)));
+  std::vector<float> joints(66);
+  const motionrt_pose pose = {0, joints.data(), nullptr, 22};
+  motionrt_robot_pose base;
+  int tracked = 0;
+  CHECK(allocations_of([&] {
+          for (int k = 0; k < kSteps; ++k) {
+            for (int v = 0; v < 66; ++v) joints[v] = std::sin(static_cast<float>(v) + 0.1f * static_cast<float>(k));
+            tracked += motionrt_retarget(retargeter, 0.02 * k, &pose, angles.data(), &base) == MOTIONRT_OK;
+          }
+        }) == 0);
+  CHECK(tracked == kSteps && base.tracking == MOTIONRT_TRACKED);
+  motionrt_retargeter_free(retargeter);
+}
+
 int main() {
   count_allocations();
   allocations_are_counted();
@@ -227,6 +245,7 @@ int main() {
   steps_allocate_nothing(Run(bundle.path(), "coco17"), kPeople);
   comings_and_goings_allocate_nothing();
   tracking_allocates_nothing();
+  retargeting_allocates_nothing();
   steps_with_other_labels_allocate_nothing();
   return result();
 }

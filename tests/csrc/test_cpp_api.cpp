@@ -149,6 +149,29 @@ void people_are_tracked_as_in_c() {
   check_error(MOTIONRT_INVALID_ARGUMENT, "unknown skeleton layout", [] { motionrt::Tracker tracker("nowhere5"); });
 }
 
+void robots_follow_in_c_and_cpp_alike() {
+  motionrt_retargeter* c = nullptr;
+  CHECK(motionrt_retargeter_create("g1", "smpl22", &c) == MOTIONRT_OK);
+  motionrt::Retargeter cpp("g1");
+  CHECK(cpp.joints() == 29 && std::string(cpp.joint(3)) == "left_knee_joint" && !cpp.joint(29));
+  std::vector<double> wanted(29), got;
+  for (int frame = 0; frame < 20; ++frame) {
+    std::vector<float> joints(66);
+    for (int i = 0; i < 66; ++i) joints[i] = std::sin(static_cast<float>(i) + 0.05f * static_cast<float>(frame));
+    const motionrt_pose pose = {0, joints.data(), nullptr, 22};
+    motionrt_robot_pose base;
+    CHECK(motionrt_retarget(c, frame * 0.05, &pose, wanted.data(), &base) == MOTIONRT_OK);
+    const motionrt_robot_pose same = cpp.step(frame * 0.05, joints, got);
+    CHECK(got == wanted && same.position[2] == base.position[2] && same.error_m == base.error_m);
+    CHECK(std::string(same.worst) == base.worst && same.tracking == MOTIONRT_TRACKED);
+  }
+  motionrt_retargeter_free(c);
+  check_error(MOTIONRT_INVALID_ARGUMENT, "unknown robot 'x1'; known are g1", [] { motionrt::Retargeter("x1"); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "no/x.json: cannot be read", [] { motionrt::Retargeter("no/x.json"); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "coco17 is 2-D", [] { motionrt::Retargeter("g1", "coco17"); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "the pose has 1 joints, expected 22", [&] { cpp.step(9, {0, 0, 0}, got); });
+}
+
 int main() {
   poses_may_be_in_2d_if_the_model_takes_them();
   people_are_tracked_as_in_c();
@@ -156,5 +179,6 @@ int main() {
   people_come_and_go();
   labels_are_chosen_as_in_c();
   errors_are_exceptions();
+  robots_follow_in_c_and_cpp_alike();
   return result();
 }

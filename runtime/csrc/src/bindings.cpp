@@ -17,6 +17,7 @@
 #include "json_clip.hpp"
 #include "labels.hpp"
 #include "layouts.hpp"
+#include "retargeter.hpp"
 #include "session.hpp"
 #include "stream_gcn.hpp"
 #include "tracker.hpp"
@@ -412,6 +413,66 @@ PYBIND11_MODULE(_core, m) {
           "t"_a, "poses"_a, "confidence"_a = py::none(),
           "The ids of the poses [V, 2] or [V, 3] at time t (s); -1: none.")
       .def("reset", &motionrt::Tracker::reset, "Forgets everybody.");
+
+  py::class_<motionrt::Retargeter>(m, "Retargeter", "A person's joints to a robot's angles. Not thread-safe.")
+      .def(py::init([](const std::string& robot, const py::object& weights, const std::optional<std::string>& json) {
+             const FloatArray weights_VS = float_array(weights, "weights", {22, kAny});
+             return std::make_unique<motionrt::Retargeter>(
+                 json ? motionrt::parse_robot(*json, robot) : motionrt::find_robot(robot), weights_VS.data(),
+                 joint_count(weights_VS.shape(1)));
+           }),
+           "robot"_a, "weights"_a, "json"_a = py::none())
+      .def(
+          "step",
+          [text_of =
+               [](motionrt::Retargeted r) {
+                 return r == motionrt::Retargeted::tracked   ? "tracked"
+                        : r == motionrt::Retargeted::dropped ? "dropped"
+                                                             : "missing";
+               }](motionrt::Retargeter& self, double t, const py::object& joints, const py::object& confidence) {
+            const FloatArray joints_S3 = float_array(joints, "joints", {self.source_joints(), 3});
+            FloatArray confidence_S;
+            if (!confidence.is_none()) confidence_S = float_array(confidence, "confidence", {self.source_joints()});
+            return text_of(self.step(t, joints_S3.data(), confidence.is_none() ? nullptr : confidence_S.data()));
+          },
+          "t"_a, "joints"_a, "confidence"_a, "Takes joints [Vs, 3] at time t (s): tracked, dropped or missing.")
+      .def("reset", &motionrt::Retargeter::reset, "Starts over with the next frame.")
+      .def_property_readonly(
+          "joints",
+          [](const motionrt::Retargeter& self) {
+            py::list result;
+            for (const auto& joint : self.robot().joints)
+              result.append(py::make_tuple(joint.name, joint.lower, joint.upper, joint.max_velocity));
+            return result;
+          },
+          "Name, lower and upper limit (rad) and largest velocity (rad/s) of each joint.")
+      .def(
+          "pose",
+          [](const motionrt::Retargeter& self) {
+            const motionrt::Vec3 p = self.root().position;
+            const auto q = motionrt::quaternion_of(self.root().rotation);
+            py::array_t<double> position(3), quaternion(4), angles(static_cast<py::ssize_t>(self.angles().size()));
+            position.mutable_at(0) = p.x, position.mutable_at(1) = p.y, position.mutable_at(2) = p.z;
+            std::copy(q.begin(), q.end(), quaternion.mutable_data());
+            std::copy(self.angles().begin(), self.angles().end(), angles.mutable_data());
+            return py::make_tuple(std::move(position), std::move(quaternion), std::move(angles));
+          },
+          "Position [3] and quaternion [4] of the root, and angles [J].")
+      .def(
+          "tracking",
+          [](const motionrt::Retargeter& self) {
+            constexpr py::ssize_t kPoints = motionrt::kRobotKeypoints;
+            py::array_t<double> points({kPoints, py::ssize_t{3}}), targets({kPoints, py::ssize_t{3}});
+            py::array_t<bool> contacts(2);
+            for (py::ssize_t k = 0; k < kPoints; ++k) {
+              const motionrt::Vec3 p = self.keypoints()[k], q = self.targets()[k];
+              points.mutable_at(k, 0) = p.x, points.mutable_at(k, 1) = p.y, points.mutable_at(k, 2) = p.z;
+              targets.mutable_at(k, 0) = q.x, targets.mutable_at(k, 1) = q.y, targets.mutable_at(k, 2) = q.z;
+            }
+            for (int side = 0; side < 2; ++side) contacts.mutable_at(side) = self.contacts()[side];
+            return py::make_tuple(std::move(points), std::move(targets), std::move(contacts));
+          },
+          "Keypoints [14, 3] and their targets [14, 3], and which feet rest [2].");
 
   m.def("choose_labels", &motionrt::choose_labels, "model"_a, "labels"_a, "none"_a, "chosen"_a,
         "Indices of the labels with these texts, without none.");

@@ -1,9 +1,12 @@
 #include "motionrt/motionrt.h"
 
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <fstream>
+#include <iterator>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -12,6 +15,7 @@
 #include "engine.hpp"
 #include "labels.hpp"
 #include "layouts.hpp"
+#include "retargeter.hpp"
 #include "stream_gcn.hpp"
 #include "tracker.hpp"
 
@@ -111,6 +115,14 @@ struct motionrt_tracker {
   std::array<TrackedPose, MOTIONRT_MAX_POSES> poses;
   std::array<int, MOTIONRT_MAX_POSES> ids;
 };
+struct motionrt_retargeter {
+  motionrt_retargeter(Robot robot, const std::vector<float>& weights)
+      : retargeter(std::move(robot), weights.data(), static_cast<int>(weights.size()) / kBodyJoints) {}
+
+  static constexpr int kBodyJoints = 22;
+  std::mutex mutex;
+  Retargeter retargeter;
+};
 static_assert(MOTIONRT_MAX_POSES <= Tracker::kReservedPoses, "motionrt_track allocates nothing");
 
 namespace {
@@ -146,6 +158,15 @@ motionrt_status guarded(std::mutex* mutex, Action action) noexcept {
   }
 }
 
+Robot robot_of(const std::string& name) {
+  constexpr std::size_t kSuffix = 5;
+  if (name.size() < kSuffix || name.compare(name.size() - kSuffix, kSuffix, ".json") != 0) return find_robot(name);
+  std::ifstream file(name, std::ios::binary);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  require(file && !text.empty(), excerpt(name), ": cannot be read, or is empty");
+  return parse_robot(text, name);
+}
+
 template <class Action>
 motionrt_status guarded(motionrt_recognizer* recognizer, Action action) noexcept {
   if (!recognizer) return failed(MOTIONRT_INVALID_ARGUMENT, "recognizer is null, expected the handle of motionrt_load");
@@ -157,6 +178,13 @@ motionrt_status guarded(motionrt_tracker* tracker, Action action) noexcept {
   if (!tracker)
     return failed(MOTIONRT_INVALID_ARGUMENT, "tracker is null, expected the handle of motionrt_tracker_create");
   return guarded(&tracker->mutex, action);
+}
+
+template <class Action>
+motionrt_status guarded(motionrt_retargeter* retargeter, Action action) noexcept {
+  if (!retargeter)
+    return failed(MOTIONRT_INVALID_ARGUMENT, "retargeter is null, expected the handle of motionrt_retargeter_create");
+  return guarded(&retargeter->mutex, action);
 }
 
 void require_pointer(const void* pointer, const char* name) {
@@ -416,4 +444,56 @@ motionrt_status motionrt_track(motionrt_tracker* tracker, double t, motionrt_pos
 
 motionrt_status motionrt_tracker_reset(motionrt_tracker* tracker) {
   return guarded(tracker, [&] { tracker->tracker.reset(); });
+}
+
+motionrt_status motionrt_retargeter_create(const char* robot, const char* layout, motionrt_retargeter** retargeter) {
+  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+    require_pointer(robot, "robot");
+    require_pointer(layout, "layout");
+    require_pointer(retargeter, "retargeter");
+    const Layout& source = find_layout(layout);
+    require(source.dims == 3, "layout ", source.name, " is 2-D, expected a 3-D one");
+    *retargeter = new motionrt_retargeter(robot_of(robot), map_weights(find_layout("smpl22"), source));
+  });
+}
+
+void motionrt_retargeter_free(motionrt_retargeter* retargeter) { delete retargeter; }
+
+int32_t motionrt_robot_joints(const motionrt_retargeter* retargeter) {
+  return retargeter ? static_cast<int32_t>(retargeter->retargeter.robot().joints.size()) : -1;
+}
+
+const char* motionrt_robot_joint(const motionrt_retargeter* retargeter, int32_t index) {
+  if (index < 0 || index >= motionrt_robot_joints(retargeter)) return nullptr;
+  return retargeter->retargeter.robot().joints[index].name.c_str();
+}
+
+motionrt_status motionrt_retarget(motionrt_retargeter* retargeter, double t, const motionrt_pose* pose, double* angles,
+                                  motionrt_robot_pose* base) {
+  return guarded(retargeter, [&] {
+    require_pointer(pose, "pose");
+    require_pointer(angles, "angles");
+    require_pointer(base, "base");
+    Retargeter& r = retargeter->retargeter;
+    require(pose->joints, "joints of the pose is null, expected a pointer");
+    require(pose->joint_count == r.source_joints(), "the pose has ", pose->joint_count, " joints, expected ",
+            r.source_joints());
+    const Retargeted status = r.step(t, pose->joints, pose->confidence);
+    base->tracking = status == Retargeted::tracked   ? MOTIONRT_TRACKED
+                     : status == Retargeted::dropped ? MOTIONRT_DROPPED
+                                                     : MOTIONRT_MISSING;
+    std::copy(r.angles().begin(), r.angles().end(), angles);
+    const Vec3 p = r.root().position;
+    base->position[0] = p.x, base->position[1] = p.y, base->position[2] = p.z;
+    const auto q = quaternion_of(r.root().rotation);
+    std::copy(q.begin(), q.end(), base->quaternion);
+    for (const int side : {0, 1}) base->contacts[side] = r.contacts()[side];
+    const auto worst = std::max_element(r.errors().begin(), r.errors().end());
+    base->error_m = *worst;
+    base->worst = kRobotKeypointNames[worst - r.errors().begin()];
+  });
+}
+
+motionrt_status motionrt_retargeter_reset(motionrt_retargeter* retargeter) {
+  return guarded(retargeter, [&] { retargeter->retargeter.reset(); });
 }

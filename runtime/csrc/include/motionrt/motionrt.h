@@ -53,6 +53,7 @@ typedef enum motionrt_tracking {
 
 typedef struct motionrt_recognizer motionrt_recognizer;
 typedef struct motionrt_tracker motionrt_tracker;
+typedef struct motionrt_retargeter motionrt_retargeter;
 
 /* One person's pose. */
 typedef struct motionrt_pose {
@@ -163,6 +164,41 @@ MOTIONRT_API motionrt_status motionrt_track(motionrt_tracker* tracker, double t,
 
 /* Forgets everybody. */
 MOTIONRT_API motionrt_status motionrt_tracker_reset(motionrt_tracker* tracker);
+
+/* The pose of a robot's base, whose z is up and x forward. The floor is at 0. */
+typedef struct motionrt_robot_pose {
+  motionrt_tracking tracking; /* other than MOTIONRT_TRACKED: the robot keeps its pose */
+  double position[3];         /* meters */
+  double quaternion[4];       /* w, x, y, z */
+  int32_t contacts[2];        /* whether the left and the right foot rest on the floor */
+  double error_m;             /* of the keypoint that is farthest from where it should be */
+  const char* worst;          /* its name: "left_wrist", ... */
+} motionrt_robot_pose;
+
+/* A retargeter maps a person's joints to a robot's joint angles, one frame at a time: bone directions and resting feet
+ * are kept, within the limits of the joints' angles and velocities.
+ *
+ *   motionrt_retargeter* g1;
+ *   motionrt_retargeter_create("g1", "smpl22", &g1);
+ *   motionrt_retarget(g1, t, &pose, angles, &base);
+ *
+ * robot: name of a built-in robot, or path of a robot file (.json). layout: name of the built-in 3-D layout of the
+ * poses. Free it with motionrt_retargeter_free. */
+MOTIONRT_API motionrt_status motionrt_retargeter_create(const char* robot, const char* layout,
+                                                        motionrt_retargeter** retargeter);
+MOTIONRT_API void motionrt_retargeter_free(motionrt_retargeter* retargeter); /* NULL is allowed */
+
+/* Number of the robot's joints, and their names; NULL for an invalid index. */
+MOTIONRT_API int32_t motionrt_robot_joints(const motionrt_retargeter* retargeter);
+MOTIONRT_API const char* motionrt_robot_joint(const motionrt_retargeter* retargeter, int32_t index);
+
+/* Takes a person's pose at time t (seconds, increasing) and writes the angles [motionrt_robot_joints] in radians and
+ * the base. Does not allocate memory. `person` of the pose is ignored. */
+MOTIONRT_API motionrt_status motionrt_retarget(motionrt_retargeter* retargeter, double t, const motionrt_pose* pose,
+                                               double* angles, motionrt_robot_pose* base);
+
+/* Starts over with the next pose. */
+MOTIONRT_API motionrt_status motionrt_retargeter_reset(motionrt_retargeter* retargeter);
 
 #ifdef __cplusplus
 }

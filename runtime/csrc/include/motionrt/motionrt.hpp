@@ -140,6 +140,36 @@ class Tracker {
   std::unique_ptr<motionrt_tracker, Free> handle_;
 };
 
+// Maps a person's joints to a robot's joint angles.
+class Retargeter {
+ public:
+  // A built-in robot or the path of a robot file, and the layout of the poses.
+  explicit Retargeter(const std::string& robot, const std::string& layout = "smpl22") {
+    motionrt_retargeter* retargeter = nullptr;
+    check(motionrt_retargeter_create(robot.c_str(), layout.c_str(), &retargeter));
+    handle_.reset(retargeter);
+  }
+  std::int32_t joints() const { return motionrt_robot_joints(handle_.get()); }
+  // Null for an invalid index.
+  const char* joint(std::int32_t index) const { return motionrt_robot_joint(handle_.get(), index); }
+
+  // Takes a person's joints, x y z each, at time t in seconds; writes the robot's angles.
+  motionrt_robot_pose step(double t, const std::vector<float>& person, std::vector<double>& angles) {
+    angles.resize(static_cast<std::size_t>(joints()));
+    const motionrt_pose pose = {0, person.data(), nullptr, static_cast<std::int32_t>(person.size() / 3)};
+    motionrt_robot_pose base{};
+    check(motionrt_retarget(handle_.get(), t, &pose, angles.data(), &base));
+    return base;
+  }
+  void reset() { check(motionrt_retargeter_reset(handle_.get())); }
+
+ private:
+  struct Free {
+    void operator()(motionrt_retargeter* retargeter) const { motionrt_retargeter_free(retargeter); }
+  };
+  std::unique_ptr<motionrt_retargeter, Free> handle_;
+};
+
 }  // namespace api
 }  // namespace motionrt
 #endif

@@ -1,0 +1,494 @@
+#include "retargeter.hpp"
+
+#include <algorithm>
+#include <cmath>
+
+#include "layouts.hpp"
+
+namespace motionrt {
+
+namespace {
+
+constexpr int kBodyJoints = 22;
+constexpr int kIterations = 3, kFirstIterations = 60;
+constexpr double kMaxSpeed = 10, kMaxRootSpeed = 10;       // rad/s
+constexpr double kMaxRootVelocity = 8, kMaxShiftRate = 1;  // m/s
+constexpr double kMaxGap_s = 0.1;                          // after a longer one, moves as slowly as after this one
+constexpr double kMaxTurn = 0.4, kMaxMove_m = 0.3;         // of one iteration: rad of a joint
+constexpr double kRestWeight = 1e-3, kDamping = 1e-3, kRootDamping = 1e-6;
+constexpr double kContactWeight = 200, kAnkleWeight = 2, kToeWeight = 1, kLevelWeight = 0.5;
+constexpr double kLevel_m = 0.05;                                          // from the ankle to the point beside it
+constexpr double kSlow = 0.3, kFast = 0.5, kLow_m = 0.04, kHigh_m = 0.07;  // a foot starts and ends to rest (m/s)
+constexpr double kFlat = 0.1;          // a resting foot pitched less than this, in rad, is flat
+constexpr double kMaxStretch_m = 0.1;  // a resting foot that should be farther away is let go
+constexpr double kFloorRise_s = 20, kShiftDecay_s = 5;
+constexpr double kHumanLeg_m = 0.8;                                                      // until a leg is seen
+constexpr double kRadius_m[kRobotKeypoints / 2] = {0.08, 0.05, 0, 0.06, 0.04, 0.04, 0};  // of the body at keypoints
+constexpr double kWeights[kRobotKeypoints / 2] = {2, 1, kAnkleWeight, 1, 1, 1.5, kToeWeight};
+
+bool unit(Vec3 v, Vec3& out) {
+  const double norm = length(v);
+  if (!(norm > 0.01)) return false;
+  out = (1 / norm) * v;
+  return true;
+}
+
+// Rotation of a foot whose toes point to a heading (rad, about z) and down by a pitch.
+Mat3 foot_rotation(double heading, double pitch) {
+  return rotation_about({0, 0, 1}, heading) * rotation_about({0, 1, 0}, pitch);
+}
+
+double heading_of(Vec3 v) { return std::atan2(v.y, v.x); }
+
+}  // namespace
+
+Retargeter::Retargeter(Robot robot, const float* weights_VS, int source_joints)
+    : robot_(std::move(robot)),
+      map_(weights_VS, kBodyJoints, source_joints),
+      variables_(6 + static_cast<int>(robot_.joints.size())) {
+  const auto n = static_cast<std::size_t>(variables_);
+  frame_V3_.resize(3 * kBodyJoints);
+  body_.resize(kBodyJoints);
+  body_seen_.resize(kBodyJoints);
+  links_.resize(robot_.links.size());
+  angles_.resize(robot_.joints.size());
+  last_angles_.resize(robot_.joints.size());
+  before_.resize(robot_.joints.size());
+  for (auto* buffer : {&gradient_, &step_, &lower_, &upper_, &moved_, &right_}) buffer->resize(n);
+  hessian_.resize(n * n);
+  factor_.resize(n * n);
+  free_.resize(n);
+  measure_robot();
+  reset();
+}
+
+void Retargeter::measure_robot() {
+  update_links();  // at angles of 0
+  const auto at = [&](int keypoint) { return point_at(links_.data(), robot_.keypoints[keypoint]); };
+  const auto middle = [&](int keypoint) { return 0.5 * (at(keypoint) + at(keypoint + 1)); };
+  lengths_[kHips] = length(at(kHip) - at(kHip + 1));
+  lengths_[kShoulders] = length(at(kShoulder) - at(kShoulder + 1));
+  lengths_[kTrunk] = length(middle(kShoulder) - middle(kHip));
+  for (const int side : {0, 1}) {
+    lengths_[kThigh + side] = length(at(kKnee + side) - at(kHip + side));
+    lengths_[kShin + side] = length(at(kAnkle + side) - at(kKnee + side));
+    lengths_[kUpperArm + side] = length(at(kElbow + side) - at(kShoulder + side));
+    lengths_[kForearm + side] = length(at(kWrist + side) - at(kElbow + side));
+    toe_offset_[side] = at(kFoot + side) - at(kAnkle + side);
+    double lowest = 0;
+    for (const RobotPoint& corner : robot_.soles[side]) {
+      sole_offsets_[side].push_back(point_at(links_.data(), corner) - at(kAnkle + side));
+      lowest = std::min(lowest, sole_offsets_[side].back().z);
+    }
+    ankle_height_[side] = -lowest;
+    tasks_[kRobotKeypoints + side].point = robot_.keypoints[kAnkle + side];
+    // The world's y in the frame of the ankle's link: a row of its rotation.
+    const Mat3& r = links_[robot_.keypoints[kAnkle + side].link].rotation;
+    Vec3& beside = tasks_[kRobotKeypoints + side].point.offset;
+    beside = beside + kLevel_m * Vec3{r[3], r[4], r[5]};
+  }
+  for (const Bone bone : {kHips, kTrunk, kShoulders, kThigh, kShin, kUpperArm, kForearm})
+    require(lengths_[bone] > 0.01, robot_.name, ": keypoints of the ", bone < kThigh ? "trunk" : "limbs",
+            " are less than 1 cm apart at angles of 0");
+  for (int k = 0; k < kRobotKeypoints; ++k) tasks_[k].point = robot_.keypoints[k];
+  for (Task& task : tasks_)
+    for (int link = task.point.link; link >= 0; link = robot_.links[link].parent)
+      if (robot_.links[link].joint >= 0) task.joints.push_back(robot_.links[link].joint);
+}
+
+void Retargeter::reset() {
+  started_ = has_floor_ = has_slope_ = hips_known_ = false;
+  leg_m_ = 0;
+  contacts_ = {};
+  feet_ = {};
+  directions_ = {};
+  directions_[kHips] = directions_[kShoulders] = {0, 1, 0};
+  directions_[kTrunk] = {0, 0, 1};
+  for (const int side : {0, 1}) {
+    for (const int bone : {kThigh, kShin, kUpperArm, kForearm}) directions_[bone + side] = {0, 0, -1};
+    directions_[kSole + side] = {1, 0, 0};
+  }
+  for (std::size_t j = 0; j < angles_.size(); ++j) angles_[j] = robot_.joints[j].rest;
+  root_ = {kIdentity, {}};
+  update_links();
+  for (const int side : {0, 1})
+    root_.position.z =
+        std::max(root_.position.z, ankle_height_[side] - point_at(links_.data(), robot_.keypoints[kAnkle + side]).z);
+  update_links();
+  for (int k = 0; k < kRobotKeypoints; ++k)
+    targets_[k] = positions_[k] = point_at(links_.data(), robot_.keypoints[k]), errors_[k] = 0;
+}
+
+Retargeted Retargeter::step(double t, const float* joints_S3, const float* confidence_S) {
+  require(std::isfinite(t), "t is ", t, ", expected seconds");
+  if (started_ && t <= last_s_) return Retargeted::dropped;
+  map_.apply(joints_S3, confidence_S, frame_V3_.data());
+  for (int v = 0; v < kBodyJoints; ++v) {
+    const float* p = frame_V3_.data() + 3 * v;
+    body_seen_[v] = is_finite3(p) && std::abs(p[0]) < 1e6f && std::abs(p[1]) < 1e6f && std::abs(p[2]) < 1e6f;
+    body_[v] = {p[2], p[0], p[1]};  // y up and facing z -> z up and facing x
+  }
+  constexpr int kNeeded[] = {1, 2, 16, 17};  // hips and shoulders
+  for (const int v : kNeeded)
+    if (!body_seen_[v]) {
+      hips_known_ = false;  // where the person reappears is not a movement of the robot
+      for (Foot& foot : feet_) foot.seen = false;
+      return Retargeted::missing;
+    }
+  const bool first = !started_;
+  const double dt = first ? 0 : std::min(t - last_s_, kMaxGap_s);
+  started_ = true;
+  last_s_ = t;
+  find_directions();
+  find_contacts(dt, first);
+  set_targets(dt, first);
+  if (first) start_pose();
+  std::copy(angles_.begin(), angles_.end(), last_angles_.begin());
+  solve(first ? kFirstIterations : kIterations, dt, first);
+  lift_from_floor();
+  for (int k = 0; k < kRobotKeypoints; ++k) {
+    positions_[k] = point_at(links_.data(), robot_.keypoints[k]);
+    targets_[k] = tasks_[k].target;
+    errors_[k] = length(positions_[k] - targets_[k]);
+  }
+  return Retargeted::tracked;
+}
+
+// Bone directions, of which those not seen stay, and the length of the legs.
+void Retargeter::find_directions() {
+  const auto set = [&](int bone, int from, int to) {
+    return body_seen_[from] && body_seen_[to] && unit(body_[to] - body_[from], directions_[bone]);
+  };
+  hips_ = 0.5 * (body_[1] + body_[2]);
+  const Vec3 shoulders = 0.5 * (body_[16] + body_[17]);
+  unit(body_[1] - body_[2], directions_[kHips]);
+  unit(body_[16] - body_[17], directions_[kShoulders]);
+  unit(shoulders - hips_, directions_[kTrunk]);
+  for (const int side : {0, 1}) {
+    const bool thigh = set(kThigh + side, 1 + side, 4 + side), shin = set(kShin + side, 4 + side, 7 + side);
+    set(kUpperArm + side, 16 + side, 18 + side);
+    set(kForearm + side, 18 + side, 20 + side);
+    feet_[side].has_toe = set(kSole + side, 7 + side, 10 + side);
+    if (!thigh || !shin) continue;
+    const double leg = length(body_[4 + side] - body_[1 + side]) + length(body_[7 + side] - body_[4 + side]);
+    leg_m_ = leg_m_ > 0 ? leg_m_ + 0.02 * (leg - leg_m_) : leg;
+  }
+}
+
+// A foot rests while it is slow and low. The floor is where the lower foot is: it follows quickly down and slowly up.
+void Retargeter::find_contacts(double dt, bool first) {
+  std::array<double, 2> slope{}, speed{};
+  double lowest = 1e9;
+  for (const int side : {0, 1}) {
+    Foot& foot = feet_[side];
+    const bool seen = body_seen_[7 + side];
+    const Vec3 ankle = body_[7 + side], toe = foot.has_toe ? body_[10 + side] : ankle;
+    const Vec3 along = toe - ankle;
+    slope[side] = std::atan2(-along.z, std::hypot(along.x, along.y));
+    if (foot.has_toe && !has_slope_) toe_slope_ = std::clamp(slope[side], 0.1, 1.0), has_slope_ = true;
+    const double drop = foot.has_toe ? length(along) * std::sin(toe_slope_) : 0;
+    foot.height = std::min(toe.z, ankle.z - drop);
+    if (!first && foot.seen && seen) speed[side] = length(toe - foot.toe) / dt;
+    if (seen) lowest = std::min(lowest, foot.height);
+    if (seen && !foot.seen && !first) speed[side] = kFast;  // unknown
+    foot.toe = toe;
+    foot.seen = seen;
+    foot.pitch = foot.has_toe ? slope[side] - toe_slope_ : 0;
+  }
+  if (lowest < 1e9) {
+    if (!has_floor_) floor_m_ = lowest;
+    has_floor_ = true;
+    floor_m_ += (lowest < floor_m_ ? 0.3 : std::min(1.0, dt / kFloorRise_s)) * (lowest - floor_m_);
+  }
+  for (const int side : {0, 1}) {
+    Foot& foot = feet_[side];
+    foot.height = foot.seen ? std::max(0.0, foot.height - floor_m_) : 0;
+    const bool rested = contacts_[side];
+    const bool rests = foot.seen && speed[side] < (rested ? kFast : kSlow) && foot.height < (rested ? kHigh_m : kLow_m);
+    contacts_[side] = rests;
+    if (rests && foot.has_toe) toe_slope_ += 0.05 * (std::clamp(slope[side], 0.1, 1.0) - toe_slope_);
+    if (rests && !rested && !first) {  // it stays where it is
+      foot.lock = point_at(links_.data(), robot_.keypoints[kFoot + side]);
+      foot.lock_heading = heading_of(foot.lock - point_at(links_.data(), robot_.keypoints[kAnkle + side]));
+    }
+  }
+}
+
+void Retargeter::set_targets(double dt, bool first) {
+  const double legs = 0.5 * (lengths_[kThigh] + lengths_[kThigh + 1] + lengths_[kShin] + lengths_[kShin + 1]);
+  const double scale = legs / (leg_m_ > 0 ? leg_m_ : kHumanLeg_m);
+  if (first) path_ = scale * hips_, shift_ = {};
+  if (hips_known_) path_ = path_ + scale * (hips_ - last_hips_);
+  last_hips_ = hips_;
+  hips_known_ = true;
+
+  // The body around the middle of the hips.
+  const Vec3 trunk = lengths_[kTrunk] * directions_[kTrunk];
+  const auto target = [&](int k) -> Vec3& { return tasks_[k].target; };
+  for (const int side : {0, 1}) {
+    const double half = side ? -0.5 : 0.5;
+    const auto next = [&](int k, int from, int bone) {
+      target(k + side) = target(from + side) + lengths_[bone + side] * directions_[bone + side];
+    };
+    target(kHip + side) = half * lengths_[kHips] * directions_[kHips];
+    target(kShoulder + side) = trunk + half * lengths_[kShoulders] * directions_[kShoulders];
+    next(kKnee, kHip, kThigh);
+    next(kAnkle, kKnee, kShin);
+    next(kElbow, kShoulder, kUpperArm);
+    next(kWrist, kElbow, kForearm);
+  }
+
+  // Its height: the lower foot as far over the floor as the person's, scaled.
+  double lowest = 1e9, height = 1e9;
+  const Vec3 left = directions_[kHips];
+  for (const int side : {0, 1}) {
+    Foot& foot = feet_[side];
+    const Vec3 along = directions_[kSole + side];
+    const bool flat_enough = foot.has_toe && std::hypot(along.x, along.y) > 0.2;
+    if (flat_enough) foot.heading = heading_of(along);
+    if (!foot.has_toe) foot.heading = std::atan2(-left.x, left.y), foot.pitch = 0;
+    if (contacts_[side]) foot.pitch = std::max(0.0, foot.pitch - kFlat);  // on the toes, or flat
+    const Mat3 rotation = foot_rotation(foot.heading, foot.pitch);
+    for (const Vec3& corner : sole_offsets_[side])
+      lowest = std::min(lowest, (target(kAnkle + side) + rotation * corner).z);
+    height = std::min(height, scale * foot.height);
+  }
+
+  // Over the floor, resting feet decide where it is.
+  Vec3 wanted;
+  int resting = 0;
+  for (const int side : {0, 1}) {
+    Foot& foot = feet_[side];
+    if (!contacts_[side]) continue;
+    if (first) foot.lock_heading = foot.heading;
+    const Vec3 now = path_ + target(kAnkle + side) + foot_rotation(foot.lock_heading, foot.pitch) * toe_offset_[side];
+    if (first) foot.lock = now;
+    const Vec3 apart = foot.lock - now - shift_;
+    if (std::hypot(apart.x, apart.y) > kMaxStretch_m) {
+      contacts_[side] = false;
+      continue;
+    }
+    wanted = wanted + (foot.lock - now);
+    ++resting;
+  }
+  Vec3 change = resting ? (1.0 / resting) * wanted - shift_ : -std::min(1.0, dt / kShiftDecay_s) * shift_;
+  change.z = 0;
+  const double far = length(change), most = kMaxShiftRate * dt;
+  shift_ = shift_ + (far > most ? most / far : 1) * change;
+  const Vec3 origin = {path_.x + shift_.x, path_.y + shift_.y, height - lowest};
+  for (int k = 0; k < kRobotKeypoints; ++k) {
+    target(k) = target(k) + origin;
+    target(k).z = std::max(target(k).z, kRadius_m[k / 2]);
+    tasks_[k].weight = kWeights[k / 2];
+  }
+  set_foot_targets();
+}
+
+void Retargeter::set_foot_targets() {
+  for (const int side : {0, 1}) {
+    const Foot& foot = feet_[side];
+    Task &ankle = tasks_[kAnkle + side], &toe = tasks_[kFoot + side], &beside = tasks_[kRobotKeypoints + side];
+    const bool rests = contacts_[side];
+    const Mat3 rotation = foot_rotation(rests ? foot.lock_heading : foot.heading, foot.pitch);
+    const Vec3 toe_offset = rotation * toe_offset_[side];
+    if (rests) {  // at its place, with the lowest corner of the sole on the floor
+      double lowest = 0;
+      for (const Vec3& corner : sole_offsets_[side]) lowest = std::min(lowest, (rotation * corner).z);
+      ankle.target = foot.lock - toe_offset;
+      ankle.target.z = -lowest;
+    }
+    toe.target = ankle.target + toe_offset;
+    beside.target = ankle.target + rotation * Vec3{0, kLevel_m, 0};
+    const bool known = rests || foot.has_toe;
+    ankle.weight = rests ? kContactWeight : kAnkleWeight;
+    toe.weight = rests ? kContactWeight : known ? kToeWeight : 0.05;
+    beside.weight = rests ? 0.1 * kContactWeight : known ? kLevelWeight : 0.05;
+  }
+}
+
+// The root where the hips should be, turned to their heading; the joints at rest.
+void Retargeter::start_pose() {
+  const Vec3 left = tasks_[kHip].target - tasks_[kHip + 1].target;
+  root_.rotation = rotation_about({0, 0, 1}, std::atan2(-left.x, left.y));
+  root_.position = {};
+  for (std::size_t j = 0; j < angles_.size(); ++j) angles_[j] = robot_.joints[j].rest;
+  update_links();
+  const auto at = [&](int k) { return point_at(links_.data(), robot_.keypoints[k]); };
+  root_.position = 0.5 * (tasks_[kHip].target + tasks_[kHip + 1].target - at(kHip) - at(kHip + 1));
+  update_links();
+}
+
+void Retargeter::solve(int iterations, double dt, bool first) {
+  std::fill(moved_.begin(), moved_.end(), 0.0);
+  damping_ = 0;
+  for (int i = 0; i < iterations; ++i) {
+    for (int v = 0; v < variables_; ++v) {
+      if (v < 6) {
+        const double most = first ? 1e9 : (v < 3 ? kMaxRootVelocity : kMaxRootSpeed) * dt;
+        const double once = v < 3 ? kMaxMove_m : kMaxTurn;
+        lower_[v] = std::max(-once, -most - moved_[v]);
+        upper_[v] = std::min(once, most - moved_[v]);
+        continue;
+      }
+      const RobotJoint& joint = robot_.joints[v - 6];
+      const double now = angles_[v - 6], last = last_angles_[v - 6];
+      const double most = first ? 1e9 : std::min(joint.max_velocity, kMaxSpeed) * dt;
+      lower_[v] = std::max(-kMaxTurn, std::max(joint.lower, last - most) - now);
+      upper_[v] = std::min(kMaxTurn, std::min(joint.upper, last + most) - now);
+    }
+    add_tasks();
+    solve_bounded();
+    const double before = cost();
+    const LinkPose root = root_;
+    std::copy(angles_.begin(), angles_.end(), before_.begin());
+    bool better = false;
+    for (double part = 1; !better && part > 0.2; part /= 2) {
+      root_.position = root.position + part * Vec3{step_[0], step_[1], step_[2]};
+      const Vec3 turn = part * Vec3{step_[3], step_[4], step_[5]};
+      const double angle = length(turn);
+      if (angle > 1e-12) root_.rotation = rotation_about((1 / angle) * turn, angle) * root.rotation;
+      for (int v = 6; v < variables_; ++v) {
+        const RobotJoint& joint = robot_.joints[v - 6];  // sums are rounded
+        angles_[v - 6] = std::clamp(before_[v - 6] + part * step_[v], joint.lower, joint.upper);
+      }
+      update_links();
+      better = cost() <= before;
+      for (int v = 0; better && v < 6; ++v) moved_[v] += part * step_[v];
+    }
+    damping_ = better ? damping_ / 10 : std::max(0.01, 10 * damping_);  // as Levenberg and Marquardt
+    if (!better) {
+      root_ = root;
+      std::copy(before_.begin(), before_.end(), angles_.begin());
+      update_links();
+    }
+  }
+  // Rotations drift from orthogonality by rounding: Gram-Schmidt.
+  Mat3& r = root_.rotation;
+  Vec3 x = {r[0], r[3], r[6]}, y = {r[1], r[4], r[7]};
+  x = (1 / length(x)) * x;
+  y = y - dot(x, y) * x;
+  y = (1 / length(y)) * y;
+  const Vec3 z = cross(x, y);
+  r = {x.x, y.x, z.x, x.y, y.y, z.y, x.z, y.z, z.z};
+}
+
+double Retargeter::cost() const {
+  double sum = 0;
+  for (const Task& task : tasks_) {
+    const Vec3 error = task.target - point_at(links_.data(), task.point);
+    sum += task.weight * dot(error, error);
+  }
+  for (std::size_t j = 0; j < angles_.size(); ++j) {
+    const double away = angles_[j] - robot_.joints[j].rest;
+    sum += kRestWeight * away * away;
+  }
+  return sum;
+}
+
+// Normal equations of the step: (sum w J'J + D) step = sum w J'e - (pull to the rest pose).
+void Retargeter::add_tasks() {
+  const int n = variables_;
+  std::fill(hessian_.begin(), hessian_.end(), 0.0);
+  std::fill(gradient_.begin(), gradient_.end(), 0.0);
+  for (int v = 0; v < 6; ++v) hessian_[v * n + v] = kRootDamping + damping_;
+  for (int v = 6; v < n; ++v) {
+    hessian_[v * n + v] = kDamping + kRestWeight + damping_;
+    gradient_[v] = kRestWeight * (robot_.joints[v - 6].rest - angles_[v - 6]);
+  }
+  std::array<Vec3, 6 + kMaxRobotJoints> columns;
+  std::array<int, 6 + kMaxRobotJoints> variables;
+  for (const Task& task : tasks_) {
+    const Vec3 point = point_at(links_.data(), task.point), arm = point - root_.position;
+    const Vec3 error = task.target - point;
+    columns[0] = {1, 0, 0}, columns[1] = {0, 1, 0}, columns[2] = {0, 0, 1};
+    for (int i = 0; i < 3; ++i) columns[3 + i] = cross(columns[i], arm);
+    for (int i = 0; i < 6; ++i) variables[i] = i;
+    int count = 6;
+    for (const int joint : task.joints) {
+      variables[count] = 6 + joint;
+      columns[count++] = jacobian_column(robot_, links_.data(), joint, point);
+    }
+    for (int a = 0; a < count; ++a) {
+      const Vec3 weighted = task.weight * columns[a];
+      gradient_[variables[a]] += dot(weighted, error);
+      for (int b = 0; b <= a; ++b) {
+        const int row = std::max(variables[a], variables[b]), column = std::min(variables[a], variables[b]);
+        hessian_[row * n + column] += dot(weighted, columns[b]);  // the lower triangle
+      }
+    }
+  }
+}
+
+// The step that minimizes the quadratic within its bounds: variables that leave them are set to the bound, and the
+// others are solved for again.
+void Retargeter::solve_bounded() {
+  const int n = variables_;
+  int free = n;
+  for (int v = 0; v < n; ++v) free_[v] = v;
+  for (int round = 0; round < 5 && free > 0; ++round) {
+    if (!factorize_and_solve(free)) break;
+    int kept = 0;
+    for (int i = 0; i < free; ++i) {
+      const int v = free_[i];
+      if (step_[v] < lower_[v] || step_[v] > upper_[v])
+        step_[v] = std::clamp(step_[v], lower_[v], std::max(lower_[v], upper_[v]));
+      else
+        free_[kept++] = v;
+    }
+    if (kept == free) return;
+    free = kept;
+  }
+  for (int v = 0; v < n; ++v) step_[v] = std::clamp(step_[v], lower_[v], std::max(lower_[v], upper_[v]));
+}
+
+// Solves for the free variables, the others being fixed, by Cholesky's factorization.
+bool Retargeter::factorize_and_solve(int free) {
+  const int n = variables_;
+  const auto entry = [&](int a, int b) { return a >= b ? hessian_[a * n + b] : hessian_[b * n + a]; };
+  int next = 0;
+  for (int i = 0; i < free; ++i) right_[i] = gradient_[free_[i]];
+  if (free < n)
+    for (int v = 0; v < n; ++v) {
+      if (next < free && free_[next] == v) {
+        ++next;
+        continue;
+      }
+      for (int i = 0; i < free; ++i) right_[i] -= entry(free_[i], v) * step_[v];
+    }
+  for (int i = 0; i < free; ++i) {
+    double* row = factor_.data() + i * n;
+    for (int j = 0; j <= i; ++j) {
+      const double* other = factor_.data() + j * n;
+      double sum = hessian_[free_[i] * n + free_[j]];  // free_ is ascending
+      for (int k = 0; k < j; ++k) sum -= row[k] * other[k];
+      if (i > j) {
+        row[j] = sum / other[j];
+      } else {
+        if (!(sum > 0)) return false;
+        row[i] = std::sqrt(sum);
+      }
+    }
+    double sum = right_[i];
+    for (int k = 0; k < i; ++k) sum -= row[k] * right_[k];
+    right_[i] = sum / row[i];
+  }
+  for (int i = free - 1; i >= 0; --i) {
+    double sum = right_[i];
+    for (int k = i + 1; k < free; ++k) sum -= factor_[k * n + i] * right_[k];
+    right_[i] = sum / factor_[i * n + i];
+    step_[free_[i]] = right_[i];
+  }
+  return true;
+}
+
+void Retargeter::lift_from_floor() {
+  double lowest = 0;
+  for (const auto& sole : robot_.soles)
+    for (const RobotPoint& corner : sole) lowest = std::min(lowest, point_at(links_.data(), corner).z);
+  for (int k = 0; k < kRobotKeypoints; ++k)
+    lowest = std::min(lowest, point_at(links_.data(), robot_.keypoints[k]).z - kRadius_m[k / 2]);
+  root_.position.z -= lowest;
+  for (LinkPose& link : links_) link.position.z -= lowest;
+}
+
+}  // namespace motionrt

@@ -1,0 +1,142 @@
+"""`RobotPose` and `RobotMotion`: what a robot does, and how well it follows a person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..io.robot_motion import write_robot_motion
+
+KEYPOINTS = tuple(
+    f"{side}_{part}"
+    for part in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist", "foot")
+    for side in ("left", "right")
+)
+OUT_OF_REACH_M = 0.1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RobotPose:
+    """A robot at one moment.
+
+    Attributes:
+        status: "tracked"; "missing", a hip or shoulder was not seen; "dropped", the time is not later than the last
+            one. The last two keep the pose.
+        position, quaternion: [3] meters and [4] (w, x, y, z) of the root: z up, x forward, the floor at 0.
+        angles: [J] rad.
+        contacts: [2] whether the left and the right foot rest.
+        errors: [14] meters from each of `KEYPOINTS` to where it should be.
+    """
+
+    status: Literal["tracked", "dropped", "missing"]
+    position: NDArray[np.float64]
+    quaternion: NDArray[np.float64]
+    angles: NDArray[np.float64]
+    contacts: NDArray[np.bool_]
+    errors: NDArray[np.float64]
+
+    @property
+    def unreached(self) -> dict[str, float]:
+        """Keypoints more than 10 cm from where they should be, with the distance in meters."""
+        return _far(self.errors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RobotMotion:
+    """A robot's motion. T frames, J joints; units and axes as in `RobotPose`.
+
+    Attributes:
+        robot: its name. joints: [J] names. limits: [J, 3] lower, upper (rad), largest velocity (rad/s).
+        timestamps: [T] s. positions: [T, 3]. quaternions: [T, 4]. angles: [T, J]. contacts: [T, 2].
+        feet: [T, 2, 3] meters, where the toes are. errors: [T, 14]. held: [T] whether the pose was kept.
+    """
+
+    robot: str
+    joints: tuple[str, ...]
+    limits: NDArray[np.float64]
+    timestamps: NDArray[np.float64]
+    positions: NDArray[np.float64]
+    quaternions: NDArray[np.float64]
+    angles: NDArray[np.float64]
+    contacts: NDArray[np.bool_]
+    feet: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    held: NDArray[np.bool_]
+
+    @property
+    def velocities(self) -> NDArray[np.float64]:
+        """[T, J] rad/s, from one frame to the next; those of the first frame are 0."""
+        steps = np.diff(self.timestamps)[:, None]
+        change = np.diff(self.angles, axis=0)
+        return np.vstack([np.zeros((1, len(self.joints))), np.divide(change, steps, where=steps > 0, out=0 * change)])
+
+    def unreached(self, frame: int) -> dict[str, float]:
+        """Keypoints more than 10 cm from where they should be in a frame, with the distance in meters."""
+        return _far(self.errors[frame])
+
+    def save(self, path: str | Path) -> None:
+        """Write .npz, .csv or .jsonl, atomically. Raises InputError."""
+        motion = {
+            "robot": self.robot,
+            "joints": self.joints,
+            "t": self.timestamps,
+            "root_position": self.positions,
+            "root_quaternion": self.quaternions,
+            "angles": self.angles,
+            "velocities": self.velocities,
+            "contacts": self.contacts,
+            "errors": self.errors,
+            "held": self.held,
+            "unreached": [self.unreached(i) for i in range(len(self.angles))],
+        }
+        write_robot_motion(motion, Path(path))
+
+    def report(self) -> dict[str, Any]:
+        """Quality of the motion, as numbers for JSON.
+
+        `error_cm`: distances of the keypoints to their targets; `unreached`: frames in which one is farther than 10 cm;
+        `limit_violations`, `velocity_violations`: of all angles; `velocity_share`: largest share of a joint's velocity
+        limit; `slip_cm`: farthest that a resting foot moves; `held`: frames without a person.
+        """
+        followed = self.errors[~self.held]
+        errors_cm = 100 * (followed if followed.size else np.zeros((1, len(KEYPOINTS))))
+        lower, upper, fastest = self.limits.T
+        share = np.abs(self.velocities) / fastest
+        far = (followed > OUT_OF_REACH_M).sum(axis=0)
+        return {
+            "robot": self.robot,
+            "frames": len(self.angles),
+            "held": int(self.held.sum()),
+            "error_cm": {
+                "p50": round(float(np.median(errors_cm)), 2),
+                "p95": round(float(np.percentile(errors_cm, 95)), 2),
+                "max": round(float(errors_cm.max()), 2),
+            },
+            "unreached": {name: int(count) for name, count in zip(KEYPOINTS, far, strict=True) if count},
+            "limit_violations": int(((self.angles < lower) | (self.angles > upper)).sum()),
+            "velocity_violations": int((share > 1 + 1e-6).sum()),
+            "velocity_share": round(float(share.max()), 3),
+            "slip_cm": round(100 * max(self.slips(), default=0.0), 2),
+        }
+
+    def slips(self) -> list[float]:
+        """Of each time a foot rests: meters over the floor that its toes move away from where they came down."""
+        found = []
+        for side in (0, 1):
+            begin = None
+            for i, rests in enumerate([*self.contacts[:, side], False]):
+                if rests and begin is None:
+                    begin = i
+                elif not rests and begin is not None:
+                    path = self.feet[begin:i, side, :2]
+                    found.append(float(np.linalg.norm(path - path[0], axis=-1).max()))
+                    begin = None
+        return found
+
+
+def _far(errors: NDArray[np.float64]) -> dict[str, float]:
+    return {name: float(error) for name, error in zip(KEYPOINTS, errors, strict=True) if error > OUT_OF_REACH_M}
