@@ -312,6 +312,12 @@ ACCURACY = [
         each=lambda r: r["sets"].items(),
     ),
     Row(
+        "recipe `live` {key}, a small network, {settings.steps} steps, two data sets left out in turn",
+        "macro top-1 {item.macro_top1:.1f} %; with it {item.gain:+.1f} [{item.low:+.1f}, {item.high:+.1f}]",
+        "remedies.json",
+        each=lambda r: [row for row in r["variants"].items() if row[0] != "recipe"],
+    ),
+    Row(
         "`live` on {cross_fitted.minutes:.0f} minutes of streams, {cross_fitted.actions} actions",
         "event F1 **{cross_fitted.f1:.1f} %**, {cross_fitted.false_onsets_per_minute:.2f} false onsets per minute",
         "thresholds.json",

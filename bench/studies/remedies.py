@@ -30,7 +30,7 @@ WITHOUT: dict[str, dict[str, str]] = {
     "bones of one length": {"bones": "none"},
     "loss over the labels of a clip's own set": {"own_labels": "0"},
     "more camera tilt": {"tilt": "0.08"},
-    "depth and hidden legs of a webcam": {"depth": "0", "legs": "0"},
+    "depth and hidden legs of a webcam": {"webcam": "0", "hidden_legs": "0"},
 }
 VARIANTS: dict[str, dict[str, str]] = {
     "recipe": {},
@@ -89,14 +89,15 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--sets", default=",".join(SETS), help="to leave out, one at a time, separated by commas")
+    parser.add_argument("--variants", default=",".join(VARIANTS), help="to train, separated by commas")
     parser.add_argument("settings", nargs="*", help="of the recipe, KEY=VALUE")
     args = parser.parse_intermixed_args()
     settings = dict(setting.split("=", 1) for setting in args.settings)
     found: dict[str, dict[str, list[Prediction]]] = defaultdict(dict)
     for source in args.sets.split(","):
-        for variant in VARIANTS:
+        for variant in args.variants.split(","):
             found[variant][source] = predictions_of(variant, source, args.data, args.runs, settings)
-    variants = {variant: compare(found["recipe"], found[variant]) for variant in VARIANTS}
+    variants = {variant: compare(found["recipe"], found[variant]) for variant in found}
     protocol = (
         "macro top-1 on all clips of a set that was left out whose label another set has, mean over sets; gain: of the "
         "recipe over the variant, paired, 95 % interval over clips"

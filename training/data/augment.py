@@ -20,13 +20,13 @@ class Augmentation:
 
     Attributes:
         tilt: standard deviation of the camera's tilt about x and about z, radians.
-        depth: share of clips with the depth of a webcam's pose estimator, see `vary_depth`.
-        legs: share of clips whose legs are out of the picture, see `hide_legs`.
+        webcam: share of clips with the depth of a webcam's pose estimator, see `vary_depth`.
+        hidden_legs: share of clips whose legs are out of the picture, see `hide_legs`.
     """
 
     tilt: float = 0.08
-    depth: float = 0.0
-    legs: float = 0.0
+    webcam: float = 0.0
+    hidden_legs: float = 0.0
 
 
 def augment(
@@ -42,9 +42,9 @@ def augment(
     joints = resample(joints, max(2, round(len(joints) * rate_hz / fps / speed)))
     joints = vary_body(joints, layout, rng)
     joints = rotate(joints, rng.uniform(-np.pi, np.pi), rng.normal(0, config.tilt, 2))
-    if config.depth and rng.random() < config.depth:
+    if config.webcam and rng.random() < config.webcam:
         joints = vary_depth(joints, layout, rng)
-    if config.legs and rng.random() < config.legs:
+    if config.hidden_legs and rng.random() < config.hidden_legs:
         joints = hide_legs(joints, layout, rng)
     return vary_sensor(joints, rate_hz, rng)
 

@@ -233,7 +233,7 @@ def live() -> StreamGcnRecipe:
         license=LICENSE,
         layout="core15",
         frontend=Frontend(rate_hz=20.0, bones=BONES),
-        augmentation=Augmentation(tilt=0.12, depth=0.2, legs=0.2),
+        augmentation=Augmentation(tilt=0.12, webcam=0.2, hidden_legs=0.2),
         loop=LoopConfig(steps=1500, own_labels=0.5),
     )
 

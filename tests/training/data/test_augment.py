@@ -103,7 +103,7 @@ def test_a_clip_of_two_frames_can_be_augmented(joints: np.ndarray, layout: Layou
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_clip_with_every_change_is_finite(joints: np.ndarray, layout: Layout, seed: int) -> None:
-    every = augment.Augmentation(tilt=0.2, depth=1, legs=1)
+    every = augment.Augmentation(tilt=0.2, webcam=1, hidden_legs=1)
     found = augment.augment(joints, 20.0, 20.0, layout, np.random.default_rng(seed), every)
     assert found.dtype == np.float32 and np.isfinite(found).all()
 
