@@ -31,6 +31,7 @@ def blocks(page: Path) -> Iterator[tuple[str, str]]:
 PAGES = [page for page in sorted(DOCS.glob("*.md")) if list(blocks(page))]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_what_a_page_shows_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

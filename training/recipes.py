@@ -20,13 +20,15 @@ from .coamd.recipes import CoamdRecipe
 from .loop import fit, process_state
 from .recognition import recipes as recognition
 from .recognition.cocodiff import without_helper
+from .recognition.own import OwnRecipe, recognizer
 from .recognition.recipes import CtrGcnRecipe, StreamGcnRecipe
 from .settings import override, write_description
 from .tdsm import recipes as tdsm
 from .tdsm.recipes import TdsmRecipe
 
-RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe | TdsmRecipe | CoamdRecipe]] = {
+RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe | OwnRecipe | TdsmRecipe | CoamdRecipe]] = {
     **recognition.RECIPES,
+    "recognizer": recognizer,
     **tdsm.RECIPES,
     **coamd.RECIPES,
 }
@@ -45,6 +47,8 @@ def train(recipe: str, overrides: dict[str, str]) -> Path:
     chosen = RECIPES[recipe]()
     if isinstance(chosen, CoamdRecipe) and "size" in settings:
         chosen = chosen.with_size(settings.pop("size"))
+    if isinstance(chosen, OwnRecipe):
+        chosen = chosen.with_init(settings.pop("init", chosen.init))
     chosen = override(chosen, settings)
     chosen.check()
     if chosen.threads:

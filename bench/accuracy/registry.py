@@ -269,6 +269,17 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         protocol=continuous.continuous,
     ),
     Benchmark(
+        name="recordings",
+        about="top-1 on your own recordings that the model was not trained on",
+        kind=RECOGNIZER,
+        data=Data(
+            name="your recordings",
+            files=("*",),
+            source="files of `motionrt record`, other motion files, or clip sets (docs/extend.md, A data set)",
+        ),
+        protocol=labeled_clips.recordings,
+    ),
+    Benchmark(
         name="recognized",
         about="top-1 of live on clips generated from prompts",
         kind=CLOSED_LOOP,

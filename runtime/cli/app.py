@@ -154,6 +154,7 @@ def record(
     options: SourceOptions,
     label: Annotated[str, typer.Option("--label", "-l", help="Label of the recording.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder; receives one .npz per person.")],
+    subject: Annotated[str | None, typer.Option(help="Who is recorded; training validates on other people.")] = None,
     seconds: Annotated[
         float | None, typer.Option(min=0.1, max=600, help="Duration; default: until Ctrl-C, at most ten minutes.")
     ] = None,
@@ -161,7 +162,7 @@ def record(
     """Record the skeletons of a source as labeled motion files."""
     from .record import run_record
 
-    run_record(source, label, out, seconds, options)
+    run_record(source, label, subject, out, seconds, options)
 
 
 @app.command()

@@ -30,7 +30,9 @@ MAX_SLUG = 40
 logger = logging.getLogger(__name__)
 
 
-def run_record(name: str, label: str, out: Path, seconds: float | None, options: SourceOptions) -> None:
+def run_record(
+    name: str, label: str, subject: str | None, out: Path, seconds: float | None, options: SourceOptions
+) -> None:
     """Record until the source ends, the time is up, Ctrl-C or a signal; then write the files.
 
     Frames received before an error are kept.
@@ -50,7 +52,7 @@ def run_record(name: str, label: str, out: Path, seconds: float | None, options:
         except Exception as error:
             problem = error
     lines = []
-    for motion in recording.motions(label, source.name):
+    for motion in recording.motions(label, source.name, subject):
         path = _save(motion, out, f"{slug}-{started}")
         lines.append(f"{path}: {motion.seconds:.1f} s, {motion.frames} frames at {motion.fps:.1f} Hz, {motion.layout}")
     if recording.phantoms:

@@ -56,10 +56,12 @@ class Recording:
         track.times.append(t)  # last: a signal may end the recording in between
         self.bytes += frame.joints.nbytes
 
-    def motions(self, label: str, source: str) -> Iterator[Motion]:
-        """Clips of all people with at least two frames; label, source and id are in `meta`."""
+    def motions(self, label: str, source: str, subject: str | None = None) -> Iterator[Motion]:
+        """Clips of all people with at least two frames; label, source, id and subject, if any, are in `meta`."""
+        meta: dict[str, str | int] = {"label": label, "source": source}
+        meta |= {} if subject is None else {"subject": subject}
         clips = [
-            track.motion(layout, {"label": label, "source": source, "person": person})
+            track.motion(layout, meta | {"person": person})
             for (person, layout), track in self._tracks.items()
             if len(track.times) >= MIN_FRAMES
         ]

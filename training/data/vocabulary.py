@@ -18,6 +18,7 @@ MIRRORED = {
     "turn left": "turn right",
     "turn right": "turn left",
 }
+TURNS = ("turn left", "turn right")
 SHIPPED_SAMPLES = ("12_01",)  # recordings of other sources that ship with the package
 VALIDATION_STYLES = ("old", "proud", "angry")  # of Bandai's first set
 KINECT_SETS = ("nw-ucla", "msr-action3d", "utkinect", "florence3d")

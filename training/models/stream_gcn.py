@@ -9,7 +9,7 @@ Shapes: N batch, T time, V joints, C channels, K adjacency subsets, D features, 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 from typing import Any, NamedTuple
@@ -272,3 +272,39 @@ def fold(model: StreamGCN) -> StreamGCN:
                 assert isinstance(conv, nn.Conv2d) and isinstance(bn, nn.BatchNorm2d)
                 setattr(module, name, fuse_conv_bn_eval(conv, bn))
     return folded
+
+
+class FrozenNormStreamGCN(StreamGCN):
+    """A StreamGCN whose batch norms do not change in training: for a network that has lost their statistics."""
+
+    def train(self, mode: bool = True) -> FrozenNormStreamGCN:
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
+        return self
+
+
+def unfold(folded: StreamGCN, labels: Sequence[str], new_labels: Sequence[str]) -> FrozenNormStreamGCN:
+    """The network of a bundle with `labels`, to train on with `new_labels`: same features, other head.
+
+    Rows of the head are kept for labels that are in both.
+    """
+    model = FrozenNormStreamGCN(replace(folded.config, classes=len(new_labels)))
+    state = model.state_dict()
+    for name, value in folded.state_dict().items():
+        owner, kind = name.rsplit(".", 1) if "." in name else ("", name)
+        if owner == "head":
+            for new, label in enumerate(new_labels):
+                if label in labels:
+                    state[name][new] = value[labels.index(label)]
+        elif name in state:
+            state[name] = value
+        else:  # a convolution whose batch norm is folded
+            state[f"{owner}.0.weight" if kind == "weight" else f"{owner}.1.bias"] = value
+    model.load_state_dict(state)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_var is not None
+            module.running_var.fill_(1 - module.eps)
+    return model

@@ -6,7 +6,7 @@ Shapes: N batch, T time, V joints.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -16,7 +16,7 @@ from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
 from ..data import augment, streams, vocabulary
 from ..data.augment import Augmentation
-from ..data.clips import LabeledClip, phases
+from ..data.clips import LabeledClip, active_span, phases
 from ..data.streams import UNLABELED, Segment, Stream
 
 FEW_CLIPS = 10  # a data set with fewer clips of a label is drawn less often than the others
@@ -43,6 +43,9 @@ class LiveTask:
 
     Attributes:
         pictures: share of streams of 2-D joints: 3-D clips seen by a random camera, and clips of 2-D data sets.
+        mirrored: labels that change when a clip is mirrored.
+        one_sided: labels whose clips are not mirrored.
+        turns: labels of clips whose turns are preceded and followed by walking, see `phases`.
     """
 
     clips: Sequence[LabeledClip]
@@ -54,6 +57,9 @@ class LiveTask:
     max_clip_s: float = 4.5
     augmentation: Augmentation = Augmentation()
     pictures: float = 0.0
+    mirrored: Mapping[str, str] = field(default_factory=lambda: vocabulary.MIRRORED)
+    one_sided: Set[str] = frozenset()
+    turns: Set[str] = frozenset(vocabulary.TURNS)
     by_label: dict[bool, dict[str | None, dict[str, list[LabeledClip]]]] = field(init=False)  # first: for pictures
     rests: list[tuple[np.ndarray, float]] = field(init=False)
     own_classes: dict[str, np.ndarray] = field(init=False)  # source -> whether it has clips of the class, [C]
@@ -68,7 +74,7 @@ class LiveTask:
         found: dict[str, set[str]] = defaultdict(set)
         for clip in self.clips:
             if clip.label:
-                found[clip.source] |= {clip.label, vocabulary.MIRRORED.get(clip.label, clip.label)}
+                found[clip.source] |= {clip.label, self.mirrored.get(clip.label, clip.label)}
         return {
             clip.source: np.array([name in found[clip.source] or name == vocabulary.NONE for name in self.labels])
             for clip in self.clips
@@ -130,14 +136,17 @@ class LiveTask:
         clip = clips[source][rng.integers(len(clips[source]))]
         joints, rate = clip.joints, self.frontend.rate_hz
         limit = round(rng.uniform(0.6, 1) * self.max_clip_s * clip.fps)
-        if len(joints) > limit and not (label or "").startswith("turn"):
+        if len(joints) > limit and label not in self.turns:
             begin = rng.integers(len(joints) - limit + 1)
             joints = joints[begin : begin + limit]
-        if rng.random() < 0.5:
+        if rng.random() < 0.5 and label not in self.one_sided:
             joints = augment.mirror(joints, self.layout)
-            label = vocabulary.MIRRORED.get(label, label) if label else None
+            label = self.mirrored.get(label, label) if label else None
         name = label or vocabulary.NONE
-        spans = phases(joints, clip.fps, name, self.layout)
+        if label in self.turns:
+            spans = phases(joints, clip.fps, name, self.layout)
+        else:
+            spans = [(name, *active_span(joints, clip.fps))]
         if clip.flat:
             augmented = augment.augment_picture(joints, clip.fps, rate, rng)
         else:

@@ -18,6 +18,7 @@ from ....runtime.progress import progress
 from ....runtime.recognition.recognizer import Recognizer
 from ....training.data import vocabulary
 from ....training.data.clips import SET_ASIDE, clip_sets, fingerprint, labeled
+from ....training.data.recordings import load_recordings
 
 MIN_CLIPS = 5  # a class with fewer clips is left out of the macro average, unless all have fewer
 
@@ -68,6 +69,41 @@ def brief(predictions: Sequence[Prediction]) -> dict[str, Any]:
     """The first figures of `summarize`."""
     figures = summarize(predictions) if predictions else {"n": 0}
     return {key: value for key, value in figures.items() if key in ("n", "top1", "macro_top1", "macro_classes")}
+
+
+def recordings(recognizer: Recognizer, data: Path) -> dict[str, Any]:
+    """Every recording of a folder, with the labels of its records; `none` is right for those that the model lacks.
+
+    Raises:
+        InputError: no recording has a label of the model and was not trained on.
+    """
+    folder, excluded = load_recordings(data), set_aside(recognizer)
+    measured = [one for one in folder.recordings if one.fingerprint not in excluded]
+    left_out = len(folder.recordings) - len(measured)
+    known: list[Prediction] = []
+    none: list[Prediction] = []
+    for one in progress(measured, "clips"):
+        target = one.label if one.label in recognizer.labels else None
+        label = recognizer.recognize(one.motion).label
+        source = one.subject or "unknown"
+        prediction = Prediction(
+            target=target or vocabulary.NONE, label=label, source=source, fingerprint=one.fingerprint
+        )
+        (known if target else none).append(prediction)
+    if not known:
+        raise InputError(
+            f"{data}: none of the {len(measured)} clips has a label of {recognizer.name}, besides {left_out} that it "
+            f"was trained on; its labels: {', '.join(recognizer.labels)}"
+        )
+    scores = summarize(known)
+    scores["per_subject"] = scores.pop("per_set")
+    return {
+        "protocol": "labeled recordings, each stepped whole; left out: those that the model was trained on",
+        "left_out": left_out,
+        "unusable": folder.problems,
+        **scores,
+        "none": top1([prediction.label == vocabulary.NONE for prediction in none]),
+    }
 
 
 def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:

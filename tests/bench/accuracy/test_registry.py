@@ -24,7 +24,7 @@ MOTION_NAMES = {
     *("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset"),
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
-NAMES = MOTION_NAMES | {"live", "nw-ucla", "continuous", "recognized", "recognised", "streaming"}
+NAMES = MOTION_NAMES | {"live", "nw-ucla", "continuous", "recognized", "recognised", "streaming", "recordings"}
 QUICK = ScoringConfig(repeats=2, batch=6, diversity_pairs=10)
 
 

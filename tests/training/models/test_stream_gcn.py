@@ -10,7 +10,15 @@ from torch import Tensor  # noqa: E402
 from motionrt.runtime.body.frontend import Frontend, prepare  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
-from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, adjacency, fold  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
+from motionrt.training.models.stream_gcn import (  # noqa: E402
+    StreamGCN,
+    StreamGCNConfig,
+    adjacency,
+    fold,
+    from_weights,
+    unfold,
+)
 
 LAYOUT = Layout.load("core15")
 V = len(LAYOUT.joints)
@@ -110,3 +118,21 @@ def test_rings_give_the_same_as_the_state(clip: Tensor) -> None:
         if t >= 3:
             torch.testing.assert_close(logits[1], wanted[0, t - 3], atol=1e-4, rtol=0)
     assert rings.place_S.tolist() == [T - 3, 0, T] and not rings.blocks[0][1].any()
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_bundles_network_starts_with_its_features_and_the_rows_of_known_labels(training: bool) -> None:
+    bundle = Bundle.load("live")
+    folded, old = from_weights(bundle.manifest.model, bundle.weights), bundle.manifest.labels
+    new = ("greet", "wave", "none")
+    model = unfold(folded, old, new).train(training)
+    model.dropout.eval()
+    frames = torch.randn(2, 30, folded.config.joints, 3, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        logits, features, _ = model(frames)
+        wanted_logits, wanted_features, _ = folded(frames)
+    torch.testing.assert_close(features, wanted_features, atol=1e-5, rtol=1e-5)
+    known = [old.index("wave"), old.index("none")]
+    torch.testing.assert_close(logits[..., 1:], wanted_logits[..., known], atol=1e-5, rtol=1e-5)
+    again = fold(model)
+    torch.testing.assert_close(again(frames)[1], wanted_features, atol=1e-5, rtol=1e-5)
