@@ -108,8 +108,8 @@ def _run(task: str, lines: Path, dry_run: bool, timeout_s: float) -> dict[str, A
         output = log.read().strip().splitlines()
     outcome: dict[str, Any] = {"status": status, "seconds": round(time.monotonic() - started, 1)}
     if status == "failed":
-        said = process.returncode == 1 and output  # it was not killed by a signal
-        outcome |= {"reason": output[-1] if said else f"exit status {process.returncode}", "log": output[-40:]}
+        has_reason = process.returncode == 1 and bool(output)  # it was not killed by a signal
+        outcome |= {"reason": output[-1] if has_reason else f"exit status {process.returncode}", "log": output[-40:]}
     if status == "hung":
         outcome |= {"reason": f"took longer than {timeout_s:.0f} s", "log": output[-40:]}
     return outcome
