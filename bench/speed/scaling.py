@@ -150,6 +150,7 @@ def random_bundle(like: Bundle, layout: Layout, path: Path) -> Bundle:
     network.pool.normal_()  # for logits as large as those of a trained network
     manifest = json.loads((like.path / MANIFEST).read_text(encoding="utf-8"))
     manifest |= {"name": path.name, "layout": layout.name, "metrics": {}}
+    manifest["frontend"].pop("bones", None)  # of another skeleton
     manifest["graphs"] = manifest_graphs(TASK, sizes_of(network))
     manifest["model"] |= {"parents": list(layout.parents), "state": network.state_size}
     return Bundle.load(write_bundle(path, manifest, {WEIGHTS: save(network.state_dict()), **graphs(network)}))

@@ -1,7 +1,8 @@
 """TDSM at its published size compared with one class at a time: `python -m motionrt.bench.speed.tdsm [-o tdsm.json]`.
 
 One feature, 60 classes of 35 tokens, 3 noises, float32. Weights, features and texts are random, which does not affect
-speed; times are reported only if the scores agree. Then the bundled size, on as many texts as `live` has labels.
+speed; times are reported only if the scores agree. Then the bundled size, on as many texts as the vocabulary has
+labels.
 """
 
 from __future__ import annotations

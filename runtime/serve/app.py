@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from fastapi.security import HTTPBearer
 from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import ClientDisconnect
 
 from ... import __version__
 from ..body.layout import Layout
@@ -152,7 +153,7 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
     @router.post("/recognize", response_model=ClipDecision, responses=PROBLEMS, openapi_extra=json_body(Clip))
     async def recognize(request: Request) -> object:
         """Recognize the action in a clip."""
-        content = await request.body()
+        content = await read_body(request)
         return await service.compute(service.clips, partial(service.recognize, content))
 
     @router.post("/motion", response_model=MotionFile, responses=PROBLEMS, openapi_extra=FILE_BODY)
@@ -165,7 +166,7 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         up: FileUp = None,
     ) -> Response:
         """Read a motion file: its frames, and what is doubtful about it."""
-        content = await request.body()
+        content = await read_body(request)
         read = partial(service.read_motion, name, content, layout=layout, fps=fps, scale=scale, up=up)
         frames = await service.compute(service.clips, read)
         return Response(frames, media_type="application/json")
@@ -173,7 +174,7 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
     @router.post("/generate", response_model=GeneratedMotion, responses=PROBLEMS, openapi_extra=json_body(ClipPrompt))
     async def generate(request: Request) -> Response:
         """Generate a motion from a description."""
-        content = await request.body()
+        content = await read_body(request)
         if len(content) > (limit := service.settings.message_bytes):
             raise HTTPException(413, f"the body is longer than {limit} bytes")
         prompt = parse_body(ClipPrompt, parse_json(content))
@@ -181,6 +182,14 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         return Response(motion, media_type="application/json")
 
     return router
+
+
+async def read_body(request: Request) -> bytes:
+    """The body of a request; a client that leaves while sending it ends the request without a traceback."""
+    try:
+        return await request.body()
+    except ClientDisconnect:
+        raise HTTPException(400, "the client left before its request was complete") from None
 
 
 def _add_sockets(app: FastAPI, service: Service) -> None:

@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 
 from motionrt.bench.speed import tdsm
 from motionrt.runtime.errors import MotionError
+from motionrt.training.data.vocabulary import labels
 from motionrt.training.models.tdsm import SIZES
 
 TINY = replace(SIZES["small"], depth=1, width=20)
@@ -27,4 +28,4 @@ def test_speed_is_reported_only_if_the_scores_agree(monkeypatch: pytest.MonkeyPa
 def test_the_bundled_size_is_timed_on_the_labels(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tdsm, "CALLS", 2)
     report = tdsm.small()
-    assert report["classes"] == 40 and report["ms"]["n"] == 2
+    assert report["classes"] == len(labels()) and report["ms"]["n"] == 2

@@ -358,7 +358,10 @@ def test_a_model_that_references_another_file_is_a_one_line_error(run: Any, clip
         (["recognize", "a.npz", "b.npz", "--overlay", "o.mp4"], "--overlay"),
         (["train"], "recipe"),
         (["train", "live", "epochs"], "'epochs': expected KEY=VALUE"),
-        (["eval", "lief"], "unknown benchmark 'lief', expected one of: recognition: live, nw-ucla, continuous;"),
+        (
+            ["eval", "lief"],
+            "unknown benchmark 'lief', expected one of: recognition: live, nw-ucla, continuous, recordings",
+        ),
         (["eval", "live"], "--data"),
         (["eval", "live", "--data", "no-such-folder"], "no-such-folder: not a folder"),
         (["eval", "humanml3d-t2m"], "benchmark humanml3d-t2m needs --data DIR, a folder with new_joints/*.npy"),
