@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -410,18 +411,7 @@ class Recognizer:
         probs = np.zeros(len(labels), np.float32)
         if none >= 0:
             probs[none] = 1
-        return Decision(
-            person=NOBODY,
-            label=labels[none] if none >= 0 else "",
-            score=float(probs.max()),
-            event=None,
-            event_label=None,
-            since=None,
-            latency_ms=(time.perf_counter() - started) * 1e3,
-            probs=probs,
-            labels=labels,
-            status="missing",
-        )
+        return replace(clip_decision(started, none, probs, labels), person=NOBODY, status="missing")
 
 
 def _check_pose(joints: ArrayLike, layout: Layout) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import Any
 from zlib import crc32
 
 NONE = "none"
-ONE_HAND = "raise one hand"  # of a record that does not tell which; see `clips.load_clips`
+ONE_HAND = "raise one hand"  # of a record that does not tell which; see `clips.labeled`
 MIRRORED = {
     "raise left hand": "raise right hand",
     "raise right hand": "raise left hand",

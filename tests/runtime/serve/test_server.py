@@ -68,17 +68,23 @@ def test_a_signal_ends_it_and_its_clients_learn_why(motion: Motion, number: int)
             request(f"{url}/healthz")
 
 
-def test_a_running_request_is_answered_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    from .conftest import running
-
+def hold_generation(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Event]:
+    """Make every generation wait for the second event; it sets the first one."""
     is_running, may_end, generate = threading.Event(), threading.Event(), Generator.generate
 
     def generate_later(*arguments: Any, **options: Any) -> Any:
         is_running.set()
-        assert may_end.wait(30)
+        assert may_end.wait(60)
         return generate(*arguments, **options)
 
     monkeypatch.setattr(Generator, "generate", generate_later)
+    return is_running, may_end
+
+
+def test_a_running_request_is_answered_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    from .conftest import running
+
+    is_running, may_end = hold_generation(monkeypatch)
     monkeypatch.setattr(server, "GRACE_S", 60)
     replies = []
     with running() as running_server:
@@ -98,14 +104,7 @@ def test_a_request_that_takes_too_long_for_the_shutdown_learns_so(
 ) -> None:
     from .conftest import running
 
-    is_running, may_end, generate = threading.Event(), threading.Event(), Generator.generate
-
-    def generate_later(*arguments: Any, **options: Any) -> Any:
-        is_running.set()
-        assert may_end.wait(60)
-        return generate(*arguments, **options)
-
-    monkeypatch.setattr(Generator, "generate", generate_later)
+    is_running, may_end = hold_generation(monkeypatch)
     monkeypatch.setattr(server, "GRACE_S", 0.1)
     replies = []
     with running() as running_server:
