@@ -256,8 +256,16 @@ class Retargeter:
     def pose(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Position [3] and quaternion [4] (w, x, y, z) of the root, and angles [J]."""
 
-    def tracking(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-        """Keypoints [14, 3] and their targets [14, 3] in meters, and which feet rest [2]."""
+    def tracking(
+        self,
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.bool_], npt.NDArray[np.float64], float]:
+        """Keypoints [14, 3], their targets [14, 3], which feet rest [2], center of mass [3], clearance of the parts.
+
+        Meters; NaN where the robot file has no masses or no capsules.
+        """
+
+    def soles(self) -> list[npt.NDArray[np.float64]]:
+        """Corners [n, 3] of the left and of the right sole, in meters."""
 
 def choose_labels(model: str, labels: Sequence[str], none: int, chosen: Sequence[str]) -> list[int]:
     """Indices of the chosen labels, without none. An error names the nearest labels."""

@@ -29,6 +29,13 @@ def run_retarget(path: Path, robot: str, out: Path | None, person: int, as_json:
         f"distance to the targets: median {report['error_cm']['p50']} cm, 95 % below {report['error_cm']['p95']} cm; "
         f"resting feet slip at most {report['slip_cm']} cm"
     )
+    if report["support"]["frames"]:
+        typer.echo(
+            f"center of mass over the resting feet in {report['support']['share_over']:.0%} of "
+            f"{report['support']['frames']} frames"
+        )
+    if report["collisions"]:
+        typer.echo(f"parts of the body are in each other in {report['collisions']} frames")
     for joint, frames in report["unreached"].items():
         typer.echo(f"{joint} is out of reach in {frames} frames")
     if report["held"]:

@@ -13,7 +13,7 @@ MAX_URDF_BYTES = 1 << 24
 
 
 def read_urdf(path: Path) -> dict[str, Any]:
-    """The `root` and the `joints` of a robot file, from a URDF file; angles in radians, lengths in meters.
+    """The `root`, `joints` and `masses` of a robot file, from a URDF file; in radians, meters and kilograms.
 
     Raises InputError, with the path, for a file that is missing, not XML, or lacks what a joint needs.
     """
@@ -44,7 +44,16 @@ def _parse(path: Path) -> dict[str, Any]:
     roots = [link for link in links if link not in children]
     if len(roots) != 1:
         raise InputError(f"{len(roots)} links have no parent ({', '.join(roots[:4])}), expected one, the root")
-    return {"root": roots[0], "joints": joints}
+    masses = [_mass(link) for link in robot.findall("link") if link.find("inertial/mass") is not None]
+    return {"root": roots[0], "joints": joints, "masses": masses}
+
+
+def _mass(element: ElementTree.Element) -> dict[str, Any]:
+    name = element.get("name", "")
+    mass, origin = element.find("inertial/mass"), element.find("inertial/origin")
+    (kg,) = _numbers("" if mass is None else mass.get("value", ""), 1, f"link {name!r}: mass")
+    xyz = _numbers("0 0 0" if origin is None else origin.get("xyz", "0 0 0"), 3, f"link {name!r}: inertial xyz")
+    return {"link": name, "kg": kg, "xyz": xyz}
 
 
 def _joint(element: ElementTree.Element, links: list[str]) -> dict[str, Any]:

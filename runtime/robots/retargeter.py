@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..io.text import check_bytes, decode
 from ..io.urdf import read_urdf
 from .robot_motion import RobotMotion, RobotPose
+from .support import distance_inside
 
 FOLDER = Path(__file__).parent
 MAX_FILE_BYTES = 1 << 22
@@ -84,9 +85,9 @@ class Retargeter:
         if status == "tracked":
             self._last_s = t
         position, quaternion, angles = self._core.pose()
-        points, targets, contacts = self._core.tracking()
+        points, targets, contacts, _, clearance = self._core.tracking()
         errors = np.linalg.norm(points - targets, axis=-1)
-        return RobotPose(status, position, quaternion, angles, contacts, errors)
+        return RobotPose(status, position, quaternion, angles, contacts, errors, clearance)
 
     def retarget(self, motion: MotionData, person: int = 0) -> RobotMotion:
         """Follow a whole clip, from its first frame; `person` is the number of one among several.
@@ -103,10 +104,14 @@ class Retargeter:
             confidence = None if confidence is None else confidence[:, person]
         times = motion.timestamps if motion.timestamps is not None else np.arange(motion.frames) / motion.fps
         self.reset()
-        poses, feet = [], []
+        poses, feet, centers, support = [], [], [], []
         for i, pose in enumerate(joints):
             poses.append(self.step(pose, float(times[i]), None if confidence is None else confidence[i]))
-            feet.append(self._core.tracking()[0][-2:])
+            points, _, contacts, center, _ = self._core.tracking()
+            feet.append(points[-2:])
+            centers.append(center)
+            soles = [sole[:, :2] for sole, rests in zip(self._core.soles(), contacts, strict=True) if rests]
+            support.append(distance_inside(center[:2], np.concatenate(soles)) if soles else np.nan)
         return RobotMotion(
             robot=self.robot,
             joints=self.joints,
@@ -118,6 +123,9 @@ class Retargeter:
             contacts=np.array([pose.contacts for pose in poses]),
             feet=np.array(feet),
             errors=np.array([pose.errors for pose in poses]),
+            clearance=np.array([pose.clearance for pose in poses]),
+            centers=np.array(centers),
+            support=np.array(support),
             held=np.array([pose.status != "tracked" for pose in poses]),
         )
 

@@ -17,6 +17,7 @@ KEYPOINTS = tuple(
     for side in ("left", "right")
 )
 OUT_OF_REACH_M = 0.1
+AT_LIMIT_RAD = 1e-3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,6 +31,8 @@ class RobotPose:
         angles: [J] rad.
         contacts: [2] whether the left and the right foot rest.
         errors: [14] meters from each of `KEYPOINTS` to where it should be.
+        clearance: smallest distance of two parts of the body, in meters; negative: they are in each other; NaN: the
+            robot file has no capsules.
     """
 
     status: Literal["tracked", "dropped", "missing"]
@@ -38,6 +41,7 @@ class RobotPose:
     angles: NDArray[np.float64]
     contacts: NDArray[np.bool_]
     errors: NDArray[np.float64]
+    clearance: float
 
     @property
     def unreached(self) -> dict[str, float]:
@@ -53,6 +57,9 @@ class RobotMotion:
         robot: its name. joints: [J] names. limits: [J, 3] lower, upper (rad), largest velocity (rad/s).
         timestamps: [T] s. positions: [T, 3]. quaternions: [T, 4]. angles: [T, J]. contacts: [T, 2].
         feet: [T, 2, 3] meters, where the toes are. errors: [T, 14]. held: [T] whether the pose was kept.
+        clearance: [T]. centers: [T, 3] meters, centers of mass; NaN if the robot file has no masses.
+        support: [T] meters from the center of mass, over the floor, to the edge of the convex hull of the soles that
+            rest; negative: it is not over them; NaN: no foot rests, or no masses.
     """
 
     robot: str
@@ -66,6 +73,9 @@ class RobotMotion:
     feet: NDArray[np.float64]
     errors: NDArray[np.float64]
     held: NDArray[np.bool_]
+    clearance: NDArray[np.float64]
+    centers: NDArray[np.float64]
+    support: NDArray[np.float64]
 
     @property
     def velocities(self) -> NDArray[np.float64]:
@@ -73,6 +83,14 @@ class RobotMotion:
         steps = np.diff(self.timestamps)[:, None]
         change = np.diff(self.angles, axis=0)
         return np.vstack([np.zeros((1, len(self.joints))), np.divide(change, steps, where=steps > 0, out=0 * change)])
+
+    @property
+    def root_accelerations(self) -> NDArray[np.float64]:
+        """[T] m/s², how fast the velocity of the base changes; those of the first and last frame are 0."""
+        steps = np.diff(self.timestamps)[:, None]
+        velocities = np.diff(self.positions, axis=0) / np.maximum(steps, 1e-6)
+        changes = np.diff(velocities, axis=0) / np.maximum((steps[1:] + steps[:-1]) / 2, 1e-6)
+        return np.concatenate([[0.0], np.linalg.norm(changes, axis=1), [0.0]])[: len(self.positions)]
 
     def unreached(self, frame: int) -> dict[str, float]:
         """Keypoints more than 10 cm from where they should be in a frame, with the distance in meters."""
@@ -99,14 +117,21 @@ class RobotMotion:
         """Quality of the motion, as numbers for JSON.
 
         `error_cm`: distances of the keypoints to their targets; `unreached`: frames in which one is farther than 10 cm;
-        `limit_violations`, `velocity_violations`: of all angles; `velocity_share`: largest share of a joint's velocity
-        limit; `slip_cm`: farthest that a resting foot moves; `held`: frames without a person.
+        `limit_violations`, `velocity_violations`: of all angles; `at_limits`: frames in which a joint is at a limit;
+        `velocity_share`: largest share of a joint's velocity limit; `slip_cm`: farthest that a resting foot moves;
+        `collisions`: frames in which two parts of the body are in each other; `clearance_cm`: their smallest distance;
+        `root_acceleration`: m/s², of the base; `support`: frames with a resting foot, the share of them in which the
+        center of mass is over the resting feet, and how far it is from their edge (negative: outside); `held`: frames
+        without a person. null: not known.
         """
         followed = self.errors[~self.held]
         errors_cm = 100 * (followed if followed.size else np.zeros((1, len(KEYPOINTS))))
         lower, upper, fastest = self.limits.T
         share = np.abs(self.velocities) / fastest
         far = (followed > OUT_OF_REACH_M).sum(axis=0)
+        at_limits = (np.minimum(self.angles - lower, upper - self.angles) < AT_LIMIT_RAD).sum(axis=0)
+        over = self.support[np.isfinite(self.support)]
+        clearance = self.clearance[np.isfinite(self.clearance)]
         return {
             "robot": self.robot,
             "frames": len(self.angles),
@@ -119,8 +144,20 @@ class RobotMotion:
             "unreached": {name: int(count) for name, count in zip(KEYPOINTS, far, strict=True) if count},
             "limit_violations": int(((self.angles < lower) | (self.angles > upper)).sum()),
             "velocity_violations": int((share > 1 + 1e-6).sum()),
+            "at_limits": {name: int(count) for name, count in zip(self.joints, at_limits, strict=True) if count},
             "velocity_share": round(float(share.max()), 3),
             "slip_cm": round(100 * max(self.slips(), default=0.0), 2),
+            "collisions": int((clearance < 0).sum()) if clearance.size else None,
+            "clearance_cm": round(100 * float(clearance.min()), 2) if clearance.size else None,
+            "root_acceleration": {
+                "p50": round(float(np.median(self.root_accelerations)), 2),
+                "p99": round(float(np.percentile(self.root_accelerations, 99)), 2),
+            },
+            "support": {
+                "frames": len(over),
+                "share_over": round(float((over > 0).mean()), 3) if over.size else None,
+                "p5_cm": round(100 * float(np.percentile(over, 5)), 1) if over.size else None,
+            },
         }
 
     def slips(self) -> list[float]:

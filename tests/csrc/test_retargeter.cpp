@@ -135,6 +135,65 @@ void limits_are_kept() {
   CHECK(fastest > 9 && fastest < 10 + 1e-6);
 }
 
+void parts_of_the_body_stay_apart() {
+  const Layout& layout = find_layout("smpl22");
+  Robot soft = find_robot("g1");
+  CHECK(soft.capsules.size() == 18);
+  soft.capsules.clear();
+  Retargeter r = retargeter(), other(std::move(soft), map_weights(layout, layout).data(), 22);
+  CHECK(r.clearance() > 0 && std::isnan(other.clearance()));
+  double nearest = 1, farthest_in = 0;
+  for (int i = 0; i < 150; ++i) {
+    auto pose = person(0);
+    for (const int side : {0, 1}) {  // the elbows move in, and the hands into the chest
+      const float out = std::max(-0.2f, 0.25f - 0.005f * static_cast<float>(i)) * (side ? -1 : 1);
+      const float elbow[] = {out, 1.2f, 0.05f}, wrist[] = {0.1f * (side ? 1 : -1), 1.2f, -0.1f};
+      std::copy(elbow, elbow + 3, pose.begin() + 3 * (18 + side));
+      std::copy(wrist, wrist + 3, pose.begin() + 3 * (20 + side));
+    }
+    r.step(0.02 * i, pose.data(), nullptr);
+    other.step(0.02 * i, pose.data(), nullptr);
+    nearest = std::min(nearest, r.clearance());
+    // The wrists of the other robot are where those of this one cannot be: in the torso.
+    farthest_in = std::max(farthest_in, length(r.keypoints()[kWrist] - other.keypoints()[kWrist]));
+  }
+  CHECK(nearest > 0 && nearest < 0.01);
+  CHECK(farthest_in > 0.05);
+}
+
+void a_foot_that_rests_is_where_it_came_down() {
+  Retargeter r = retargeter();
+  Vec3 place[2];
+  bool rested[2] = {};
+  int frames = 0;
+  for (int i = 0; i < 300; ++i) {  // sits down and gets up, turning, faster than the legs can
+    const double t = 0.02 * i, down = 0.5 * (1 - std::cos(9 * t)), turn = 0.8 * std::sin(5 * t);
+    auto pose = person(t);
+    for (std::size_t v = 0; v < 22; ++v) {
+      if (v == 7 || v == 8 || v == 10 || v == 11) continue;
+      const float x = pose[3 * v], z = pose[3 * v + 2];
+      pose[3 * v] = static_cast<float>(std::cos(turn) * x + std::sin(turn) * z);
+      pose[3 * v + 2] = static_cast<float>(std::cos(turn) * z - std::sin(turn) * x);
+      pose[3 * v + 1] -= static_cast<float>(down * (v == 4 || v == 5 ? 0.1 : 0.6));
+    }
+    r.step(t, pose.data(), nullptr);
+    for (const int side : {0, 1}) {
+      const Vec3 toe = r.keypoints()[kFoot + side];
+      if (r.contacts()[side] && !rested[side]) place[side] = toe;
+      if (r.contacts()[side]) CHECK(std::hypot(toe.x - place[side].x, toe.y - place[side].y) < 0.01), ++frames;
+      rested[side] = r.contacts()[side];
+    }
+  }
+  CHECK(frames > 100);
+}
+
+void center_of_mass_is_the_mean_of_the_links() {
+  Retargeter r = retargeter();
+  const Vec3 at_rest = r.center_of_mass();
+  CHECK(at_rest.z > 0.55 && at_rest.z < 0.75 && std::abs(at_rest.x) < 0.05);
+  CHECK_NEAR(at_rest.y, 0, 2e-3);
+}
+
 void missing_joints_keep_the_pose() {
   Retargeter r = retargeter();
   auto hidden = person(0);
@@ -183,6 +242,20 @@ void bad_robots_are_refused() {
   CHECK_FAILS(parse_robot(with(joint(good) + "," + joint(good, "c", "d") + "," + joint(good, "d", "c")), "r"),
               "joint jd is not connected to the root, 'a'");
   CHECK_FAILS(parse_robot(with(joint(good)), "r"), "r: keypoints lacks left_hip");
+  const auto g1 = [](const std::string& more) {
+    std::string points, corners = "[[0, 0, 0], [0, 1, 0], [1, 0, 0]]";
+    for (const char* name : kRobotKeypointNames)
+      points += (points.empty() ? "\"" : ", \"") + std::string(name) + "\": {\"link\": \"a\"}";
+    return "{\"root\": \"a\", \"joints\": [{\"name\": \"j\", \"parent\": \"a\", \"child\": \"b\", \"type\": "
+           "\"revolute\", "
+           "\"lower\": -1, \"upper\": 1, \"max_velocity\": 3}], \"keypoints\": {" +
+           points + "}, \"soles\": {\"left\": " + corners + ", \"right\": " + corners + "}, " + more + "}";
+  };
+  parse_robot(g1("\"capsules\": [{\"link\": \"b\", \"radius\": 0.1}]"), "r");
+  CHECK_FAILS(parse_robot(g1("\"capsules\": {}"), "r"), "r: capsules is {}, expected a list");
+  CHECK_FAILS(parse_robot(g1("\"capsules\": [{\"link\": \"c\", \"radius\": 1}]"), "r"), "there is no link 'c'");
+  CHECK_FAILS(parse_robot(g1("\"capsules\": [{\"link\": \"b\", \"radius\": 0}]"), "r"), "radius is 0, expected more");
+  CHECK_FAILS(parse_robot(g1("\"masses\": [{\"link\": \"b\", \"kg\": -1}]"), "r"), "mass of b: kg is -1, expected");
 }
 
 int main() {
@@ -191,6 +264,9 @@ int main() {
   quaternions_are_those_of_the_rotations();
   a_standing_person_is_followed();
   limits_are_kept();
+  parts_of_the_body_stay_apart();
+  a_foot_that_rests_is_where_it_came_down();
+  center_of_mass_is_the_mean_of_the_links();
   missing_joints_keep_the_pose();
   repeats_exactly_after_reset();
   bad_robots_are_refused();

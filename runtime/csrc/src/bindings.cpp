@@ -463,16 +463,36 @@ PYBIND11_MODULE(_core, m) {
           [](const motionrt::Retargeter& self) {
             constexpr py::ssize_t kPoints = motionrt::kRobotKeypoints;
             py::array_t<double> points({kPoints, py::ssize_t{3}}), targets({kPoints, py::ssize_t{3}});
+            py::array_t<double> center(3);
             py::array_t<bool> contacts(2);
+            const motionrt::Vec3 c = self.center_of_mass();
+            center.mutable_at(0) = c.x, center.mutable_at(1) = c.y, center.mutable_at(2) = c.z;
             for (py::ssize_t k = 0; k < kPoints; ++k) {
               const motionrt::Vec3 p = self.keypoints()[k], q = self.targets()[k];
               points.mutable_at(k, 0) = p.x, points.mutable_at(k, 1) = p.y, points.mutable_at(k, 2) = p.z;
               targets.mutable_at(k, 0) = q.x, targets.mutable_at(k, 1) = q.y, targets.mutable_at(k, 2) = q.z;
             }
             for (int side = 0; side < 2; ++side) contacts.mutable_at(side) = self.contacts()[side];
-            return py::make_tuple(std::move(points), std::move(targets), std::move(contacts));
+            return py::make_tuple(std::move(points), std::move(targets), std::move(contacts), std::move(center),
+                                  self.clearance());
           },
-          "Keypoints [14, 3] and their targets [14, 3], and which feet rest [2].");
+          "Keypoints [14, 3] and their targets [14, 3], which feet rest [2], center of mass [3], clearance (m).")
+      .def(
+          "soles",
+          [](const motionrt::Retargeter& self) {
+            py::list sides;
+            for (const auto& sole : self.robot().soles) {
+              py::array_t<double> corners({static_cast<py::ssize_t>(sole.size()), py::ssize_t{3}});
+              for (std::size_t i = 0; i < sole.size(); ++i) {
+                const motionrt::Vec3 p = motionrt::point_at(self.links().data(), sole[i]);
+                const auto row = static_cast<py::ssize_t>(i);
+                corners.mutable_at(row, 0) = p.x, corners.mutable_at(row, 1) = p.y, corners.mutable_at(row, 2) = p.z;
+              }
+              sides.append(std::move(corners));
+            }
+            return sides;
+          },
+          "Corners [n, 3] of the left and of the right sole.");
 
   m.def("choose_labels", &motionrt::choose_labels, "model"_a, "labels"_a, "none"_a, "chosen"_a,
         "Indices of the labels with these texts, without none.");

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
+#include <limits>
 
 #include "layouts.hpp"
 
@@ -11,6 +13,10 @@ namespace {
 
 constexpr int kBodyJoints = 22;
 constexpr int kIterations = 3, kFirstIterations = 60;
+constexpr int kMaxIterations = 12;                         // while a resting foot slides or the robot hits itself
+constexpr double kSettled_m = 0.002, kLost_m = 0.005;      // a resting foot farther away from its place is let go
+constexpr double kClearance_m = 0.01, kGapWeight = 200;    // wanted between parts of the body
+constexpr int kNeighbors = 2;                              // parts with fewer joints between them may touch
 constexpr double kMaxSpeed = 10, kMaxRootSpeed = 10;       // rad/s
 constexpr double kMaxRootVelocity = 8, kMaxShiftRate = 1;  // m/s
 constexpr double kMaxGap_s = 0.1;                          // after a longer one, moves as slowly as after this one
@@ -38,6 +44,17 @@ Mat3 foot_rotation(double heading, double pitch) {
   return rotation_about({0, 0, 1}, heading) * rotation_about({0, 1, 0}, pitch);
 }
 
+// The closest points of two line segments (Ericson, Real-Time Collision Detection, 2005, section 5.1.9).
+void closest_points(const std::array<Vec3, 2>& a, const std::array<Vec3, 2>& b, Vec3& on_a, Vec3& on_b) {
+  const Vec3 u = a[1] - a[0], v = b[1] - b[0], apart = a[0] - b[0];
+  const double uu = dot(u, u), vv = dot(v, v), uv = dot(u, v), ur = dot(u, apart), vr = dot(v, apart);
+  const auto part = [](double x, double of) { return of > 1e-12 ? std::clamp(x / of, 0., 1.) : 0.; };
+  double s = part(uv * vr - ur * vv, uu * vv - uv * uv), t = part(uv * s + vr, vv);
+  s = part(uv * t - ur, uu);
+  on_a = a[0] + s * u;
+  on_b = b[0] + t * v;
+}
+
 double heading_of(Vec3 v) { return std::atan2(v.y, v.x); }
 
 }  // namespace
@@ -59,7 +76,38 @@ Retargeter::Retargeter(Robot robot, const float* weights_VS, int source_joints)
   factor_.resize(n * n);
   free_.resize(n);
   measure_robot();
+  find_pairs();
   reset();
+}
+
+// Pairs of parts that are apart at rest and have joints enough between them.
+void Retargeter::find_pairs() {
+  const auto joints_of = [&](int link) {
+    std::vector<int> joints;
+    for (; link >= 0; link = robot_.links[link].parent)
+      if (robot_.links[link].joint >= 0) joints.push_back(robot_.links[link].joint);
+    std::sort(joints.begin(), joints.end());
+    return joints;
+  };
+  const int count = static_cast<int>(robot_.capsules.size());
+  axes_.resize(robot_.capsules.size());
+  for (int a = 0; a < count; ++a)
+    for (int b = a + 1; b < count; ++b) {
+      const auto of_a = joints_of(robot_.capsules[a].link), of_b = joints_of(robot_.capsules[b].link);
+      Pair pair{a, b, {}, {}};
+      std::set_difference(of_a.begin(), of_a.end(), of_b.begin(), of_b.end(), std::back_inserter(pair.of_a));
+      std::set_difference(of_b.begin(), of_b.end(), of_a.begin(), of_a.end(), std::back_inserter(pair.of_b));
+      if (pair.of_a.size() + pair.of_b.size() > kNeighbors) pairs_.push_back(std::move(pair));
+    }
+  for (std::size_t j = 0; j < angles_.size(); ++j) angles_[j] = robot_.joints[j].rest;
+  update_links();
+  gaps_.resize(pairs_.size());
+  find_gaps();
+  std::vector<Pair> apart;
+  for (std::size_t i = 0; i < pairs_.size(); ++i)
+    if (gaps_[i].distance > kClearance_m) apart.push_back(std::move(pairs_[i]));
+  pairs_ = std::move(apart);
+  gaps_.resize(pairs_.size());
 }
 
 void Retargeter::measure_robot() {
@@ -117,6 +165,8 @@ void Retargeter::reset() {
   update_links();
   for (int k = 0; k < kRobotKeypoints; ++k)
     targets_[k] = positions_[k] = point_at(links_.data(), robot_.keypoints[k]), errors_[k] = 0;
+  find_gaps();
+  clearance_ = smallest_gap();
 }
 
 Retargeted Retargeter::step(double t, const float* joints_S3, const float* confidence_S) {
@@ -145,7 +195,13 @@ Retargeted Retargeter::step(double t, const float* joints_S3, const float* confi
   if (first) start_pose();
   std::copy(angles_.begin(), angles_.end(), last_angles_.begin());
   solve(first ? kFirstIterations : kIterations, dt, first);
+  for (const int side : {0, 1}) {
+    const Task& toe = tasks_[kFoot + side];
+    const Vec3 apart = toe.target - point_at(links_.data(), toe.point);
+    contacts_[side] = contacts_[side] && std::hypot(apart.x, apart.y) < kLost_m;
+  }
   lift_from_floor();
+  clearance_ = smallest_gap();
   for (int k = 0; k < kRobotKeypoints; ++k) {
     positions_[k] = point_at(links_.data(), robot_.keypoints[k]);
     targets_[k] = tasks_[k].target;
@@ -321,7 +377,7 @@ void Retargeter::start_pose() {
 void Retargeter::solve(int iterations, double dt, bool first) {
   std::fill(moved_.begin(), moved_.end(), 0.0);
   damping_ = 0;
-  for (int i = 0; i < iterations; ++i) {
+  for (int i = 0; i < std::max(iterations, kMaxIterations) && !(i >= iterations && is_settled()); ++i) {
     for (int v = 0; v < variables_; ++v) {
       if (v < 6) {
         const double most = first ? 1e9 : (v < 3 ? kMaxRootVelocity : kMaxRootSpeed) * dt;
@@ -336,9 +392,10 @@ void Retargeter::solve(int iterations, double dt, bool first) {
       lower_[v] = std::max(-kMaxTurn, std::max(joint.lower, last - most) - now);
       upper_[v] = std::min(kMaxTurn, std::min(joint.upper, last + most) - now);
     }
-    add_tasks();
-    solve_bounded();
     const double before = cost();
+    add_tasks();
+    add_gaps();
+    solve_bounded();
     const LinkPose root = root_;
     std::copy(angles_.begin(), angles_.end(), before_.begin());
     bool better = false;
@@ -360,6 +417,7 @@ void Retargeter::solve(int iterations, double dt, bool first) {
       root_ = root;
       std::copy(before_.begin(), before_.end(), angles_.begin());
       update_links();
+      find_gaps();
     }
   }
   // Rotations drift from orthogonality by rounding: Gram-Schmidt.
@@ -372,7 +430,22 @@ void Retargeter::solve(int iterations, double dt, bool first) {
   r = {x.x, y.x, z.x, x.y, y.y, z.y, x.z, y.z, z.z};
 }
 
-double Retargeter::cost() const {
+// Whether resting feet are where they should be, and no two parts of the body in one place.
+bool Retargeter::is_settled() const {
+  for (const int side : {0, 1}) {
+    const Task& toe = tasks_[kFoot + side];
+    if (contacts_[side] && length(toe.target - point_at(links_.data(), toe.point)) > kSettled_m) return false;
+  }
+  return !(smallest_gap() < 0);
+}
+
+double Retargeter::smallest_gap() const {
+  double smallest = std::numeric_limits<double>::quiet_NaN();
+  for (const Gap& gap : gaps_) smallest = std::fmin(smallest, gap.distance);
+  return smallest;
+}
+
+double Retargeter::cost() {
   double sum = 0;
   for (const Task& task : tasks_) {
     const Vec3 error = task.target - point_at(links_.data(), task.point);
@@ -382,7 +455,65 @@ double Retargeter::cost() const {
     const double away = angles_[j] - robot_.joints[j].rest;
     sum += kRestWeight * away * away;
   }
+  find_gaps();
+  for (const Gap& gap : gaps_) {
+    const double missing = std::max(0., kClearance_m - gap.distance);
+    sum += kGapWeight * missing * missing;
+  }
   return sum;
+}
+
+void Retargeter::find_gaps() {
+  for (std::size_t c = 0; c < axes_.size(); ++c) {
+    const RobotCapsule& capsule = robot_.capsules[c];
+    axes_[c] = {point_at(links_.data(), {capsule.link, capsule.from}),
+                point_at(links_.data(), {capsule.link, capsule.to})};
+  }
+  for (std::size_t i = 0; i < pairs_.size(); ++i) {
+    const int a = pairs_[i].a, b = pairs_[i].b;
+    Gap& gap = gaps_[i];
+    closest_points(axes_[a], axes_[b], gap.a, gap.b);
+    gap.distance = length(gap.a - gap.b) - robot_.capsules[a].radius - robot_.capsules[b].radius;
+  }
+}
+
+// Pushes parts of the body apart that are closer than they should be, along the line between them.
+void Retargeter::add_gaps() {
+  std::array<double, 2 * kMaxRobotJoints> row;
+  std::array<int, 2 * kMaxRobotJoints> variables;
+  for (std::size_t i = 0; i < pairs_.size(); ++i) {
+    const Gap& gap = gaps_[i];
+    const double missing = kClearance_m - gap.distance;
+    Vec3 normal;
+    if (missing <= 0 || !unit(gap.a - gap.b, normal)) continue;
+    int count = 0;
+    for (const int joint : pairs_[i].of_a) {
+      variables[count] = 6 + joint;
+      row[count++] = dot(normal, jacobian_column(robot_, links_.data(), joint, gap.a));
+    }
+    for (const int joint : pairs_[i].of_b) {
+      variables[count] = 6 + joint;
+      row[count++] = -dot(normal, jacobian_column(robot_, links_.data(), joint, gap.b));
+    }
+    for (int a = 0; a < count; ++a) {
+      gradient_[variables[a]] += kGapWeight * missing * row[a];
+      for (int b = 0; b <= a; ++b) {
+        const int larger = std::max(variables[a], variables[b]), smaller = std::min(variables[a], variables[b]);
+        hessian_[larger * variables_ + smaller] += kGapWeight * row[a] * row[b];
+      }
+    }
+  }
+}
+
+Vec3 Retargeter::center_of_mass() const {
+  Vec3 sum;
+  double mass = 0;
+  for (std::size_t i = 0; i < links_.size(); ++i) {
+    const RobotLink& link = robot_.links[i];
+    sum = sum + link.mass * point_at(links_.data(), {static_cast<int>(i), link.center});
+    mass += link.mass;
+  }
+  return (1 / mass) * sum;
 }
 
 // Normal equations of the step: (sum w J'J + D) step = sum w J'e - (pull to the rest pose).

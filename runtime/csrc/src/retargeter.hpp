@@ -44,6 +44,10 @@ class Retargeter {
   const std::array<Vec3, kRobotKeypoints>& keypoints() const { return positions_; }
   const std::array<Vec3, kRobotKeypoints>& targets() const { return targets_; }
   const std::array<double, kRobotKeypoints>& errors() const { return errors_; }
+  // Smallest distance of two parts of the body, m; negative: they are in each other; NaN: not known.
+  double clearance() const { return clearance_; }
+  Vec3 center_of_mass() const;  // NaN if the robot file has no masses
+  const std::vector<LinkPose>& links() const { return links_; }
 
  private:
   enum Bone { kHips, kTrunk, kShoulders, kThigh, kShin = 5, kUpperArm = 7, kForearm = 9, kSole = 11, kBones = 13 };
@@ -53,6 +57,14 @@ class Retargeter {
     std::vector<int> joints;  // that move it
     Vec3 target;
     double weight = 0;
+  };
+  struct Pair {  // of capsules that may hit each other
+    int a, b;
+    std::vector<int> of_a, of_b;  // joints that move only one of the two
+  };
+  struct Gap {
+    Vec3 a, b;  // the closest points of the axes of two capsules
+    double distance;
   };
   struct Foot {
     Vec3 lock;                // of the toes while the foot rests
@@ -65,6 +77,7 @@ class Retargeter {
   };
 
   void measure_robot();
+  void find_pairs();
   bool read(const float* joints_S3, const float* confidence_S);
   void find_directions();
   void find_contacts(double dt, bool first);
@@ -72,8 +85,12 @@ class Retargeter {
   void set_foot_targets();
   void start_pose();
   void solve(int iterations, double dt, bool first);
-  double cost() const;
+  bool is_settled() const;
+  double smallest_gap() const;
+  double cost();
   void add_tasks();
+  void find_gaps();
+  void add_gaps();
   void solve_bounded();
   bool factorize_and_solve(int free);
   void lift_from_floor();
@@ -87,6 +104,7 @@ class Retargeter {
   std::array<double, kBones> lengths_{};
   std::array<Vec3, 2> toe_offset_;  // from the ankle, of a flat foot that points along x
   std::array<std::vector<Vec3>, 2> sole_offsets_;
+  std::vector<Pair> pairs_;
   std::array<double, 2> ankle_height_{};
 
   // Of the person.
@@ -111,7 +129,11 @@ class Retargeter {
   std::array<Vec3, kRobotKeypoints> positions_{}, targets_{};
   std::array<double, kRobotKeypoints> errors_{};
 
+  double clearance_ = 0;
+
   // Work space.
+  std::vector<std::array<Vec3, 2>> axes_;  // of the capsules
+  std::vector<Gap> gaps_;                  // of the pairs
   double damping_ = 0;
   std::vector<double> before_, hessian_, factor_, gradient_, step_, lower_, upper_, moved_, right_;
   std::vector<int> free_;

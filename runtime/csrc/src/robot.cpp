@@ -21,7 +21,7 @@ constexpr Embedded kEmbedded[] = {
 #include "embedded_robots.inc"
 };
 
-constexpr double kMaxLength_m = 10, kMaxAngle = 100, kMaxVelocity = 1000;
+constexpr double kMaxLength_m = 10, kMaxAngle = 100, kMaxVelocity = 1000, kMaxMass_kg = 1000;
 
 std::string text_of(const JsonValue& object, const char* key, const std::string& where) {
   const auto value = object.find(key);
@@ -93,6 +93,8 @@ class Parser {
       for (const JsonValue& corner : corners->items())
         robot_.soles[side].push_back({robot_.keypoints[kAnkle + side].link, vector_in(corner, kMaxLength_m, where)});
     }
+    read_capsules();
+    read_masses();
     return std::move(robot_);
   }
 
@@ -126,7 +128,9 @@ class Parser {
                     -1,
                     rotation_of(vector_of(value, "rpy", kMaxAngle, where)),
                     vector_of(value, "xyz", kMaxLength_m, where),
-                    {1, 0, 0}};
+                    {1, 0, 0},
+                    0,
+                    {}};
       if (type == "revolute") {
         if (value.find("axis")) entry.link.axis = vector_of(value, "axis", 1e6, where);
         const double norm = length(entry.link.axis);
@@ -148,7 +152,7 @@ class Parser {
 
   // Links with their parents first.
   void read_links() {
-    robot_.links.push_back({text_of(top_, "root", where_), -1, -1, kIdentity, {}, {1, 0, 0}});
+    robot_.links.push_back({text_of(top_, "root", where_), -1, -1, kIdentity, {}, {1, 0, 0}, 0, {}});
     for (std::size_t i = 0; i < robot_.links.size(); ++i)
       for (const Entry& entry : entries_) {
         if (entry.parent != robot_.links[i].name) continue;
@@ -164,6 +168,34 @@ class Parser {
       const auto is_child = [&](const RobotLink& link) { return link.name == entry.link.name; };
       require(std::any_of(robot_.links.begin(), robot_.links.end(), is_child), where_, ": joint ", excerpt(entry.name),
               " is not connected to the root, ", single_quoted(robot_.links[0].name));
+    }
+  }
+
+  std::vector<JsonValue> list_of(const char* key) const {
+    const auto list = top_.find(key);
+    if (!list) return {};
+    require(list->is_list() && list->items().size() <= kMaxRobotLinks, where_, ": ", key, " is ", list->excerpt(),
+            ", expected a list of at most ", kMaxRobotLinks);
+    return list->items();
+  }
+
+  void read_capsules() {
+    for (const JsonValue& value : list_of("capsules")) {
+      const std::string link = text_of(value, "link", where_ + ": capsule"), where = where_ + ": capsule of " + link;
+      const double radius = number_of(value, "radius", kMaxLength_m, where);
+      require(radius > 0, where, ": radius is ", radius, ", expected more than 0");
+      robot_.capsules.push_back({link_index(link, where), vector_of(value, "from", kMaxLength_m, where),
+                                 vector_of(value, "to", kMaxLength_m, where), radius});
+    }
+  }
+
+  void read_masses() {
+    for (const JsonValue& value : list_of("masses")) {
+      const std::string link = text_of(value, "link", where_ + ": mass"), where = where_ + ": mass of " + link;
+      RobotLink& heavy = robot_.links[link_index(link, where)];
+      heavy.mass = number_of(value, "kg", kMaxMass_kg, where);
+      require(heavy.mass >= 0, where, ": kg is ", heavy.mass, ", expected at least 0");
+      heavy.center = vector_of(value, "xyz", kMaxLength_m, where);
     }
   }
 

@@ -28,11 +28,20 @@ struct RobotLink {
   Mat3 rotation;  // of the joint's frame in the parent's, at angle 0
   Vec3 offset;    // m
   Vec3 axis;      // of the joint, unit length
+  double mass;    // kg
+  Vec3 center;    // of the mass, m, in the frame of the link
 };
 
 struct RobotPoint {
   int link;
   Vec3 offset;  // m, in the frame of the link
+};
+
+// A part of a robot's body: the points within a radius of a line.
+struct RobotCapsule {
+  int link;
+  Vec3 from, to;  // m, in the frame of the link
+  double radius;
 };
 
 // The points of a robot that follow a person's joints, left before right.
@@ -47,6 +56,7 @@ struct Robot {
   std::vector<RobotJoint> joints;  // in the order of the file
   std::array<RobotPoint, kRobotKeypoints> keypoints;
   std::array<std::vector<RobotPoint>, 2> soles;  // corners of the left and of the right sole
+  std::vector<RobotCapsule> capsules;            // none: collisions with itself are not looked for
 };
 
 // The pose of every link in the world.

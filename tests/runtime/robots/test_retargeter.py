@@ -12,6 +12,7 @@ import pytest
 import motionrt
 from motionrt import InputError, LayoutError, Motion, Retargeter
 from motionrt.runtime.cli import main
+from motionrt.runtime.robots.support import distance_inside
 
 ROOT = Path(motionrt.__file__).parent
 SAMPLES = ROOT / "runtime" / "samples"
@@ -30,7 +31,7 @@ def robot_file() -> dict[str, Any]:
 def test_the_robot_follows_within_its_limits(clip: Motion) -> None:
     report = Retargeter("g1", clip.layout).retarget(clip).report()
     assert report["limit_violations"] == report["velocity_violations"] == report["held"] == 0
-    assert report["error_cm"]["p50"] < 2 and report["slip_cm"] < 1
+    assert report["error_cm"]["p50"] < 2 and report["slip_cm"] < 1 and report["collisions"] == 0
 
 
 def test_every_3d_layout_works(clip: Motion) -> None:
@@ -90,6 +91,28 @@ def test_frames_without_hips_hold_the_pose(clip: Motion) -> None:
     assert result.report()["velocity_violations"] == 0
 
 
+def test_a_report_tells_where_the_center_of_mass_is(tmp_path: Path) -> None:
+    clip = Motion.load(SAMPLES / "bandai_bow.npz")
+    result = Retargeter("g1", clip.layout).retarget(clip)
+    support = result.report()["support"]
+    assert support["frames"] == clip.frames and support["share_over"] > 0.8
+    middle = (result.feet[0, 0, :2] + result.feet[0, 1, :2]) / 2
+    assert np.linalg.norm(result.centers[0, :2] - middle) < 0.2
+    robot = robot_file()
+    del robot["masses"], robot["capsules"]
+    (tmp_path / "plain.json").write_text(json.dumps(robot))
+    report = Retargeter(tmp_path / "plain.json", clip.layout).retarget(clip).report()
+    assert report["support"] == {"frames": 0, "share_over": None, "p5_cm": None} and report["collisions"] is None
+
+
+@pytest.mark.parametrize(
+    ("point", "expected"), [((0.5, 0.5), 0.5), ((0.5, 0.25), 0.25), ((2, 0.5), -1), ((2, 2), -(2**0.5))]
+)
+def test_distance_inside_of_a_square(point: tuple[float, float], expected: float) -> None:
+    corners = np.array([(0, 0), (1, 1), (0, 1), (1, 0), (0.5, 0.5), (0, 0)], float)
+    assert distance_inside(np.array(point, float), corners) == pytest.approx(expected)
+
+
 @pytest.mark.parametrize("suffix", [".npz", ".csv", ".jsonl"])
 def test_files_have_the_angles(tmp_path: Path, suffix: str) -> None:
     clip = Motion.load(SAMPLES / "cmu_walk.npz")
@@ -133,7 +156,12 @@ def test_wrong_arguments_are_refused(arguments: list[str], message: str) -> None
 def as_urdf(robot: dict[str, Any]) -> str:
     """The links and joints of a robot file as URDF."""
     links = dict.fromkeys([robot["root"], *(joint["child"] for joint in robot["joints"])])
-    lines = [f'<link name="{name}"/>' for name in links]
+    masses = {mass["link"]: mass for mass in robot["masses"]}
+    lines = [
+        f'<link name="{name}"><inertial><origin xyz="{" ".join(map(repr, masses[name]["xyz"]))}"/>'
+        f'<mass value="{masses[name]["kg"]}"/></inertial></link>'
+        for name in links
+    ]
     for joint in robot["joints"]:
         numbers = {key: " ".join(map(repr, joint[key])) for key in ("xyz", "rpy", "axis")}
         lines.append(
@@ -148,7 +176,7 @@ def as_urdf(robot: dict[str, Any]) -> str:
 def own_robot(folder: Path, urdf: str) -> Path:
     robot = robot_file()
     (folder / "r.urdf").write_text(urdf)
-    kept = {key: robot[key] for key in ("keypoints", "soles", "rest")}
+    kept = {key: robot[key] for key in ("keypoints", "soles", "capsules", "rest")}
     (folder / "mine.json").write_text(json.dumps({"urdf": "r.urdf", **kept}))
     return folder / "mine.json"
 
@@ -158,7 +186,9 @@ def test_a_urdf_file_gives_the_same_robot(tmp_path: Path) -> None:
     wanted = Retargeter("g1", clip.layout).retarget(clip)
     mine = Retargeter(own_robot(tmp_path, as_urdf(robot_file())), clip.layout)
     assert mine.robot == "mine" and mine.joints == wanted.joints
-    np.testing.assert_array_equal(mine.retarget(clip).angles, wanted.angles)
+    result = mine.retarget(clip)
+    np.testing.assert_array_equal(result.angles, wanted.angles)
+    np.testing.assert_array_equal(result.centers, wanted.centers)
 
 
 @pytest.mark.parametrize(
@@ -167,6 +197,7 @@ def test_a_urdf_file_gives_the_same_robot(tmp_path: Path) -> None:
         ("<robot", "<model", "r.urdf: is not valid XML"),
         ("<!-- a robot -->", "<!DOCTYPE r>", "r.urdf: has a document type"),
         ('lower="-2.5307"', 'lower="nan"', "r.urdf: joint 'left_hip_pitch_joint': lower is 'nan', expected 1 finite"),
+        ('<mass value="3.814"/>', '<mass value="heavy"/>', "r.urdf: link 'pelvis': mass is 'heavy', expected 1 finite"),
         ('velocity="32.0"', "", "joint 'left_hip_pitch_joint': velocity is '', expected 1 finite number"),
         ('type="revolute"', 'type="continuous"', "joint left_hip_pitch_joint: type is 'continuous', expected revolute"),
         ('<parent link="pelvis"/>', '<parent link="x"/>', "joint 'left_hip_pitch_joint': there is no link 'x'"),
