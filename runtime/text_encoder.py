@@ -83,7 +83,7 @@ class TextEncoder:
         self._tokenizer = _tokenizer(bundle)
         self._session = open_session(bundle, "text", threads)
         self._doubted: set[str] = set()  # texts that were logged
-        self._run(self._ids(0, _PROBE))  # fails now rather than later
+        self._run(self._ids("the probe", _PROBE))  # fails now rather than later
 
     def encode(self, texts: Sequence[str]) -> TextFeatures:
         """Encode texts, one by one: about 4 ms for a sentence on one core.
@@ -92,17 +92,17 @@ class TextEncoder:
             InputError: not a sequence of texts, or a text that is empty or has more than 512 characters or more tokens
                 than the encoder has positions; the message names the text.
         """
-        return gather(check_texts(texts), lambda i, text: self._run(self._ids(i, text)), self.width)
+        return gather(check_texts(texts), lambda i, text: self._run(self._ids(f"text {i}", text)), self.width)
 
-    def check(self, text: str) -> None:
-        """Validate a description without encoding it.
+    def check(self, text: str, name: str = "the description") -> None:
+        """Validate a description, which messages call `name`, without encoding it.
 
         Raises:
             InputError: as `encode`, and as `check_words`.
         """
-        check_text(text, "the description")
-        self._ids(0, text)
-        self.check_words([text], f"the description ({_quote(text)})")
+        check_text(text, name)
+        self._ids(name, text)
+        self.check_words([text], f"{name} ({_quote(text)})")
 
     def check_words(self, texts: Sequence[str], name: str) -> None:
         """Report a description of which the encoder knows no word; a doubtful one is logged, once.
@@ -121,10 +121,10 @@ class TextEncoder:
                 self._doubted.add(name)
             logger.warning("the text encoder knows no word of %s, expected English", name)
 
-    def _ids(self, i: int, text: str) -> np.ndarray:
+    def _ids(self, name: str, text: str) -> np.ndarray:
         ids = self._tokenizer.encode(text).ids
         if len(ids) > self._max_tokens:
-            raise InputError(f"text {i} ({_quote(text)}) has {len(ids)} tokens, at most {self._max_tokens} are allowed")
+            raise InputError(f"{name} ({_quote(text)}) has {len(ids)} tokens, at most {self._max_tokens} are allowed")
         return np.array([ids], np.int64)
 
     def _run(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

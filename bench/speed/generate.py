@@ -19,7 +19,7 @@ import numpy as np
 
 from ...runtime.errors import MotionError
 from ...runtime.generation import rng as noise
-from ...runtime.generation.generator import GUIDED_STEPS, Generator, Request
+from ...runtime.generation.generator import GUIDED_STEPS, Generator
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Guidance, Sampling, decode_schedule
 from ...runtime.progress import ProgressBar
 from .environment import environment, one_core
@@ -196,14 +196,11 @@ def measure_scaling(generator: Generator, bar: ProgressBar) -> dict[str, Any]:
         {"evaluations": count, "ms": median(_generate_call(generator, replace(settings, evaluations=count)))}
         for count in EVALUATIONS
     ]
-    conditions = generator._conditions(Request(TEXT, 0, settings, generator.qualities[0]))
     batches = []
     for size in BATCHES:
 
         def generate_batch(i: int, size: int = size) -> object:
-            counts = [MAX_TOKENS] * size
-            tokens = generator._networks.sample(np.repeat(conditions, size, 1), counts, settings, seed=i)
-            return generator._networks.decode(tokens, counts)
+            return generator.generate([TEXT] * size, SECONDS, seed=i)
 
         batches.append({"motions": size, "ms": median(generate_batch)})
     return {"model": generator.name, "lengths": lengths, "evaluations": steps, "batches": batches}

@@ -23,7 +23,7 @@ from ..bundles.schema import GenerationManifest
 from ..errors import BundleError, InputError
 from ..extras import installed
 from ..generation.networks import Networks
-from ..generation.schedule import Sampling
+from ..generation.schedule import NoiseKey, Sampling
 from ..text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -190,6 +190,8 @@ class CudaNetworks(Networks):
         InputError: unknown precision.
     """
 
+    batch, workers = 16, 1
+
     def __init__(self, bundle: Bundle[GenerationManifest], precision: str = "fp32", device: str = "cuda") -> None:
         from ...training.coamd.exported import ExportedCoamd
         from ...training.coamd.pipeline import CoamdPipeline
@@ -222,8 +224,7 @@ class CudaNetworks(Networks):
         counts: Sequence[int],
         settings: Sampling,
         *,
-        seed: int = 0,
-        samples: Sequence[int] | None = None,
+        keys: Sequence[NoiseKey] | None = None,
         target_BF: np.ndarray | None = None,
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
@@ -232,7 +233,7 @@ class CudaNetworks(Networks):
         from ...training.coamd.cuda_graph_sampler import draw_inputs
 
         loop, arrays = draw_inputs(
-            self.mask, counts, settings, seed=seed, samples=samples, known_BLD=known_BLD, regenerate_BL=regenerate_BL
+            self.mask, counts, settings, keys=keys, known_BLD=known_BLD, regenerate_BL=regenerate_BL
         )
         target = np.zeros((len(counts), 1), np.float32) if target_BF is None else target_BF
         tensors = [to_device(array, self._device) for array in (modulation_GBM, target, *arrays)]

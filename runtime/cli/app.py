@@ -168,8 +168,12 @@ def record(
 @app.command()
 @expand
 def generate(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="Description of the motion.")],
     options: GenerateOptions,
+    text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Description of the motion.")] = None,
+    prompts: Annotated[
+        Path | None,
+        typer.Option(help="File with a description per line, instead of TEXT; -o a.npz writes a-0.npz, a-1.npz, ..."),
+    ] = None,
     out: Annotated[Path | None, MOTION_FILE] = None,
     seconds: Annotated[
         float | None, typer.Option(help="Duration, at most 60; default: typical of such motions.")
@@ -179,10 +183,13 @@ def generate(
         typer.Option("--stream", help="Print frames as JSON lines in real time; lines on stdin are new prompts."),
     ] = False,
 ) -> None:
-    """Generate a motion from a description."""
-    from .generate import run_generate
+    """Generate a motion from a description, or several from a file of them."""
+    from .generate import run_generate, run_generate_batch
 
-    run_generate(text, seconds, out, stream, options)
+    if prompts is None:
+        run_generate(text, seconds, out, stream, options)
+    else:
+        run_generate_batch(text, prompts, seconds, out, stream, options)
 
 
 @app.command()

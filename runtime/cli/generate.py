@@ -14,13 +14,18 @@ from ..body.motion import Motion
 from ..errors import InputError
 from ..generation.generator import Generator
 from ..generation.stream import Stream
-from ..io.files import check_target
+from ..io.files import check_file, check_target
+from ..io.text import read_text
 from ..progress import spinner
 from .license import print_license_notice
 from .options import FileOptions, GenerateOptions
 
 
-def run_generate(text: str, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions) -> None:
+def run_generate(
+    text: str | None, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions
+) -> None:
+    if text is None:
+        raise InputError("expected TEXT or --prompts FILE")
     if out is None and not stream:
         raise InputError("expected -o FILE for the motion, or --stream for frames on standard output")
     if out is not None:
@@ -39,6 +44,40 @@ def run_generate(text: str, seconds: float | None, out: Path | None, stream: boo
     with spinner("generating the motion"):
         motion = generator.generate(text, seconds, **options.sampling)
     _save(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
+
+
+def run_generate_batch(
+    text: str | None, prompts: Path, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions
+) -> None:
+    if text is not None or stream or out is None:
+        raise InputError("--prompts needs -o FILE, and goes with neither TEXT nor --stream")
+    check_target(out)
+    texts = read_prompts(prompts)
+    generator = _load(options)
+    started = time.perf_counter()
+    with spinner(f"generating {len(texts)} motions"):
+        motions = generator.generate(texts, seconds, **options.sampling)
+    took_s = time.perf_counter() - started
+    digits = len(str(len(motions) - 1))
+    for i, motion in enumerate(motions):
+        motion.save(out.with_name(f"{out.stem}-{i:0{digits}}{out.suffix}"))
+    total_s = sum(motion.seconds for motion in motions)
+    typer.echo(
+        f"wrote {len(motions)} motions to {out.with_name(out.stem)}-*{out.suffix}: {total_s:.1f} s, generated in "
+        f"{took_s:.1f} s, {len(motions) / took_s:.1f} motions per second"
+    )
+
+
+def read_prompts(path: Path) -> list[str]:
+    """Lines of a text file that are not blank. Raises InputError: it is no such file, or has none."""
+    check_file(path)
+    try:
+        texts = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text, expected a description per line") from None
+    if not texts:
+        raise InputError(f"{path}: has no text, expected a description per line")
+    return texts
 
 
 def run_edit(path: Path, text: str, regenerate: str, out: Path, options: GenerateOptions, file: FileOptions) -> None:

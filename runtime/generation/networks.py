@@ -6,6 +6,7 @@ space, W of text features, M modulation parameters of the trunk.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from functools import cached_property
 
@@ -13,12 +14,14 @@ import numpy as np
 
 from ..backends.onnx_session import one_line
 from ..backends.protocols import Session
+from ..backends.threads import cpus
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
 from ..bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ..errors import BundleError
+from ..fork import survive_fork
 from .sampler import GraphOps, sample_tokens
-from .schedule import STRIDE, Sampling, initial_tokens
+from .schedule import STRIDE, NoiseKey, Sampling, initial_tokens, noise_keys
 
 _SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
 
@@ -30,7 +33,12 @@ class Networks:
         bundle: a verified bundle.
         open_graph: graph name -> session.
         threads, precision: see `open_networks`.
+        on_cpu: whether several calls can compute side by side.
+    Attributes:
+        batch: number of motions to sample in one call; with more, a motion hardly takes less time.
     """
+
+    batch = 4
 
     def __init__(
         self,
@@ -38,12 +46,24 @@ class Networks:
         open_graph: Callable[[str], Session],
         threads: int,
         precision: str = "fp32",
+        on_cpu: bool = True,
     ) -> None:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
+        self._on_cpu = on_cpu
         self._open = open_graph
         self._sessions: dict[str, Session] = {}
+        self._opening = threading.Lock()
+        survive_fork(self)
+
+    def _after_fork(self) -> None:
+        self._opening = threading.Lock()
+
+    @property
+    def workers(self) -> int:
+        """Number of calls that together keep all CPUs busy that this process may use; 1 on a GPU."""
+        return max(1, cpus() // self.threads) if self._on_cpu else 1
 
     @cached_property
     def mask(self) -> np.ndarray:
@@ -51,15 +71,16 @@ class Networks:
         return self.bundle.weights["generator.mask"]
 
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
-        """Run a graph; inputs and outputs are in the order of its signature.
+        """Run a graph; inputs and outputs are in the order of its signature. Thread-safe.
 
         Raises:
             BundleError: the backend cannot load or run it.
         """
         if self.precision == "int8" and graph in INT8_GRAPHS:
             graph += INT8_SUFFIX
-        if graph not in self._sessions:
-            self._sessions[graph] = self._open(graph)
+        with self._opening:
+            if graph not in self._sessions:
+                self._sessions[graph] = self._open(graph)
         signature = _SIGNATURES[graph]
         try:
             feed = dict(zip(signature.inputs, inputs, strict=True))
@@ -89,8 +110,7 @@ class Networks:
         counts: Sequence[int],
         settings: Sampling,
         *,
-        seed: int = 0,
-        samples: Sequence[int] | None = None,
+        keys: Sequence[NoiseKey] | None = None,
         target_BF: np.ndarray | None = None,
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
@@ -100,20 +120,19 @@ class Networks:
         Args:
             modulation_GBM: of the trunk, from `condition`: of the texts, of no text, or of both in this order.
             counts: tokens of every motion.
-            seed, samples: key of the noise, which depends on the seed and the sample's number alone.
+            keys: of the noise of every motion; None: samples 0, 1, ... of seed 0.
             target_BF: texts in the recognizer's space, for guidance.
             known_BLD, regenerate_BL: to edit, the tokens of a motion, and the mask of those to regenerate.
         """
-        samples = range(len(counts)) if samples is None else samples
-        tokens_BLD, steps = initial_tokens(self.mask, counts, settings, seed, samples, known_BLD, regenerate_BL)
+        keys = noise_keys(len(counts)) if keys is None else keys
+        tokens_BLD, steps = initial_tokens(self.mask, counts, settings, keys, known_BLD, regenerate_BL)
         ops = GraphOps(
             run=self.run,
             mask_D=self.mask,
             counts_B=np.array(counts, np.int64),
             modulation_GBM=modulation_GBM,
             settings=settings,
-            seed=seed,
-            samples=samples,
+            keys=keys,
             target_BF=target_BF,
         )
         tokens: np.ndarray = sample_tokens(ops, tokens_BLD, steps)

@@ -26,4 +26,5 @@ def open_networks(
         from ..backends.cuda import CudaNetworks
 
         return CudaNetworks(bundle, precision)
-    return Networks(bundle, factory.session_opener(backend, bundle, threads, precision), threads, precision)
+    open_graph = factory.session_opener(backend, bundle, threads, precision)
+    return Networks(bundle, open_graph, threads, precision, on_cpu=backend != "tensorrt")

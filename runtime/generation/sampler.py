@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .schedule import DecodeStep, Guidance, Part, Sampling, draw_noise
+from .schedule import DecodeStep, Guidance, NoiseKey, Part, Sampling, draw_noise
 from .solvers import classifier_free, evaluation_times
 
 
@@ -60,7 +60,7 @@ class GraphOps:
         run: run a graph: name and inputs -> outputs.
         mask_D: the mask token. counts_B: tokens of every motion.
         modulation_GBM: of the trunk, for each condition. target_BF: features of the texts, for guidance.
-        seed, samples: key of the noise.
+        keys: of the noise of every motion.
     """
 
     run: Callable[..., list[np.ndarray]]
@@ -68,8 +68,7 @@ class GraphOps:
     counts_B: np.ndarray
     modulation_GBM: np.ndarray
     settings: Sampling
-    seed: int
-    samples: Sequence[int]
+    keys: Sequence[NoiseKey]
     target_BF: np.ndarray | None
 
     def mask(self, tokens_BLD: np.ndarray, step: DecodeStep) -> np.ndarray:
@@ -98,7 +97,7 @@ class GraphOps:
             (v_GND,) = self.run("velocity", x_ND, at_time[t])
             return classifier_free(v_GND, self.settings.cfg)
 
-        noise_ND = draw_noise(self.seed, self.samples, step.number, part.rows, tokens_BLD.shape[2])
+        noise_ND = draw_noise(self.keys, step.number, part.rows, tokens_BLD.shape[2])
         tokens_BLD[part.rows] = self.settings.solve(velocity, noise_ND, part.evaluations)
         return tokens_BLD
 

@@ -20,6 +20,7 @@ from .solvers import SOLVERS, Solver
 
 STRIDE = 4  # frames per token
 MAX_TOKENS = 49  # per motion: 196 frames
+NoiseKey = tuple[int, int]  # seed and number of the sample, on which alone a motion's noise depends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -166,8 +167,7 @@ def initial_tokens(
     mask_D: np.ndarray,
     counts: Sequence[int],
     settings: Sampling,
-    seed: int,
-    samples: Sequence[int],
+    keys: Sequence[NoiseKey],
     known_BLD: np.ndarray | None = None,
     regenerate_BL: np.ndarray | None = None,
 ) -> tuple[np.ndarray, Iterator[DecodeStep]]:
@@ -175,14 +175,17 @@ def initial_tokens(
     L = max(counts)
     valid_BL = np.arange(L) < np.array(counts)[:, None]
     regenerate_BL = valid_BL if regenerate_BL is None else valid_BL & regenerate_BL
-    orders = [np.pad(rng.order(seed, s, m), (0, L - m)) for s, m in zip(samples, counts, strict=True)]
+    orders = [np.pad(rng.order(*key, m), (0, L - m)) for key, m in zip(keys, counts, strict=True)]
     tokens = np.broadcast_to(mask_D, (len(counts), L, len(mask_D))) if known_BLD is None else known_BLD
     return (tokens * valid_BL[:, :, None]).astype(np.float32), decode_schedule(regenerate_BL, orders, settings)
 
 
-def draw_noise(
-    seed: int, samples: Sequence[int], step: int, rows_BL: np.ndarray, width: int, draw: int = 0
-) -> np.ndarray:
+def noise_keys(count: int, seed: int = 0) -> list[NoiseKey]:
+    """Keys of samples 0, 1, ... of a seed."""
+    return [(seed, sample) for sample in range(count)]
+
+
+def draw_noise(keys: Sequence[NoiseKey], step: int, rows_BL: np.ndarray, width: int, draw: int = 0) -> np.ndarray:
     """The noise of some tokens, [rows, D], in their order in the batch."""
-    rows = zip(samples, rows_BL, strict=True)
-    return np.concatenate([rng.tokens(seed, s, step, np.flatnonzero(row), width, draw) for s, row in rows])
+    rows = zip(keys, rows_BL, strict=True)
+    return np.concatenate([rng.tokens(*key, step, np.flatnonzero(row), width, draw) for key, row in rows])

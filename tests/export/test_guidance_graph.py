@@ -34,8 +34,7 @@ def test_the_bundled_gradient_matches_autograd_without_torch(tmp_path: Path) -> 
     generator, pipeline = Generator.load("default"), CoamdPipeline.load("default", TextEncoder.load("text"))
     counts = [49, 30, 12]
     requests = [Request(text, 0, generator.settings, "mocap") for text in PROMPTS]
-    modulation = np.concatenate([generator._conditions(request) for request in requests], 1)
-    tokens = generator._networks.sample(modulation, counts, generator.settings)
+    tokens = generator._networks.sample(generator._conditions(requests), counts, generator.settings)
     target = pipeline._describe(PROMPTS)
     leaf = torch.from_numpy(tokens).requires_grad_()
     with torch.enable_grad():

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from ...kernels.guided_step import cosine_gradient, guided_step, masked_step
 from ...runtime.generation.sampler import sample_tokens
-from ...runtime.generation.schedule import STRIDE, Guidance, Sampling, draw_noise, initial_tokens
+from ...runtime.generation.schedule import STRIDE, Guidance, NoiseKey, Sampling, draw_noise, initial_tokens, noise_keys
 from ...runtime.generation.solvers import STAGES, Stage, integrate
 from .exported import ExportedCoamd
 from .guidance import WEIGHTS
@@ -157,25 +157,24 @@ def draw_inputs(
     counts: Sequence[int],
     settings: Sampling,
     *,
-    seed: int = 0,
-    samples: Sequence[int] | None = None,
+    keys: Sequence[NoiseKey] | None = None,
     known_BLD: np.ndarray | None = None,
     regenerate_BL: np.ndarray | None = None,
 ) -> tuple[SamplingLoop, list[np.ndarray]]:
-    """Build the loop for some numbers of tokens and draw its inputs; arguments as of `sampling.sample`.
+    """Build the loop for some numbers of tokens and draw its inputs; arguments as of `Networks.sample`.
 
     Returns:
         The loop, and its inputs: counts [B], initial tokens [B, L, D], and for every step the mask [B, L] and, for
         every part of it, positions in B L, [N], and noise, [N, D].
     """
-    samples = range(len(counts)) if samples is None else samples
-    tokens, schedule = initial_tokens(mask_D, counts, settings, seed, samples, known_BLD, regenerate_BL)
+    keys = noise_keys(len(counts)) if keys is None else keys
+    tokens, schedule = initial_tokens(mask_D, counts, settings, keys, known_BLD, regenerate_BL)
     inputs: list[np.ndarray] = [np.array(counts, np.int64), tokens]
     shapes = []
     for step in schedule:
         inputs.append(step.masked)
         for rows, _ in step.parts:
-            inputs += [np.flatnonzero(rows), draw_noise(seed, samples, step.number, rows, len(mask_D))]
+            inputs += [np.flatnonzero(rows), draw_noise(keys, step.number, rows, len(mask_D))]
         shapes.append(StepShape(tuple((int(rows.sum()), n) for rows, n in step.parts), step.guidance))
     assert isinstance(settings.solver, str)
     return SamplingLoop(tuple(shapes), settings.solver, settings.cfg), inputs

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ...runtime.generation.sampler import sample_tokens
-from ...runtime.generation.schedule import DecodeStep, Part, Sampling, draw_noise, initial_tokens
+from ...runtime.generation.schedule import DecodeStep, NoiseKey, Part, Sampling, draw_noise, initial_tokens, noise_keys
 from ...runtime.generation.solvers import classifier_free
 from ..models.coamd import MotionGenerator
 from .guidance import Reward, guide_tokens
@@ -54,10 +54,11 @@ def sample(
         raise ValueError(f"temperature {settings.temperature}: a flow has none, expected 1")
     if settings.guidance is not None and reward is None:
         raise ValueError("guidance needs a reward")
-    device, samples = text_BW.device, range(len(counts)) if samples is None else samples
+    device = text_BW.device
+    keys = noise_keys(len(counts), seed) if samples is None else [(seed, number) for number in samples]
     known = None if known_BLD is None else known_BLD.cpu().numpy()
     mask_D = generator.mask.detach().cpu().numpy()
-    tokens_BLD, steps = initial_tokens(mask_D, counts, settings, seed, samples, known, regenerate_BL)
+    tokens_BLD, steps = initial_tokens(mask_D, counts, settings, keys, known, regenerate_BL)
     counts_B = torch.tensor(list(counts), device=device)
     ops = TorchOps(
         generator=generator,
@@ -65,8 +66,7 @@ def sample(
         counts_B=counts_B,
         valid_BL=torch.arange(tokens_BLD.shape[1], device=device) < counts_B[:, None],
         settings=settings,
-        seed=seed,
-        samples=samples,
+        keys=keys,
         reward=reward,
     )
     tokens: Tensor = sample_tokens(ops, torch.from_numpy(tokens_BLD).to(device), steps)
@@ -86,8 +86,7 @@ class TorchOps:
     counts_B: Tensor
     valid_BL: Tensor
     settings: Sampling
-    seed: int
-    samples: Sequence[int]
+    keys: Sequence[NoiseKey]
     reward: Reward | None
 
     def mask(self, tokens_BLD: Tensor, step: DecodeStep) -> Tensor:
@@ -100,7 +99,7 @@ class TorchOps:
     def sample(self, tokens_BLD: Tensor, z: list[Tensor], step: DecodeStep, part: Part) -> Tensor:
         def draw(number: int = 0) -> Tensor:
             width = tokens_BLD.shape[2]
-            return self._tensor(draw_noise(self.seed, self.samples, step.number, part.rows, width, number))
+            return self._tensor(draw_noise(self.keys, step.number, part.rows, width, number))
 
         rows_BL = self._tensor(part.rows)
         z_of_rows = [z_BLE[rows_BL] for z_BLE in z]

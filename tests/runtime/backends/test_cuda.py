@@ -15,7 +15,7 @@ from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
 from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
 from motionrt.runtime.generation.networks import Networks  # noqa: E402
 from motionrt.runtime.generation.open_networks import open_networks  # noqa: E402
-from motionrt.runtime.generation.schedule import Guidance, Sampling  # noqa: E402
+from motionrt.runtime.generation.schedule import Guidance, Sampling, noise_keys  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -160,11 +160,29 @@ def test_tokens_are_those_of_onnx_runtime(networks: CudaNetworks, plain: Network
     (target,) = plain.run("describe", found.tokens, found.mask.sum(1).astype(np.int64))
     for seed in (0, 1):  # the second replays
         tokens, wanted = (
-            n.sample(modulation_GBM, [9, 6], settings, seed=seed, target_BF=target) for n in (networks, plain)
+            n.sample(modulation_GBM, [9, 6], settings, keys=noise_keys(2, seed), target_BF=target)
+            for n in (networks, plain)
         )
         np.testing.assert_allclose(tokens, wanted, atol=2e-3)
     for motion, as_wanted in zip(networks.decode(wanted, [9, 6]), plain.decode(wanted, [9, 6]), strict=True):
         np.testing.assert_allclose(motion, as_wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(step=1.0, last=2, norm="token")])
+def test_tokens_of_a_batch_are_those_of_single_calls(networks: CudaNetworks, guidance: Guidance | None) -> None:
+    counts, keys = [9, 4, 12], [(5, 0), (0, 2), (5, 1)]
+    words = TextEncoder.load("text").encode(["a person walks forward", "a person waves", "a person bows"])
+    texts = (words.pooled, np.zeros_like(words.pooled))
+    modulation_GBM = np.stack([networks.condition(text, np.zeros(3, np.int64))[0] for text in texts])
+    (target,) = networks.run("describe", words.tokens, words.mask.sum(1).astype(np.int64))
+    settings = Sampling(steps=4, evaluations=3, cfg=2.5, guidance=guidance)
+    found = networks.sample(modulation_GBM, counts, settings, keys=keys, target_BF=target)
+    for b, (count, key) in enumerate(zip(counts, keys, strict=True)):
+        one = slice(b, b + 1)
+        alone = networks.sample(modulation_GBM[:, one], [count], settings, keys=[key], target_BF=target[one])
+        (motion,), (wanted,) = (networks.decode(tokens, [count]) for tokens in (found[one, :count], alone))
+        np.testing.assert_allclose(motion, wanted, atol=1e-5)
+        assert not found[b, count:].any()
 
 
 def test_known_tokens_of_an_edit_stay(networks: CudaNetworks, plain: Networks) -> None:

@@ -35,6 +35,47 @@ def test_a_motion_is_generated_and_a_part_of_it_regenerated(run: Any, tmp_path: 
     assert (bow.joints[20:40] != walk.joints[20:40]).any((1, 2)).all()
 
 
+def test_a_file_of_prompts_gives_a_motion_for_each(run: Any, tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a person walks\n\na person bows  \n")
+    status, out, _ = run("generate", "--prompts", prompts, "--seconds", 1, "--seed", 4, "-o", tmp_path / "a.npz")
+    assert status == 0 and f"wrote 2 motions to {tmp_path / 'a'}-*.npz: 2.0 s, generated in" in out
+    first, second = Motion.load(tmp_path / "a-0.npz"), Motion.load(tmp_path / "a-1.npz")
+    assert (first.meta["text"], first.meta["seed"]) == ("a person walks", 4)
+    assert (second.meta["text"], second.meta["seed"]) == ("a person bows", 5)
+    assert run("generate", "a person bows", "--seconds", 1, "--seed", 5, "-o", tmp_path / "bow.npz")[0] == 0
+    np.testing.assert_allclose(second.joints, Motion.load(tmp_path / "bow.npz").joints, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "arguments", "message"),
+    [
+        (b"a person bows", ["a person bows", "-o", "x.npz"], "--prompts needs -o FILE, and goes with neither"),
+        (b"a person bows", ["--stream", "-o", "x.npz"], "--prompts needs -o FILE, and goes with neither"),
+        (b"a person bows", [], "--prompts needs -o FILE"),
+        (b"a person bows", ["-o", "x.avi"], "x.avi: cannot write .avi"),
+        (b"a person bows\n" + 600 * b"x", ["-o", "x.npz"], "has 600 characters, at most 512 are allowed"),
+        (b" \n", ["-o", "x.npz"], "prompts.txt: has no text, expected a description per line"),
+        (b"\xff\x00", ["-o", "x.npz"], "prompts.txt: is not text, expected a description per line"),
+        (None, ["-o", "x.npz"], "prompts.txt: no such file"),
+    ],
+)
+def test_a_wrong_file_of_prompts_is_refused(
+    run: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    content: bytes | None,
+    arguments: list[str],
+    message: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        Path("prompts.txt").write_bytes(content)
+    status, _, err = run("generate", "--prompts", "prompts.txt", *arguments)
+    (line,) = [line for line in err.splitlines() if "commercial" not in line]
+    assert status == 2 and message in line and not list(tmp_path.glob("x*"))
+
+
 def test_a_stream_consists_of_frames_that_motions_load(
     run: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,6 +118,7 @@ def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["generate", "", "-o", "x.npz"], "text is '', expected a description"),
         (["generate", "a person walks", "--seconds", "nan", "-o", "x.npz"], "seconds is nan, expected a number"),
         (["generate", "a person walks", "--seconds", "1e9", "-o", "x.npz"], "seconds is 1000000000.0, expected"),
+        (["generate", "-o", "x.npz"], "expected TEXT or --prompts FILE"),
         (["generate", "a person walks"], "expected -o FILE for the motion, or --stream"),
         (["generate", "x" * 10_000, "-o", "x.npz"], "10000 characters, at most 512 are allowed"),
         (["generate", "a person walks", "--seconds", "-1", "-o", "x.npz"], "seconds is -1.0, expected"),

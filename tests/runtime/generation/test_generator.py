@@ -105,6 +105,61 @@ def test_a_long_motion_is_continuous_between_windows(generator: Generator) -> No
     assert not np.array_equal(long.joints[:196], generator.generate("a person walks", seconds=21, seed=1).joints[:196])
 
 
+@pytest.mark.parametrize("cpus", [1, 3])
+@pytest.mark.parametrize(
+    "options", [{}, {"seconds": 3}, {"guidance": 1.0}, {"cfg": 1, "quality": "kinect"}, {"seconds": 11, "guidance": 1}]
+)
+def test_motions_of_a_batch_are_those_of_single_calls(
+    generator: Generator, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], cpus: int
+) -> None:
+    monkeypatch.setattr("motionrt.runtime.generation.networks.cpus", lambda: cpus)
+    texts, seeds = (
+        ["a person walks", "a person bows", "someone waves", "a person bows", "a person runs"],
+        [7, 0, 3, 1, 3],
+    )
+    found = generator.generate(texts, seeds=seeds, **options)
+    assert [(motion.meta["text"], motion.meta["seed"]) for motion in found] == list(zip(texts, seeds, strict=True))
+    for motion, text, seed in zip(found, texts, seeds, strict=True):
+        np.testing.assert_allclose(
+            motion.joints, generator.generate(text, seed=seed, **options).joints, atol=1e-5, rtol=0
+        )
+
+
+def test_without_seeds_a_batch_counts_from_seed(generator: Generator) -> None:
+    found = generator.generate(("a person bows",) * 3, 1, seed=5)
+    assert [motion.meta["seed"] for motion in found] == [5, 6, 7]
+    assert np.abs(found[0].joints - found[1].joints).max() > 1e-3
+    np.testing.assert_allclose(found[2].joints, generator.generate("a person bows", 1, seed=7).joints, atol=1e-5)
+
+
+def test_a_batch_may_have_more_texts_than_are_remembered(generator: Generator) -> None:
+    texts = [f"a person walks {number} steps" for number in range(70)]
+    assert len(generator.generate(texts, 0.2)) == 70
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        ([], {}, "text is an empty list, expected at least one description"),
+        (["a person bows"] * 2, {"seeds": [1]}, "there are 1 seeds for 2 texts, expected one for each"),
+        (["a person bows"] * 2, {"seeds": [1, -1]}, "seed 1 is -1, expected a whole number of 0 or more"),
+        (["a person bows"] * 2, {"seed": 2**63 - 1}, f"seed 1 is {2**63}, expected"),
+        (["a person bows"], {"seed": 0.5}, "seed is 0.5, expected"),
+        (["a person bows", "x" * 600], {}, r"text 1 \('x+'...\) has 600 characters, at most 512 are allowed"),
+        (["a person bows", " "], {}, "text 1 is ' ', expected a description of a motion"),
+        (["a person bows", None], {}, "text 1 is None, expected a description of a motion"),
+        (["a person bows", "\u6325\u624b"], {}, r"text 1 \(.*\) has no word that the text encoder knows"),
+        ("a person bows", {"seeds": [1]}, "seeds are for a list of texts, expected seed for a single one"),
+    ],
+)
+def test_an_invalid_batch_is_refused_in_one_line(
+    generator: Generator, texts: Any, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=f"^{message}") as error:
+        generator.generate(texts, **options)
+    assert "\n" not in str(error.value)
+
+
 def test_a_motion_records_its_text_and_license(generator: Generator) -> None:
     motion = generator.generate("a person waves", seconds=2)
     assert motion.meta["text"] == "a person waves" and "research" in motion.meta["license"]
