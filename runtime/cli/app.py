@@ -21,6 +21,7 @@ from .options import (
     RecognizeOptions,
     RecognizeOutputs,
     RecognizerName,
+    SendTo,
     ServedGenerator,
     SourceOptions,
     Threads,
@@ -182,11 +183,17 @@ def generate(
         bool,
         typer.Option("--stream", help="Print frames as JSON lines in real time; lines on stdin are new prompts."),
     ] = False,
+    robot: Annotated[
+        str | None, typer.Option(help="Stream references of a robot at 50 Hz instead: g1, or a robot file (.json).")
+    ] = None,
+    to: SendTo = None,
 ) -> None:
     """Generate a motion from a description, or several from a file of them."""
-    from .generate import run_generate, run_generate_batch
+    from .generate import run_generate, run_generate_batch, run_generate_for_robot
 
-    if prompts is None:
+    if robot is not None or to:
+        run_generate_for_robot(text, prompts, seconds, out, stream, robot, to or [], options)
+    elif prompts is None:
         run_generate(text, seconds, out, stream, options)
     else:
         run_generate_batch(text, prompts, seconds, out, stream, options)
@@ -211,17 +218,20 @@ def edit(
 @app.command()
 @expand
 def retarget(
-    path: Annotated[Path, typer.Argument(metavar="FILE", help="A motion file, as for recognize.")],
-    options: FileOptions,
+    source: Annotated[
+        str, typer.Argument(metavar="SOURCE", help="As for recognize: a motion file, 0 (webcam), udp://, ws://, -, …")
+    ],
+    options: SourceOptions,
     robot: Annotated[str, typer.Option(help="Name of a built-in robot (g1), or a robot file (.json).")] = "g1",
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write: .npz .csv .jsonl.")] = None,
+    to: SendTo = None,
     person: Annotated[int, typer.Option(min=0, help="Number of the person in a file of several.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,
 ) -> None:
-    """Make a robot follow a motion: joint angles and the pose of its base."""
+    """Make a robot follow a motion: joint angles and the pose of its base; of a live source in real time, at 50 Hz."""
     from .retarget import run_retarget
 
-    run_retarget(path, robot, out, person, as_json, options)
+    run_retarget(source, robot, out, to or [], person, as_json, options)
 
 
 @app.command()

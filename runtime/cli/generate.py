@@ -80,6 +80,34 @@ def read_prompts(path: Path) -> list[str]:
     return texts
 
 
+def run_generate_for_robot(
+    text: str | None,
+    prompts: Path | None,
+    seconds: float | None,
+    out: Path | None,
+    stream: bool,
+    robot: str | None,
+    to: list[str],
+    options: GenerateOptions,
+) -> None:
+    from ..robots.retargeter import Retargeter
+    from .robot import Player, feed_chunks, print_summary
+
+    if robot is None:
+        raise InputError("--to sends the references of a robot, expected --robot g1")
+    if text is None or prompts is not None:
+        raise InputError("--robot takes one TEXT")
+    if not stream:
+        raise InputError("--robot is for --stream; `motionrt retarget FILE --robot g1` takes a motion file")
+    Retargeter(robot)
+    player = Player(to or (["-"] if out is None else []), out)
+    generator = _load(options)
+    with generator.stream(text, seconds, **options.sampling) as chunks:
+        threading.Thread(target=_read_prompts, args=(chunks,), daemon=True).start()
+        summary = player.play(lambda player: feed_chunks(chunks, robot, player))
+    print_summary(summary)
+
+
 def run_edit(path: Path, text: str, regenerate: str, out: Path, options: GenerateOptions, file: FileOptions) -> None:
     check_target(out)
     motion = file.read(path)

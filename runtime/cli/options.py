@@ -47,6 +47,10 @@ AlarmsPerMinute = Annotated[
     float | None,
     typer.Option(help="False alarms per minute to allow, if the model has thresholds for them; default: its own."),
 ]
+SendTo = Annotated[
+    list[str] | None,
+    typer.Option("--to", help="Send the robot's references to udp://HOST:PORT, ws://HOST:PORT or -; repeatable."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 JsonLine = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 JsonFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON object to this file.")]

@@ -16,7 +16,7 @@ from ..recognition.frames import step_source
 from ..recognition.recognizer import Recognizer
 from ..recognition.segments import Segment, Segmenter
 from .license import print_license_notice
-from .options import RecognizeOptions, RecognizeOutputs
+from .options import RecognizeOptions, RecognizeOutputs, SourceOptions
 from .overlay import Overlay, check_overlay
 from .report import JsonReport, Report, Summary, TextReport
 from .segment_files import check_table, write_csv, write_srt
@@ -42,7 +42,7 @@ def run_recognize(names: Sequence[str], options: RecognizeOptions, outputs: Reco
     print_license_notice(recognizer.bundle)
 
 
-def open_source(name: str, options: RecognizeOptions, realtime: bool) -> Source:
+def open_source(name: str, options: SourceOptions, realtime: bool) -> Source:
     """Open a source; a listener's address is printed."""
     source = options.open(name, realtime)
     if source.address:

@@ -1,4 +1,4 @@
-"""retarget: a motion file to the joint angles of a robot, with a report of how well it follows."""
+"""retarget: a motion file or a live person to the joint angles of a robot."""
 
 import json
 from pathlib import Path
@@ -7,13 +7,24 @@ import typer
 
 from ..errors import InputError
 from ..io.robot_motion import check_robot_target
+from ..io.video import is_camera
+from ..io.video_file import VIDEO_SUFFIXES
 from ..robots.retargeter import Retargeter
-from .options import FileOptions
+from .options import SourceOptions
 
 
-def run_retarget(path: Path, robot: str, out: Path | None, person: int, as_json: bool, options: FileOptions) -> None:
+def run_retarget(
+    source: str, robot: str, out: Path | None, to: list[str], person: int, as_json: bool, options: SourceOptions
+) -> None:
+    is_live = is_camera(source) or "://" in source or source == "-"
+    if is_live or to or Path(source).suffix.lower() in VIDEO_SUFFIXES:
+        if person:
+            raise InputError("--person is for files; of a live source, the first person is followed")
+        _follow(source, robot, out, to, as_json, options)
+        return
     if out is None and not as_json:
-        raise InputError("expected -o FILE for the robot's motion, or --json for the report only")
+        raise InputError("expected -o FILE for the robot's motion, --to ADDRESS, or --json for the report only")
+    path = Path(source)
     if out is not None:
         check_robot_target(out)
     motion = options.read(path)
@@ -40,3 +51,19 @@ def run_retarget(path: Path, robot: str, out: Path | None, person: int, as_json:
         typer.echo(f"{joint} is out of reach in {frames} frames")
     if report["held"]:
         typer.echo(f"the pose is held in {report['held']} frames, in which hips or shoulders are missing")
+
+
+def _follow(source: str, robot: str, out: Path | None, to: list[str], as_json: bool, options: SourceOptions) -> None:
+    """Follow the person in a source in real time."""
+    from .recognize import open_source
+    from .robot import Player, feed_source, print_summary
+
+    Retargeter(robot)  # an unknown robot, before a camera is opened
+    player = Player(to or (["-"] if out is None else []), out)
+    with open_source(source, options, realtime=True) as opened:
+        summary = player.play(lambda player: feed_source(opened, robot, player))
+        summary |= {"malformed": opened.malformed, "rejected": opened.rejected}
+    if as_json:
+        typer.echo(json.dumps({"summary": summary}))
+    else:
+        print_summary(summary)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,7 @@ class Retargeter:
         layout: name of the skeleton layout of the poses, or a `Layout`; 3-D.
     Attributes:
         robot: its name. joints: names of its joints. limits: [J, 3] lower, upper (rad), largest velocity (rad/s).
+        rest: its pose before the first one of a person.
     Raises:
         InputError: an unknown robot or a bad robot file.
         LayoutError: an unknown layout, or one from which the body's joints cannot be computed.
@@ -60,6 +61,7 @@ class Retargeter:
         self.joints = tuple(joint[0] for joint in self._core.joints)
         self.limits: NDArray[np.float64] = np.array([joint[1:] for joint in self._core.joints])
         self._last_s = -DEFAULT_PERIOD_S
+        self.rest = self._pose("missing")
 
     @staticmethod
     def names() -> list[str]:
@@ -84,10 +86,7 @@ class Retargeter:
             raise InputError(str(error)) from None
         if status == "tracked":
             self._last_s = t
-        position, quaternion, angles = self._core.pose()
-        points, targets, contacts, _, clearance = self._core.tracking()
-        errors = np.linalg.norm(points - targets, axis=-1)
-        return RobotPose(status, position, quaternion, angles, contacts, errors, clearance)
+        return self._pose(status)
 
     def retarget(self, motion: MotionData, person: int = 0) -> RobotMotion:
         """Follow a whole clip, from its first frame; `person` is the number of one among several.
@@ -133,6 +132,12 @@ class Retargeter:
         """Start over with the next pose."""
         self._core.reset()
         self._last_s = -DEFAULT_PERIOD_S
+
+    def _pose(self, status: Literal["tracked", "dropped", "missing"]) -> RobotPose:
+        position, quaternion, angles = self._core.pose()
+        points, targets, contacts, _, clearance = self._core.tracking()
+        errors = np.linalg.norm(points - targets, axis=-1)
+        return RobotPose(status, position, quaternion, angles, contacts, errors, clearance)
 
 
 def _robot_file(path: Path) -> str:

@@ -18,6 +18,7 @@ KEYPOINTS = tuple(
 )
 OUT_OF_REACH_M = 0.1
 AT_LIMIT_RAD = 1e-3
+MAX_SPEED = 10.0  # rad/s, of any joint, as in retargeter.cpp
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +47,7 @@ class RobotPose:
     @property
     def unreached(self) -> dict[str, float]:
         """Keypoints more than 10 cm from where they should be, with the distance in meters."""
-        return _far(self.errors)
+        return far_keypoints(self.errors)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +95,7 @@ class RobotMotion:
 
     def unreached(self, frame: int) -> dict[str, float]:
         """Keypoints more than 10 cm from where they should be in a frame, with the distance in meters."""
-        return _far(self.errors[frame])
+        return far_keypoints(self.errors[frame])
 
     def save(self, path: str | Path) -> None:
         """Write .npz, .csv or .jsonl, atomically. Raises InputError."""
@@ -175,5 +176,6 @@ class RobotMotion:
         return found
 
 
-def _far(errors: NDArray[np.float64]) -> dict[str, float]:
+def far_keypoints(errors: NDArray[np.float64]) -> dict[str, float]:
+    """Keypoints more than 10 cm from where they should be, with the distance in meters."""
     return {name: float(error) for name, error in zip(KEYPOINTS, errors, strict=True) if error > OUT_OF_REACH_M}

@@ -1,0 +1,128 @@
+"""Outputs of a robot's reference in real time: standard output, udp:// and ws:// addresses."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+import threading
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from ..errors import InputError
+from ..extras import require
+from .latest_queue import LatestQueue
+
+ADDRESS = re.compile(
+    r"udp://(\[(?P<ipv6>[^][/@]+)\]|(?P<host>[^][:/@]+)):(?P<port>\d{1,5})/?", re.ASCII | re.IGNORECASE
+)
+RETRY_S = 1.0
+OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 2.0, 0.5
+
+
+class RobotOutput(Protocol):
+    """Takes messages without waiting for who receives them."""
+
+    @property
+    def dropped(self) -> int:
+        """Messages that were not sent."""
+
+    def send(self, message: Mapping[str, Any]) -> None: ...
+    def close(self) -> None: ...
+
+
+def open_robot_output(name: str) -> RobotOutput:
+    """Open `-` (JSON lines on standard output), udp://HOST:PORT (a datagram a message) or ws://HOST:PORT (a client).
+
+    Raises:
+        InputError: another name, or an unknown host.
+        MissingExtra: ws:// without the package websockets.
+    """
+    if name == "-":
+        return _Lines()
+    scheme = name.partition("://")[0].lower()
+    if scheme == "udp":
+        return _Datagrams(name)
+    if scheme in ("ws", "wss"):
+        return _WebSocket(name)
+    raise InputError(f"{name}: expected - for standard output, udp://HOST:PORT or ws://HOST:PORT")
+
+
+class _Lines:
+    dropped = 0
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        print(json.dumps(message), flush=True)
+
+    def close(self) -> None:
+        pass
+
+
+class _Datagrams:
+    def __init__(self, url: str) -> None:
+        self.dropped = 0
+        parts = ADDRESS.fullmatch(url)
+        if parts is None or not 0 < int(parts["port"]) <= 65_535:
+            raise InputError(f"{url}: expected udp://HOST:PORT, such as udp://127.0.0.1:9000")
+        host = parts["host"] or parts["ipv6"]
+        try:
+            found = socket.getaddrinfo(host, int(parts["port"]), type=socket.SOCK_DGRAM)
+        except (OSError, UnicodeError) as error:
+            raise InputError(f"{url}: the host is not known ({error})") from None
+        family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)  # IPv4 first
+        self._address: Any = address
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        self._socket.setblocking(False)
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        try:
+            self._socket.sendto(json.dumps(message).encode(), self._address)
+        except OSError:  # nobody listens, or the buffer is full
+            self.dropped += 1
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class _WebSocket:
+    """A client that connects again when the connection is lost; the newest message waits, older ones are dropped."""
+
+    def __init__(self, url: str) -> None:
+        self._client: Any = require("websockets.sync.client", "net", "ws:// outputs")
+        self._url, self._lost = url, 0
+        self._queue: LatestQueue[str] = LatestQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="motionrt robot output", daemon=True)
+        self._thread.start()
+
+    @property
+    def dropped(self) -> int:
+        return self._queue.dropped + self._lost
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        self._queue.put({0: json.dumps(message)})
+
+    def close(self) -> None:
+        self._queue.close()  # what waits is sent first
+        self._thread.join(CLOSE_TIMEOUT_S)
+        self._stop.set()
+
+    def _work(self) -> None:
+        from websockets.exceptions import InvalidURI, WebSocketException
+
+        while not self._stop.is_set():
+            try:
+                with self._client.connect(
+                    self._url, open_timeout=OPEN_TIMEOUT_S, close_timeout=CLOSE_TIMEOUT_S, proxy=None
+                ) as connection:
+                    while (taken := self._queue.take(RETRY_S)) is not None:
+                        for text in taken:
+                            connection.send(text)
+                return
+            except InvalidURI:
+                return
+            except (OSError, WebSocketException):
+                self._lost += 1
+                if self._queue.closed:
+                    return
+                self._stop.wait(RETRY_S)
