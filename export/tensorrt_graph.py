@@ -53,7 +53,7 @@ def prepare(bundle: Bundle[Any], name: str, precision: str = "fp32") -> onnx.Mod
 def inline_weights(bundle: Bundle[Any], name: str) -> onnx.ModelProto:
     """The graph with its weights inside."""
     file = bundle.manifest.graphs[name].file
-    external = bundle.initializers(file)
+    external = bundle.read_graph(file).external
     model = onnx.load_model_from_string(bundle.files[file])
     for tensor in model.graph.initializer:
         if tensor.name in external:

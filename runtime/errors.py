@@ -1,8 +1,21 @@
 """Errors. `InputError` is for what the user can fix; the command line prints it on one line with exit status 2."""
 
+import re
+
+# Controls of terminals, line breaks, and marks that reverse the direction of text
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """A text from elsewhere in one line, for terminals and logs: its control characters as in JSON, such as \\u001b."""
+    return CONTROLS.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+
 
 class MotionError(Exception):
-    """Base of all errors raised by motionrt."""
+    """Base of all errors raised by motionrt. The message is in one line, without control characters."""
+
+    def __init__(self, *values: object) -> None:
+        super().__init__(*(printable(value) if isinstance(value, str) else value for value in values))
 
 
 class InputError(MotionError, ValueError):

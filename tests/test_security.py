@@ -220,8 +220,13 @@ HEADING = """\
 # Security
 
 What happens to a server, a file or a bundle that is attacked. The tables are made by
-[tests/test_security.py](../tests/test_security.py), which runs every line; [limits](limits.md) has the numbers. Model
-bundles come from people you trust: they are checked, but not run in a sandbox.
+[tests/test_security.py](../tests/test_security.py), which runs every line; [limits](limits.md) has the numbers.
+
+A bundle is checked before anything of it runs. Its graphs are lists of the operators in
+[runtime/bundles/onnx_shapes.py](../runtime/bundles/onnx_shapes.py), without loops, branches, functions or other files;
+the memory and time of a run are computed beforehand from the shapes of its inputs. The benchmark
+`motionrt.bench.fuzz.graphs` damages graphs in their meaning and runs each in a child. Still, bundles are not run in a
+sandbox.
 """
 
 

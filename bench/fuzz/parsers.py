@@ -34,7 +34,7 @@ from ...runtime.body.layout import Layout
 from ...runtime.body.motion import Motion
 from ...runtime.bundles import safetensors
 from ...runtime.bundles.bundle import Bundle
-from ...runtime.bundles.onnx_external import external_tensors
+from ...runtime.bundles.onnx_graph import read_graph
 from ...runtime.bundles.schema import Manifest
 from ...runtime.errors import MotionError
 from ...runtime.extras import installed
@@ -251,7 +251,7 @@ def targets(folder: Path) -> dict[str, Target]:
     found["safetensors"] = Target(partial(safetensors.unpack, where="input"), (index_bytes,))
     models = SAMPLES.parent / "models"
     graph = (models / "live" / "step.onnx").read_bytes()
-    found["onnx"] = Target(partial(external_tensors, weights_file="weights.safetensors", where="input"), (graph,))
+    found["onnx"] = Target(partial(read_graph, weights_file="weights.safetensors", where="input"), (graph,))
     for name in ("live", "default", "zero-shot", "text"):
         manifest = (models / name / "manifest.json").read_bytes()
         found[f"manifest of {name}"] = Target(partial(_manifest, models / name, folder / name), (manifest,))

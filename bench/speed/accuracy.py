@@ -21,7 +21,7 @@ from ...export.ctr_gcn import fold, person_graph
 from ...runtime.backends import factory
 from ...runtime.body.motion import Motion
 from ...runtime.bundles.bundle import Bundle
-from ...runtime.bundles.onnx_external import external_tensors
+from ...runtime.bundles.onnx_graph import read_graph
 from ...runtime.bundles.schema import WEIGHTS
 from ...runtime.progress import ProgressBar, progress
 from ...runtime.recognition.engine import MIN_CLIP_FRAMES
@@ -69,7 +69,7 @@ def ctr_gcn(streams: int) -> Call:
         torch.manual_seed(seed)
         network = fold(CTRGCN(CTRGCNConfig(classes=10, parents=NWUCLA_PARENTS, people=1)).eval())
         graph, weights = person_graph(network), network.state_dict()
-        names = list(external_tensors(graph, WEIGHTS, "graph"))
+        names = list(read_graph(graph, WEIGHTS, "graph").external)
         options = ort.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(weights[n].numpy()) for n in names])

@@ -24,7 +24,7 @@ from ...export.coamd_graphs import TASK, onnx_graphs
 from ...export.int8 import to_int8
 from ...runtime.bundles.fields import Fields
 from ...runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
-from ...runtime.bundles.onnx_external import ExternalTensor, external_tensors
+from ...runtime.bundles.onnx_graph import OnnxGraph, read_graph
 from ...runtime.bundles.schema import WEIGHTS, Graph, coamd_sizes
 from ...runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ...runtime.errors import MotionError
@@ -57,8 +57,8 @@ class MemoryBundle:
     files: dict[str, bytes]
     weights: dict[str, np.ndarray]
 
-    def initializers(self, file: str) -> dict[str, ExternalTensor]:
-        return external_tensors(self.files[file], WEIGHTS, file)
+    def read_graph(self, file: str) -> OnnxGraph:
+        return read_graph(self.files[file], WEIGHTS, file)
 
 
 def bench_published_size(size: str = "xl", repeats: int = 3) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def export_in_memory(pipeline: CoamdPipeline, size: str) -> MemoryBundle:
     """Export the graphs of the sampler, in float32 and in 8 bits."""
     weights = {f"generator.{name}": tensor.numpy() for name, tensor in pipeline.generator.state_dict().items()}
     files = onnx_graphs(pipeline, INT8_GRAPHS)
-    used = {name for graph in files.values() for name in external_tensors(graph, WEIGHTS, "graph")}
+    used = {name for graph in files.values() for name in read_graph(graph, WEIGHTS, "graph").external}
     for name in [name for name in used if weights[name].ndim == 2]:
         weights[name + INTEGERS], weights[name + SCALE] = quantize_rows(weights[name])
     files |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(files[f"{name}.onnx"], weights) for name in INT8_GRAPHS}

@@ -8,7 +8,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnxruntime as ort
 
-from ..bundles.bundle import Bundle
+from ..bundles.bundle import MODELS, Bundle
+from ..bundles.onnx_graph import OnnxGraph
+from ..bundles.onnx_shapes import Tensor, check_cost
 from ..bundles.schema import Graph
 from ..bundles.signatures import SIGNATURES, Shape, Signature
 from ..errors import BundleError
@@ -17,27 +19,52 @@ from .threads import check_threads
 
 _BFLOAT16 = 16  # TensorProto.DataType
 _SEVERITY_ERROR = 3
+_MAX_SHAPES = 10_000  # of inputs, that are remembered
 _ONNX_TYPES = {"float32": "tensor(float)", "int64": "tensor(int64)"}
 
 
 class OnnxSession:
     """An open graph. A forked child opens it again: threads and locks of the parent's session are of no use there.
 
+    Before a graph that is not one of this package runs with inputs of new shapes, it is checked what that takes.
+
     Arguments and errors are those of `open_session`.
     """
 
     def __init__(self, bundle: Bundle, name: str, threads: int) -> None:
-        self._arguments = bundle, name, threads
-        self._session: ort.InferenceSession | None = _open(bundle, name, threads)
+        graph = bundle.manifest.graphs[name]
+        self._where = str(bundle.path / graph.file)
+        self._graph = bundle.read_graph(graph.file)
+        self._trusted = bundle.path.parent == MODELS
+        self._shapes: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()  # that were checked
+        if not self._trusted:
+            check_cost(self._graph, _example(bundle.manifest.task, name, graph), self._where)
+        self._arguments = bundle, name, threads, self._graph
+        self._session: ort.InferenceSession | None = _open(*self._arguments)
         survive_fork(self)
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """Outputs in the order of their names, for all inputs by name. Thread-safe."""
+        """Outputs in the order of their names, for all inputs by name. Thread-safe.
+
+        Raises:
+            BundleError: with inputs of these shapes, the graph would take too much memory or time.
+        """
+        if not self._trusted:
+            self._check_shapes(inputs)
         session = self._session
         if session is None:
             session = self._session = _open(*self._arguments)
         found: list[np.ndarray] = session.run(outputs, inputs)
         return found
+
+    def _check_shapes(self, inputs: Mapping[str, np.ndarray]) -> None:
+        shapes = tuple((name, array.shape) for name, array in inputs.items())
+        if shapes in self._shapes:
+            return
+        check_cost(self._graph, {name: Tensor(array.shape, array.dtype) for name, array in inputs.items()}, self._where)
+        if len(self._shapes) >= _MAX_SHAPES:
+            self._shapes.clear()
+        self._shapes.add(shapes)
 
     def _after_fork(self) -> None:
         if self._session is not None:
@@ -55,13 +82,14 @@ def open_session(bundle: Bundle, name: str, threads: int) -> OnnxSession:
         name: of the graph.
         threads: threads of one operator, which sleep while there is nothing to do.
     Raises:
-        BundleError: ONNX Runtime rejects the graph, or its inputs and outputs differ from the manifest.
+        BundleError: the graph would take too much memory or time, ONNX Runtime rejects it, or its inputs and outputs
+            differ from the manifest.
         InputError: more threads than CPUs that this process may use.
     """
     return OnnxSession(bundle, name, check_threads(threads))
 
 
-def _open(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
+def _open(bundle: Bundle, name: str, threads: int, onnx_graph: OnnxGraph) -> ort.InferenceSession:
     graph = bundle.manifest.graphs[name]
     where = str(bundle.path / graph.file)
     options = ort.SessionOptions()
@@ -71,15 +99,25 @@ def _open(bundle: Bundle, name: str, threads: int) -> ort.InferenceSession:
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _SEVERITY_ERROR
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    initializers = bundle.initializers(graph.file)
-    values = [_value(bundle.weights[key], tensor.onnx_type) for key, tensor in initializers.items()]
-    options.add_external_initializers(list(initializers), values)
+    external = onnx_graph.external
+    values = [_value(bundle.weights[key], tensor.onnx_type) for key, tensor in external.items()]
+    options.add_external_initializers(list(external), values)
     try:
         session = ort.InferenceSession(bundle.files[graph.file], options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common base class
         raise BundleError(f"{where}: ONNX Runtime cannot load it ({one_line(error)})") from error
     _check(session, graph, SIGNATURES[bundle.manifest.task].graphs[name], where)
     return session
+
+
+def _example(task: str, name: str, graph: Graph) -> dict[str, Tensor]:
+    """Inputs of a graph, of the sizes that it was traced with."""
+    sizes = {size: about.example for size, about in SIGNATURES[task].open_sizes(name).items()}
+    tensors = SIGNATURES[task].graphs[name].tensors
+    return {
+        key: Tensor(tuple(sizes[n] if isinstance(n, str) else n for n in shape), np.dtype(tensors[key].dtype))
+        for key, shape in graph.inputs.items()
+    }
 
 
 def one_line(error: Exception) -> str:

@@ -6,7 +6,8 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar, overload
@@ -15,12 +16,14 @@ import numpy as np
 
 from ..errors import BundleError
 from .int8 import dequantize
-from .onnx_external import ExternalTensor, external_tensors
+from .onnx_graph import ExternalTensor, OnnxGraph, read_graph
+from .onnx_shapes import check_operators
 from .safetensors import unpack
 from .schema import MANIFEST, WEIGHTS, FileEntry, Manifest, RecognitionManifest, check_file_name, parse_manifest
 from .strict_json import load_object
 
 MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 1 << 32  # of all files
 MODELS = Path(__file__).parents[1] / "models"
 
 # TensorProto.DataType -> numpy dtype of the safetensors view (BF16 is read as its bit pattern).
@@ -80,6 +83,10 @@ class Bundle(Generic[M]):
         manifest = parse_manifest(load_object(text, str(path / MANIFEST)), str(path / MANIFEST))
         if not isinstance(manifest, kind):
             raise BundleError(f"{path / MANIFEST}: task {manifest.task!r}, expected {kind.task!r}")
+        if (total := sum(entry.size for entry in manifest.files.values())) > MAX_BYTES:
+            raise BundleError(f"{path / MANIFEST}: files of {total} bytes, the limit is {MAX_BYTES}")
+        for file, entry in manifest.files.items():  # before any is read
+            _check_size(path / file, entry)
         files: dict[str, bytes] = {}
         for file, entry in manifest.files.items():
             data = _read_file(path / file, entry)
@@ -95,16 +102,18 @@ class Bundle(Generic[M]):
             sha256=_sha256(text),
         )
 
-    def initializers(self, file: str) -> dict[str, ExternalTensor]:
-        """Initializers of a graph file that refer to the bundle's weights, by name.
+    def read_graph(self, file: str) -> OnnxGraph:
+        """Read one of the graph files.
 
         Raises:
-            BundleError: not an ONNX graph, or it refers to weights that the bundle does not have.
+            BundleError: not an ONNX graph, one with operators that the graphs of bundles do not use, or it refers to
+                weights that the bundle does not have.
         """
         where = str(self.path / file)
-        tensors = external_tensors(self.files[file], WEIGHTS, where)
-        _check_initializers(tensors, self.weights, where)
-        return tensors
+        graph = read_graph(self.files[file], WEIGHTS, where)
+        check_operators(graph, where)
+        _check_initializers(graph.external, self.weights, where)
+        return graph
 
 
 def bundled(task: str | None = None) -> list[str]:
@@ -145,7 +154,7 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
                 os.fsync(stream.fileno())
         bundle = Bundle.load(new, Manifest)
         for file in bundle.graphs:
-            bundle.initializers(file)
+            bundle.read_graph(file)
         _replace(new, target, work / "replaced")
     except OSError as error:
         raise BundleError(f"{target}: cannot be written ({error.strerror or error})") from error
@@ -176,23 +185,33 @@ def _find(name: str | Path, task: str | None) -> Path:
 def _read_file(path: Path, entry: FileEntry | None) -> bytes:
     """Content of a file, checked against its `entry`; None for the manifest, which is only limited in size."""
     limit = MAX_MANIFEST_BYTES if entry is None else entry.size
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise BundleError(f"{path}: not a regular file")
-        if entry is not None and status.st_size != limit:
-            raise BundleError(f"{path}: {status.st_size} bytes, the manifest says {limit}")
-        with open(path, "rb") as stream:
-            data = stream.read(limit + 1)
-    except FileNotFoundError as error:
-        raise BundleError(f"{path}: file is missing from the bundle") from error
-    except OSError as error:
-        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
+    _check_size(path, entry)
+    with _errors(path), open(path, "rb") as stream:
+        data = stream.read(limit + 1)
     if len(data) > limit or (entry is not None and len(data) < limit):
         raise BundleError(f"{path}: {len(data)} bytes, expected {'at most ' if entry is None else ''}{limit}")
     if entry is not None and _sha256(data) != entry.sha256:
         raise BundleError(f"{path}: content does not match the sha256 in the manifest")
     return data
+
+
+def _check_size(path: Path, entry: FileEntry | None) -> None:
+    with _errors(path):
+        status = path.stat()
+    if not stat.S_ISREG(status.st_mode):
+        raise BundleError(f"{path}: not a regular file")
+    if entry is not None and status.st_size != entry.size:
+        raise BundleError(f"{path}: {status.st_size} bytes, the manifest says {entry.size}")
+
+
+@contextmanager
+def _errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise BundleError(f"{path}: file is missing from the bundle") from error
+    except OSError as error:
+        raise BundleError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
 def _sha256(data: bytes) -> str:

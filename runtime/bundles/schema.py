@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise, product
 from pathlib import Path
@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 from ..body.frontend import Frontend
-from ..errors import BundleError
+from ..errors import CONTROLS, BundleError
 from ..generation.schedule import Sampling
 from .fields import MAX_LABELS, Fields
 from .signatures import MATCHER_GRAPHS, SIGNATURES, Shape, Tensors
@@ -253,7 +253,23 @@ def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
     }
     manifest = _PARSERS[task](top, common)
     _check_files(manifest, where)
+    for text in _texts(raw):
+        if CONTROLS.search(text):
+            raise BundleError(f"{where}: {text[:80]!r} contains a control character")
     return manifest
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts and names of fields in a JSON value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, one in value.items():
+            yield key
+            yield from _texts(one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _texts(one)
 
 
 def _recognition(

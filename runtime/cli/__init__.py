@@ -3,12 +3,13 @@
 SIGTERM and SIGHUP end a command like Ctrl-C.
 """
 
+import logging
 import os
 import sys
 import traceback
 from collections.abc import Sequence
 
-from ..errors import InputError
+from ..errors import InputError, printable
 from .signals import interrupt_on_termination
 
 EXIT_OK, EXIT_ERROR, EXIT_USAGE = 0, 1, 2
@@ -24,6 +25,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     argv = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in argv
+    if logging.lastResort is not None:  # prints the log unless a program has set up another one
+        logging.lastResort.setFormatter(_Printable())
     try:
         with interrupt_on_termination():
             code = _run([argument for argument in argv if argument != "--debug"])
@@ -60,7 +63,7 @@ def _run(arguments: list[str]) -> int:
         return exit_.exit_code
     except Exception as error:
         if hasattr(error, "format_message"):  # a parser error, whose class depends on the version of typer
-            raise InputError(error.format_message()) from error
+            raise InputError(" ".join(error.format_message().split())) from error
         raise
     return EXIT_OK
 
@@ -68,8 +71,13 @@ def _run(arguments: list[str]) -> int:
 def _fail(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print("motionrt:", " ".join(message.split()), file=sys.stderr)
+    print("motionrt:", printable(" ".join(message.split())), file=sys.stderr)
     return code
+
+
+class _Printable(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
 
 
 def _discard_stdout() -> None:

@@ -16,7 +16,7 @@ from ..body.layout import Layout
 from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE
 from ..body.time_check import TimeMonitor
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..io.files import write
 from ..io.frame import Frame
 from ..io.recording import Recording
@@ -45,7 +45,7 @@ def run_record(
     started = time.strftime("%Y%m%d-%H%M%S")
     with options.open(name) as source:
         try:
-            console.print(source.name, markup=False)
+            console.print(printable(source.name), markup=False)
             _record(source, recording, seconds, console)
         except KeyboardInterrupt:
             pass
@@ -59,7 +59,7 @@ def run_record(
         why = "did not move or is not of a person's size"
         lines.append(f"{recording.phantoms} more left out, which {why}: a phantom")
     for line in [*lines, *_warnings(source, recording)]:  # after all files are safe: the terminal may be gone
-        console.print(line, markup=False)
+        console.print(printable(line), markup=False)
     if problem is not None:
         raise problem
     if recording.is_empty:

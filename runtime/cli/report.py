@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..errors import printable
 from ..io.jsonl import decision_message
 from ..io.source import Source
 from ..recognition.decision import Decision
@@ -127,7 +128,7 @@ class TextReport:
         from rich.text import Text
 
         self._people.clear()
-        self._console.print(Text(source.name, style="bold"))
+        self._console.print(Text(printable(source.name), style="bold"))
         self._status.start(source, self._labels_now)
 
     def decide(self, t: float, decision: Decision) -> None:
@@ -135,13 +136,15 @@ class TextReport:
         if decision.status == "lost":
             self._now.pop(decision.person, None)
         else:
-            self._now[decision.person] = f"{decision.label} {decision.score:.2f}"
+            self._now[decision.person] = f"{printable(decision.label)} {decision.score:.2f}"
 
     def add(self, segment: Segment) -> None:
         from rich.text import Text
 
         person = f"person {segment.person}  " if len(self._people) > 1 else ""
-        line = f"  {segment.start:7.2f} - {segment.end:7.2f} s  {person}{segment.label:22} {segment.score:.2f}"
+        line = (
+            f"  {segment.start:7.2f} - {segment.end:7.2f} s  {person}{printable(segment.label):22} {segment.score:.2f}"
+        )
         self._console.print(Text(line, style="dim" if segment.label == "none" else ""))
 
     def end(self) -> None:
@@ -167,5 +170,5 @@ def _percentile_text(values_ms: Sequence[float]) -> str:
 
 
 def _write_line(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+    sys.stdout.write(printable(json.dumps(value, ensure_ascii=False, allow_nan=False)) + "\n")
     sys.stdout.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from ... import __version__
-from ..errors import InputError
+from ..errors import InputError, printable
 from ..io.files import READERS, is_motion_file
 from ..progress import progress
 from ..retrieval.index import MotionIndex
@@ -31,7 +31,7 @@ def run_search(
     feature = retriever.feature(options.read(Path(query)) if is_file else query)
     skipped = load_folder(retriever, folder, options)
     for file, reason in skipped.items():
-        print(f"motionrt: {folder / file}: {reason}; skipped", file=sys.stderr)
+        print(printable(f"motionrt: {folder / file}: {reason}; skipped"), file=sys.stderr)
     if not len(retriever):
         raise InputError(f"{folder}: no motions to search, expected {', '.join(READERS)}")
     hits = [
@@ -40,12 +40,12 @@ def run_search(
     ]
     if as_json:
         report = {"query": query, "model": retriever.name, "motions": len(retriever), "hits": hits, "left_out": skipped}
-        typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
+        typer.echo(printable(json.dumps(report, ensure_ascii=False, allow_nan=False)))
         return
     width = max(len(hit["file"]) for hit in hits)
     for hit in hits:
         row = f"{hit['rank']:3}  {hit['score']:6.3f}  {hit['file']:{width}}  {hit['seconds']:6.1f} s  {hit['text']}"
-        typer.echo(row.rstrip())
+        typer.echo(printable(row.rstrip()))
 
 
 def load_folder(retriever: Retriever, folder: Path, options: FileOptions) -> dict[str, str]:

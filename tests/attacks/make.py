@@ -11,6 +11,7 @@ import json
 import shutil
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,56 @@ def header(entries: Any, data: bytes = b"") -> bytes:
     return struct.pack("<Q", len(text)) + text + data
 
 
+def edited(change: Callable[[Any], None]) -> bytes:
+    """The step graph, changed."""
+    model = tiny.onnx.load_from_string(tiny.step_graph())
+    change(model)
+    return bytes(model.SerializeToString())
+
+
+def add(model: Any, *nodes: Any, **constants: Any) -> None:
+    model.graph.node.extend(nodes)
+    arrays = {name: np.array(value) for name, value in constants.items()}
+    model.graph.initializer.extend(tiny.onnx.numpy_helper.from_array(array, name) for name, array in arrays.items())
+
+
+def loop(model: Any) -> None:
+    body = tiny.helper.make_graph([], "body", [], [])
+    add(model, tiny.helper.make_node("Loop", ["turns", ""], [], "loop", body=body), turns=1 << 62)
+
+
+def functions(model: Any) -> None:
+    twice = tiny.helper.make_node("Add", ["x", "x"], ["y"])
+    model.functions.append(tiny.helper.make_function("d", "f", ["x"], ["y"], [twice], list(model.opset_import)))
+
+
+def domain(model: Any) -> None:
+    model.graph.node[0].domain = "com.microsoft"
+
+
+def operator(model: Any) -> None:
+    model.graph.node[0].op_type = "TensorRTPlugin"
+
+
+def doubles(model: Any) -> None:
+    names = ["w1", *(f"double{i}" for i in range(30))]
+    pairs = zip(names, names[1:], strict=False)
+    add(model, *(tiny.helper.make_node("Concat", [a, a], [b], b, axis=0) for a, b in pairs))
+
+
+def expands(model: Any) -> None:
+    add(model, tiny.helper.make_node("ConstantOfShape", ["huge"], ["zeros"], "zeros"), huge=[1 << 20, 1 << 20])
+
+
+def splits(model: Any) -> None:
+    add(model, tiny.helper.make_node("Split", ["w1"], ["s1", "s2", "s3"], "split", axis=1, num_outputs=2))
+
+
+def depends(model: Any) -> None:
+    sizes = tiny.helper.make_node("Cast", ["frame"], ["sizes"], "sizes", to=7)
+    add(model, sizes, tiny.helper.make_node("Expand", ["one", "sizes"], ["grown"], "grown"))
+
+
 def main() -> None:
     weights, good = "weights.safetensors", pack(tiny.weights())
     entry = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
@@ -65,6 +116,16 @@ def main() -> None:
     attack("weights-not-finite", "not finite", {weights: pack(nan)})
     attack("pickle", weights, {weights: b"\x80\x04cos\nsystem\n(S'true'\ntR."})
     attack("graph-no-graph", "step.onnx", {"step.onnx": bytes(range(256)) * 4})
+    attack("graph-of-a-loop", "has subgraphs", {"step.onnx": edited(loop)})
+    attack("graph-with-functions", "has local functions", {"step.onnx": edited(functions)})
+    attack("graph-of-another-domain", "expected those of ONNX", {"step.onnx": edited(domain)})
+    attack("graph-that-reads-files", "operator 'TensorRTPlugin' is not one", {"step.onnx": edited(operator)})
+    attack("graph-that-doubles", "the limits are", {"step.onnx": edited(doubles)})
+    attack("graph-that-expands", "the limits are", {"step.onnx": edited(expands)})
+    attack("graph-with-an-output-too-many", "3 outputs", {"step.onnx": edited(splits)})
+    attack("graph-that-depends-on-values", "depends on values", {"step.onnx": edited(depends)})
+    attack("label-with-an-escape", "control character", labels=["none", "\x1b]0;owned\x07", "raise right hand"])
+    attack("label-of-two-lines", "control character", labels=["none", "wave\nmotionrt: ok", "raise right hand"])
     attack("manifest-nested", "manifest.json", text="[" * 20000)
     attack("manifest-of-another-schema", "schema", schema=10**30)
     above = {"step": {"file": "../../../etc/passwd", "inputs": {}, "outputs": {}}}

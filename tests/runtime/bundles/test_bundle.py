@@ -426,9 +426,9 @@ def test_a_graph_of_one_fixed_person_is_refused(path: Path) -> None:
 
 def test_a_graph_that_onnx_runtime_rejects_is_a_bundle_error(path: Path) -> None:
     model = tiny.onnx.load_from_string(tiny.step_graph())
-    model.graph.node[0].op_type = "NoSuchOperator"
+    model.graph.node[0].attribute.append(tiny.helper.make_attribute("no_such", 1))
     put(path, "step.onnx", model.SerializeToString())
-    with pytest.raises(BundleError, match="step.onnx: ONNX Runtime cannot load it .*NoSuchOperator"):
+    with pytest.raises(BundleError, match="step.onnx: ONNX Runtime cannot load it .*no_such"):
         factory.create("onnx", Bundle.load(path))
 
 

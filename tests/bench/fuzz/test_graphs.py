@@ -1,0 +1,47 @@
+"""Graphs that are damaged in their meaning do no harm, and the fuzzer finds those that do."""
+
+import os
+import signal
+import time
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="graphs are damaged with the onnx package")
+
+from motionrt.bench.fuzz import graphs
+
+
+@pytest.mark.slow
+def test_damaged_graphs_are_refused_or_run() -> None:
+    found = graphs.fuzz(40, seed=10**6)
+    assert found["findings"] == [] and found["outcomes"]["refused"] > 10
+
+
+def hang() -> int:
+    time.sleep(60)
+    return 0
+
+
+def die() -> int:
+    os.kill(os.getpid(), signal.SIGKILL)
+    return 0
+
+
+def fail() -> int:
+    raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("call", "outcome"), [(hang, "hung for 0.5 s"), (die, "ended by SIGKILL"), (fail, "another error")]
+)
+def test_what_a_case_does_wrong_is_found(
+    call: Callable[[], int], outcome: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graphs, "HUNG_S", 0.5)
+    assert graphs.in_child(call)[0] == outcome
+
+
+def test_the_memory_of_a_case_is_measured() -> None:
+    assert graphs.in_child(lambda: len(np.ones(50_000_000)) * 0)[1] > 400e6 > graphs.in_child(lambda: 0)[1]
