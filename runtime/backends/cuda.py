@@ -229,7 +229,10 @@ class CudaNetworks(Networks):
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Sample tokens [B, L, D], zeros beyond their counts; arguments as in `Networks.sample`."""
+        """Sample tokens [B, L, D], zeros beyond their counts; arguments as in `Networks.sample`.
+
+        L is rounded up to a bucket, within which all lengths share a graph.
+        """
         from ...training.coamd.cuda_graph_sampler import draw_inputs
 
         loop, arrays = draw_inputs(

@@ -1,8 +1,9 @@
 """The sampling loop as one function of tensors, for fixed numbers of tokens: the content of a CUDA graph.
 
 Everything random, and the positions of masked tokens, are drawn in advance and passed in; what is left are the same
-operations in the same order for every seed. Both conditions go through the networks together, and the modulations of
-the head's layers are computed in one run for all times of a solver.
+operations in the same order for every seed and for all lengths in a bucket, where shorter motions sample some tokens
+twice. Both conditions go through the networks together, and the modulations of the head's layers are computed in one
+run for all times of a solver.
 
 Shapes: B batch, L tokens of D channels, G conditions (text, no text), N tokens sampled together, S solver times,
 E width of the trunk, M modulation parameters of all layers, F width of the recognizer's space.
@@ -20,10 +21,22 @@ from torch import Tensor
 
 from ...kernels.guided_step import cosine_gradient, guided_step, masked_step
 from ...runtime.generation.sampler import sample_tokens
-from ...runtime.generation.schedule import STRIDE, Guidance, NoiseKey, Sampling, draw_noise, initial_tokens, noise_keys
+from ...runtime.generation.schedule import (
+    MAX_TOKENS,
+    STRIDE,
+    Guidance,
+    NoiseKey,
+    Sampling,
+    decode_schedule,
+    draw_noise,
+    initial_tokens,
+    noise_keys,
+)
 from ...runtime.generation.solvers import STAGES, Stage, integrate
 from .exported import ExportedCoamd
 from .guidance import WEIGHTS
+
+BUCKET = 8  # numbers of tokens are multiples of this one, or the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,17 +177,49 @@ def draw_inputs(
     """Build the loop for some numbers of tokens and draw its inputs; arguments as of `Networks.sample`.
 
     Returns:
-        The loop, and its inputs: counts [B], initial tokens [B, L, D], and for every step the mask [B, L] and, for
-        every part of it, positions in B L, [N], and noise, [N, D].
+        The loop, which is the same for all counts with the same `bucket`, and its inputs: counts [B], initial tokens
+        [B, L, D], and for every step the mask [B, L] and, for every part of it, positions in B L, [N], and noise, [N,
+        D]. L is the bucket.
     """
     keys = noise_keys(len(counts)) if keys is None else keys
-    tokens, schedule = initial_tokens(mask_D, counts, settings, keys, known_BLD, regenerate_BL)
-    inputs: list[np.ndarray] = [np.array(counts, np.int64), tokens]
+    L = bucket(max(counts))
+    initial, schedule = initial_tokens(mask_D, counts, settings, keys, known_BLD, regenerate_BL)
+    more = L - initial.shape[1]
+    drawn = {step.number: step for step in schedule}
+    inputs: list[np.ndarray] = [np.array(counts, np.int64), np.pad(initial, ((0, 0), (0, more), (0, 0)))]
     shapes = []
-    for step in schedule:
-        inputs.append(step.masked)
-        for rows, _ in step.parts:
-            inputs += [np.flatnonzero(rows), draw_noise(keys, step.number, rows, len(mask_D))]
-        shapes.append(StepShape(tuple((int(rows.sum()), n) for rows, n in step.parts), step.guidance))
+    for number, most, guidance in _largest(L, settings):
+        step = drawn[min(later for later in drawn if later >= number)]  # masks change only where tokens are decided
+        sampled = {part.evaluations: part.rows for part in step.parts} if step.number == number else {}
+        masked_BL = np.pad(step.masked, ((0, 0), (0, more)))
+        one_BL = np.arange(masked_BL.size).reshape(masked_BL.shape) == masked_BL.argmax()  # that is masked again
+        inputs.append(masked_BL)
+        parts = []
+        for evaluations, rows in most.items():
+            rows_BL = np.pad(sampled[evaluations], ((0, 0), (0, more))) if evaluations in sampled else one_BL
+            positions_N, noise_ND = np.flatnonzero(rows_BL), draw_noise(keys, number, rows_BL, len(mask_D))
+            missing = (0, rows * len(counts) - len(positions_N))
+            inputs += [np.pad(positions_N, missing, "edge"), np.pad(noise_ND, (missing, (0, 0)), "edge")]
+            parts.append((rows * len(counts), evaluations))
+        shapes.append(StepShape(tuple(parts), guidance))
     assert isinstance(settings.solver, str)
     return SamplingLoop(tuple(shapes), settings.solver, settings.cfg), inputs
+
+
+def bucket(tokens: int) -> int:
+    """Number of tokens that a motion is padded to."""
+    return max(tokens, min(-(-tokens // BUCKET) * BUCKET, MAX_TOKENS))
+
+
+@cache
+def _largest(tokens: int, settings: Sampling) -> list[tuple[int, dict[int, int], Guidance | None]]:
+    """Steps of motions of at most `tokens`: number, most tokens of each part by its evaluations, and guidance."""
+    most: dict[int, dict[int, int]] = {}
+    guidance: dict[int, Guidance | None] = {}
+    for count in range(1, tokens + 1):
+        for step in decode_schedule(np.ones((1, count), bool), [np.arange(count)], settings):
+            rows = most.setdefault(step.number, {})
+            for part in step.parts:
+                rows[part.evaluations] = max(rows.get(part.evaluations, 0), int(part.rows.sum()))
+            guidance[step.number] = step.guidance
+    return [(number, most[number], guidance[number]) for number in sorted(most)]

@@ -87,7 +87,19 @@ def test_the_sampling_loop(networks: ExportedCoamd, guidance: Guidance | None) -
     inputs = [torch.empty(2, 2, width, device=META), target, *(torch.from_numpy(array).to(META) for array in arrays)]
     loop(networks, *inputs)  # a call before the capture
     with capture():
-        assert loop(networks, *inputs).shape == (2, 9, generator.config.latent)
+        assert loop(networks, *inputs).shape == (2, 16, generator.config.latent)
+
+
+@pytest.mark.parametrize("guidance", [None, Guidance(step=1.0, last=2), Guidance(step=1.0, preview=1)])
+def test_lengths_in_a_bucket_share_a_graph(guidance: Guidance | None) -> None:
+    mask, settings = np.zeros(3, np.float32), Sampling(steps=5, evaluations=2, guidance=guidance)
+    part = {"known_BLD": np.ones((2, 7, 3), np.float32), "regenerate_BL": np.arange(7)[None] % [[2], [3]] == 0}
+    drawn = [draw_inputs(mask, [max(1, n - 2), n], settings) for n in range(1, 9)]
+    drawn.append(draw_inputs(mask, [7, 6], settings, **part))
+    for loop, arrays in drawn:
+        assert loop == drawn[0][0] and hash(loop) == hash(drawn[0][0])
+        assert [array.shape for array in arrays] == [array.shape for array in drawn[0][1]]
+    assert draw_inputs(mask, [1, 9], settings)[0] != drawn[0][0]
 
 
 GRAPHS: dict[str, Callable[[ExportedCoamd], tuple[torch.Tensor, ...]]] = {
