@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Cost, use_triton
@@ -42,7 +43,8 @@ def adaln_mlp(
     if use_triton(impl, *tensors):
         from .triton import adaln_mlp as kernel
 
-        return kernel(*tensors, out)
+        with torch.cuda.device_of(tensors[0]):
+            return kernel(*tensors, out)
     y_NE = reference(*tensors)
     return y_NE if out is None else out.copy_(y_NE)
 
@@ -79,7 +81,8 @@ def adaln_mlp_blocks(
     if use_triton(impl, h_NE, modulations_KNM, *weights):
         from .triton import adaln_mlp_blocks as kernel
 
-        return kernel(h_NE, modulations_KNM, *weights, out)
+        with torch.cuda.device_of(h_NE):
+            return kernel(h_NE, modulations_KNM, *weights, out)
     y_NE = reference_blocks(h_NE, modulations_KNM, *weights)
     return y_NE if out is None else out.copy_(y_NE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Cost, use_triton
@@ -51,7 +52,8 @@ def ctr_graph_conv(
     if use_triton(impl, *tensors):
         from .triton import ctr_graph_conv as kernel
 
-        return kernel(*tensors, relu, out)
+        with torch.cuda.device_of(tensors[0]):
+            return kernel(*tensors, relu, out)
     y_NOTV = reference(*tensors, relu)
     return y_NOTV if out is None else out.copy_(y_NOTV)
 

@@ -78,7 +78,8 @@ def _ctr_graph_conv(
     HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr,
     R2: tl.constexpr, OUT: tl.constexpr, FRAMES: tl.constexpr, FROM: tl.constexpr, TO: tl.constexpr,
 ):  # fmt: skip
-    n = tl.program_id(0)
+    n = tl.program_id(0).to(tl.int64)  # a batch may have more than 2^31 elements, a sample has fewer
+    h, p, q, y = h + n * (T * V * K * O), p + n * (V * K * R), q + n * (V * K * R), y + n * y_n
     blocks: tl.constexpr = (V + TO - 1) // TO
     t = tl.program_id(1) // blocks * FRAMES + tl.arange(0, FRAMES)
     u = tl.program_id(1) % blocks * TO + tl.arange(0, TO)
@@ -88,13 +89,13 @@ def _ctr_graph_conv(
 
     total_OTU = tl.zeros((OUT, FRAMES, TO), tl.float32)
     for k in range(K):
-        at_RU = (n * V + u)[None] * (K * R) + k * R + r[:, None]
+        at_RU = u[None] * (K * R) + k * R + r[:, None]
         p_RU = tl.load(p + at_RU, mask=(u < V)[None] & (r < R)[:, None], other=0.0).to(tl.float32)
         w_OR = tl.load(w4 + (k * O + o)[:, None] * R + r[None], mask=(o < O)[:, None] & (r < R)[None], other=0.0)
         b_O = tl.load(b4 + k * O + o, mask=o < O, other=0.0).to(tl.float32)
         for v0 in range(0, V, FROM):
             v = v0 + tl.arange(0, FROM)
-            at_RV = (n * V + v)[None] * (K * R) + k * R + r[:, None]
+            at_RV = v[None] * (K * R) + k * R + r[:, None]
             q_RV = tl.load(q + at_RV, mask=(v < V)[None] & (r < R)[:, None], other=0.0).to(tl.float32)
             relation_RVU = _tanh(p_RU[:, None] - q_RV[:, :, None]).to(w_OR.dtype)
             relation_RM = tl.reshape(relation_RVU, (R2, FROM * TO))
@@ -102,7 +103,7 @@ def _ctr_graph_conv(
             at_VU = (k * V + u)[None] * V + v[:, None]
             A_VU = tl.load(A + at_VU, mask=(u < V)[None] & (v < V)[:, None], other=0.0).to(tl.float32)
             refined_OVU = tl.reshape(scale * (refined_OM + b_O[:, None]), (OUT, FROM, TO)) + A_VU[None]
-            at_OTV = ((n * T + t)[None, :, None] * V + v[None, None]) * (K * O) + k * O + o[:, None, None]
+            at_OTV = (t[None, :, None] * V + v[None, None]) * (K * O) + k * O + o[:, None, None]
             inside = (o < O)[:, None, None] & (t < T)[None, :, None] & (v < V)[None, None]
             h_OTV = tl.load(h + at_OTV, mask=inside, other=0.0)
             if FROM == 1:
@@ -113,11 +114,11 @@ def _ctr_graph_conv(
     total_OTU += tl.load(bias + o, mask=o < O, other=0.0).to(tl.float32)[:, None, None]
     wanted = (o < O)[:, None, None] & (t < T)[None, :, None] & (u < V)[None, None]
     if HAS_RESIDUAL:
-        at = n * r_n + o[:, None, None] * r_o + t[None, :, None] * r_t + u[None, None] * r_v
-        total_OTU += tl.load(residual + at, mask=wanted, other=0.0).to(tl.float32)
+        at = o[:, None, None] * r_o + t[None, :, None] * r_t + u[None, None] * r_v
+        total_OTU += tl.load(residual + n * r_n + at, mask=wanted, other=0.0).to(tl.float32)
     if RELU:
         total_OTU = relu(total_OTU)
-    at = n * y_n + o[:, None, None] * y_o + t[None, :, None] * y_t + u[None, None] * y_v
+    at = o[:, None, None] * y_o + t[None, :, None] * y_t + u[None, None] * y_v
     tl.store(y + at, total_OTU.to(y.dtype.element_ty), mask=wanted)
 
 

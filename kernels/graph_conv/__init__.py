@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Cost, use_triton
@@ -41,7 +42,8 @@ def graph_conv(
     if use_triton(impl, x_NCTV, A_RV, weight_OM11, bias_O, residual_NOTV):
         from .triton import graph_conv as kernel
 
-        return kernel(x_NCTV, A_RV, weight_OM11, bias_O, residual_NOTV, relu, out)
+        with torch.cuda.device_of(x_NCTV):
+            return kernel(x_NCTV, A_RV, weight_OM11, bias_O, residual_NOTV, relu, out)
     y_NOTV = reference(x_NCTV, A_RV, weight_OM11, bias_O, residual_NOTV, relu)
     return y_NOTV if out is None else out.copy_(y_NOTV)
 

@@ -69,13 +69,13 @@ def _graph_conv(
     o = tl.program_id(1) * OUT + tl.arange(0, OUT)
     inside = row < rows
     frame, u = row // V, row % V
-    n, t = frame // T, frame % T
+    n, t = (frame // T).to(tl.int64), frame % T  # a batch may have more than 2^31 elements
     at_frame = n * x_n + t * x_t  # [ROWS]
     # DOT: all joints of the rows' frames, at most ROWS + 2 V - 2
     FROM: tl.constexpr = triton.next_power_of_2(ROWS + 2 * V - 2)
     source = first // V * V + tl.arange(0, FROM)
     source_frame, source_v = source // V, source % V
-    at_source = source_frame // T * x_n + source_frame % T * x_t + source_v * x_v  # [FROM]
+    at_source = (source_frame // T).to(tl.int64) * x_n + source_frame % T * x_t + source_v * x_v  # [FROM]
 
     total = tl.zeros((ROWS, OUT), tl.float32)
     for c0 in range(0, C, IN):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Cost, use_triton
@@ -40,7 +41,8 @@ def guided_step(
     if use_triton(impl, *tensors):
         from .triton import guided_step as kernel
 
-        return kernel(*tensors, cfg, step, carry)
+        with torch.cuda.device_of(tensors[0]):
+            return kernel(*tensors, cfg, step, carry)
     return reference.guided_step(*tensors, cfg, step, carry)
 
 
@@ -62,7 +64,8 @@ def cosine_gradient(
     if use_triton(impl, *features, target_BF):
         from .triton import cosine_gradient as kernel
 
-        return kernel(features, target_BF, weights)
+        with torch.cuda.device_of(features[0]):
+            return kernel(features, target_BF, weights)
     return reference.cosine_gradient(features, target_BF, weights)
 
 
@@ -93,7 +96,8 @@ def masked_step(
     if use_triton(impl, tokens_BLD, gradient_BLD, sampled_BL):
         from .triton import masked_step as kernel
 
-        return kernel(tokens_BLD, gradient_BLD, sampled_BL, step, norm)
+        with torch.cuda.device_of(tokens_BLD):
+            return kernel(tokens_BLD, gradient_BLD, sampled_BL, step, norm)
     return reference.masked_step(tokens_BLD, gradient_BLD, sampled_BL, step, norm)
 
 

@@ -60,7 +60,7 @@ def _step(
     x, cond, uncond, before, out, v, n, cfg, step, carry,
     HAS_UNCOND: tl.constexpr, HAS_BEFORE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    at = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
     inside = at < n
     v_K = tl.load(cond + at, mask=inside, other=0.0).to(tl.float32)
     if HAS_UNCOND:
@@ -75,7 +75,7 @@ def _step(
 
 @triton.jit
 def _cosine(feature, target, gradient, weight, F: tl.constexpr, WIDE: tl.constexpr):
-    b, k = tl.program_id(0), tl.arange(0, WIDE)
+    b, k = tl.program_id(0).to(tl.int64), tl.arange(0, WIDE)
     f_K = tl.load(feature + b * F + k, mask=k < F, other=0.0).to(tl.float32)
     t_K = tl.load(target + b * F + k, mask=k < F, other=0.0).to(tl.float32)
     length = tl.sqrt(tl.sum(f_K * f_K))

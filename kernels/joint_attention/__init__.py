@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Cost, use_triton
@@ -38,7 +39,8 @@ def joint_attention(
     if use_triton(impl, qkv_B1M, qkv_text_BLM, valid_BS):
         from .triton import joint_attention as kernel
 
-        return kernel(qkv_B1M, qkv_text_BLM, heads, valid_BS, text, out)
+        with torch.cuda.device_of(qkv_B1M):
+            return kernel(qkv_B1M, qkv_text_BLM, heads, valid_BS, text, out)
     result = reference(qkv_B1M, qkv_text_BLM, heads, valid_BS, text)
     if out is None:
         return result

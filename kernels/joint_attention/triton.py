@@ -60,7 +60,7 @@ def _joint_attention(
     L: tl.constexpr, HEADS: tl.constexpr, D: tl.constexpr, D2: tl.constexpr, AT_KEYS: tl.constexpr,
     TEXT: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,
 ):  # fmt: skip
-    b, head = tl.program_id(0) // HEADS, tl.program_id(0) % HEADS
+    b, head = (tl.program_id(0) // HEADS).to(tl.int64), tl.program_id(0) % HEADS  # more than 2^31 elements are possible
     s = tl.program_id(1) * ROWS + tl.arange(0, ROWS)  # query positions; s - 1 is the index of a text token
     d = tl.arange(0, D2)
     within = d < D

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..dispatch import Cost, use_triton
@@ -45,7 +46,8 @@ def temporal_conv(
     if use_triton(impl, x_NCTV, *weights, *biases, *(past or ()), residual_NCTV):
         from .triton import temporal_conv as kernel
 
-        return kernel(x_NCTV, weights, biases, tuple(dilations), past, residual_NCTV, relu, out)
+        with torch.cuda.device_of(x_NCTV):
+            return kernel(x_NCTV, weights, biases, tuple(dilations), past, residual_NCTV, relu, out)
     y_NCTV, kept = reference.temporal_conv(x_NCTV, weights, biases, dilations, past, residual_NCTV, relu)
     return y_NCTV if out is None else out.copy_(y_NCTV), kept
 
@@ -82,7 +84,8 @@ def temporal_step(
     if use_triton(impl, x_MCV, *weights, *biases, ring_SP, place_S, slot_M, residual_MCV):
         from .triton import temporal_step as kernel
 
-        return kernel(*arguments, out)
+        with torch.cuda.device_of(x_MCV):
+            return kernel(*arguments, out)
     y_MCV = reference.temporal_step(*arguments)
     return y_MCV if out is None else out.copy_(y_MCV)
 

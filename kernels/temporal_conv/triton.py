@@ -112,7 +112,7 @@ def _conv(
 ):  # fmt: skip
     row, w, d = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, WIDE), tl.program_id(1)
     inside = row < rows
-    n, t, v = row // (T * V), row // V % T, row % V
+    n, t, v = (row // (T * V)).to(tl.int64), row // V % T, row % V  # a batch may have more than 2^31 elements
     at_x, at_residual, at_y = n * x_n + v * x_v, n * r_n + t * r_t + v * r_v, n * y_n + t * y_t + v * y_v
     if d < D:
         dilation, begin = _dilation(d, V, W, L, DILATIONS)
