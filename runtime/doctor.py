@@ -23,6 +23,7 @@ EXTRAS = {
     "io": ("rtmlib", "cv2", "av", "PIL"),
     "net": ("websockets",),
     "files": ("av", "PIL", "pygltflib"),
+    "robot": ("mujoco", "av", "PIL"),
     "viewer": ("viser", "pygltflib"),
     "serve": ("fastapi", "uvicorn", "prometheus_client", "websockets"),
     "ray": ("ray",),

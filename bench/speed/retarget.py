@@ -66,7 +66,7 @@ def speed(robot: str, motions: list[Motion], calls: int = 20_000) -> dict[str, A
 
 
 def quality(robot: str, motions: list[Motion]) -> dict[str, Any]:
-    errors, slips, sliding, persons_sliding, jumps = [], [], [], [], []
+    errors, slips, sliding, persons_sliding, jumps, clearance, support = [], [], [], [], [], [], []
     violations, held = np.zeros(2, int), 0
     for motion in motions:
         result = Retargeter(robot, motion.layout).retarget(motion)
@@ -75,6 +75,8 @@ def quality(robot: str, motions: list[Motion]) -> dict[str, Any]:
         held += report["held"]
         errors.append(result.errors.ravel())
         slips += result.slips()
+        clearance.append(result.clearance)
+        support.append(result.support[np.isfinite(result.support)])
         jumps.append(np.abs(result.velocities).max())
         toes = motion.joints[:, FEET]
         speeds = np.linalg.norm(np.diff(toes, axis=0), axis=-1) * motion.fps
@@ -92,6 +94,9 @@ def quality(robot: str, motions: list[Motion]) -> dict[str, Any]:
         "velocity_violations": int(violations[1]),
         "fastest_rad_per_s": float(max(jumps)),
         "error_cm": {f"p{p}": float(np.percentile(all_errors, p)) for p in (50, 95, 99)},
+        "collisions": int((np.concatenate(clearance) < 0).sum()),
+        "clearance_cm": 100 * float(np.concatenate(clearance).min()),
+        "over_support": float((np.concatenate(support) > 0).mean()),
         "slip_cm": {
             "contacts": len(slips),
             **{f"p{p}": float(np.percentile(all_slips, p)) for p in (50, 95, 99, 100)},

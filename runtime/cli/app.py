@@ -223,7 +223,7 @@ def retarget(
     ],
     options: SourceOptions,
     robot: Annotated[str, typer.Option(help="Name of a built-in robot (g1), or a robot file (.json).")] = "g1",
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write: .npz .csv .jsonl.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write: .npz .csv .jsonl .gif .mp4.")] = None,
     to: SendTo = None,
     person: Annotated[int, typer.Option(min=0, help="Number of the person in a file of several.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as one JSON object.")] = False,

@@ -6,9 +6,10 @@ from pathlib import Path
 import typer
 
 from ..errors import InputError
-from ..io.robot_motion import check_robot_target
+from ..io.robot_motion import SUFFIXES, VIDEO_SUFFIXES, check_robot_target
 from ..io.video import is_camera
-from ..io.video_file import VIDEO_SUFFIXES
+from ..io.video_file import VIDEO_SUFFIXES as VIDEO_SOURCES
+from ..progress import spinner
 from ..robots.retargeter import Retargeter
 from .options import SourceOptions
 
@@ -17,7 +18,7 @@ def run_retarget(
     source: str, robot: str, out: Path | None, to: list[str], person: int, as_json: bool, options: SourceOptions
 ) -> None:
     is_live = is_camera(source) or "://" in source or source == "-"
-    if is_live or to or Path(source).suffix.lower() in VIDEO_SUFFIXES:
+    if is_live or to or Path(source).suffix.lower() in VIDEO_SOURCES:
         if person:
             raise InputError("--person is for files; of a live source, the first person is followed")
         _follow(source, robot, out, to, as_json, options)
@@ -26,10 +27,14 @@ def run_retarget(
         raise InputError("expected -o FILE for the robot's motion, --to ADDRESS, or --json for the report only")
     path = Path(source)
     if out is not None:
-        check_robot_target(out)
+        check_robot_target(out, SUFFIXES + VIDEO_SUFFIXES)
     motion = options.read(path)
-    result = Retargeter(robot, motion.layout).retarget(motion, person)
-    if out is not None:
+    retargeter = Retargeter(robot, motion.layout)
+    result = retargeter.retarget(motion, person)
+    if out is not None and out.suffix.lower() in VIDEO_SUFFIXES:
+        with spinner("drawing"):
+            retargeter.save_video(result, out)
+    elif out is not None:
         result.save(out)
     report = result.report()
     if as_json:

@@ -15,12 +15,13 @@ from ..errors import InputError
 from .atomic_write import atomic_write
 
 SUFFIXES = (".npz", ".csv", ".jsonl")
+VIDEO_SUFFIXES = (".gif", ".mp4")
 
 
-def check_robot_target(path: Path) -> None:
+def check_robot_target(path: Path, suffixes: tuple[str, ...] = SUFFIXES) -> None:
     """Raise InputError unless a robot's motion can be written to `path`."""
-    if path.suffix.lower() not in SUFFIXES or path.is_dir():
-        raise InputError(f"{path}: expected a file with the extension {', '.join(SUFFIXES)}")
+    if path.suffix.lower() not in suffixes or path.is_dir():
+        raise InputError(f"{path}: expected a file with the extension {', '.join(suffixes)}")
     if not path.absolute().parent.is_dir():
         raise InputError(f"{path}: the folder does not exist")
 

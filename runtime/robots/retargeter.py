@@ -16,6 +16,7 @@ from ..body.time_check import as_seconds
 from ..errors import InputError
 from ..io.text import check_bytes, decode
 from ..io.urdf import read_urdf
+from .mjcf import robot_mjcf
 from .robot_motion import RobotMotion, RobotPose
 from .support import distance_inside
 
@@ -48,14 +49,13 @@ class Retargeter:
         if source.dims != 3:
             raise InputError(f"layout {source.name} is 2-D, expected a 3-D one")
         weights = Layout.load("smpl22").map_from(source)
-        text = None
         name = str(robot)
-        if name.endswith((".json", ".urdf")):
-            text = _robot_file(Path(robot))
+        text = _robot_file(Path(robot)) if name.endswith((".json", ".urdf")) else None
         try:
             self._core = _core.Retargeter(name, weights, text)
         except ValueError as error:
             raise InputError(str(error)) from None
+        self._file: dict[str, Any] = json.loads(text or (FOLDER / f"{name}.json").read_text())
         self.layout = source.name
         self.robot = Path(name).stem if text else name
         self.joints = tuple(joint[0] for joint in self._core.joints)
@@ -132,6 +132,21 @@ class Retargeter:
         """Start over with the next pose."""
         self._core.reset()
         self._last_s = -DEFAULT_PERIOD_S
+
+    def mjcf(self) -> str:
+        """The robot as a model of MuJoCo (XML), made of its capsules: the same joints, limits, masses, and a floor."""
+        return robot_mjcf(self._file, self.robot)
+
+    def save_video(self, motion: RobotMotion, path: str | Path) -> None:
+        """Draw a motion of this robot with MuJoCo, as .gif or .mp4 (extra `robot`).
+
+        Raises:
+            InputError: another extension, or there is no OpenGL.
+            MissingExtra: MuJoCo is not installed.
+        """
+        from .mujoco_video import write_robot_video
+
+        write_robot_video(motion, self.mjcf(), Path(path))
 
     def _pose(self, status: Literal["tracked", "dropped", "missing"]) -> RobotPose:
         position, quaternion, angles = self._core.pose()

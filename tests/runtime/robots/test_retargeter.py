@@ -142,7 +142,7 @@ def test_the_command_writes_a_file_and_a_report(tmp_path: Path, capsys: pytest.C
     ("arguments", "message"),
     [
         (["--robot", "x1", "--json"], "unknown robot 'x1'; known are g1"),
-        (["-o", "out.bvh"], "out.bvh: expected a file with the extension .npz, .csv, .jsonl"),
+        (["-o", "out.bvh"], "out.bvh: expected a file with the extension .npz, .csv, .jsonl, .gif, .mp4"),
         (["--person", "1", "--json"], "person is 1, expected 0 to 0"),
         ([], "expected -o FILE"),
     ],
