@@ -131,6 +131,8 @@ void a_field_that_is_wrong_is_named() {
       {"\"labels\": [", "\"labels\": 1, \"x\": [", "labels: 1, expected a list of 1 to 10000 texts"},
       {"\"wave 1\", \"none\"", "", "labels: [], expected a list"},
       {"\"wave 1\"", "1", "labels: [1, \"none\"], expected a list of 1 to 10000 texts of 1 to 10000 characters"},
+      {"\"wave 1\"", "\"\\u001b[2J\"", "labels: [\"\\u001b[2J\", \"none\"], expected a list of 1 to 10000 texts"},
+      {"\"wave 1\"", "\"a\u202e\"", "expected a list of 1 to 10000 texts"},
       {"\"wave 1\"", "\"none\"", "labels: a label occurs twice"},
       {"\"wave 1\", ", "", "labels: no label other than 'none'"},
       {"\"none\": \"none\"", "\"none\": \"no\"", "none: 'no' is not one of the labels"},

@@ -6,6 +6,7 @@
 #include <fstream>
 #include <functional>
 #include <optional>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -33,10 +34,22 @@ struct Manifest {
   std::int64_t size = 0;
 };
 
-// Whether the value is a string of 1 to `max` characters.
+// Whether a terminal could take part of the text for a command: controls, line breaks, and marks of direction.
+bool has_control(std::string_view text) {
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const auto byte = [&](std::size_t k) { return i + k < text.size() ? static_cast<unsigned char>(text[i + k]) : 0; };
+    if (byte(0) < 0x20 || byte(0) == 0x7F) return true;
+    if (byte(0) == 0xC2 && byte(1) >= 0x80 && byte(1) < 0xA0) return true;                      // U+0080 to 9F
+    if (byte(0) == 0xE2 && byte(1) == 0x80 && byte(2) >= 0xA8 && byte(2) <= 0xAE) return true;  // U+2028 to 202E
+    if (byte(0) == 0xE2 && byte(1) == 0x81 && byte(2) >= 0xA6 && byte(2) <= 0xA9) return true;  // U+2066 to 2069
+  }
+  return false;
+}
+
+// Whether the value is a string of 1 to `max` characters without control characters.
 bool is_text(const JsonValue& value, std::int64_t max) {
   const auto text = value.text();
-  if (!text || text->empty()) return false;
+  if (!text || text->empty() || has_control(*text)) return false;
   const auto starts_character = [](char c) { return (static_cast<unsigned char>(c) & 0xC0) != 0x80; };
   return std::count_if(text->begin(), text->end(), starts_character) <= max;
 }
