@@ -11,7 +11,7 @@ SOURCES = $(shell find __init__.py runtime kernels training export bench cmake C
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
 CXX_SOURCES = $(shell find runtime/csrc tests/csrc examples/c examples/cpp -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.inl')
 
-.PHONY: demo test lint ctest docs coamd wheels bench results clean
+.PHONY: demo test lint ctest lowest lock docs coamd wheels bench results clean
 
 demo: $(VENV)/base
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
@@ -54,6 +54,10 @@ ctest: $(VENV)/dev
 ctest = $(VENV)/bin/cmake -S . -B build/$(1) -DMOTIONRT_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2) && \
   $(VENV)/bin/cmake --build build/$(1) --parallel 2 && \
   $(VENV)/bin/ctest --test-dir build/$(1) --output-on-failure --parallel 2
+
+# commands with the lowest versions that pyproject.toml allows; the versions and hashes in requirements.lock
+lowest lock: $(VENV)/dev
+	$(VENV)/bin/python .ci/$@.py
 
 # the documentation as a site in build/site
 docs: $(VENV)/dev

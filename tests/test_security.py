@@ -140,6 +140,13 @@ def foreign_pages(_: str) -> str:
         return f"{refused.pop()}; the user's own request: {ask(f'{url}/models')}"
 
 
+def claimed_addresses(*proxies: str) -> str:
+    """Statuses of requests that claim to come from different addresses, one request per second from each."""
+    with running(requests_per_s=1.0, proxies=proxies) as url:
+        addresses = [f"192.0.2.{i}" for i in range(8)]
+        return " or ".join(dict.fromkeys(ask(f"{url}/models", **{"X-Forwarded-For": one}) for one in addresses))
+
+
 SERVER: dict[str, Callable[[str], str]] = {
     "`POST /recognize` of 1 MB in which every coordinate is a text": lambda url: ask(
         f"{url}/recognize", clip_of('["","",""]')
@@ -161,6 +168,10 @@ SERVER: dict[str, Callable[[str], str]] = {
         url, "POST /recognize HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 1", "Content-Length: 2"
     ),
     "requests of another site's page, until its user's rate is used up": foreign_pages,
+    "eight requests that claim other addresses in `X-Forwarded-For` (limit: 1 per second)": lambda _: (
+        claimed_addresses()
+    ),
+    "… from a proxy that the server was told of (`--proxy`)": lambda _: claimed_addresses("127.0.0.1"),
 }
 
 
@@ -190,6 +201,15 @@ def planted_link() -> str:
     return "no link is followed; one at the name itself is replaced"
 
 
+def save(name: str, fps: float) -> str:
+    motion = Motion(np.random.default_rng(0).normal(size=(4, 22, 3)), fps, "smpl22")
+    with tempfile.TemporaryDirectory() as folder:
+        with pytest.raises(InputError) as caught:
+            motion.save(Path(folder) / name)
+        assert not list(Path(folder).iterdir())
+        return str(caught.value).replace(f"{folder}/", "")
+
+
 def npz(dtype: type, shape: tuple[int, ...]) -> Callable[[Path], None]:
     return lambda path: np.savez_compressed(path, joints=np.zeros(shape, dtype), fps=20.0, layout="smpl22")
 
@@ -204,6 +224,8 @@ FILES: dict[str, Callable[[], str]] = {
     ),
     **{f"a `{end}` of 10 GB": lambda end=end: read(f"a{end}", sparse) for end in (".bvh", ".json", ".skeleton")},
     "an `.npz` with a pickled object": lambda: read("a.npz", lambda path: np.savez(path, joints=np.array([{}]))),
+    "a `.gif` of 1e6 frames per second": lambda: save("a.gif", 1e6),
+    "a `.mp4` of 1e-6 frames per second": lambda: save("a.mp4", 1e-6),
     "links planted where a file is saved, and at names of a temporary file": planted_link,
 }
 

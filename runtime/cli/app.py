@@ -267,6 +267,9 @@ def serve(
     origin: Annotated[
         list[str] | None, typer.Option(metavar="URL", help="Other web page that may connect; repeatable.")
     ] = None,
+    proxy: Annotated[
+        list[str] | None, typer.Option(metavar="ADDRESS", help="Reverse proxy that names its clients; repeatable.")
+    ] = None,
     clients: Annotated[int, typer.Option(min=1, help="Maximum WebSocket connections per replica.")] = 32,
     replicas: Annotated[
         str | None,
@@ -277,7 +280,18 @@ def serve(
     from .serve import run_serve
 
     run_serve(
-        host, port, model, generator, labels, alarms_per_minute, token, token_file, origin or [], clients, replicas
+        host,
+        port,
+        model,
+        generator,
+        labels,
+        alarms_per_minute,
+        token,
+        token_file,
+        origin or [],
+        proxy or [],
+        clients,
+        replicas,
     )
 
 

@@ -1,14 +1,17 @@
 """search: find the files in a folder whose motion matches a text or another motion."""
 
 import json
+import os
 import sys
 from contextlib import suppress
 from dataclasses import astuple, replace
+from hashlib import sha256
 from pathlib import Path
 
 import typer
 
 from ... import __version__
+from ..cache import cache_folder
 from ..errors import InputError, printable
 from ..io.files import READERS, is_motion_file
 from ..progress import progress
@@ -16,8 +19,6 @@ from ..retrieval.index import MotionIndex
 from ..retrieval.retriever import Retriever
 from .license import print_license_notice
 from .options import FileOptions
-
-INDEX = ".motionrt-search.safetensors"
 
 
 def run_search(
@@ -49,7 +50,7 @@ def run_search(
 
 
 def load_folder(retriever: Retriever, folder: Path, options: FileOptions) -> dict[str, str]:
-    """Add a folder's motions to the retriever; unchanged files are taken from the index file in the folder.
+    """Add a folder's motions to the retriever; those of unchanged files are in an index in this user's cache.
 
     Returns:
         Reasons by name of the files that cannot be used.
@@ -59,7 +60,7 @@ def load_folder(retriever: Retriever, folder: Path, options: FileOptions) -> dic
         stamps = {path.name: stamp(path, options) for path in paths}
     except OSError as error:
         raise InputError(f"{folder}: cannot be read: {error.strerror or error}") from None
-    library, index = retriever.library, folder / INDEX
+    library, index = retriever.library, index_file(folder)
     try:
         old = MotionIndex.read(index, library.width, library.model)
     except InputError:  # missing or unusable
@@ -79,9 +80,15 @@ def load_folder(retriever: Retriever, folder: Path, options: FileOptions) -> dic
             skipped[path.name] = {**record, "reason": str(error).removeprefix(f"{path}: ")}
     if changed or (len(old), len(old.notes)) != (len(library), len(skipped)):
         library.notes = skipped
-        with suppress(InputError):  # without write permission, the folder is read each time
+        with suppress(InputError, OSError):  # without write permission, the folder is read each time
+            index.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             library.save(index)
     return {file: note["reason"] for file, note in sorted(skipped.items())}
+
+
+def index_file(folder: Path) -> Path:
+    """Index of a folder; it is not in the folder, where somebody else could have put it."""
+    return cache_folder("search") / f"{sha256(os.fsencode(folder.resolve())).hexdigest()[:32]}.safetensors"
 
 
 def stamp(path: Path, options: FileOptions) -> str:

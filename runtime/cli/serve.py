@@ -1,6 +1,8 @@
 """serve: recognition and generation over HTTP and WebSockets."""
 
+import logging
 import re
+import stat
 import sys
 from pathlib import Path
 
@@ -9,6 +11,10 @@ from ..bundles.schema import Manifest
 from ..errors import InputError
 from ..extras import require
 from .license import print_license_notice
+
+MIN_TOKEN = 16  # characters
+
+logger = logging.getLogger(__name__)
 
 
 def run_serve(
@@ -21,6 +27,7 @@ def run_serve(
     token: str | None,
     token_file: Path | None,
     origins: list[str],
+    proxies: list[str],
     clients: int,
     replicas: str | None,
 ) -> None:
@@ -35,8 +42,11 @@ def run_serve(
         alarms_per_minute=alarms_per_minute,
         token=read_token(token_file) if token_file is not None else token or None,
         origins=tuple(origins),
+        proxies=tuple(proxies),
         clients=clients,
     )
+    if settings.token is not None and len(settings.token) < MIN_TOKEN:
+        logger.warning("the token has %d characters, fewer than %d can be guessed", len(settings.token), MIN_TOKEN)
     for name in (model, generator):
         print_license_notice(Bundle.load(name, Manifest))
 
@@ -64,8 +74,10 @@ def parse_replicas(replicas: str) -> tuple[int, int]:
 
 
 def read_token(path: Path) -> str:
-    """The first line of a file."""
+    """The first line of a file; one that others may read or change is logged."""
     try:
+        if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            logger.warning("%s: others may use it (mode %o, expected 600)", path, mode)
         return path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error}), expected a file with a token") from None

@@ -26,6 +26,7 @@ Array = NDArray[np.float64]
 
 SIZE = 480  # pixels a side
 GIF_MAX_FPS = 50  # viewers slow down faster ones
+MIN_FPS, MAX_FPS = 0.1, 1000.0  # of a picture
 _FLAT_DEPTH_M = 0.15  # of the parts of a 2-D pose that are drawn in front
 _IN_FRONT = ("elbow", "wrist", "hand", "nose")
 
@@ -33,8 +34,9 @@ _IN_FRONT = ("elbow", "wrist", "hand", "nose")
 def write_gif(motion: MotionData, file: BinaryIO) -> None:
     """All frames at the motion's rate (in steps of 10 ms); above `GIF_MAX_FPS` every second, third, … frame.
 
-    Raises InputError if no joint is finite.
+    Raises InputError if no joint is finite, or the rate is below `MIN_FPS` or above `MAX_FPS`.
     """
+    _check_rate(motion.fps)
     every = int(np.ceil(motion.fps / GIF_MAX_FPS))
     palette = gif_palette(motion.people)
     images = (image.quantize(palette=palette, dither=0) for image in draw(motion, every))
@@ -46,8 +48,9 @@ def write_gif(motion: MotionData, file: BinaryIO) -> None:
 def write_mp4(motion: MotionData, file: BinaryIO) -> None:
     """All frames at the motion's rate, H.264.
 
-    Raises InputError if no joint is finite.
+    Raises InputError if no joint is finite, or the rate is below `MIN_FPS` or above `MAX_FPS`.
     """
+    _check_rate(motion.fps)
     av = require("av", "files", "writing .mp4")
     images = draw(motion)
     # by name, as av prints tracebacks if the `write` of a file object raises
@@ -57,6 +60,11 @@ def write_mp4(motion: MotionData, file: BinaryIO) -> None:
         for image in images:
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
         container.mux(stream.encode())
+
+
+def _check_rate(fps: float) -> None:
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise InputError(f"a picture of {fps:g} frames per second, expected {MIN_FPS:g} to {MAX_FPS:g}")
 
 
 def draw(motion: MotionData, every: int = 1) -> Iterator[Any]:

@@ -113,7 +113,8 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(settings.proxies),
+                forwarded_allow_ips=list(settings.proxies),
                 backlog=ACCEPTED_PER_TURN,
                 timeout_graceful_shutdown=GRACE_S,
             )

@@ -18,6 +18,7 @@ class Settings:
         alarms_per_minute: see `Recognizer.load`.
         token: token that clients must present; None: no access control beyond the address.
         origins: origins of web pages that may connect, besides the server's own, such as "https://example.org".
+        proxies: addresses of reverse proxies, whose headers `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
         clients: limit of open WebSockets.
         requests_per_s: limit of HTTP requests and new WebSockets per address, averaged over two seconds.
         messages_per_s: limit of messages per WebSocket, averaged in the same way; exceeding it closes the connection.
@@ -35,6 +36,7 @@ class Settings:
     alarms_per_minute: float | None = None
     token: str | None = None
     origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
     clients: int = 32
     requests_per_s: float = 20.0
     messages_per_s: float = 1000.0

@@ -95,17 +95,24 @@ def test_an_unusable_index_is_rebuilt(run: Any, folder: Path, opened: list[str],
         lambda index: index.write_bytes(b""),
         lambda index: run("someone waves", "--library", folder, "--model", coamd_bundle),
     ):
-        spoil(folder / search.INDEX)
+        spoil(search.index_file(folder))
         opened.clear()
         assert run("someone waves", "--library", folder) == expected and len(opened) == 4
 
 
-def test_a_read_only_folder_can_be_searched(
-    run: Any, folder: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_index_in_the_folder_is_not_believed(run: Any, folder: Path, opened: list[str]) -> None:
+    run("someone waves", "--library", folder)
+    index = search.index_file(folder)
+    index.rename(folder / ".motionrt-search.safetensors")
+    opened.clear()
+    run("someone waves", "--library", folder)
+    assert len(opened) == 4 and index.is_file() and folder not in index.parents
+
+
+def test_a_search_works_without_a_cache_that_can_be_written(run: Any, folder: Path, opened: list[str]) -> None:
     expected = run("someone waves", "--library", folder)
-    (folder / search.INDEX).unlink()
-    (folder / search.INDEX).mkdir()  # not even root can replace a folder by a file
+    search.index_file(folder).unlink()
+    search.index_file(folder).mkdir()  # not even root can replace a folder by a file
     opened.clear()
     for _ in range(2):
         assert run("someone waves", "--library", folder) == expected

@@ -287,13 +287,18 @@ def test_an_endless_stream_ends_when_another_client_needs_it(serve) -> None:
         assert "joints" in receive(second)
 
 
-def test_an_error_at_startup_is_one_line(capfd, tmp_path: Path) -> None:
+def test_an_error_at_startup_is_one_line(capfd, caplog: pytest.LogCaptureFixture, tmp_path: Path) -> None:
     (tmp_path / "empty").write_text("\n")
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"http://127.0.0.1:{port}: cannot listen there: Address already in use" in failure(capfd, "--port", port)
     assert "the token is empty or has characters other" in failure(capfd, "--token-file", str(tmp_path / "empty"))
     assert "none: cannot be read" in failure(capfd, "--token-file", str(tmp_path / "none"))
+    (tmp_path / "token").write_text("short")
+    (tmp_path / "token").chmod(0o644)
+    failure(capfd, "--token-file", str(tmp_path / "token"), "--labels", "waving")
+    assert "token: others may use it (mode 644, expected 600)" in caplog.text
+    assert "the token has 5 characters, fewer than 16 can be guessed" in caplog.text
     assert "label 'waving' is not one of model 'live'" in failure(capfd, "--labels", "waving")
     assert "alarms_per_minute is 1000" in failure(capfd, "--alarms-per-minute", "1000")
     assert "none" in failure(capfd, "--model", "none")
