@@ -65,7 +65,7 @@ def export_run(run: Path, out: Path) -> Bundle:
             "receptive_field": network.receptive_field,
             "delay": network.delay,
             "state": network.state_size,
-            "features": network.config.channels[-1],
+            "features": network.config.features,
         },
         "graphs": manifest_graphs(TASK, sizes_of(network)),
         "metrics": last_metrics(run),
@@ -111,7 +111,7 @@ def sizes_of(network: StreamGCN) -> dict[str, int]:
     return {
         "joints": config.joints,
         "state": network.state_size,
-        "features": config.channels[-1],
+        "features": config.features,
         "labels": config.classes,
     }
 

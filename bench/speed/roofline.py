@@ -5,6 +5,8 @@ For V joints, C channels, K = 3 adjacency subsets. Multiply-adds of a block from
     aggregation  K V V C_in           branches  kernel V width^2 per dilation, width = C_out / (dilations + 1)
     graph        K V C_in C_out       shortcut  V C_in C_out if the channels change
     stem         V C_out C_out
+
+The body, into which the joints are joined, has V C D multiply-adds for that, and stems and branches with V = 1.
 """
 
 from __future__ import annotations
@@ -60,19 +62,21 @@ def step_cost(model: Mapping[str, Any], weight_bytes: int) -> StepCost:
     if missing := [name for name in NEEDED if name not in model]:
         raise InputError(f"the model is not a StreamGCN: its manifest has no model.{missing[0]}")
     V, channels, dilations = len(model["parents"]), model["channels"], model["dilations"]
-    macs = dict.fromkeys(("embed", "aggregation", "graph", "shortcut", "stem", "branches", "pool", "head"), 0)
+    macs = dict.fromkeys(("embed", "aggregation", "graph", "shortcut", "stem", "branches", "join", "pool", "head"), 0)
     macs["embed"] = V * INPUTS * channels[0]
     state_floats = 2 * (1 + V * 3)  # the last frame, and a flag whether it exists
     for a, b in pairwise((channels[0], *channels)):
-        width = b // (len(dilations) + 1)
         macs["aggregation"] += SUBSETS * V * V * a
         macs["graph"] += SUBSETS * V * a * b
         macs["shortcut"] += V * a * b if a != b else 0
-        macs["stem"] += V * b * b
-        macs["branches"] += len(dilations) * model["kernel"] * V * width * width
-        state_floats += len(dilations) * model["kernel"] * V * width  # kernel - 1 past frames read, one written
-    macs["pool"] = V * channels[-1]
-    macs["head"] = channels[-1] * model["classes"]
+    body = model.get("body", 0)
+    for joints, b in (*((V, b) for b in channels), *[(1, body)] * model.get("body_blocks", 0)):
+        width = b // (len(dilations) + 1)
+        macs["stem"] += joints * b * b
+        macs["branches"] += len(dilations) * model["kernel"] * joints * width * width
+        state_floats += len(dilations) * model["kernel"] * joints * width  # kernel - 1 past frames read, one written
+    macs["join" if body else "pool"] = V * channels[-1] * (body or 1)
+    macs["head"] = (body or channels[-1]) * model["classes"]
     return StepCost(macs=macs, weight_bytes=weight_bytes, state_bytes=state_floats * FLOAT_BYTES)
 
 

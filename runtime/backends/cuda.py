@@ -126,7 +126,7 @@ class CudaBackend:
     def clip(self, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """frames [T, V, 3] -> logits [T, C], features [T, D]."""
         with without_tf32():
-            logits, features, _ = self._network(to_device(frames, self._network.pool.device)[None])
+            logits, features, _ = self._network(to_device(frames, self._network.head.weight.device)[None])
         return logits[0].cpu().numpy(), features[0].cpu().numpy()
 
 
@@ -136,7 +136,7 @@ class CudaStreams:
     def __init__(self, network: Any, people: int) -> None:
         self.capacity = people
         self._network = network
-        self._device = network.pool.device
+        self._device = network.head.weight.device
         self._rings = network.new_rings(people + PEOPLE[-1])  # the last ones are padding
         self._graphs: dict[int, CudaGraph] = {}
         self._graph(1)

@@ -41,7 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("run")
-    config = StreamGCNConfig(parents=Layout.load("core15").parents, classes=3, fps=20.0, channels=(16, 24))
+    parents = Layout.load("core15").parents
+    config = StreamGCNConfig(parents=parents, classes=3, fps=20.0, channels=(16, 24), body=20, body_blocks=2)
     model = StreamGCN(config)
     model(torch.randn(4, 30, 15, 3))
     save_file(model.state_dict(), folder / "model.safetensors")

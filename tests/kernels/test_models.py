@@ -12,17 +12,18 @@ from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold
 from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig
 
 
+@pytest.mark.parametrize("body", [0, 20])
 @torch.no_grad()
-def test_a_stream_gcns_clip_and_steps(device: torch.device) -> None:
+def test_a_stream_gcns_clip_and_steps(body: int, device: torch.device) -> None:
     torch.manual_seed(0)
     parents = (-1, 0, 1, 0, 3)
-    config = StreamGCNConfig(parents=parents, classes=4, fps=20.0, channels=(16, 24), dilations=(1, 2))
+    settings = {"channels": (16, 24), "dilations": (1, 2), "body": body, "body_blocks": body // 10}
+    config = StreamGCNConfig(parents=parents, classes=4, fps=20.0, **settings)
     model = fold(StreamGCN(config).eval()).to(device)
     x_NTVC = torch.randn(2, 6, len(parents), 3, device=device)
     with use_impl("reference"):
         wanted, features, state = model(x_NTVC)
-    for block in model.blocks:
-        block.time.stack()
+    model.stack()
     with use_impl("triton"):
         found = model(x_NTVC)
         rings, slots = model.new_rings(2), torch.arange(2, device=device)

@@ -41,6 +41,10 @@ class CTRGCNConfig:
     def joints(self) -> int:
         return len(self.parents)
 
+    @property
+    def features(self) -> int:
+        return self.channels[-1]
+
 
 class CTRGCN(nn.Module):
     """Units of graph and temporal convolution over one stream (joints, bones or their motion), then a linear head."""
@@ -55,7 +59,7 @@ class CTRGCN(nn.Module):
             stride = 2 if k and channels > before else 1
             setattr(self, f"l{k + 1}", Unit(before, channels, A_KVV, stride, residual=k > 0))
         self.dropout = nn.Dropout(config.dropout)
-        self.fc = nn.Linear(config.channels[-1], config.classes)
+        self.fc = nn.Linear(config.features, config.classes)
         self.apply(init_conv)
         nn.init.normal_(self.fc.weight, 0, (2 / config.classes) ** 0.5)
 

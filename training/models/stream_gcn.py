@@ -33,14 +33,20 @@ class StreamGCNConfig:
     parents: tuple[int, ...]  # parent of every joint, -1 for the root
     classes: int
     fps: float
-    channels: tuple[int, ...] = (64, 64, 64, 128, 128, 128)
+    channels: tuple[int, ...] = (64, 64, 64, 128, 128, 128)  # of each block
     kernel: int = 5
     dilations: tuple[int, ...] = (1, 2, 4)
     dropout: float = 0.3
+    body: int = 0  # channels of the body, into which the joints are joined after the blocks; 0: joints are averaged
+    body_blocks: int = 0  # temporal convolutions of the body
 
     @property
     def joints(self) -> int:
         return len(self.parents)
+
+    @property
+    def features(self) -> int:
+        return self.body or self.channels[-1]
 
 
 class Rings(NamedTuple):
@@ -68,6 +74,9 @@ class Ring(NamedTuple):
 class StreamGCN(nn.Module):
     """Spatial graph convolutions over K learned adjacencies, causal multi-scale temporal convolutions, a linear head.
 
+    The joints are averaged after the last block, with learned weights, or joined in one vector, the body, which has
+    temporal convolutions of its own.
+
     Inputs are frames from the C++ core: root-centered, facing +z, in meters, at `config.fps`. Bones (joint minus
     parent) and motion (minus the previous frame, zero at the first) are computed inside and fused in the first layer.
 
@@ -83,7 +92,7 @@ class StreamGCN(nn.Module):
     def __init__(self, config: StreamGCNConfig):
         super().__init__()
         self.config = config
-        V, D = config.joints, config.channels[-1]
+        V, D = config.joints, config.features
         parents = [parent if parent >= 0 else joint for joint, parent in enumerate(config.parents)]
         self.register_buffer("parents", torch.tensor(parents), persistent=False)
         self.embed = conv_bn(INPUTS, config.channels[0])
@@ -92,14 +101,18 @@ class StreamGCN(nn.Module):
         widths = (config.channels[0], *config.channels)
         blocks = [Block(a, b, A_KVV, config) for a, b in pairwise(widths)]
         self.blocks = nn.ModuleList(blocks)
-        self.pool = nn.Parameter(torch.full((D, V), 1 / V))
+        if config.body:
+            self.join = nn.Sequential(nn.Conv2d(config.channels[-1], D, (1, V), bias=False), nn.BatchNorm2d(D))
+            self.body = nn.ModuleList(TemporalConv(D, 1, config) for _ in range(config.body_blocks))
+        else:
+            self.pool = nn.Parameter(torch.full((D, V), 1 / V))
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(D, config.classes)
 
         last_frame = (1 + V * 3,)  # whether there was one, and its joints
-        self.state_shapes = [last_frame, *(shape for block in blocks for shape in block.time.state_shapes)]
+        self.state_shapes = [last_frame, *(shape for time in self.times() for shape in time.state_shapes)]
         self.state_size = sum(map(prod, self.state_shapes))
-        self.receptive_field = 2 + sum(max(block.time.reaches) for block in blocks)
+        self.receptive_field = 2 + sum(max(time.reaches) for time in self.times())
 
     def new_state(self, n: int = 1) -> Tensor:
         """Initial state [N, S] of streams."""
@@ -122,7 +135,7 @@ class StreamGCN(nn.Module):
         before = torch.cat([torch.lerp(x_NTVC[:, :1], last_frame, started), x_NTVC[:, :-1]], 1)
         branches = len(self.config.dilations)
         logits, features_NTD, kept = self.run_layers(
-            x_NTVC, before, [past[i * branches : (i + 1) * branches] for i in range(len(self.blocks))]
+            x_NTVC, before, [past[i : i + branches] for i in range(0, len(past), branches)]
         )
         next_state = [torch.cat([torch.ones_like(last[:, :1]), x_NTVC[:, -1].flatten(1)], 1)]
         next_state += [part.flatten(1) for part in kept]
@@ -130,15 +143,18 @@ class StreamGCN(nn.Module):
 
     def stack(self) -> None:
         """Stack weights for the kernels, see `TemporalConv.stack`."""
-        for block in self.blocks:
-            block.get_submodule("time").stack()  # type: ignore[operator]
+        for time in self.times():
+            time.stack()
+
+    def times(self) -> list[TemporalConv]:
+        """The temporal convolutions, in order."""
+        return [module for module in self.modules() if isinstance(module, TemporalConv)]
 
     def new_rings(self, streams: int) -> Rings:
         """Initial state of streams; zeros."""
         weight = self.head.weight
         last_SX = weight.new_zeros(streams, *self.state_shapes[0])
-        times: Sequence[Any] = [block.get_submodule("time") for block in self.blocks]
-        rings = tuple(weight.new_zeros(streams, sum(map(prod, time.state_shapes))) for time in times)
+        rings = tuple(weight.new_zeros(streams, sum(map(prod, time.state_shapes))) for time in self.times())
         return Rings(last_SX, rings, torch.zeros(streams, dtype=torch.long, device=weight.device))
 
     def step_in_rings(self, frame_MVC: Tensor, rings: Rings, slot_M: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,10 +177,18 @@ class StreamGCN(nn.Module):
         x = self.embed(x)
         x = relu(x + self.position.to(x.dtype))
         kept: list[Tensor] = []
-        for block, past in zip(self.blocks, pasts, strict=True):
-            x, kept_of_block = block(x, past)
+        past = iter(pasts)
+        for block in self.blocks:
+            x, kept_of_block = block(x, next(past))
             kept += kept_of_block
-        features_NTD = torch.einsum("nctv,cv->ntc", x, self.pool.to(x.dtype))
+        if self.config.body:
+            x = relu(self.join(x))
+            for time in self.body:
+                x, kept_of_block = time(self.dropout(x), next(past), x)
+                kept += kept_of_block
+            features_NTD = x[..., 0].mT
+        else:
+            features_NTD = torch.einsum("nctv,cv->ntc", x, self.pool.to(x.dtype))
         return self.head(self.dropout(features_NTD)), features_NTD, kept
 
 
@@ -174,7 +198,7 @@ class Block(nn.Module):
     def __init__(self, in_channels: int, out_channels: int, A_KVV: Tensor, config: StreamGCNConfig):
         super().__init__()
         self.graph = GraphConv(in_channels, out_channels, A_KVV)
-        self.time = TemporalConv(out_channels, config)
+        self.time = TemporalConv(out_channels, config.joints, config)
         self.shortcut = nn.Identity() if in_channels == out_channels else conv_bn(in_channels, out_channels)
 
     def forward(self, x_NCTV: Tensor, past: list[Tensor] | Ring) -> tuple[Tensor, list[Tensor]]:
@@ -202,7 +226,7 @@ class GraphConv(nn.Module):
 class TemporalConv(nn.Module):
     """A 1x1 stem whose channels are split into causal convolutions of several dilations and one identity part."""
 
-    def __init__(self, channels: int, config: StreamGCNConfig):
+    def __init__(self, channels: int, joints: int, config: StreamGCNConfig):
         super().__init__()
         width, self.dilations = channels // (len(config.dilations) + 1), config.dilations
         self.stem = conv_bn(channels, channels)
@@ -210,7 +234,7 @@ class TemporalConv(nn.Module):
             nn.Conv2d(width, width, (config.kernel, 1), dilation=(d, 1)) for d in config.dilations
         )
         self.reaches = [d * (config.kernel - 1) for d in config.dilations]
-        self.state_shapes = [(reach, config.joints, width) for reach in self.reaches]
+        self.state_shapes = [(reach, joints, width) for reach in self.reaches]
         self.stacked: tuple[Tensor, Tensor] | None = None
 
     def stack(self) -> None:
@@ -253,7 +277,7 @@ def from_weights(model: Mapping[str, Any], weights: Mapping[str, np.ndarray]) ->
     Raises:
         KeyError, TypeError, RuntimeError: the weights do not match the model, or are not those of a StreamGCN.
     """
-    fields = {name: model[name] for name in StreamGCNConfig.__dataclass_fields__}
+    fields = {name: model[name] for name in StreamGCNConfig.__dataclass_fields__ if name in model}
     settings: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     config = StreamGCNConfig(**settings)
     network = fold(StreamGCN(config).eval())

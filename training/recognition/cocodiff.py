@@ -143,7 +143,7 @@ class RecognizerWithHelper(nn.Module):
         else:
             self.recognizer = CTRGCN(architecture)
         with torch.random.fork_rng(devices=[]):  # the recognizer's dropout is the same as without a helper
-            self.helper = Helper(architecture.channels[-1], config.texts, config.helper)
+            self.helper = Helper(architecture.features, config.texts, config.helper)
         self.register_buffer("done", torch.zeros((), dtype=torch.long))
         self.register_load_state_dict_pre_hook(_rename_old_weights)
 

@@ -121,7 +121,7 @@ class StreamEncoder:
 
     @property
     def width(self) -> int:
-        return self.network.config.channels[-1]
+        return self.network.config.features
 
     def whole_input(self, clip: LabeledClip) -> np.ndarray:
         frames = max(2, round(clip.seconds * self.frontend.rate_hz))
@@ -162,7 +162,7 @@ class CtrEncoder:
         self.layout, self.stream = Layout.load(LAYOUT), about["recipe"]["stream"]
         actions = {action: vocabulary.label({"ds": "nw-ucla", "action": action}) for action in about["labels"]}
         self.labels = vocabulary_labels([label for label in actions.values() if label])
-        self.width = self.network.config.channels[-1]
+        self.width = self.network.config.features
         self.sha256, self.license = weights_sha256(run), about["recipe"]["license"]
         self.task = CtrGcnTask(clips=(), labels=self.labels, stream=self.stream, layout=self.layout, seed=0)
 

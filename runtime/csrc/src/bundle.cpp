@@ -204,25 +204,32 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
   model.channels = fields.integers("channels");
   model.kernel = static_cast<int>(fields.integer("kernel"));
   model.dilations = fields.integers("dilations");
-  model.features = model.channels.back();
+  if (fields.has("body")) model.body = static_cast<int>(fields.integer("body"));
+  if (fields.has("body_blocks")) model.body_blocks = static_cast<int>(fields.integer("body_blocks"));
+  if (!model.body && model.body_blocks) fields.unexpected("body_blocks", "0 without a body");
+  model.features = model.body ? model.body : model.channels.back();
   fields.equals("features", model.features);
   fields.equals("delay", 0);
 
   // With the limits above, these cannot overflow.
   std::int64_t state = 1 + 3 * model.joints(), reach = 0;
   for (const int dilation : model.dilations) {
-    reach = std::max<std::int64_t>(reach, dilation * (model.kernel - 1));
-    for (std::size_t block = 0; block < model.channels.size(); ++block)
-      state += std::int64_t{dilation} * (model.kernel - 1) * model.joints() * model.width(block);
+    const std::int64_t past = dilation * (model.kernel - 1);
+    reach = std::max(reach, past);
+    for (const int channels : model.channels) state += past * model.joints() * model.width(channels);
+    state += past * model.body_blocks * model.width(model.body);
   }
-  for (std::size_t block = 0; block < model.channels.size(); ++block)
-    if (model.width(block) < 1)
-      fields.unexpected("channels", "more than ", model.dilations.size(), ", the number of dilations, each");
+  const auto too_narrow = [&](int channels) { return model.width(channels) < 1; };
+  if (std::any_of(model.channels.begin(), model.channels.end(), too_narrow))
+    fields.unexpected("channels", "more than ", model.dilations.size(), ", the number of dilations, each");
+  if (model.body && too_narrow(model.body))
+    fields.unexpected("body", "more than ", model.dilations.size(), ", the number of dilations");
   if (state > kMaxState)
     throw_bundle_error(where, ": model: a state of ", state, " floats, at most ", kMaxState, " are allowed");
   model.state = static_cast<int>(state);
   fields.equals("state", state);
-  model.receptive_field = static_cast<int>(2 + reach * static_cast<std::int64_t>(model.channels.size()));
+  model.receptive_field =
+      static_cast<int>(2 + reach * (static_cast<std::int64_t>(model.channels.size()) + model.body_blocks));
   fields.equals("receptive_field", model.receptive_field);
   return model;
 }

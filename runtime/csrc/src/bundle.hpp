@@ -22,13 +22,15 @@ struct StreamGCNConfig {
   std::vector<int> channels;  // of each block
   int kernel = 0;             // taps of a temporal convolution
   std::vector<int> dilations;
-  int features = 0;         // D, channels of the last block
+  int body = 0;             // channels of the body, in which the joints are joined; 0: they are averaged
+  int body_blocks = 0;      // temporal convolutions of the body
+  int features = 0;         // D, channels of the body or of the last block
   int state = 0;            // S, floats of state per stream
   int receptive_field = 0;  // frames that can influence one output
 
   int joints() const { return static_cast<int>(parents.size()); }
-  // Channels of one temporal branch of a block; the remaining ones bypass the branches.
-  int width(std::size_t block) const { return channels[block] / (static_cast<int>(dilations.size()) + 1); }
+  // Channels of each temporal branch of a layer with this many; the remaining ones bypass the branches.
+  int width(int all) const { return all / (static_cast<int>(dilations.size()) + 1); }
 };
 
 struct Bundle {

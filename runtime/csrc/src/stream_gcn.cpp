@@ -27,6 +27,14 @@ class Reader {
     return matrix(name, (*this)(name + ".weight", {outputs, inputs, 1, 1}), in, depth, out, columns);
   }
 
+  // A convolution over V joints into one: `in` has the joints of the first channel, then those of the second, ...
+  Matrix join(const std::string& name, const std::vector<int>& in, int joints, int depth, const std::vector<int>& out,
+              int columns) const {
+    const std::int64_t inputs = static_cast<std::int64_t>(in.size()) / joints;
+    const Shape shape{static_cast<std::int64_t>(out.size()), inputs, 1, joints};
+    return matrix(name, (*this)(name + ".weight", shape), in, joints * depth, out, columns);
+  }
+
   Matrix linear(const std::string& name, const std::vector<int>& in, int depth, int outputs) const {
     std::vector<int> out(outputs);
     for (int o = 0; o < outputs; ++o) out[o] = o;
@@ -118,28 +126,13 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
   for (const int c : input.offset)
     for (int v = 0; v < V; ++v) position_.data()[v * input.padded + c] = *position++;
 
-  Channels before = input;
-  widest_ = input.padded;
-  for (std::size_t i = 0; i < config_.channels.size(); ++i) {
-    const std::string name = "blocks." + std::to_string(i);
-    const Channels after(config_.channels[i], branches);
-    std::vector<int> stacked;  // the K subsets of the input channels, stacked
-    for (int k = 0; k < kSubsets; ++k)
-      for (const int c : before.offset) stacked.push_back(k * before.padded + c);
-    const float* A = read(name + ".graph.A", {V * kSubsets, V});
-
-    Block block{before, after, {A, A + V * kSubsets * V}, {}, {}, {}, before.offset.size() != after.offset.size(), {}};
-    block.graph = read.convolution(name + ".graph.conv", stacked, kSubsets * before.padded, after.offset, after.padded);
-    block.stem = read.convolution(name + ".time.stem", after.offset, after.padded, after.offset, after.padded);
-    block.graph.round(precision);
-    block.stem.round(precision);
-    if (block.has_shortcut) {
-      block.shortcut = read.convolution(name + ".shortcut", before.offset, before.padded, after.offset, after.padded);
-      block.shortcut.round(precision);
-    }
-    const int width = config_.width(i), padded = round_up(width);
+  const auto read_time = [&](const std::string& name, int joints, const Channels& channels) {
+    const int all = static_cast<int>(channels.offset.size()), width = config_.width(all), padded = round_up(width);
+    TemporalConv time{joints, channels, {}, {}};
+    time.stem = read.convolution(name + ".stem", channels.offset, channels.padded, channels.offset, channels.padded);
+    time.stem.round(precision);
     for (int b = 0; b < branches; ++b) {
-      const std::string branch = name + ".time.branches." + std::to_string(b);
+      const std::string branch = name + ".branches." + std::to_string(b);
       const float* weight = read(branch + ".weight", {width, width, config_.kernel, 1});
       const float* bias = read(branch + ".bias", {width});
       Matrix taps(config_.kernel * padded, padded);
@@ -150,31 +143,71 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
       }
       taps.round(precision);
       const int slots = config_.dilations[b] * (config_.kernel - 1) + 1;
-      block.branches.push_back({std::move(taps), config_.dilations[b], padded, stream_, slots, after.begin[b]});
-      stream_ += slots * V * padded;
+      time.branches.push_back({std::move(taps), config_.dilations[b], padded, stream_, slots, channels.begin[b]});
+      stream_ += slots * joints * padded;
     }
     if (stream_ > kMaxState)
       throw BundleError(bundle.name + ": a stream's state takes more than " + std::to_string(kMaxState) + " floats");
+    return time;
+  };
+
+  Channels before = input;
+  widest_ = input.padded;
+  for (std::size_t i = 0; i < config_.channels.size(); ++i) {
+    const std::string name = "blocks." + std::to_string(i);
+    const Channels after(config_.channels[i], branches);
+    std::vector<int> stacked;  // the K subsets of the input channels, stacked
+    for (int k = 0; k < kSubsets; ++k)
+      for (const int c : before.offset) stacked.push_back(k * before.padded + c);
+    const float* A = read(name + ".graph.A", {V * kSubsets, V});
+
+    Block block;
+    block.in = before;
+    block.A.assign(A, A + V * kSubsets * V);
+    block.has_shortcut = before.offset.size() != after.offset.size();
+    block.graph = read.convolution(name + ".graph.conv", stacked, kSubsets * before.padded, after.offset, after.padded);
+    block.graph.round(precision);
+    if (block.has_shortcut) {
+      block.shortcut = read.convolution(name + ".shortcut", before.offset, before.padded, after.offset, after.padded);
+      block.shortcut.round(precision);
+    }
+    block.time = read_time(name + ".time", V, after);
     widest_ = std::max(widest_, after.padded);
     blocks_.push_back(std::move(block));
     before = after;
   }
 
   const int D = config_.features;
-  pool_ = AlignedFloats(static_cast<std::size_t>(V) * before.padded);
-  const float* pool = read("pool", {D, V});
-  for (const int c : before.offset)
-    for (int v = 0; v < V; ++v) pool_.data()[v * before.padded + c] = *pool++;
+  if (config_.body) {
+    const Channels body(D, branches);
+    std::vector<int> joined;  // channels of all joints
+    for (const int c : before.offset)
+      for (int v = 0; v < V; ++v) joined.push_back(v * before.padded + c);
+    join_ = read.join("join", joined, V, before.padded, body.offset, body.padded);
+    join_.round(precision);
+    for (int i = 0; i < config_.body_blocks; ++i) body_.push_back(read_time("body." + std::to_string(i), 1, body));
+    before = body;
+  } else {
+    pool_ = AlignedFloats(static_cast<std::size_t>(V) * before.padded);
+    const float* pool = read("pool", {D, V});
+    for (const int c : before.offset)
+      for (int v = 0; v < V; ++v) pool_.data()[v * before.padded + c] = *pool++;
+  }
   head_ = read.linear("head", before.offset, before.padded, config_.classes);
+  features_ = before;
   head_.round(precision);
 }
 
 std::size_t StreamGCN::weight_bytes() const {
-  std::size_t bytes = embed_.bytes() + position_.bytes() + pool_.bytes() + head_.bytes();
-  for (const Block& block : blocks_) {
-    bytes += 4 * block.A.size() + block.graph.bytes() + block.shortcut.bytes() + block.stem.bytes();
-    for (const Branch& branch : block.branches) bytes += branch.taps.bytes();
-  }
+  const auto of_time = [](const TemporalConv& time) {
+    std::size_t bytes = time.stem.bytes();
+    for (const Branch& branch : time.branches) bytes += branch.taps.bytes();
+    return bytes;
+  };
+  std::size_t bytes = embed_.bytes() + position_.bytes() + pool_.bytes() + join_.bytes() + head_.bytes();
+  for (const Block& block : blocks_)
+    bytes += 4 * block.A.size() + block.graph.bytes() + block.shortcut.bytes() + of_time(block.time);
+  for (const TemporalConv& time : body_) bytes += of_time(time);
   return bytes;
 }
 
@@ -189,8 +222,8 @@ Streams::Streams(std::shared_ptr<const StreamGCN> network, int capacity)
   x_ = AlignedFloats(people * activation);
   input_ = AlignedFloats(V * kLineFloats);
   subsets_ = AlignedFloats(kSubsets * activation);
-  shortcut_ = hidden_ = stem_ = AlignedFloats(activation);
-  pooled_ = AlignedFloats(people * net.blocks_.back().out.padded);
+  shortcut_ = hidden_ = stem_ = AlignedFloats(std::max<std::size_t>(activation, net.features_.padded));
+  features_ = AlignedFloats(people * net.features_.padded);
   logits_ = AlignedFloats(people * round_up(labels()));
   taps_.resize(net.config_.kernel);
 }
@@ -203,22 +236,29 @@ void Streams::step(int n, const int* slots, const float* frames_NV3, float* logi
   for (const StreamGCN::Block& block : net.blocks_)  // all people use a block's weights while they are in cache
     for (int i = 0; i < n; ++i) this->block(block, streams_[slots[i]], x_.data() + activation * i);
 
-  const Channels& out = net.blocks_.back().out;
+  const Channels& out = net.features_;
   for (int i = 0; i < n; ++i) {
-    float* pooled = pooled_.data() + out.padded * i;
-    std::fill_n(pooled, out.padded, 0.f);
-    const float* x = x_.data() + activation * i;
-    const float* pool = net.pool_.data();
-    for (int v = 0; v < V; ++v, x += out.padded, pool += out.padded)
-      for (int c = 0; c < out.padded; ++c) pooled[c] += x[c] * pool[c];
-    for (int d = 0; features_ND && d < D; ++d) features_ND[D * i + d] = pooled[out.offset[d]];
+    float* features = features_.data() + out.padded * i;
+    if (net.config_.body)
+      join(x_.data() + activation * i, features);
+    else
+      pool(x_.data() + activation * i, features);
+  }
+  for (const StreamGCN::TemporalConv& time : net.body_)
+    for (int i = 0; i < n; ++i) {
+      float* x = features_.data() + out.padded * i;
+      convolve(time, streams_[slots[i]], x, x, x);
+    }
+  for (int i = 0; i < n; ++i) {
+    for (int d = 0; features_ND && d < D; ++d)
+      features_ND[D * i + d] = features_.data()[out.padded * i + out.offset[d]];
     ++streams_[slots[i]].age;
   }
   Gemm head;
-  const float* pooled = pooled_.data();
+  const float* features = features_.data();
   head.rows = n;
   head.depth = head.a_stride = out.padded;
-  head.a = &pooled;
+  head.a = &features;
   head.out = logits_.data();
   head.out_stride = round_up(C);
   net.head_.multiply(net.kernels_, head);
@@ -258,7 +298,7 @@ void Streams::embed(Stream& stream, const float* frame_V3, float* x) {
 // x [V, in] -> x [V, out].
 void Streams::block(const StreamGCN::Block& block, Stream& stream, float* x) {
   const StreamGCN& net = *network_;
-  const int V = joints(), in = block.in.padded, out = block.out.padded;
+  const int V = joints(), in = block.in.padded, out = block.time.channels.padded;
 
   // A x, all subsets of a joint side by side; they stay in the L1 cache for the convolution over them.
   const float* A = block.A.data();
@@ -291,14 +331,24 @@ void Streams::block(const StreamGCN::Block& block, Stream& stream, float* x) {
   gemm.out = hidden_.data();
   block.graph.multiply(net.kernels_, gemm);
 
-  a = hidden_.data();
-  gemm.depth = gemm.a_stride = out;
-  gemm.add = nullptr;
+  convolve(block.time, stream, hidden_.data(), shortcut, x);
+}
+
+// in [joints, C] -> x, which may be the shortcut.
+void Streams::convolve(const StreamGCN::TemporalConv& time, Stream& stream, const float* in, const float* shortcut,
+                       float* x) {
+  const StreamGCN& net = *network_;
+  const int V = time.joints, out = time.channels.padded;
+  Gemm gemm;
+  gemm.rows = V;
+  gemm.a = &in;
+  gemm.depth = gemm.a_stride = gemm.out_stride = gemm.add_stride = out;
   gemm.out = stem_.data();
-  block.stem.multiply(net.kernels_, gemm);
+  gemm.relu = true;
+  time.stem.multiply(net.kernels_, gemm);
 
   gemm.a = taps_.data();
-  for (const StreamGCN::Branch& branch : block.branches) {
+  for (const StreamGCN::Branch& branch : time.branches) {
     float* ring = stream.rings.data() + branch.ring;
     const std::size_t frame = static_cast<std::size_t>(V) * branch.width;
     float* now = ring + stream.age % branch.slots * frame;
@@ -314,9 +364,32 @@ void Streams::block(const StreamGCN::Block& block, Stream& stream, float* x) {
     gemm.out = x + branch.column;
     branch.taps.multiply(net.kernels_, gemm, (kernel - 1 - past) * branch.width);
   }
-  const int rest = block.out.begin.back();
+  const int rest = time.channels.begin.back();
   for (int v = 0; v < V; ++v)
     for (int c = rest; c < out; ++c) x[v * out + c] = std::max(0.f, stem_.data()[v * out + c] + shortcut[v * out + c]);
+}
+
+// x [V, C] -> features [D], all joints side by side in one product.
+void Streams::join(const float* x, float* features) {
+  const StreamGCN& net = *network_;
+  Gemm gemm;
+  gemm.rows = 1;
+  gemm.depth = gemm.a_stride = joints() * net.blocks_.back().time.channels.padded;
+  gemm.a = &x;
+  gemm.out = features;
+  gemm.out_stride = net.features_.padded;
+  gemm.relu = true;
+  net.join_.multiply(net.kernels_, gemm);
+}
+
+// x [V, D] -> features [D], the weighted mean over the joints.
+void Streams::pool(const float* x, float* features) {
+  const StreamGCN& net = *network_;
+  const int width = net.features_.padded;
+  std::fill_n(features, width, 0.f);
+  const float* pool = net.pool_.data();
+  for (int v = 0; v < joints(); ++v, x += width, pool += width)
+    for (int c = 0; c < width; ++c) features[c] += x[c] * pool[c];
 }
 
 }  // namespace motionrt

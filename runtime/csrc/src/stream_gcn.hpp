@@ -31,6 +31,7 @@ class AlignedFloats {
 // Memory layout of the channels of an activation: every part (a branch, or the channels that bypass the branches)
 // starts on a cache line.
 struct Channels {
+  Channels() = default;
   Channels(int count, int branches);
   std::vector<int> offset;  // [count] of each channel
   std::vector<int> begin;   // [branches + 1] of each part
@@ -73,22 +74,30 @@ class StreamGCN {
   struct Branch {
     Matrix taps;          // [kernel * width, width], the oldest tap first
     int dilation, width;  // padded
-    int ring, slots;      // offset of its ring of past frames [slots, V, width] in a stream
-    int column;           // first column of its part in the block's activation
+    int ring, slots;      // offset of its ring of past frames [slots, joints, width] in a stream
+    int column;           // first column of its part in the activation
+  };
+  struct TemporalConv {
+    int joints = 1;
+    Channels channels;
+    Matrix stem;
+    std::vector<Branch> branches;
   };
   struct Block {
-    Channels in, out;
+    Channels in;
     std::vector<float> A;  // [V * K, V]
-    Matrix graph, shortcut, stem;
-    bool has_shortcut;
-    std::vector<Branch> branches;
+    Matrix graph, shortcut;
+    bool has_shortcut = false;
+    TemporalConv time;
   };
 
   const StreamGCNConfig config_;
   const Kernels& kernels_;
-  Matrix embed_, head_;
+  Matrix embed_, join_, head_;
   AlignedFloats position_, pool_;  // [V, C], [V, D], padded
   std::vector<Block> blocks_;
+  std::vector<TemporalConv> body_;
+  Channels features_;
   int widest_ = 0;  // padded channels of the widest activation
   int stream_ = 0;  // floats in a stream's rings
 };
@@ -113,10 +122,13 @@ class Streams final : public Network {
   };
   void embed(Stream& stream, const float* frame_V3, float* x);
   void block(const StreamGCN::Block& block, Stream& stream, float* x);
+  void convolve(const StreamGCN::TemporalConv& time, Stream& stream, const float* in, const float* shortcut, float* x);
+  void join(const float* x, float* features);
+  void pool(const float* x, float* features);
 
   const std::shared_ptr<const StreamGCN> network_;
   std::vector<Stream> streams_;
-  AlignedFloats x_, input_, subsets_, shortcut_, hidden_, stem_, pooled_, logits_;
+  AlignedFloats x_, input_, subsets_, shortcut_, hidden_, stem_, features_, logits_;
   std::vector<const float*> taps_;
 };
 

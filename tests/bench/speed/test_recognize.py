@@ -237,7 +237,13 @@ def test_it_works_without_torch(bundle: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"channels": (8, 12, 12), "dilations": (1, 3), "kernel": 3, "classes": 7}, {"channels": (16,)}]
+    "changes",
+    [
+        {},
+        {"channels": (8, 12, 12), "dilations": (1, 3), "kernel": 3, "classes": 7},
+        {"channels": (16,)},
+        {"channels": (16,), "body": 40, "body_blocks": 2},
+    ],
 )
 def test_the_rooflines_arithmetic_is_what_torch_counts(changes: dict[str, Any]) -> None:
     torch = pytest.importorskip("torch", reason="torch is not installed")
@@ -252,8 +258,9 @@ def test_the_rooflines_arithmetic_is_what_torch_counts(changes: dict[str, Any]) 
         network.step(torch.zeros(1, config.joints, 3), network.new_state())
     cost = roofline.step_cost(asdict(config), weight_bytes=1000)
     assert cost.flops == counter.get_total_flops()
-    width = [c // (len(config.dilations) + 1) for c in config.channels]
-    buffers = sum(w * config.kernel * len(config.dilations) for w in width) * config.joints
+    layers = [(config.joints, c) for c in config.channels] + [(1, config.body)] * config.body_blocks
+    widths = sum(joints * (c // (len(config.dilations) + 1)) for joints, c in layers)
+    buffers = widths * config.kernel * len(config.dilations)
     assert cost.bytes == 1000 + 4 * (buffers + 2 * (1 + config.joints * 3))
 
 

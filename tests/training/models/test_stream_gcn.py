@@ -44,8 +44,9 @@ def clip(samples: list[Motion]) -> Tensor:
     return torch.from_numpy(prepare(joints, Frontend(rate_hz=20.0), LAYOUT))[None]
 
 
-def test_single_frames_give_the_same_as_the_clip(clip: Tensor) -> None:
-    model = network()
+@pytest.mark.parametrize("changes", [{}, {"body": 20, "body_blocks": 2}], ids=["averaged", "joined"])
+def test_single_frames_give_the_same_as_the_clip(clip: Tensor, changes: dict[str, int]) -> None:
+    model = network(**changes)
     logits, features, state = model(clip)
     stepped, stream = [], model.new_state()
     for t in range(clip.shape[1]):
@@ -64,16 +65,18 @@ def test_any_split_of_a_clip_gives_the_same(clip: Tensor) -> None:
     torch.testing.assert_close(torch.cat([first, rest], 1), logits, atol=1e-4, rtol=0)
 
 
-def test_folding_changes_nothing(clip: Tensor) -> None:
-    model = network()
+@pytest.mark.parametrize("body", [0, 20])
+def test_folding_changes_nothing(clip: Tensor, body: int) -> None:
+    model = network(body=body, body_blocks=body // 10)
     folded = fold(model)
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in folded.modules())
     for found, wanted in zip(folded(clip), model(clip), strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
 
 
-def test_an_output_depends_only_on_past_frames_within_the_receptive_field() -> None:
-    model = network(kernel=3, dilations=(1, 2))
+@pytest.mark.parametrize("body", [0, 20])
+def test_an_output_depends_only_on_past_frames_within_the_receptive_field(body: int) -> None:
+    model = network(kernel=3, dilations=(1, 2), body=body, body_blocks=body // 10)
     R = model.receptive_field
     x = torch.randn(1, 3 * R, V, 3)
     changed = x.clone()
