@@ -26,7 +26,7 @@ class Decision(NamedTuple):
 class ClipDecision(NamedTuple):
     label: int
     score: float
-    probs: npt.NDArray[np.float32]  # [C] softmax of the mean logits, over actions only if there was one
+    probs: npt.NDArray[np.float32]  # [C] mean over the frames, over actions only if there was one
 
 class Outcome(NamedTuple):
     person: int

@@ -251,7 +251,8 @@ class Recognizer:
                 `step`); at least two frames.
             layout, fps: of a file that does not specify them, or of an array; by default those of the model.
         Returns:
-            One decision: `probs` is the softmax of the logits averaged over time, `latency_ms` covers the whole clip.
+            One decision: `probs` are the probabilities averaged over time (of a model without a label for no action:
+            the softmax of the averaged logits), `latency_ms` covers the whole clip.
         Raises:
             InputError: a file that cannot be read, fewer than two frames, nobody visible in any frame, or joints not
                 in meters.

@@ -147,11 +147,10 @@ void a_clip_is_the_action_with_the_most_evidence() {
   run.see(0, 0.9);
   const Decision d = run.decider.decide_clip(run.probs);
   CHECK(d.label == 1);
-  // softmax of mean logits: geometric means of the probabilities
-  const double a = std::cbrt(0.3 * 0.3 * 1e-9), b = std::cbrt(0.1 * 0.1 * 0.9);
-  CHECK_NEAR(d.score, b / (a + b), 1e-4);
+  const double a = 0.3 + 0.3 + 0, b = 0.1 + 0.1 + 0.9;  // mean probabilities of the actions
+  CHECK_NEAR(d.score, b / (a + b), 1e-6);
   CHECK(run.probs[2] == 0);
-  CHECK_NEAR(run.probs[0], a / (a + b), 1e-4);
+  CHECK_NEAR(run.probs[0], a / (a + b), 1e-6);
   run.decider.restart();
   CHECK(run.decider.decide_clip(run.probs).label == 2);
 }
@@ -218,6 +217,18 @@ void extreme_logits_give_probabilities_of_chosen_labels() {
   }
 }
 
+void a_clip_of_a_model_without_none_is_the_action_with_the_highest_mean_logit() {
+  Config config = sharp_config();
+  config.none = -1;
+  Run run(config);
+  run.see(0.9, 0.05);
+  run.see(0.05, 0.9);
+  run.see(1e-6, 0.5);
+  const double a = std::cbrt(0.9 * 0.05 * 1e-6), b = std::cbrt(0.05 * 0.9 * 0.5);
+  CHECK(run.decider.decide_clip(run.probs).label == 1);
+  CHECK_NEAR(run.probs[0] / run.probs[1], a / b, 1e-6);
+}
+
 void a_clip_is_decided_among_chosen_labels() {
   Run run(chosen_config(1));
   run.see(0.6, 0.1);
@@ -226,8 +237,7 @@ void a_clip_is_decided_among_chosen_labels() {
   CHECK_NEAR(run.probs[1], 0.9, 1e-6);
   run.see(0.1, 0.3);
   CHECK(run.decider.decide_clip(run.probs).label == 1);
-  const double a = std::sqrt(0.6 * 0.1), b = std::sqrt(0.1 * 0.3), none = std::sqrt(0.3 * 0.6);
-  CHECK_NEAR(run.probs[0], b / (a + b + none), 1e-6);  // of the mean logits
+  CHECK_NEAR(run.probs[0], (0.1 + 0.3) / 2, 1e-6);
   run.see(0.1, 0.8);
   CHECK(run.decider.decide_clip(run.probs).label == 0 && run.probs[0] == 1);
 }
@@ -254,6 +264,7 @@ int main() {
   choosing_all_labels_changes_only_their_order();
   without_none_what_was_not_chosen_is_dropped();
   extreme_logits_give_probabilities_of_chosen_labels();
+  a_clip_of_a_model_without_none_is_the_action_with_the_highest_mean_logit();
   a_clip_is_decided_among_chosen_labels();
   thresholds_may_differ_by_label();
   scores_start_at_none_and_are_smoothed();

@@ -13,6 +13,7 @@ from ..loop import LoopConfig
 from .tasks import StreamSample, collate
 
 MASKED = -30.0  # logit of a label that a clip is not compared with
+SMALLEST = 1e-4  # probability, so that one segment cannot dominate the loss
 
 
 def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSample], device: torch.device) -> Tensor:
@@ -23,7 +24,10 @@ def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSa
 
 
 def segment_and_frame_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:
-    """Cross-entropy of each segment's mean logits, plus the weighted cross-entropy of its frames.
+    """Cross-entropy of each segment, plus the weighted cross-entropy of its frames.
+
+    A segment is judged as the runtime judges a clip: by its mean logits, or, with a label `none`, by its mean
+    probabilities, those of an action relative to all actions.
 
     With `config.own_labels`, that share of the loss compares a segment only with the labels of its own data set, so
     that nothing is gained by recognizing the data set.
@@ -40,12 +44,24 @@ def all_labels_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopCo
     logits, targets, weights = logits_NTC.flatten(0, 1), batch["targets"].flatten(), batch["weights"].flatten()
     segments = batch["segments"].flatten()
     inside = segments >= 0
+    has_none = "own_classes" in batch  # the last label
+    frames = logits.softmax(1) if has_none else logits
     count = torch.bincount(segments[inside], minlength=len(batch["classes"]))
-    total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, segments[inside], logits[inside])
+    total = logits.new_zeros(len(count), logits.shape[1]).index_add(0, segments[inside], frames[inside])
     nonempty = count > 0
     mean, classes = total[nonempty] / count[nonempty, None], batch["classes"][nonempty]
-    segment_loss = cross_entropy(mean, classes, reduction="sum", label_smoothing=config.smoothing)
+    if has_none:
+        segment_loss = -relative_log_probs(mean).gather(1, classes[:, None]).sum()
+    else:
+        segment_loss = cross_entropy(mean, classes, reduction="sum", label_smoothing=config.smoothing)
     segment_loss = segment_loss / mean_over_ranks(nonempty.sum())
     frame_loss = cross_entropy(logits, targets.clamp(min=0), reduction="none", label_smoothing=config.smoothing)
     weights = weights * (targets >= 0)
     return segment_loss + config.frame_loss * (frame_loss * weights).sum() / mean_over_ranks(weights.sum())
+
+
+def relative_log_probs(probs_RC: Tensor) -> Tensor:
+    """Logarithm of probabilities: of an action among the actions, of `none`, the last, among all labels."""
+    log_probs = (probs_RC + SMALLEST).log()
+    actions = log_probs[:, :-1] - (probs_RC[:, :-1].sum(1, keepdim=True) + SMALLEST).log()
+    return torch.cat([actions, log_probs[:, -1:]], 1)

@@ -18,7 +18,8 @@ from .tasks import pad_back_and_forth
 
 
 class Validation:
-    """Accuracy on `clips`; the prediction is the class, other than `none`, with the highest mean logit over frames.
+    """Accuracy on `clips`; the prediction is the action with the highest mean over frames of the probability, or of the
+    logit if there is no label `none`, as the runtime decides.
 
     Attributes:
         confusion: [C, C] clips of the last evaluation by true class (row) and predicted class (column).
@@ -47,10 +48,11 @@ class Validation:
             part = self.clips[begin : begin + batch]
             T = max(len(frames) for frames, _ in part)
             frames_NTV3 = torch.from_numpy(np.stack([pad_back_and_forth(frames, T) for frames, _ in part]))
-            logits = model(frames_NTV3.to(device))[0].cpu().numpy()
-            for (frames, target), row in zip(part, logits, strict=True):
-                mean_logits = row[: len(frames)].mean(0)
-                predicted = self.candidates[int(mean_logits[self.candidates].argmax())]
+            logits = model(frames_NTV3.to(device))[0]
+            evidence = (logits.softmax(2) if vocabulary.NONE in self.labels else logits).cpu().numpy()
+            for (frames, target), row in zip(part, evidence, strict=True):
+                mean = row[: len(frames)].mean(0)
+                predicted = self.candidates[int(mean[self.candidates].argmax())]
                 self.confusion[target, predicted] += 1
         counts = self.confusion.sum(1)
         if not counts.any():

@@ -30,22 +30,21 @@ class Decider {
         folded_(config.chosen.size()),
         probs_(config.labels),
         scores_(config.labels),
-        evidence_(config.outputs()) {
+        evidence_(config.labels) {
     restart();
   }
 
   // Takes the logits [outputs] of one model frame, all finite.
   void observe(const float* logits) {
     if (config_.chosen.empty()) {
-      softmax(logits);
+      add(logits);
     } else {
-      fold(logits, config_.temperature, folded_.data());
-      softmax(folded_.data());
+      fold(logits, folded_.data());
+      add(folded_.data());
     }
     const bool first = observed_++ == 0;
     for (int c = 0; c < config_.labels; ++c)
       scores_[c] = first && config_.none < 0 ? probs_[c] : scores_[c] + blend_ * (probs_[c] - scores_[c]);
-    for (std::size_t i = 0; i < evidence_.size(); ++i) evidence_[i] += logits[i] / config_.temperature;
     const double activity = config_.none >= 0 ? 1 - scores_[config_.none] : 1;
     max_activity_ = std::max(max_activity_, activity);
     active_frames_ = activity >= kMinActivity ? active_frames_ + 1 : 0;
@@ -64,24 +63,22 @@ class Decider {
     return decision;
   }
 
-  // One label for everything since the start: the action with the highest mean logit, or none if there was no action.
-  // Writes the softmax of the mean logits [C].
+  // One label for everything since the start: the action with the highest mean probability (of a model without a none
+  // label: mean logit), or none if there was no action. Writes the probabilities [C]; of none it is 0 after an action.
   Decision decide_clip(float* probs_C) const {
     if (observed_ == 0) {
       std::copy(scores_.begin(), scores_.end(), probs_C);
       return {config_.none, config_.none < 0 ? 0.f : 1.f};
     }
-    std::vector<double> folded(config_.chosen.size());
-    if (!folded.empty()) fold(evidence_.data(), double(observed_), folded.data());
-    const std::vector<double>& evidence = folded.empty() ? evidence_ : folded;
-    const int best = best_action(evidence);
+    const int best = best_action(evidence_);
     const bool is_active = best >= 0 && max_activity_ >= kMinActivity;
     const int label = is_active ? best : config_.none;
     const int excluded = is_active ? config_.none : -1;
-    double top = -std::numeric_limits<double>::infinity(), total = 0;
-    for (int c = 0; c < config_.labels; ++c)
-      if (c != excluded) top = std::max(top, evidence[c]);
-    const auto weight = [&](int c) { return c == excluded ? 0 : std::exp((evidence[c] - top) / double(observed_)); };
+    const double n = double(observed_), top = evidence_[label];
+    const auto weight = [&](int c) {
+      return c == excluded ? 0 : config_.none < 0 ? std::exp((evidence_[c] - top) / n) : evidence_[c] / n;
+    };
+    double total = 0;
     for (int c = 0; c < config_.labels; ++c) total += weight(c);
     for (int c = 0; c < config_.labels; ++c) probs_C[c] = static_cast<float>(weight(c) / total);
     return {label, probs_C[label]};
@@ -92,7 +89,7 @@ class Decider {
     folded_.assign(config_.chosen.size(), 0);
     probs_.assign(config_.labels, 0);
     scores_.assign(config_.labels, 0);
-    evidence_.assign(config_.outputs(), 0);
+    evidence_.assign(config_.labels, 0);
     clear();
   }
 
@@ -118,11 +115,11 @@ class Decider {
   static Decision event(Event kind, int label) { return {-1, 0, kind, label, 0}; }
 
   // Logits [C] of the chosen labels from those of all the network's labels: `others` of the probability of the rest is
-  // added to none. scale: the softmax is that of logits / scale.
-  template <class Value>
-  void fold(const Value* logits, double scale, double* logits_C) const {
+  // added to none.
+  void fold(const float* logits, double* logits_C) const {
     for (int c = 0; c < config_.labels; ++c) logits_C[c] = logits[config_.chosen[c]];
     if (config_.none < 0 || config_.others == 0) return;
+    const double scale = config_.temperature;
     double& none = logits_C[config_.none];
     double top = none, rest = 0;
     for (const int label : config_.rest) top = std::max(top, double(logits[label]));
@@ -130,12 +127,15 @@ class Decider {
     none = top + scale * std::log(std::exp((none - top) / scale) + config_.others * rest);
   }
 
+  // Adds a frame's logits [C] to the clip, and writes their softmax.
   template <class Value>
-  void softmax(const Value* logits_C) {
+  void add(const Value* logits_C) {
     const double top = *std::max_element(logits_C, logits_C + config_.labels);
     double total = 0;
     for (int c = 0; c < config_.labels; ++c) total += probs_[c] = std::exp((logits_C[c] - top) / config_.temperature);
     for (double& p : probs_) p /= total;
+    for (int c = 0; c < config_.labels; ++c)
+      evidence_[c] += config_.none < 0 ? logits_C[c] / config_.temperature : probs_[c];
   }
 
   // Label with the highest value other than none; -1 if there is no other.
@@ -184,7 +184,7 @@ class Decider {
   std::vector<double> folded_;    // [C] logits of the last frame, if labels were chosen
   std::vector<double> probs_;     // [C] of the last frame
   std::vector<double> scores_;    // [C] smoothed
-  std::vector<double> evidence_;  // [outputs] summed logits
+  std::vector<double> evidence_;  // [C] summed probabilities, or logits
   std::int64_t observed_ = 0;
   double max_activity_ = 0;
   int active_ = -1, candidate_ = -1, best_ = -1;

@@ -13,7 +13,7 @@ from torch import Tensor  # noqa: E402
 from motionrt.training.loop import LoopConfig  # noqa: E402
 from motionrt.training.recognition.loss import all_labels_loss, segment_and_frame_loss  # noqa: E402
 
-OWN = [[True, False, True, False], [False, True, True, True]]  # classes of the sets of two segments
+OWN = [[True, False, True, True], [False, True, True, True]]  # classes of the sets of two segments; the last: none
 
 
 @pytest.fixture
@@ -65,8 +65,24 @@ def test_the_share_of_own_labels_mixes_both_losses(logits: Tensor, batch: dict[s
 
 
 def test_a_set_with_all_labels_has_the_plain_loss(logits: Tensor, batch: dict[str, Tensor]) -> None:
-    plain = segment_and_frame_loss(logits, batch, config(0, smoothing=0))
     batch["own_classes"] = torch.ones(2, 4, dtype=torch.bool)
+    plain = segment_and_frame_loss(logits, batch, config(0, smoothing=0))
     torch.testing.assert_close(segment_and_frame_loss(logits, batch, config(1, smoothing=0)), plain)
-    del batch["own_classes"]
-    torch.testing.assert_close(segment_and_frame_loss(logits, batch, config(1, smoothing=0)), plain)
+
+
+def test_an_action_is_judged_by_its_mean_probability_among_the_actions(batch: dict[str, Tensor]) -> None:
+    probs = torch.tensor(
+        [[0.1, 0.2, 0.3, 0.4], [0.5, 0.1, 0.1, 0.3], [0.25] * 4, [0.25] * 4, *[[0.2, 0.6, 0.1, 0.1]] * 3]
+    )
+    found = segment_and_frame_loss(probs.log()[None], batch, config(0, smoothing=0, frame_loss=0))
+    first, second = 0.6 / 1.3, 0.6 / 0.9  # (0.1 + 0.5) of 1.3: none's 0.7 does not count
+    assert float(found) == pytest.approx(-(np.log(first) + np.log(second)) / 2, abs=1e-3)
+
+
+def test_none_is_judged_by_its_mean_probability(batch: dict[str, Tensor]) -> None:
+    batch["classes"] = torch.tensor([3, 3])
+    probs = torch.tensor(
+        [[0.1, 0.2, 0.3, 0.4], [0.1, 0.1, 0.2, 0.6], [0.25] * 4, [0.25] * 4, *[[0.1, 0.1, 0.1, 0.7]] * 3]
+    )
+    found = segment_and_frame_loss(probs.log()[None], batch, config(0, smoothing=0, frame_loss=0))
+    assert float(found) == pytest.approx(-(np.log(0.5) + np.log(0.7)) / 2, abs=1e-3)
