@@ -37,7 +37,7 @@ remembers {model["receptive_field"]} frames ({model["receptive_field"] / manifes
 - Labels: {", ".join(labels)}.
 
 ## Validation clips, at the end of training
-The action with the highest mean probability over a clip; `motionrt eval` also counts a clip recognized as `none` as wrong.
+The action with the highest mean probability over a clip; `motionrt eval` also counts a clip told as `none` as wrong.
 
 {measured or "None were held out." + chr(10)}{f"{chr(10)}![Confusion matrix]({picture}){chr(10)}" if picture else ""}
 {notes}{data}## License

@@ -378,7 +378,7 @@ def bow(rng: Generator) -> Score:
 def pick_up(rng: Generator) -> Score:
     trunk = bent(rng, np.radians(rng.uniform(45, 95)), (0.1, 0.5))
     knees = rng.uniform(0.05, 0.4)
-    pelvis = [
+    pelvis: Keys = [
         (t, (0, -knees if angle[0] > 0 else 0, -0.2 * knees if angle[0] > 0 else 0))
         for t, angle in trunk
         if angle is not None
@@ -591,7 +591,7 @@ def choreography(
     rng, clips = np.random.default_rng(seed), []
     for label in labels:
         for _ in range(count if label in RULES else 0):
-            rest, _ = rests[rng.integers(len(rests))]
+            rest, _ = rests[int(rng.integers(len(rests)))]
             score = RULES[label](rng)
             if not (score.pelvis or score.feet) and rng.random() < AT_A_DESK:
                 score.pelvis = [(0, seated(rng)[0])]

@@ -17,7 +17,7 @@ from ...runtime.body.layout import Layout
 FPS = 30.0
 REST = None  # where the hand hangs
 
-Point = Sequence[float] | None
+Point = Sequence[float] | np.ndarray | None
 Keys = list[tuple[float, Point]]  # (seconds, point); between them the path is straight, then it is smoothed
 
 

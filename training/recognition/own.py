@@ -46,6 +46,8 @@ class OwnRecipe:
     frontend: Frontend
     loop: LoopConfig
     channels: tuple[int, ...]
+    body: int
+    body_blocks: int
     dropout: float
     augmentation: Augmentation
     data: str = "recordings"
@@ -63,7 +65,7 @@ class OwnRecipe:
         if init is None or init.lower() == vocabulary.NONE:
             return replace(self, init=None)
         manifest = Bundle.load(init).manifest
-        if not StreamGCNConfig.__dataclass_fields__.keys() <= manifest.model.keys():
+        if "channels" not in manifest.model:
             raise InputError(f"init={init}: expected the bundle of a StreamGCN, such as live")
         return replace(
             self,
@@ -72,6 +74,8 @@ class OwnRecipe:
             layout=manifest.layout,
             frontend=replace(manifest.frontend, flat=False),  # recordings are in 3-D
             channels=tuple(manifest.model["channels"]),
+            body=manifest.model.get("body", 0),
+            body_blocks=manifest.model.get("body_blocks", 0),
             dropout=manifest.model["dropout"],
         )
 
@@ -86,7 +90,7 @@ class OwnRecipe:
             raise InputError("channels: expected numbers of at least 4")
         if self.init is not None:
             fixed = self.with_init(self.init)
-            for name in ("layout", "frontend", "channels"):
+            for name in ("layout", "frontend", "channels", "body", "body_blocks"):
                 if getattr(fixed, name) != getattr(self, name):
                     raise InputError(f"{name}: that of {self.init} cannot be changed; init=none trains without it")
 
@@ -151,6 +155,8 @@ class OwnRecipe:
                 fps=self.frontend.rate_hz,
                 channels=self.channels,
                 dropout=self.dropout,
+                body=self.body,
+                body_blocks=self.body_blocks,
             )
             return StreamGCN(config), {}, []
         bundle = Bundle.load(self.init)
@@ -169,6 +175,8 @@ def recognizer() -> OwnRecipe:
         layout=base.layout,
         frontend=base.frontend,
         channels=base.channels,
+        body=base.body,
+        body_blocks=base.body_blocks,
         dropout=base.dropout,
         augmentation=Augmentation(tilt=0.12),
         loop=LoopConfig(steps=200, batch=16, lr=1e-3, checkpoint_every=50, validate_every=50),

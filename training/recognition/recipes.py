@@ -17,7 +17,9 @@ from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ..data import vocabulary
 from ..data.augment import Augmentation
+from ..data.choreography import choreography
 from ..data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
+from ..data.streams import rest_windows
 from ..data.unseen_labels import splits, unseen_labels
 from ..data.vocabulary import sources
 from ..loop import LoopConfig, Loss, Task
@@ -49,10 +51,13 @@ class StreamGcnRecipe:
     loop: LoopConfig
     channels: tuple[int, ...] = (64, 64, 64, 128, 128, 128)
     dropout: float = 0.3
+    body: int = 0
+    body_blocks: int = 0
     data: str = "../shared/data"
     leave_out: str | None = None  # live: data sets to exclude from training, separated by commas
     augmentation: Augmentation = Augmentation()  # live
     pictures: float = 0.0  # live: share of streams of 2-D joints
+    choreography: int = 0  # live: clips of each label that are made by rule
     unseen: str | None = None  # live: a split of `unseen_labels.splits()` whose unseen labels are excluded
     hold_out: int | None = None  # nwucla-stream: a training subject to validate on; None: train on all
     subset: int | None = None  # train on this many clips only
@@ -124,8 +129,11 @@ class StreamGcnRecipe:
                 c for c in clips if c.source not in excluded and c.label not in hidden and (self.pictures or not c.flat)
             ]
             clips = clips[: self.subset]
-            held_out = [c for c in load_clips(data, layout, vocabulary.is_validation) if not c.flat]
             labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
+            if self.choreography:
+                rests = rest_windows([c for c in clips if not c.flat], layout)
+                clips += choreography(labels, rests, layout, self.choreography, seed)
+            held_out = [c for c in load_clips(data, layout, vocabulary.is_validation) if not c.flat]
             task: Task = LiveTask(
                 clips=clips,
                 layout=layout,
@@ -156,6 +164,8 @@ class StreamGcnRecipe:
             fps=self.frontend.rate_hz,
             channels=self.channels,
             dropout=self.dropout,
+            body=self.body,
+            body_blocks=self.body_blocks,
         )
         if not self.cocodiff:
             return StreamGCN(config), partial(recognizer_loss, self.loop)
@@ -233,8 +243,13 @@ def live() -> StreamGcnRecipe:
         license=LICENSE,
         layout="core15",
         frontend=Frontend(rate_hz=20.0, bones=BONES),
+        channels=(32,),
+        body=192,
+        body_blocks=4,
+        dropout=0.2,
+        choreography=100,
         augmentation=Augmentation(tilt=0.12, webcam=0.2, hidden_legs=0.2),
-        loop=LoopConfig(steps=1500, own_labels=0.5),
+        loop=LoopConfig(steps=2000, lr=3e-3, own_labels=0.5),
     )
 
 
