@@ -293,5 +293,5 @@ def instruction_set() -> str:
 def peak_flops(seconds: float) -> float:
     """Highest measured rate of multiply-adds of one thread, in FLOP/s (fp32)."""
 
-def layout_weights(target: str, source: str) -> npt.NDArray[np.float32]:
+def layout_weights(target: str, source: str, needs_legs: bool = True) -> npt.NDArray[np.float32]:
     """Weights [V, Vs] from one built-in layout to another, as computed by the C library."""

@@ -264,13 +264,17 @@ def _lies(poses_TV3: Poses, axis: str) -> bool:
 
 @cache
 def _midpoint_weights(layout: Layout) -> Poses | None:
-    """Weights [3, V] of the midpoints of shoulders, hips and ankles; None if the layout lacks them."""
+    """Weights [3, V] of the midpoints of shoulders, hips and ankles, or of the pelvis instead of missing legs.
+
+    None if the layout lacks other joints.
+    """
     core = Layout.load("core15")
     try:
-        rows = core.map_from(layout)
+        rows = core.map_from(layout, needs_legs=False)
     except LayoutError:
         return None
     parts = ("shoulder", "hip", "ankle")
+    rows = np.where(rows.any(axis=1, keepdims=True), rows, rows[core.root])
     return np.array(
         [sum(rows[core.joints.index(f"{side}_{part}")] for side in ("left", "right")) / 2 for part in parts]
     )

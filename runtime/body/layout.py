@@ -144,17 +144,21 @@ class Layout:
 
     @property
     def facing(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        """Indices of the left and of the right hip and shoulder: the person faces (left - right) x up."""
-        left, right = (tuple(self.joints.index(f"{side}_{part}") for part in ("hip", "shoulder"))
+        """Indices of the left and of the right hip, if there are any, and shoulder: people face (left - right) x up."""
+        left, right = (tuple(self.joints.index(f"{side}_{part}") for part in ("hip", "shoulder")
+                             if f"{side}_{part}" in self.joints)
                        for side in ("left", "right"))  # fmt: skip
         return left, right
 
-    def map_from(self, source: Layout) -> NDArray[np.float32]:
+    def map_from(self, source: Layout, *, needs_legs: bool = True) -> NDArray[np.float32]:
         """Weights [V, S] that compute this layout's joints from those of `source`; every row sums to 1.
 
-        Raises LayoutError if a joint is not in `source` and cannot be replaced by the mean of neighbors.
+        Args:
+            needs_legs: False: rows are zeros of hips and joints below them that cannot be computed.
+        Raises:
+            LayoutError: another joint is not in `source` and cannot be replaced by the mean of neighbors.
         """
-        return _weights(self, source)
+        return _weights(self, source, needs_legs)
 
     def _match(self, names: Sequence[str], found: Mapping[str, int]) -> tuple[Layout, list[int]] | None:
         """Itself and the index of each joint, if all are among the names or the joints found in them."""
@@ -170,6 +174,13 @@ class Layout:
         names = [(joint, *others) for joint, others in zip(self.joints, self.aliases, strict=True)]
         schemes = range(max(map(len, names)))
         return [[_plain(known[min(k, len(known) - 1)]) for known in names] for k in schemes]
+
+    def _is_leg(self, joint: str) -> bool:
+        """Whether a joint is a hip or below one."""
+        v = self.joints.index(joint)
+        while v >= 0 and self.joints[v] not in ("left_hip", "right_hip"):
+            v = self.parents[v]
+        return v >= 0
 
     def _row(self, joint: str, source: Layout, visited: tuple[str, ...] = ()) -> NDArray[np.float32] | None:
         if joint in source.joints:
@@ -236,8 +247,11 @@ def _layout(name: str, data: Any) -> Layout:
 
 
 @cache
-def _weights(target: Layout, source: Layout) -> NDArray[np.float32]:
+def _weights(target: Layout, source: Layout, needs_legs: bool) -> NDArray[np.float32]:
     rows = {joint: target._row(joint, source) for joint in target.joints}
+    if not needs_legs:
+        no_source = np.zeros(len(source.joints), np.float32)
+        rows |= {joint: no_source for joint, row in rows.items() if row is None and target._is_leg(joint)}
     missing = [joint for joint, row in rows.items() if row is None]
     if missing:
         raise LayoutError(f"{target.name} cannot be computed from {source.name}, which lacks {', '.join(missing)}")

@@ -34,6 +34,7 @@ READABLE_M = (0.5, 3.4)
 TYPICAL_M = 1.7
 CHAIN = ("head", "neck", "pelvis", "left_hip", "left_knee", "left_ankle")
 CHAIN_OF_HEIGHT = 0.87  # length of these bones, from the head's joint to the ankle, over the height of a person
+TRUNK_OF_HEIGHT = 0.33  # of the first two
 SPREAD_OF_HEIGHT = 0.36  # mean distance of two joints over the height
 
 UPS = ("y", "z", "-y")
@@ -41,13 +42,13 @@ UPS = ("y", "z", "-y")
 
 def height(poses_NV3: Poses, layout: Layout) -> float:
     """Height of the standing body, whatever its pose, in the unit of its joints: by its bones, else by its size."""
-    chain = _chain(layout)
+    chain, share = _chain(layout)
     if chain is None:
         distances = np.linalg.norm(poses_NV3[:, :, None] - poses_NV3[:, None], axis=-1)
         pairs = len(layout.joints) * max(1, len(layout.joints) - 1)
         return median(distances.sum(axis=(1, 2)) / pairs) / SPREAD_OF_HEIGHT
-    points = chain @ poses_NV3  # [N, 6, 3]
-    return median(np.linalg.norm(np.diff(points, axis=1), axis=-1).sum(axis=1)) / CHAIN_OF_HEIGHT
+    points = chain @ poses_NV3  # [N, 6, 3] or [N, 3, 3]
+    return median(np.linalg.norm(np.diff(points, axis=1), axis=-1).sum(axis=1)) / share
 
 
 def nearest_unit(height: float, units_m: Mapping[str, float] = UNITS_M) -> str:
@@ -107,13 +108,14 @@ def turn(joints: Poses, up: str) -> Poses:
 
 
 @cache
-def _chain(layout: Layout) -> NDArray[np.float32] | None:
-    """Weights [6, V] of the chain's joints; None if the layout lacks them."""
+def _chain(layout: Layout) -> tuple[NDArray[np.float32] | None, float]:
+    """Weights [6, V] of the chain's joints, [3, V] without legs, and its share of the height; None without others."""
     core = Layout.load("core15")
     try:
-        return core.map_from(layout)[[core.joints.index(name) for name in CHAIN]]
+        weights = core.map_from(layout, needs_legs=False)[[core.joints.index(name) for name in CHAIN]]
     except LayoutError:
-        return None
+        return None, 0
+    return (weights, CHAIN_OF_HEIGHT) if weights.any(axis=1).all() else (weights[:3], TRUNK_OF_HEIGHT)
 
 
 def median(values_N: NDArray[np.floating[Any]]) -> float:

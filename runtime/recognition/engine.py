@@ -73,7 +73,7 @@ class StreamEngine:
                     f"layout {name!r} is {layout.dims}-D, model {self._bundle.manifest.name!r} takes 3-D joints in "
                     "meters; a 2-D layout needs a model trained for it"
                 )
-            self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout), flat)
+            self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout, needs_legs=False), flat)
         return self._sources[name]
 
     def step(

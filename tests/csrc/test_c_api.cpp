@@ -151,6 +151,30 @@ void a_custom_layout_can_be_added() {
   }
 }
 
+void a_sensor_may_have_no_legs() {
+  const Recognizer r = load();
+  constexpr int kUpper = 9;                                         // the model's first joints
+  constexpr int kMeta[kUpper] = {1, 6, 7, 10, 11, 19, 15, 16, 45};  // the same in meta70
+  std::vector<float> weights(kJoints * kUpper, 0.f);
+  for (int v = 0; v < kUpper; ++v) weights[v * kUpper + v] = 1;
+  std::int32_t custom = -1;
+  CHECK_OK(motionrt_add_layout(r.get(), weights.data(), kJoints, kUpper, &custom));
+  const std::int32_t meta = layout_of(r, "meta70");
+  weights[0] = 0;
+  CHECK_INVALID(motionrt_add_layout(r.get(), weights.data(), kJoints, kUpper, &custom), "weights row 0 is all zero");
+  for (int frame = 0; frame < 40; ++frame) {
+    const auto joints = joints_at(frame, 0, 70);
+    std::vector<float> upper;
+    for (const int joint : kMeta) upper.insert(upper.end(), &joints[3 * joint], &joints[3 * joint] + 3);
+    const motionrt_pose poses[] = {{0, joints.data(), nullptr, 70}, {1, upper.data(), nullptr, kUpper}};
+    motionrt_decision decisions[2];
+    CHECK_OK(motionrt_step(r.get(), frame * kFrame_s, &poses[0], 1, meta, &decisions[0]));
+    CHECK_OK(motionrt_step(r.get(), frame * kFrame_s, &poses[1], 1, custom, &decisions[1]));
+    CHECK(decisions[0].tracking == MOTIONRT_TRACKED && decisions[0].label == decisions[1].label);
+    CHECK(decisions[0].score == decisions[1].score);
+  }
+}
+
 void an_invalid_step_changes_nothing() {
   const Recognizer r = load();
   layout_of(r, nullptr);
@@ -514,6 +538,7 @@ int main() {
   a_null_pointer_is_named();
   layouts_have_numbers();
   a_custom_layout_can_be_added();
+  a_sensor_may_have_no_legs();
   an_invalid_step_changes_nothing();
   the_seventeenth_person_is_one_too_many();
   people_come_and_go();

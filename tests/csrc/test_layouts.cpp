@@ -29,9 +29,9 @@ void layouts_are_built_in() {
 
 void every_layout_is_valid() {
   for (const std::string name :
-       {"arkit91", "azure32",  "bandai",   "cmu31",       "coco17",  "core14", "core15",     "h36m17",
-        "jhmdb15", "kinect20", "kit21",    "mediapipe33", "meta84",  "ntu25",  "openpose18", "smpl22",
-        "smpl24",  "smplh52",  "smplx144", "smplx55",     "webxr83", "zed18",  "zed34",      "zed38"}) {
+       {"arkit91",  "azure32",  "bandai",      "cmu31",   "coco17", "core14", "core15",     "h36m17", "jhmdb15",
+        "kinect20", "kit21",    "mediapipe33", "meta70",  "meta84", "ntu25",  "openpose18", "smpl22", "smpl24",
+        "smplh52",  "smplx144", "smplx55",     "webxr83", "zed18",  "zed34",  "zed38"}) {
     const auto& layout = find_layout(name);
     const int V = static_cast<int>(layout.joints.size());
     CHECK(layout.parents.size() == layout.joints.size() && layout.neighbors.size() == layout.joints.size());
@@ -76,6 +76,18 @@ void a_missing_joint_is_named() {
   CHECK_FAILS(map_weights(target, lame), "lacks a, b");
 }
 
+void legs_may_be_left_out() {
+  const auto &body = find_layout("smpl22"), &source = find_layout("meta70");
+  CHECK_FAILS(map_weights(body, source), "which lacks left_hip, right_hip, left_knee");
+  const auto weights = map_weights(body, source, false);
+  for (int v = 0; v < 22; ++v) {
+    double sum = 0;
+    for (int s = 0; s < 70; ++s) sum += weights[v * 70 + s];
+    CHECK_NEAR(sum, body.is_leg(v) ? 0 : 1, 1e-6);
+  }
+  CHECK(body.is_leg(body.index("right_foot")) && !body.is_leg(body.root));
+}
+
 void the_first_use_is_thread_safe() {
   const motionrt::Layout* found[4] = {};
   std::vector<std::thread> threads;
@@ -93,5 +105,6 @@ int main() {
   a_joint_comes_from_itself_or_its_neighbors();
   rows_sum_to_one();
   a_missing_joint_is_named();
+  legs_may_be_left_out();
   return result();
 }

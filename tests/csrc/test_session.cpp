@@ -48,6 +48,54 @@ void a_pose_without_extent_is_nobody() {
   }
 }
 
+// Pelvis, neck, shoulders, hips, left knee, ankle and foot.
+enum { pelvis, neck, left_shoulder, right_shoulder, left_hip, right_hip, knee, ankle, foot, kBody };
+
+Config body_config() {
+  Config config;
+  config.joints = kBody;
+  config.left = {left_hip, left_shoulder};
+  config.right = {right_hip, right_shoulder};
+  config.parents = {-1, pelvis, neck, neck, pelvis, pelvis, left_hip, knee, ankle};
+  config.labels = 1;
+  return config;
+}
+
+// Weights of a sensor that sees the first joints only.
+std::vector<float> seen(int joints) {
+  std::vector<float> weights(kBody * joints, 0.f);
+  for (int v = 0; v < joints; ++v) weights[v * joints + v] = 1;
+  return weights;
+}
+
+void legs_that_a_sensor_lacks_hang_at_rest() {
+  const std::vector<float> person = {0, 1, 0, 0, 1.5f, 0, 0.2f, 1.6f, 0, -0.2f, 1.4f, 0, 0.3f, 0.9f, 0, -0.1f, 1, 0};
+  for (const int joints : {4, 6}) {  // without and with hips
+    Session session(body_config());
+    const int layout = session.add_layout(seen(joints).data(), joints);
+    for (int i = 0; i < 40; ++i) {
+      CHECK(session.push(0, i * 0.05, person.data(), nullptr, layout).status == Status::ok);
+      float frame[3 * kBody];
+      CHECK(session.next(0, frame));
+      const float hip_x = joints == 4 ? 0.1f : 0.3f, hip_y = joints == 4 ? 0 : -0.1f;
+      const float y[] = {hip_y, joints == 4 ? hip_y : 0, hip_y - 0.4f, hip_y - 0.8f, hip_y - 0.8f};
+      for (int v = left_hip; v < kBody; ++v) {
+        CHECK_NEAR(frame[3 * v], v == right_hip ? -0.1f : hip_x, 1e-5f);
+        CHECK_NEAR(frame[3 * v + 1], y[v - left_hip], 1e-5f);
+        CHECK_NEAR(frame[3 * v + 2], 0, 1e-5f);
+      }
+    }
+    CHECK(session.push(0, 2, std::vector<float>(3 * joints).data(), nullptr, layout).status == Status::ok);
+    CHECK(session.push(0, 2.6, std::vector<float>(3 * joints).data(), nullptr, layout).status != Status::ok);
+  }
+}
+
+void only_legs_may_lack_a_source() {
+  Session session(body_config());
+  CHECK_FAILS(session.add_layout(seen(3).data(), 3), "weights row 3 is all zero, expected a source joint");
+  CHECK(session.add_layout(seen(5).data(), 5) == 0);
+}
+
 void a_pose_without_extent_is_a_gap() {
   for (const auto& joints : nobody()) {
     Run run;
@@ -238,6 +286,8 @@ void errors_change_nothing() {
 int main() {
   a_pose_without_extent_is_nobody();
   a_pose_without_extent_is_a_gap();
+  legs_that_a_sensor_lacks_hang_at_rest();
+  only_legs_may_lack_a_source();
   late_frames_are_dropped();
   a_clock_that_is_set_back_is_a_gap_for_everybody();
   a_gap_resets();

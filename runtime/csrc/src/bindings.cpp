@@ -542,11 +542,12 @@ PYBIND11_MODULE(_core, m) {
       "seconds"_a, "Highest measured rate of multiply-adds of one thread, in FLOP/s (fp32).");
   m.def(
       "layout_weights",
-      [](const std::string& target, const std::string& source) {
+      [](const std::string& target, const std::string& source, bool needs_legs) {
         const auto& to = motionrt::find_layout(target);
         const auto& from = motionrt::find_layout(source);
-        const auto weights = motionrt::map_weights(to, from);
+        const auto weights = motionrt::map_weights(to, from, needs_legs);
         return py::array_t<float>({to.joints.size(), from.joints.size()}, weights.data());
       },
-      "target"_a, "source"_a, "Weights [V, Vs] from one built-in layout to another, as computed by the C library.");
+      "target"_a, "source"_a, "needs_legs"_a = true,
+      "Weights [V, Vs] from one built-in layout to another, as computed by the C library.");
 }

@@ -285,7 +285,7 @@ motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* nam
     const auto known = std::find(r.layouts.begin(), r.layouts.end(), source.name);
     *layout = known != r.layouts.end()
                   ? static_cast<int32_t>(known - r.layouts.begin())
-                  : add_layout(r, map_weights(r.layout, source).data(), static_cast<int>(source.joints.size()),
+                  : add_layout(r, map_weights(r.layout, source, false).data(), static_cast<int>(source.joints.size()),
                                source.dims == 2, source.name);
   });
 }

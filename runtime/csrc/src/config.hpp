@@ -15,15 +15,16 @@ constexpr double kMaxReachM = 1000;
 constexpr double kMinReach = 0.1;  // of reach_m: people with all joints nearer to the root are too small to be any
 constexpr double kMaxGapS = 60;
 constexpr double kMaxBoneM = 10;
-constexpr double kTrunkM = 0.5;     // from the root to the neck, without bones
-constexpr double kMaxTimeS = 1e11;  // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
-constexpr double kSlackS = 1e-4;    // rounding tolerance of time comparisons
+constexpr double kTrunkM = 0.5;       // from the root to the neck, without bones
+constexpr double kHipsOfWidth = 0.5;  // of the shoulders, for hips that are not seen
+constexpr double kMaxTimeS = 1e11;    // beyond it a double cannot resolve a frame; timestamps in ms or ns are there
+constexpr double kSlackS = 1e-4;      // rounding tolerance of time comparisons
 
 struct Config {
   int joints = 0;                // V
   int root = 0;                  // joint that poses are centered on
   std::vector<int> left, right;  // hips and shoulders, which give the facing direction
-  std::vector<int> parents;      // [V] -1: no parent; needed with bones
+  std::vector<int> parents;      // [V] -1: no parent; needed with bones, with `flat`, and for sensors without legs
   std::vector<double> bones;     // [V] lengths of the bones to the parents, m, that poses get; empty: they keep theirs
   bool flat = false;             // whether 2-D layouts are taken, too
   double rate_hz = 20;           // of the model's input frames
@@ -38,6 +39,14 @@ struct Config {
     double length_m = 0;
     for (int v = neck(); v >= 0 && v != root && !bones.empty(); v = parents[v]) length_m += bones[v];
     return length_m > 0 ? length_m : kTrunkM;
+  }
+
+  // Bones between a joint and the hip above it, 0 for a hip; -1 for any other joint, or without parents.
+  int below_hip(int joint) const {
+    if (parents.empty() || left.size() < 2) return -1;
+    int below = 0;
+    for (; joint >= 0 && joint != left[0] && joint != right[0]; ++below) joint = parents[joint];
+    return joint >= 0 ? below : -1;
   }
 
   int labels = 0;          // C
@@ -71,7 +80,7 @@ inline void validate(const Config& c) {
     for (const int joint : *side)
       require(joint >= 0 && joint < c.joints, side == &c.left ? "left" : "right", " holds joint ", joint,
               ", expected a joint index below ", c.joints);
-  if (!c.bones.empty() || c.flat) {
+  if (!c.bones.empty() || !c.parents.empty() || c.flat) {
     require(c.bones.empty() || static_cast<int>(c.bones.size()) == c.joints, "bones has ", c.bones.size(),
             " lengths, expected ", c.joints);
     for (const double length : c.bones)

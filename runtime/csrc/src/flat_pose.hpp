@@ -64,8 +64,7 @@ class FlatPose {
 
   static constexpr double kHalfLifeS = 5;
   static constexpr double kTrunkOfWidth = 1.5;  // of the shoulders
-  static constexpr double kHipsOfWidth = 0.5;
-  static constexpr double kPoint = 1e-4;  // a body that is smaller, in any unit, is nobody
+  static constexpr double kPoint = 1e-4;        // a body that is smaller, in any unit, is nobody
   bool is_new_ = true;
   double last_s_ = 0;
   double trunk_ = 0, width_ = 0;  // longest of late, the latter of the shoulders

@@ -15,7 +15,7 @@ inline bool is_finite3(const float* p) { return std::isfinite(p[0]) && std::isfi
 // Each of V model joints is a weighted mean of S sensor joints, of D dimensions: 2 of a flat layout, else 3.
 class LayoutMap {
  public:
-  // weights [V, S]: finite, not negative, not all zero in any row.
+  // weights [V, S]: finite, not negative; a row of zeros is a joint without a source.
   LayoutMap(const float* weights_VS, int joints, int source_joints, bool is_flat = false)
       : source_joints_(source_joints), dims_(is_flat ? 2 : 3) {
     require(source_joints >= 1 && source_joints <= kMaxJoints, "weights has ", source_joints,
@@ -28,13 +28,13 @@ class LayoutMap {
         if (weight > 0) terms_.push_back({s, weight});
       }
       row_end_.push_back(terms_.size());
-      require(row_end_[v] > (v > 0 ? row_end_[v - 1] : 0), "weights row ", v, " is all zero, expected a source joint");
     }
   }
 
   int source_joints() const { return source_joints_; }
   int dims() const { return dims_; }
   bool is_flat() const { return dims_ == 2; }
+  bool has_source(int v) const { return row_end_[v] > (v > 0 ? row_end_[v - 1] : 0); }
 
   // Weights are renormalized over the source joints present: finite and, if confidence is not null, with a confidence
   // above 0. A joint without any is NaN; otherwise its third coordinate is 0 if there are two.

@@ -48,6 +48,7 @@ Layout parse_layout(const Embedded& file) {
   }
   layout.root = layout.index(top.find("root").value().text().value());
   for (const std::string part : {"hip", "shoulder"}) {
+    if (layout.index("left_" + part) < 0) continue;
     layout.left.push_back(layout.index("left_" + part));
     layout.right.push_back(layout.index("right_" + part));
   }
@@ -95,6 +96,11 @@ int Layout::index(const std::string& joint) const {
   return found == joints.end() ? -1 : static_cast<int>(found - joints.begin());
 }
 
+bool Layout::is_leg(int joint) const {
+  while (joint >= 0 && joint != index("left_hip") && joint != index("right_hip")) joint = parents[joint];
+  return joint >= 0;
+}
+
 const Layout& find_layout(const std::string& name) {
   std::string known;
   for (const Layout& layout : built_in_layouts()) {
@@ -104,12 +110,13 @@ const Layout& find_layout(const std::string& name) {
   throw_invalid_argument("unknown skeleton layout ", single_quoted(name), "; known are ", known);
 }
 
-std::vector<float> map_weights(const Layout& target, const Layout& source) {
+std::vector<float> map_weights(const Layout& target, const Layout& source, bool needs_legs) {
   std::vector<float> weights;
   std::string missing;
   for (const std::string& joint : target.joints) {
     std::vector<std::string> visiting;
-    const std::vector<float> found = joint_weights(joint, target, source, visiting);
+    std::vector<float> found = joint_weights(joint, target, source, visiting);
+    if (found.empty() && !needs_legs && target.is_leg(target.index(joint))) found.resize(source.joints.size());
     if (found.empty()) missing += (missing.empty() ? "" : ", ") + joint;
     weights.insert(weights.end(), found.begin(), found.end());
   }

@@ -14,16 +14,18 @@ struct Layout {
   int dims = 3;                     // 2: pixels, 3: meters
   // [V] groups of joints whose mean replaces a joint that the source lacks; the first complete group is used
   std::vector<std::vector<std::vector<std::string>>> neighbors;
-  std::vector<int> left, right;  // hips and shoulders, which give the facing direction
+  std::vector<int> left, right;  // hips, if it has any, and shoulders, which give the facing direction
 
   int index(const std::string& joint) const;  // -1 if there is none
+  bool is_leg(int joint) const;               // a hip or a joint below it
 };
 
 // Throws std::invalid_argument, which lists the known layouts.
 const Layout& find_layout(const std::string& name);
 
-// Weights [V, S] that map the source's S joints to the target's V; every row sums to 1.
-// Throws std::invalid_argument if a joint is neither in the source nor a mean of neighbors that are.
-std::vector<float> map_weights(const Layout& target, const Layout& source);
+// Weights [V, S] that map the source's S joints to the target's V; every row sums to 1, or to 0 for a hip or a joint
+// below it that the source lacks, unless legs are needed.
+// Throws std::invalid_argument if any other joint is neither in the source nor a mean of neighbors that are.
+std::vector<float> map_weights(const Layout& target, const Layout& source, bool needs_legs = true);
 
 }  // namespace motionrt

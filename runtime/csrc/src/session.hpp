@@ -11,6 +11,7 @@
 #include "config.hpp"
 #include "decider.hpp"
 #include "flat_pose.hpp"
+#include "hanging_legs.hpp"
 #include "layout_map.hpp"
 #include "pose_normalizer.hpp"
 
@@ -67,10 +68,13 @@ class Session {
     all_.off_C = config_.off_C = std::move(off);
   }
 
-  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push. Flat: its joints are in 2-D.
+  // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push. Flat: its joints are in 2-D. Rows of
+  // hips and joints below them may be zeros: in 3-D, legs without a source hang at rest.
   int add_layout(const float* weights_VS, int source_joints, bool is_flat = false) {
     require(!is_flat || config_.flat, "the layout is 2-D, the model takes 3-D ones only");
-    layouts_.emplace_back(weights_VS, config_.joints, source_joints, is_flat);
+    LayoutMap map(weights_VS, config_.joints, source_joints, is_flat);
+    legs_.emplace_back(config_, map);
+    layouts_.push_back(std::move(map));
     return static_cast<int>(layouts_.size()) - 1;
   }
 
@@ -121,6 +125,7 @@ class Session {
     layouts_[layout].apply(joints_SD, confidence_S, mapped_.data());
     if (is_flat) p.flat_pose.apply(config_, t, mapped_.data());
     if (!has_extent()) std::fill(mapped_.begin(), mapped_.end(), std::numeric_limits<float>::quiet_NaN());
+    if (!is_flat) legs_[layout].apply(config_, mapped_.data());
     const Status status = p.normalizer.push(t, mapped_.data(), is_flat);
     if (status == Status::lost) {
       p.restart();
@@ -257,7 +262,8 @@ class Session {
   Config all_;     // for all the network's labels
   Config config_;  // for the chosen ones
   std::vector<LayoutMap> layouts_;
-  std::vector<Person> people_;  // [max_people]
+  std::vector<HangingLegs> legs_;  // of each layout
+  std::vector<Person> people_;     // [max_people]
   Counters counters_;
   std::vector<float> mapped_;  // [V, 3]
 };

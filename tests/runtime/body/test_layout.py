@@ -12,7 +12,8 @@ from motionrt.runtime.io.dataset import ClipSet
 
 ALL = [Layout.load(name) for name in Layout.names()]
 IN_3D = [layout for layout in ALL if layout.dims == 3]
-PAIRS = list(itertools.product(ALL, ALL))
+WITH_LEGS = [layout for layout in ALL if "left_hip" in layout.joints]
+PAIRS = list(itertools.product(ALL, WITH_LEGS))
 IN_ORDER = {
     "core15": """pelvis neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist
         left_hip left_knee left_ankle right_hip right_knee right_ankle""",
@@ -50,6 +51,7 @@ def test_known_layouts():
         "kinect20": 20,
         "kit21": 21,
         "mediapipe33": 33,
+        "meta70": 70,
         "meta84": 84,
         "ntu25": 25,
         "openpose18": 18,
@@ -65,6 +67,7 @@ def test_known_layouts():
     }
     in_2d = {layout.name for layout in ALL} - {layout.name for layout in IN_3D}
     assert in_2d == {"coco17", "jhmdb15", "openpose18"}
+    assert {layout.name for layout in ALL} - {layout.name for layout in WITH_LEGS} == {"meta70"}
 
 
 @pytest.mark.parametrize("name", IN_ORDER)
@@ -159,9 +162,10 @@ def test_mirror_swaps_sides_and_keeps_the_tree(layout):
 
 @pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)
 def test_facing_gives_hips_and_shoulders(layout):
+    parts = ["hip", "shoulder"] if layout in WITH_LEGS else ["shoulder"]
     left, right = layout.facing
-    assert [layout.joints[i] for i in left] == ["left_hip", "left_shoulder"]
-    assert [layout.joints[i] for i in right] == ["right_hip", "right_shoulder"]
+    assert [layout.joints[i] for i in left] == [f"left_{part}" for part in parts]
+    assert [layout.joints[i] for i in right] == [f"right_{part}" for part in parts]
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids=names)
@@ -212,10 +216,24 @@ def test_missing_joints_are_means_of_neighbors():
     assert parts(from_core["spine3"], core) == {"pelvis": 0.25, "neck": 0.75}
 
 
+LEGS = [f"{side}_{part}" for side in ("left", "right") for part in ("hip", "knee", "ankle")]
+
+
+def test_legs_may_be_left_out():
+    core, meta = Layout.load("core15"), Layout.load("meta70")
+    assert meta.joints == Layout.load("meta84").joints[:70]
+    with pytest.raises(LayoutError, match=f"core15 cannot be computed from meta70, which lacks {', '.join(LEGS)}$"):
+        core.map_from(meta)
+    weights = dict(zip(core.joints, core.map_from(meta, needs_legs=False), strict=True))
+    for joint, row in weights.items():
+        assert row.sum() == (joint not in LEGS)
+        assert joint in LEGS or row[meta.joints.index(joint)] == 1
+
+
 def test_an_impossible_mapping_names_the_missing_joints():
     core = Layout.load("core15")
-    legless = Layout(
-        name="legless",
+    bust = Layout(
+        name="bust",
         about="",
         joints=("pelvis", "neck", "head"),
         parents=(-1, 0, 1),
@@ -224,8 +242,10 @@ def test_an_impossible_mapping_names_the_missing_joints():
         aliases=((),) * 3,
         neighbors={},
     )
-    with pytest.raises(LayoutError, match="core15 cannot be computed from legless, which lacks left_shoulder"):
-        core.map_from(legless)
+    with pytest.raises(LayoutError, match="core15 cannot be computed from bust, which lacks left_shoulder"):
+        core.map_from(bust)
+    with pytest.raises(LayoutError, match="from bust, which lacks left_shoulder, .*, right_wrist$"):
+        core.map_from(bust, needs_legs=False)
 
 
 def test_find_identifies_a_layout_by_its_joint_names():
@@ -279,7 +299,7 @@ def test_going_through_kinect_gives_core_the_same_joints_on_a_real_clip(shared):
 
 
 @pytest.mark.parametrize(
-    "middle", [x for x in IN_3D if {"pelvis", "neck", "head"} <= {*x.joints}], ids=lambda x: x.name
+    "middle", [x for x in IN_3D if {"pelvis", "neck", "head", "left_hip"} <= {*x.joints}], ids=lambda x: x.name
 )
 def test_core_survives_a_trip_through_every_3d_layout(middle):
     core = Layout.load("core15")
@@ -288,11 +308,12 @@ def test_core_survives_a_trip_through_every_3d_layout(middle):
 
 @pytest.mark.parametrize("source", Layout.names())
 @pytest.mark.parametrize("target", Layout.names())
-def test_the_c_library_maps_every_layout_as_python_does(target, source):
+@pytest.mark.parametrize("needs_legs", [True, False])
+def test_the_c_library_maps_every_layout_as_python_does(target, source, needs_legs):
     try:
-        weights = Layout.load(target).map_from(Layout.load(source))
+        weights = Layout.load(target).map_from(Layout.load(source), needs_legs=needs_legs)
     except LayoutError:
         with pytest.raises(ValueError, match="cannot be made from"):
-            layout_weights(target, source)
+            layout_weights(target, source, needs_legs)
     else:
-        np.testing.assert_allclose(layout_weights(target, source), weights, atol=1e-6)
+        np.testing.assert_allclose(layout_weights(target, source, needs_legs), weights, atol=1e-6)

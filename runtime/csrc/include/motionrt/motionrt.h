@@ -106,7 +106,7 @@ MOTIONRT_API const char* motionrt_license(const motionrt_recognizer* recognizer)
 MOTIONRT_API motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* name, int32_t* layout);
 
 /* Adds a custom layout and returns its number: weights [model_joints, joint_count] map the sensor's joints to the
- * model's, in the order of its own layout. */
+ * model's, in the order of its own layout. Rows of hips and joints below them may be zeros: those hang at rest. */
 MOTIONRT_API motionrt_status motionrt_add_layout(motionrt_recognizer* recognizer, const float* weights,
                                                  int32_t model_joints, int32_t joint_count, int32_t* layout);
 
