@@ -35,7 +35,7 @@ void use(const motionrt::Bundle& bundle) {
   expect(model.classes == bundle.session.labels && model.classes == static_cast<int>(bundle.labels.size()), "labels");
   expect(bundle.session.none >= -1 && bundle.session.none < model.classes, "none");
   for (const int parent : model.parents) expect(parent >= -1 && parent < V, "parents");
-  for (std::size_t block = 0; block < model.channels.size(); ++block) expect(model.width(block) >= 1, "width");
+  for (const int channels : model.channels) expect(model.width(channels) >= 1, "width");
 
   const auto network = std::make_shared<motionrt::StreamGCN>(bundle);
   motionrt::Streams streams(network, 2);
