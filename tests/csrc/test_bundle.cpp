@@ -44,10 +44,19 @@ void a_bundle_is_read() {
   CHECK((model.parents == std::vector<int>{-1, 0, 1}) && model.joints() == 3 && model.classes == 3);
   CHECK((model.channels == std::vector<int>{8, 12}) && (model.dilations == std::vector<int>{1, 4}));
   CHECK(model.kernel == 3 && model.fps == 20 && model.features == 12);
-  CHECK(model.width(0) == 2 && model.width(1) == 4);
+  CHECK(model.width(8) == 2 && model.width(12) == 4);
   CHECK(model.state == 1 + 9 + (2 + 8) * 3 * (2 + 4));
   CHECK(model.receptive_field == 2 + 8 + 8);
   CHECK(require_tensor(bundle.weights, "blocks.1.shortcut.weight", {12, 8, 1, 1}, "b").values.size() == 96);
+}
+
+void a_model_may_have_a_body() {
+  TinyModel tiny;
+  tiny.body = 6;
+  tiny.body_blocks = 2;
+  const auto model = parse_bundle(tiny_manifest(tiny), tiny_weights(tiny), "b").model;
+  CHECK(model.body == 6 && model.body_blocks == 2 && model.features == 6);
+  CHECK(model.state == 1 + 9 + 1 * 3 * 2 + 2 * 3 && model.receptive_field == 2 + 3);
 }
 
 std::string with_alarms(const std::string& alarms) {
@@ -227,6 +236,7 @@ void a_folder_is_read_and_its_weights_are_verified() {
 int main() {
   a_bundle_is_read();
   a_bundle_may_lack_a_none_label();
+  a_model_may_have_a_body();
   a_bundle_may_have_thresholds_by_false_alarms();
   what_was_not_chosen_has_a_default_weight();
   a_field_that_is_wrong_is_named();

@@ -72,11 +72,22 @@ class Reference {
       for (int c = 0; c < model.channels[0]; ++c) x[v][c] = relu(x[v][c] + position[c * V + v]);
     for (std::size_t i = 0; i < model.channels.size(); ++i) x = block(static_cast<int>(i), x);
 
-    const int D = model.channels.back();
-    const Values pool = tensor("pool");
-    Grid features(1, std::vector<double>(D));
-    for (int d = 0; d < D; ++d)
-      for (int v = 0; v < V; ++v) features[0][d] += pool[d * V + v] * x[v][d];
+    Grid features(1, std::vector<double>(model.features));
+    if (model.body) {
+      const Values weight = tensor("join.weight"), bias = tensor("join.bias");
+      std::vector<double> joined;  // channel by channel, the joints of each next to each other
+      for (int c = 0; c < model.channels.back(); ++c)
+        for (int v = 0; v < V; ++v) joined.push_back(x[v][c]);
+      for (int d = 0; d < model.body; ++d)
+        features[0][d] =
+            relu(std::inner_product(joined.begin(), joined.end(), weight.begin() + d * joined.size(), double(bias[d])));
+      for (int i = 0; i < model.body_blocks; ++i)
+        features = temporal_conv("body." + std::to_string(i), features, features);
+    } else {
+      const Values pool = tensor("pool");
+      for (int d = 0; d < model.features; ++d)
+        for (int v = 0; v < V; ++v) features[0][d] += pool[d * V + v] * x[v][d];
+    }
     return convolution("head", features, model.classes)[0];
   }
 
@@ -121,15 +132,21 @@ class Reference {
     Grid h = convolution(name + ".graph.conv", stacked, out);
     for (int v = 0; v < V; ++v)
       for (int c = 0; c < out; ++c) h[v][c] = relu(h[v][c] + shortcut[v][c]);
-    Grid y = convolution(name + ".time.stem", h, out);
+    return temporal_conv(name + ".time", h, shortcut);
+  }
+
+  Grid temporal_conv(const std::string& name, const Grid& x, const Grid& shortcut) {
+    const auto& model = bundle_.model;
+    const int V = static_cast<int>(x.size()), out = static_cast<int>(x[0].size());
+    Grid y = convolution(name + ".stem", x, out);
     for (auto& row : y)
       for (double& value : row) value = relu(value);
-    auto& past = stems_[i];
+    auto& past = stems_[name];
     past.push_back(y);
 
-    const int width = model.width(i), kernel = model.kernel, now = static_cast<int>(past.size()) - 1;
+    const int width = model.width(out), kernel = model.kernel, now = static_cast<int>(past.size()) - 1;
     for (std::size_t b = 0; b < model.dilations.size(); ++b) {
-      const std::string branch = name + ".time.branches." + std::to_string(b);
+      const std::string branch = name + ".branches." + std::to_string(b);
       const Values weight = tensor(branch + ".weight"), bias = tensor(branch + ".bias");
       for (int v = 0; v < V; ++v)
         for (int o = 0; o < width; ++o) {
@@ -150,7 +167,7 @@ class Reference {
   const Bundle& bundle_;
   const Precision precision_;
   std::vector<Values> frames_;
-  std::map<int, std::vector<Grid>> stems_;  // by block; [T]
+  std::map<std::string, std::vector<Grid>> stems_;  // by temporal convolution; [T]
 };
 
 // Random weights in the shapes of the model.
@@ -185,7 +202,7 @@ Values step(Streams& streams, const std::vector<int>& slots, const Values& frame
 
 // Architectures with widths that are not multiples of a cache line, and one with several lines.
 std::vector<TinyModel> models() {
-  std::vector<TinyModel> list(4);
+  std::vector<TinyModel> list(6);
   list[0].parents = {-1, 0, 1, 1, 0};
   list[0].channels = {6, 10};
   list[0].kernel = 3;
@@ -204,6 +221,14 @@ std::vector<TinyModel> models() {
   list[3].kernel = 5;
   list[3].dilations = {1, 2};
   list[3].classes = 33;
+  list[4].channels = {6};
+  list[4].body = 9;
+  list[5].parents = {-1, 0, 1, 1, 0};
+  list[5].channels = {6, 40};
+  list[5].kernel = 3;
+  list[5].dilations = {1, 2};
+  list[5].body = 70;
+  list[5].body_blocks = 2;
   return list;
 }
 

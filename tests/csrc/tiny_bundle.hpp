@@ -57,6 +57,7 @@ struct TinyModel {
   int kernel = 2;
   std::vector<int> dilations = {1};
   int classes = 2;
+  int body = 0, body_blocks = 0;
 
   int joints() const { return static_cast<int>(parents.size()); }
   int width(int block_channels) const { return block_channels / (static_cast<int>(dilations.size()) + 1); }
@@ -76,6 +77,7 @@ inline std::string tiny_manifest(const TinyModel& model = {}, const std::string&
     reach = std::max(reach, dilation * (model.kernel - 1));
     for (const int channels : model.channels)
       state += dilation * (model.kernel - 1) * model.joints() * model.width(channels);
+    state += dilation * (model.kernel - 1) * model.body_blocks * model.width(model.body);
   }
   std::string labels;
   for (int i = 1; i < model.classes; ++i) labels += "\"wave " + std::to_string(i) + "\", ";
@@ -89,15 +91,18 @@ inline std::string tiny_manifest(const TinyModel& model = {}, const std::string&
          list(model.parents) + R"(, "classes": )" + number(model.classes) + R"(, "fps": 20.0, "channels": )" +
          list(model.channels) + R"(, "kernel": )" + number(model.kernel) + R"(, "dilations": )" +
          list(model.dilations) + R"(, "dropout": 0.3, "receptive_field": )" +
-         number(2 + reach * static_cast<int>(model.channels.size())) + R"(, "delay": 0, "state": )" + number(state) +
-         R"(, "features": )" + number(model.channels.back()) + R"(},
+         number(2 + reach * (static_cast<int>(model.channels.size()) + model.body_blocks)) +
+         R"(, "delay": 0, "state": )" + number(state) + R"(, "features": )" +
+         number(model.body ? model.body : model.channels.back()) +
+         (model.body ? R"(, "body": )" + number(model.body) + R"(, "body_blocks": )" + number(model.body_blocks) : "") +
+         R"(},
  "graphs": {}, "metrics": {"caf\u00e9 \ud83d\ude00": [1e-3, null, true]},
  "files": {"weights.safetensors": {"sha256": ")" +
          sha256 + R"(", "size": )" + number(size) + "}}}\n";
 }
 
 inline std::string tiny_weights(const TinyModel& model = {}) {
-  const int V = model.joints(), K = 3, D = model.channels.back();
+  const int V = model.joints(), K = 3, D = model.body ? model.body : model.channels.back();
   std::vector<std::pair<std::string, std::vector<int>>> tensors;
   const auto convolution = [&](const std::string& name, int out, int in, int taps) {
     tensors.push_back({name + ".weight", {out, in, taps, 1}});
@@ -105,19 +110,29 @@ inline std::string tiny_weights(const TinyModel& model = {}) {
   };
   convolution("embed", model.channels[0], 9, 1);
   tensors.push_back({"position", {model.channels[0], 1, V}});
+  const auto temporal_conv = [&](const std::string& name, int channels) {
+    const int width = model.width(channels);
+    convolution(name + ".stem", channels, channels, 1);
+    for (std::size_t k = 0; k < model.dilations.size(); ++k)
+      convolution(name + ".branches." + std::to_string(k), width, width, model.kernel);
+  };
   int in = model.channels[0];
   for (std::size_t i = 0; i < model.channels.size(); ++i) {
     const std::string block = "blocks." + std::to_string(i);
-    const int out = model.channels[i], width = model.width(out);
+    const int out = model.channels[i];
     tensors.push_back({block + ".graph.A", {K * V, V}});
     convolution(block + ".graph.conv", out, K * in, 1);
-    convolution(block + ".time.stem", out, out, 1);
-    for (std::size_t k = 0; k < model.dilations.size(); ++k)
-      convolution(block + ".time.branches." + std::to_string(k), width, width, model.kernel);
+    temporal_conv(block + ".time", out);
     if (in != out) convolution(block + ".shortcut", out, in, 1);
     in = out;
   }
-  tensors.push_back({"pool", {D, V}});
+  if (model.body) {
+    tensors.push_back({"join.weight", {D, in, 1, V}});
+    tensors.push_back({"join.bias", {D}});
+    for (int i = 0; i < model.body_blocks; ++i) temporal_conv("body." + std::to_string(i), D);
+  } else {
+    tensors.push_back({"pool", {D, V}});
+  }
   tensors.push_back({"head.weight", {model.classes, D}});
   tensors.push_back({"head.bias", {model.classes}});
 
