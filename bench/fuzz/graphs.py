@@ -203,11 +203,14 @@ def run_case(bundle: Bundle[Any], name: str) -> int:
 
 
 def in_child(call: Callable[[], int]) -> tuple[str, float]:
-    """Outcome of a call in a forked child, and its memory in bytes: one of `OUTCOMES`, or what ended it."""
+    """Outcome of a call in a forked child: one of `OUTCOMES`, or what ended it. And the memory in bytes that it takes
+    besides what it has from this process."""
+    reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         status = 4
         try:
+            os.write(writer, Path("/proc/self/statm").read_bytes())
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
             for stream in (1, 2):
@@ -215,19 +218,23 @@ def in_child(call: Callable[[], int]) -> tuple[str, float]:
             status = call()
         finally:
             os._exit(status)
+    os.close(writer)
     watch = os.pidfd_open(pid)
     try:
         hung = not select.select([watch], [], [], HUNG_S)[0]
         if hung:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
+        pages = os.read(reader, 100).split()[1:2] or [b"0"]
     finally:
         os.close(watch)
+        os.close(reader)
+    used = max(0, usage.ru_maxrss * 1024 - int(pages[0]) * resource.getpagesize())
     if hung:
-        return f"hung for {HUNG_S:g} s", usage.ru_maxrss * 1024
+        return f"hung for {HUNG_S:g} s", used
     if os.WIFSIGNALED(status):
-        return f"ended by {signal.Signals(os.WTERMSIG(status)).name}", usage.ru_maxrss * 1024
-    return OUTCOMES[min(os.WEXITSTATUS(status), len(OUTCOMES) - 1)], usage.ru_maxrss * 1024
+        return f"ended by {signal.Signals(os.WTERMSIG(status)).name}", used
+    return OUTCOMES[min(os.WEXITSTATUS(status), len(OUTCOMES) - 1)], used
 
 
 def fuzz(count: int, seed: int = 0, keep: Path | None = None, seconds: float = float("inf")) -> dict[str, Any]:

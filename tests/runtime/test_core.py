@@ -294,13 +294,12 @@ def test_scores_are_calibrated_and_smoothed() -> None:
         session.observe(0, logits)
         p = np.exp(logits / 1.7) / np.exp(logits / 1.7).sum()
         expected += (1 - np.exp(-1 / (20 * 0.3))) * (p - expected)
-        evidence += logits / 1.7
+        evidence += p
         label, score, probs, *_ = session.decision(0)
         np.testing.assert_allclose(probs, expected, atol=1e-6)
         assert label == expected.argmax() and score == probs[label]
-    expected = np.exp(evidence / 50)
-    expected[NONE] = 0
-    np.testing.assert_allclose(session.clip(0).probs, expected / expected.sum(), atol=1e-6)
+    evidence[NONE] = 0
+    np.testing.assert_allclose(session.clip(0).probs, evidence / evidence.sum(), atol=1e-6)
 
 
 def test_without_a_none_label_scores_start_at_the_first_frame() -> None:

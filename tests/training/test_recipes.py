@@ -1,6 +1,7 @@
 """Recipes by name: their settings, the run's folder they leave, and what is refused."""
 
 import json
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training import recipes  # noqa: E402
 from motionrt.training.data import vocabulary  # noqa: E402
+from motionrt.training.data.choreography import RULES  # noqa: E402
 from motionrt.training.data.clips import clip_sets, fingerprint  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.recognition.recipes import live, nwucla_stream, training_fingerprints  # noqa: E402
@@ -24,6 +26,7 @@ from motionrt.training.recognition.tasks import ClipTask, LiveTask  # noqa: E402
 from motionrt.training.settings import override, parse_value  # noqa: E402
 
 TINY = {"steps": "4", "batch": "2", "channels": "8,8", "precision": "no", "checkpoint_every": "2"}
+LIVE = {"body": "12", "choreography": "1"}
 
 
 @pytest.fixture
@@ -114,13 +117,21 @@ def test_live_trains_on_no_clip_that_is_held_out(data: Path) -> None:
 
 def test_a_source_can_be_excluded(data: Path) -> None:
     layout = Layout.load("core15")
-    task, validation, _ = override(live(), {"data": str(data), "leave_out": "bandai"}).load_data(layout)
+    settings = {"data": str(data), "choreography": "0"}
+    task, validation, _ = override(live(), {**settings, "leave_out": "bandai"}).load_data(layout)
     assert isinstance(task, LiveTask)
     assert {clip.source for clip in task.clips} == {"nw-ucla", "msr-action3d", "utkinect", "florence3d", "other"}
     assert "bandai" in {clip.source for clip in validation}
-    both = override(live(), {"data": str(data), "leave_out": "bandai,nw-ucla"}).load_data(layout)[0]
+    both = override(live(), {**settings, "leave_out": "bandai,nw-ucla"}).load_data(layout)[0]
     assert isinstance(both, LiveTask)
     assert {clip.source for clip in both.clips} == {"msr-action3d", "utkinect", "florence3d", "other"}
+
+
+def test_choreography_adds_clips_to_every_label_with_a_rule(data: Path) -> None:
+    task, _, labels = override(live(), {"data": str(data), "choreography": "2"}).load_data(Layout.load("core15"))
+    assert isinstance(task, LiveTask)
+    found = Counter(clip.label for clip in task.clips if clip.source == "choreography")
+    assert found == {label: 2 for label in labels if label in RULES} and len(found) == len(RULES)
 
 
 def test_nwucla_trains_on_views_one_and_two_without_the_subject_held_out(data: Path) -> None:
@@ -151,7 +162,8 @@ def test_fingerprints_are_those_of_labeled_clips_outside_the_validation_folds(da
 @pytest.mark.parametrize(
     "setting",
     ["steps=0", "batch=0", "batch=1000", "lr=nan", "rate_hz=0", "validate_every=0", "channels=2", "threads=-1",
-     "precision=foo", "workers=-1", "leave_out=nwucla", "hold_out=99", "subset=-3"],
+     "precision=foo", "workers=-1", "leave_out=nwucla", "hold_out=99", "subset=-3", "body=2",
+     "body_blocks=1", "choreography=-1"],
 )  # fmt: skip
 def test_an_invalid_setting_is_rejected_before_anything_is_written(data: Path, tmp_path: Path, setting: str) -> None:
     key, value = setting.split("=")
@@ -163,12 +175,12 @@ def test_an_invalid_setting_is_rejected_before_anything_is_written(data: Path, t
 
 @pytest.mark.parametrize("recipe", ["live", "nwucla-stream"])
 def test_a_run_saves_weights_metrics_and_its_settings(start: Callable[..., Path], data: Path, recipe: str) -> None:
-    run = start(recipe, **({"hold_out": "2"} if recipe == "nwucla-stream" else {}))
+    run = start(recipe, **({"hold_out": "2"} if recipe == "nwucla-stream" else LIVE))
     about = json.loads((run / "recipe.json").read_text())
     assert about["recipe"]["loop"]["steps"] == 4 and about["recipe"]["data"] == str(data)
     classes = len(vocabulary.labels()) + 1 if recipe == "live" else 2
     assert len(about["labels"]) == about["model"]["classes"] == classes
-    assert load_file(run / "model.safetensors")["head.weight"].shape == (classes, 8)
+    assert load_file(run / "model.safetensors")["head.weight"].shape == (classes, 12 if recipe == "live" else 8)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 4 and 0 <= last["top1"] <= 100 and 0 <= last["macro_top1"] <= 100
     assert (run / "confusion.png").is_file()

@@ -586,11 +586,11 @@ def choreography(
     """`count` clips of every label that has a rule, each by one of the people at rest.
 
     Args:
-        rests: (joints [R, V, 3], frames a second), see `streams.rest_windows`.
+        rests: (joints [R, V, 3], frames a second), see `streams.rest_windows`; without any, there are no clips.
     """
     rng, clips = np.random.default_rng(seed), []
     for label in labels:
-        for _ in range(count if label in RULES else 0):
+        for _ in range(count if rests and label in RULES else 0):
             rest, _ = rests[int(rng.integers(len(rests)))]
             score = RULES[label](rng)
             if not (score.pelvis or score.feet) and rng.random() < AT_A_DESK:

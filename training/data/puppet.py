@@ -23,8 +23,13 @@ Keys = list[tuple[float, Point]]  # (seconds, point); between them the path is s
 
 @dataclass
 class Score:
-    """What a body does: paths of its hands, feet (offset, meters), pelvis (offset, meters: left, up, forward) and trunk
-    (pitch forward, turn to the left, lean to the left; radians). "acting" is the chosen side, "other" the other one."""
+    """Paths that a body follows.
+
+    Attributes:
+        hands, feet: of the sides "acting" and "other"; of feet, offsets in meters (outward, up, forward).
+        pelvis: offset in meters (left, up, forward).
+        trunk: pitch forward, turn to the left and lean to the left, radians.
+    """
 
     hands: dict[str, Keys] = field(default_factory=dict)
     feet: dict[str, Keys] = field(default_factory=dict)
@@ -61,11 +66,11 @@ def perform(score: Score, rest: np.ndarray, layout: Layout, rng: Generator) -> n
     pelvis = path(score.pelvis, zero) if score.pelvis else np.zeros((T, 3))
     trunk = path(score.trunk, zero) if score.trunk else np.zeros((T, 3))
     root = base[:, [layout.root]]
-    moved = root + pelvis[:, None]
+    new_root = root + pelvis[:, None]
     R = rotations(trunk)
     legs = [index[f"{side}_{part}"] for side in ("left", "right") for part in ("hip", "knee", "ankle")]
     upper = [i for i in range(len(layout.joints)) if i not in legs]
-    joints[:, upper] = np.einsum("tij,tvj->tvi", R, base[:, upper] - root) + moved
+    joints[:, upper] = np.einsum("tij,tvj->tvi", R, base[:, upper] - root) + new_root
     for role, side, sign in (("acting", "right", -1.0), ("other", "left", 1.0)):
         outward = np.array([sign, 1, 1])
         shoulder, elbow, wrist = (index[f"{side}_{part}"] for part in ("shoulder", "elbow", "wrist"))
@@ -83,7 +88,7 @@ def perform(score: Score, rest: np.ndarray, layout: Layout, rng: Generator) -> n
             lengths = bone(base, shoulder, elbow), bone(base, elbow, wrist)
             joints[:, [elbow, wrist]] = joints[:, [shoulder]] + np.stack(two_bones(goal[:, 1], *lengths, goal[:, 0]), 1)
         hip, knee, ankle = (index[f"{side}_{part}"] for part in ("hip", "knee", "ankle"))
-        joints[:, hip] = base[:, hip] - root[:, 0] + moved[:, 0]
+        joints[:, hip] = base[:, hip] - root[:, 0] + new_root[:, 0]
         foot = path(score.feet[role], zero) * outward if role in score.feet else np.zeros((T, 3))
         reach = base[:, ankle] + foot - joints[:, hip]
         local_knee, local_foot = two_bones(

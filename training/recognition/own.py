@@ -26,7 +26,7 @@ from ..loop import LoopConfig, process_state
 from ..models.stream_gcn import StreamGCN, StreamGCNConfig, from_weights, unfold
 from ..settings import Job, check_loop
 from .loss import recognizer_loss
-from .recipes import live
+from .recipes import check_widths, live
 from .tasks import LiveTask
 from .validation import Validation
 
@@ -86,8 +86,7 @@ class OwnRecipe:
             InputError: names the setting.
         """
         check_loop(self.loop, rate_hz=self.frontend.rate_hz, threads=self.threads)
-        if min(self.channels) < 4:  # each temporal branch has a quarter
-            raise InputError("channels: expected numbers of at least 4")
+        check_widths(self.channels, self.body, self.body_blocks)
         if self.init is not None:
             fixed = self.with_init(self.init)
             for name in ("layout", "frontend", "channels", "body", "body_blocks"):

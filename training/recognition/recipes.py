@@ -84,8 +84,9 @@ class StreamGcnRecipe:
         joints = len(Layout.load(self.layout).joints)
         if front.bones is not None and (len(front.bones) != joints or not all(0 <= one <= 10 for one in front.bones)):
             raise InputError(f"bones: expected {joints} lengths from 0 to 10 m")
-        if min(self.channels) < 4:  # each temporal branch has a quarter
-            raise InputError("channels: expected numbers of at least 4")
+        check_widths(self.channels, self.body, self.body_blocks)
+        if self.choreography < 0:
+            raise InputError(f"choreography={self.choreography}: expected at least 0")
         for name in left_out(self.leave_out):
             if name not in sources():
                 raise InputError(f"leave_out={self.leave_out}: expected some of {', '.join(sources())}")
@@ -274,6 +275,15 @@ RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe]] = {
     "nwucla-stream": nwucla_stream,
     "nwucla-ctrgcn": nwucla_ctrgcn,
 }
+
+
+def check_widths(channels: Sequence[int], body: int, body_blocks: int) -> None:
+    if min(channels) < 4:  # each temporal branch has a quarter
+        raise InputError("channels: expected numbers of at least 4")
+    if body and body < 4 or body < 0:
+        raise InputError(f"body={body}: expected 0 or at least 4")
+    if body_blocks < 0 or body_blocks and not body:
+        raise InputError(f"body_blocks={body_blocks}: expected at least 0, and 0 without a body")
 
 
 def check_unseen(unseen: str | None) -> None:

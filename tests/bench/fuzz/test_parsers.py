@@ -35,17 +35,17 @@ def raises(error: BaseException) -> Any:
     ("parse", "problem"),
     [
         (raises(ValueError("no")), "ValueError: no"),
-        (raises(InputError("a\nb")), "an error message with several lines or none: 'a\\nb'"),
+        (raises(InputError("")), "an error message with several lines or none: ''"),
         (lambda data: time.sleep(0.3), "more than 0 s"),
     ],
-    ids=["another error", "several lines", "a hang"],
+    ids=["another error", "no message", "a hang"],
 )
 def test_a_misbehaving_parser_is_found(
     parse: Any, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fuzz, "HUNG_S", 0.1)
     monkeypatch.setattr(fuzz, "targets", lambda folder: {"mine": fuzz.Target(parse, (b"12 [3]",))})
-    found = fuzz.fuzz(0.05, keep=tmp_path)["findings"]
+    found = fuzz.fuzz(60, keep=tmp_path, inputs=1)["findings"]
     assert found and {finding["problem"] for finding in found} == {problem}
     assert (tmp_path / f"mine-{found[0]['input']}").is_file()
 

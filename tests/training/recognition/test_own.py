@@ -69,7 +69,9 @@ def recordings(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) 
 def small(recordings: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of a small network that starts from nothing."""
     run = tmp_path_factory.mktemp("runs") / "small"
-    return train("recognizer", {**TINY, "data": str(recordings), "run": str(run), "init": "none", "channels": "8,8"})
+    return train(
+        "recognizer", {**TINY, "data": str(recordings), "run": str(run), "init": "none", "channels": "8,8", "body": "8"}
+    )
 
 
 def test_a_run_ends_with_the_score_the_confusion_picture_and_the_next_command(
