@@ -161,14 +161,11 @@ def swipe(rng: Generator, outward: bool) -> Score:
     level = (-25.0, 30.0)
     out, across = direction(rng, (35, 90), level), direction(rng, (-60, -5), level)
     (across if outward else out)[1] -= rng.uniform(0, 0.5)  # it often starts on the way up
-    points = (
-        [across, direction(rng, (0, 30), level) * 0.9, out]
-        if outward
-        else [out, direction(rng, (0, 30), level), across]
-    )
+    middle = direction(rng, (0, 30), level) * (0.9 if outward else 1)
+    points = [across, middle, out] if outward else [out, middle, across]
     reach = rng.uniform(0.55, 0.95)
-    total = rng.uniform(0.25, 0.9)
-    return Score(hands={"acting": strokes(rng, [reach * one for one in points], [total / 2, total / 2])})
+    half = rng.uniform(0.25, 0.9) / 2
+    return Score(hands={"acting": strokes(rng, [reach * one for one in points], [half, half])})
 
 
 @rule("swipe left")  # with the right hand; mirrored, swipe right with the left hand
@@ -369,6 +366,13 @@ def bent(rng: Generator, angle: float, seconds: tuple[float, float] = (0.0, 0.8)
     return [(0, (0, 0, 0)), (down, (angle, 0, 0)), (down + hold, (angle, 0, 0)), (down + hold + up, (0, 0, 0))]
 
 
+def lowered(trunk: Keys, depth: float) -> Keys:
+    """The pelvis, lower by `depth` while the trunk is bent: the knees give way."""
+    (start, _), (down, _), (up, _), (end, _) = trunk
+    low = (0, -depth, -0.2 * depth)
+    return [(start, (0, 0, 0)), (down, low), (up, low), (end, (0, 0, 0))]
+
+
 @rule("bow")
 def bow(rng: Generator) -> Score:
     return Score(trunk=bent(rng, np.radians(rng.uniform(20, 85))))
@@ -377,12 +381,7 @@ def bow(rng: Generator) -> Score:
 @rule("pick up")
 def pick_up(rng: Generator) -> Score:
     trunk = bent(rng, np.radians(rng.uniform(45, 95)), (0.1, 0.5))
-    knees = rng.uniform(0.05, 0.4)
-    pelvis: Keys = [
-        (t, (0, -knees if angle[0] > 0 else 0, -0.2 * knees if angle[0] > 0 else 0))
-        for t, angle in trunk
-        if angle is not None
-    ]
+    pelvis = lowered(trunk, rng.uniform(0.05, 0.4))
     ground = np.array([rng.uniform(-0.4, 0.3), -rng.uniform(0.2, 0.6), rng.uniform(0.7, 0.95)])  # turned with the trunk
     hands: Keys = [
         (0, REST),
@@ -397,9 +396,7 @@ def pick_up(rng: Generator) -> Score:
 def tie_lace(rng: Generator) -> Score:
     trunk = bent(rng, np.radians(rng.uniform(50, 95)), (1.0, 2.5))
     down, up = trunk[1][0], trunk[2][0]
-    knees = rng.uniform(0.1, 0.5)
-    low = (0, -knees, -0.2 * knees)
-    pelvis: Keys = [(0, (0, 0, 0)), (down, low), (up, low), (trunk[3][0], (0, 0, 0))]
+    pelvis = lowered(trunk, rng.uniform(0.1, 0.5))
     foot = np.array([rng.uniform(-0.4, 0), -rng.uniform(0.3, 0.7), rng.uniform(0.6, 0.8)])
     busy: Keys = [(t, foot + rng.normal(0, 0.06, 3)) for t in np.arange(down, up, 0.25)]
     return Score(hands=both([(0, REST), *busy, (trunk[3][0], REST)]), trunk=trunk, pelvis=pelvis)
@@ -559,25 +556,12 @@ def lunge(rng: Generator) -> Score:
 @rule("side step")
 def side_step(rng: Generator) -> Score:
     wide, half = rng.uniform(0.2, 0.55), rng.uniform(0.3, 0.7)
-    out: Keys = [
-        (0, (0, 0, 0)),
-        (half, (wide, 0, 0)),
-        (2 * half, (wide, 0, 0)),
-        (3 * half, (wide if rng.random() < 0.5 else 0, 0, 0)),
-    ]
-    stays = out[-1][1] == (0, 0, 0)
-    follow: Keys = [
-        (0, (0, 0, 0)),
-        (2 * half, (0, 0, 0)),
-        (3 * half, (0 if stays else -wide, 0, 0)),
-    ]  # outward of the other side
-    pelvis: Keys = [
-        (0, (0, 0, 0)),
-        (half, (-wide / 2, 0, 0)),
-        (2 * half, (-wide / 2, 0, 0)),
-        (3 * half, (0 if stays else -wide, 0, 0)),
-    ]
-    return Score(feet={"acting": out, "other": follow}, pelvis=pelvis)
+    end = wide if rng.random() < 0.5 else 0.0  # the other foot follows, or the first one comes back
+    still, middle = (0, 0, 0), (-wide / 2, 0, 0)
+    out: Keys = [(0, still), (half, (wide, 0, 0)), (2 * half, (wide, 0, 0)), (3 * half, (end, 0, 0))]
+    other: Keys = [(0, still), (2 * half, still), (3 * half, (-end, 0, 0))]
+    pelvis: Keys = [(0, still), (half, middle), (2 * half, middle), (3 * half, (-end, 0, 0))]
+    return Score(feet={"acting": out, "other": other}, pelvis=pelvis)
 
 
 def choreography(

@@ -176,6 +176,14 @@ def resample(joints: np.ndarray, frames: int) -> np.ndarray:
     return joints[i] * (1 - share) + joints[np.minimum(i + 1, len(joints) - 1)] * share
 
 
+def back_and_forth(frames: np.ndarray, length: int) -> np.ndarray:
+    """Play frames [T, ...] back and forth from the first one: [length, ...]."""
+    if len(frames) == 1:
+        return np.repeat(frames, length, 0)
+    last = len(frames) - 1
+    return frames[last - np.abs(np.arange(length) % (2 * last) - last)]
+
+
 def fingerprint(clip_set: ClipSet, i: int) -> str:
     """Identifier of a clip by its content, independent of the file."""
     frames = slice(clip_set.start[i], clip_set.start[i + 1])

@@ -12,7 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.random import Generator
 
+from ...runtime.body.canonical import heading, rotate_y
 from ...runtime.body.layout import Layout
+from .clips import back_and_forth
 
 FPS = 30.0
 REST = None  # where the hand hangs
@@ -59,7 +61,8 @@ def perform(score: Score, rest: np.ndarray, layout: Layout, rng: Generator) -> n
         padded = np.pad(line, ((half, len(window) - 1 - half), (0, 0)), "edge")
         return np.stack([np.convolve(padded[:, i], window / window.sum(), "valid") for i in range(3)], 1)
 
-    base = facing_ahead(rest, layout)[back_and_forth(len(rest), T)].astype(float)
+    ahead = rotate_y(rest - rest[:1, [layout.root]], heading(rest[:1], layout)[0])
+    base = back_and_forth(ahead, T).astype(float)
     index = {name: i for i, name in enumerate(layout.joints)}
     joints = base.copy()
     zero = np.zeros(3)
@@ -122,17 +125,3 @@ def rotations(angles: np.ndarray) -> np.ndarray:
     turn = np.stack([c[:, 1], o, s[:, 1], o, e, o, -s[:, 1], o, c[:, 1]], 1).reshape(-1, 3, 3)
     lean = np.stack([c[:, 2], s[:, 2], o, -s[:, 2], c[:, 2], o, o, o, e], 1).reshape(-1, 3, 3)
     return turn @ pitch @ lean
-
-
-def facing_ahead(joints: np.ndarray, layout: Layout) -> np.ndarray:
-    """Joints turned about the vertical so that the first pose faces +z, its left at +x."""
-    left, right = (list(side) for side in layout.facing)
-    x, _, z = (joints[0, left] - joints[0, right]).sum(0)
-    c, s = np.array([x, z]) / max(float(np.hypot(x, z)), 1e-6)
-    R = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
-    return (joints - joints[:1, [layout.root]]) @ R.T
-
-
-def back_and_forth(frames: int, length: int) -> np.ndarray:
-    last = max(frames - 1, 1)
-    return np.minimum(np.abs((np.arange(length) + last) % (2 * last) - last), frames - 1)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.random import Generator
 
 from ...runtime.body.layout import Layout
-from .clips import LabeledClip, resample
+from .clips import LabeledClip, back_and_forth, resample
 
 Action = tuple[int, int, int]  # class, first frame, last frame plus one
 
@@ -101,8 +101,7 @@ def rest_windows(clips: Sequence[LabeledClip], layout: Layout, seconds: float = 
 def play_rest(window: np.ndarray, fps: float, seconds: float, rate_hz: float) -> np.ndarray:
     """Play a window of rest back and forth for `seconds`, at `rate_hz`."""
     window = resample(window, max(2, round(len(window) * rate_hz / fps)))
-    last = len(window) - 1
-    return window[np.abs((np.arange(max(2, round(seconds * rate_hz))) + last) % (2 * last) - last)]
+    return back_and_forth(window, max(2, round(seconds * rate_hz)))
 
 
 def segment(

@@ -17,9 +17,7 @@ from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ..data import vocabulary
 from ..data.augment import Augmentation
-from ..data.choreography import choreography
 from ..data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
-from ..data.streams import rest_windows
 from ..data.unseen_labels import splits, unseen_labels
 from ..data.vocabulary import sources
 from ..loop import LoopConfig, Loss, Task
@@ -131,9 +129,6 @@ class StreamGcnRecipe:
             ]
             clips = clips[: self.subset]
             labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
-            if self.choreography:
-                rests = rest_windows([c for c in clips if not c.flat], layout)
-                clips += choreography(labels, rests, layout, self.choreography, seed)
             held_out = [c for c in load_clips(data, layout, vocabulary.is_validation) if not c.flat]
             task: Task = LiveTask(
                 clips=clips,
@@ -143,6 +138,7 @@ class StreamGcnRecipe:
                 seed=seed,
                 augmentation=self.augmentation,
                 pictures=self.pictures,
+                choreography=self.choreography,
             )
         else:
             clips = [

@@ -16,7 +16,8 @@ from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
 from ..data import augment, streams, vocabulary
 from ..data.augment import Augmentation
-from ..data.clips import LabeledClip, active_span, phases
+from ..data.choreography import choreography
+from ..data.clips import LabeledClip, active_span, back_and_forth, phases
 from ..data.streams import UNLABELED, Segment, Stream
 
 FEW_CLIPS = 10  # a data set with fewer clips of a label is drawn less often than the others
@@ -43,6 +44,7 @@ class LiveTask:
 
     Attributes:
         pictures: share of streams of 2-D joints: 3-D clips seen by a random camera, and clips of 2-D data sets.
+        choreography: number of clips of each label that are made by rule and added to `clips`.
         mirrored: labels that change when a clip is mirrored.
         one_sided: labels whose clips are not mirrored.
         turns: labels of clips whose turns are preceded and followed by walking, see `phases`.
@@ -57,6 +59,7 @@ class LiveTask:
     max_clip_s: float = 4.5
     augmentation: Augmentation = Augmentation()
     pictures: float = 0.0
+    choreography: int = 0
     mirrored: Mapping[str, str] = field(default_factory=lambda: vocabulary.MIRRORED)
     one_sided: Set[str] = frozenset()
     turns: Set[str] = frozenset(vocabulary.TURNS)
@@ -66,8 +69,12 @@ class LiveTask:
 
     def __post_init__(self) -> None:
         solid = [clip for clip in self.clips if not clip.flat]
-        object.__setattr__(self, "by_label", {False: by_label(solid), True: by_label(self.clips)})
-        object.__setattr__(self, "rests", streams.rest_windows(solid, self.layout))
+        rests = streams.rest_windows(solid, self.layout)
+        made = choreography(self.labels, rests, self.layout, self.choreography, self.seed)
+        clips = [*self.clips, *made]
+        object.__setattr__(self, "clips", clips)
+        object.__setattr__(self, "by_label", {False: by_label([*solid, *made]), True: by_label(clips)})
+        object.__setattr__(self, "rests", rests + streams.rest_windows(made, self.layout))
         object.__setattr__(self, "own_classes", self._own_classes())
 
     def _own_classes(self) -> dict[str, np.ndarray]:
@@ -216,14 +223,6 @@ class ClipTask:
         )
 
 
-def pad_back_and_forth(frames: np.ndarray, length: int) -> np.ndarray:
-    """Extend frames [T, V, 3] by playing them back and forth, as plausible padding for batch norm."""
-    if len(frames) == 1:
-        return np.repeat(frames, length, 0)
-    last = len(frames) - 1
-    return frames[last - np.abs(np.arange(length) % (2 * last) - last)]
-
-
 def collate(samples: Sequence[StreamSample]) -> dict[str, np.ndarray]:
     """Arrays of a batch: frames [N, T, V, 3], targets, weights and segments [N, T], classes [all segments] and, if the
     samples have them, own_classes [all segments, C]."""
@@ -237,7 +236,7 @@ def collate(samples: Sequence[StreamSample]) -> dict[str, np.ndarray]:
     own = [sample.own_classes for sample in samples if sample.own_classes is not None]
     return {
         **({"own_classes": np.concatenate(own)} if own else {}),
-        "frames": np.stack([pad_back_and_forth(sample.frames, T) for sample in samples]),
+        "frames": np.stack([back_and_forth(sample.frames, T) for sample in samples]),
         "targets": np.stack([padded(sample.targets, UNLABELED) for sample in samples]),
         "weights": np.stack([padded(sample.weights, 0) for sample in samples]),
         "segments": np.stack([padded(segment, -1) for segment in segments]),

@@ -12,9 +12,8 @@ from torch import nn
 from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
 from ..data import vocabulary
-from ..data.clips import LabeledClip, resample
+from ..data.clips import LabeledClip, back_and_forth, resample
 from ..plots import draw_confusion
-from .tasks import pad_back_and_forth
 
 
 class Validation:
@@ -47,7 +46,7 @@ class Validation:
         for begin in range(0, len(self.clips), batch):
             part = self.clips[begin : begin + batch]
             T = max(len(frames) for frames, _ in part)
-            frames_NTV3 = torch.from_numpy(np.stack([pad_back_and_forth(frames, T) for frames, _ in part]))
+            frames_NTV3 = torch.from_numpy(np.stack([back_and_forth(frames, T) for frames, _ in part]))
             logits = model(frames_NTV3.to(device))[0]
             evidence = (logits.softmax(2) if vocabulary.NONE in self.labels else logits).cpu().numpy()
             for (frames, target), row in zip(part, evidence, strict=True):

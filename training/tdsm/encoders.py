@@ -21,12 +21,11 @@ from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import InputError
 from ...runtime.progress import progress
 from ..data import augment, streams, vocabulary
-from ..data.clips import LabeledClip, load_clips, resample
+from ..data.clips import LabeledClip, back_and_forth, load_clips, resample
 from ..data.unseen_labels import BACKGROUND
 from ..models.ctr_gcn import CTRGCN, CTRGCNConfig
 from ..models.stream_gcn import StreamGCN, StreamGCNConfig, fold, from_weights
 from ..recognition.ctr_gcn import LAYOUT, CtrGcnTask, whole_sample
-from ..recognition.tasks import pad_back_and_forth
 from ..runs import read_network, weights_sha256
 
 BATCH = 64
@@ -145,7 +144,7 @@ class StreamEncoder:
         for begin in range(0, len(order), BATCH):
             part = order[begin : begin + BATCH]
             T = len(inputs[part[-1]])
-            frames_NTV3 = torch.from_numpy(np.stack([pad_back_and_forth(inputs[i], T) for i in part]))
+            frames_NTV3 = torch.from_numpy(np.stack([back_and_forth(inputs[i], T) for i in part]))
             features_NTD = self.network(frames_NTV3)[1].numpy()
             for i, features_TD in zip(part, features_NTD, strict=True):
                 features_ND[i] = features_TD[: len(inputs[i])].mean(0)

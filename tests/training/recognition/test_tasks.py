@@ -10,9 +10,9 @@ import pytest
 from motionrt.runtime.body.frontend import Frontend
 from motionrt.runtime.body.layout import Layout
 from motionrt.training.data import vocabulary
-from motionrt.training.data.clips import LabeledClip
+from motionrt.training.data.clips import LabeledClip, back_and_forth
 from motionrt.training.data.streams import UNLABELED, Stream
-from motionrt.training.recognition.tasks import ClipTask, LiveTask, StreamSample, collate, pad_back_and_forth
+from motionrt.training.recognition.tasks import ClipTask, LiveTask, StreamSample, collate
 
 FRONTEND = Frontend(rate_hz=20.0)
 LABELS = (*vocabulary.labels(), vocabulary.NONE)
@@ -217,9 +217,9 @@ def test_a_clip_sample_is_one_segment_with_increasing_weights(whole: ClipTask) -
 
 def test_padding_plays_the_clip_back_and_forth() -> None:
     frames = np.arange(4, dtype=np.float32)[:, None, None] * np.ones((1, 2, 3), np.float32)
-    assert pad_back_and_forth(frames, 9)[:, 1, 1].tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
-    assert pad_back_and_forth(frames, 4).tolist() == frames.tolist()
-    assert pad_back_and_forth(frames[2:3], 3)[:, 0, 0].tolist() == [2, 2, 2]
+    assert back_and_forth(frames, 9)[:, 1, 1].tolist() == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert back_and_forth(frames, 4).tolist() == frames.tolist()
+    assert back_and_forth(frames[2:3], 3)[:, 0, 0].tolist() == [2, 2, 2]
 
 
 def sample(T: int, segments: list[int], classes: tuple[int, ...]) -> StreamSample:
