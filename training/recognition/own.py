@@ -23,10 +23,10 @@ from ..data.augment import Augmentation
 from ..data.clips import SET_ASIDE, LabeledClip
 from ..data.recordings import load_recordings, to_clip
 from ..loop import LoopConfig, process_state
-from ..models.stream_gcn import StreamGCN, StreamGCNConfig, from_weights, unfold
+from ..models.stream_gcn import StreamGCN, from_weights, unfold
 from ..settings import Job, check_loop
 from .loss import recognizer_loss
-from .recipes import check_widths, live
+from .recipes import check_widths, live, stream_gcn_config
 from .tasks import LiveTask
 from .validation import Validation
 
@@ -148,16 +148,7 @@ class OwnRecipe:
     def network(self, layout: Layout, labels: Sequence[str]) -> tuple[StreamGCN, dict[str, Any], list[str]]:
         """The network to train, facts about its origin, and fingerprints of clips that it has been trained on."""
         if self.init is None:
-            config = StreamGCNConfig(
-                parents=layout.parents,
-                classes=len(labels),
-                fps=self.frontend.rate_hz,
-                channels=self.channels,
-                dropout=self.dropout,
-                body=self.body,
-                body_blocks=self.body_blocks,
-            )
-            return StreamGCN(config), {}, []
+            return StreamGCN(stream_gcn_config(self, layout, labels)), {}, []
         bundle = Bundle.load(self.init)
         known, path = bundle.manifest.labels, bundle.path / SET_ASIDE
         model = unfold(from_weights(bundle.manifest.model, bundle.weights), known, labels)

@@ -155,15 +155,7 @@ class StreamGcnRecipe:
 
     def network(self, layout: Layout, labels: Sequence[str]) -> tuple[nn.Module, Loss]:
         """The recognizer to train, with a helper if `cocodiff` is set, and its loss."""
-        config = StreamGCNConfig(
-            parents=layout.parents,
-            classes=len(labels),
-            fps=self.frontend.rate_hz,
-            channels=self.channels,
-            dropout=self.dropout,
-            body=self.body,
-            body_blocks=self.body_blocks,
-        )
+        config = stream_gcn_config(self, layout, labels)
         if not self.cocodiff:
             return StreamGCN(config), partial(recognizer_loss, self.loop)
         model = cocodiff.add_helper(config, labels, self.helper, self.loop)
@@ -271,6 +263,12 @@ RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe]] = {
     "nwucla-stream": nwucla_stream,
     "nwucla-ctrgcn": nwucla_ctrgcn,
 }
+
+
+def stream_gcn_config(recipe: Any, layout: Layout, labels: Sequence[str]) -> StreamGCNConfig:
+    """The network of a StreamGcnRecipe or an OwnRecipe."""
+    settings = {name: getattr(recipe, name) for name in ("channels", "dropout", "body", "body_blocks")}
+    return StreamGCNConfig(parents=layout.parents, classes=len(labels), fps=recipe.frontend.rate_hz, **settings)
 
 
 def check_widths(channels: Sequence[int], body: int, body_blocks: int) -> None:
