@@ -4,7 +4,6 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "config.hpp"
@@ -74,9 +73,9 @@ class Decider {
     const bool is_active = best >= 0 && max_activity_ >= kMinActivity;
     const int label = is_active ? best : config_.none;
     const int excluded = is_active ? config_.none : -1;
-    const double n = double(observed_), top = evidence_[label];
+    const double top = evidence_[label];
     const auto weight = [&](int c) {
-      return c == excluded ? 0 : config_.none < 0 ? std::exp((evidence_[c] - top) / n) : evidence_[c] / n;
+      return c == excluded ? 0 : config_.none < 0 ? std::exp((evidence_[c] - top) / double(observed_)) : evidence_[c];
     };
     double total = 0;
     for (int c = 0; c < config_.labels; ++c) total += weight(c);

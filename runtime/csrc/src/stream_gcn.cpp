@@ -20,19 +20,13 @@ class Reader {
     return require_tensor(tensors_, name, shape, where_).values.data();
   }
 
-  // A 1x1 convolution; input channel `in[i]` of a and output channel `out[o]`.
+  // A convolution over so many joints at a time. Output channel `out[o]`; `in` are the joints of the first input
+  // channel, then those of the second, ...
   Matrix convolution(const std::string& name, const std::vector<int>& in, int depth, const std::vector<int>& out,
-                     int columns) const {
-    const std::int64_t inputs = static_cast<std::int64_t>(in.size()), outputs = static_cast<std::int64_t>(out.size());
-    return matrix(name, (*this)(name + ".weight", {outputs, inputs, 1, 1}), in, depth, out, columns);
-  }
-
-  // A convolution over V joints into one: `in` has the joints of the first channel, then those of the second, ...
-  Matrix join(const std::string& name, const std::vector<int>& in, int joints, int depth, const std::vector<int>& out,
-              int columns) const {
-    const std::int64_t inputs = static_cast<std::int64_t>(in.size()) / joints;
-    const Shape shape{static_cast<std::int64_t>(out.size()), inputs, 1, joints};
-    return matrix(name, (*this)(name + ".weight", shape), in, joints * depth, out, columns);
+                     int columns, int joints = 1) const {
+    const std::int64_t inputs = static_cast<std::int64_t>(in.size()) / joints,
+                       outputs = static_cast<std::int64_t>(out.size());
+    return matrix(name, (*this)(name + ".weight", {outputs, inputs, 1, joints}), in, depth, out, columns);
   }
 
   Matrix linear(const std::string& name, const std::vector<int>& in, int depth, int outputs) const {
@@ -180,10 +174,10 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
   const int D = config_.features;
   if (config_.body) {
     const Channels body(D, branches);
-    std::vector<int> joined;  // channels of all joints
+    std::vector<int> joined;
     for (const int c : before.offset)
       for (int v = 0; v < V; ++v) joined.push_back(v * before.padded + c);
-    join_ = read.join("join", joined, V, before.padded, body.offset, body.padded);
+    join_ = read.convolution("join", joined, V * before.padded, body.offset, body.padded, V);
     join_.round(precision);
     for (int i = 0; i < config_.body_blocks; ++i) body_.push_back(read_time("body." + std::to_string(i), 1, body));
     before = body;
