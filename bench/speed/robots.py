@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from ...runtime.body.layout import Layout
 from ...runtime.body.motion import Motion
 from ...runtime.robots.retargeter import Retargeter
-from ...runtime.robots.robot_motion import KEYPOINTS, RobotMotion
+from ...runtime.robots.robot_motion import KEYPOINTS, MAX_SPEED, RobotMotion
 from .environment import commit, cpu_model
 from .retarget import clips
 from .workloads import samples
@@ -42,7 +42,6 @@ WEIGHTS = dict(zip(KEYPOINTS, np.repeat([2, 1, 2, 1, 1, 1.5, 1], 2), strict=True
 SCALE = 1.3  # of lafan22w
 EXACT_M = 0.01  # frames with a joint that remains farther away are left out
 WINDOWS = 30
-MAX_SPEED = 10.0  # rad/s
 POINTS = {  # joint of lafan22w -> body and offset
     "pelvis": ("pelvis", (0, 0, 0)),
     "left_hip": ("pelvis", (0, 0.0582, -0.1332)),

@@ -29,10 +29,9 @@ LONGEST_S = 3600  # of a file
 
 
 class Player:
-    """Sends the references of a robot to outputs until it is stopped or the feeding thread ends.
+    """Sends the references of a robot, which another thread feeds, to outputs.
 
     Args:
-        feed: runs in a thread; gets `follow`, to which it passes the robot, and `stopped`.
         outputs: names as for `open_robot_output`.
         out: file to write in the end; None: none.
     """
@@ -61,7 +60,10 @@ class Player:
         self._robot = robot
 
     def play(self, feed: Callable[[Player], float]) -> dict[str, Any]:
-        """Play until `feed`, which returns when its motion ends, has ended, or Ctrl-C. Returns a summary."""
+        """Play until Ctrl-C or the end of the motion, the time at which `feed`, run in a thread, returns.
+
+        It gets the player, and passes the robot to `follow`. Returns a summary.
+        """
         with ExitStack() as stack:
             outputs = [open_robot_output(name) for name in self._outputs]
             for output in outputs:

@@ -164,7 +164,7 @@ def listen(url: str, *, layout: str | None = None, token: str | None = None) -> 
         InputError: the address is malformed, cannot be bound, or requires a token.
         MissingExtra: websockets is not installed, for ws://.
     """
-    scheme, host, port = _parse(url)
+    scheme, host, port = parse_address(url)
     websockets = require("websockets.sync.server", "net", "ws://") if scheme == "ws" else None
     bound = bind(url, scheme, host, port, has_token=bool(token))
     address = (host, int(bound.getsockname()[1]))
@@ -276,8 +276,8 @@ class WebSocketListener:
                 self._inbox.count_malformed(f"is longer than {MAX_MESSAGE} bytes", sender)
 
 
-def _parse(url: str) -> tuple[str, str, int]:
-    """Split a URL into scheme, host and port."""
+def parse_address(url: str) -> tuple[str, str, int]:
+    """Split udp://HOST:PORT or ws://HOST:PORT into scheme, host and port. Raises InputError: it is neither."""
     parts = ADDRESS.fullmatch(url)
     if parts is None or int(parts["port"]) > 65_535:
         scheme = url.partition("://")[0].lower()

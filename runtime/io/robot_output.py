@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import socket
 import threading
 from collections.abc import Mapping
@@ -12,10 +11,8 @@ from typing import Any, Protocol
 from ..errors import InputError
 from ..extras import require
 from .latest_queue import LatestQueue
+from .net import parse_address
 
-ADDRESS = re.compile(
-    r"udp://(\[(?P<ipv6>[^][/@]+)\]|(?P<host>[^][:/@]+)):(?P<port>\d{1,5})/?", re.ASCII | re.IGNORECASE
-)
 RETRY_S = 1.0
 OPEN_TIMEOUT_S, CLOSE_TIMEOUT_S = 2.0, 0.5
 
@@ -61,12 +58,11 @@ class _Lines:
 class _Datagrams:
     def __init__(self, url: str) -> None:
         self.dropped = 0
-        parts = ADDRESS.fullmatch(url)
-        if parts is None or not 0 < int(parts["port"]) <= 65_535:
+        _, host, port = parse_address(url)
+        if port == 0:
             raise InputError(f"{url}: expected udp://HOST:PORT, such as udp://127.0.0.1:9000")
-        host = parts["host"] or parts["ipv6"]
         try:
-            found = socket.getaddrinfo(host, int(parts["port"]), type=socket.SOCK_DGRAM)
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)
         except (OSError, UnicodeError) as error:
             raise InputError(f"{url}: the host is not known ({error})") from None
         family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)  # IPv4 first

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..body.layout import Layout
 from ..errors import InputError
 from .retargeter import Retargeter
-from .robot_motion import MAX_SPEED, RobotPose, far_keypoints
+from .robot_motion import MAX_SPEED, RobotPose, far_keypoints, heading
 
 Array = NDArray[np.float64]
 Status = Literal["waiting", "blending", "following", "holding"]
@@ -79,13 +79,10 @@ class LiveRobot:
     """
 
     def __init__(self, robot: str | Path = "g1", layout: str | Layout = "smpl22") -> None:
-        self._retargeter = Retargeter(robot, layout)
-        self.robot, self.joints, self.layout = (
-            self._retargeter.robot,
-            self._retargeter.joints,
-            self._retargeter.layout,
-        )
-        self._shape = (len((layout if isinstance(layout, Layout) else Layout.load(layout)).joints), 3)
+        source = layout if isinstance(layout, Layout) else Layout.load(layout)
+        self._retargeter = Retargeter(robot, source)
+        self.robot, self.joints, self.layout = self._retargeter.robot, self._retargeter.joints, source.name
+        self._shape = len(source.joints), 3
         self._fastest = np.minimum(self._retargeter.limits[:, 2], MAX_SPEED)
         self._poses: deque[tuple[float, NDArray[np.float32]]] = deque(maxlen=BUFFER)
         self._lock = threading.Lock()
@@ -163,8 +160,7 @@ class LiveRobot:
     def _start(self, t: float, found: RobotPose) -> None:
         self._blend_start, self._from = t, self._last
         if self._seen_s == -np.inf:  # the first person
-            w, x, y, z = found.quaternion
-            self._turn = -float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+            self._turn = -heading(found.quaternion)
             self._shift = -_turned(found.position[:2], self._turn)
 
     def _blend(self, t: float, found: RobotPose) -> Reference:

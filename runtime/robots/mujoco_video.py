@@ -16,7 +16,7 @@ from ..extras import require
 from ..io.atomic_write import atomic_write
 from ..io.robot_motion import VIDEO_SUFFIXES
 from ..io.video_writer import VideoWriter
-from .robot_motion import RobotMotion
+from .robot_motion import RobotMotion, heading
 
 SIZE = 480  # pixels a side
 FPS = 25
@@ -58,9 +58,8 @@ def robot_images(motion: RobotMotion, mjcf: str) -> Iterator[NDArray[np.uint8]]:
     data = mujoco.MjData(model)
     columns = [int(model.joint(name).qposadr[0]) for name in motion.joints]
     camera = mujoco.MjvCamera()
-    w, x, y, z = motion.quaternions[0]
-    heading_deg = np.degrees(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
-    camera.distance, camera.azimuth, camera.elevation = FAR_M, AROUND_DEG + heading_deg, ABOVE_DEG
+    around_deg = AROUND_DEG + np.degrees(heading(motion.quaternions[0]))
+    camera.distance, camera.azimuth, camera.elevation = FAR_M, around_deg, ABOVE_DEG
     times = motion.timestamps - motion.timestamps[0]
     target: Any = np.array([*motion.positions[0, :2], 0.75 * motion.positions[0, 2]])
     try:

@@ -55,7 +55,7 @@ class Retargeter:
             self._core = _core.Retargeter(name, weights, text)
         except ValueError as error:
             raise InputError(str(error)) from None
-        self._file: dict[str, Any] = json.loads(text or (FOLDER / f"{name}.json").read_text())
+        self._text = text
         self.layout = source.name
         self.robot = Path(name).stem if text else name
         self.joints = tuple(joint[0] for joint in self._core.joints)
@@ -135,7 +135,8 @@ class Retargeter:
 
     def mjcf(self) -> str:
         """The robot as a model of MuJoCo (XML), made of its capsules: the same joints, limits, masses, and a floor."""
-        return robot_mjcf(self._file, self.robot)
+        text = self._text or (FOLDER / f"{self.robot}.json").read_text()
+        return robot_mjcf(json.loads(text), self.robot)
 
     def save_video(self, motion: RobotMotion, path: str | Path) -> None:
         """Draw a motion of this robot with MuJoCo, as .gif or .mp4 (extra `robot`).

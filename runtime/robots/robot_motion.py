@@ -176,6 +176,12 @@ class RobotMotion:
         return found
 
 
+def heading(quaternion: NDArray[np.float64]) -> float:
+    """Radians by which a rotation w, x, y, z turns x about z."""
+    w, x, y, z = quaternion
+    return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
+
+
 def far_keypoints(errors: NDArray[np.float64]) -> dict[str, float]:
     """Keypoints more than 10 cm from where they should be, with the distance in meters."""
     return {name: float(error) for name, error in zip(KEYPOINTS, errors, strict=True) if error > OUT_OF_REACH_M}
