@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from ...runtime.recognition.recognizer import Recognizer
+from ..report import print_report
 from ..speed.serve import Server, summarize
 from .server import RATE_HZ, watch
 
@@ -111,10 +112,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    text = json.dumps(bench_attacks(options.model, options.seconds), indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_report(bench_attacks(options.model, options.seconds), options.out)
 
 
 if __name__ == "__main__":

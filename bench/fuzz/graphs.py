@@ -9,7 +9,6 @@ Runtime.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import resource
 import select
@@ -25,11 +24,12 @@ import numpy as np
 import onnx
 from onnx import AttributeProto, GraphProto, helper, numpy_helper
 
-from ...runtime.backends.onnx_session import _example, open_session
+from ...runtime.backends.onnx_session import example_inputs, open_session
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.bundles.onnx_shapes import OPERATORS
 from ...runtime.bundles.schema import Manifest
 from ...runtime.errors import BundleError
+from ..report import print_report
 
 MODELS = ("zero-shot", "default")
 MAX_NODES = 400  # of a graph
@@ -193,7 +193,8 @@ def run_case(bundle: Bundle[Any], name: str) -> int:
     except BundleError as error:
         return 2 if "ONNX Runtime" in str(error) else 1
     inputs = {
-        key: np.zeros(tensor.shape, tensor.dtype) for key, tensor in _example(bundle.manifest.task, name, about).items()
+        key: np.zeros(tensor.shape, tensor.dtype)
+        for key, tensor in example_inputs(bundle.manifest.task, name, about).items()
     }
     try:
         session.run(list(about.outputs), inputs)
@@ -280,10 +281,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     found = fuzz(options.count, options.seed, options.keep, options.seconds)
-    text = json.dumps(found, indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_report(found, options.out)
     raise SystemExit(bool(found["findings"]))
 
 

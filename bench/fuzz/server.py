@@ -29,6 +29,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from ...runtime.recognition.recognizer import Recognizer
+from ..report import print_report
 from ..speed.serve import Player, Record, Server, stream, summarize
 from .parsers import damage
 
@@ -343,10 +344,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     report = fuzz_server(options.model, options.seconds, options.seed)
-    text = json.dumps(report, indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_report(report, options.out)
     raise SystemExit(bool(report["findings"]))
 
 

@@ -30,6 +30,7 @@ from ...training.data.clips import clip_sets, fingerprint, labeled
 from ...training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
 from ...training.recognition.ctr_gcn import FRAMES
 from ..accuracy.protocols.labeled_clips import set_aside, top1
+from ..report import print_report
 from .baselines import network_step, window
 from .environment import environment
 from .plot import OTHER, OURS, check_plot
@@ -196,12 +197,9 @@ def main() -> None:
     if options.plot is not None:
         check_plot(options.plot)
     report = bench_accuracy(options.data, options.results)
-    text = json.dumps(report, indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
+    print_report(report, options.out)
     if options.plot is not None:
         draw(report, options.results, options.plot)
-    print(text)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ those of an offline recognizer on the same frames since the last reset.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import threading
@@ -27,6 +26,7 @@ from ...runtime.errors import MotionError
 from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
 from ...runtime.serve.client import Client
+from ..report import print_report
 from .environment import environment
 from .serve import Server
 from .timing import percentiles
@@ -196,10 +196,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    text = json.dumps(bench_replicas(options.model, options.clients, options.rate, options.seconds), indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_report(bench_replicas(options.model, options.clients, options.rate, options.seconds), options.out)
 
 
 if __name__ == "__main__":

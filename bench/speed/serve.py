@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed
 from ...runtime.io.jsonl import parse_message
 from ...runtime.progress import ProgressBar
 from ...runtime.recognition.recognizer import Recognizer
+from ..report import print_report
 from .environment import environment
 from .server_process import ServerProcess
 from .timing import percentiles
@@ -255,10 +256,7 @@ def main() -> None:
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
     report = bench_serve(options.model, options.seconds, options.clients, options.rate, options.overload)
-    text = json.dumps(report, indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_report(report, options.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ viser, playwright and Chromium.
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import shutil
 import time
@@ -20,6 +19,7 @@ from typing import Any
 from ...runtime.errors import InputError
 from ...runtime.extras import require
 from ...runtime.recognition.recognizer import Recognizer
+from ..report import print_report
 from .environment import environment
 from .server_process import ServerProcess
 
@@ -103,10 +103,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    text = json.dumps(bench_view(options.model, options.seconds), indent=1)
-    if options.out is not None:
-        options.out.write_text(text + "\n", encoding="utf-8")
-    print(text)
+    print_report(bench_view(options.model, options.seconds), options.out)
 
 
 if __name__ == "__main__":

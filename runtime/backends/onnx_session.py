@@ -38,7 +38,7 @@ class OnnxSession:
         self._trusted = bundle.path.parent == MODELS
         self._shapes: set[tuple[tuple[str, tuple[int, ...]], ...]] = set()  # that were checked
         if not self._trusted:
-            check_cost(self._graph, _example(bundle.manifest.task, name, graph), self._where)
+            check_cost(self._graph, example_inputs(bundle.manifest.task, name, graph), self._where)
         self._arguments = bundle, name, threads, self._graph
         self._session: ort.InferenceSession | None = _open(*self._arguments)
         survive_fork(self)
@@ -110,7 +110,7 @@ def _open(bundle: Bundle, name: str, threads: int, onnx_graph: OnnxGraph) -> ort
     return session
 
 
-def _example(task: str, name: str, graph: Graph) -> dict[str, Tensor]:
+def example_inputs(task: str, name: str, graph: Graph) -> dict[str, Tensor]:
     """Inputs of a graph, of the sizes that it was traced with."""
     sizes = {size: about.example for size, about in SIGNATURES[task].open_sizes(name).items()}
     tensors = SIGNATURES[task].graphs[name].tensors

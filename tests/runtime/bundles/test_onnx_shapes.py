@@ -9,7 +9,7 @@ import onnxruntime as ort
 import pytest
 
 from motionrt import BundleError
-from motionrt.runtime.backends.onnx_session import _example, open_session
+from motionrt.runtime.backends.onnx_session import example_inputs, open_session
 from motionrt.runtime.bundles.bundle import Bundle, bundled
 from motionrt.runtime.bundles.onnx_graph import read_graph
 from motionrt.runtime.bundles.onnx_shapes import OPERATORS, Tensor, check_cost, check_operators
@@ -43,7 +43,7 @@ def all_shapes(bundle: Bundle[Any], name: str, inputs: Mapping[str, np.ndarray])
 def test_shapes_are_those_of_onnx_runtime(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = Bundle.load(model, Manifest)
     for name, graph in bundle.manifest.graphs.items():
-        sizes = _example(bundle.manifest.task, name, graph)
+        sizes = example_inputs(bundle.manifest.task, name, graph)
         inputs = {key: np.ones(tensor.shape, tensor.dtype) for key, tensor in sizes.items()}
         onnx_graph, found = bundle.read_graph(graph.file), {}
         run = check_cost.__globals__["_run"]
