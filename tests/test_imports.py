@@ -158,6 +158,7 @@ def test_the_runtime_has_no_import_cycle(lazy: bool) -> None:
 def test_every_package_is_checked() -> None:
     assert {path.name for path in ROOT.iterdir() if path.is_dir() and list(path.glob("*.py"))} <= {
         *PACKAGES,
+        ".ci",
         "cmake",
         "docs",
         "examples",
