@@ -190,7 +190,7 @@ class CudaNetworks(Networks):
         InputError: unknown precision.
     """
 
-    batch, workers = 16, 1
+    batch, workers, on_cpu = 16, 1, False
 
     def __init__(self, bundle: Bundle[GenerationManifest], precision: str = "fp32", device: str = "cuda") -> None:
         from ...training.coamd.exported import ExportedCoamd

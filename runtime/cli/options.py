@@ -30,6 +30,9 @@ GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled g
 ServedGenerator = Annotated[str, typer.Option("--generator", help="Name of a bundled generator, or path of a bundle.")]
 Backend = Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda.")]
 GraphBackend = Annotated[str, typer.Option("--backend", help="auto, onnx, tensorrt or cuda.")]
+ServedBackend = Annotated[
+    str, typer.Option("--backend", help="Of the generator: auto, onnx, tensorrt or cuda; recognition runs on the CPU.")
+]
 Precision = Annotated[str, typer.Option(help="Native engine: fp32 or bf16; TensorRT: also fp16.")]
 Threads = Annotated[int, typer.Option(min=1, help="CPU threads.")]
 LayoutName = Annotated[

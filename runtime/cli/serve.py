@@ -22,6 +22,7 @@ def run_serve(
     port: int,
     model: str,
     generator: str,
+    backend: str,
     labels: str | None,
     alarms_per_minute: float | None,
     token: str | None,
@@ -38,6 +39,7 @@ def run_serve(
     settings = Settings(
         model=model,
         generator=generator,
+        backend=backend,
         labels=() if labels is None else tuple(labels.split(",")),
         alarms_per_minute=alarms_per_minute,
         token=read_token(token_file) if token_file is not None else token or None,

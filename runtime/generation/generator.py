@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, groupby
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import numpy as np
 
@@ -71,6 +71,7 @@ class Generator:
         name: of the bundle. license: of the weights. layout, fps: of generated motion.
         actions: in the training data, with the number of clips by quality. qualities: values of `quality`.
         settings: of the sampler.
+        batch: number of motions that together take little more time than one; 1 on a CPU, whatever its number of cores.
     Raises:
         BundleError: the bundle was trained with another text encoder.
         InputError: unknown or unavailable backend or precision.
@@ -93,6 +94,7 @@ class Generator:
         self.actions, self.qualities = manifest.actions, manifest.qualities
         self.settings = manifest.sampler
         self._networks = open_networks(bundle, threads, precision, backend)
+        self.batch = 1 if self._networks.on_cpu else self._networks.batch
         self._text = text
         self._condition_cache: dict[tuple[str, str], tuple[np.ndarray, np.ndarray]] = {}
         self._target_cache: dict[str, np.ndarray] = {}
@@ -137,7 +139,7 @@ class Generator:
     def generate(
         self,
         text: list[str] | tuple[str, ...],
-        seconds: float | None = None,
+        seconds: float | None | list[float | None] | tuple[float | None, ...] = None,
         seed: int = 0,
         cfg: float | None = None,
         guidance: float = 0.0,
@@ -149,7 +151,7 @@ class Generator:
     def generate(
         self,
         text: str | list[str] | tuple[str, ...],
-        seconds: float | None = None,
+        seconds: float | None | list[float | None] | tuple[float | None, ...] = None,
         seed: int = 0,
         cfg: float | None = None,
         guidance: float = 0.0,
@@ -164,7 +166,8 @@ class Generator:
 
         Args:
             text: description of the motion, at most 512 characters; or a list of them.
-            seconds: duration, at most 60, rounded to a fifth of a second; None: estimated from the text.
+            seconds: duration, at most 60, rounded to a fifth of a second; None: estimated from the text. For a list of
+                texts also a list with the duration of each.
             seed: 0 or more; another seed gives another motion. The texts of a list have seed, seed + 1, ...
             cfg: weight of classifier-free guidance; None: the model's own, 1: none.
             guidance: length of a step along the recognizer's gradient; 1 is a good value, 0 turns it off.
@@ -174,22 +177,29 @@ class Generator:
             One person with bones of constant length and feet that do not slide, facing +z at the origin in the first
             frame; y = 0 is the floor. For a list of texts, a list of such motions.
         Raises:
-            InputError: an argument is invalid; the message says which text or seed of a list.
+            InputError: an argument is invalid; the message says which one of a list.
         """
         if not isinstance(text, list | tuple):
             if seeds is not None:
                 raise InputError("seeds are for a list of texts, expected seed for a single one")
-            return self._generate([self._request(text, seed, cfg, guidance, quality)], seconds)[0]
+            request = self._request(text, seed, cfg, guidance, quality)
+            return self._generate([request], [self._duration("seconds", seconds)])[0]
         if not text:
             raise InputError("text is an empty list, expected at least one description")
         if seeds is None:
             seeds = range(check_seed("seed", seed), seed + len(text))
         if len(seeds) != len(text):
             raise InputError(f"there are {len(seeds)} seeds for {len(text)} texts, expected one for each")
+        if isinstance(seconds, list | tuple):
+            durations = [self._duration(f"seconds {i}", one) for i, one in enumerate(seconds)]
+        else:
+            durations = [self._duration("seconds", seconds)] * len(text)
+        if len(durations) != len(text):
+            raise InputError(f"there are {len(durations)} durations for {len(text)} texts, expected one for each")
         requests = [
             self._request(one, seeds[i], cfg, guidance, quality, f"text {i}", f"seed {i}") for i, one in enumerate(text)
         ]
-        return self._generate(requests, seconds)
+        return self._generate(requests, durations)
 
     def stream(
         self,
@@ -289,6 +299,10 @@ class Generator:
             (edited,) = self._regenerate([joints], regenerate_T, [request])
         return self._motion(edited, text=text, seed=seed)
 
+    def check(self, text: str) -> None:
+        """Validate a description. Raises InputError: it is empty or too long, or has no English word."""
+        self._text.check(text)
+
     def _request(
         self,
         text: str,
@@ -314,24 +328,29 @@ class Generator:
             settings = replace(settings, guidance=Guidance(step=step, last=GUIDED_STEPS, norm="token"))
         return Request(text, seed, settings, quality)
 
+    def _duration(self, name: str, seconds: Any) -> float | None:
+        """Validate a duration; None stays None. Raises InputError, with this name of it."""
+        return None if seconds is None else check_number(name, seconds, STRIDE / self.fps, MAX_SECONDS)
+
     def _count(self, request: Request, seconds: float | None) -> int:
         """Number of tokens of a motion; without `seconds`, drawn from the distribution that the text predicts."""
         if seconds is not None:
-            duration_s = check_number("seconds", seconds, STRIDE / self.fps, MAX_SECONDS)
-            return max(1, round(duration_s * self.fps / STRIDE))
+            return max(1, round(seconds * self.fps / STRIDE))
         _, logits = self._condition(request.text, request.quality)
         weights = np.exp(logits - logits.max())
         below = np.cumsum(weights / weights.sum()) < rng.uniform(request.seed, 0)
         return min(max(int(below.sum()), _MIN_TOKENS), MAX_TOKENS)
 
-    def _generate(self, requests: Sequence[Request], seconds: float | None) -> list[Motion]:
+    def _generate(self, requests: Sequence[Request], seconds: Sequence[float | None]) -> list[Motion]:
         """Motions for requests with the same settings, in parts of similar length, the longest first."""
-        networks = self._networks
+        networks, numbers = self._networks, range(len(requests))
         with self._lock:
-            counts = parallel(lambda request: self._count(request, seconds), requests, networks.workers)
-            order = np.argsort(counts, kind="stable")[::-1]
-            count = max(min(networks.workers, len(requests)), -(-len(requests) // networks.batch))
-            parts = [part.tolist() for part in np.array_split(order, count)]
+            counts = parallel(lambda i: self._count(requests[i], seconds[i]), numbers, networks.workers)
+            size = min(networks.batch, -(-len(requests) // networks.workers))
+            parts: list[list[int]] = []
+            for _, group in groupby(sorted(numbers, key=lambda i: -counts[i]), lambda i: max(counts[i], MAX_TOKENS)):
+                alike = list(group)  # that one part may hold, see `_windows`
+                parts += [part.tolist() for part in np.array_split(alike, -(-len(alike) // size))]
 
             def compute(part: Sequence[int]) -> list[np.ndarray]:
                 return self._windows([requests[i] for i in part], [counts[i] for i in part])

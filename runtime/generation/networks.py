@@ -35,6 +35,7 @@ class Networks:
         threads, precision: see `open_networks`.
         on_cpu: whether several calls can compute side by side.
     Attributes:
+        on_cpu: as given.
         batch: number of motions to sample in one call; with more, a motion hardly takes less time.
     """
 
@@ -51,7 +52,7 @@ class Networks:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
-        self._on_cpu = on_cpu
+        self.on_cpu = on_cpu
         self._open = open_graph
         self._sessions: dict[str, Session] = {}
         self._opening = threading.Lock()
@@ -63,7 +64,7 @@ class Networks:
     @property
     def workers(self) -> int:
         """Number of calls that together keep all CPUs busy that this process may use; 1 on a GPU."""
-        return max(1, cpus() // self.threads) if self._on_cpu else 1
+        return max(1, cpus() // self.threads) if self.on_cpu else 1
 
     @cached_property
     def mask(self) -> np.ndarray:

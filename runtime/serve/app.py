@@ -178,7 +178,7 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         if len(content) > (limit := service.settings.message_bytes):
             raise HTTPException(413, f"the body is longer than {limit} bytes")
         prompt = parse_body(ClipPrompt, parse_json(content))
-        motion = await service.compute(service.generations, partial(service.generate, prompt))
+        motion = await service.generate(prompt)
         return Response(motion, media_type="application/json")
 
     return router

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -12,9 +12,11 @@ from typing import Any, TypeVar
 from fastapi import HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 
+from ..body.motion import Motion
 from ..generation.generator import Generator
 from ..io.jsonl import TOP_K
 from ..recognition.recognizer import Recognizer
+from .batches import Batches
 from .connection import Connection
 from .generation import joint_lists
 from .guard import PROTOCOL
@@ -25,6 +27,7 @@ from .schemas import ClipPrompt, parse_clip
 from .settings import Settings
 
 CLIPS, GENERATIONS = 2, 1  # concurrent requests
+WAITING = 24  # requests for motion in batches; fewer than `guard.MAX_REQUESTS`, so that others get through
 ENDING = "the server is shutting down"
 
 T = TypeVar("T")
@@ -37,7 +40,7 @@ class Service:
         replica: name of this server among several replicas.
     Attributes:
         recognizer: recognizes clips; each client gets a clone of it.
-        clients, clips, generations: slots that limit concurrency.
+        clients, clips, generations: slots that limit concurrency. waiting: slots of requests for motion in batches.
         closing: set when the server shuts down. cutting_off: set when requests are no longer waited for.
         threads: pool for clips and motion. label_encoding: pool of one thread that encodes clients' labels.
     """
@@ -47,13 +50,15 @@ class Service:
         self.recognizer = Recognizer.load(
             settings.model, labels=settings.labels or None, alarms_per_minute=settings.alarms_per_minute
         )
-        self.generator = Generator.load(settings.generator)
+        self.generator = Generator.load(settings.generator, backend=settings.backend)
         self.clients, self.clips, self.generations = Slots(settings.clients), Slots(CLIPS), Slots(GENERATIONS)
-        self.metrics = Metrics(lambda: self.clients.in_use, lambda: self.generations.in_use, replica)
+        self.waiting = Slots(WAITING)
+        self.metrics = Metrics(lambda: self.clients.in_use, self._generating, replica)
         self.closing, self.cutting_off = asyncio.Event(), asyncio.Event()
         self._connections: set[Connection] = set()
         self.threads = ThreadPoolExecutor(CLIPS + 2 * GENERATIONS, "motionrt serve")
         self.label_encoding = ThreadPoolExecutor(1, "motionrt labels")
+        self._batches = Batches(self.generator, self.threads)
 
     async def drain(self, timeout_s: float, grace_s: float) -> None:
         """Send all pending replies and close all WebSockets within a time limit, then let requests end within another.
@@ -62,7 +67,7 @@ class Service:
         """
         self.closing.set()
         await _wait_while(lambda: self.clients.in_use, timeout_s)
-        await _wait_while(lambda: self.clips.in_use + self.generations.in_use, grace_s)
+        await _wait_while(lambda: self.clips.in_use + self._generating(), grace_s)
         self.cutting_off.set()
 
     @asynccontextmanager
@@ -97,9 +102,12 @@ class Service:
 
     async def compute(self, slots: Slots, work: Callable[[], T]) -> T:
         """Compute on another thread. Raises HTTPException if there is no slot, or the shutdown cannot wait."""
+        return await self._finish(slots, lambda: asyncio.get_running_loop().run_in_executor(self.threads, work))
+
+    async def _finish(self, slots: Slots, start: Callable[[], Awaitable[T]]) -> T:
         if not slots.acquire():
             raise HTTPException(503, BUSY, {"Retry-After": "1"})
-        result = asyncio.get_running_loop().run_in_executor(self.threads, work)
+        result = asyncio.ensure_future(start())
         result.add_done_callback(lambda _: slots.release())
         is_cut_off = asyncio.create_task(self.cutting_off.wait())
         try:
@@ -127,8 +135,23 @@ class Service:
     def read_motion(self, name: str, content: bytes, **options: Any) -> bytes:
         return json.dumps(read_motion(name, content, **options), allow_nan=False).encode()
 
-    def generate(self, request: ClipPrompt) -> bytes:
-        motion = self.generator.generate(request.prompt, request.seconds, request.seed, guidance=request.guidance)
+    async def generate(self, prompt: ClipPrompt) -> bytes:
+        """Generate a motion, with a generator for batches together with other requests. Raises as `compute` does."""
+        if self.generator.batch > 1:
+            return await self._finish(self.waiting, lambda: self._generate_in_batch(prompt))
+        return await self.compute(self.generations, lambda: self._encode(self._generate(prompt)))
+
+    async def _generate_in_batch(self, prompt: ClipPrompt) -> bytes:
+        motion = await self._batches.generate(prompt)
+        return await asyncio.get_running_loop().run_in_executor(self.threads, self._encode, motion)
+
+    def _generate(self, prompt: ClipPrompt) -> Motion:
+        return self.generator.generate(prompt.prompt, prompt.seconds, prompt.seed, guidance=prompt.guidance)
+
+    def _generating(self) -> int:
+        return self.generations.in_use + self.waiting.in_use
+
+    def _encode(self, motion: Motion) -> bytes:
         self.metrics.generated.inc()
         content = {"layout": motion.layout, "fps": motion.fps, "joints": joint_lists(motion)}
         return json.dumps(content, allow_nan=False).encode()

@@ -14,6 +14,8 @@ class Settings:
 
     Attributes:
         model: name of a bundled recognizer, or path of its bundle. generator: the same for a generator.
+        backend: of the generator, see `Generator`; on a GPU, requests that wait become one batch. Recognition runs on
+            the CPU.
         labels: labels until a client chooses others: some of the model's, or texts if it accepts any. Empty: its own.
         alarms_per_minute: see `Recognizer.load`.
         token: token that clients must present; None: no access control beyond the address.
@@ -32,6 +34,7 @@ class Settings:
 
     model: str = "live"
     generator: str = "default"
+    backend: str = "auto"
     labels: tuple[str, ...] = ()
     alarms_per_minute: float | None = None
     token: str | None = None

@@ -125,6 +125,14 @@ def test_motions_of_a_batch_are_those_of_single_calls(
         )
 
 
+def test_each_motion_of_a_batch_may_have_a_duration_of_its_own(generator: Generator) -> None:
+    texts, seconds = ["a person walks", "a person bows", "a person walks", "a person waves"], [11.0, 2.0, 12, None]
+    found = generator.generate(texts, seconds, seed=3)
+    for number, (motion, text, length) in enumerate(zip(found, texts, seconds, strict=True)):
+        alone = generator.generate(text, length, seed=3 + number)
+        np.testing.assert_allclose(motion.joints, alone.joints, atol=1e-5, rtol=0)
+
+
 def test_without_seeds_a_batch_counts_from_seed(generator: Generator) -> None:
     found = generator.generate(("a person bows",) * 3, 1, seed=5)
     assert [motion.meta["seed"] for motion in found] == [5, 6, 7]
@@ -145,6 +153,9 @@ def test_a_batch_may_have_more_texts_than_are_remembered(generator: Generator) -
         (["a person bows"] * 2, {"seeds": [1, -1]}, "seed 1 is -1, expected a whole number of 0 or more"),
         (["a person bows"] * 2, {"seed": 2**63 - 1}, f"seed 1 is {2**63}, expected"),
         (["a person bows"], {"seed": 0.5}, "seed is 0.5, expected"),
+        (["a person bows"] * 2, {"seconds": [1]}, "there are 1 durations for 2 texts, expected one for each"),
+        (["a person bows"] * 2, {"seconds": [1, 99]}, "seconds 1 is 99, expected a number from 0.2 to 60"),
+        ("a person bows", {"seconds": [1]}, r"seconds is \[1\], expected a number"),
         (["a person bows", "x" * 600], {}, r"text 1 \('x+'...\) has 600 characters, at most 512 are allowed"),
         (["a person bows", " "], {}, "text 1 is ' ', expected a description of a motion"),
         (["a person bows", None], {}, "text 1 is None, expected a description of a motion"),
