@@ -21,7 +21,7 @@ from ..bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
 from ..errors import BundleError
 from ..fork import survive_fork
 from .sampler import GraphOps, sample_tokens
-from .schedule import STRIDE, NoiseKey, Sampling, initial_tokens, noise_keys
+from .schedule import STRIDE, NoiseKey, Sampling, initial_tokens, noise_keys, split_parts
 
 _SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
 
@@ -34,6 +34,7 @@ class Networks:
         open_graph: graph name -> session.
         threads, precision: see `open_networks`.
         on_cpu: whether several calls can compute side by side.
+        max_rows: number of tokens that the head takes in one run, with every condition; None: any.
     Attributes:
         on_cpu: as given.
         batch: number of motions to sample in one call; with more, a motion hardly takes less time.
@@ -48,11 +49,13 @@ class Networks:
         threads: int,
         precision: str = "fp32",
         on_cpu: bool = True,
+        max_rows: int | None = None,
     ) -> None:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
         self.on_cpu = on_cpu
+        self._max_rows = max_rows
         self._open = open_graph
         self._sessions: dict[str, Session] = {}
         self._opening = threading.Lock()
@@ -127,6 +130,8 @@ class Networks:
         """
         keys = noise_keys(len(counts)) if keys is None else keys
         tokens_BLD, steps = initial_tokens(self.mask, counts, settings, keys, known_BLD, regenerate_BL)
+        if self._max_rows is not None:
+            steps = split_parts(steps, self._max_rows // len(modulation_GBM))
         ops = GraphOps(
             run=self.run,
             mask_D=self.mask,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ..backends import factory
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
+from ..bundles.signatures import SIGNATURES
 from .networks import Networks
 
 
@@ -27,4 +28,8 @@ def open_networks(
 
         return CudaNetworks(bundle, precision)
     open_graph = factory.session_opener(backend, bundle, threads, precision)
-    return Networks(bundle, open_graph, threads, precision, on_cpu=backend != "tensorrt")
+    if backend != "tensorrt":
+        return Networks(bundle, open_graph, threads, precision)
+    engine = SIGNATURES[bundle.manifest.task].open_sizes("times")["N"].engine
+    assert engine is not None
+    return Networks(bundle, open_graph, threads, precision, on_cpu=False, max_rows=engine[-1])

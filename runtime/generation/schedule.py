@@ -9,8 +9,8 @@ Shapes: B batch, L tokens. Source: Li et al., "Autoregressive image generation w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -161,6 +161,19 @@ def decode_schedule(
         parts = [part for part in parts if part.rows.any()]
         if parts:
             yield DecodeStep(number=k, masked=masked, parts=parts, guidance=guidance)
+
+
+def split_parts(steps: Iterable[DecodeStep], most: int) -> Iterator[DecodeStep]:
+    """The same steps with at most so many tokens in a part."""
+    for step in steps:
+        parts = []
+        for part in step.parts:
+            places = np.flatnonzero(part.rows)
+            for some in np.array_split(places, -(-len(places) // most)):
+                rows = np.zeros_like(part.rows)
+                rows.flat[some] = True
+                parts.append(Part(rows, part.evaluations))
+        yield replace(step, parts=parts)
 
 
 def initial_tokens(

@@ -11,10 +11,12 @@ import pytest
 from motionrt import Generator, Recognizer, Retriever
 from motionrt.runtime.backends import factory, tensorrt
 from motionrt.runtime.backends.onnx_session import open_session
+from motionrt.runtime.backends.tensorrt_cache import profiles
 from motionrt.runtime.bundles.bundle import Bundle
 from motionrt.runtime.bundles.schema import GenerationManifest, ZeroShotManifest
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.recognition.open_labels import encoder_bundle
+from motionrt.runtime.text_encoder import TextEncoder
 
 from .. import tiny
 
@@ -55,6 +57,32 @@ def test_a_generator_and_a_retriever_run_in_engines(engines: list[tuple[str, str
     retriever = Retriever.load("default", backend="tensorrt")
     retriever.add(plain, "waves")
     assert retriever.search("waving")[0].text == "waves" and ("motion", "fp32") in engines[len(made) :]
+
+
+def test_engines_get_the_shapes_that_they_were_built_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle = Bundle.load("default", GenerationManifest)
+    largest: dict[str, int] = {}
+
+    class Session:
+        def __init__(self, bundle: Bundle[Any], name: str, precision: str) -> None:
+            self.session = open_session(bundle, name, 1)
+            self.profiles = profiles("generation", name, bundle.manifest.graphs[name])
+
+        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+            for name, array in inputs.items():
+                low, _, high = self.profiles[name]
+                assert all(a <= size <= b for a, size, b in zip(low, array.shape, high, strict=True)), name
+                largest[name] = max(largest.get(name, 0), len(array))
+            return self.session.run(outputs, inputs)
+
+    monkeypatch.setattr(factory, "_unavailable", lambda name: None)
+    monkeypatch.setattr(tensorrt, "open_engine", Session)
+    texts = ["a person waves", "a person bows", "a person walks", "a person runs"]
+    plain, found = (Generator(bundle, TextEncoder.load("text"), backend=name) for name in ("onnx", "tensorrt"))
+    for options in ({"guidance": 1.0}, {"guidance": 0.5, "cfg": 1.0}):
+        for motion, wanted in zip(*(one.generate(texts, 9.8, **options) for one in (found, plain)), strict=True):
+            np.testing.assert_allclose(motion.joints, wanted.joints, atol=1e-5)
+    assert largest["tokens"] == 4 and 49 < largest["z"] <= 98
 
 
 def test_precisions_that_a_backend_does_not_have_are_refused(
