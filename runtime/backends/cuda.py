@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -130,52 +130,87 @@ class CudaBackend:
         return logits[0].cpu().numpy(), features[0].cpu().numpy()
 
 
+class HostBuffers(NamedTuple):
+    """Inputs and outputs of a step of M people in page-locked memory, which the GPU copies without a detour."""
+
+    frames: Tensor
+    slots: Tensor
+    outputs: Tensor
+
+
 class CudaStreams:
-    """State of a StreamGCN for several people, in ring buffers on the GPU. `capacity`: maximum number of people."""
+    """State of a StreamGCN for several people, in ring buffers on the GPU. `capacity`: maximum number of people.
+
+    Steps of all batch sizes are captured when it is made. They run on a stream of their own, which has priority.
+    """
 
     def __init__(self, network: Any, people: int) -> None:
         self.capacity = people
         self._network = network
         self._device = network.head.weight.device
         self._rings = network.new_rings(people + PEOPLE[-1])  # the last ones are padding
-        self._graphs: dict[int, CudaGraph] = {}
-        self._graph(1)
+        self._stream = torch.cuda.Stream(self._device, priority=-1) if self._device.type == "cuda" else None
+        with self._on_stream():
+            self._steps = {M: self._capture(M) for M in PEOPLE if M < 2 * people}  # noqa: SIM300
 
     def reason(self, people: int) -> str | None:
         """Reason why a step of this many people is not captured, None if it is."""
-        return self._graph(people).reason
+        return self._step_for(people)[0].reason
 
     @torch.inference_mode()
     def begin(self, slot: int) -> None:
         """Restart the stream in this slot."""
-        for ring in (self._rings.last_SX, *self._rings.blocks, self._rings.place_S):
-            ring[slot] = 0
+        with self._on_stream():
+            for ring in (self._rings.last_SX, *self._rings.blocks, self._rings.place_S):
+                ring[slot] = 0
 
     @torch.inference_mode()
     def step(self, slots: Sequence[int], frames: Any) -> tuple[np.ndarray, np.ndarray]:
         """One frame of each slot [M, V, 3], in numpy or on the GPU -> logits [M, C], features [M, D]."""
-        graph, M = self._graph(len(slots)), len(slots)
-        graph_frames, graph_slots = graph.inputs
-        padding = range(self.capacity, self.capacity + len(graph_slots) - M)
-        graph_frames[:M].copy_(to_device(frames, self._device))
-        (outputs,) = graph(graph_frames, torch.tensor([*slots, *padding]))
-        logits, features = np.split(outputs[:M].cpu().numpy(), [self._network.config.classes], 1)
-        return np.ascontiguousarray(logits), np.ascontiguousarray(features)
+        (graph, host), M = self._step_for(len(slots)), len(slots)
+        padding = range(self.capacity, self.capacity + len(host.slots) - M)
+        host.slots.copy_(torch.tensor([*slots, *padding]))
+        with self._on_stream():
+            if isinstance(frames, np.ndarray):
+                host.frames[:M] = torch.from_numpy(np.ascontiguousarray(frames))
+                (outputs,) = graph(host.frames, host.slots)
+            else:
+                graph.inputs[0][:M].copy_(to_device(frames, self._device))
+                (outputs,) = graph(graph.inputs[0], host.slots)
+            host.outputs.copy_(outputs, non_blocking=True)
+        if self._stream is not None:
+            self._stream.synchronize()
+        logits, features = np.split(host.outputs[:M].numpy(), [self._network.config.classes], 1)
+        return logits.copy(), features.copy()
+
+    def _step_for(self, people: int) -> tuple[CudaGraph, HostBuffers]:
+        """The smallest step for this many people."""
+        return self._steps[next(size for size in PEOPLE if size >= people)]
 
     @torch.inference_mode()
-    def _graph(self, people: int) -> CudaGraph:
-        """The smallest graph for this many people."""
-        M = next(size for size in PEOPLE if size >= people)
-        if M not in self._graphs:
-            frames = torch.zeros(M, self._network.config.joints, 3, device=self._device)
-            padding = torch.arange(self.capacity, self.capacity + M, device=self._device)
+    def _capture(self, M: int) -> tuple[CudaGraph, HostBuffers]:
+        def step(frames: Tensor, slots: Tensor) -> tuple[Tensor]:
+            """Logits and features next to each other: one copy to the host instead of two."""
+            return (torch.cat(self._network.step_in_rings(frames, self._rings, slots), 1),)
 
-            def step(frames: Tensor, slots: Tensor) -> tuple[Tensor]:
-                """Logits and features next to each other: one copy to the host instead of two."""
-                return (torch.cat(self._network.step_in_rings(frames, self._rings, slots), 1),)
+        config, pinned = self._network.config, self._stream is not None
+        host = HostBuffers(
+            torch.zeros(M, config.joints, 3, pin_memory=pinned),
+            torch.zeros(M, dtype=torch.long, pin_memory=pinned),
+            torch.zeros(M, config.classes + config.features, pin_memory=pinned),
+        )
+        host.slots.copy_(torch.arange(self.capacity, self.capacity + M))
+        return CudaGraph(step, [host.frames.to(self._device), host.slots.to(self._device)]), host
 
-            self._graphs[M] = CudaGraph(step, [frames, padding])
-        return self._graphs[M]
+    @contextmanager
+    def _on_stream(self) -> Iterator[None]:
+        """Context in which work is launched on the own stream, after what was launched before."""
+        if self._stream is None:
+            yield
+            return
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.cuda.stream(self._stream):
+            yield
 
 
 class CudaNetworks(Networks):

@@ -71,6 +71,22 @@ def test_padding_streams_do_not_change_those_of_people(backend: CudaBackend) -> 
     assert PEOPLE[-1] == 16
 
 
+def test_results_of_a_step_are_not_those_of_a_later_one(backend: CudaBackend) -> None:
+    streams, (first, second) = backend.streams(2), walk(2, 15)
+    found = streams.step([0], first[None])
+    kept = [part.copy() for part in found]
+    streams.step([1], second[None] + 1)
+    for part, as_kept in zip(found, kept, strict=True):
+        np.testing.assert_array_equal(part, as_kept)
+
+
+def test_steps_are_captured_when_streams_are_made(backend: CudaBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    streams = backend.streams(5)
+    monkeypatch.setattr("motionrt.runtime.backends.cuda.CudaGraph", None)
+    for people in range(1, 6):
+        assert len(streams.step(range(people), np.zeros((people, 15, 3), np.float32))[0]) == people
+
+
 def test_frames_can_be_tensors(backend: CudaBackend) -> None:
     frame = walk(1, 15)
     wanted, _ = backend.streams(1).step([0], frame)
@@ -121,8 +137,9 @@ def test_the_cache_keeps_a_limited_number_of_graphs_by_key_and_shape() -> None:
 
 @gpu
 @pytest.mark.gpu
-def test_a_step_is_captured(backend: CudaBackend) -> None:
-    assert backend.streams(1)._graphs[1].reason is None
+def test_steps_of_all_sizes_are_captured(backend: CudaBackend) -> None:
+    streams = backend.streams(16)
+    assert [streams.reason(people) for people in PEOPLE] == [None] * len(PEOPLE)
 
 
 def test_weights_of_another_network_are_refused() -> None:
