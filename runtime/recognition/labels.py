@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NoReturn, Protocol
@@ -63,6 +63,9 @@ class LabelStrategy(Protocol):
     def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
         """See `Recognizer.set_labels`."""
 
+    def prepare(self, labels: Sequence[str]) -> Iterator[str]:
+        """Do the slow part of `set_labels`, and raise its errors, label by label; yields each that is done."""
+
     def editor(self) -> LabelEditor:
         """The object that adds labels. Raises InputError if they are fixed."""
 
@@ -117,6 +120,9 @@ class FixedLabels:
         with self.lock:
             self._engine.choose(chosen)
             self._chosen, self.labels = chosen, found
+
+    def prepare(self, labels: Sequence[str]) -> Iterator[str]:
+        return iter(())
 
     def editor(self) -> NoReturn:
         raise self._refusal()

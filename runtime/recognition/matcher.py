@@ -103,6 +103,11 @@ class Matcher:
             examples_label_N=np.array([labels.index(label) for label in examples], int),
         )
 
+    def encode(self, text: Text) -> None:
+        """Encode the sentences of a text ahead of `vocabulary`, which takes much less time then."""
+        with self._lock:
+            self._encode(set(text.values()))
+
     def check_words(self, texts: Mapping[str, Text]) -> None:
         """Report labels of whose sentences the text encoder knows no word. Raises InputError as it does."""
         for label, text in texts.items():

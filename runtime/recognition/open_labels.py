@@ -11,7 +11,7 @@ import json
 import logging
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -132,6 +132,11 @@ class OpenLabels:
                 cosine,
                 also,
             )
+
+    def prepare(self, labels: Sequence[str]) -> Iterator[str]:
+        for label, text in resolve_labels(labels, None, self._bundle.manifest.matching.labels).items():
+            self.matcher.encode(text)
+            yield label
 
     def enroll(self, label: str, motions: Sequence[Motion]) -> None:
         label = check_gesture_name(label)

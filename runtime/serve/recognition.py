@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import Executor
+from functools import partial
 from typing import Any, NamedTuple
 
 from ..body.motion_data import check_person
@@ -126,12 +127,15 @@ class RecognitionSession:
             raise InputError("labels are already being changed; wait for the reply") from None
 
     async def _relabel(self) -> None:
-        """Encode labels on another thread while frames are decided on."""
-        loop = asyncio.get_running_loop()
+        """Encode labels on another thread while frames are decided on, one at a time in turn with other clients."""
+        encode = partial(asyncio.get_running_loop().run_in_executor, self._label_encoding)
         while True:
             number, labels = await self._labels.get()
             try:
-                await loop.run_in_executor(self._label_encoding, self._recognizer.set_labels, labels)
+                steps = self._recognizer.label_strategy.prepare(labels)
+                while await encode(next, steps, None) is not None:
+                    pass
+                await encode(self._recognizer.set_labels, labels)
             except InputError as error:
                 await self._connection.refuse(number, error)
             else:

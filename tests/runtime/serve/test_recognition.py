@@ -13,6 +13,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from motionrt import InputError, Motion, MotionError, Recognizer
 from motionrt.runtime.io.jsonl import decision_message, parse_frame
+from motionrt.runtime.recognition.label_texts import Text
+from motionrt.runtime.recognition.matcher import Matcher
 from motionrt.runtime.serve.client import Client
 
 from .messages import connect, frame_message, receive, receive_replies, request, send, send_batch
@@ -268,6 +270,28 @@ def test_frames_are_decided_on_while_labels_are_encoded(serve, motion: Motion, m
         assert receive(client)["frame"] == 1
         is_decided.set()
         assert receive(client) == {"frame": 0, "labels": ["juggle", "dance", "none"]}
+
+
+def test_labels_of_several_clients_are_encoded_in_turn(serve, motion: Motion, monkeypatch: pytest.MonkeyPatch) -> None:
+    both_asked, encode, done = threading.Event(), Matcher.encode, []
+
+    def encode_later(matcher: Matcher, text: Text) -> None:
+        assert both_asked.wait(30)
+        encode(matcher, text)
+
+    def set_labels(recognizer: Recognizer, labels: list[str]) -> None:
+        done.append(len(labels))
+
+    server = serve(model="zero-shot")
+    monkeypatch.setattr(Matcher, "encode", encode_later)
+    monkeypatch.setattr(Recognizer, "set_labels", set_labels)
+    with connect(server.url) as greedy, connect(server.url) as other:
+        for client, labels in ((greedy, [f"action {i}" for i in range(100)]), (other, ["juggle", "dance"])):
+            send(client, {"labels": labels}, frame_message(motion, 0))
+            assert receive(client)["frame"] == 1  # the request before is being worked on
+        both_asked.set()
+        receive(other), receive(greedy)
+    assert done == [2, 100]
 
 
 def test_the_client_returns_the_recognizers_decisions(url: str, live: Recognizer, motion: Motion) -> None:
