@@ -247,8 +247,8 @@ What happens to a server, a file or a bundle that is attacked. The tables are ma
 A bundle is checked before anything of it runs. Its graphs are lists of the operators in
 [runtime/bundles/onnx_shapes.py](../runtime/bundles/onnx_shapes.py), without loops, branches, functions or other files;
 the memory and time of a run are computed beforehand from the shapes of its inputs. The benchmark
-`motionrt.bench.fuzz.graphs` damages graphs in their meaning and runs each in a child. Still, bundles are not run in a
-sandbox.
+`motionrt.bench.fuzz.graphs` damages graphs in their meaning and runs each in a child. `isolate=True` opens a bundle in
+a child with limits of memory and time first. Still, bundles are not run in a sandbox: see [files](limits.md#files).
 """
 
 

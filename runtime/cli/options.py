@@ -54,6 +54,10 @@ SendTo = Annotated[
     list[str] | None,
     typer.Option("--to", help="Send the robot's references to udp://HOST:PORT, ws://HOST:PORT or -; repeatable."),
 ]
+Isolate = Annotated[
+    bool,
+    typer.Option("--isolate", help="First open a model from somebody else in a child with limits of memory and time."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 JsonLine = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 JsonFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON object to this file.")]
@@ -112,12 +116,18 @@ class RecognizeOptions(SourceOptions):
     backend: Backend = "auto"
     threads: Annotated[int, typer.Option(min=1, help="CPU threads; the native engine uses one.")] = 1
     precision: Precision = "fp32"
+    isolate: Isolate = False
 
     def load(self) -> "Recognizer":
         from ..recognition.recognizer import Recognizer
 
         recognizer = Recognizer.load(
-            self.model, self.backend, self.threads, self.precision, alarms_per_minute=self.alarms_per_minute
+            self.model,
+            self.backend,
+            self.threads,
+            self.precision,
+            alarms_per_minute=self.alarms_per_minute,
+            isolate=self.isolate,
         )
         if self.gestures is not None:
             recognizer.load_gestures(self.gestures)
@@ -160,11 +170,12 @@ class GenerateOptions:
         str, typer.Option(help="Of matrix products: fp32 or int8 (faster); on a GPU also fp16 or bf16.")
     ] = "fp32"
     backend: GraphBackend = "auto"
+    isolate: Isolate = False
 
     def load(self) -> "Generator":
         from ..generation.generator import Generator
 
-        return Generator.load(self.model, self.threads, self.precision, self.backend)
+        return Generator.load(self.model, self.threads, self.precision, self.backend, isolate=self.isolate)
 
     @property
     def sampling(self) -> dict[str, Any]:

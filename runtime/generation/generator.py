@@ -18,6 +18,7 @@ from ..body.canonical import to_canonical_with_inverse
 from ..body.input_check import check_motion
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
+from ..bundles.isolation import load_isolated
 from ..bundles.schema import GenerationManifest
 from ..errors import BundleError, InputError
 from ..fork import survive_fork
@@ -110,7 +111,13 @@ class Generator:
 
     @classmethod
     def load(
-        cls, name: str | Path = "default", threads: int = 1, precision: str = "fp32", backend: str = "auto"
+        cls,
+        name: str | Path = "default",
+        threads: int = 1,
+        precision: str = "fp32",
+        backend: str = "auto",
+        *,
+        isolate: bool = False,
     ) -> Generator:
         """Load a generator.
 
@@ -118,11 +125,13 @@ class Generator:
             name: name of a bundled model, or path of a bundle.
             threads: CPU threads per operator.
             precision, backend: see `Generator`.
+            isolate: see `Recognizer.load`.
         Raises:
             BundleError: unknown name, or a bundle that is damaged or for another task.
             InputError: unknown or unavailable backend or precision.
         """
-        return cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text"), threads, precision, backend)
+        load = load_isolated if isolate else Bundle.load
+        return cls(load(name, GenerationManifest), TextEncoder.load("text"), threads, precision, backend)
 
     @overload
     def generate(

@@ -20,7 +20,8 @@ from ..body.motion import Motion
 from ..body.motion_data import MAX_PEOPLE, as_array, check_joints, check_person
 from ..body.time_check import as_seconds
 from ..bundles.bundle import Bundle
-from ..bundles.schema import ZeroShotManifest
+from ..bundles.isolation import load_isolated
+from ..bundles.schema import RecognitionManifest, ZeroShotManifest
 from ..errors import InputError, LayoutError
 from .decision import Decision, Descriptions, clip_decision
 from .engine import StreamEngine
@@ -86,6 +87,7 @@ class Recognizer:
         *,
         labels: Sequence[str] | None = None,
         alarms_per_minute: float | None = None,
+        isolate: bool = False,
     ) -> Recognizer:
         """Load a recognizer.
 
@@ -98,12 +100,13 @@ class Recognizer:
             labels: labels to recognize, as for `set_labels`; None: the model's own.
             alarms_per_minute: use the thresholds that lead to at most so many false onsets per minute, if the model has
                 some for that number; None: its default thresholds.
+            isolate: for a bundle from somebody else: first open it in a child with limits of memory and time.
         Raises:
             BundleError: an unknown name or a damaged bundle.
             InputError: an unknown backend, or one that is not available here; too many threads; labels that the model
                 does not take; no thresholds for so many false alarms.
         """
-        bundle: Bundle[Any] = Bundle.load(name)
+        bundle: Bundle[Any] = load_isolated(name, RecognitionManifest) if isolate else Bundle.load(name)
         recognizer = cls._create(bundle, backend, threads, precision, alarms_per_minute)
         if labels is not None:
             recognizer.set_labels(labels)

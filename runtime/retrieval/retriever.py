@@ -18,6 +18,7 @@ from ..body.input_check import check_motion
 from ..body.layout import Layout
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
+from ..bundles.isolation import load_isolated
 from ..bundles.schema import WEIGHTS, GenerationManifest
 from ..errors import BundleError, InputError, LayoutError
 from ..generation.open_networks import open_networks
@@ -75,6 +76,8 @@ class Retriever:
         threads: int = 1,
         library: str | Path | None = None,
         backend: str = "auto",
+        *,
+        isolate: bool = False,
     ) -> Retriever:
         """Load a retriever.
 
@@ -83,11 +86,13 @@ class Retriever:
             threads: CPU threads per operator.
             library: a file that `save` wrote with the same model; None: start empty.
             backend: see `Retriever`.
+            isolate: see `Recognizer.load`.
         Raises:
             BundleError: unknown name, or a bundle or library that is damaged or of another kind or model.
             InputError: no such library, or unknown or unavailable backend.
         """
-        retriever = cls(Bundle.load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
+        load = load_isolated if isolate else Bundle.load
+        retriever = cls(load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
         if library is not None:
             retriever.library = MotionIndex.read(library, retriever.library.width, retriever.library.model)
         return retriever
