@@ -13,6 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
@@ -228,7 +229,7 @@ class WebSocketListener:
             server_header=None,
             logger=_quiet_logger(),
         )
-        self._thread = threading.Thread(target=self._server.serve_forever, name="ws", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="ws", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
@@ -236,6 +237,16 @@ class WebSocketListener:
         ending = threading.Thread(target=self._server.shutdown, daemon=True)
         ending.start()
         ending.join(timeout=OPEN_TIMEOUT_S)
+        self._thread.join(timeout=OPEN_TIMEOUT_S)
+
+    def _serve(self) -> None:
+        """Accept clients until the end; without free file descriptors, which ends `serve_forever`, try again."""
+        while True:
+            with suppress(OSError):
+                self._server.serve_forever()
+            if self._inbox.closed:
+                return
+            time.sleep(POLL_S)
 
     def _admit(self, connection: Any, request: Any) -> Any:
         """The response that refuses a client, or None."""

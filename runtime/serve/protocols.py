@@ -7,6 +7,7 @@ tests/runtime/serve/test_protocols.py lists them.
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from contextlib import suppress
 from itertools import chain
@@ -29,30 +30,40 @@ BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length:
 class HttpProtocol(H11Protocol):
     """Drops connections on which no request arrives: after `REQUEST_S`, or earlier if there are too many.
 
-    A new connection is always accepted; the address that has most of those without a request loses its oldest one. The
-    parser is h11, which limits and checks headers, even if the faster httptools is installed.
+    A new connection is accepted as long as there is one without a request; the address that has most of those loses its
+    oldest one. The parser is h11, which limits and checks headers, even if the faster httptools is installed.
+
+    Attributes:
+        max_connections: limit of connections, WebSockets included.
     """
 
+    max_connections = sys.maxsize
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._make_room()
+        has_room = self._make_room()
         super().connection_made(transport)
         self._made_s = self.loop.time()
         self._schedule_check(None)
+        if not has_room:
+            transport.abort()
 
     @property
     def _is_idle(self) -> bool:
         return self.cycle is None or self.cycle.response_complete
 
-    def _make_room(self) -> None:
+    def _make_room(self) -> bool:
+        """Drop a connection without a request if there are too many; False if all have one."""
         idle = [one for one in self.connections if isinstance(one, HttpProtocol) and one._is_idle]
-        if len(idle) < MAX_IDLE:
-            return
+        is_full = len(self.connections) >= self.max_connections
+        if not idle or (len(idle) < MAX_IDLE and not is_full):
+            return not is_full
         addresses = [one.client[0] if one.client else "" for one in idle]
         [(worst, _)] = Counter(addresses).most_common(1)
         ages = [(one._made_s, i) for i, one in enumerate(idle) if addresses[i] == worst]
         oldest = idle[min(ages)[1]]
         self.connections.discard(oldest)
         oldest.transport.abort()
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self._check_timer.cancel()  # it would keep the closed connection in memory

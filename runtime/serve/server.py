@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import gc
 import logging
+import os
+import resource
 import signal
 import socket
 import sys
@@ -21,7 +24,8 @@ from .protocols import HttpProtocol, WebSocketProtocol
 from .settings import Settings
 
 DRAIN_S, GRACE_S = 2.0, 2  # time limits of a shutdown: for WebSockets, then for HTTP requests
-ACCEPTED_PER_TURN = 8  # connections accepted before the clients get their turn
+RESERVED_FILES = 16  # file descriptors that are not for connections
+ACCEPT_AGAIN_S = 0.1  # while no more files can be opened
 WAITING_CONNECTIONS = 1024  # in the kernel
 SOCKET_OPTIONS = (  # of the listening socket; accepted sockets inherit them
     (socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 15),  # bytes: frames that wait longer would be outdated
@@ -80,6 +84,12 @@ def tune_process(load: Callable[[], T]) -> T:
     return loaded
 
 
+def free_files() -> int:
+    """How many more files this process may open."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit - len(os.listdir("/proc/self/fd"))
+
+
 def should_log(record: logging.LogRecord) -> bool:
     """Log filter for uvicorn: errors only, and none of those that any client can cause (invalid HTTP or UTF-8)."""
     error = record.exc_info[1] if record.exc_info else None
@@ -115,7 +125,6 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=bool(settings.proxies),
                 forwarded_allow_ips=list(settings.proxies),
-                backlog=ACCEPTED_PER_TURN,
                 timeout_graceful_shutdown=GRACE_S,
             )
         )
@@ -124,12 +133,33 @@ class Server(uvicorn.Server):
         super().run([self._listener])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._listener.listen(WAITING_CONNECTIONS)  # asyncio accepts as many at a time as it lets wait
+        await super().startup([])
+        self._listener.listen(WAITING_CONNECTIONS)
+        self._listener.setblocking(False)
+        self._max_connections = free_files() - RESERVED_FILES
+        self._accepting = asyncio.create_task(self._accept())
         self._on_ready(self.url)
 
+    async def _accept(self) -> None:
+        """Accept connections one by one, so that clients have their turn and few are not counted yet."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(self._listener)
+                await loop.connect_accepted_socket(self._protocol, connection)
+            except ConnectionError:  # the client has left
+                pass
+            except OSError:
+                await asyncio.sleep(ACCEPT_AGAIN_S)
+
+    def _protocol(self) -> HttpProtocol:
+        protocol = HttpProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        protocol.max_connections = self._max_connections
+        return protocol
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        for server in self.servers:
-            server.close()
+        self._accepting.cancel()
+        await asyncio.wait([self._accepting])
+        self._listener.close()
         await self._service.drain(DRAIN_S, GRACE_S)
-        await super().shutdown(sockets)
+        await super().shutdown()

@@ -3,17 +3,20 @@
 import json
 import logging
 import os
+import resource
 import signal
+import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from wait import wait_until
 
 import motionrt.runtime
 from motionrt import Motion
@@ -109,6 +112,23 @@ def test_a_sender_that_is_killed_can_return(scheme: str, tmp_path: Path) -> None
     assert process.returncode == 0 and "Traceback" not in err
     summary = json.loads(out.splitlines()[-1])["summary"]
     assert summary["frames"] > 20 and "malformed" not in summary
+
+
+def test_a_listener_without_file_descriptors_hears_again() -> None:
+    sync = pytest.importorskip("websockets.sync.client", reason="websockets is not installed")
+    motion = Motion.load(WAVE)
+    with recognizing("ws://127.0.0.1:0") as (process, url), ExitStack() as stack:
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (64, 64))
+        for _ in range(100):
+            stack.enter_context(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2]))))
+        files = Path(f"/proc/{process.pid}/fd")
+        wait_until(lambda: len(list(files.iterdir())) == 64, 30, "all file descriptors in use")
+        with sync.connect(url, open_timeout=60, proxy=None) as sender:
+            sender.send(json.dumps({"t": 0.0, "layout": motion.layout, "joints": motion.joints[0].tolist()}))
+            sender.send('{"end": true}')
+            out, err = process.communicate(timeout=60)
+    assert json.loads(out.splitlines()[0])["t"] == 0.0
+    assert "Traceback" not in err
 
 
 def test_lines_before_a_writer_was_killed_are_processed() -> None:

@@ -59,8 +59,8 @@ def test_uvicorns_server_is_as_expected() -> None:
     for name in ("startup", "shutdown"):
         assert parameters(uvicorn.Server, name) == ["sockets"]
         assert inspect.iscoroutinefunction(getattr(uvicorn.Server, name))
-    assert "backlog=config.backlog" in inspect.getsource(uvicorn.Server.startup)
-    assert "self.servers" in inspect.getsource(uvicorn.Server.startup)
+    assert "create_server(create_protocol, sock=sock" in inspect.getsource(uvicorn.Server.startup)
+    assert "self.started = True" in inspect.getsource(uvicorn.Server.startup)
 
 
 def test_the_subclasses_work_with_these_versions() -> None:

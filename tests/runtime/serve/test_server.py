@@ -25,9 +25,12 @@ from .messages import connect, frame_message, receive, request, send
 
 
 @contextmanager
-def process(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def process(
+    *arguments: str, max_files: int | str = "", **environment: str
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A running server and its URL."""
-    command = [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port=0", *arguments]
+    command = ["sh", "-c", f'ulimit -n {max_files}; exec "$0" "$@"']
+    command += [sys.executable, "-m", "motionrt.runtime.cli", "serve", "--port=0", *arguments]
     paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | paths | environment)
     assert running.stderr is not None
@@ -230,6 +233,19 @@ def test_silent_connections_give_way_to_others(serve) -> None:
             assert request(f"{url}/{path}").status == 200
         with connect(url):
             pass
+
+
+def test_silent_connections_give_way_where_few_files_may_be_open() -> None:
+    with process(max_files=64) as (running, url), ExitStack() as stack:
+        host, _, port = url.removeprefix("http://").partition(":")
+        for _ in range(200):
+            stack.enter_context(socket.create_connection((host, int(port))))
+        for path in ("healthz", "models"):
+            assert request(f"{url}/{path}").status == 200
+        for _ in range(20):
+            stack.enter_context(connect(url))
+        running.terminate()
+        assert running.communicate(timeout=30)[1] == ""
 
 
 @pytest.mark.parametrize(
