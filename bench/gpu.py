@@ -34,12 +34,12 @@ from .speed.environment import commit, package_version
 PLAN_S = {  # expected seconds of each task, the start of its process included
     "compile": 80,
     "live": 70,
-    "coamd_xl": 110,
+    "coamd_xl": 130,
     "roofline": 20,
     "graph_conv": 70,
     "ctr_graph_conv": 40,
     "temporal_conv": 30,
-    "adaln_mlp": 70,
+    "adaln_mlp": 60,
     "guided_step": 20,
     "joint_attention": 40,
 }
@@ -133,6 +133,9 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             own |= row | {"times": own["times"] | row["times"]}
         elif part == "live":
             report.setdefault("models", {}).setdefault("live", {})[str(row.pop("people"))] = row
+        elif part == "batch":
+            model = report.setdefault("models", {}).setdefault("coamd_xl", {"ms": {}})
+            model.setdefault("batches", {})[str(row.pop("motions"))] = row
         elif part == "coamd_xl":
             model = report.setdefault("models", {}).setdefault("coamd_xl", {"ms": {}})
             model |= row | {"ms": model["ms"] | row.get("ms", {})}

@@ -27,6 +27,7 @@ from .speed.random_networks import random_pipeline, to_bf16
 
 GUIDED_XL = Sampling(steps=12, evaluations=8, cfg=4.5, guidance=Guidance(step=1.0, last=GUIDED_STEPS))
 STEPS = 2000
+BATCHES = (4, 16)  # motions that are generated together
 LOGITS = 1e-3  # tolerance of a step against ONNX Runtime
 TOKENS = 1e-2  # tolerance of fp32 tokens against the plain sampler, relative to their deviation
 
@@ -127,6 +128,13 @@ def time_coamd_xl(device: torch.device) -> Iterator[dict[str, Any]]:
             off = float((graph(*arguments)[0] - expected).abs().max())
             times = time_calls(graph, arguments)
             yield {"part": "coamd_xl", "ms": {name: times}, f"{name}_max_abs": off, "not_captured": graph.reason}
+        for motions in BATCHES:
+            _, loop, arguments = guided_loop(size, settings, device, tokens, motions, networks)
+            graph = capture(networks, loop, arguments, "triton")
+            off = float((graph(*arguments)[0][:1] - expected).abs().max())  # the first one is that of the single call
+            times = time_calls(graph, arguments)
+            found = {"motions_s": 1e3 * motions / times["p50"], "max_abs": off, "not_captured": graph.reason}
+            yield {"part": "batch", "motions": motions, "ms": times, **found}
     networks = random_networks(size, device)
     yield {"part": "coamd_xl", "ms": {"plain_fp32": time_calls(lambda: plain(networks), (), 3)}}
     networks.generator = to_bf16(networks.generator)
@@ -143,19 +151,29 @@ def to_bf16_and_stack(networks: ExportedCoamd) -> None:
 
 
 def guided_loop(
-    size: str, settings: Sampling, device: torch.device, tokens: int = MAX_TOKENS
+    size: str,
+    settings: Sampling,
+    device: torch.device,
+    tokens: int = MAX_TOKENS,
+    motions: int = 1,
+    networks: ExportedCoamd | None = None,
 ) -> tuple[ExportedCoamd, SamplingLoop, tuple[Tensor, ...]]:
-    """Networks of a size, their sampling loop, and its arguments for one motion."""
-    networks = random_networks(size, device)
-    loop, arrays = draw_inputs(networks.generator.mask.cpu().numpy(), [tokens], settings)
-    draw = torch.Generator().manual_seed(1)
-    target = torch.randn(1, networks.recognizer.config.feature, generator=draw).to(device)
+    """Networks of a size, unless there are some; their sampling loop, and its arguments."""
+    networks = networks or random_networks(size, device)
+    loop, arrays = draw_inputs(networks.generator.mask.cpu().numpy(), [tokens] * motions, settings)
+    target = normal(motions, networks.recognizer.config.feature, 1).to(device)
     inputs = [torch.from_numpy(array).to(device) for array in arrays]
-    return networks, loop, (modulations_of(networks, random_text(networks, device)), target, *inputs)
+    modulations = modulations_of(networks, random_text(networks, device, motions)).float()
+    return networks, loop, (modulations, target, *inputs)
 
 
-def random_text(networks: ExportedCoamd, device: torch.device) -> Tensor:
-    return torch.randn(1, networks.generator.config.text, generator=torch.Generator().manual_seed(0)).to(device)
+def random_text(networks: ExportedCoamd, device: torch.device, motions: int = 1) -> Tensor:
+    return normal(motions, networks.generator.config.text, 0).to(device)
+
+
+def normal(rows: int, width: int, seed: int) -> Tensor:
+    """Random rows, of which more rows keep the first."""
+    return torch.stack([torch.randn(width, generator=torch.Generator().manual_seed(seed + k)) for k in range(rows)])
 
 
 @torch.no_grad()
@@ -170,6 +188,8 @@ def launch_all(device: torch.device) -> None:
     loop(networks, *arguments)
     to_bf16_and_stack(networks)
     with torch.autocast("cuda", torch.bfloat16, cache_enabled=False):
+        loop(networks, *arguments)
+        _, loop, arguments = guided_loop("xl", GUIDED_XL, device, motions=BATCHES[-1], networks=networks)
         loop(networks, *arguments)
 
 

@@ -25,7 +25,7 @@ def adaln_mlp(
 ) -> Tensor:
     """y = h + gate * (W2 silu(W1 (LN(h) (1 + scale) + shift) + b1) + b2), where shift, scale, gate = modulation.
 
-    Optimized for at most 128 rows, for which the weights are read from memory once.
+    Optimized for at most 32 rows, for which the weights are read from memory once; more need four launches.
 
     Args:
         h_NE: [N, E] or [G, N, E], fp32 or the weights' type; fp32 avoids the rounding of bf16 between blocks.
@@ -62,7 +62,9 @@ def adaln_mlp_blocks(
     out: Tensor | None = None,
     impl: str = "auto",
 ) -> Tensor:
-    """h = adaln_mlp(h, ...) for each of K blocks in turn, in one launch; h is rounded to its type after each.
+    """h = adaln_mlp(h, ...) for each of K blocks in turn; h is rounded to its type after each.
+
+    At most 32 rows need one launch.
 
     Triton's interpreter runs the kernel as a single program, so it verifies the computation but not the synchronization
     between programs, which needs a GPU.

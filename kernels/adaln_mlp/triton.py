@@ -1,4 +1,4 @@
-"""One block in two kernels, and all blocks in one.
+"""One block in two kernels, and all blocks in one, for few rows; with many rows, PyTorch computes the products.
 
 A tile is ROWS rows by COLS columns of a product. For few rows the time is dominated by reading the weights: a program
 owns COLS rows of W, and no other program for the same rows reads them. If the rows need several tiles, their programs
@@ -8,6 +8,9 @@ loads them for the first product, which is cheaper than writing and reading the 
 With all blocks in one launch there is at most one program per multiprocessor. Tiles are distributed round-robin, and
 programs synchronize after every product, so the launch is cooperative: all programs are resident. Data written by other
 programs is read past L1, which is not coherent.
+
+With many rows every tile would read and normalize them all: 98 rows are 1.4 MB with their modulations, 112 times, and
+the weights 13 MB. They are normalized and modulated in one launch, and the result is added to them in another.
 """
 
 from __future__ import annotations
@@ -16,12 +19,13 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+from torch.nn.functional import linear, silu
 
 from ..device import dot, round_to
 from ..dispatch import interpreted, precision_of, tuned
 from .reference import EPS
 
-MAX_ROWS = 128  # per tile
+FEW_ROWS = 32  # at most, for the kernels of tiles
 CONFIGS = [
     triton.Config({"ROWS": rows, "COLS": cols, "IN": width}, num_warps=warps, num_stages=stages)
     for rows, cols, width, warps, stages in (
@@ -31,11 +35,6 @@ CONFIGS = [
         (32, 16, 128, 4, 3),
         (32, 32, 128, 4, 3),
         (32, 64, 64, 4, 3),
-        (64, 16, 64, 8, 3),
-        (64, 32, 64, 8, 3),
-        (64, 64, 64, 8, 3),
-        (MAX_ROWS, 16, 32, 8, 3),
-        (MAX_ROWS, 32, 32, 8, 3),
     )
 ]
 KEY = ["row_tile", "E", "PRECISION"]
@@ -55,6 +54,10 @@ def adaln_mlp(
     h, modulation, y, out = _laid_out(h_NE, modulation_NM, out)
     G, N, E = y.shape
     rows = G * N
+    if rows > FEW_ROWS:
+        weights = norm_weight_E.contiguous(), norm_bias_E.contiguous(), weight1_EE, bias1_E, weight2_EE, bias2_E
+        _many_rows(y, h, modulation, *weights)
+        return out
     hidden = weight1_EE.new_empty(rows, E)
 
     def grid(of: dict[str, int]) -> tuple[int, int]:
@@ -86,6 +89,14 @@ def adaln_mlp_blocks(
     h, modulation, y, out = _laid_out(h_NE, modulations_KNM[0], out)
     G, N, E = y.shape
     rows = G * N
+    norm_weight_KE, norm_bias_KE = norm_weight_KE.contiguous(), norm_bias_KE.contiguous()
+    if rows > FEW_ROWS:
+        weights = norm_weight_KE, norm_bias_KE, weight1_KEE, bias1_KE, weight2_KEE, bias2_KE
+        for modulation_NM, *block in zip(modulations_KNM, *weights, strict=True):
+            _, modulation, _, _ = _laid_out(h_NE, modulation_NM, out)
+            _many_rows(y, h, modulation, *block)
+            h = y
+        return out
     hidden = weight1_KEE.new_empty(rows, E)
     arrived = torch.zeros(1, dtype=torch.int32, device=y.device)
 
@@ -94,13 +105,38 @@ def adaln_mlp_blocks(
         return (min(limit, triton.cdiv(rows, of["ROWS"]) * triton.cdiv(E, of["COLS"])),)
 
     _blocks[grid](
-        h, modulation, norm_weight_KE.contiguous(), norm_bias_KE.contiguous(), weight1_KEE.contiguous(),
+        h, modulation, norm_weight_KE, norm_bias_KE, weight1_KEE.contiguous(),
         bias1_KE.contiguous(), weight2_KEE.contiguous(), bias2_KE.contiguous(), hidden, y, arrived,
         rows, N, len(modulations_KNM), _row_tile(rows), *h.stride()[:2], modulations_KNM.stride(0),
         *modulation.stride()[:2], *y.stride()[:2], E=E, EPS=EPS, PRECISION=precision_of(hidden),
         launch_cooperative_grid=True,
     )  # fmt: skip
     return out
+
+
+def _many_rows(
+    y: Tensor,
+    h: Tensor,
+    modulation: Tensor,
+    norm_weight_E: Tensor,
+    norm_bias_E: Tensor,
+    weight1_EE: Tensor,
+    bias1_E: Tensor,
+    weight2_EE: Tensor,
+    bias2_E: Tensor,
+) -> None:
+    """y = one block of h; y, h and modulation are laid out, and y can be h."""
+    G, N, E = y.shape
+    x = weight1_EE.new_empty(G * N, E)
+    _modulate[(G * N,)](
+        h, modulation, norm_weight_E, norm_bias_E, x, N, *h.stride()[:2], *modulation.stride()[:2],
+        E=E, EPS=EPS, PRECISION=precision_of(x), WIDE=triton.next_power_of_2(E), num_warps=8,
+    )  # fmt: skip
+    x = linear(silu(linear(x, weight1_EE, bias1_E), inplace=True), weight2_EE, bias2_E)
+    _add_gated[(G * N,)](
+        h, modulation, x, y, N, *h.stride()[:2], *modulation.stride()[:2], *y.stride()[:2],
+        E=E, PRECISION=precision_of(x), WIDE=triton.next_power_of_2(E), num_warps=8,
+    )  # fmt: skip
 
 
 def _laid_out(h: Tensor, modulation: Tensor, out: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -118,7 +154,38 @@ def _rows(x: Tensor) -> Tensor:
 
 def _row_tile(rows: int) -> int:
     """Autotuner key: one configuration is the fastest up to this number of rows."""
-    return min(MAX_ROWS, max(16, triton.next_power_of_2(rows)))
+    return max(16, triton.next_power_of_2(rows))
+
+
+@triton.jit
+def _modulate(
+    h, modulation, norm_weight, norm_bias, x, N, h_g, h_n, m_g, m_n,
+    E: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """x = LN(h) (1 + scale) + shift of one row."""
+    row, c = tl.program_id(0).to(tl.int64), tl.arange(0, WIDE)
+    h, modulation = h + row // N * h_g + row % N * h_n, modulation + row // N * m_g + row % N * m_n
+    x_W = tl.load(h + c, mask=c < E, other=0.0).to(tl.float32)
+    x_W = tl.where(c < E, x_W - tl.sum(x_W) / E, 0.0)
+    x_W *= 1 / tl.sqrt(tl.sum(x_W * x_W) / E + EPS)
+    x_W *= tl.load(norm_weight + c, mask=c < E, other=0.0).to(tl.float32)
+    x_W += tl.load(norm_bias + c, mask=c < E, other=0.0).to(tl.float32)
+    x_W *= 1 + tl.load(modulation + E + c, mask=c < E, other=0.0).to(tl.float32)
+    x_W += tl.load(modulation + c, mask=c < E, other=0.0).to(tl.float32)
+    tl.store(x + row * E + c, round_to(x_W, x.dtype.element_ty, PRECISION), mask=c < E)
+
+
+@triton.jit
+def _add_gated(
+    h, modulation, x, y, N, h_g, h_n, m_g, m_n, y_g, y_n,
+    E: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
+):  # fmt: skip
+    """y = h + gate x of one row."""
+    row, c = tl.program_id(0).to(tl.int64), tl.arange(0, WIDE)
+    gate_W = tl.load(modulation + row // N * m_g + row % N * m_n + 2 * E + c, mask=c < E, other=0.0).to(tl.float32)
+    x_W = tl.load(x + row * E + c, mask=c < E, other=0.0).to(tl.float32)
+    y_W = tl.load(h + row // N * h_g + row % N * h_n + c, mask=c < E, other=0.0).to(tl.float32) + gate_W * x_W
+    tl.store(y + row // N * y_g + row % N * y_n + c, round_to(y_W, y.dtype.element_ty, PRECISION), mask=c < E)
 
 
 @tuned(CONFIGS, key=KEY)
@@ -128,7 +195,7 @@ def _hidden(
     E: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, IN: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     o = tl.program_id(1) * COLS + tl.arange(0, COLS)
     _make_hidden(
         h + row // N * h_g + row % N * h_n, modulation + row // N * m_g + row % N * m_n,
@@ -142,7 +209,7 @@ def _result(
     h, modulation, weight, bias, hidden, y, rows, N, row_tile, h_g, h_n, m_g, m_n, y_g, y_n,
     E: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, IN: tl.constexpr,
 ):  # fmt: skip
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     o = tl.program_id(1) * COLS + tl.arange(0, COLS)
     _make_result(
         h + row // N * h_g + row % N * h_n, modulation + row // N * m_g + row % N * m_n, weight, bias,
@@ -167,7 +234,7 @@ def _blocks(
         x_g = tl.where(block == 0, h_g, y_g)
         x_n = tl.where(block == 0, h_n, y_n)
         for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-            row = tile % row_tiles * ROWS + tl.arange(0, ROWS)
+            row = (tile % row_tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
             o = tile // row_tiles * COLS + tl.arange(0, COLS)
             _make_hidden(
                 x + row // N * x_g + row % N * x_n, modulation + row // N * m_g + row % N * m_n,
@@ -175,7 +242,7 @@ def _blocks(
             )  # fmt: skip
         _synchronize(arrived, 2 * block + 1)
         for tile in range(tl.program_id(0), tiles, tl.num_programs(0)):
-            row = tile % row_tiles * ROWS + tl.arange(0, ROWS)
+            row = (tile % row_tiles).to(tl.int64) * ROWS + tl.arange(0, ROWS)
             o = tile // row_tiles * COLS + tl.arange(0, COLS)
             _make_result(
                 x + row // N * x_g + row % N * x_n, modulation + row // N * m_g + row % N * m_n, weight2, bias2,

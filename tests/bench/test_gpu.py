@@ -142,13 +142,15 @@ def test_lines_become_a_report() -> None:
             {"part": "live", "task": "live", "people": 8, "graph": {"p50_ms": 0.1}},
             {"part": "coamd_xl", "task": "coamd_xl", "ms": {"fp32": 1.0}, "tokens_max_abs": 0.1},
             {"part": "coamd_xl", "task": "coamd_xl", "ms": {"bf16": 2.0}},
+            {"part": "batch", "task": "coamd_xl", "motions": 4, "motions_s": 100.0},
         ]
     )
     (row,) = found["kernels"]
     assert row["times_faster"] == {"kernel": 1.0, "kernel_graph": 0.5, "eager": 3.0, "compiled": 1.5}
     assert row["gb_s"] == pytest.approx(1000) and row["roofline"] == pytest.approx(0.5)
     assert found["models"]["live"] == {"8": {"graph": {"p50_ms": 0.1}}}
-    assert found["models"]["coamd_xl"] == {"ms": {"fp32": 1.0, "bf16": 2.0}, "tokens_max_abs": 0.1}
+    batches = {"4": {"motions_s": 100.0}}
+    assert found["models"]["coamd_xl"] == {"ms": {"fp32": 1.0, "bf16": 2.0}, "tokens_max_abs": 0.1, "batches": batches}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.bench.gpu_task import cases
 from motionrt.bench.kernels import OPERATIONS
+from motionrt.kernels.adaln_mlp import adaln_mlp, adaln_mlp_blocks
 from motionrt.kernels.ctr_graph_conv import ctr_graph_conv
 from motionrt.kernels.graph_conv import graph_conv
 from motionrt.kernels.joint_attention import joint_attention
@@ -91,3 +92,14 @@ def test_samples_may_be_more_than_2_to_the_31_elements_apart(
     wanted = ctr_graph_conv(*inputs, residual, impl="triton")
     found = ctr_graph_conv(*inputs, far(residual), out=far(residual), impl="triton")
     torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+
+    for N in (2, 12):  # few and many rows
+        h, modulations = randn(3, N, 16), randn(2, 3, N, 48)
+        weights = randn(2, 16), randn(2, 16), randn(2, 16, 16), randn(2, 16), randn(2, 16, 16), randn(2, 16)
+        block = [modulations[0], *(weight[0] for weight in weights)]
+        wanted = adaln_mlp(h, *block, impl="triton")
+        found = adaln_mlp(far(h), far(block[0]), *block[1:], out=far(h), impl="triton")
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
+        wanted = adaln_mlp_blocks(h, modulations, *weights, impl="triton")
+        found = adaln_mlp_blocks(far(h), modulations, *weights, out=far(h), impl="triton")
+        torch.testing.assert_close(found, wanted, rtol=0, atol=0)
