@@ -32,11 +32,12 @@ def main() -> None:
     parser.add_argument("--speed", type=float, default=1.0, help="2 is twice as fast")
     parser.add_argument("--loop", action="store_true", help="repeat until Ctrl-C")
     parser.add_argument("--end", action="store_true", help="end the receiver's stream at the end")
-    parser.add_argument("--token", default=os.environ.get("MOTIONRT_TOKEN"), help="default: $MOTIONRT_TOKEN")
+    parser.add_argument("--token-file", type=argparse.FileType(), help="default: the token in $MOTIONRT_TOKEN")
     options = parser.parse_args()
+    token = options.token_file.readline().strip() if options.token_file else os.environ.get("MOTIONRT_TOKEN")
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends it like Ctrl-C
     stopped = contextlib.suppress(KeyboardInterrupt)
-    with stopped, connect(options.url, options.token) as send, stopped:  # connections are closed properly
+    with stopped, connect(options.url, token) as send, stopped:  # connections are closed properly
         motion = motionrt.Motion.load(options.file)
         play(motion, send, options.person, options.speed)
         while options.loop:

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
+import logging
 import socket
+import stat
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from .errors import InputError
 
+logger = logging.getLogger(__name__)
 
-def bind(url: str, scheme: str, host: str, port: int, *, has_token: bool, option: str = "--token") -> socket.socket:
+
+def bind(url: str, scheme: str, host: str, port: int, *, has_token: bool) -> socket.socket:
     """Bind a socket; an address that other machines can reach requires a token.
 
     Args:
         url: the address as it appears in error messages.
         scheme: `udp` for datagrams, anything else for TCP.
         has_token: whether clients must present a token.
-        option: command-line option that sets the token, for the error message.
 
     Raises:
         InputError: the address cannot be bound, or requires a token.
@@ -29,7 +33,7 @@ def bind(url: str, scheme: str, host: str, port: int, *, has_token: bool, option
         raise InputError(f"{url}: {host} is not an address of this machine ({error})") from None
     family, *_, address = min(candidates, key=lambda candidate: candidate[0] != socket.AF_INET)  # IPv4 first
     if not has_token and not is_loopback(str(address[0])):
-        raise InputError(f"{url}: listening beyond this machine needs a token ({option} or MOTIONRT_TOKEN)")
+        raise InputError(f"{url}: listening beyond this machine needs a token (--token-file or MOTIONRT_TOKEN)")
     try:
         if kind == socket.SOCK_STREAM:
             return socket.create_server(address, family=family)
@@ -58,6 +62,19 @@ def is_local_origin(origin: str) -> bool:
         return is_loopback(urlsplit(origin).hostname)
     except ValueError:
         return False
+
+
+def read_token(path: Path) -> str:
+    """The first line of a file; one that others may read or change is logged. Raises InputError: there is none."""
+    try:
+        if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
+            logger.warning("%s: others may use it (mode %o, expected 600)", path, mode)
+        token = path.read_text(encoding="utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error}), expected a file with a token") from None
+    if not token:
+        raise InputError(f"{path}: the first line is empty, expected a token")
+    return token
 
 
 def tokens_match(received: str, expected: str) -> bool:

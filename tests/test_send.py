@@ -39,8 +39,10 @@ def test_a_clip_is_sent_unchanged(clip: Path, scheme: str) -> None:
     if scheme == "ws":
         pytest.importorskip("websockets")
     motion = Motion.load(clip)
+    token = clip.with_name("token")
+    token.write_text("s3cret\n")
     with open_source(f"{scheme}://127.0.0.1:0", token="s3cret") as source:
-        sender = send(clip, source.name, "--person", 5, "--token", "s3cret", "--end")
+        sender = send(clip, source.name, "--person", 5, "--token-file", token, "--end")
         frames = list(source)
         assert sender.wait(timeout=60) == 0
         assert (source.malformed, source.rejected) == (0, 0)

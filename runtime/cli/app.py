@@ -26,6 +26,7 @@ from .options import (
     ServedGenerator,
     SourceOptions,
     Threads,
+    Token,
     ViewOptions,
     expand,
 )
@@ -262,7 +263,7 @@ def serve(
     backend: ServedBackend = "auto",
     labels: Labels = None,
     alarms_per_minute: AlarmsPerMinute = None,
-    token: Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN")] = None,
+    token: Token = None,
     token_file: Annotated[
         Path | None, typer.Option(help="File with the token of the clients; default: MOTIONRT_TOKEN.")
     ] = None,

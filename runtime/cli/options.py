@@ -1,5 +1,6 @@
 """Options that several commands share, each with its help and default in one place."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from ..recognition.recognizer import Recognizer
 
 
+logger = logging.getLogger(__name__)
+
+
 def _register_layout(name: str | None) -> str | None:
     """The name of a layout; a layout file is registered first."""
     if name is None or not name.endswith(".json"):
@@ -25,6 +29,14 @@ def _register_layout(name: str | None) -> str | None:
     return Layout.read(name).name
 
 
+def _warn_of_token(context: typer.Context, token: str | None) -> str | None:
+    source = context.get_parameter_source("token")
+    if source is not None and source.name == "COMMANDLINE":
+        logger.warning("others can read --token in the list of processes, use --token-file or MOTIONRT_TOKEN")
+    return token
+
+
+Token = Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN", callback=_warn_of_token)]
 RecognizerName = Annotated[str, typer.Option("--model", help="Name of a bundled model, or path of a bundle.")]
 GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
 ServedGenerator = Annotated[str, typer.Option("--generator", help="Name of a bundled generator, or path of a bundle.")]
@@ -86,12 +98,15 @@ class SourceOptions(FileOptions):
     """Options of a source of skeletons."""
 
     pose: Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")] = "mediapipe"
-    token: Annotated[
-        str | None, typer.Option(envvar="MOTIONRT_TOKEN", help="Token that senders to udp:// and ws:// must present.")
+    token: Token = None
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="File with the token of senders to udp:// and ws://; default: MOTIONRT_TOKEN."),
     ] = None
 
     def open(self, name: str, realtime: bool = False) -> "Source":
         from ..io.source import open_source
+        from ..net_security import read_token
 
         return open_source(
             name,
@@ -101,7 +116,7 @@ class SourceOptions(FileOptions):
             up=self.up,
             realtime=realtime,
             pose=self.pose,
-            token=self.token,
+            token=self.token if self.token_file is None else read_token(self.token_file),
         )
 
 

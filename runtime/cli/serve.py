@@ -2,7 +2,6 @@
 
 import logging
 import re
-import stat
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from ..bundles.bundle import Bundle
 from ..bundles.schema import Manifest
 from ..errors import InputError
 from ..extras import require
+from ..net_security import read_token
 from .license import print_license_notice
 
 MIN_TOKEN = 16  # characters
@@ -73,13 +73,3 @@ def parse_replicas(replicas: str) -> tuple[int, int]:
     if match is None or int(match[2] or match[1]) < int(match[1]):
         raise InputError(f"--replicas {replicas}: expected a number such as 2, or a range such as 1-8")
     return int(match[1]), int(match[2] or match[1])
-
-
-def read_token(path: Path) -> str:
-    """The first line of a file; one that others may read or change is logged."""
-    try:
-        if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
-            logger.warning("%s: others may use it (mode %o, expected 600)", path, mode)
-        return path.read_text(encoding="utf-8").partition("\n")[0].strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), expected a file with a token") from None

@@ -69,7 +69,7 @@ def listen(settings: Settings, host: str, port: int) -> tuple[socket.socket, str
     """A listening socket and its URL with the port that was bound. Raises the errors of `serve`."""
     name = f"[{host}]" if ":" in host else host
     has_token = settings.token is not None
-    bound = bind(f"http://{name}:{port}", "http", host, port, has_token=has_token, option="--token-file")
+    bound = bind(f"http://{name}:{port}", "http", host, port, has_token=has_token)
     return bound, f"http://{name}:{bound.getsockname()[1]}"
 
 
@@ -85,7 +85,7 @@ def tune_process(load: Callable[[], T]) -> T:
 
 
 def free_files() -> int:
-    """How many more files this process may open."""
+    """Number of files that this process may still open."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return sys.maxsize if limit == resource.RLIM_INFINITY else limit - len(os.listdir("/proc/self/fd"))
 

@@ -176,6 +176,19 @@ def test_bad_folders_labels_and_durations_are_errors(run: Any, tmp_path: Path) -
     assert_error(run(source, "--label", "?!", "-o", tmp_path / "out"), "label '?!' has no letters or digits")
     assert_error(run(source, "--label", "x", "-o", tmp_path / "out", "--seconds", "601"), "--seconds")
     assert_error(run("udp://0.0.0.0:0", "--label", "x", "-o", tmp_path / "out"), "needs a token")
+    (tmp_path / "token").touch(0o600)
+    empty = run("udp://0.0.0.0:0", "--label", "x", "-o", tmp_path / "out", "--token-file", tmp_path / "token")
+    assert_error(empty, "token: the first line is empty, expected a token")
+
+
+def test_a_token_that_others_can_read_is_warned_of(run: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arguments = tmp_path / "missing.npz", "--label", "x", "-o", tmp_path / "out"
+    run(*arguments, "--token", "s3cret")
+    assert "others can read --token in the list of processes" in caplog.text
+    (tmp_path / "token").write_text("s3cret\n")
+    (tmp_path / "token").chmod(0o644)
+    run(*arguments, "--token-file", tmp_path / "token")
+    assert "token: others may use it (mode 644" in caplog.text
 
 
 def play(motion: Motion, send: Callable[[dict[str, Any]], object]) -> None:
@@ -211,9 +224,12 @@ def test_a_recording_of_a_stream_gives_the_same_labels_as_the_stream(
             play(sent, lambda message: udp.sendto(json.dumps(message | {"token": "s3cret"}).encode(), address))
 
     monkeypatch.setattr("motionrt.runtime.io.source.open_source", listening)
-    result = run("udp://127.0.0.1:0", "--label", "x", "-o", tmp_path, "--token", "s3cret")
+    token = tmp_path / "token"
+    token.touch(0o600)
+    token.write_text("s3cret\n")
+    result = run("udp://127.0.0.1:0", "--label", "x", "-o", tmp_path / "out", "--token-file", token)
     assert result.status == 0
-    (recorded,) = recordings(tmp_path)
+    (recorded,) = recordings(tmp_path / "out")
     dropped = re.search(r"(\d+) frames or messages dropped", result.out)
     assert recorded.frames == sent.frames - (int(dropped[1]) if dropped else 0)
     first = np.abs(sent.joints - recorded.joints[0]).max(axis=(1, 2)).argmin()
