@@ -5,7 +5,7 @@
 Clips: the bundled recordings and, with --data, 200 of its sets bandai22, mocap22 and lafan22w, at most 40 s of each.
 The latency is that of `Retargeter.step`, with the conversions from and to Python: `wall`, and `cpu`, without the time
 in which other processes had the core. Sliding is measured while the person's toes are slower than 0.2 m/s and lower
-than 4 cm, by the person's motion alone.
+than 4 cm, by the person's motion alone. `penetration_mm` is how far a corner of a sole is below the floor at most.
 """
 
 from __future__ import annotations
@@ -68,8 +68,11 @@ def speed(robot: str, motions: list[Motion], calls: int = 20_000) -> dict[str, A
 def quality(robot: str, motions: list[Motion]) -> dict[str, Any]:
     errors, slips, sliding, persons_sliding, jumps, clearance, support = [], [], [], [], [], [], []
     violations, held = np.zeros(2, int), 0
+    depth = 0.0
     for motion in motions:
-        result = Retargeter(robot, motion.layout).retarget(motion)
+        retargeter = Retargeter(robot, motion.layout)
+        depth = max(depth, penetration(retargeter, motion))
+        result = retargeter.retarget(motion)
         report = result.report()
         violations += report["limit_violations"], report["velocity_violations"]
         held += report["held"]
@@ -96,6 +99,7 @@ def quality(robot: str, motions: list[Motion]) -> dict[str, Any]:
         "error_cm": {f"p{p}": float(np.percentile(all_errors, p)) for p in (50, 95, 99)},
         "collisions": int((np.concatenate(clearance) < 0).sum()),
         "clearance_cm": 100 * float(np.concatenate(clearance).min()),
+        "penetration_mm": 1000 * depth,
         "over_support": float((np.concatenate(support) > 0).mean()),
         "slip_cm": {
             "contacts": len(slips),
@@ -107,6 +111,15 @@ def quality(robot: str, motions: list[Motion]) -> dict[str, Any]:
             "person": 100 * float(np.concatenate(persons_sliding).mean()),
         },
     }
+
+
+def penetration(robot: Retargeter, motion: Motion) -> float:
+    """Meters that a corner of a sole is below the floor at most."""
+    lowest = 0.0
+    for i, joints in enumerate(motion.joints):
+        robot.step(joints, i / motion.fps)
+        lowest = min(lowest, *(float(sole[:, 2].min()) for sole in robot._core.soles()))
+    return -lowest
 
 
 def clips(data: Path, name: str, count: int) -> list[Motion]:

@@ -2,11 +2,12 @@
 
     python -m motionrt.bench.speed.robots [--data DIR] [-o robots.json]
 
-Needs mink and MuJoCo. `mink`: the same clips, targets, weights, limits and numbers of iterations in both; times are
-those of the thread. `there_and_back`, with --data: the set lafan22w has joint positions of a G1 that follows people of
-LAFAN1, scaled by 1.3. Its angles, which the set does not have, are recovered from all these positions at once, and
-compared with those of `Retargeter`, which only sees the joints of a person. Wrists are left out: positions do not show
-their twist.
+Needs mink and MuJoCo. `mink`: the same clips, targets, weights, limits and numbers of iterations in both, without parts
+of the body that stay apart, which would be limits of another kind in mink; `apart` is `Retargeter` as it is, with them.
+Times are those of the thread. `there_and_back`, with --data: the set lafan22w has joint positions of a G1 that follows
+people of LAFAN1, scaled by 1.3. Its angles, which the set does not have, are recovered from all these positions at
+once, and compared with those of `Retargeter`, which only sees the joints of a person; the hips of that person are as
+wide as the legs, not half of it as in the set. Wrists are left out: positions do not show their twist.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import time
 from datetime import UTC, datetime
 from importlib import import_module, metadata
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -24,22 +26,28 @@ from numpy.typing import NDArray
 
 from ...runtime.body.layout import Layout
 from ...runtime.body.motion import Motion
-from ...runtime.robots.retargeter import Retargeter
+from ...runtime.robots.retargeter import FOLDER, Retargeter
 from ...runtime.robots.robot_motion import KEYPOINTS, MAX_SPEED, RobotMotion
 from .environment import commit, cpu_model
 from .retarget import clips
 from .workloads import samples
 
 Array = NDArray[np.float64]
+Found = tuple[list[float], list[Array]]  # of each frame: seconds, errors [14]
 
 mink: Any = import_module("mink")
 mujoco: Any = import_module("mujoco")
 
 ITERATIONS = 3  # of a frame
+REPEATS = 5
 WARM_UP = 20  # frames that are not measured; mink starts with more iterations
-CONTACT_WEIGHT = 200.0  # of a resting foot, as in retargeter.cpp
+CONTACT_WEIGHT, REST_WEIGHT = 200.0, 3e-4  # of a resting foot, and of the pose at rest, as in retargeter.cpp
+LEVEL_M, LEVEL_WEIGHTS = 0.05, (0.1, 20.0)  # of a point beside each ankle, of feet that move and that rest
+SIDES = ("left", "right")
+ANKLES, FEET = ([KEYPOINTS.index(f"{side}_{part}") for side in SIDES] for part in ("ankle", "foot"))
 WEIGHTS = dict(zip(KEYPOINTS, np.repeat([2, 1, 2, 1, 1, 1.5, 1], 2), strict=True))
 SCALE = 1.3  # of lafan22w
+HIPS_M = 0.2329  # from one leg of g1 to the other
 EXACT_M = 0.01  # frames with a joint that remains farther away are left out
 WINDOWS = 30
 POINTS = {  # joint of lafan22w -> body and offset
@@ -74,49 +82,73 @@ def bench_robots(data: Path | None) -> dict[str, Any]:
 
 
 def beside_mink(motions: list[Motion]) -> dict[str, Any]:
-    ours_s, ours_m, minks_s, minks_m = [], [], [], []
+    """`REPEATS` runs of the same clips, one system after the other; speeds are medians over the runs."""
+    robot = json.loads((FOLDER / "g1.json").read_text())
+    del robot["capsules"]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "g1.json"
+        path.write_text(json.dumps(robot))
+        runs = [run_beside_mink(motions, path) for _ in range(REPEATS)]
+    found: dict[str, Any] = {"repeats": REPEATS, "frames": len(runs[0][0][0])}
+    found |= {name: metadata.version(name) for name in ("mink", "mujoco", "daqp")}
+    for name, results in zip(("motionrt", "apart", "other"), zip(*runs, strict=True), strict=True):
+        found[name] = speed_and_error([seconds for seconds, _ in results], results[0][1])
+    for name in ("motionrt", "apart"):
+        found[f"{name}_times_faster"] = found[name]["frames_per_s"] / found["other"]["frames_per_s"]
+    return found
+
+
+def run_beside_mink(motions: list[Motion], without_capsules: Path) -> list[Found]:
+    """Seconds and errors of each frame: without and with capsules, and of mink."""
+    ours: Found = ([], [])
+    apart: Found = ([], [])
+    minks: Found = ([], [])
     for motion in motions:
-        robot = Retargeter("g1", motion.layout)
-        targets, contacts = [], []
-        for i, joints in enumerate(motion.joints):
-            started = time.thread_time()
-            pose = robot.step(joints, i / motion.fps)
-            spent = time.thread_time() - started
-            targets.append(robot._core.tracking()[1])
-            contacts.append(pose.contacts)
-            if i >= WARM_UP:
-                ours_s.append(spent)
-                ours_m.append(pose.errors)
-        found_s, found_m = follow_with_mink(robot, np.array(targets), np.array(contacts), motion.fps)
-        minks_s.extend(found_s)
-        minks_m.extend(found_m)
-    ours, other = speed_and_error(ours_s, ours_m), speed_and_error(minks_s, minks_m)
-    versions = {name: metadata.version(name) for name in ("mink", "mujoco", "daqp")}
-    times = ours["frames_per_s"] / other["frames_per_s"]
-    return {"frames": len(ours_s), **versions, "motionrt": ours, "other": other, "times_faster": times}
+        follow(Retargeter("g1", motion.layout), motion, apart)
+        targets, contacts = follow(Retargeter(without_capsules, motion.layout), motion, ours)
+        follow_with_mink(Retargeter("g1", motion.layout), targets, contacts, motion.fps, minks)
+    return [ours, apart, minks]
 
 
-def speed_and_error(seconds: list[float], errors: list[Array]) -> dict[str, Any]:
+def follow(robot: Retargeter, motion: Motion, found: Found) -> tuple[Array, NDArray[np.bool_]]:
+    """Targets [T, 14, 3] and resting feet [T, 2] of a motion; seconds and errors of its frames are added to `found`."""
+    targets, contacts = [], []
+    for i, joints in enumerate(motion.joints):
+        started = time.thread_time()
+        pose = robot.step(joints, i / motion.fps)
+        spent = time.thread_time() - started
+        targets.append(robot._core.tracking()[1])
+        contacts.append(pose.contacts)
+        if i >= WARM_UP:
+            found[0].append(spent)
+            found[1].append(pose.errors)
+    return np.array(targets), np.array(contacts)
+
+
+def speed_and_error(runs: list[list[float]], errors: list[Array]) -> dict[str, Any]:
     error_cm = {"mean": 100 * float(np.mean(errors))}
     error_cm |= {f"p{p}": 100 * float(np.percentile(errors, p)) for p in (50, 95)}
     return {
-        "p50_ms": 1e3 * float(np.median(seconds)),
-        "frames_per_s": 1 / float(np.mean(seconds)),
+        "p50_ms": 1e3 * float(np.median(runs)),
+        "frames_per_s": float(np.median(1 / np.mean(runs, axis=1))),
         "error_cm": error_cm,
     }
 
 
-def follow_with_mink(
-    robot: Retargeter, targets: Array, contacts: NDArray[np.bool_], fps: float
-) -> tuple[list[float], list[Array]]:
-    """Seconds of a frame and errors [14] of its keypoints, for targets [T, 14, 3]."""
-    model = mujoco.MjModel.from_xml_string(robot.mjcf())
+def follow_with_mink(robot: Retargeter, targets: Array, contacts: NDArray[np.bool_], fps: float, found: Found) -> None:
+    """Add the seconds and errors [14] of each frame, for targets [T, 14, 3], to `found`."""
+    spec = mujoco.MjSpec.from_string(robot.mjcf())
+    for side in SIDES:
+        spec.body(f"{side}_ankle_roll_link").add_site(name=f"{side}_level", pos=[0, LEVEL_M, 0])
+    model = spec.compile()
     configuration = mink.Configuration(model)
-    tasks = [
-        mink.FrameTask(name, "site", position_cost=float(np.sqrt(WEIGHTS[name])), orientation_cost=0.0)
-        for name in KEYPOINTS
-    ]
-    posture = mink.PostureTask(model, cost=float(np.sqrt(1e-3)))
+    names = (*KEYPOINTS, *(f"{side}_level" for side in SIDES))
+    tasks = [mink.FrameTask(name, "site", position_cost=1.0, orientation_cost=0.0) for name in names]
+    posture = mink.PostureTask(model, cost=float(np.sqrt(REST_WEIGHT)))
+    ankles, toes = targets[:, ANKLES], targets[:, FEET]
+    heading = np.arctan2(*(toes - ankles)[..., 1::-1].transpose(2, 0, 1))
+    beside = ankles + LEVEL_M * np.stack([-np.sin(heading), np.cos(heading), 0 * heading], axis=-1)
+    wanted_all = np.concatenate([targets, beside], axis=1)
     fastest = {name: min(speed, MAX_SPEED) for name, speed in zip(robot.joints, robot.limits[:, 2], strict=True)}
     limits = [mink.ConfigurationLimit(model), mink.VelocityLimit(model, fastest)]
     qpos = np.zeros(model.nq)
@@ -129,13 +161,16 @@ def follow_with_mink(
     qpos[3:7] = np.cos(half), 0, 0, np.sin(half)
     configuration.update(qpos)
     posture.set_target(qpos)
-    seconds, errors = [], []
     sites = [model.site(name).id for name in KEYPOINTS]
-    for i, wanted in enumerate(targets):
+    for i, wanted in enumerate(wanted_all):
         started = time.thread_time()
-        for k, task in enumerate(tasks):
-            rests = contacts[i, k % 2] and KEYPOINTS[k].endswith(("ankle", "foot"))
-            task.set_position_cost(float(np.sqrt(CONTACT_WEIGHT if rests else WEIGHTS[KEYPOINTS[k]])))
+        for k, (name, task) in enumerate(zip(names, tasks, strict=True)):
+            rests = bool(contacts[i, k % 2])
+            if name.endswith("level"):
+                weight = LEVEL_WEIGHTS[rests]
+            else:
+                weight = CONTACT_WEIGHT if rests and name.endswith(("ankle", "foot")) else WEIGHTS[name]
+            task.set_position_cost(weight**0.5)
             task.set_target(mink.SE3.from_translation(wanted[k]))
         iterations = 100 if i == 0 else ITERATIONS
         dt = 1 / fps / ITERATIONS
@@ -144,9 +179,8 @@ def follow_with_mink(
             configuration.integrate_inplace(velocity, dt)
         spent = time.thread_time() - started
         if i >= WARM_UP:
-            seconds.append(spent)
-            errors.append(np.linalg.norm(configuration.data.site_xpos[sites] - wanted, axis=1))
-    return seconds, errors
+            found[0].append(spent)
+            found[1].append(np.linalg.norm(configuration.data.site_xpos[sites] - wanted[: len(sites)], axis=1))
 
 
 def there_and_back(windows: list[Motion]) -> dict[str, Any]:
@@ -154,7 +188,7 @@ def there_and_back(windows: list[Motion]) -> dict[str, Any]:
     theirs, ours, residuals, frames = [], [], [], 0
     robot = Retargeter("g1", "smpl22")
     for motion in windows:
-        result = robot.retarget(motion)
+        result = robot.retarget(with_wide_hips(motion))
         angles, residual = recover_angles(robot, motion, result)
         exact = residual.max(axis=1) < EXACT_M
         theirs.append(angles[exact])
@@ -182,6 +216,15 @@ def there_and_back(windows: list[Motion]) -> dict[str, Any]:
         },
         "error_deg_by_joint": {robot.joints[j]: float(apart[:, i].mean()) for i, j in enumerate(kept)},
     }
+
+
+def with_wide_hips(motion: Motion) -> Motion:
+    joints = motion.joints.copy()
+    hips = joints[:, 1:3]
+    middle = hips.mean(axis=1, keepdims=True)
+    width = np.linalg.norm(hips[:, :1] - hips[:, 1:], axis=-1, keepdims=True)
+    joints[:, 1:3] = middle + SCALE * HIPS_M / width * (hips - middle)
+    return Motion(joints, motion.fps, motion.layout)
 
 
 def recover_angles(robot: Retargeter, motion: Motion, start: RobotMotion) -> tuple[Array, Array]:

@@ -21,8 +21,8 @@ constexpr double kMaxSpeed = 10, kMaxRootSpeed = 10;       // rad/s
 constexpr double kMaxRootVelocity = 8, kMaxShiftRate = 1;  // m/s
 constexpr double kMaxGap_s = 0.1;                          // after a longer one, moves as slowly as after this one
 constexpr double kMaxTurn = 0.4, kMaxMove_m = 0.3;         // of one iteration: rad of a joint
-constexpr double kRestWeight = 1e-3, kDamping = 1e-3, kRootDamping = 1e-6;
-constexpr double kContactWeight = 200, kAnkleWeight = 2, kToeWeight = 1, kLevelWeight = 0.5;
+constexpr double kRestWeight = 3e-4, kDamping = 1e-3, kRootDamping = 1e-6;
+constexpr double kContactWeight = 200, kAnkleWeight = 2, kToeWeight = 1, kLevelWeight = 0.1;
 constexpr double kLevel_m = 0.05;                                          // from the ankle to the point beside it
 constexpr double kSlow = 0.3, kFast = 0.5, kLow_m = 0.04, kHigh_m = 0.07;  // a foot starts and ends to rest (m/s)
 constexpr double kFlat = 0.1;          // a resting foot pitched less than this, in rad, is flat
@@ -31,6 +31,8 @@ constexpr double kFloorRise_s = 20, kShiftDecay_s = 5;
 constexpr double kHumanLeg_m = 0.8;                                                      // until a leg is seen
 constexpr double kRadius_m[kRobotKeypoints / 2] = {0.08, 0.05, 0, 0.06, 0.04, 0.04, 0};  // of the body at keypoints
 constexpr double kWeights[kRobotKeypoints / 2] = {2, 1, kAnkleWeight, 1, 1, 1.5, kToeWeight};
+
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 bool unit(Vec3 v, Vec3& out) {
   const double norm = length(v);
@@ -62,7 +64,8 @@ double heading_of(Vec3 v) { return std::atan2(v.y, v.x); }
 Retargeter::Retargeter(Robot robot, const float* weights_VS, int source_joints)
     : robot_(std::move(robot)),
       map_(weights_VS, kBodyJoints, source_joints),
-      variables_(6 + static_cast<int>(robot_.joints.size())) {
+      root_variable_(static_cast<int>(robot_.joints.size())),
+      variables_(root_variable_ + 6) {
   const auto n = static_cast<std::size_t>(variables_);
   frame_V3_.resize(3 * kBodyJoints);
   body_.resize(kBodyJoints);
@@ -71,13 +74,29 @@ Retargeter::Retargeter(Robot robot, const float* weights_VS, int source_joints)
   angles_.resize(robot_.joints.size());
   last_angles_.resize(robot_.joints.size());
   before_.resize(robot_.joints.size());
-  for (auto* buffer : {&gradient_, &step_, &lower_, &upper_, &moved_, &right_}) buffer->resize(n);
+  for (auto* buffer : {&gradient_, &step_, &lower_, &upper_, &right_}) buffer->resize(n);
   hessian_.resize(n * n);
   factor_.resize(n * n);
+  variable_.resize(robot_.joints.size());
   free_.resize(n);
+  fixed_.resize(n);
+  order_variables();
   measure_robot();
   find_pairs();
   reset();
+}
+
+// Variables are eliminated from the ends of the limbs to the root, one limb after the other: then most of the factor is
+// zero (Featherstone, Rigid Body Dynamics Algorithms, 2008, section 6.5).
+void Retargeter::order_variables() {
+  std::vector<int> pending = {0};
+  for (int next = root_variable_; !pending.empty();) {
+    const int link = pending.back(), joint = robot_.links[link].joint;
+    pending.pop_back();
+    if (joint >= 0) variable_[joint] = --next;
+    for (std::size_t i = 0; i < robot_.links.size(); ++i)
+      if (robot_.links[i].parent == link) pending.push_back(static_cast<int>(i));
+  }
 }
 
 // Pairs of parts that are apart at rest and have joints enough between them.
@@ -94,7 +113,10 @@ void Retargeter::find_pairs() {
   for (int a = 0; a < count; ++a)
     for (int b = a + 1; b < count; ++b) {
       const auto of_a = joints_of(robot_.capsules[a].link), of_b = joints_of(robot_.capsules[b].link);
-      Pair pair{a, b, {}, {}};
+      const RobotCapsule &one = robot_.capsules[a], &other = robot_.capsules[b];
+      const double radii = one.radius + other.radius;
+      const double reach = 0.5 * (length(one.to - one.from) + length(other.to - other.from)) + radii;
+      Pair pair{a, b, radii, reach, {}, {}};
       std::set_difference(of_a.begin(), of_a.end(), of_b.begin(), of_b.end(), std::back_inserter(pair.of_a));
       std::set_difference(of_b.begin(), of_b.end(), of_a.begin(), of_a.end(), std::back_inserter(pair.of_b));
       if (pair.of_a.size() + pair.of_b.size() > kNeighbors) pairs_.push_back(std::move(pair));
@@ -102,7 +124,7 @@ void Retargeter::find_pairs() {
   for (std::size_t j = 0; j < angles_.size(); ++j) angles_[j] = robot_.joints[j].rest;
   update_links();
   gaps_.resize(pairs_.size());
-  find_gaps();
+  find_gaps(kInfinity);
   std::vector<Pair> apart;
   for (std::size_t i = 0; i < pairs_.size(); ++i)
     if (gaps_[i].distance > kClearance_m) apart.push_back(std::move(pairs_[i]));
@@ -165,7 +187,7 @@ void Retargeter::reset() {
   update_links();
   for (int k = 0; k < kRobotKeypoints; ++k)
     targets_[k] = positions_[k] = point_at(links_.data(), robot_.keypoints[k]), errors_[k] = 0;
-  find_gaps();
+  find_gaps(kInfinity);
   clearance_ = smallest_gap();
 }
 
@@ -201,6 +223,7 @@ Retargeted Retargeter::step(double t, const float* joints_S3, const float* confi
     contacts_[side] = contacts_[side] && std::hypot(apart.x, apart.y) < kLost_m;
   }
   lift_from_floor();
+  find_gaps(kInfinity);
   clearance_ = smallest_gap();
   for (int k = 0; k < kRobotKeypoints; ++k) {
     positions_[k] = point_at(links_.data(), robot_.keypoints[k]);
@@ -362,10 +385,16 @@ void Retargeter::set_foot_targets() {
   }
 }
 
-// The root where the hips should be, turned to their heading; the joints at rest.
+// The root where the hips should be, turned as they and the trunk are; the joints at rest.
 void Retargeter::start_pose() {
-  const Vec3 left = tasks_[kHip].target - tasks_[kHip + 1].target;
-  root_.rotation = rotation_about({0, 0, 1}, std::atan2(-left.x, left.y));
+  const Vec3 left = directions_[kHips];
+  Vec3 forward;
+  if (unit(cross(left, directions_[kTrunk]), forward)) {
+    const Vec3 up = cross(forward, left);
+    root_.rotation = {forward.x, left.x, up.x, forward.y, left.y, up.y, forward.z, left.z, up.z};
+  } else {
+    root_.rotation = rotation_about({0, 0, 1}, std::atan2(-left.x, left.y));
+  }
   root_.position = {};
   for (std::size_t j = 0; j < angles_.size(); ++j) angles_[j] = robot_.joints[j].rest;
   update_links();
@@ -375,49 +404,52 @@ void Retargeter::start_pose() {
 }
 
 void Retargeter::solve(int iterations, double dt, bool first) {
-  std::fill(moved_.begin(), moved_.end(), 0.0);
+  std::array<double, 6> moved{};  // the root
   damping_ = 0;
+  double best = cost();
   for (int i = 0; i < std::max(iterations, kMaxIterations) && !(i >= iterations && is_settled()); ++i) {
-    for (int v = 0; v < variables_; ++v) {
-      if (v < 6) {
-        const double most = first ? 1e9 : (v < 3 ? kMaxRootVelocity : kMaxRootSpeed) * dt;
-        const double once = v < 3 ? kMaxMove_m : kMaxTurn;
-        lower_[v] = std::max(-once, -most - moved_[v]);
-        upper_[v] = std::min(once, most - moved_[v]);
-        continue;
-      }
-      const RobotJoint& joint = robot_.joints[v - 6];
-      const double now = angles_[v - 6], last = last_angles_[v - 6];
+    for (int k = 0; k < 6; ++k) {
+      const double most = first ? 1e9 : (k < 3 ? kMaxRootVelocity : kMaxRootSpeed) * dt;
+      const double once = k < 3 ? kMaxMove_m : kMaxTurn;
+      lower_[root_variable_ + k] = std::max(-once, -most - moved[k]);
+      upper_[root_variable_ + k] = std::min(once, most - moved[k]);
+    }
+    for (std::size_t j = 0; j < angles_.size(); ++j) {
+      const RobotJoint& joint = robot_.joints[j];
+      const int v = variable_[j];
+      const double now = angles_[j], last = last_angles_[j];
       const double most = first ? 1e9 : std::min(joint.max_velocity, kMaxSpeed) * dt;
       lower_[v] = std::max(-kMaxTurn, std::max(joint.lower, last - most) - now);
       upper_[v] = std::min(kMaxTurn, std::min(joint.upper, last + most) - now);
     }
-    const double before = cost();
     add_tasks();
     add_gaps();
     solve_bounded();
     const LinkPose root = root_;
     std::copy(angles_.begin(), angles_.end(), before_.begin());
+    const double* root_step = step_.data() + root_variable_;
     bool better = false;
     for (double part = 1; !better && part > 0.2; part /= 2) {
-      root_.position = root.position + part * Vec3{step_[0], step_[1], step_[2]};
-      const Vec3 turn = part * Vec3{step_[3], step_[4], step_[5]};
+      root_.position = root.position + part * Vec3{root_step[0], root_step[1], root_step[2]};
+      const Vec3 turn = part * Vec3{root_step[3], root_step[4], root_step[5]};
       const double angle = length(turn);
       if (angle > 1e-12) root_.rotation = rotation_about((1 / angle) * turn, angle) * root.rotation;
-      for (int v = 6; v < variables_; ++v) {
-        const RobotJoint& joint = robot_.joints[v - 6];  // sums are rounded
-        angles_[v - 6] = std::clamp(before_[v - 6] + part * step_[v], joint.lower, joint.upper);
+      for (std::size_t j = 0; j < angles_.size(); ++j) {
+        const RobotJoint& joint = robot_.joints[j];  // sums are rounded
+        angles_[j] = std::clamp(before_[j] + part * step_[variable_[j]], joint.lower, joint.upper);
       }
       update_links();
-      better = cost() <= before;
-      for (int v = 0; better && v < 6; ++v) moved_[v] += part * step_[v];
+      const double now = cost();
+      better = now <= best;
+      if (better) best = now;
+      for (int k = 0; better && k < 6; ++k) moved[k] += part * root_step[k];
     }
     damping_ = better ? damping_ / 10 : std::max(0.01, 10 * damping_);  // as Levenberg and Marquardt
     if (!better) {
       root_ = root;
       std::copy(before_.begin(), before_.end(), angles_.begin());
       update_links();
-      find_gaps();
+      find_gaps(kClearance_m);
     }
   }
   // Rotations drift from orthogonality by rounding: Gram-Schmidt.
@@ -455,7 +487,7 @@ double Retargeter::cost() {
     const double away = angles_[j] - robot_.joints[j].rest;
     sum += kRestWeight * away * away;
   }
-  find_gaps();
+  find_gaps(kClearance_m);
   for (const Gap& gap : gaps_) {
     const double missing = std::max(0., kClearance_m - gap.distance);
     sum += kGapWeight * missing * missing;
@@ -463,17 +495,22 @@ double Retargeter::cost() {
   return sum;
 }
 
-void Retargeter::find_gaps() {
+// Pairs whose middles alone show that they are farther apart than that have a distance of infinity.
+void Retargeter::find_gaps(double farthest) {
   for (std::size_t c = 0; c < axes_.size(); ++c) {
     const RobotCapsule& capsule = robot_.capsules[c];
     axes_[c] = {point_at(links_.data(), {capsule.link, capsule.from}),
                 point_at(links_.data(), {capsule.link, capsule.to})};
   }
   for (std::size_t i = 0; i < pairs_.size(); ++i) {
-    const int a = pairs_[i].a, b = pairs_[i].b;
+    const auto &a = axes_[pairs_[i].a], &b = axes_[pairs_[i].b];
+    const Vec3 middles = 0.5 * (a[0] + a[1] - b[0] - b[1]);
+    const double reach = pairs_[i].reach + farthest;
     Gap& gap = gaps_[i];
-    closest_points(axes_[a], axes_[b], gap.a, gap.b);
-    gap.distance = length(gap.a - gap.b) - robot_.capsules[a].radius - robot_.capsules[b].radius;
+    gap.distance = kInfinity;
+    if (dot(middles, middles) > reach * reach) continue;
+    closest_points(a, b, gap.a, gap.b);
+    gap.distance = length(gap.a - gap.b) - pairs_[i].radii;
   }
 }
 
@@ -488,18 +525,18 @@ void Retargeter::add_gaps() {
     if (missing <= 0 || !unit(gap.a - gap.b, normal)) continue;
     int count = 0;
     for (const int joint : pairs_[i].of_a) {
-      variables[count] = 6 + joint;
+      variables[count] = variable_[joint];
       row[count++] = dot(normal, jacobian_column(robot_, links_.data(), joint, gap.a));
     }
     for (const int joint : pairs_[i].of_b) {
-      variables[count] = 6 + joint;
+      variables[count] = variable_[joint];
       row[count++] = -dot(normal, jacobian_column(robot_, links_.data(), joint, gap.b));
     }
     for (int a = 0; a < count; ++a) {
       gradient_[variables[a]] += kGapWeight * missing * row[a];
       for (int b = 0; b <= a; ++b) {
-        const int larger = std::max(variables[a], variables[b]), smaller = std::min(variables[a], variables[b]);
-        hessian_[larger * variables_ + smaller] += kGapWeight * row[a] * row[b];
+        const auto [first, second] = std::minmax(variables[a], variables[b]);
+        hessian_[first * variables_ + second] += kGapWeight * row[a] * row[b];
       }
     }
   }
@@ -521,31 +558,32 @@ void Retargeter::add_tasks() {
   const int n = variables_;
   std::fill(hessian_.begin(), hessian_.end(), 0.0);
   std::fill(gradient_.begin(), gradient_.end(), 0.0);
-  for (int v = 0; v < 6; ++v) hessian_[v * n + v] = kRootDamping + damping_;
-  for (int v = 6; v < n; ++v) {
+  for (std::size_t j = 0; j < angles_.size(); ++j) {
+    const int v = variable_[j];
     hessian_[v * n + v] = kDamping + kRestWeight + damping_;
-    gradient_[v] = kRestWeight * (robot_.joints[v - 6].rest - angles_[v - 6]);
+    gradient_[v] = kRestWeight * (robot_.joints[j].rest - angles_[j]);
   }
-  std::array<Vec3, 6 + kMaxRobotJoints> columns;
-  std::array<int, 6 + kMaxRobotJoints> variables;
+  for (int v = root_variable_; v < n; ++v) hessian_[v * n + v] = kRootDamping + damping_;
+  std::array<Vec3, kMaxRobotJoints + 6> columns;
+  std::array<int, kMaxRobotJoints + 6> variables;
   for (const Task& task : tasks_) {
     const Vec3 point = point_at(links_.data(), task.point), arm = point - root_.position;
     const Vec3 error = task.target - point;
-    columns[0] = {1, 0, 0}, columns[1] = {0, 1, 0}, columns[2] = {0, 0, 1};
-    for (int i = 0; i < 3; ++i) columns[3 + i] = cross(columns[i], arm);
-    for (int i = 0; i < 6; ++i) variables[i] = i;
-    int count = 6;
+    int count = 0;
     for (const int joint : task.joints) {
-      variables[count] = 6 + joint;
+      variables[count] = variable_[joint];
       columns[count++] = jacobian_column(robot_, links_.data(), joint, point);
+    }
+    constexpr Vec3 kAxes[] = {{1, 0, 0}, {0, 1, 0}, {0, 0, 1}};
+    for (int k = 0; k < 6; ++k) {
+      variables[count] = root_variable_ + k;
+      columns[count++] = k < 3 ? kAxes[k] : cross(kAxes[k - 3], arm);
     }
     for (int a = 0; a < count; ++a) {
       const Vec3 weighted = task.weight * columns[a];
       gradient_[variables[a]] += dot(weighted, error);
-      for (int b = 0; b <= a; ++b) {
-        const int row = std::max(variables[a], variables[b]), column = std::min(variables[a], variables[b]);
-        hessian_[row * n + column] += dot(weighted, columns[b]);  // the lower triangle
-      }
+      double* row = hessian_.data() + variables[a] * n;  // the upper triangle
+      for (int b = a; b < count; ++b) row[variables[b]] += dot(weighted, columns[b]);
     }
   }
 }
@@ -558,56 +596,52 @@ void Retargeter::solve_bounded() {
   for (int v = 0; v < n; ++v) free_[v] = v;
   for (int round = 0; round < 5 && free > 0; ++round) {
     if (!factorize_and_solve(free)) break;
-    int kept = 0;
+    int kept = 0, fixed = 0;
     for (int i = 0; i < free; ++i) {
       const int v = free_[i];
-      if (step_[v] < lower_[v] || step_[v] > upper_[v])
-        step_[v] = std::clamp(step_[v], lower_[v], std::max(lower_[v], upper_[v]));
-      else
-        free_[kept++] = v;
+      const bool is_inside = step_[v] >= lower_[v] && step_[v] <= upper_[v];
+      (is_inside ? free_[kept++] : fixed_[fixed++]) = v;
     }
-    if (kept == free) return;
+    if (fixed == 0) return;
+    for (int i = 0; i < fixed; ++i) {
+      const int v = fixed_[i];
+      step_[v] = std::clamp(step_[v], lower_[v], std::max(lower_[v], upper_[v]));
+      free_[kept + i] = v;
+    }
     free = kept;
   }
   for (int v = 0; v < n; ++v) step_[v] = std::clamp(step_[v], lower_[v], std::max(lower_[v], upper_[v]));
 }
 
-// Solves for the free variables, the others being fixed, by Cholesky's factorization.
+// Solves for the free variables, the first of free_, the others being fixed, by elimination (L D L') that skips zeros.
 bool Retargeter::factorize_and_solve(int free) {
   const int n = variables_;
-  const auto entry = [&](int a, int b) { return a >= b ? hessian_[a * n + b] : hessian_[b * n + a]; };
-  int next = 0;
-  for (int i = 0; i < free; ++i) right_[i] = gradient_[free_[i]];
-  if (free < n)
-    for (int v = 0; v < n; ++v) {
-      if (next < free && free_[next] == v) {
-        ++next;
-        continue;
-      }
-      for (int i = 0; i < free; ++i) right_[i] -= entry(free_[i], v) * step_[v];
-    }
   for (int i = 0; i < free; ++i) {
-    double* row = factor_.data() + i * n;
-    for (int j = 0; j <= i; ++j) {
-      const double* other = factor_.data() + j * n;
-      double sum = hessian_[free_[i] * n + free_[j]];  // free_ is ascending
-      for (int k = 0; k < j; ++k) sum -= row[k] * other[k];
-      if (i > j) {
-        row[j] = sum / other[j];
-      } else {
-        if (!(sum > 0)) return false;
-        row[i] = std::sqrt(sum);
-      }
+    const double* row = hessian_.data() + free_[i] * n;
+    right_[i] = gradient_[free_[i]];
+    for (int j = i; j < free; ++j) factor_[i * n + j] = row[free_[j]];  // ascending
+    for (int f = free; f < n; ++f) {
+      const auto [a, b] = std::minmax(free_[i], free_[f]);
+      right_[i] -= hessian_[a * n + b] * step_[free_[f]];
     }
-    double sum = right_[i];
-    for (int k = 0; k < i; ++k) sum -= row[k] * right_[k];
-    right_[i] = sum / row[i];
   }
+  for (int k = 0; k < free; ++k) {
+    const double* pivot = factor_.data() + k * n;
+    if (!(pivot[k] > 0)) return false;
+    const double inverse = 1 / pivot[k];
+    for (int i = k + 1; i < free; ++i) {
+      double* row = factor_.data() + i * n;
+      const double times = row[k] = inverse * pivot[i];  // L, below the diagonal
+      if (times == 0) continue;
+      right_[i] -= times * right_[k];
+      for (int j = i; j < free; ++j) row[j] -= times * pivot[j];
+    }
+  }
+  for (int i = 0; i < free; ++i) right_[i] /= factor_[i * n + i];
   for (int i = free - 1; i >= 0; --i) {
-    double sum = right_[i];
-    for (int k = i + 1; k < free; ++k) sum -= factor_[k * n + i] * right_[k];
-    right_[i] = sum / factor_[i * n + i];
+    const double* row = factor_.data() + i * n;
     step_[free_[i]] = right_[i];
+    for (int k = 0; k < i; ++k) right_[k] -= row[k] * right_[i];
   }
   return true;
 }

@@ -60,6 +60,7 @@ class Retargeter {
   };
   struct Pair {  // of capsules that may hit each other
     int a, b;
+    double radii, reach;          // sums; reach: most that the ends are from the middles of the axes, with the radii
     std::vector<int> of_a, of_b;  // joints that move only one of the two
   };
   struct Gap {
@@ -76,6 +77,7 @@ class Retargeter {
     bool has_toe = false;
   };
 
+  void order_variables();
   void measure_robot();
   void find_pairs();
   bool read(const float* joints_S3, const float* confidence_S);
@@ -89,7 +91,7 @@ class Retargeter {
   double smallest_gap() const;
   double cost();
   void add_tasks();
-  void find_gaps();
+  void find_gaps(double farthest);
   void add_gaps();
   void solve_bounded();
   bool factorize_and_solve(int free);
@@ -98,13 +100,15 @@ class Retargeter {
 
   const Robot robot_;
   const LayoutMap map_;
-  const int variables_;  // 3 of position, 3 of rotation, then the joints
+  const int root_variable_;  // the joints, in the order of elimination, then 3 of position, 3 of rotation
+  const int variables_;
 
   // Of the robot, at rest.
   std::array<double, kBones> lengths_{};
   std::array<Vec3, 2> toe_offset_;  // from the ankle, of a flat foot that points along x
   std::array<std::vector<Vec3>, 2> sole_offsets_;
   std::vector<Pair> pairs_;
+  std::vector<int> variable_;  // of each joint
   std::array<double, 2> ankle_height_{};
 
   // Of the person.
@@ -135,8 +139,8 @@ class Retargeter {
   std::vector<std::array<Vec3, 2>> axes_;  // of the capsules
   std::vector<Gap> gaps_;                  // of the pairs
   double damping_ = 0;
-  std::vector<double> before_, hessian_, factor_, gradient_, step_, lower_, upper_, moved_, right_;
-  std::vector<int> free_;
+  std::vector<double> before_, hessian_, factor_, gradient_, step_, lower_, upper_, right_;
+  std::vector<int> free_, fixed_;
 };
 
 }  // namespace motionrt
