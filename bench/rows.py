@@ -661,6 +661,12 @@ ROBOTS = [
         "robots.json",
     ),
     Row(
+        "{seconds:.0f} s of references at 50 Hz from generated motion, {cpus} CPUs, load average {load_average.1:.0f}",
+        "{references:,} references, late by p50 {late_p50_ms:.2f} ms, p99 **{late_p99_ms:.2f} ms**; {prompts} prompts "
+        "change it after p50 **{prompt_ms.p50:.0f} ms**, p95 {prompt_ms.p95:.0f} ms, {prompt_ms.p100:.0f} ms at most",
+        "robot_stream.json",
+    ),
+    Row(
         "there and back: angles of a G1 that follows LAFAN1, against those from its joint positions as a person's",
         "median correlation **{there_and_back.correlation.median:.2f}**, mean error "
         "{there_and_back.error_deg.mean:.1f}°, in {there_and_back.recovered:,} of {there_and_back.frames:,} frames, "

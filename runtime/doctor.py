@@ -22,6 +22,7 @@ EXTRAS = {
     "webcam": ("mediapipe", "cv2", "av", "PIL"),
     "io": ("rtmlib", "cv2", "av", "PIL"),
     "net": ("websockets",),
+    "zmq": ("zmq",),
     "files": ("av", "PIL", "pygltflib"),
     "robot": ("mujoco", "av", "PIL"),
     "viewer": ("viser", "pygltflib"),

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import typer
@@ -103,8 +104,9 @@ def run_generate_for_robot(
     player = Player(to or (["-"] if out is None else []), out)
     generator = _load(options)
     with generator.stream(text, seconds, **options.sampling) as chunks:
-        threading.Thread(target=_read_prompts, args=(chunks,), daemon=True).start()
-        summary = player.play(lambda player: feed_chunks(chunks, robot, player))
+        changes: SimpleQueue[str] = SimpleQueue()
+        threading.Thread(target=_queue_prompts, args=(changes,), daemon=True).start()
+        summary = player.play(lambda player: feed_chunks(chunks, robot, player, changes))
     print_summary(summary)
 
 
@@ -174,6 +176,11 @@ def _read_prompts(chunks: Stream) -> None:
             chunks.prompt = line.strip()
         except InputError as error:
             print(f"motionrt: {error}", file=sys.stderr)
+
+
+def _queue_prompts(prompts: SimpleQueue[str]) -> None:
+    for line in sys.stdin:
+        prompts.put(line.strip())
 
 
 def _save(motion: Motion, out: Path, seconds: float) -> None:

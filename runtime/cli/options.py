@@ -64,7 +64,10 @@ AlarmsPerMinute = Annotated[
 ]
 SendTo = Annotated[
     list[str] | None,
-    typer.Option("--to", help="Send the robot's references to udp://HOST:PORT, ws://HOST:PORT or -; repeatable."),
+    typer.Option(
+        "--to",
+        help="Send the robot's references to udp://, ws:// or zmq://HOST:PORT (ros+zmq://: ROS 2), or -; repeatable.",
+    ),
 ]
 Isolate = Annotated[
     bool,

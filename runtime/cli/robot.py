@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import json
+import math
+import os
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -16,12 +21,15 @@ import numpy as np
 from ..errors import InputError
 from ..generation.stream import Stream
 from ..io.robot_motion import check_robot_target, write_robot_motion
-from ..io.robot_output import open_robot_output
+from ..io.robot_output import ROS, RobotOutput, open_robot_output
+from ..io.ros import joint_state
 from ..io.source import Source
 from ..robots.live import LiveRobot, Reference
 from ..robots.robot_motion import far_keypoints
 
 RATE_HZ = 50
+AHEAD_S = 0.004  # before it is due, a reference is computed
+SWITCH_S = 0.0005  # after which a thread lets another one run
 DELAY_S = 0.1  # of the robot behind a live person, to interpolate between poses
 LEAD_S = 0.1  # before the end of a generated chunk, the next one is taken
 RESYNC_S = 0.25  # a larger difference of the clocks is a jump of the source's, not delay
@@ -52,10 +60,6 @@ class Player:
     def stopped(self) -> bool:
         return self._stopped.is_set()
 
-    def wait(self, until_s: float) -> bool:
-        """Wait for a time of `time.monotonic`; False if the player is stopped."""
-        return not self._stopped.wait(max(0.0, until_s - time.monotonic()))
-
     def follow(self, robot: LiveRobot) -> None:
         self._robot = robot
 
@@ -65,13 +69,15 @@ class Player:
         It gets the player, and passes the robot to `follow`. Returns a summary.
         """
         with ExitStack() as stack:
-            outputs = [open_robot_output(name) for name in self._outputs]
-            for output in outputs:
-                stack.callback(output.close)
+            outputs = []
+            for name in self._outputs:
+                outputs.append(open_robot_output(name))
+                stack.callback(outputs[-1].close)
             thread = threading.Thread(target=self._feed, args=(feed,), name="motionrt person", daemon=True)
             thread.start()
             try:
-                self._run(outputs)
+                with _on_time():
+                    self._run(outputs)
             except KeyboardInterrupt:
                 pass
             finally:
@@ -98,19 +104,19 @@ class Player:
             self._error = error
             self._end_s = 0.0
 
-    def _run(self, outputs: Sequence[Any]) -> None:
+    def _run(self, outputs: Sequence[RobotOutput]) -> None:
         start, tick = time.monotonic(), 0
         while self._end_s is None or start + tick / RATE_HZ < self._end_s:
             due = start + tick / RATE_HZ
-            time.sleep(max(0.0, due - time.monotonic()))
+            _sleep_until(due - AHEAD_S)
             robot = self._robot
             if robot is not None:
                 reference = robot.reference(due)
-                message = reference.message(robot.robot) | {"t": round(tick / RATE_HZ, 4)}
-                late_ms = 1000 * (time.monotonic() - due)
-                for output in outputs:
+                messages = [_message(name, reference, robot, due, tick) for name in self._outputs]
+                _sleep_until(due)
+                self._late_ms.append(1000 * (time.monotonic() - due))
+                for output, message in zip(outputs, messages, strict=True):
                     output.send(message)
-                self._late_ms.append(late_ms)
                 self._statuses[reference.status] += 1
                 if self._out is not None and len(self._references) < LONGEST_S * RATE_HZ:
                     self._references.append(reference)
@@ -126,6 +132,45 @@ class Player:
         for name in ("root_position", "root_quaternion", "angles", "velocities", "contacts", "errors", "held"):
             motion[name] = np.array([getattr(one, names.get(name, name)) for one in found])
         write_robot_motion(motion | {"unreached": [far_keypoints(one.errors) for one in found]}, out)
+
+
+def _message(output: str, reference: Reference, robot: LiveRobot, due_s: float, tick: int) -> str | bytes:
+    if output.startswith(ROS):
+        stamp_s = time.time() + due_s - time.monotonic()
+        return joint_state(stamp_s, robot.joints, reference.angles, reference.velocities)
+    return json.dumps(reference.message(robot.robot) | {"t": round(tick / RATE_HZ, 4)})
+
+
+def _sleep_until(due_s: float) -> None:
+    if (left_s := due_s - time.monotonic()) > 0:
+        time.sleep(left_s)
+
+
+@contextmanager
+def _on_time() -> Iterator[None]:
+    """Let this thread wake up on time: before those of other programs, if the system allows, and of this one."""
+    interval_s = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_S)
+    gc.freeze()
+    policy = _schedule(getattr(os, "SCHED_FIFO", None), 1)
+    try:
+        yield
+    finally:
+        _schedule(policy, 0)
+        gc.unfreeze()
+        sys.setswitchinterval(interval_s)
+
+
+def _schedule(policy: int | None, priority: int) -> int | None:
+    """Set the scheduling policy of this thread; returns the one before, None if it cannot be set."""
+    if policy is None or sys.platform != "linux":
+        return None
+    before = os.sched_getscheduler(0)
+    try:
+        os.sched_setscheduler(0, policy, os.sched_param(priority))
+    except OSError:
+        return None
+    return before
 
 
 def feed_source(source: Source, robot: str, player: Player) -> float:
@@ -164,25 +209,44 @@ def feed_source(source: Source, robot: str, player: Player) -> float:
     return last_s
 
 
-def feed_chunks(chunks: Stream, robot: str, player: Player) -> float:
-    """Give generated motion to a player, each chunk shortly before it is due; returns when the last one ends."""
+def feed_chunks(chunks: Stream, robot: str, player: Player, prompts: SimpleQueue[str]) -> float:
+    """Give generated motion to a player, each chunk shortly before it is due; returns when the last one ends.
+
+    A new prompt replaces what has not been played, from the next frame on.
+    """
     live: LiveRobot | None = None
     base = -np.inf
-    end = 0.0
+    end = -np.inf
     for chunk in chunks:
         if player.stopped:
             break
         start, now = chunk.meta["start"], time.monotonic()
-        base = max(base, now - start)  # later if the chunk is late
         if live is None:
+            base = end = now
             live = LiveRobot(robot, chunk.layout)
             player.follow(live)
-        for t, joints in zip(base + start + chunk.times, chunk.joints, strict=True):
+        times = base + start + chunk.times
+        late = max(0.0, now - max(end, times[0]))  # nothing to play: the clock waits
+        base, times = base + late, times + late
+        live.forget(times[0] - 0.5 / chunk.fps)
+        for t, joints in zip(times, chunk.joints, strict=True):
             live.put(float(t), joints)
-        end = float(base + start + chunk.times[-1])
-        if not player.wait(end - LEAD_S):
-            break
+        end = float(times[-1])
+        while (text := _take(prompts, end - LEAD_S)) is not None:
+            try:
+                chunks.change(text, math.ceil((time.monotonic() - base) * chunk.fps))
+                break
+            except InputError as error:
+                print(f"motionrt: {error}", file=sys.stderr)
     return end
+
+
+def _take(prompts: SimpleQueue[str], until_s: float) -> str | None:
+    """The next prompt; None if there is none until a time of `time.monotonic`."""
+    try:
+        return prompts.get(timeout=max(0.0, until_s - time.monotonic()))
+    except Empty:
+        return None
 
 
 def print_summary(summary: dict[str, Any]) -> None:

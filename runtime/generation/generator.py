@@ -221,7 +221,8 @@ class Generator:
     ) -> Stream:
         """Generate a motion in chunks of one second; the next ones are computed while a chunk plays.
 
-        Setting `prompt` on the generator or the stream changes the motion from the next chunk on. A stream ends when it
+        Setting `prompt` on the generator or the stream changes the motion from the next chunk on, `Stream.change`
+        within a chunk. A stream ends when it
         is closed, leaves its `with` block or is garbage-collected, and when this generator opens another one.
 
         Args:
@@ -238,8 +239,8 @@ class Generator:
             running.close()
 
         def make(window: Window) -> list[np.ndarray]:
-            chunks = FIRST_WINDOW_CHUNKS if window.past is None else WINDOW_CHUNKS
-            count = int(min(CHUNK_TOKENS * chunks, total - CHUNK_TOKENS * window.number))
+            chunks = FIRST_WINDOW_CHUNKS if window.past is None else 1 if window.is_urgent else WINDOW_CHUNKS
+            count = int(min(CHUNK_TOKENS * chunks, total - window.start // STRIDE))
             if count <= 0:
                 return []
             request = replace(initial, text=window.prompt)
@@ -250,9 +251,8 @@ class Generator:
                     (joints,) = self._next([window.past], [request], count, window.number)
             return np.split(joints, range(STRIDE * CHUNK_TOKENS, len(joints), STRIDE * CHUNK_TOKENS))
 
-        def finish(joints: np.ndarray, prompt: str, number: int) -> Motion:
-            start = number * CHUNK_TOKENS * STRIDE / self.fps
-            return self._motion(joints, text=prompt, seed=seed, start=start)
+        def finish(joints: np.ndarray, prompt: str, start: int) -> Motion:
+            return self._motion(joints, text=prompt, seed=seed, start=start / self.fps)
 
         stream = Stream(make, finish, text, self._text.check)
         self._stream = weakref.ref(stream)

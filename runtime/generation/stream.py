@@ -14,6 +14,8 @@ from ..body.motion import Motion
 from ..fork import survive_fork
 
 MIN_READY = 1  # chunks; the next window is computed when no more than these are left
+PAST_FRAMES = 40  # of those returned that are kept, so that the motion can change within them
+LEAST_FRAMES = 4  # before a change
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +24,17 @@ class Window:
 
     Attributes:
         prompt: description of the motion.
-        past: the chunk before, [T, V, 3]; None at the start.
-        number: of its first chunk.
+        past: frames before it, at least the chunk before, [T, V, 3]; None at the start.
+        number: of its first chunk, counting all that were returned.
+        start: number of frames before it.
+        is_urgent: the motion changes in the middle of a chunk that is playing.
     """
 
     prompt: str
     past: np.ndarray | None
     number: int
+    start: int
+    is_urgent: bool
 
 
 Make = Callable[[Window], list[np.ndarray]]  # returns a window's chunks, [T, V, 3] each; none ends the stream
@@ -41,7 +47,7 @@ class Stream:
 
     Args:
         make: computes a window.
-        finish: turns a chunk, its prompt and its number into a `Motion`.
+        finish: turns a chunk, its prompt and the number of frames before it into a `Motion`.
         prompt: the first one.
         check: raises InputError for an invalid prompt.
     """
@@ -67,11 +73,30 @@ class Stream:
         state = self._state
         with state.changed:
             if text != state.prompt:
-                state.prompt = text
-                state.version += 1  # discards a window that is being computed
-                state.ready.clear()
-                state.ended = False
-                state.changed.notify_all()
+                state.change(text)
+
+    def change(self, prompt: str, keep: int) -> None:
+        """Set a new prompt that applies at once, within the chunks that were returned.
+
+        The next chunk continues the first frames of the stream and is computed first; those returned after them are to
+        be forgotten.
+
+        Args:
+            prompt: description of the motion.
+            keep: number of frames that stay, of those returned; all but the last 36 do, and the first 4.
+        Raises:
+            InputError: an invalid prompt.
+        """
+        self._check(prompt)
+        state = self._state
+        with state.changed:
+            state.change(prompt)
+            kept = 0 if state.past is None else len(state.past)
+            dropped = min(state.frames - keep, kept - LEAST_FRAMES)
+            if state.past is not None and dropped > 0:
+                state.past = state.past[:-dropped]
+                state.frames -= dropped
+                state.is_urgent = True
 
     def _after_fork(self) -> None:
         self._state.changed = threading.Condition()
@@ -94,11 +119,13 @@ class Stream:
                 if state.error:
                     raise state.error
                 raise StopIteration
-            state.last = state.ready.popleft()
+            chunk = state.ready.popleft()
+            start, prompt = state.frames, state.prompt
+            state.past = chunk if state.past is None else np.concatenate([state.past, chunk])[-PAST_FRAMES:]
+            state.frames += len(chunk)
             state.sent += 1
-            number, prompt = state.sent - 1, state.prompt
             state.changed.notify_all()
-        return self._finish(state.last, prompt, number)
+        return self._finish(chunk, prompt, start)
 
     def _start(self) -> Callable[[], object]:
         """Start the thread; returns the function that stops it."""
@@ -121,8 +148,10 @@ class _State:
     prompt: str
     changed: threading.Condition = field(default_factory=threading.Condition)
     ready: deque[np.ndarray] = field(default_factory=deque)  # chunks to return
-    last: np.ndarray | None = None  # chunk returned last
+    past: np.ndarray | None = None  # frames returned last
+    frames: int = 0  # returned, and not dropped by a change
     sent: int = 0  # chunks returned
+    is_urgent: bool = False
     version: int = 0  # of the prompt
     ended: bool = False
     closed: bool = False
@@ -131,9 +160,17 @@ class _State:
     def needs_window(self) -> bool:
         return not self.ended and len(self.ready) <= MIN_READY
 
+    def change(self, prompt: str) -> None:
+        self.prompt = prompt
+        self.version += 1  # discards a window that is being computed
+        self.ready.clear()
+        self.ended = self.is_urgent = False
+        self.changed.notify_all()
+
     def window(self) -> Window:
-        past = self.ready[-1] if self.ready else self.last
-        return Window(self.prompt, past, self.sent + len(self.ready))
+        past = self.ready[-1] if self.ready else self.past
+        start = self.frames + sum(map(len, self.ready))
+        return Window(self.prompt, past, self.sent + len(self.ready), start, self.is_urgent and not self.ready)
 
 
 def _work(state: _State, make: Make) -> None:
@@ -153,7 +190,7 @@ def _work(state: _State, make: Make) -> None:
         with state.changed:
             if version == state.version and not state.closed:
                 state.ready.extend(chunks)
-                state.ended = not chunks
+                state.ended, state.is_urgent = not chunks, False
                 state.changed.notify_all()
 
 

@@ -29,7 +29,8 @@ from .video import redact_credentials
 
 SCHEMES = ("udp", "ws")
 ADDRESS = re.compile(
-    r"(?P<scheme>udp|ws)://(\[(?P<ipv6>[^][/@]+)\]|(?P<host>[^][:/@]+)):(?P<port>\d{1,5})/?", re.ASCII | re.IGNORECASE
+    r"(?P<scheme>udp|ws|zmq)://(\[(?P<ipv6>[^][/@]+)\]|(?P<host>[^][:/@]+)):(?P<port>\d{1,5})/?",
+    re.ASCII | re.IGNORECASE,
 )
 MAX_MESSAGE = 1 << 20  # bytes
 MAX_DATAGRAM = 65_535  # bytes
@@ -288,7 +289,7 @@ class WebSocketListener:
 
 
 def parse_address(url: str) -> tuple[str, str, int]:
-    """Split udp://HOST:PORT or ws://HOST:PORT into scheme, host and port. Raises InputError: it is neither."""
+    """Split udp://HOST:PORT, ws:// or zmq:// into scheme, host and port. Raises InputError: it is none of them."""
     parts = ADDRESS.fullmatch(url)
     if parts is None or int(parts["port"]) > 65_535:
         scheme = url.partition("://")[0].lower()

@@ -110,6 +110,12 @@ class LiveRobot:
             if not self._poses or t > self._poses[-1][0]:
                 self._poses.append((t, pose))
 
+    def forget(self, t: float) -> None:
+        """Forget the poses that were put for a time and later ones: others will come."""
+        with self._lock:
+            while self._poses and self._poses[-1][0] >= t:
+                self._poses.pop()
+
     def reference(self, t: float) -> Reference:
         """The robot's pose at a time, which is later than that of the call before. The clock is that of `put`."""
         pose = self._person(t)

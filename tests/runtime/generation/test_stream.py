@@ -70,6 +70,22 @@ def test_a_new_prompt_applies_from_the_next_chunk(generator: Generator) -> None:
         assert next(stream).meta["text"] == "a person bows", "a rejected prompt changes nothing"
 
 
+@pytest.mark.parametrize(("keep", "kept"), [(33, 33), (2, 4), (99, 40)])
+def test_a_prompt_can_change_within_the_chunks_that_were_returned(generator: Generator, keep: int, kept: int) -> None:
+    with generator.stream("a person walks", seconds=5, seed=2) as stream:
+        old = np.concatenate([next(stream).joints for _ in range(2)])
+        with pytest.raises(InputError, match="the description is empty"):
+            stream.change(" ", keep)
+        stream.change("a person bows", keep)
+        chunks = list(stream)
+    assert {chunk.meta["text"] for chunk in chunks} == {"a person bows"}
+    starts = np.cumsum([kept, *(chunk.frames for chunk in chunks)])
+    assert [chunk.meta["start"] for chunk in chunks] == [start / 20 for start in starts[:-1]]
+    assert 97 <= starts[-1] <= 103, "the stream lasts 5 s"
+    step = np.abs(chunks[0].joints[0] - old[kept - 1]).max()
+    assert step < 2 * np.abs(np.diff(old, axis=0)).max(), "it continues the frames that stay"
+
+
 def test_the_thread_ends_with_its_stream(generator: Generator) -> None:
     stream = generator.stream("a person walks")
     next(stream)

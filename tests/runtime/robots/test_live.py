@@ -5,7 +5,9 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 import motionrt
 from motionrt import InputError, Motion
 from motionrt.runtime.cli import main
+from motionrt.runtime.cli.robot import Player, feed_chunks
 from motionrt.runtime.robots.live import BLEND_S, LiveRobot, Reference
 
 SAMPLES = Path(motionrt.__file__).parent / "runtime" / "samples"
@@ -83,6 +86,21 @@ def test_a_short_gap_is_no_loss() -> None:
     assert largest_step(found) <= 10 / RATE_HZ + 1e-9
 
 
+def test_forgotten_poses_are_replaced() -> None:
+    robot = LiveRobot("g1", WALK.layout)
+    for t, joints in zip(WALK.times[:40], WALK.joints[:40], strict=True):
+        robot.put(t, joints)
+    robot.forget(WALK.times[30])
+    robot.put(WALK.times[30], WALK.joints[29])  # the person stops
+    robot.put(WALK.times[39], WALK.joints[29])
+    found = [robot.reference(t) for t in np.arange(0, WALK.times[39], 1 / RATE_HZ)]
+    expected = play(WALK.times[:40], WALK.times[39])
+    before = sum(one.t < WALK.times[29] for one in found)
+    for a, b in zip(found[: before - 2], expected, strict=False):
+        np.testing.assert_allclose(a.angles, b.angles, atol=1e-6)
+    assert np.abs(found[-1].angles - expected[-1].angles).max() > 0.05
+
+
 def test_poses_of_another_shape_are_refused() -> None:
     with pytest.raises(InputError, match=r"joints has shape \[3, 3\], expected \[22, 3\]"):
         LiveRobot("g1").put(0, np.zeros((3, 3)))
@@ -141,6 +159,34 @@ def test_a_file_is_played_to_a_websocket(short: Path) -> None:
     check_messages(received)
 
 
+def test_a_file_is_played_to_zeromq(short: Path) -> None:
+    zmq = pytest.importorskip("zmq")
+    with zmq.Context() as context, context.socket(zmq.SUB) as plain, context.socket(zmq.SUB) as ros:
+        arguments = []
+        for prefix, subscriber in (("", plain), ("ros+", ros)):
+            subscriber.subscribe(b"")
+            port = free_port()
+            subscriber.connect(f"tcp://127.0.0.1:{port}")
+            arguments += ["--to", f"{prefix}zmq://*:{port}"]
+        main(["retarget", str(short), *arguments])
+        messages, states = drain(plain), drain(ros)
+    check_messages([json.loads(message) for message in messages])
+    assert len(states) > 20 and all(b"left_hip_pitch_joint\0" in state for state in states)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def drain(subscriber: Any) -> list[bytes]:
+    found = []
+    while subscriber.poll(500):
+        found.append(subscriber.recv())
+    return found
+
+
 def test_json_lines_are_followed_as_they_come(short: Path) -> None:
     lines = "".join(
         json.dumps({"t": float(t), "layout": WALK.layout, "joints": joints.tolist()}) + "\n"
@@ -150,6 +196,33 @@ def test_json_lines_are_followed_as_they_come(short: Path) -> None:
     done = subprocess.run(command, input=lines, capture_output=True, text=True, timeout=60, check=True)
     check_messages([json.loads(line) for line in done.stdout.splitlines()])
     assert "references late by" in done.stderr
+
+
+def test_a_new_prompt_changes_what_is_playing(capsys: pytest.CaptureFixture[str]) -> None:
+    chunks: SimpleQueue[Motion | None] = SimpleQueue()
+    prompts: SimpleQueue[str] = SimpleQueue()
+    changes = []
+
+    class Chunks:
+        def __iter__(self) -> Iterator[Motion]:
+            return iter(chunks.get, None)
+
+        def change(self, prompt: str, keep: int) -> None:
+            if not prompt:
+                raise InputError("the description is empty")
+            changes.append((prompt, keep))
+            still = np.repeat(WALK.joints[keep : keep + 1], 20, axis=0)
+            chunks.put(Motion(still, 20, WALK.layout, meta={"start": keep / 20}))
+            chunks.put(None)
+
+    chunks.put(Motion(WALK.joints[:20], 20, WALK.layout, meta={"start": 0.0}))
+    prompts.put("")
+    prompts.put("a person stands")
+    summary = Player([], None).play(lambda player: feed_chunks(Chunks(), "g1", player, prompts))  # type: ignore[arg-type]
+    assert capsys.readouterr().err == "motionrt: the description is empty\n"
+    ((prompt, keep),) = changes
+    assert prompt == "a person stands" and keep < 20
+    assert summary["references"] < (1 + 1) * RATE_HZ, "what was not played is replaced"
 
 
 def test_generated_motion_moves_the_robot() -> None:
@@ -166,7 +239,7 @@ def test_generated_motion_moves_the_robot() -> None:
     [
         (
             ["retarget", "SHORT", "--to", "tcp://x:1"],
-            "tcp://x:1: expected - for standard output, udp://HOST:PORT or ws",
+            "tcp://x:1: expected - for standard output, udp://HOST:PORT, ws",
         ),
         (["retarget", "SHORT", "--to", "udp://x"], "udp://x: expected udp://HOST:PORT"),
         (["retarget", "-", "--person", "1"], "--person is for files"),
