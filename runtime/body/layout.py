@@ -18,7 +18,7 @@ Shapes: V joints of this layout, S joints of the source layout.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass
 from functools import cache
 from pathlib import Path
@@ -31,6 +31,7 @@ from ..errors import LayoutError
 from .joint_names import identify, is_animal
 
 FOLDER = Path(__file__).parents[1] / "skeletons"
+MAX_STEPS = 10_000  # to replace one joint
 _REGISTERED: dict[str, Layout] = {}  # by `Layout.read`
 
 
@@ -182,13 +183,17 @@ class Layout:
             v = self.parents[v]
         return v >= 0
 
-    def _row(self, joint: str, source: Layout, visited: tuple[str, ...] = ()) -> NDArray[np.float32] | None:
+    def _row(
+        self, joint: str, source: Layout, steps: Iterator[int], visited: tuple[str, ...] = ()
+    ) -> NDArray[np.float32] | None:
+        if next(steps, None) is None:
+            raise LayoutError(f"{self.name}: neighbours of {visited[0]!r} refer to each other in too many ways")
         if joint in source.joints:
             return np.eye(len(source.joints), dtype=np.float32)[source.joints.index(joint)]
         if joint in visited:
             return None
         for group in self.neighbors.get(joint, ()):
-            rows = [self._row(name, source, (*visited, joint)) for name in group]
+            rows = [self._row(name, source, steps, (*visited, joint)) for name in group]
             found = [row for row in rows if row is not None]
             if len(found) == len(group):
                 return np.mean(found, axis=0, dtype=np.float32)
@@ -248,7 +253,7 @@ def _layout(name: str, data: Any) -> Layout:
 
 @cache
 def _weights(target: Layout, source: Layout, needs_legs: bool) -> NDArray[np.float32]:
-    rows = {joint: target._row(joint, source) for joint in target.joints}
+    rows = {joint: target._row(joint, source, iter(range(MAX_STEPS))) for joint in target.joints}
     if not needs_legs:
         no_source = np.zeros(len(source.joints), np.float32)
         rows |= {joint: no_source for joint, row in rows.items() if row is None and target._is_leg(joint)}

@@ -127,6 +127,17 @@ def test_an_invalid_layout_is_refused_in_one_line(changes, problem, tmp_path):
     assert "own15" not in Layout.names()
 
 
+@pytest.mark.usefixtures("unregister")
+def test_joints_that_are_all_neighbors_of_each_other_are_refused(tmp_path):
+    names = [f"point{i}" for i in range(12)]
+    joints = json.loads((FOLDER / "core15.json").read_text(encoding="utf-8"))["joints"]
+    for name in names:
+        joints.append({"name": name, "parent": "pelvis", "neighbours": [[one for one in names if one != name]]})
+    layout = Layout.read(own_layout(tmp_path, joints=joints))
+    with pytest.raises(LayoutError, match="neighbours of 'point0' refer to each other in too many ways"):
+        layout.map_from(Layout.load("core15"))
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "[" * 100_000])
 def test_invalid_json_is_refused_in_one_line(text, tmp_path):
     (tmp_path / "own15.json").write_text(text)
