@@ -123,6 +123,11 @@ def tuned(
     )
 
 
+def size_class(size: int) -> int:
+    """Power of two that stands for a size in the autotuner's key: sizes of one class share a configuration."""
+    return max(16, 1 << (size - 1).bit_length())
+
+
 def _do_bench(call: Callable[[], Any], quantiles: Sequence[float]) -> Any:
     """Time a configuration in a third of the time that Triton would take."""
     from triton.testing import do_bench

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn.functional import linear, silu
 
 from ..device import dot, round_to
-from ..dispatch import interpreted, precision_of, tuned
+from ..dispatch import interpreted, precision_of, size_class, tuned
 from .reference import EPS
 
 FEW_ROWS = 32  # at most, for the kernels of tiles
@@ -37,7 +37,7 @@ CONFIGS = [
         (32, 64, 64, 4, 3),
     )
 ]
-KEY = ["row_tile", "E", "PRECISION"]
+KEY = ["size", "E", "PRECISION"]
 
 
 def adaln_mlp(
@@ -65,11 +65,11 @@ def adaln_mlp(
 
     _hidden[grid](
         h, modulation, norm_weight_E.contiguous(), norm_bias_E.contiguous(), weight1_EE.contiguous(),
-        bias1_E.contiguous(), hidden, rows, N, _row_tile(rows), *h.stride()[:2], *modulation.stride()[:2],
+        bias1_E.contiguous(), hidden, rows, N, size_class(rows), *h.stride()[:2], *modulation.stride()[:2],
         E=E, EPS=EPS, PRECISION=precision_of(hidden),
     )  # fmt: skip
     _result[grid](
-        h, modulation, weight2_EE.contiguous(), bias2_E.contiguous(), hidden, y, rows, N, _row_tile(rows),
+        h, modulation, weight2_EE.contiguous(), bias2_E.contiguous(), hidden, y, rows, N, size_class(rows),
         *h.stride()[:2], *modulation.stride()[:2], *y.stride()[:2], E=E, PRECISION=precision_of(hidden),
     )  # fmt: skip
     return out
@@ -107,7 +107,7 @@ def adaln_mlp_blocks(
     _blocks[grid](
         h, modulation, norm_weight_KE, norm_bias_KE, weight1_KEE.contiguous(),
         bias1_KE.contiguous(), weight2_KEE.contiguous(), bias2_KE.contiguous(), hidden, y, arrived,
-        rows, N, len(modulations_KNM), _row_tile(rows), *h.stride()[:2], modulations_KNM.stride(0),
+        rows, N, len(modulations_KNM), size_class(rows), *h.stride()[:2], modulations_KNM.stride(0),
         *modulation.stride()[:2], *y.stride()[:2], E=E, EPS=EPS, PRECISION=precision_of(hidden),
         launch_cooperative_grid=True,
     )  # fmt: skip
@@ -152,12 +152,7 @@ def _rows(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
 
-def _row_tile(rows: int) -> int:
-    """Autotuner key: one configuration is the fastest up to this number of rows."""
-    return max(16, triton.next_power_of_2(rows))
-
-
-@triton.jit
+@triton.jit(do_not_specialize=["N"])
 def _modulate(
     h, modulation, norm_weight, norm_bias, x, N, h_g, h_n, m_g, m_n,
     E: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
@@ -175,7 +170,7 @@ def _modulate(
     tl.store(x + row * E + c, round_to(x_W, x.dtype.element_ty, PRECISION), mask=c < E)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["N"])
 def _add_gated(
     h, modulation, x, y, N, h_g, h_n, m_g, m_n, y_g, y_n,
     E: tl.constexpr, PRECISION: tl.constexpr, WIDE: tl.constexpr,
@@ -189,9 +184,9 @@ def _add_gated(
 
 
 @tuned(CONFIGS, key=KEY)
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "N", "size"])
 def _hidden(
-    h, modulation, norm_weight, norm_bias, weight, bias, hidden, rows, N, row_tile, h_g, h_n, m_g, m_n,
+    h, modulation, norm_weight, norm_bias, weight, bias, hidden, rows, N, size, h_g, h_n, m_g, m_n,
     E: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, IN: tl.constexpr,
 ):  # fmt: skip
@@ -204,9 +199,9 @@ def _hidden(
 
 
 @tuned(CONFIGS, key=KEY, restore=["y"])  # can be h
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "N", "size"])
 def _result(
-    h, modulation, weight, bias, hidden, y, rows, N, row_tile, h_g, h_n, m_g, m_n, y_g, y_n,
+    h, modulation, weight, bias, hidden, y, rows, N, size, h_g, h_n, m_g, m_n, y_g, y_n,
     E: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, COLS: tl.constexpr, IN: tl.constexpr,
 ):  # fmt: skip
     row = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
@@ -218,9 +213,9 @@ def _result(
 
 
 @tuned(CONFIGS, key=KEY, restore=["y", "arrived"])
-@triton.jit
+@triton.jit(do_not_specialize=["rows", "N", "K", "size"])
 def _blocks(
-    h, modulation, norm_weight, norm_bias, weight1, bias1, weight2, bias2, hidden, y, arrived, rows, N, K, row_tile,
+    h, modulation, norm_weight, norm_bias, weight1, bias1, weight2, bias2, hidden, y, arrived, rows, N, K, size,
     h_g, h_n, m_k, m_g, m_n, y_g, y_n,
     E: tl.constexpr, EPS: tl.constexpr, PRECISION: tl.constexpr,
     ROWS: tl.constexpr, COLS: tl.constexpr, IN: tl.constexpr,

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from ..device import dot, relu
-from ..dispatch import empty_like, precision_of, strides, tuned
+from ..dispatch import empty_like, precision_of, size_class, strides, tuned
 
 CONFIGS = [
     triton.Config({"OUT": out, "FRAMES": frames, "FROM": source, "TO": to}, num_warps=warps, num_stages=2)
@@ -62,17 +62,17 @@ def ctr_graph_conv(
 
     _ctr_graph_conv[grid](
         h_NTVM, p_NVM, q_NVM, A_KVV.contiguous(), alpha, w4_KOR.contiguous(), b4_KO.contiguous(),
-        bias_O.contiguous(), residual_NOTV, out, N, T, *strides(residual_NOTV, 4), *out.stride(),
+        bias_O.contiguous(), residual_NOTV, out, size_class(N * T), T, *strides(residual_NOTV, 4), *out.stride(),
         O=O, R=R, V=V, K=K, HAS_RESIDUAL=residual_NOTV is not None, RELU=relu, PRECISION=precision_of(x_NCTV),
         R2=max(16, triton.next_power_of_2(R)),
     )  # fmt: skip
     return out
 
 
-@tuned(CONFIGS, key=["N", "T", "O", "R", "V", "PRECISION"], exact=lambda config: config.kwargs["FROM"] == 1)
-@triton.jit
+@tuned(CONFIGS, key=["size", "O", "R", "V", "PRECISION"], exact=lambda config: config.kwargs["FROM"] == 1)
+@triton.jit(do_not_specialize=["size", "T"])
 def _ctr_graph_conv(
-    h, p, q, A, alpha, w4, b4, bias, residual, y, N, T,  # N is only a key of the autotuner
+    h, p, q, A, alpha, w4, b4, bias, residual, y, size, T,  # size is only a key of the autotuner
     r_n, r_o, r_t, r_v, y_n, y_o, y_t, y_v,
     O: tl.constexpr, R: tl.constexpr, V: tl.constexpr, K: tl.constexpr,  # noqa: E741
     HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr,

@@ -13,7 +13,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import dot, relu
-from ..dispatch import empty_like, precision_of, strides, tuned
+from ..dispatch import empty_like, precision_of, size_class, strides, tuned
 
 CONFIGS = [
     triton.Config({"ROWS": rows, "OUT": out, "IN": 32, "DOT": dot}, num_warps=warps, num_stages=2)
@@ -47,7 +47,7 @@ def graph_conv(
         return triton.cdiv(rows, of["ROWS"]), triton.cdiv(O, of["OUT"])
 
     _graph_conv[grid](
-        x_NCTV, A_RV.contiguous(), weight_OM11.contiguous(), bias_O, residual_NOTV, out, rows, T,
+        x_NCTV, A_RV.contiguous(), weight_OM11.contiguous(), bias_O, residual_NOTV, out, rows, T, size_class(rows),
         *x_NCTV.stride(), *strides(residual_NOTV, 4), *out.stride(),
         C=C, O=O, V=V, K=K, HAS_BIAS=bias_O is not None, HAS_RESIDUAL=residual_NOTV is not None, RELU=relu,
         PRECISION=precision_of(x_NCTV),
@@ -55,10 +55,10 @@ def graph_conv(
     return out
 
 
-@tuned(CONFIGS, key=["rows", "C", "O", "V", "PRECISION"], exact=lambda config: not config.kwargs["DOT"])
-@triton.jit
+@tuned(CONFIGS, key=["size", "C", "O", "V", "PRECISION"], exact=lambda config: not config.kwargs["DOT"])
+@triton.jit(do_not_specialize=["rows", "T", "size"])
 def _graph_conv(
-    x, A, weight, bias, residual, y, rows, T,
+    x, A, weight, bias, residual, y, rows, T, size,  # size is only a key of the autotuner
     x_n, x_c, x_t, x_v, r_n, r_c, r_t, r_v, y_n, y_c, y_t, y_v,
     C: tl.constexpr, O: tl.constexpr, V: tl.constexpr, K: tl.constexpr,  # noqa: E741
     HAS_BIAS: tl.constexpr, HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr,

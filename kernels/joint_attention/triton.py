@@ -12,7 +12,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import dot
-from ..dispatch import precision_of, strides, tuned
+from ..dispatch import precision_of, size_class, strides, tuned
 
 CONFIGS = [
     triton.Config({"ROWS": rows, "KEYS": keys}, num_warps=warps, num_stages=stages)
@@ -43,7 +43,7 @@ def joint_attention(
         return B * heads, triton.cdiv(1 + L if text else 1, of["ROWS"])
 
     _joint_attention[grid](
-        qkv_B1M, qkv_text_BLM, valid_BS, found_B1E, found_text_BLE, B,
+        qkv_B1M, qkv_text_BLM, valid_BS, found_B1E, found_text_BLE, size_class(B),
         qkv_B1M.stride(0), qkv_B1M.stride(2), *qkv_text_BLM.stride(), *strides(valid_BS, 2),
         found_B1E.stride(0), found_B1E.stride(2), *strides(found_text_BLE, 3), D**-0.5,
         L=L, HEADS=heads, D=D, D2=max(16, triton.next_power_of_2(D)), AT_KEYS=M - 2 * E, TEXT=text,
@@ -52,10 +52,10 @@ def joint_attention(
     return found_B1E, found_text_BLE
 
 
-@tuned(CONFIGS, key=["B", "L", "HEADS", "D", "TEXT", "PRECISION"])
-@triton.jit
+@tuned(CONFIGS, key=["size", "L", "HEADS", "D", "TEXT", "PRECISION"])
+@triton.jit(do_not_specialize=["size"])
 def _joint_attention(
-    x, text, valid, y, y_text, B,  # B is only a key of the autotuner
+    x, text, valid, y, y_text, size,  # size is only a key of the autotuner
     x_b, x_m, t_b, t_l, t_m, m_b, m_s, y_b, y_m, z_b, z_l, z_m, scale,
     L: tl.constexpr, HEADS: tl.constexpr, D: tl.constexpr, D2: tl.constexpr, AT_KEYS: tl.constexpr,
     TEXT: tl.constexpr, MASKED: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr, KEYS: tl.constexpr,

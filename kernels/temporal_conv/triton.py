@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ..device import dot, relu
-from ..dispatch import empty_like, precision_of, strides, tuned
+from ..dispatch import empty_like, precision_of, size_class, strides, tuned
 
 CONFIGS = [
     triton.Config({"ROWS": rows}, num_warps=warps, num_stages=stages)
@@ -38,7 +38,7 @@ def temporal_conv(
     past_NP = None if past is None else torch.cat([part.flatten(1) for part in past], 1)
     rows = N * T * V
     _conv[lambda of: (triton.cdiv(rows, of["ROWS"]), D + (C > D * W))](
-        x_NCTV, _stacked(weights), _stacked(biases), past_NP, residual_NCTV, out, rows, T,
+        x_NCTV, _stacked(weights), _stacked(biases), past_NP, residual_NCTV, out, rows, T, size_class(rows),
         *x_NCTV.stride(), *strides(residual_NCTV, 4), *out.stride(), strides(past_NP, 2)[0],
         C=C, V=V, D=D, W=W, L=L, DILATIONS=dilations, WIDE=max(16, triton.next_power_of_2(W)),
         HAS_PAST=past is not None, HAS_RESIDUAL=residual_NCTV is not None, RELU=relu,
@@ -70,7 +70,7 @@ def temporal_step(
     out = torch.empty_like(x_MCV) if out is None else out
     rows = M * V
     _step[lambda of: (triton.cdiv(rows, of["ROWS"]), D + (C > D * W))](
-        x_MCV, _stacked(weights), _stacked(biases), ring_SP, place_S, slot_M, residual_MCV, out, rows,
+        x_MCV, _stacked(weights), _stacked(biases), ring_SP, place_S, slot_M, residual_MCV, out, rows, size_class(rows),
         *x_MCV.stride(), *strides(residual_MCV, 3), *out.stride(), ring_SP.stride(0),
         C=C, V=V, D=D, W=W, L=L, DILATIONS=dilations, WIDE=max(16, triton.next_power_of_2(W)),
         HAS_RESIDUAL=residual_MCV is not None, RELU=relu, PRECISION=precision_of(x_MCV),
@@ -101,10 +101,10 @@ def _finish(y_RW, residual, at_residual, y, at_y, wanted, HAS_RESIDUAL: tl.const
     tl.store(y + at_y, y_RW.to(y.dtype.element_ty), mask=wanted)
 
 
-@tuned(CONFIGS, key=["rows", "C", "V", "PRECISION"])
-@triton.jit
+@tuned(CONFIGS, key=["size", "C", "V", "PRECISION"])
+@triton.jit(do_not_specialize=["rows", "T", "size"])
 def _conv(
-    x, weight, bias, past, residual, y, rows, T,
+    x, weight, bias, past, residual, y, rows, T, size,  # size is only a key of the autotuner
     x_n, x_c, x_t, x_v, r_n, r_c, r_t, r_v, y_n, y_c, y_t, y_v, p_n,
     C: tl.constexpr, V: tl.constexpr, D: tl.constexpr, W: tl.constexpr, L: tl.constexpr, DILATIONS: tl.constexpr,
     WIDE: tl.constexpr, HAS_PAST: tl.constexpr, HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr,
@@ -153,10 +153,10 @@ def _conv(
             )  # fmt: skip
 
 
-@tuned(CONFIGS, key=["rows", "C", "V", "PRECISION"], restore=["ring"])
-@triton.jit
+@tuned(CONFIGS, key=["size", "C", "V", "PRECISION"], restore=["ring"])
+@triton.jit(do_not_specialize=["rows", "size"])
 def _step(
-    x, weight, bias, ring, place, slot, residual, y, rows,
+    x, weight, bias, ring, place, slot, residual, y, rows, size,
     x_n, x_c, x_v, r_n, r_c, r_v, y_n, y_c, y_v, p_n,
     C: tl.constexpr, V: tl.constexpr, D: tl.constexpr, W: tl.constexpr, L: tl.constexpr, DILATIONS: tl.constexpr,
     WIDE: tl.constexpr, HAS_RESIDUAL: tl.constexpr, RELU: tl.constexpr, PRECISION: tl.constexpr, ROWS: tl.constexpr,
