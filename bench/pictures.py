@@ -91,11 +91,10 @@ def _panel(motion: Motion, prompt: str, labels: list[str]) -> Iterator[NDArray[n
 
 def strip(model: str, data: Path, path: Path, sampling: Sampling | None = None, frames: int = 80) -> None:
     """Write a picture of generated motion for ten prompts next to real motion of the same action."""
-    from ..runtime.text_encoder import TextEncoder
     from ..training.coamd.pipeline import CoamdPipeline
     from ..training.data.motions import load_motions
 
-    pipeline = CoamdPipeline.load(model, TextEncoder.load("text"))
+    pipeline = CoamdPipeline.load(model)
     generated = pipeline.generate(list(PROMPTS), [frames] * len(PROMPTS), sampling)
     clips = [clip for clip in load_motions(data) if clip.split != "train"]
     rows = []

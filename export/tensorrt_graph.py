@@ -25,7 +25,7 @@ PRODUCTS = ("Conv", "Einsum", "Gemm", "MatMul")
 MOVES = ("Concat", "Expand", "Gather", "Identity", "Pad", "Reshape", "Slice", "Split", "Squeeze", "Tile", "Transpose")
 CARRIERS = (*MOVES, "Relu", "Unsqueeze")
 AFTER_HEAD = ("Add", "Div", "Identity", "Mul", "Reshape", "Squeeze", "Sub", "Transpose", "Unsqueeze")
-FP32_GRAPHS = ("guide",)  # gradients can be too small for half precision
+FP32_GRAPHS = ("guide", "guide_lengths")  # gradients can be too small for half precision
 _HALF = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 
 

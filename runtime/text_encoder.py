@@ -15,8 +15,8 @@ from tokenizers import Tokenizer
 
 from .backends.onnx_session import one_line, open_session
 from .backends.threads import check_threads
-from .bundles.bundle import Bundle
-from .bundles.schema import TOKENIZER, WEIGHTS, TextManifest
+from .bundles.bundle import Bundle, bundled
+from .bundles.schema import TOKENIZER, WEIGHTS, GenerationManifest, TextManifest
 from .errors import BundleError, InputError
 
 MAX_CHARACTERS = 512  # of a text
@@ -55,6 +55,7 @@ class TextEncoder:
         threads: of ONNX Runtime; None: one, which is nearly as fast on short texts.
     Attributes:
         name: of the bundle. width: W. license: of the weights.
+        clip: True for CLIP's encoder, whose `pooled` is not scaled, and which cuts texts of too many tokens.
         sha256: of weights and tokenizer, 64 hex digits, recorded by models trained with this encoder. A new export of
             the graph or another model card does not change it.
     Raises:
@@ -71,6 +72,16 @@ class TextEncoder:
         """
         return cls(Bundle.load(name, TextManifest), threads)
 
+    @classmethod
+    def of(cls, bundle: Bundle[GenerationManifest], threads: int | None = None) -> TextEncoder:
+        """Load the encoder of a generation bundle: a bundled one, or one in a folder next to the bundle's.
+
+        Raises:
+            BundleError: it is missing or damaged.
+        """
+        name = bundle.manifest.text
+        return cls.load(name if name in bundled() else bundle.path.absolute().parent / name, threads)
+
     def __init__(self, bundle: Bundle[TextManifest], threads: int | None = None) -> None:
         threads = 1 if threads is None else check_threads(threads)
         manifest = bundle.manifest
@@ -78,6 +89,7 @@ class TextEncoder:
         self.width = manifest.width
         self.license = manifest.license
         self.sha256 = _sha256(manifest)
+        self.clip = manifest.is_clip
         self._max_tokens = manifest.max_tokens
         self._where = str(bundle.path / manifest.graphs["text"].file)
         self._tokenizer = _tokenizer(bundle)
@@ -121,8 +133,18 @@ class TextEncoder:
                 self._doubted.add(name)
             logger.warning("the text encoder knows no word of %s, expected English", name)
 
+    def ids(self, texts: Sequence[str]) -> np.ndarray:
+        """Token ids of texts, [N, `max_tokens`] int64, 0 after the last. Raises the same errors as `encode`."""
+        ids = np.zeros((len(texts), self._max_tokens), np.int64)
+        for i, text in enumerate(check_texts(texts)):
+            row = self._ids(f"text {i}", text)[0]
+            ids[i, : len(row)] = row
+        return ids
+
     def _ids(self, name: str, text: str) -> np.ndarray:
         ids = self._tokenizer.encode(text).ids
+        if self.clip:
+            ids = [*ids[:-1][: self._max_tokens - 1], ids[-1]]
         if len(ids) > self._max_tokens:
             raise InputError(f"{name} ({_quote(text)}) has {len(ids)} tokens, at most {self._max_tokens} are allowed")
         return np.array([ids], np.int64)

@@ -22,17 +22,26 @@ def read_network(run: Path, kind: type[Network], configuration: type) -> tuple[N
     Raises:
         InputError: not a run of such a network, unfinished, or damaged.
     """
+    about = read_record(run)
     try:
-        about = json.loads((run / "recipe.json").read_text())
         settings = {k: tuple(v) if isinstance(v, list) else v for k, v in about["model"].items()}
         network = kind(configuration(**settings))
         network.load_state_dict(read_weights(run, "model.safetensors"))
-    except FileNotFoundError:
-        raise InputError(f"{run}: no recipe.json, expected the folder of a finished run") from None
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{run}: not the run of a {kind.__name__}, or damaged: {reason}") from None
     return network.eval().requires_grad_(False), about
+
+
+def read_record(run: Path) -> dict[str, Any]:
+    """Contents of a run's recipe.json. Raises InputError: it is missing or damaged."""
+    try:
+        record: dict[str, Any] = json.loads((run / "recipe.json").read_text())
+    except FileNotFoundError:
+        raise InputError(f"{run}: no recipe.json, expected the folder of a finished run") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{run / 'recipe.json'}: damaged ({error})") from None
+    return record
 
 
 def weights_sha256(run: Path) -> str:

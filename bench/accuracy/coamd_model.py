@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from ...runtime.generation.schedule import Sampling
-from ...runtime.text_encoder import TextEncoder
 from ...training.coamd.evaluator import TrainedEvaluator
-from ...training.coamd.pipeline import CoamdPipeline
+from ...training.coamd.pipeline import CoamdPipeline, text_encoder_of
+from ...training.data.caption_features import CaptionEncoder
 from .motion_model import MotionModel, Scorer
 
 EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
@@ -27,19 +27,19 @@ def load(model: str, *, evaluator: bool, sampling: Sampling | None = None) -> tu
         evaluator: whether to load the evaluator as well.
         sampling: None: the model's own settings.
     """
-    text = TextEncoder.load("text")
-    pipeline = CoamdPipeline.load(model, text)
+    pipeline = CoamdPipeline.load(model)
     scorer = Scorer(
-        evaluator=load_evaluator(model, text) if evaluator else None,
-        encode_text=lambda texts: text.encode(texts).pooled,
+        evaluator=load_evaluator(model) if evaluator else None,
+        encode_text=lambda texts: pipeline.text.encode(texts).pooled,
     )
     return motion_model(pipeline, sampling), scorer
 
 
-def load_evaluator(model: str, text: TextEncoder) -> TrainedEvaluator:
+def load_evaluator(model: str, text: CaptionEncoder | None = None) -> TrainedEvaluator:
     """The run coamd-evaluator next to the model's runs, or else the one that ships with motionrt."""
     own = Path(model) / "coamd-evaluator"
-    return TrainedEvaluator.load(own if own.is_dir() else EVALUATOR, text)
+    run = own if own.is_dir() else EVALUATOR
+    return TrainedEvaluator.load(run, text or text_encoder_of(run))
 
 
 def motion_model(pipeline: CoamdPipeline, sampling: Sampling | None = None) -> MotionModel:

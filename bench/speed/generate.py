@@ -256,8 +256,7 @@ def _first_chunk(generator: Generator, i: int, bar: ProgressBar) -> float:
 def _load_pipeline(model: str, threads: int) -> Any:
     import torch
 
-    from ...runtime.text_encoder import TextEncoder
     from ...training.coamd.pipeline import CoamdPipeline
 
     torch.set_num_threads(threads)
-    return CoamdPipeline.load(model, TextEncoder.load("text")).to(torch.device("cpu"))
+    return CoamdPipeline.load(model).to(torch.device("cpu"))

@@ -24,6 +24,7 @@ from ..errors import BundleError, InputError
 from ..extras import installed
 from ..generation.networks import Networks
 from ..generation.schedule import NoiseKey, Sampling
+from ..generation.solvers import STAGES
 from ..text_encoder import TextEncoder
 
 log = logging.getLogger(__name__)
@@ -235,7 +236,7 @@ class CudaNetworks(Networks):
             raise InputError(f"precision is {precision!r}, expected {' or '.join(PRECISIONS)}")
         self.bundle, self.precision, self.threads = bundle, precision, 1
         self._device = torch.device(device)
-        pipeline = CoamdPipeline.from_bundle(bundle, TextEncoder.load("text"))
+        pipeline = CoamdPipeline.from_bundle(bundle, TextEncoder.of(bundle))
         self._networks: Any = ExportedCoamd(pipeline).eval().requires_grad_(False).to(self._device)
         if precision == "bf16":
             self._networks.generator.to_bf16()
@@ -266,8 +267,19 @@ class CudaNetworks(Networks):
     ) -> np.ndarray:
         """Sample tokens [B, L, D], zeros beyond their counts; arguments as in `Networks.sample`.
 
-        L is rounded up to a bucket, within which all lengths share a graph.
+        L is rounded up to a bucket, within which all lengths share a graph. Adaptive solvers, DDPM and padding as
+        released have no loop of fixed steps: their networks are graphs of their own.
         """
+        if settings.solver not in STAGES or settings.padding != "motion" or self.bundle.manifest.objective != "flow":
+            return super().sample(
+                modulation_GBM,
+                counts,
+                settings,
+                keys=keys,
+                target_BF=target_BF,
+                known_BLD=known_BLD,
+                regenerate_BL=regenerate_BL,
+            )
         from ...training.coamd.cuda_graph_sampler import draw_inputs
 
         loop, arrays = draw_inputs(

@@ -98,6 +98,12 @@ class Fields:
             raise self._error(key, f"{count} lists of {width} numbers from 0 to 1")
         return tuple(tuple(map(float, row)) for row in value)
 
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value: str = self.get(key)
+        if value not in allowed:
+            raise self._error(key, " or ".join(allowed))
+        return value
+
     def boolean(self, key: str) -> bool:
         value = self.get(key)
         if not isinstance(value, bool):

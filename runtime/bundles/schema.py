@@ -11,9 +11,9 @@ from typing import Any, ClassVar
 
 from ..body.frontend import Frontend
 from ..errors import CONTROLS, BundleError
-from ..generation.schedule import Sampling
+from ..generation.schedule import OBJECTIVES, PADDINGS, Sampling
 from .fields import MAX_LABELS, Fields
-from .signatures import MATCHER_GRAPHS, SIGNATURES, Shape, Tensors
+from .signatures import INT8_SUFFIX, MATCHER_GRAPHS, SIGNATURES, VARIANTS, Shape, Tensors
 
 SCHEMA = 1
 MANIFEST = "manifest.json"
@@ -191,6 +191,27 @@ class ZeroShotManifest(RecognitionManifest):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ClipManifest(RecognitionManifest):
+    """Manifest of a recognizer of whole clips, of one or two people in the coordinates of a camera.
+
+    Attributes:
+        frames: of the input, to which a clip is resampled. people: in a clip.
+        parents: parent of each joint, its own index for a root.
+        weights: of the logits of each stream.
+        window_s, every_s: length of the recognized part of a stream, and interval between decisions, seconds.
+    """
+
+    task: ClassVar[str] = "clip"
+
+    frames: int
+    people: int
+    parents: tuple[int, ...]
+    weights: dict[str, float]
+    window_s: float
+    every_s: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TextManifest(Manifest):
     """Manifest of a text encoder: features of `width` floats, texts of at most `max_tokens` tokens."""
 
@@ -199,6 +220,11 @@ class TextManifest(Manifest):
 
     width: int
     max_tokens: int
+
+    @property
+    def is_clip(self) -> bool:
+        """True for CLIP's text encoder, which cuts longer texts."""
+        return bool(self.model.get("arch") == "clip")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -210,7 +236,9 @@ class GenerationManifest(Manifest):
         qualities: kinds of capture that a motion can be requested in.
         layout, fps: of generated motion.
         sampler: recommended settings.
-        text_sha256: hash of the text encoder that they were trained with.
+        objective: what the head predicts, "flow" or "ddpm".
+        text, text_sha256: name and hash of the text encoder that they were trained with: a bundled one, or one in a
+            folder of this name next to the bundle's.
         actions: training clips per action and capture quality.
     """
 
@@ -224,6 +252,8 @@ class GenerationManifest(Manifest):
     sampler: Sampling
     text_sha256: str
     actions: dict[str, dict[str, int]]
+    objective: str = "flow"
+    text: str = "text"
 
 
 def parse_manifest(raw: Mapping[str, Any], where: str) -> Manifest:
@@ -276,7 +306,7 @@ def _recognition(
     top: Fields,
     common: dict[str, Any],
     kind: type[RecognitionManifest] = RecognitionManifest,
-    matcher: Mapping[str, int] = MappingProxyType({}),
+    known_sizes: Mapping[str, int] = MappingProxyType({}),
     **more: Any,
 ) -> RecognitionManifest:
     values: dict[str, dict[str, Any]] = {"": {}, "frontend": {}, "decision": {}, "model": {}}  # by section
@@ -294,7 +324,7 @@ def _recognition(
         **more,
         frontend=Frontend(rate_hz=values[""]["fps"], **values["frontend"]),
         decision=Thresholds(**values["decision"]),
-        joints=_joints(common["graphs"], top.where),
+        joints=known_sizes["joints"] if "joints" in known_sizes else _joints(common["graphs"], top.where),
     )
     _check_labels(manifest, top.where)
     bones = manifest.frontend.bones
@@ -303,7 +333,7 @@ def _recognition(
             f"{top.where}: frontend: bones: {len(bones)} numbers, expected one for each of {manifest.joints} joints"
         )
     sizes = {name: getattr(manifest, name) for name in ("joints", "state", "features")}
-    sizes |= {"labels": len(manifest.labels), **matcher}
+    sizes |= {"labels": len(manifest.labels), **known_sizes}
     _check_graphs(manifest, SIGNATURES[kind.task].resolve(sizes), top.where)
     return manifest
 
@@ -360,6 +390,28 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
     return _recognition(top, common, ZeroShotManifest, sizes, matching=settings, matched=sizes["matched"])
 
 
+def _clip(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
+    model = top.section("model")
+    parents, weights = model.integers("parents"), model.section("weights")
+    if not all(0 <= parent < len(parents) for parent in parents):
+        raise BundleError(f"{model.where}: parents: {model.excerpt('parents')}, expected indices of joints")
+    if not common["graphs"]:
+        raise BundleError(f"{top.where}: graphs: none, expected {' or '.join(SIGNATURES[ClipManifest.task].graphs)}")
+    sizes = {key: model.integer(key, 1, MAX_SIZE) for key in ("channels", "people", "frames")}
+    return _recognition(
+        top,
+        common,
+        ClipManifest,
+        {"joints": len(parents), **sizes},
+        frames=sizes["frames"],
+        people=sizes["people"],
+        parents=tuple(parents),
+        weights={stream: weights.number(stream, 0, 1000) for stream in common["graphs"]},
+        window_s=model.number("window_s", 0.1, 60),
+        every_s=model.number("every_s", 0.01, 60),
+    )
+
+
 def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
     """Labels with their sentences; at least one label."""
     table, labels = top.section(key), {}
@@ -387,8 +439,11 @@ def _text(top: Fields, common: dict[str, Any]) -> TextManifest:
 def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
     actions = top.section("actions")
     counts = {name: actions.section(name) for name in top.mapping("actions")}
-    sizes, sampler = coamd_sizes(top.section("model")), top.section("sampler")
+    model, sampler = top.section("model"), top.section("sampler")
+    sizes, generator = coamd_sizes(model), model.section("generator")
     expected = SIGNATURES[GenerationManifest.task].resolve(sizes)
+    text = top.text("text") if top.has("text") else "text"
+    check_file_name(text, top.where)
     manifest = GenerationManifest(
         **common,
         joints=sizes["joints"],
@@ -399,15 +454,21 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
             steps=sampler.integer("steps", 1, 1000),
             evaluations=sampler.integer("evaluations", 1, 1000),
             cfg=sampler.number("cfg", 0, 100),
+            padding=sampler.choice("padding", PADDINGS) if sampler.has("padding") else PADDINGS[0],
         ),
+        objective=generator.choice("objective", OBJECTIVES) if generator.has("objective") else OBJECTIVES[0],
+        text=text,
         text_sha256=top.sha256("text_sha256"),
         actions={
             name: {quality: clips.integer(quality, 0, 1_000_000_000) for quality in actions.mapping(name)}
             for name, clips in counts.items()
         },
     )
+    recognizer = model.section("recognizer")
+    words = recognizer.choice("words", tuple(VARIANTS)) if recognizer.has("words") else "features"
+    others = {name for kind, names in VARIANTS.items() if kind != words for name in names}
     for name in expected:
-        if name not in manifest.graphs:
+        if name not in manifest.graphs and name not in others and not name.endswith(INT8_SUFFIX):
             raise BundleError(f"{top.where}: graphs: {name} is missing")
     _check_graphs(manifest, expected, top.where)
     return manifest
@@ -416,6 +477,7 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
 _PARSERS: dict[str, Callable[[Fields, dict[str, Any]], Manifest]] = {
     RecognitionManifest.task: _recognition,
     ZeroShotManifest.task: _zero_shot,
+    ClipManifest.task: _clip,
     TextManifest.task: _text,
     GenerationManifest.task: _generation,
 }

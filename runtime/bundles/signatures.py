@@ -6,6 +6,7 @@ entry here and a method of the module that is exported (`training.coamd.exported
 Sizes in lower case are those of the model, known from its manifest. Sizes in upper case are open, chosen at run time:
 
     recognition   M people, T frames
+    clip          none
     zero-shot     also K texts, B features
     text          N texts, L tokens
     generation    B motions, L tokens or words, Q positions, G conditions (with and without a text), S solver times,
@@ -26,6 +27,11 @@ Tensors = tuple[dict[str, Shape], dict[str, Shape]]  # inputs and outputs of a g
 INT8_SUFFIX = ".int8"
 MATCHER_GRAPHS = ("condition", "match")
 INT8_GRAPHS = ("trunk", "times", "velocity")  # those that bundles also hold in 8 bits, named with INT8_SUFFIX
+VARIANTS = {  # graphs that a bundle holds, by the words that the recognizer's text tower takes
+    "features": ("describe", "guide"),
+    "clip": ("describe_ids", "guide_lengths"),
+}
+CLIP_CONTEXT = 77  # token ids of a text
 
 
 class TensorSpec(NamedTuple):
@@ -126,6 +132,17 @@ _RECOGNITION = TaskSignatures(
     },
 )
 
+STREAMS = ("joint", "bone", "joint_motion", "bone_motion")  # of whole clips
+_CLIP = TaskSignatures(
+    open={},
+    graphs={
+        stream: Signature(
+            inputs={"clip": float32("people", "channels", "frames", "joints")}, outputs={"logits": float32("labels")}
+        )
+        for stream in STREAMS
+    },
+)
+
 _CONDITIONING = {
     "token_modulation": float32("K", "slots", "token_modulation"),
     "modulation": float32("K", "modulation"),
@@ -157,6 +174,7 @@ _TEXT = TaskSignatures(
 _MODULATION = "told"  # name in the files of existing bundles
 _TOKENS = {"tokens": float32("B", "L", "latent"), "counts": int64("B")}
 _JOINTS = {"joints": float32("B", "T", "joints", 3), "frames": int64("B")}
+_GRADIENT = {"gradient": float32("B", "L", "latent"), "reward": float32("B")}
 _GENERATION = TaskSignatures(
     open={
         "B": OpenSize(example=3, engine=(1, 1, 4)),
@@ -196,9 +214,12 @@ _GENERATION = TaskSignatures(
             outputs={"features": float32("B", "features")},
             open={"L": OpenSize(example=9, engine=(1, 24, 256))},
         ),
-        "guide": Signature(
-            inputs={**_TOKENS, "target": float32("B", "features")},
-            outputs={"gradient": float32("B", "L", "latent"), "reward": float32("B")},
+        "describe_ids": Signature(
+            inputs={"ids": int64("B", CLIP_CONTEXT)}, outputs={"features": float32("B", "features")}
+        ),
+        "guide": Signature(inputs={**_TOKENS, "target": float32("B", "features")}, outputs=_GRADIENT),
+        "guide_lengths": Signature(  # lengths: those that the recognizer gets
+            inputs={**_TOKENS, "lengths": int64("B"), "target": float32("B", "features")}, outputs=_GRADIENT
         ),
     },
 )
@@ -206,6 +227,7 @@ _IN_8_BITS = {name + INT8_SUFFIX: _GENERATION.graphs[name] for name in INT8_GRAP
 
 SIGNATURES: Mapping[str, TaskSignatures] = {
     "recognition": _RECOGNITION,
+    "clip": _CLIP,
     "zero-shot": _ZERO_SHOT,
     "text": _TEXT,
     "generation": TaskSignatures(open=_GENERATION.open, graphs={**_GENERATION.graphs, **_IN_8_BITS}),

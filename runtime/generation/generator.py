@@ -131,7 +131,8 @@ class Generator:
             InputError: unknown or unavailable backend or precision.
         """
         load = load_isolated if isolate else Bundle.load
-        return cls(load(name, GenerationManifest), TextEncoder.load("text"), threads, precision, backend)
+        bundle = load(name, GenerationManifest)
+        return cls(bundle, TextEncoder.of(bundle), threads, precision, backend)
 
     @overload
     def generate(
@@ -389,7 +390,7 @@ class Generator:
             keys=[(request.seed, 0) for request in requests],
             target_BF=self._targets(requests),
         )
-        decoded = self._networks.decode(tokens, counts)
+        decoded = self._networks.decode(tokens, counts, requests[0].settings)
         return [postprocess(smooth_for_quality(joints, requests[0].quality)) for joints in decoded]
 
     def _next(
@@ -409,17 +410,18 @@ class Generator:
         padded_T = -(-T // STRIDE) * STRIDE
         known, to_world = zip(*map(to_canonical_with_inverse, motions), strict=True)
         regenerate_L: np.ndarray = np.pad(regenerate_T, (0, padded_T - T), "edge").reshape(-1, STRIDE).max(1)
-        counts = [len(regenerate_L)] * B
+        counts, settings = [len(regenerate_L)] * B, requests[0].settings
         tokens = self._networks.sample(
             self._conditions(requests),
             counts,
-            requests[0].settings,
+            settings,
             keys=[(request.seed, number) for request in requests],
             target_BF=self._targets(requests),
-            known_BLD=self._networks.encode(np.stack([extrapolate(one, padded_T) for one in known]), [padded_T] * B),
+            known_BLD=self._networks.encode(np.stack([extrapolate(one, padded_T) for one in known]), settings),
             regenerate_BL=np.tile(regenerate_L, (B, 1)),
         )
-        decoded = [smooth_for_quality(one[:T], requests[0].quality) for one in self._networks.decode(tokens, counts)]
+        decoded = self._networks.decode(tokens, counts, settings)
+        decoded = [smooth_for_quality(one[:T], requests[0].quality) for one in decoded]
         return [
             crossfade(extrapolate(motions[b], T), to_world[b](fix_bone_lengths(decoded[b], known[b])), regenerate_T)
             for b in range(B)
@@ -451,9 +453,7 @@ class Generator:
         """A text in the recognizer's space, [F]."""
 
         def compute() -> np.ndarray:
-            words = self._text.encode([text])
-            (features,) = self._networks.run("describe", words.tokens, words.mask.sum(1).astype(np.int64))
-            first: np.ndarray = features[0]
+            first: np.ndarray = self._networks.describe(self._text, text)[0]
             return first
 
         return cached(self._target_cache, text, compute)

@@ -18,12 +18,14 @@ from ..backends.threads import cpus
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
 from ..bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, SIGNATURES
-from ..errors import BundleError
+from ..errors import BundleError, InputError
 from ..fork import survive_fork
+from ..text_encoder import TextEncoder
 from .sampler import GraphOps, sample_tokens
-from .schedule import STRIDE, NoiseKey, Sampling, initial_tokens, noise_keys, split_parts
+from .schedule import MAX_TOKENS, STRIDE, NoiseKey, Sampling, initial_tokens, noise_keys, split_parts
 
 _SIGNATURES = SIGNATURES[GenerationManifest.task].graphs
+_DEFAULTS = Sampling()
 
 
 class Networks:
@@ -74,14 +76,23 @@ class Networks:
         """The mask token, [D]."""
         return self.bundle.weights["generator.mask"]
 
+    @cached_property
+    def _modulation(self) -> int:
+        """Size of the modulations of the head by one time and token."""
+        (shape,) = self.bundle.manifest.graphs["times"].outputs.values()
+        return int(shape[-1])
+
     def run(self, graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
         """Run a graph; inputs and outputs are in the order of its signature. Thread-safe.
 
         Raises:
             BundleError: the backend cannot load or run it.
+            InputError: the bundle does not have it, see `signatures.VARIANTS`.
         """
         if self.precision == "int8" and graph in INT8_GRAPHS:
             graph += INT8_SUFFIX
+        if graph not in self.bundle.manifest.graphs:
+            raise InputError(f"{self.bundle.path}: has no graph {graph}, which this setting needs")
         with self._opening:
             if graph not in self._sessions:
                 self._sessions[graph] = self._open(graph)
@@ -98,15 +109,27 @@ class Networks:
         modulation, lengths = self.run("condition", text_BW, quality_B)
         return modulation, lengths
 
-    def decode(self, tokens_BLD: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+    def describe(self, encoder: TextEncoder, text: str) -> np.ndarray:
+        """Embed a text in the recognizer's space, [1, F]."""
+        if "describe_ids" in self.bundle.manifest.graphs:
+            return self.run("describe_ids", encoder.ids([text]))[0]
+        words = encoder.encode([text]).tokens
+        return self.run("describe", words, np.array([words.shape[1]]))[0]
+
+    def decode(self, tokens_BLD: np.ndarray, counts: Sequence[int], settings: Sampling = _DEFAULTS) -> list[np.ndarray]:
         """Decode tokens to motions [T, V, 3], meters."""
-        (joints,) = self.run("decode", tokens_BLD, np.array(counts, np.int64))
+        (joints,) = self.run("decode", tokens_BLD, np.array(settings.padded(counts), np.int64))
         return [motion[: STRIDE * n] for motion, n in zip(joints, counts, strict=True)]
 
-    def encode(self, joints_BTV3: np.ndarray, frames: Sequence[int]) -> np.ndarray:
-        """Encode motions, T a multiple of 4, to tokens [B, L, D]."""
-        (tokens,) = self.run("encode", joints_BTV3.astype(np.float32), np.array(frames, np.int64))
-        return tokens
+    def encode(self, joints_BTV3: np.ndarray, settings: Sampling = _DEFAULTS) -> np.ndarray:
+        """Encode motions of one length T, a multiple of 4 of at most 196, to tokens [B, L, D]."""
+        B, T = joints_BTV3.shape[:2]
+        if settings.padding == "batch":  # by zeros, after normalization
+            rest = (B, STRIDE * MAX_TOKENS - T, *joints_BTV3.shape[2:])
+            mean = np.broadcast_to(self.bundle.weights["mean"].reshape(rest[2:]), rest)
+            joints_BTV3 = np.concatenate([joints_BTV3, mean], 1)
+        (tokens,) = self.run("encode", joints_BTV3.astype(np.float32), np.full(B, joints_BTV3.shape[1], np.int64))
+        return tokens[:, : T // STRIDE]
 
     def sample(
         self,
@@ -140,6 +163,9 @@ class Networks:
             settings=settings,
             keys=keys,
             target_BF=target_BF,
+            objective=self.bundle.manifest.objective,
+            modulation=self._modulation,
+            with_lengths="guide_lengths" in self.bundle.manifest.graphs,
         )
         tokens: np.ndarray = sample_tokens(ops, tokens_BLD, steps)
         return tokens

@@ -14,8 +14,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .schedule import DecodeStep, Guidance, NoiseKey, Part, Sampling, draw_noise
-from .solvers import classifier_free, evaluation_times
+from .schedule import STRIDE, DecodeStep, Guidance, NoiseKey, Part, Sampling, draw_noise, solve
+from .solvers import STAGES, classifier_free
+
+MAX_MODULATIONS = 1 << 25  # floats that are computed in one run
 
 
 class SamplerOps(Protocol):
@@ -61,6 +63,9 @@ class GraphOps:
         mask_D: the mask token. counts_B: tokens of every motion.
         modulation_GBM: of the trunk, for each condition. target_BF: features of the texts, for guidance.
         keys: of the noise of every motion.
+        objective: of the head, "flow" or "ddpm".
+        modulation: size of the modulations of the head by one time and token.
+        with_lengths: whether the gradient takes the lengths that the recognizer gets.
     """
 
     run: Callable[..., list[np.ndarray]]
@@ -70,6 +75,9 @@ class GraphOps:
     settings: Sampling
     keys: Sequence[NoiseKey]
     target_BF: np.ndarray | None
+    objective: str = "flow"
+    modulation: int = 1
+    with_lengths: bool = False
 
     def mask(self, tokens_BLD: np.ndarray, step: DecodeStep) -> np.ndarray:
         tokens_BLD[step.masked] = self.mask_D
@@ -86,25 +94,43 @@ class GraphOps:
         return z_GBLE
 
     def sample(self, tokens_BLD: np.ndarray, z_GBLE: np.ndarray, step: DecodeStep, part: Part) -> np.ndarray:
-        """Sample by the flow head; its modulations at all times of the solver are computed in one run."""
+        """Sample by the head; its modulations are computed in one run if the times of the solver are few and known."""
         z_GNE = z_GBLE[:, part.rows]
-        G, N, E = z_GNE.shape
-        times = sorted(set(evaluation_times(self.settings.solve, part.evaluations)))
-        (modulation,) = self.run("times", np.array(times, np.float32), z_GNE.reshape(G * N, E))
-        at_time = {t: modulation[s].reshape(G, N, -1) for s, t in enumerate(times)}
+        at_time: dict[float, np.ndarray] = {}
+
+        def modulate(*times: float) -> None:
+            G, N, E = z_GNE.shape
+            (modulation,) = self.run("times", np.array(times, np.float32), z_GNE.reshape(G * N, E))
+            at_time.update({t: modulation[s].reshape(G, N, -1) for s, t in enumerate(times)})
 
         def velocity(x_ND: np.ndarray, t: float) -> np.ndarray:
-            (v_GND,) = self.run("velocity", x_ND, at_time[t])
+            if t not in at_time:
+                at_time.clear()
+                modulate(t)
+            (v_GND,) = self.run("velocity", x_ND.astype(np.float32), at_time[t])
             return classifier_free(v_GND, self.settings.cfg)
 
-        noise_ND = draw_noise(self.keys, step.number, part.rows, tokens_BLD.shape[2])
-        tokens_BLD[part.rows] = self.settings.solve(velocity, noise_ND, part.evaluations)
+        def draw(number: int = 0) -> np.ndarray:
+            return draw_noise(self.keys, step.number, part.rows, tokens_BLD.shape[2], number)
+
+        solver = self.settings.solver
+        if self.objective == "flow" and isinstance(solver, str) and solver in STAGES:
+            times = sorted({stage.time for stage in STAGES[solver](part.evaluations)})
+            if len(times) * z_GNE[..., 0].size * self.modulation <= MAX_MODULATIONS:
+                modulate(*times)
+        tokens_BLD[part.rows] = solve(self.objective, velocity, draw, self.settings, part.evaluations)
         return tokens_BLD
 
     def guide(self, tokens_BLD: np.ndarray, step: DecodeStep) -> np.ndarray:
         assert step.guidance is not None and self.target_BF is not None, "guidance needs a target"
-        gradient_BLD, _ = self.run("guide", tokens_BLD, self.counts_B, self.target_BF)
-        tokens_BLD += guidance_step(gradient_BLD, step.masked, step.guidance)
+        guidance, counts_B = step.guidance, self.counts_B
+        if guidance.lengths == "frames" and self.settings.padding == "motion" and not self.with_lengths:
+            gradient_BLD, _ = self.run("guide", tokens_BLD, counts_B, self.target_BF)
+        else:
+            lengths_B = STRIDE * counts_B if guidance.lengths == "frames" else counts_B
+            padded_B = np.array(self.settings.padded(counts_B.tolist()), np.int64)
+            gradient_BLD, _ = self.run("guide_lengths", tokens_BLD, padded_B, lengths_B, self.target_BF)
+        tokens_BLD += guidance_step(gradient_BLD, step.masked, guidance)
         return tokens_BLD
 
 

@@ -9,17 +9,19 @@ Shapes: B batch, L tokens. Source: Li et al., "Autoregressive image generation w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import rng
-from .solvers import SOLVERS, Solver
+from .solvers import SOLVERS, Solver, Velocity, ddpm
 
 STRIDE = 4  # frames per token
 MAX_TOKENS = 49  # per motion: 196 frames
+OBJECTIVES = ("flow", "ddpm")  # of a head
+PADDINGS = ("motion", "batch")
 NoiseKey = tuple[int, int]  # seed and number of the sample, on which alone a motion's noise depends
 
 
@@ -65,12 +67,15 @@ class Sampling:
 
     Attributes:
         steps: number of autoregressive steps.
-        solver: name in SOLVERS, "dopri5" (adaptive, for parity) or a function of their signature.
+        solver: name in SOLVERS ("dopri5" is adaptive, for parity) or a function of their signature.
         evaluations: of the head per step, for solvers with a fixed number; dopri5 and the DDPM twin ignore it.
         cfg: weight of classifier-free guidance; 1: with text only, 0: without text only.
         guidance: by the recognizer; None: off.
         temperature: of the DDPM twin; a flow has none.
         eliminate: leave out samples that cannot influence the result.
+        padding: "motion": what pads a motion in a batch does not affect it; "batch", as in the released code: the
+            autoencoder takes the padding, up to the longest motion of a batch or, of a motion to edit, up to 196
+            frames, as motion.
     """
 
     steps: int = 12
@@ -80,24 +85,50 @@ class Sampling:
     guidance: Guidance | None = None
     temperature: float = 1.0
     eliminate: bool = True
+    padding: str = "motion"
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.evaluations < 1:
             raise ValueError(f"steps {self.steps} and evaluations {self.evaluations}, expected at least 1 of each")
-        if isinstance(self.solver, str) and self.solver not in (*SOLVERS, "dopri5"):
-            raise ValueError(f"unknown solver {self.solver!r}, expected {', '.join(SOLVERS)} or dopri5")
+        if isinstance(self.solver, str) and self.solver not in SOLVERS:
+            raise ValueError(f"unknown solver {self.solver!r}, expected {', '.join(SOLVERS)}")
+        if self.padding not in PADDINGS:
+            raise ValueError(f"padding is {self.padding!r}, expected {', '.join(PADDINGS)}")
 
     @property
     def solve(self) -> Solver:
-        """The solver as a function; KeyError for dopri5."""
+        """The solver as a function."""
         return SOLVERS[self.solver] if isinstance(self.solver, str) else self.solver
+
+    def padded(self, counts: Sequence[int]) -> list[int]:
+        """Tokens of every motion of a batch that the autoencoder takes as motion."""
+        return [max(counts)] * len(counts) if self.padding == "batch" else list(counts)
+
+
+def solve(objective: str, predict: Velocity, draw: Callable[..., Any], settings: Sampling, evaluations: int) -> Any:
+    """Sample tokens [N, D] with a head.
+
+    Args:
+        objective: "flow" or "ddpm".
+        predict: tokens and time -> velocity or noise.
+        draw: number of the draw, by default 0, -> noise [N, D].
+    """
+    if objective == "ddpm":
+        return ddpm(predict, draw(), lambda k: draw(k + 1), settings.temperature)
+    return settings.solve(predict, draw(), evaluations)
 
 
 def masked_counts(count: int, steps: int) -> list[int]:
-    """Number of tokens, of `count`, that are masked at each step: a cosine, at least 1; all at the first step."""
+    """Number of tokens, of `count`, that are masked at each step: a cosine, at least 1; all at the first step.
+
+    In single precision, as in the released code: where the product is half a token, it decides.
+    """
     if steps == 1:
         return [count]
-    return [max(1, round(math.cos(math.pi / 2 * k / (steps - 1)) * count)) for k in range(steps)]
+    step = float(np.float32(1) / np.float32(steps - 1))
+    times = [step * k if k < steps // 2 else 1 - step * (steps - 1 - k) for k in range(steps)]
+    turns = np.array(times, np.float32) * np.float32(math.pi) * np.float32(0.5)
+    return [max(1, round(np.float32(math.cos(turn)) * np.float32(count))) for turn in turns]
 
 
 def masks(regenerate_BL: np.ndarray, orders: Sequence[np.ndarray], steps: int) -> np.ndarray:

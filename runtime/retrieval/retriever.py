@@ -92,7 +92,8 @@ class Retriever:
             InputError: no such library, or unknown or unavailable backend.
         """
         load = load_isolated if isolate else Bundle.load
-        retriever = cls(load(name, GenerationManifest), TextEncoder.load("text", threads), threads, backend)
+        bundle = load(name, GenerationManifest)
+        retriever = cls(bundle, TextEncoder.of(bundle, threads), threads, backend)
         if library is not None:
             retriever.library = MotionIndex.read(library, retriever.library.width, retriever.library.model)
         return retriever
@@ -166,8 +167,7 @@ class Retriever:
         """Embed texts: unit vectors [N, F]. Raises InputError as `TextEncoder.encode`."""
         features = np.empty((len(texts), self.library.width), np.float32)
         for i, text in enumerate(texts):
-            words = self._text.encode([text]).tokens
-            (features[i : i + 1],) = self._networks.run("describe", words, np.array([words.shape[1]]))
+            features[i : i + 1] = self._networks.describe(self._text, text)
         return _unit(features)
 
     def _canonical(self, motion: Motion) -> np.ndarray:

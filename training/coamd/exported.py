@@ -10,12 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.generation.schedule import STRIDE
-from .guidance import reward_of
+from .guidance import similarity
 from .pipeline import CoamdPipeline
 
 
 class ExportedCoamd(nn.Module):
-    """The networks, with their weights named as in a bundle. Methods are named as the graphs; "guide" is `reward`."""
+    """The networks, with their weights named as in a bundle.
+
+    Methods are named as the graphs.
+    """
 
     mean: Tensor
     std: Tensor
@@ -65,8 +68,26 @@ class ExportedCoamd(nn.Module):
         valid_BL = torch.arange(words_BLW.shape[1], device=counts_B.device) < counts_B[:, None]
         return (self.recognizer.describe(words_BLW, valid_BL),)
 
+    def describe_ids(self, ids_BL: Tensor) -> tuple[Tensor]:
+        return (self.recognizer.describe(ids_BL),)
+
+    def guide(self, tokens_BLD: Tensor, counts_B: Tensor, target_BF: Tensor) -> tuple[Tensor, Tensor]:
+        return self.guide_lengths(tokens_BLD, counts_B, STRIDE * counts_B, target_BF)
+
+    def guide_lengths(
+        self, tokens_BLD: Tensor, counts_B: Tensor, lengths_B: Tensor, target_BF: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = tokens_BLD.detach().requires_grad_()
+            reward_B = self.reward_lengths(leaf, counts_B, lengths_B, target_BF)
+            (gradient_BLD,) = torch.autograd.grad(reward_B.sum(), leaf)
+        return gradient_BLD, reward_B.detach()
+
     def reward(self, tokens_BLD: Tensor, counts_B: Tensor, target_BF: Tensor) -> Tensor:
-        return reward_of(self.autoencoder, self.recognizer, target_BF)(tokens_BLD, counts_B)
+        return self.reward_lengths(tokens_BLD, counts_B, STRIDE * counts_B, target_BF)
+
+    def reward_lengths(self, tokens_BLD: Tensor, counts_B: Tensor, lengths_B: Tensor, target_BF: Tensor) -> Tensor:
+        return similarity(self.autoencoder, self.recognizer, target_BF, tokens_BLD, STRIDE * counts_B, lengths_B)
 
     def normalize(self, joints_BTV3: Tensor) -> Tensor:
         return (joints_BTV3.flatten(2) - self.mean) / self.std

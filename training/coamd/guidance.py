@@ -21,18 +21,39 @@ Reward = Callable[[Tensor, Tensor], Tensor]  # tokens [B, L, D], their number [B
 
 
 def reward_of(
-    autoencoder: AutoEncoder, recognizer: MotionRecognizer, text_BF: Tensor, lengths: str = "frames"
+    autoencoder: AutoEncoder,
+    recognizer: MotionRecognizer,
+    text_BF: Tensor,
+    lengths: str = "frames",
+    padding: str = "motion",
 ) -> Reward:
-    """Reward of motions for descriptions, whose features come from `recognizer.describe`."""
+    """Reward of motions for descriptions, whose features come from `recognizer.describe`.
+
+    Args:
+        lengths, padding: see `Guidance` and `Sampling`.
+    """
 
     def reward(tokens_BLD: Tensor, counts_B: Tensor) -> Tensor:
-        frames = STRIDE * counts_B
-        x_BTC = autoencoder.decode(tokens_BLD, frames)
-        features = recognizer.encode(x_BTC, frames if lengths == "frames" else counts_B)
-        parts = [w * cosine_similarity(f, text_BF) for w, f in zip(WEIGHTS, features, strict=True)]
-        return torch.stack(parts).sum(0)
+        frames_B = STRIDE * counts_B
+        padded_B = frames_B if padding == "motion" else torch.full_like(frames_B, STRIDE * tokens_BLD.shape[1])
+        lengths_B = frames_B if lengths == "frames" else counts_B
+        return similarity(autoencoder, recognizer, text_BF, tokens_BLD, padded_B, lengths_B)
 
     return reward
+
+
+def similarity(
+    autoencoder: AutoEncoder,
+    recognizer: MotionRecognizer,
+    text_BF: Tensor,
+    tokens_BLD: Tensor,
+    frames_B: Tensor,
+    lengths_B: Tensor,
+) -> Tensor:
+    """The reward [B] of tokens, decoded with lengths `frames` and recognized with lengths `lengths`."""
+    features = recognizer.encode(autoencoder.decode(tokens_BLD, frames_B), lengths_B)
+    parts = [w * cosine_similarity(f, text_BF) for w, f in zip(WEIGHTS, features, strict=True)]
+    return torch.stack(parts).sum(0)
 
 
 def guide_tokens(

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import normalize
+from torch.nn.functional import normalize, pad
 
 from ...runtime.body.canonical import to_canonical, to_canonical_with_inverse
 from ...runtime.bundles.bundle import Bundle
@@ -25,8 +25,10 @@ from ...runtime.errors import BundleError, InputError
 from ...runtime.generation import rng as noise
 from ...runtime.generation.postprocess import crossfade, extrapolate, fix_bone_lengths, postprocess, smooth_for_quality
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE, Sampling
+from ...runtime.text_encoder import TextEncoder
 from ..data.caption_features import CaptionEncoder, CaptionFeatures
 from ..data.motions import MAX_FRAMES
+from ..models.clip_text import ClipText
 from ..models.coamd import (
     AutoEncoder,
     AutoEncoderConfig,
@@ -36,7 +38,7 @@ from ..models.coamd import (
     MotionRecognizer,
     MotionRecognizerConfig,
 )
-from ..runs import read_network, read_weights, weights_sha256
+from ..runs import read_network, read_record, read_weights, weights_sha256
 from .guidance import Reward, reward_of
 from .sampling import sample
 from .tasks import QUALITIES, Normalization, pad_motions, text_inputs
@@ -62,18 +64,20 @@ class CoamdPipeline:
     sampler: Sampling = Sampling()  # default settings
 
     @classmethod
-    def load(cls, source: str | Path, text: CaptionEncoder) -> CoamdPipeline:
+    def load(cls, source: str | Path, text: CaptionEncoder | None = None) -> CoamdPipeline:
         """Load a generation bundle by name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
 
+        Args:
+            text: the text encoder; None: that of the training.
         Raises:
             InputError: a run is missing, unfinished or damaged, or they were not trained with each other or `text`.
         """
         runs = Path(source)
-        pipeline = (
-            cls._from_runs(runs, text)
-            if (runs / NETWORKS["generator"]).is_dir()
-            else cls.from_bundle(Bundle.load(source, GenerationManifest), text)
-        )
+        if (runs / NETWORKS["generator"]).is_dir():
+            pipeline = cls._from_runs(runs, text or text_encoder_of(runs / NETWORKS["generator"]))
+        else:
+            bundle = Bundle.load(source, GenerationManifest)
+            pipeline = cls.from_bundle(bundle, text or TextEncoder.of(bundle))
         return pipeline.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))
 
     @classmethod
@@ -163,7 +167,8 @@ class CoamdPipeline:
             quality_B=quality_B,
             reward=self.reward(captions, settings),
         )
-        return [postprocess(smooth_for_quality(motion, quality)) for motion in self._decode(tokens, counts)]
+        motions = self._decode(tokens, counts, settings.padded(counts))
+        return [postprocess(smooth_for_quality(motion, quality)) for motion in motions]
 
     @torch.no_grad()
     def edit(
@@ -189,6 +194,8 @@ class CoamdPipeline:
         extended = extrapolate(known, padded_T)
         regenerate_L: np.ndarray = np.pad(regenerate_T, (0, padded_T - T), "edge").reshape(-1, STRIDE).max(1)
         x_BTC, lengths_B = pad_motions([self.normalization(extended)], self.device)
+        if settings.padding == "batch":
+            x_BTC, lengths_B = pad(x_BTC, (0, 0, 0, MAX_FRAMES - padded_T)), torch.full_like(lengths_B, MAX_FRAMES)
         tokens = sample(
             self.generator,
             torch.from_numpy(self.text.encode([caption]).pooled).to(self.device),
@@ -197,7 +204,7 @@ class CoamdPipeline:
             seed=seed,
             quality_B=self._quality(quality, 1),
             reward=self.reward([caption], settings),
-            known_BLD=self.autoencoder.encode(x_BTC, lengths_B),
+            known_BLD=self.autoencoder.encode(x_BTC, lengths_B)[:, : len(regenerate_L)],
             regenerate_BL=regenerate_L[None],
         )
         motion = smooth_for_quality(self._decode(tokens, [len(regenerate_L)])[0][:T], quality)
@@ -220,7 +227,8 @@ class CoamdPipeline:
         if settings.guidance is None:
             return None
         target_BF = self._describe(captions)
-        return reward_of(self.autoencoder, self.recognizer, target_BF, settings.guidance.lengths)
+        guidance = settings.guidance
+        return reward_of(self.autoencoder, self.recognizer, target_BF, guidance.lengths, settings.padding)
 
     @torch.no_grad()
     def motions(self, clips: Sequence[np.ndarray], batch: int = 64) -> np.ndarray:
@@ -255,14 +263,26 @@ class CoamdPipeline:
             return None
         return torch.full((count,), QUALITIES.index(quality), device=self.device)
 
-    def _decode(self, tokens_BLD: Tensor, counts: Sequence[int]) -> list[np.ndarray]:
-        lengths_B = STRIDE * torch.tensor(list(counts), device=self.device)
+    def _decode(
+        self, tokens_BLD: Tensor, counts: Sequence[int], padded: Sequence[int] | None = None
+    ) -> list[np.ndarray]:
+        lengths_B = STRIDE * torch.tensor(list(padded or counts), device=self.device)
         x_BTC = self.autoencoder.decode(tokens_BLD, lengths_B).cpu().numpy()
         return [self.normalization.denormalize(x[: STRIDE * n]) for x, n in zip(x_BTC, counts, strict=True)]
 
     def to(self, device: torch.device) -> CoamdPipeline:
         """Copy to another device."""
         return replace(self, **{name: getattr(self, name).to(device) for name in (*NETWORKS, "lengths")})
+
+
+def text_encoder_of(run: Path) -> CaptionEncoder:
+    """The text encoder that a run was trained with: the bundled one, or CLIP.
+
+    Raises:
+        InputError: not the folder of a run, or CLIP's files are gone.
+    """
+    recipe = read_record(run).get("recipe", {})
+    return TextEncoder.load("text") if recipe.get("clip") is None else ClipText.load(Path(recipe["clip"]))
 
 
 def check_frames(frames: Sequence[int]) -> None:

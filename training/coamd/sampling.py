@@ -15,11 +15,19 @@ import torch
 from torch import Tensor
 
 from ...runtime.generation.sampler import sample_tokens
-from ...runtime.generation.schedule import DecodeStep, NoiseKey, Part, Sampling, draw_noise, initial_tokens, noise_keys
+from ...runtime.generation.schedule import (
+    DecodeStep,
+    NoiseKey,
+    Part,
+    Sampling,
+    draw_noise,
+    initial_tokens,
+    noise_keys,
+    solve,
+)
 from ...runtime.generation.solvers import classifier_free
 from ..models.coamd import MotionGenerator
 from .guidance import Reward, guide_tokens
-from .solvers import ddpm, dopri5
 
 
 @torch.no_grad()
@@ -103,7 +111,7 @@ class TorchOps:
 
         rows_BL = self._tensor(part.rows)
         z_of_rows = [z_BLE[rows_BL] for z_BLE in z]
-        tokens_BLD[rows_BL] = solve(self.generator, z_of_rows, draw, self.settings, part.evaluations)
+        tokens_BLD[rows_BL] = solve_head(self.generator, z_of_rows, draw, self.settings, part.evaluations)
         return tokens_BLD
 
     def guide(self, tokens_BLD: Tensor, step: DecodeStep) -> Tensor:
@@ -123,7 +131,7 @@ def condition_modulations(
     return [text] if cfg == 1 else [no_text] if cfg == 0 else [text, no_text]
 
 
-def solve(
+def solve_head(
     generator: MotionGenerator, z: list[Tensor], draw: Callable[..., Tensor], settings: Sampling, evaluations: int
 ) -> Tensor:
     """Sample tokens [N, D] from the trunk's outputs at their positions, [N, E] for every condition.
@@ -136,9 +144,5 @@ def solve(
         v_ND: Tensor = classifier_free([generator.head(x_ND, x_ND.new_tensor([t]), z_NE) for z_NE in z], settings.cfg)
         return v_ND
 
-    if generator.config.objective == "ddpm":
-        return ddpm(velocity, draw(), lambda k: draw(k + 1), settings.temperature)
-    if settings.solver == "dopri5":
-        return dopri5(velocity, draw())[0]
-    x_ND: Tensor = settings.solve(velocity, draw(), evaluations)
+    x_ND: Tensor = solve(generator.config.objective, velocity, draw, settings, evaluations)
     return x_ND

@@ -14,17 +14,16 @@ from zlib import crc32
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, smooth_l1_loss
+from torch.nn.functional import cross_entropy, normalize, pad, smooth_l1_loss
 
-from ...runtime.generation.schedule import STRIDE
+from ...runtime.generation.schedule import MAX_TOKENS, STRIDE
+from ...runtime.generation.solvers import ddpm_schedule
 from ..data.caption_features import CaptionFeatures
 from ..data.motions import BalancedSampler, MotionClip
 from ..distributed import all_gather, mean_over_ranks
-from ..models.clip_text import ClipText
 from ..models.coamd import AutoEncoder, LengthEstimator, MotionGenerator, MotionRecognizer
 from ..models.coamd.views import views
 from .evaluator import info_nce
-from .solvers import ddpm_schedule
 
 QUALITIES = ("mocap", "kinect")
 WINDOW = 64  # frames per training sample of the autoencoder
@@ -204,10 +203,11 @@ class TokenCache:
 
     Args:
         max_bytes: size of the cache; motions beyond are encoded every time.
+        padding: see `Sampling`.
     """
 
-    def __init__(self, autoencoder: AutoEncoder, max_bytes: int = 2**30):
-        self.autoencoder, self.free_bytes = autoencoder.eval(), max_bytes
+    def __init__(self, autoencoder: AutoEncoder, max_bytes: int = 2**30, padding: str = "motion"):
+        self.autoencoder, self.free_bytes, self.padding = autoencoder.eval(), max_bytes, padding
         self.cache: dict[str, Tensor] = {}
 
     @torch.no_grad()
@@ -217,8 +217,11 @@ class TokenCache:
         fresh: dict[str, Tensor] = {}
         if missing:
             x_BTC, lengths_B = pad_motions(list(missing.values()), device)
+            encoded_B: Tensor | None = lengths_B
+            if self.padding == "batch":
+                x_BTC, encoded_B = pad(x_BTC, (0, 0, 0, STRIDE * MAX_TOKENS - x_BTC.shape[1])), None
             with torch.autocast(device.type, enabled=False):  # in the precision in which tokens are decoded
-                tokens_BLD = self.autoencoder.to(device).encode(x_BTC, lengths_B).cpu()
+                tokens_BLD = self.autoencoder.to(device).encode(x_BTC, encoded_B).cpu()
             rows = zip(missing.items(), tokens_BLD, strict=True)
             fresh = {name: row[: len(x) // STRIDE].clone() for (name, x), row in rows}
         for name, row in fresh.items():
@@ -375,7 +378,7 @@ def recognizer_loss(
 
 def text_inputs(texts: CaptionFeatures, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:
     """Inputs of the text tower: CLIP's ids [B, 77], or word features [B, L, W] and their mask [B, L]."""
-    if isinstance(texts.encoder, ClipText):
+    if texts.encoder.clip:
         return torch.from_numpy(texts.encoder.ids(captions)).to(device), None
     words, mask = texts.words(captions)
     return torch.from_numpy(words).to(device), torch.from_numpy(mask).to(device)

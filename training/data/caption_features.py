@@ -19,8 +19,11 @@ class CaptionEncoder(Protocol):
 
     width: int
     sha256: str
+    clip: bool
 
     def encode(self, texts: Sequence[str]) -> TextFeatures: ...
+
+    def ids(self, texts: Sequence[str]) -> np.ndarray: ...
 
 
 class CaptionFeatures:

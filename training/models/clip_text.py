@@ -78,17 +78,17 @@ class ClipText:
 
     Attributes:
         name: "clip". width: 512. sha256: of the weights as float32, independent of the file format.
+        config, tokenizer: of the network; the tokenizer adds no begin and end.
         token_embeddings, position_embeddings: [49408, 512] and [77, 512], which CoAMD's recognizer shares.
     """
 
-    name = "clip"
+    name, clip = "clip", True
 
     def __init__(self, network: nn.Module, tokenizer: Tokenizer, config: ClipTextConfig):
         self.network = network
         self.width = config.width
         self.sha256 = _sha256(network.state_dict(), config)
-        self._context = config.context
-        self._tokenizer = tokenizer
+        self.config, self.tokenizer = config, tokenizer
         self._begin, self._end = config.vocabulary - 2, config.vocabulary - 1
 
     @classmethod
@@ -132,7 +132,7 @@ class ClipText:
         Raises:
             InputError: not a sequence of texts; a text that is empty or has more than 512 characters.
         """
-        ids = np.zeros((len(texts), self._context), np.int64)
+        ids = np.zeros((len(texts), self.config.context), np.int64)
         for i, text in enumerate(check_texts(texts)):
             row = self._tokens(text)
             ids[i, : len(row)] = row
@@ -143,7 +143,7 @@ class ClipText:
         return gather(check_texts(texts), lambda i, text: self._run(text), self.width)
 
     def _tokens(self, text: str) -> list[int]:
-        words = self._tokenizer.encode(text, add_special_tokens=False).ids[: self._context - 2]
+        words = self.tokenizer.encode(text, add_special_tokens=False).ids[: self.config.context - 2]
         return [self._begin, *words, self._end]
 
     @torch.inference_mode()

@@ -165,8 +165,9 @@ def plain() -> Networks:
         Sampling(steps=4, evaluations=3, cfg=1.0, solver="midpoint"),
         Sampling(steps=4, evaluations=4, cfg=2.5, guidance=Guidance(step=1.0, last=2)),
         Sampling(steps=4, evaluations=4, cfg=2.5, guidance=Guidance(step=0.5, norm="token", preview=1)),
+        Sampling(steps=4, evaluations=4, cfg=2.5, padding="batch"),
     ],
-    ids=["plain", "text alone", "guided at the end", "guided with a preview"],
+    ids=["plain", "text alone", "guided at the end", "guided with a preview", "padded as released"],
 )
 def test_tokens_are_those_of_onnx_runtime(networks: CudaNetworks, plain: Networks, settings: Sampling) -> None:
     found = TextEncoder.load("text").encode(["a person walks forward", "a person waves"])

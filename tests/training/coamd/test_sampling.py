@@ -1,5 +1,6 @@
 """The masked-autoregressive loop: masks, elimination of samples, seeds and guidance."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -59,6 +60,19 @@ def test_the_numbers_of_masked_tokens_are_the_published_ones() -> None:
     assert masked_counts(49, 12) == [49, 49, 47, 45, 41, 37, 32, 26, 20, 14, 7, 1]
     assert sum(masked_counts(49, 18)) == 557
     assert masked_counts(5, 1) == [5]
+
+
+def test_all_schedules_are_those_of_the_released_code() -> None:
+    """Its cosine is in single precision, which decides where half a token is masked."""
+    differ = 0
+    for steps in range(1, 50):
+        share = torch.cos(torch.linspace(0, 1, steps) * math.pi * 0.5)
+        for count in range(1, 50):
+            wanted = torch.round(share * torch.tensor(count)).clamp(min=1).int().tolist()
+            assert masked_counts(count, steps) == wanted, (count, steps)
+            exact = [max(1, round(math.cos(math.pi / 2 * k / max(steps - 1, 1)) * count)) for k in range(steps)]
+            differ += exact != wanted
+    assert differ == 168
 
 
 @pytest.mark.parametrize("steps", [1, 2, 12, 18])
@@ -248,7 +262,7 @@ def test_with_norm_token_the_step_per_token_does_not_depend_on_their_number(
     [
         (lambda: Guidance(step=1.0, norm="mean"), "norm is 'mean', expected sampled, token, all"),
         (lambda: Guidance(step=1.0, lengths="seconds"), "lengths is 'seconds', expected frames, tokens"),
-        (lambda: Sampling(solver="rk4"), "unknown solver 'rk4', expected euler, heun, midpoint or dopri5"),
+        (lambda: Sampling(solver="rk4"), "unknown solver 'rk4', expected euler, heun, midpoint, dopri5"),
         (lambda: Sampling(steps=0), "steps 0 and evaluations 8, expected at least 1 of each"),
     ],
 )

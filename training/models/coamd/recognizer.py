@@ -118,9 +118,9 @@ class TextTower(Tower):
         if self.words != "clip":
             assert valid_BL is not None
             return pool_query([self], words[None], valid_BL)[0]
-        x_BLE, end_B = self.tokens(words) + self.places, words.argmax(1)  # the end marker has the largest id
-        x_BLE = run_layers([self], x_BLE[None], None)[0]
-        return self.out(self.norm(x_BLE[torch.arange(len(end_B), device=end_B.device), end_B]))
+        x_BLE = run_layers([self], (self.tokens(words) + self.places)[None], None)[0]
+        is_end_BL = words == words.amax(1, keepdim=True)  # the end marker has the largest id
+        return self.out(self.norm((x_BLE * is_end_BL[:, :, None]).sum(1)))
 
 
 # S towers of one shape run as one batch: [S, B, L, E].
