@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,21 @@ from ..runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import SCHEMA, WEIGHTS, GenerationManifest, coamd_sizes
 from ..runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, manifest_graphs
+from ..runtime.errors import InputError
 from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import QUALITIES
+from ..training.data.humanml import is_humanml
 from ..training.data.motions import RATE_HZ, load_motions
+from ..training.models.clip_text import ClipText
+from .clip_text import export_clip
 from .coamd_graphs import TASK, onnx_graphs
 from .int8 import to_int8
 from .recognizer import last_metrics, read_json
 
 SAMPLER = {"steps": 12, "evaluations": 8, "cfg": 2.5}  # chosen by FID and R-precision on validation clips
+PUBLISHED_SAMPLER = {"steps": 12, "evaluations": 20, "cfg": 4.5}  # published but for the solver, which is Heun's
+HUMANML_LICENSE = "non-commercial research use: trained on HumanML3D, which is made of AMASS"
 SMALL = 4096  # weights with fewer elements stay float32
 
 
@@ -36,30 +43,56 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     Raises:
         InputError: a run is missing or unfinished, the runs do not match, or their data no longer exist.
     """
-    pipeline = CoamdPipeline.load(runs, TextEncoder.load("text"))
+    pipeline = CoamdPipeline.load(runs)
     recipe = read_json(runs / "coamd-generator" / "recipe.json")["recipe"]
-    manifest = {
-        "schema": SCHEMA,
-        "name": out.name,
-        "task": TASK,
-        "license": recipe["license"],
-        "layout": SMPL.name,
-        "fps": RATE_HZ,
-        "sampler": SAMPLER,
-        "text_sha256": pipeline.text.sha256,
-        "qualities": QUALITIES,
-        "actions": known_actions(Path(recipe["data"])),
-        "model": pipeline.model,
+    data = Path(recipe["data"])
+    published = pipeline.recognizer.config.words == "clip"
+    manifest = coamd_manifest(pipeline, out) | {
+        "license": HUMANML_LICENSE if is_humanml(data) else recipe["license"],
+        "sampler": PUBLISHED_SAMPLER if published else SAMPLER,
+        "actions": {} if is_humanml(data) else known_actions(data),
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
     }
-    weights = {"mean": pipeline.normalization.mean, "std": pipeline.normalization.std}
+    weights = statistics(pipeline)
     for name in (*NETWORKS, "lengths"):
         weights |= stored_weights(name, getattr(pipeline, name), halves=name == "autoencoder")
     graphs = onnx_graphs(pipeline)
     graphs |= {f"{name}{INT8_SUFFIX}.onnx": to_int8(graphs[f"{name}.onnx"], weights) for name in INT8_GRAPHS}
-    manifest["graphs"] = manifest_graphs(TASK, coamd_sizes(Fields(pipeline.model, out.name)))
+    manifest |= coamd_graphs(pipeline, graphs)
     files = {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": coamd_card(manifest).encode()}
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
+
+
+def coamd_manifest(pipeline: CoamdPipeline, out: Path) -> dict[str, Any]:
+    """Entries of a manifest about the networks. CLIP becomes a bundle of its own next to `out`."""
+    if len(pipeline.autoencoder.config.parents) != len(SMPL.joints):
+        raise InputError(f"networks of {len(pipeline.autoencoder.config.parents)} joints, bundles have 22")
+    encoder = pipeline.text
+    if isinstance(encoder, ClipText):
+        encoder = TextEncoder(export_clip(encoder, out.with_name(f"{out.name}-text")))
+    assert isinstance(encoder, TextEncoder)
+    return {
+        "schema": SCHEMA,
+        "name": out.name,
+        "task": TASK,
+        "layout": SMPL.name,
+        "fps": RATE_HZ,
+        "text": encoder.name,
+        "text_sha256": encoder.sha256,
+        "qualities": QUALITIES if pipeline.generator.config.qualities else QUALITIES[:1],
+        "model": pipeline.model,
+    }
+
+
+def statistics(pipeline: CoamdPipeline) -> dict[str, np.ndarray]:
+    """The normalization as weights of a bundle."""
+    return {"mean": pipeline.normalization.mean, "std": pipeline.normalization.std}
+
+
+def coamd_graphs(pipeline: CoamdPipeline, files: Collection[str]) -> dict[str, Any]:
+    """The manifest's entry for graph files."""
+    sizes = coamd_sizes(Fields(pipeline.model, "model"))
+    return {"graphs": manifest_graphs(TASK, sizes, [file.removesuffix(".onnx") for file in files])}
 
 
 def stored_weights(name: str, network: nn.Module, halves: bool) -> dict[str, np.ndarray]:

@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 import onnxscript.optimizer
 import torch
+from onnxscript import ir
 from torch import Tensor, nn
 from torch.export import Dim
 
@@ -59,9 +60,11 @@ def to_onnx(
             dynamic_shapes=(tuple(dynamic),),
         )
     assert program is not None
+    weights = dict(network.state_dict()) if weights is None else weights
+    detach_weights(program.model, weights)
     model = program.model_proto
     strip_debug_text(model)
-    bind_weights(model, dict(network.state_dict()) if weights is None else weights)
+    rename_weights(model, weights)
     return simplify(model).SerializeToString()
 
 
@@ -111,25 +114,28 @@ def _dimension(name: str, open_sizes: Mapping[str, OpenSize], largest: Mapping[s
     return Dim(name, min=smallest, max=largest.get(name))
 
 
-def bind_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
-    """Turn every initializer into a reference to the weights file, under its name there.
+def detach_weights(model: Any, weights: dict[str, Tensor]) -> None:
+    """Turn every initializer of an `ir.Model` into a reference to the weights file, before it is copied.
 
     Raises:
         ValueError: a large constant that is not one of the weights; it would be stored in every graph.
     """
+    for name, value in model.graph.initializers.items():
+        tensor, key = value.const_value, name.removeprefix("network.")
+        if key in weights:
+            if not np.array_equal(tensor.numpy(), weights[key].numpy()):
+                raise ValueError(f"initializer {name} differs from the weight of that name")
+            value.const_value = ir.ExternalTensor(WEIGHTS, None, None, tensor.dtype, shape=tensor.shape, name=name)
+        elif tensor.size > INLINE:
+            raise ValueError(f"constant {name} {list(tensor.shape)} is not a weight of the network")
+
+
+def rename_weights(model: onnx.ModelProto, weights: dict[str, Tensor]) -> None:
+    """Give the weights their names in the file."""
     renamed = {}
     for tensor in model.graph.initializer:
-        name = tensor.name.removeprefix("network.")
-        if name in weights:
-            array = onnx.numpy_helper.to_array(tensor)
-            if not np.array_equal(array, weights[name].numpy()):
-                raise ValueError(f"initializer {tensor.name} differs from the weight of that name")
+        if (name := tensor.name.removeprefix("network.")) in weights:
             renamed[tensor.name] = tensor.name = name
-            tensor.ClearField("raw_data")
-            tensor.data_location = onnx.TensorProto.EXTERNAL
-            tensor.external_data.add(key="location", value=WEIGHTS)
-        elif np.prod(tensor.dims) > INLINE:
-            raise ValueError(f"constant {tensor.name} {list(tensor.dims)} is not a weight of the network")
     for node in model.graph.node:
         for i, name in enumerate(node.input):
             node.input[i] = renamed.get(name.removeprefix("network."), renamed.get(name, name))

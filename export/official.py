@@ -10,9 +10,9 @@ import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
-from hashlib import sha256
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from ..runtime.errors import InputError
+from ..runtime.generation.schedule import OBJECTIVES
 from ..training.models.coamd import (
     SIZES,
     AutoEncoder,
@@ -33,7 +34,7 @@ from ..training.models.coamd import (
     Size,
 )
 from ..training.models.coamd.layers import positions
-from ..training.models.coamd.views import KIT21_REFERENCE
+from ..training.models.coamd.views import KIT21_REFERENCE, SMPL22
 from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS, NWUCLA_PARENTS, CTRGCNConfig
 from ..training.models.tdsm import SIZES as MATCHERS
 from ..training.models.tdsm import CrossDiT, CrossDiTConfig
@@ -155,30 +156,109 @@ def official_state(model: Network) -> dict[str, Tensor]:
     return tensors | buffers(model.config)
 
 
-def import_official(kind: str, checkpoint: Path, out: Path) -> None:
-    """Write an official checkpoint to the folder `out` in the form of a finished run.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImportOptions:
+    """Settings that a checkpoint does not hold.
+
+    Attributes:
+        labels: file with the names of CTR-GCN's classes, one a line; None: those of NTU RGB+D.
+        mean, std: .npy files with the normalization of the joints.
+        text: the text encoder, "clip:PATH".
+        objective: what the generator's head predicts, "flow" or "ddpm"; None: found in its output or its path.
+    """
+
+    labels: Path | None = None
+    mean: Path | None = None
+    std: Path | None = None
+    text: str | None = None
+    objective: str | None = None
+
+
+USED = {  # kind -> options
+    "ae": ("mean", "std"),
+    "coamd": ("mean", "std", "text", "objective"),
+    "mar": ("mean", "std"),
+    "ctrgcn": ("labels",),
+}
+
+
+def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: ImportOptions | None = None) -> None:
+    """Write official checkpoints to the folder `out`: CLIP's text encoder, CoAMD's three networks, and CTR-GCN's
+    streams on NTU RGB+D as bundles; a single other network in the form of a finished run.
 
     Raises:
-        InputError: as in `read_official`; unknown kind, or `out` is not empty. Nothing is written.
+        InputError: as in `read_official`; unknown kind, a wrong number of checkpoints, an option of other kinds, or
+            `out` is not empty. Nothing is written.
     """
-    if kind not in MODELS:
-        raise InputError(f"unknown kind {kind!r}, expected {', '.join(MODELS)}")
+    options = options or ImportOptions()
+    if kind not in (*MODELS, "clip"):
+        raise InputError(f"unknown kind {kind!r}, expected {', '.join((*MODELS, 'clip'))}")
+    for field in fields(options):
+        if getattr(options, field.name) is not None and field.name not in USED.get(kind, ()):
+            raise InputError(f"--{field.name} is not for kind {kind}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out}: already exists, expected a new or an empty folder")
+    count = len(checkpoints)
+    if count != 1 and not (kind == "coamd" and count == len(STATES) or kind == "ctrgcn" and count in (2, 4)):
+        more = {"coamd": f", or those of {', '.join(STATES)}", "ctrgcn": ", 2 or 4: joints, bones, motion of both"}
+        raise InputError(f"{count} checkpoints of kind {kind}, expected one{more.get(kind, '')}")
+    if kind == "ctrgcn":
+        from .official_ctr_gcn import import_ctr_gcn, is_ntu
+
+        networks: list[Any] = [read_official(kind, path) for path in checkpoints]
+        if all(map(is_ntu, networks)):
+            import_ctr_gcn(checkpoints, networks, out, options)
+        elif count == 1 and options.labels is None:
+            import_run(kind, checkpoints[0], out, options)
+        else:
+            raise InputError(f"{checkpoints[0]}: not on NTU RGB+D, expected one checkpoint without --labels")
+    elif kind == "coamd" and count > 1:
+        from .official_coamd import import_coamd
+
+        import_coamd(checkpoints, out, options)
+    elif kind == "clip":
+        from .official_coamd import import_clip
+
+        import_clip(checkpoints[0], out)
+    else:
+        import_run(kind, checkpoints[0], out, options)
+
+
+def import_run(kind: str, checkpoint: Path, out: Path, options: ImportOptions) -> None:
+    """Write one network to the folder `out` in the form of a finished run."""
     model = read_official(kind, checkpoint)
-    source = {"checkpoint": checkpoint.name, "sha256": sha256(checkpoint.read_bytes()).hexdigest()}
-    record = {"recipe": {"name": RECIPES[kind], "size": "xl"}, "model": asdict(model.config), "official": source}
+    if isinstance(model, MotionGenerator):
+        set_objective(model, checkpoint, options.objective)
+    source = {"kind": kind, "checkpoint": checkpoint.name, "sha256": digest(weights_file(checkpoint))}
+    recipe = {"name": RECIPES[kind], "size": "xl"}
+    record: dict[str, Any] = {"recipe": recipe, "model": asdict(model.config), "official": source}
+    if options.mean is not None or options.std is not None:
+        from .official_coamd import read_normalization
+
+        if options.mean is None or options.std is None:
+            raise InputError("--mean and --std belong together")
+        config: Any = model.config
+        joints = len(config.parents) if "parents" in record["model"] else len(SMPL22)
+        normalization = read_normalization(options.mean, options.std, 3 * joints)
+        record |= {"mean": normalization.mean.tolist(), "std": normalization.std.tolist()}
     out.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), out / "model.safetensors")
     (out / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
 
 
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return file_digest(file, "sha256").hexdigest()
+
+
 def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = None) -> Network:
-    """Load the network of an official checkpoint.
+    """Load the network of an official checkpoint; its weights stay in the file until they are used.
 
     Args:
         kind: "ae", "coamd" (the averaged generator), "mar", "tdsm" or "ctrgcn".
-        path: the published `.tar` file; for TDSM `model.safetensors`, for CTR-GCN the `.pt` file of one stream.
+        path: the published `.tar` file; for TDSM `model.safetensors` or the folder with it, for CTR-GCN the `.pt` file
+            of one stream.
         size: architecture except for depth and skeleton; by default the published one.
     Raises:
         InputError: no such file, not a checkpoint of this kind, or a key is missing, unknown or of another shape.
@@ -207,25 +287,69 @@ def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = No
     for ours in set(shapes) - set(names):  # identity scales
         weights[ours] = UNSCALED[ours.rpartition(".")[2]](len(shapes[ours]))
     model.load_state_dict(weights, strict=True, assign=True)
+    if isinstance(model, AutoEncoder | MotionRecognizer):
+        model.scales.parents = torch.tensor(model.config.parents)  # not a weight
     return model.eval()
+
+
+def set_objective(model: MotionGenerator, path: Path, chosen: str | None) -> None:
+    """Set what the head predicts, "flow" or "ddpm": as chosen, as its output shows, or as the path says.
+
+    Raises:
+        InputError: nothing tells it, or the output contradicts.
+    """
+    from .official_coamd import predicted_objective
+
+    predicted = predicted_objective(model)
+    if chosen not in (None, *OBJECTIVES):
+        raise InputError(f"--objective {chosen}: expected {' or '.join(OBJECTIVES)}")
+    if chosen is not None and predicted not in (None, chosen):
+        raise InputError(f"{path}: --objective {chosen}, but for noise it predicts as one trained with {predicted}")
+    names = "/".join(path.absolute().parts[-3:]).lower()
+    named = {found for word, found in (("ddpm", "ddpm"), ("sit-", "flow"), ("flow", "flow")) if word in names}
+    objective = chosen or predicted or (named.pop() if len(named) == 1 else None)
+    if objective is None:
+        raise InputError(f"{path}: flow and DDPM checkpoints have the same keys, expected --objective flow or ddpm")
+    model.config = replace(model.config, objective=objective)
+
+
+def weights_file(path: Path) -> Path:
+    """The file of a checkpoint, which for accelerate's is a folder."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def kind_of(path: Path) -> str:
+    """Kind of a checkpoint of CoAMD, by the key of its weights. Raises InputError: none of them."""
+    content = load_checkpoint(path)
+    for kind, key in STATES.items():
+        if isinstance(content, dict) and key in content:
+            return kind
+    raise InputError(f"{path}: has none of {', '.join(STATES.values())}, expected an official checkpoint of CoAMD")
+
+
+def load_checkpoint(path: Path) -> Any:
+    """Contents of a file of tensors, which stay in the file until they are used. Raises InputError."""
+    path = weights_file(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file, expected an official checkpoint")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except UNREADABLE as error:
+        raise InputError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
 
 
 def read_state(kind: str, path: Path) -> dict[str, Tensor]:
     """Tensors of an official file, without those of CLIP."""
-    if not path.is_file():
-        raise InputError(f"{path}: no such file, expected an official checkpoint")
-    try:
-        if kind == "tdsm":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except UNREADABLE as error:
-        raise InputError(f"{path}: not a checkpoint of tensors ({str(error).splitlines()[0]})") from None
+    content = load_checkpoint(path)
     if kind in STATES and isinstance(content, dict):
         content = content.get(STATES[kind])
     if not isinstance(content, dict):
         missing = f"has no {STATES[kind]!r}" if kind in STATES else "holds no names"
         raise InputError(f"{path}: {missing}, expected an official {kind} checkpoint")
-    state = {key: value for key, value in content.items() if not key.startswith("clip_model.")}
+    state = {key.removeprefix("module."): value for key, value in content.items()}  # of data-parallel training
+    state = {key: value for key, value in state.items() if not key.startswith("clip_model.")}
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:
         raise InputError(f"{path}: {wrong[0]} is not a tensor")
     return state

@@ -28,6 +28,8 @@ from .graphs import export_graph
 TASK = RecognitionManifest.task
 PICTURE, NOTES = "confusion.png", "notes.md"  # files of a run that become part of the bundle
 TOLERANCE = 1e-4  # of logits, ONNX Runtime against torch
+WHOLE = dict.fromkeys(("ae", "coamd", "mar"), "`motionrt import coamd AE COAMD MAR` makes a bundle of all three")
+WHOLE["tdsm"] = "it has no encoder of motion, only `motionrt eval` with features, such as ntu60-synse-55-5, takes it"
 THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
 
 
@@ -82,6 +84,15 @@ def export_run(run: Path, out: Path) -> Bundle:
     with tempfile.TemporaryDirectory() as folder:
         check_parity(Bundle.load(write_bundle(Path(folder) / out.name, manifest, files)), network)
     return Bundle.load(write_bundle(out, manifest, files))
+
+
+def check_own(run: Path) -> None:
+    """Raises InputError for the folder of an imported network, of which alone there is no bundle."""
+    file = run / "recipe.json"
+    official = read_json(file).get("official") if file.is_file() else None
+    if official is not None:
+        kind = official.get("kind", "network")
+        raise InputError(f"{run}: an imported {kind}; {WHOLE.get(kind, 'it has no bundle of its own')}")
 
 
 def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:

@@ -124,13 +124,13 @@ def bundled(task: str | None = None) -> list[str]:
     return [folder.name for folder in folders if task is None or _task(folder) == task]
 
 
-def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Path:
+def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[str, bytes | Path]) -> Path:
     """Write a bundle whole or not at all.
 
     Args:
         path: the folder to create; an existing bundle is replaced.
         manifest: every field of manifest.json except `files`, which is computed here.
-        files: plain file name -> content.
+        files: plain file name -> content, or a file that is moved into the bundle.
     Returns:
         `path`.
     Raises:
@@ -139,7 +139,7 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
     target = Path(path)
     for file in files:
         check_file_name(file, str(target))
-    entries = {name: {"sha256": _sha256(data), "size": len(data)} for name, data in files.items()}
+    entries = {name: _entry(data) for name, data in files.items()}
     text = json.dumps({**manifest, "files": entries}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     _check_replaceable(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -148,6 +148,9 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
         new = work / target.name
         new.mkdir()
         for name, data in {**files, MANIFEST: text.encode()}.items():
+            if isinstance(data, Path):
+                shutil.move(data, new / name)
+                continue
             with open(new / name, "wb") as stream:
                 stream.write(data)
                 stream.flush()
@@ -161,6 +164,14 @@ def write_bundle(path: str | Path, manifest: Mapping[str, Any], files: Mapping[s
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return target
+
+
+def _entry(data: bytes | Path) -> dict[str, Any]:
+    """Hash and size of a file."""
+    if isinstance(data, bytes):
+        return {"sha256": _sha256(data), "size": len(data)}
+    with open(data, "rb") as stream:
+        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size": data.stat().st_size}
 
 
 def _task(folder: Path) -> Any:

@@ -26,7 +26,7 @@ def dequantize(weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             result[stem] = array.astype(np.float32) * weights[stem + SCALE]
             result[name] = array
         else:
-            result[name] = array.astype(np.float32)
+            result[name] = array.astype(np.float32, copy=False)
     return result
 
 

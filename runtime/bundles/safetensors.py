@@ -7,9 +7,11 @@ The package reads a buffer by copying every tensor, and takes duplicate keys, un
 arrays are views of the bytes whose hash was checked, which halves the memory of the weights, and none of these pass.
 """
 
+import json
 import math
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,25 @@ def pack(tensors: Mapping[str, np.ndarray]) -> bytes:
         if array.dtype not in _WRITABLE:
             raise ValueError(f"tensor {name!r}: dtype {array.dtype} cannot be stored")
     return save({name: np.asarray(array, order="C") for name, array in tensors.items()})
+
+
+def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write the file of `pack` tensor by tensor, without holding it in memory. Raises the same error."""
+    order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    header, end = {}, 0
+    for name in order:
+        array = tensors[name]
+        if array.dtype not in _WRITABLE:
+            raise ValueError(f"tensor {name!r}: dtype {array.dtype} cannot be stored")
+        dtype = next(key for key, known in DTYPES.items() if known == array.dtype and key != "BF16")
+        begin, end = end, end + array.nbytes
+        header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % _LENGTH_BYTES)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
+        for name in order:
+            file.write(np.ascontiguousarray(tensors[name]).data)
 
 
 def _check_metadata(metadata: Any, where: str) -> None:

@@ -348,14 +348,26 @@ def export(
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(metavar="{ae,coamd,mar,tdsm,ctrgcn}", help="Network of the checkpoint.")],
-    checkpoint: Annotated[Path, typer.Argument(help="Official checkpoint: .tar, .pt (ctrgcn) or .safetensors (tdsm).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write; has the form of a training run.")],
+    kind: Annotated[str, typer.Argument(metavar="{ae,coamd,mar,tdsm,ctrgcn,clip}", help="Network of the checkpoint.")],
+    checkpoints: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="CHECKPOINT...",
+            help="Official checkpoint: .tar, .pt (ctrgcn) or .safetensors (tdsm); for a bundle of coamd those of ae, "
+            "coamd and mar, for one of ctrgcn those of joints, bones and the motion of both.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: a bundle, or a training run.")],
+    labels: Annotated[Path | None, typer.Option(help="Names of ctrgcn's classes; default: NTU RGB+D's.")] = None,
+    mean: Annotated[Path | None, typer.Option(help="Mean of the joints' coordinates, .npy.")] = None,
+    std: Annotated[Path | None, typer.Option(help="Their standard deviation, .npy.")] = None,
+    text: Annotated[str | None, typer.Option(help="Text encoder: clip:PATH, weights or a bundle.")] = None,
+    objective: Annotated[str | None, typer.Option(help="Of a generator: flow or ddpm; default: found out.")] = None,
 ) -> None:
-    """Import an official checkpoint."""
+    """Import official checkpoints."""
     from .develop import run_import
 
-    run_import(kind, checkpoint, out)
+    run_import(kind, checkpoints, out, labels=labels, mean=mean, std=std, text=text, objective=objective)
 
 
 @bench.command("recognize")

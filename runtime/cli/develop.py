@@ -89,7 +89,8 @@ def export_bundle(run: Path, out: Path) -> None:
     if not run.is_dir():
         raise InputError(f"{run}: not a folder, expected a training run, or a folder of CoAMD's runs")
     with _requires("export"):
-        from ...export import export_coamd, export_run, export_zero_shot, is_matcher
+        from ...export import check_own, export_coamd, export_run, export_zero_shot, is_matcher
+    check_own(run)
     if (run / "coamd-generator").is_dir():
         export_coamd(run, out)
     else:
@@ -97,10 +98,11 @@ def export_bundle(run: Path, out: Path) -> None:
     typer.echo(f"wrote {out}")
 
 
-def run_import(kind: str, checkpoint: Path, out: Path) -> None:
+def run_import(kind: str, checkpoints: Sequence[Path], out: Path, **options: Any) -> None:
     with _requires("train"):
-        from ...export.official import import_official
-    import_official(kind, checkpoint, out)
+        from ...export.official import ImportOptions, import_official
+    with _requires("export"):
+        import_official(kind, checkpoints, out, ImportOptions(**options))
     typer.echo(f"wrote {out}")
 
 
