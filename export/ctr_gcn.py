@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.export import Dim
-from torch.nn.functional import relu
+from torch.nn.functional import pad, relu
 from torch.nn.utils import fuse_conv_bn_eval
 
 from ..training.models.ctr_gcn import CTRGCN, ConvBN, CTRGCNConfig, GraphConv, TemporalConv, Unit
@@ -58,6 +58,10 @@ class FastCTRGCN(nn.Module):
         if here_NM.any():
             logits_NMC[here_NM] = self.person(x_NMCTV[here_NM], here_NM.nonzero()[:, 1])
         return logits_NMC.mean(1)
+
+    def people(self, x_MCTV: Tensor) -> Tensor:
+        """A clip of M people -> logits [classes]; unlike in `forward`, absent people are computed, too."""
+        return self.person(x_MCTV, torch.arange(len(self.scale), device=x_MCTV.device)).mean(0)
 
     def person(self, x_PCTV: Tensor, place_P: Tensor) -> Tensor:
         """Clips of one person each, and the index of the person in its clip, 0 to M - 1 -> logits [P, classes].
@@ -120,9 +124,15 @@ class FastTemporalConv(nn.Module):
         self.stride = branches[0][3].conv.stride[0]
         self.stems = pointwise(*concatenate([fuse(branch[:2]) for branch in branches]))
         self.convs = nn.ModuleList(fuse(branch[3]) for branch in branches[:2])
-        self.pool = branches[2][3]
         scale, shift = affine(branches[2][4])
         self.scale, self.shift = nn.Parameter(scale[:, None, None]), nn.Parameter(shift[:, None, None])
+
+    def pool(self, x_NCTV: Tensor) -> Tensor:
+        """Maximum of three frames, not below 0."""
+        T, step = x_NCTV.shape[2], self.stride
+        x_NCTV = pad(x_NCTV, (0, 0, 1, 1))
+        first, second, third = (x_NCTV[:, :, k : T + k : step] for k in range(3))
+        return torch.maximum(torch.maximum(first, second), third)
 
     def forward(self, x_NCTV: Tensor) -> Tensor:
         stems = self.stems(x_NCTV)

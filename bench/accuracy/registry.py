@@ -6,13 +6,15 @@ Importing this module needs no torch; models that need it are loaded when a benc
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ...runtime.bundles.bundle import Bundle
+from ...runtime.bundles.schema import MANIFEST, Manifest, RecognitionManifest
 from ...runtime.errors import InputError
-from ...training.data import ntu
+from ...training.data import ntu, unseen_labels
 from . import motion_data
 from .motion_model import MotionModel, Scorer, check_abilities
 from .protocols import closed_loop, continuous, editing, labeled_clips
@@ -162,6 +164,17 @@ def evaluate_closed_loop(benchmark: Benchmark, options: Options) -> dict[str, An
     return about | benchmark.protocol(generator, recognizer, prompts)
 
 
+def evaluate_ntu(benchmark: Benchmark, options: Options) -> dict[str, Any]:
+    """A recognizer of the data set's classes, or a generator, which recognizes them by their names."""
+    folder = Path(options.model)
+    if folder.is_dir() and not (folder / MANIFEST).is_file():  # a folder of runs
+        return evaluate_networks(benchmark, options)
+    if isinstance(Bundle.load(options.model, Manifest).manifest, RecognitionManifest):
+        protocol = partial(labeled_clips.ntu_clips, split=benchmark.name)
+        return evaluate_recognizer(replace(benchmark, protocol=protocol), options)
+    return evaluate_networks(benchmark, options)
+
+
 def evaluate_networks(benchmark: Benchmark, options: Options) -> dict[str, Any]:
     from .coamd_model import load
 
@@ -186,6 +199,19 @@ def run_motion_benchmark(
     return {"benchmark": name} | benchmark.protocol(data, model, scorer)
 
 
+def evaluate_matcher(benchmark: Benchmark, options: Options) -> dict[str, Any]:
+    from ...training.tdsm.published import zero_shot_test
+
+    assert options.data is not None
+    dataset, _, split = benchmark.name.partition("-")
+    about = {
+        "benchmark": benchmark.name,
+        "model": options.model,
+        "protocol": f"features of the unseen classes of {split}",
+    }
+    return about | zero_shot_test(Path(options.model), options.data, dataset, split)
+
+
 RECOGNIZER = Kind(
     title="recognition", model="a recognizer, e.g. live or nwucla-stream", extra=None, evaluate=evaluate_recognizer
 )
@@ -201,7 +227,14 @@ NETWORKS = Kind(
     extra="train",
     evaluate=evaluate_networks,
 )
-KINDS = (RECOGNIZER, CLOSED_LOOP, NETWORKS)
+NTU = replace(NETWORKS, title="NTU RGB+D", model="a generator, or a recognizer of its classes", evaluate=evaluate_ntu)
+MATCHER = Kind(
+    title="zero-shot recognition by TDSM as published",
+    model="the run of recipe tdsm-published or of an imported network",
+    extra="train",
+    evaluate=evaluate_matcher,
+)
+KINDS = (RECOGNIZER, CLOSED_LOOP, NETWORKS, NTU, MATCHER)
 
 # ---- data sets
 
@@ -231,6 +264,13 @@ HUMANML3D_400 = Data(
     ),
     source=f"{HUMANML_SOURCE}; annotations_actions_400.json.gz and humanml3d400_label_map.txt are in data/ of "
     "https://github.com/jidongkuang/Universal-Skeleton",
+)
+
+
+TDSM_FEATURES = Data(
+    name="TDSM's features",
+    files=("train.npy", "train_label.npy", "ztest.npy", "z_label.npy", "texts.npz"),
+    source="features of a frozen encoder in the files of https://github.com/KAIST-VICLab/TDSM, and those of the texts",
 )
 
 
@@ -354,12 +394,23 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         Benchmark(
             name=split,
             about=f"recognition on NTU RGB+D {split[3:].replace('-', ', ')} test split, among its class names",
-            kind=NETWORKS,
+            kind=NTU,
             data=ntu_data(split.split("-")[0].removeprefix("ntu")),
             protocol=partial(motion_data.ntu_recognition, split=split),
             needs=("classify",),
         )
         for split in ntu.TEST_SPLITS
+    ),
+    *(
+        Benchmark(
+            name=f"{dataset}-{split}",
+            about=f"top-1 among the unseen classes of {split} of {dataset}",
+            kind=MATCHER,
+            data=TDSM_FEATURES,
+            protocol=dict,
+        )
+        for dataset in ("ntu60", "ntu120")
+        for split in unseen_labels.splits(dataset)
     ),
     *(
         Benchmark(

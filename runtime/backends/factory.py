@@ -94,13 +94,13 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
 def session_opener(
     name: str, bundle: Bundle[Any], threads: int = 1, precision: str = "fp32"
 ) -> Callable[[str], Session]:
-    """Function that opens a generation bundle's graphs by name, with the backend `name` (or "auto").
+    """Function that opens a bundle's graphs by name, with the backend `name` (or "auto").
 
     Args:
         threads: CPU threads of an operator.
         precision: "fp32" or "int8" in ONNX Runtime; in TensorRT one of `tensorrt_cache.PRECISIONS`.
     Raises:
-        InputError: a backend that cannot be used here or for generation, or a precision that it does not support.
+        InputError: a backend that cannot be used here or for these graphs, or a precision that it does not support.
     """
     check_threads(threads)
     if name == "native":

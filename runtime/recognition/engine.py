@@ -42,6 +42,7 @@ class StreamEngine:
         self, bundle: Bundle, streams: Streams, monitor: InputMonitor, alarms_per_minute: float | None = None
     ) -> None:
         self._bundle, self._monitor, self._alarms_per_minute = bundle, monitor, alarms_per_minute
+        self._streams = streams
         self._layout = Layout.load(bundle.manifest.layout)
         self._core = Engine(_config(bundle, self._layout, alarms_per_minute), streams, *nvtx.push_pop())
         self._sources: dict[str, tuple[Layout, int]] = {}
@@ -56,7 +57,7 @@ class StreamEngine:
 
     def fork(self, streams: Streams) -> StreamEngine:
         """A new engine for the same bundle and all its labels, which shares the input monitor."""
-        return StreamEngine(self._bundle, streams, self._monitor, self._alarms_per_minute)
+        return type(self)(self._bundle, streams, self._monitor, self._alarms_per_minute)
 
     def source(self, name: str) -> tuple[Layout, int]:
         """The layout of incoming joints and its number in the C++ engine.

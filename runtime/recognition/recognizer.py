@@ -21,8 +21,9 @@ from ..body.motion_data import MAX_PEOPLE, as_array, check_joints, check_person
 from ..body.time_check import as_seconds
 from ..bundles.bundle import Bundle
 from ..bundles.isolation import load_isolated
-from ..bundles.schema import RecognitionManifest, ZeroShotManifest
+from ..bundles.schema import ClipManifest, RecognitionManifest, ZeroShotManifest
 from ..errors import InputError, LayoutError
+from .clips import ClipNetworks, WindowEngine
 from .decision import Decision, Descriptions, clip_decision
 from .engine import StreamEngine
 from .labels import FixedLabels, LabelStrategy
@@ -72,7 +73,8 @@ class Recognizer:
         self.label_strategy = labels or FixedLabels(manifest, backend)
         self._backend = backend
         self._monitor = InputMonitor()
-        self._engine = StreamEngine(bundle, self.label_strategy.streams, self._monitor, alarms_per_minute)
+        engine = WindowEngine if isinstance(manifest, ClipManifest) else StreamEngine
+        self._engine = engine(bundle, self.label_strategy.streams, self._monitor, alarms_per_minute)
         self.label_strategy.attach(self._engine)
         self._clocks: dict[int, float] = {}  # person -> time of the last frame, s
         self._tracker: Tracker | None = None
@@ -116,6 +118,10 @@ class Recognizer:
     def _create(
         cls, bundle: Bundle[Any], backend: str, threads: int, precision: str, alarms_per_minute: float | None
     ) -> Recognizer:
+        if isinstance(bundle.manifest, ClipManifest):
+            opened = factory.session_opener(backend, bundle, threads, precision)
+            networks = ClipNetworks(bundle, opened, "onnx" if backend == "auto" else backend)
+            return cls(bundle, networks, alarms_per_minute=alarms_per_minute)
         if not isinstance(bundle.manifest, ZeroShotManifest):
             network = factory.create(backend, bundle, threads, precision)
             return cls(bundle, network, alarms_per_minute=alarms_per_minute)

@@ -100,7 +100,7 @@ def test_the_command_writes_the_folder_of_a_run(
 ) -> None:
     from motionrt.runtime.cli import main
 
-    model, path = written()
+    model, path = written(people=1, parents=NWUCLA_PARENTS)
     assert main(["import", "ctrgcn", str(path), "-o", str(tmp_path / "run")]) == 0
     assert "wrote" in capsys.readouterr().out
     again, about = read_network(tmp_path / "run", CTRGCN, CTRGCNConfig)

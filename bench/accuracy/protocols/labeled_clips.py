@@ -16,7 +16,7 @@ from ....runtime.errors import InputError
 from ....runtime.io.dataset import ClipSet
 from ....runtime.progress import progress
 from ....runtime.recognition.recognizer import Recognizer
-from ....training.data import vocabulary
+from ....training.data import ntu, vocabulary
 from ....training.data.clips import SET_ASIDE, clip_sets, fingerprint, labeled
 from ....training.data.recordings import load_recordings
 
@@ -158,6 +158,32 @@ def predict_clips(
         aside = f" except {left_out} that the model set aside" if left_out else ""
         raise InputError(f"{data}: no clip of this benchmark in the folder's clip sets{aside}")
     return predictions, left_out
+
+
+def ntu_clips(recognizer: Recognizer, data: Path, *, split: str) -> dict[str, Any]:
+    """Whole recordings of a test split of NTU RGB+D, for a recognizer of its classes.
+
+    Raises:
+        InputError: the recognizer lacks a class, or the folder has no recording of the split.
+    """
+    if missing := [label for label in ntu.labels(split) if label not in recognizer.labels]:
+        raise InputError(f"{recognizer.name} has no label {missing[0]!r}, expected those of {split}")
+    chosen, skipped = ntu.test_recordings(data, split)
+    predictions, empty = [], 0
+    for recording in progress(chosen, "clips"):
+        try:
+            label = recognizer.recognize(recording.path).label
+        except InputError as error:
+            if "no body" not in str(error) and "nobody is visible" not in str(error):
+                raise
+            empty += 1
+            continue
+        source = f"subject {recording.subject}"
+        predictions.append(Prediction(target=recording.label, label=label, source=source, fingerprint=""))
+    scores = summarize(predictions)
+    scores["per_subject"] = scores.pop("per_set")
+    protocol = f"whole recordings of the test split {split}; left out: those without a skeleton"
+    return {"protocol": protocol, "left_out": skipped + empty, **scores}
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:
