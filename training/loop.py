@@ -36,6 +36,8 @@ class LoopConfig:
     weight_decay: float = 0.05
     beta2: float = 0.999  # of AdamW
     warmup: float = 0.1  # fraction of the steps
+    gamma: float | None = None  # factor of the rate at each milestone, otherwise constant; None: one cycle
+    milestones: tuple[int, ...] = ()  # steps
     clip_norm: float = 2.0
     smoothing: float = 0.1  # of labels
     frame_loss: float = 0.5  # weight of the per-frame loss relative to the per-segment loss
@@ -86,9 +88,7 @@ def fit(
     average = MovingAverage(model, config.ema, accelerator.device)
     groups = parameter_groups(model, config.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2))
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.lr, total_steps=config.steps, pct_start=config.warmup
-    )
+    schedule = rate_schedule(optimizer, config)
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(schedule, average)
     first_step = load_checkpoint(accelerator, run)
@@ -117,6 +117,20 @@ def fit(
                 save_checkpoint(accelerator, run, done)
     accelerator.end_training()
     return average.module if accelerator.is_main_process else None
+
+
+def rate_schedule(optimizer: torch.optim.Optimizer, config: LoopConfig) -> torch.optim.lr_scheduler.LRScheduler:
+    """One cycle, or a linear warm-up and a rate that falls at the milestones."""
+    if config.gamma is None:
+        return torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, config.lr, total_steps=config.steps, pct_start=config.warmup
+        )
+    gamma, warmup = config.gamma, max(1, round(config.warmup * config.steps))
+
+    def factor(step: int) -> float:
+        return min(1.0, (step + 1) / warmup) * gamma ** sum(step >= milestone for milestone in config.milestones)
+
+    return torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
 
 
 def batches(task: Task, config: LoopConfig, first_step: int, rows: slice) -> Iterable[list[Any]]:

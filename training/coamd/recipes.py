@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,14 +14,17 @@ from safetensors.torch import save_file
 from torch import nn
 
 from ...runtime.errors import InputError
+from ...runtime.generation.schedule import PADDINGS
 from ...runtime.text_encoder import TextEncoder
 from ..data.caption_features import CaptionEncoder, CaptionFeatures
 from ..data.captions import mirror_text
+from ..data.humanml import PublishedSampler, is_humanml, is_kit, load_humanml, load_labels
 from ..data.motions import MAX_FRAMES, BalancedSampler, MotionClip, cut, load_motions, windows
 from ..loop import LoopConfig
 from ..models.clip_text import ClipText
 from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, MotionGenerator, MotionRecognizer
-from ..runs import read_network, weights_sha256
+from ..models.coamd.views import KIT21, SMPL22
+from ..runs import read_network, read_record, weights_sha256
 from ..settings import Job, check_loop
 from . import tasks as coamd
 from .evaluator import Evaluator, full_config, small_config
@@ -49,6 +52,7 @@ class CoamdRecipe:
     clip: str | None = None  # xl: folder of CLIP ViT-B/32
     same_caption: float = 1.0  # recognizer, evaluator: above this cosine captions are not negatives; published: 0.8
     loss: str = "full"  # recognizer: or "released", which trains on labels only
+    padding: str = "motion"  # generator: or "batch": motions are padded to 196 frames before they are encoded
     subset: int | None = None  # train on this many clips only
     threads: int | None = None
 
@@ -61,13 +65,14 @@ class CoamdRecipe:
     def check(self) -> None:
         """Validate the settings. Raises InputError."""
         check_loop(self.loop, repeats=self.repeats, threads=self.threads, subset=self.subset)
-        for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released"))):
+        for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released")), ("padding", PADDINGS)):
             if getattr(self, key) not in allowed:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
 
     def job(self, run: Path) -> Job:
         """Build the network and its data. Raises InputError: data or the autoencoder's run is missing."""
-        clips = load_motions(Path(self.data))
+        folder = Path(self.data)
+        clips = load_published(folder) if is_humanml(folder) else load_motions(folder)
         train = [clip for clip in clips if clip.split == "train"]
         if self.subset is not None:
             train = train[:: max(1, len(train) // self.subset)][: self.subset]
@@ -76,26 +81,51 @@ class CoamdRecipe:
         held_out = [clip for clip in clips if clip.split == "validation"]
         if not held_out:
             raise InputError(f"{self.data}: no clip to validate recipe {self.name} with")
-        return JOBS[self.name](self, run, CoamdData.split(train, held_out))
+        data = CoamdData.split(train, held_out, folder if is_humanml(folder) else None)
+        return JOBS[self.name](self, run, data)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoamdData:
-    """Clips for training and validation."""
+    """Clips for training and validation.
+
+    Attributes:
+        published: folder of HumanML3D or KIT-ML, whose clips are sampled as in the released code; None: ours.
+        labels: names of the actions of every motion by ID, of HumanML3D-400.
+    """
 
     train: Sequence[MotionClip]
     held_out: Sequence[MotionClip]
     normalization: Normalization
+    published: Path | None = None
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     @classmethod
-    def split(cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip]) -> CoamdData:
-        clips = [cut(clip, window) for clip in train for window in windows(clip)]
-        return cls(train=train, held_out=held_out, normalization=Normalization.fit(clips))
+    def split(
+        cls, train: Sequence[MotionClip], held_out: Sequence[MotionClip], published: Path | None = None
+    ) -> CoamdData:
+        if published is None:
+            clips = [cut(clip, window) for clip in train for window in windows(clip)]
+            return cls(train=train, held_out=held_out, normalization=Normalization.fit(clips))
+        return cls(train=train, held_out=held_out, normalization=Normalization.fit(train), published=published)
+
+    def with_labels(self) -> CoamdData:
+        """The same with the labels of HumanML3D-400. Raises InputError: the folder lacks them."""
+        if self.published is None:
+            return self
+        names, by_motion = load_labels(self.published)
+        return replace(self, labels={name: [names[i] for i in sorted(ids)] for name, ids in by_motion.items()})
+
+    @property
+    def parents(self) -> tuple[int, ...]:
+        """Skeleton of the clips, as the networks see it."""
+        return SMPL22 if self.train[0].joints.shape[1] == len(SMPL22) else KIT21
 
     def motions(self, seed: int, frames: int | None = None) -> MotionTask:
-        return MotionTask(
-            clips=BalancedSampler(clips=self.train, seed=seed), normalization=self.normalization, frames=frames
-        )
+        sampler: Any = BalancedSampler(clips=self.train, seed=seed)
+        if self.published is not None:
+            sampler = PublishedSampler(clips=self.train, seed=seed, window=frames, labels=self.labels)
+        return MotionTask(clips=sampler, normalization=self.normalization, frames=frames)
 
     def statistics_samples(self) -> list[np.ndarray]:
         """Motions [T, C] to compute statistics of."""
@@ -105,11 +135,19 @@ class CoamdData:
         """About `count` evenly spaced samples of the held-out clips."""
         clips = self.held_out[:: max(1, len(self.held_out) // count)]
         sample = self.motions(0).sample
-        return [sample(cut(clip, slice(0, MAX_FRAMES)), np.random.default_rng(i)) for i, clip in enumerate(clips)]
+        if self.published is None:
+            clips = [cut(clip, slice(0, MAX_FRAMES)) for clip in clips]
+        else:
+            names = {clip.action: self.labels.get(clip.action, (clip.action,)) for clip in clips}
+            clips = [replace(clip, joints=clip.joints[:MAX_FRAMES], action=names[clip.action][0]) for clip in clips]
+        return [sample(clip, np.random.default_rng(i)) for i, clip in enumerate(clips)]
 
     def texts(self, folder: Path, encoder: CaptionEncoder) -> CaptionFeatures:
         """Features of all captions and action names, and of their left-right mirrored forms."""
         clips = (*self.train, *self.held_out)
+        if self.published is not None:
+            labels = {name for names in self.labels.values() for name in names}
+            return CaptionFeatures(sorted({text for clip in clips for text in clip.captions} | labels), encoder, folder)
         captions = {text for clip in clips for text in (*clip.captions, clip.action)}
         return CaptionFeatures(sorted(captions | {mirror_text(text) for text in captions}), encoder, folder)
 
@@ -119,8 +157,14 @@ class CoamdData:
         return {"model": asdict(config), "mean": mean, "std": std, "clips": len(self.train), **others}
 
 
+def load_published(folder: Path) -> list[MotionClip]:
+    """Clips for training and validation of HumanML3D or KIT-ML. Raises InputError: a file is missing or damaged."""
+    kit = is_kit(folder)
+    return [clip for split in ("train", "validation") for clip in load_humanml(folder, split, kit)]
+
+
 def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
-    config = SIZES[recipe.size].autoencoder
+    config = replace(SIZES[recipe.size].autoencoder, parents=data.parents)
     validation, model = data.validation_samples(64), AutoEncoder(config)
     views, noise = ViewScales.unit(config.parents), 0.0
     if recipe.size == "small":
@@ -129,7 +173,8 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, AutoEncoder)
-        coamd.fit_token_scale(model, data.statistics_samples())
+        if recipe.size == "small":  # published tokens are not scaled
+            coamd.fit_token_scale(model, data.statistics_samples())
 
     return Job(
         model=model,
@@ -142,7 +187,8 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
 
 
 def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
-    config, encoder = SIZES[recipe.size].recognizer, text_encoder(recipe)
+    data, encoder = data.with_labels(), text_encoder(recipe)
+    config = replace(SIZES[recipe.size].recognizer, parents=data.parents)
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(320)
     model = MotionRecognizer(config)
     if recipe.size == "small":
@@ -163,9 +209,11 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
 
 def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
+    data = replace(data, normalization=imported_normalization(Path(recipe.autoencoder)) or data.normalization)
     autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalization)
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(128)
-    loss = partial(coamd.flow_loss, coamd.TokenCache(autoencoder), texts, recipe.repeats)
+    tokens = coamd.TokenCache(autoencoder, padding=recipe.padding)
+    loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:
@@ -199,7 +247,9 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
 def evaluator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     encoder = text_encoder(recipe)
     config = replace(
-        (small_config if recipe.size == "small" else full_config)(encoder.width), same_caption=recipe.same_caption
+        (small_config if recipe.size == "small" else full_config)(encoder.width),
+        joints=len(data.parents),
+        same_caption=recipe.same_caption,
     )
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(320)
     model = Evaluator(config)
@@ -231,14 +281,30 @@ LOOPS = {
     "coamd-generator": LoopConfig(steps=20000, batch=64, lr=8e-4, weight_decay=0.01, warmup=0.05, ema=0.999),
     "coamd-evaluator": LoopConfig(steps=2500, batch=64, lr=1e-3, weight_decay=0.01, ema=0.99),
 }
-# of `xl`: batch size, rate, decay and averaging as published, about as many steps as on HumanML3D; our schedule
+# of `xl`: as published, about as many steps as on HumanML3D; the evaluator's is ours
 PUBLISHED = {
     "coamd-ae": LoopConfig(
-        steps=350_000, batch=256, lr=2e-4, weight_decay=0.0, beta2=0.99, warmup=0.003, precision="no"
+        steps=350_000,
+        batch=256,
+        lr=2e-4,
+        weight_decay=0.0,
+        beta2=0.99,
+        warmup=1000 / 350_000,
+        milestones=(150_000, 250_000),
+        gamma=0.05,
+        precision="no",
     ),
-    "coamd-mar": LoopConfig(steps=300_000, lr=1e-4, weight_decay=0.01, beta2=0.99, warmup=0.01),
+    "coamd-mar": LoopConfig(steps=300_000, lr=1e-4, weight_decay=0.0, beta2=0.99, warmup=0.0, gamma=1.0),
     "coamd-generator": LoopConfig(
-        steps=190_000, batch=64, lr=2e-4, weight_decay=1e-5, beta2=0.99, warmup=0.01, ema=0.9999
+        steps=190_000,
+        batch=64,
+        lr=2e-4,
+        weight_decay=1e-5,
+        beta2=0.99,
+        warmup=2000 / 190_000,
+        milestones=(50_000,),
+        gamma=0.1,
+        ema=0.9999,
     ),
     "coamd-evaluator": LoopConfig(steps=200_000, lr=1e-4, weight_decay=0.0, warmup=0.01),
 }
@@ -258,6 +324,17 @@ def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
     if recipe.clip is None:
         raise InputError(f"size={recipe.size} needs clip=FOLDER, with the weights and the vocabulary of CLIP ViT-B/32")
     return ClipText.load(Path(recipe.clip))
+
+
+def imported_normalization(run: Path) -> Normalization | None:
+    """Normalization of an imported autoencoder; None: it was trained here. Raises InputError: it has none."""
+    record = read_record(run)
+    if "official" not in record:
+        return None
+    if "mean" not in record:
+        raise InputError(f"{run}: imported without a normalization, expected --mean and --std")
+    mean, std = (np.array(record[name], np.float32) for name in ("mean", "std"))
+    return Normalization(mean=mean, std=std)
 
 
 def load_autoencoder(run: Path, normalization: Normalization | None = None) -> tuple[AutoEncoder, str]:

@@ -14,14 +14,14 @@ import json
 import logging
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from ...runtime.errors import InputError
-from .motions import MotionClip
+from .motions import UNIT, MotionClip
 
 FILES = {"train": "train.txt", "validation": "val.txt", "test": "test.txt"}
 LABELS, LABEL_NAMES = "annotations_actions_400.json", "humanml3d400_label_map.txt"
@@ -90,6 +90,63 @@ def load_humanml(root: Path, split: str, kit: bool = False) -> list[MotionClip]:
             )
     log.info("%s, %s: %d clips; skipped %s", published.source, split, len(clips), dict(skipped))
     return clips
+
+
+def is_humanml(folder: Path) -> bool:
+    """True for a folder in this form."""
+    return (folder / "new_joints").is_dir()
+
+
+def is_kit(root: Path) -> bool:
+    """True for KIT-ML, by the joints of a motion. Raises InputError: there is no readable one."""
+    path = min((root / "new_joints").glob("*.npy"), default=None)
+    if path is None:
+        raise InputError(f"{root / 'new_joints'}: no motion; the folder must hold {EXPECTED}")
+    try:
+        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path}: not a readable array ({error})") from None
+    return shape[-2:] == (KIT_ML.joints, 3)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublishedSampler:
+    """Endless, reproducible sampling of clips as in the released loaders: in place, and neither mirrored nor weighted.
+
+    Attributes:
+        window: frames of a sample, every window being equally likely; None: the whole clip, cut at random to a multiple
+            of four frames, of which a third of the samples lose four more.
+        labels: names of the actions of every motion by ID, of which a sample gets one; without, it has the ID.
+    """
+
+    clips: Sequence[MotionClip]
+    seed: int
+    window: int | None = None
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    weights: np.ndarray = field(init=False)  # [N], probability of every clip
+
+    def __post_init__(self) -> None:
+        lengths = np.array([len(clip.joints) for clip in self.clips], float)
+        weights = np.ones_like(lengths) if self.window is None else np.maximum(lengths - self.window + 1, 0)
+        if not weights.any():
+            raise InputError(f"no clip of {self.window} frames")
+        object.__setattr__(self, "weights", weights / weights.sum())
+
+    def batch(self, step: int, size: int) -> list[MotionClip]:
+        """Clips of 4 n frames; sample i depends on seed, step and i only."""
+        return [self.sample(np.random.default_rng((self.seed, step, i))) for i in range(size)]
+
+    def sample(self, rng: np.random.Generator) -> MotionClip:
+        clip = self.clips[int(rng.choice(len(self.clips), p=self.weights))]
+        length = self.window or len(clip.joints) // UNIT * UNIT - (UNIT if rng.random() < 1 / 3 else 0)
+        begin = int(rng.integers(len(clip.joints) - length + 1))
+        names = self.labels.get(clip.action, ())
+        return replace(
+            clip,
+            joints=clip.joints[begin : begin + length],
+            action=names[int(rng.integers(len(names)))] if names else clip.action,
+            name=f"{clip.name} {begin}:{begin + length}",
+        )
 
 
 def load_labels(root: Path) -> tuple[tuple[str, ...], dict[str, set[int]]]:
