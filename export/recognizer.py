@@ -29,7 +29,7 @@ TASK = RecognitionManifest.task
 PICTURE, NOTES = "confusion.png", "notes.md"  # files of a run that become part of the bundle
 TOLERANCE = 1e-4  # of logits, ONNX Runtime against torch
 WHOLE = dict.fromkeys(("ae", "coamd", "mar"), "`motionrt import coamd AE COAMD MAR` makes a bundle of all three")
-WHOLE["tdsm"] = "it has no encoder of motion, only `motionrt eval` with features, such as ntu60-synse-55-5, takes it"
+WHOLE["tdsm"] = "it has no encoder of motion, only `motionrt eval tdsm` takes it"
 THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
 
 

@@ -23,13 +23,17 @@ from .recognition.cocodiff import without_helper
 from .recognition.own import OwnRecipe, recognizer
 from .recognition.recipes import CtrGcnRecipe, StreamGcnRecipe
 from .settings import override, write_description
+from .tdsm import published
 from .tdsm import recipes as tdsm
+from .tdsm.published import PublishedTdsmRecipe
 from .tdsm.recipes import TdsmRecipe
 
-RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe | OwnRecipe | TdsmRecipe | CoamdRecipe]] = {
+Recipe = StreamGcnRecipe | CtrGcnRecipe | OwnRecipe | TdsmRecipe | PublishedTdsmRecipe | CoamdRecipe
+RECIPES: dict[str, Callable[[], Recipe]] = {
     **recognition.RECIPES,
     "recognizer": recognizer,
     **tdsm.RECIPES,
+    **published.RECIPES,
     **coamd.RECIPES,
 }
 

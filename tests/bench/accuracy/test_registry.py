@@ -12,7 +12,7 @@ import pytest
 from motionrt.bench.accuracy import motion_data
 from motionrt.bench.accuracy.motion_model import MotionModel, Scorer
 from motionrt.bench.accuracy.protocols.scoring import ScoringConfig
-from motionrt.bench.accuracy.registry import BENCHMARKS, NETWORKS, Options, check_data, evaluate, find
+from motionrt.bench.accuracy.registry import BENCHMARKS, NETWORKS, NTU, Options, check_data, evaluate, find
 from motionrt.bench.accuracy.registry import run_motion_benchmark as run
 from motionrt.runtime.errors import InputError
 from motionrt.training.data import ntu
@@ -24,7 +24,7 @@ MOTION_NAMES = {
     *("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset"),
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
-NAMES = MOTION_NAMES | {"live", "nw-ucla", "continuous", "recognized", "recognised", "streaming", "recordings"}
+NAMES = MOTION_NAMES | {"live", "nw-ucla", "continuous", "recognized", "recognised", "streaming", "recordings", "tdsm"}
 QUICK = ScoringConfig(repeats=2, batch=6, diversity_pairs=10)
 
 
@@ -79,7 +79,7 @@ SCORER = Scorer(evaluator=Reader(), config=QUICK)
 def test_every_name_has_one_benchmark() -> None:
     names = [name for benchmark in BENCHMARKS for name in (benchmark.name, *benchmark.aliases)]
     assert set(names) == NAMES and len(names) == len(NAMES)
-    assert {benchmark.name for benchmark in BENCHMARKS if benchmark.kind is NETWORKS} == MOTION_NAMES
+    assert {benchmark.name for benchmark in BENCHMARKS if benchmark.kind in (NETWORKS, NTU)} == MOTION_NAMES
     assert all(benchmark.data and benchmark.data.files for benchmark in BENCHMARKS if benchmark.name in MOTION_NAMES)
     assert len({benchmark.about for benchmark in BENCHMARKS}) == len(BENCHMARKS)
     assert find("recognised") is find("recognized")
