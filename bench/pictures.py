@@ -2,16 +2,18 @@
 
     python -m motionrt.bench.pictures animation MODEL -o motion.gif
     python -m motionrt.bench.pictures strip MODEL DATA -o generated.png
+    python -m motionrt.bench.pictures robots MODEL -o robots.png
 
 The animation shows generated motions with their prompts, and the label that the recognizer gives each while it runs.
 The strip shows generated motions next to real motion of the same action; its MODEL is a generation bundle, or a folder
-of the finished runs coamd-ae, coamd-mar and coamd-generator.
+of the finished runs coamd-ae, coamd-mar and coamd-generator. The third shows a robot that follows generated motions.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from ..runtime.io.mannequin import body_scale
 from ..runtime.io.preview import gif_palette
 from ..runtime.io.render import Camera, follow, render, view_axes
 from ..runtime.recognition.recognizer import Recognizer
+from ..runtime.robots.retargeter import Retargeter
 
 PROMPTS = {  # prompt -> action of the real motion shown next to it
     "a person walks forward": "walk",
@@ -46,6 +49,20 @@ ANIMATED = {  # prompt -> seed
     "a person bows": 0,
     "a person punches": 0,
 }
+ON_ROBOT = (  # prompts
+    *PROMPTS,
+    "a person punches",
+    "a person claps",
+    "a person walks backward",
+    "a person turns left",
+    "a person squats",
+    "a person throws a ball",
+    "a person walks and then stops",
+    "a person dances",
+    "a person picks something up",
+    "a person stretches both arms",
+)
+ROBOT_S, ROBOT_POSES, ROBOT_CUT, ROBOT_COLUMNS = 3.0, 4, (slice(40, 460), slice(80, 400)), 4
 PANEL = (230, 276)  # width and height, pixels
 ANIMATION_S, ANIMATION_FPS = 5.0, 10.0
 ROW, CAPTION = (760, 196), 24  # pixels
@@ -109,6 +126,28 @@ def strip(model: str, data: Path, path: Path, sampling: Sampling | None = None, 
     Image.fromarray(np.concatenate(rows)).quantize(256).save(path, optimize=True)
 
 
+def robots(model: str, path: Path) -> None:
+    """Write a picture of a Unitree G1 that follows twenty generated motions, four moments of each."""
+    from ..runtime.robots.mujoco_video import FPS, robot_images
+
+    generator, robot = Generator.load(model), Retargeter("g1", "smpl22")
+    cells = []
+    for prompt, motion in zip(ON_ROBOT, generator.generate(list(ON_ROBOT), ROBOT_S), strict=True):
+        followed = robot.retarget(motion)
+        chosen = np.linspace(0, motion.frames - 1, ROBOT_POSES + 1).round().astype(int)[1:]
+        moments = replace(
+            followed,
+            timestamps=np.arange(ROBOT_POSES) / FPS,
+            positions=followed.positions[chosen] * [0, 0, 1],
+            quaternions=followed.quaternions[chosen],
+            angles=followed.angles[chosen],
+        )
+        images = [image[ROBOT_CUT][::3, ::3] for image in robot_images(moments, robot.mjcf())]
+        cells.append(_captioned(np.concatenate(images, axis=1), prompt, 13))
+    rows = [np.concatenate(cells[i : i + ROBOT_COLUMNS], axis=1) for i in range(0, len(cells), ROBOT_COLUMNS)]
+    Image.fromarray(np.concatenate(rows)).quantize(64, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
 def draw_poses(joints: NDArray[Any], poses: int = POSES, size: tuple[int, int] = ROW) -> NDArray[np.uint8]:
     """Draw poses of a motion [T, V, 3] side by side, seen from the front and a little from the left."""
     layout = Layout.load("smpl22")
@@ -136,13 +175,15 @@ def _text(image: Image.Image, center: tuple[float, float], text: str, font_size:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", choices=("animation", "strip"))
+    parser.add_argument("picture", choices=("animation", "strip", "robots"))
     parser.add_argument("model")
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
     if args.picture == "animation":
         animation(args.model, args.out)
+    elif args.picture == "robots":
+        robots(args.model, args.out)
     elif args.data is None:
         parser.error("strip needs DATA, the folder of datasets")
     else:
