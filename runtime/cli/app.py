@@ -124,11 +124,14 @@ def view_page(
     host: Annotated[str, typer.Option(help="A loopback address.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65_535, help="First port to try.")] = 8080,
     loop: Annotated[bool, typer.Option(help="Play recordings in a loop.")] = True,
+    robot: Annotated[
+        str | None, typer.Option(help="Also show a robot that follows the first person: g1, or a robot file (.json).")
+    ] = None,
 ) -> None:
     """Show live skeletons, their recognized actions and generated motion in the browser."""
     from .view import run_view
 
-    run_view(sources or [], options, generator, host, port, loop)
+    run_view(sources or [], options, generator, host, port, loop, robot)
 
 
 @app.command()

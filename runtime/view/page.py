@@ -15,6 +15,7 @@ from ..generation.generator import Generator
 from ..net_security import is_local_origin, is_loopback
 from .generation_panel import GenerationPanel
 from .recognition_panel import COLORS, RecognitionPanel
+from .robot_follower import RobotFollower
 from .skeleton_scene import RADIUS_M, SkeletonScene
 from .source_player import SourcePlayer
 
@@ -32,13 +33,22 @@ class Page:
         player: recognizes people; started and closed by the page.
         generator: generates motion from prompts.
         host: a loopback address. port: the first port to try; the next free one is used.
+        robot: as for `Retargeter`, a robot that follows the first person; None: none.
     Raises:
         MissingExtra: viser is not installed.
-        InputError: the host is not a loopback address, or cannot be bound.
+        InputError: the host is not a loopback address, or cannot be bound; or an unknown or bad robot.
     """
 
-    def __init__(self, player: SourcePlayer, generator: Generator, host: str = "127.0.0.1", port: int = 8080) -> None:
+    def __init__(
+        self,
+        player: SourcePlayer,
+        generator: Generator,
+        host: str = "127.0.0.1",
+        port: int = 8080,
+        robot: str | None = None,
+    ) -> None:
         viser = require("viser", "viewer", "the viewer")
+        follower = None if robot is None else RobotFollower(robot)
         _check_host(host)
         with _quiet():
             self.server = viser.ViserServer(host, port, label="motionrt", verbose=False)
@@ -55,7 +65,7 @@ class Page:
         panel.set_width(PANEL_WIDTH)
         with panel.add_tab("Recognition"):
             live = SkeletonScene(scene, "/live", -DISTANCE_M / 2, "live")
-            self.recognition = RecognitionPanel(self.server, player, live)
+            self.recognition = RecognitionPanel(self.server, player, live, follower)
 
     def close(self) -> None:
         """Shut the viewer down, and close the player."""

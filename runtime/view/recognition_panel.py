@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
+from ..errors import InputError, LayoutError
 from ..io.drawing import Person, draw_people
 from ..recognition.decision import Decision
 from ..recognition.label_texts import NONE, resolve_labels
 from .forms import bind_submit, note_html, show_errors
+from .robot_follower import RobotFollower
 from .skeleton_scene import Color, Pose, SkeletonScene
 from .source_player import Observation, SourcePlayer
 from .timeline import GAP_S, people_html
 
 RECORD_S = 3.0  # length of a recorded gesture
 COLORS: tuple[Color, ...] = ((45, 116, 191), (217, 119, 20), (58, 145, 86), (186, 65, 98), (36, 148, 158))
+ROBOT = -1  # in the place of a person's number
 PICTURE_PX = 360  # width of the picture of a camera, at most; the panel is not wider
 _DRAW_S, _CHARTS_S = 1 / 40, 0.15  # shortest time between updates
 
@@ -36,13 +39,16 @@ class RecognitionPanel:
         server: viser's server; the forms are added to its open panel.
         player: started and closed by the panel.
         scene: where people are drawn.
+        robot: follows the first person, beside that one; None: no robot.
     Attributes:
         now: latest observations of the people who are drawn, by person.
         labels_note, gesture_note: notes below the forms. record: the button that records a gesture.
     """
 
-    def __init__(self, server: Any, player: SourcePlayer, scene: SkeletonScene) -> None:
-        self._server, self.player, self._scene = server, player, scene
+    def __init__(
+        self, server: Any, player: SourcePlayer, scene: SkeletonScene, robot: RobotFollower | None = None
+    ) -> None:
+        self._server, self.player, self._scene, self._robot = server, player, scene, robot
         self.now: dict[int, Observation] = {}
         self._texts: dict[int, str] = {}  # above the people in the scene, as the panel has them
         self._add_charts()
@@ -151,6 +157,10 @@ class RecognitionPanel:
             for person, one in self.now.items()
             if one.frame.joints.shape[-1] == 3  # others have no place in the scene
         }
+        if self._robot is not None and poses:
+            first = self.now[min(poses)]
+            with suppress(LayoutError):  # a body that no robot can follow
+                poses[ROBOT] = self._robot.pose(first.frame, first.clock)
         self._scene.show(clock, poses)
 
     def _draw_charts(self, clock: float, error: str, has_ended: bool) -> None:

@@ -244,6 +244,7 @@ def test_generated_motion_moves_the_robot() -> None:
         (["retarget", "SHORT", "--to", "udp://x"], "udp://x: expected udp://HOST:PORT"),
         (["retarget", "-", "--person", "1"], "--person is for files"),
         (["retarget", "udp://127.0.0.1:0", "--robot", "x1"], "unknown robot 'x1'; known are g1"),
+        (["view", "--robot", "x1"], "unknown robot 'x1'; known are g1"),
         (["generate", "a person walks", "--robot", "g1"], "--robot is for --stream"),
         (["generate", "a person walks", "--stream", "--to", "-"], "--to sends the references of a robot"),
     ],

@@ -14,6 +14,7 @@ from wait import wait_until
 import motionrt.runtime
 from motionrt import Generator, Motion, Recognizer
 from motionrt.runtime.io.source import open_source
+from motionrt.runtime.view.recognition_panel import ROBOT
 
 WAVE = str(Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz")
 SIZE = {"width": 1200, "height": 700}
@@ -39,7 +40,7 @@ def served() -> Iterator[Any]:
     player = SourcePlayer(
         Recognizer.load("zero-shot"), [WAVE], lambda name: open_source(name, realtime=True), loop=True
     )
-    page = Page(player, Generator.load(), port=0)
+    page = Page(player, Generator.load(), port=0, robot="g1")
     yield page
     page.close()
 
@@ -97,16 +98,23 @@ def changes(tab: Any, part: tuple[slice, slice], pause_s: float = 1.0) -> float:
     return float((np.abs(picture(tab)[part] - before).max(axis=-1) > 40).mean())
 
 
-def body(served: Any, tab: Any, stage: str) -> tuple[slice, slice]:
+def body(served: Any, tab: Any, stage: str, person: int = 0) -> tuple[slice, slice]:
     scene = served.server.scene
     middle = np.asarray(scene.get_handle_by_name(f"/{stage}").position)
-    return on_screen(served, tab, middle + scene.get_handle_by_name(f"/{stage}/0").vertices)
+    return on_screen(served, tab, middle + scene.get_handle_by_name(f"/{stage}/{person}").vertices)
 
 
 def test_the_skeleton_moves_and_the_space_beside_it_does_not(served: Any, browser: Any) -> None:
     wait_until(lambda: changes(browser, body(served, browser, "live")) > 0.02, 60, "the live skeleton moves")
     between = on_screen(served, browser, np.array([[-0.08, 0.3, 0.0], [0.08, 1.2, 0.0]]))
     assert changes(browser, between) == 0
+
+
+def test_a_robot_moves_beside_the_skeleton(served: Any, browser: Any) -> None:
+    wait_until(lambda: changes(browser, body(served, browser, "live", ROBOT)) > 0.02, 60, "the robot moves")
+    rows, columns = body(served, browser, "live", ROBOT)
+    _, beside = body(served, browser, "live")
+    assert columns.start > beside.start and rows.stop - rows.start > 100
 
 
 def test_typed_labels_change_the_decision(served: Any, browser: Any) -> None:
