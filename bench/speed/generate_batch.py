@@ -79,9 +79,12 @@ def _row(motions: int, latencies_ms: np.ndarray) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="default")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="of batches")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="of a motion")
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
-    report = bench_generate_batch(args.model)
+    report = bench_generate_batch(args.model, args.sizes, args.rounds, args.seconds)
     if args.out is not None:
         args.out.write_text(json.dumps(report, indent=1) + "\n")
     rows = {f"a batch of {row['motions']}": row for row in report["batches"]}
