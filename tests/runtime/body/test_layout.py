@@ -1,4 +1,3 @@
-import itertools
 import json
 
 import numpy as np
@@ -13,7 +12,6 @@ from motionrt.runtime.io.dataset import ClipSet
 ALL = [Layout.load(name) for name in Layout.names()]
 IN_3D = [layout for layout in ALL if layout.dims == 3]
 WITH_LEGS = [layout for layout in ALL if "left_hip" in layout.joints]
-PAIRS = list(itertools.product(ALL, WITH_LEGS))
 IN_ORDER = {
     "core15": """pelvis neck head left_shoulder left_elbow left_wrist right_shoulder right_elbow right_wrist
         left_hip left_knee left_ankle right_hip right_knee right_ankle""",
@@ -30,10 +28,6 @@ KINECT = """hip_center spine shoulder_center head shoulder_left elbow_left wrist
 CMU = """root lhipjoint lfemur ltibia lfoot ltoes rhipjoint rfemur rtibia rfoot rtoes lowerback upperback
     thorax lowerneck upperneck head lclavicle lhumerus lradius lwrist lhand lfingers lthumb
     rclavicle rhumerus rradius rwrist rhand rfingers rthumb"""
-
-
-def names(pair):
-    return f"{pair[0].name}<-{pair[1].name}"
 
 
 def test_known_layouts():
@@ -179,21 +173,22 @@ def test_facing_gives_hips_and_shoulders(layout):
     assert [layout.joints[i] for i in right] == [f"right_{part}" for part in parts]
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=names)
-def test_every_layout_maps_onto_every_other(pair):
-    target, source = pair
-    weights = target.map_from(source)
-    assert weights.dtype == np.float32
-    assert weights.shape == (len(target.joints), len(source.joints))
-    assert (weights >= 0).all()
-    np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6)
+@pytest.mark.parametrize("source", WITH_LEGS, ids=lambda layout: layout.name)
+def test_every_layout_maps_onto_every_other(source):
+    for target in ALL:
+        weights = target.map_from(source)
+        assert weights.dtype == np.float32
+        assert weights.shape == (len(target.joints), len(source.joints)), target.name
+        assert (weights >= 0).all(), target.name
+        np.testing.assert_allclose(weights.sum(axis=1), 1, atol=1e-6, err_msg=target.name)
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=names)
-def test_mirror_commutes_with_mapping(pair):
-    target, source = pair
-    weights = target.map_from(source)
-    np.testing.assert_allclose(weights[np.array(target.mirror)], weights[:, np.array(source.mirror)], atol=1e-7)
+@pytest.mark.parametrize("source", WITH_LEGS, ids=lambda layout: layout.name)
+def test_mirror_commutes_with_mapping(source):
+    for target in ALL:
+        weights = target.map_from(source)
+        mirrored = weights[:, np.array(source.mirror)]
+        np.testing.assert_allclose(weights[np.array(target.mirror)], mirrored, atol=1e-7, err_msg=target.name)
 
 
 @pytest.mark.parametrize("layout", ALL, ids=lambda layout: layout.name)
@@ -201,13 +196,13 @@ def test_mapping_onto_itself_is_the_identity(layout):
     np.testing.assert_array_equal(layout.map_from(layout), np.eye(len(layout.joints), dtype=np.float32))
 
 
-@pytest.mark.parametrize("pair", PAIRS, ids=names)
-def test_shared_joints_are_copied(pair):
-    target, source = pair
-    weights = target.map_from(source)
-    for i, joint in enumerate(target.joints):
-        if joint in source.joints:
-            assert weights[i, source.joints.index(joint)] == 1
+@pytest.mark.parametrize("source", WITH_LEGS, ids=lambda layout: layout.name)
+def test_shared_joints_are_copied(source):
+    for target in ALL:
+        weights = target.map_from(source)
+        for i, joint in enumerate(target.joints):
+            if joint in source.joints:
+                assert weights[i, source.joints.index(joint)] == 1, target.name
 
 
 def test_missing_joints_are_means_of_neighbors():
@@ -317,14 +312,15 @@ def test_core_survives_a_trip_through_every_3d_layout(middle):
     np.testing.assert_allclose(core.map_from(middle) @ middle.map_from(core), np.eye(15), atol=1e-6)
 
 
-@pytest.mark.parametrize("source", Layout.names())
-@pytest.mark.parametrize("target", Layout.names())
+@pytest.mark.parametrize("source", ALL, ids=lambda layout: layout.name)
 @pytest.mark.parametrize("needs_legs", [True, False])
-def test_the_c_library_maps_every_layout_as_python_does(target, source, needs_legs):
-    try:
-        weights = Layout.load(target).map_from(Layout.load(source), needs_legs=needs_legs)
-    except LayoutError:
-        with pytest.raises(ValueError, match="cannot be made from"):
-            layout_weights(target, source, needs_legs)
-    else:
-        np.testing.assert_allclose(layout_weights(target, source, needs_legs), weights, atol=1e-6)
+def test_the_c_library_maps_every_layout_as_python_does(source, needs_legs):
+    for target in ALL:
+        try:
+            weights = target.map_from(source, needs_legs=needs_legs)
+        except LayoutError:
+            with pytest.raises(ValueError, match="cannot be made from"):
+                layout_weights(target.name, source.name, needs_legs)
+        else:
+            found = layout_weights(target.name, source.name, needs_legs)
+            np.testing.assert_allclose(found, weights, atol=1e-6, err_msg=target.name)
