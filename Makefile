@@ -103,6 +103,7 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.speed.replicas -o ../bench/results/replicas.json
 	cd $(VENV) && bin/python -m motionrt.bench.studies.input_checks $(abspath $(DATA)) -o ../bench/results/input_checks.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.parsers --seconds 600 -o ../bench/results/fuzz.json
+	cd $(VENV) && bin/python -m motionrt.bench.fuzz.graphs -o ../bench/results/fuzz_graphs.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)

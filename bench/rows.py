@@ -181,6 +181,13 @@ SERVING = [
         },
     ),
     Row(
+        "{graphs:,} graphs of bundles damaged in their meaning, each opened and run in a child",
+        "**{found}** signals, hangs, or cases of more than 1 GB; {ran:,} ran, the others were refused; peak memory "
+        "{peak_mb} MB",
+        "fuzz_graphs.json",
+        {"found": lambda r: len(r["findings"]), "ran": lambda r: r["outcomes"]["ran"]},
+    ),
+    Row(
         "{count:,} malformed conversations with the server in {minutes:g} minutes, during a stream at {rate_hz:.0f} Hz",
         "**{found}** crashes, unanswered messages or wrong labels; slowest reply to the stream "
         "{good_client.round_trip.max_ms:.0f} ms; memory {growth_mb:+.1f} MB",
