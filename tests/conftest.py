@@ -7,6 +7,7 @@ from runpy import run_path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import motionrt
 from motionrt.runtime.body.motion import Motion
@@ -17,6 +18,10 @@ TIMEOUTS_S = {"slow": 300, "coamd_runs": 900}
 # tests interrupt processes with SIGINT, which a shell ignores in what it runs in the background
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# on a busy machine, examples take long
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # without a GPU, kernels run in Triton's interpreter, which must be chosen before the first import of triton
 if find_spec("torch") and not import_module("torch").cuda.is_available():
