@@ -279,6 +279,20 @@ def thresholds_at(
 ) -> tuple[list[float], list[float]]:
     """Thresholds on [C] and off [C], interpolated between those [B][C] for the false alarms per minute `rates` [B]."""
 
+def cut_image(
+    image: npt.NDArray[np.uint8],
+    origin: Sequence[float],
+    right: Sequence[float],
+    down: Sequence[float],
+    size: int,
+    goes_on: bool,
+) -> npt.NDArray[np.float32]:
+    """Colors [size, size, 3] in 0..1 of `image` [H, W, 3] at origin + x right + y down (pixels), bilinear.
+
+    They are rounded as OpenCV 4 does it: places to 1/32 of a pixel, colors to 1/255. Beyond the border the image goes
+    on with its last color, or is black.
+    """
+
 def parse_json_clip(
     text: bytes, min_frames: int, max_frames: int, max_joints: int, max_others: int
 ) -> tuple[npt.NDArray[np.float32], bytes]:

@@ -19,7 +19,7 @@ EXTRAS = {
     "train": ("torch", "accelerate"),
     "export": ("torch", "onnx", "onnxscript"),
     "clip": ("torch", "accelerate", "transformers"),
-    "webcam": ("mediapipe", "cv2", "av", "PIL"),
+    "webcam": ("ai_edge_litert", "cv2", "av", "PIL"),
     "io": ("rtmlib", "cv2", "av", "PIL"),
     "net": ("websockets",),
     "zmq": ("zmq",),

@@ -38,7 +38,8 @@ INTERRUPTED = {  # commands without an end: text they print before they are inte
     'motionrt generate "a person walks" --stream': ('"joints"', 0),
 }
 OPTIONAL = {  # commands that need what not every machine has: a pattern of their last line without it
-    "motionrt recognize 0": "camera|cv2|mediapipe",
+    "motionrt recognize 0": "camera|cv2|ai_edge_litert|pose model",
+    "motionrt fetch pose": "cannot be downloaded",
     "motionrt export live --tensorrt": "TensorRT|tensorrt",
 }
 OUTPUT = "output.txt"

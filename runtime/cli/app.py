@@ -84,6 +84,19 @@ def models(
 
 
 @app.command()
+def fetch(
+    models: Annotated[str, typer.Argument(metavar="pose", help="Which models: pose, for webcams and videos.")],
+    package: Annotated[
+        Path | None, typer.Argument(metavar="[FILE]", help="MediaPipe's npm package (.tgz); default: download it.")
+    ] = None,
+) -> None:
+    """Fetch MediaPipe's pose models (Apache-2.0, 41 MB), of which hashes are checked, from the npm registry."""
+    from .info import run_fetch
+
+    run_fetch(models, package)
+
+
+@app.command()
 @expand
 def recognize(
     sources: Annotated[

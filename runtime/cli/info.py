@@ -1,7 +1,8 @@
-"""doctor and models: describe this installation."""
+"""doctor, models and fetch: describe this installation, and get the models that it lacks."""
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -12,7 +13,8 @@ from rich.text import Text
 from ..bundles.bundle import Bundle, bundled
 from ..bundles.schema import GenerationManifest, Manifest, RecognitionManifest, ZeroShotManifest
 from ..doctor import doctor
-from ..errors import BundleError
+from ..errors import BundleError, InputError
+from ..io.pose_files import fetch_models
 
 
 def show_doctor(as_json: bool) -> None:
@@ -58,6 +60,12 @@ def show_models(as_json: bool, name: str | None = None) -> None:
         console.print("To list the labels or actions of a model: motionrt models NAME")
     else:
         _show_names(manifest, console)
+
+
+def run_fetch(models: str, package: Path | None) -> None:
+    if models != "pose":
+        raise InputError(f"unknown models {models!r}, expected pose")
+    typer.echo(f"{fetch_models(package)}: MediaPipe's pose models, Apache-2.0, by the MediaPipe Authors")
 
 
 def _show_names(manifest: Manifest, console: Console) -> None:

@@ -100,7 +100,9 @@ class FileOptions:
 class SourceOptions(FileOptions):
     """Options of a source of skeletons."""
 
-    pose: Annotated[str, typer.Option(help="Pose estimator for video: mediapipe or rtmlib.")] = "mediapipe"
+    pose: Annotated[
+        str, typer.Option(help="Pose estimator for video: mediapipe, mediapipe-lite, mediapipe-heavy or rtmlib.")
+    ] = "mediapipe"
     token: Token = None
     token_file: Annotated[
         Path | None,

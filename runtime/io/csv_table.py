@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from ..body.layout import Layout
 from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..body.time_check import MAX_RATE_HZ, MIN_RATE_HZ, UNITS_S, unit_of
+from ..body.units import turn
 from ..errors import InputError
 from .arrays import layout_of_shape
-from .mediapipe import TO_Y_UP
 from .named_joints import joints_by_name
 from .table import HEADER_ROWS, numbers, split_rows
 from .text import check_size, read_text
@@ -245,4 +245,4 @@ def _mediapipe(points: NDArray[np.float32]) -> NDArray[np.float32]:
         raise InputError(
             "holds MediaPipe's landmarks in units of the image, without meters: write pose_world_landmarks instead"
         )
-    return points * TO_Y_UP
+    return turn(points, "-y")

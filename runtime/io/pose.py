@@ -22,6 +22,8 @@ from .pose_model import Person, PoseModel
 from .tracker import Tracker
 from .video import open_video
 
+SIZES = {"mediapipe": "full", "mediapipe-lite": "lite", "mediapipe-heavy": "heavy"}
+
 
 class PoseEstimator:
     """Finds people in images and keeps their ids from one image to the next.
@@ -53,21 +55,22 @@ class PoseEstimator:
         """Load an estimator by name.
 
         Args:
-            name: `mediapipe` (one person, works offline) or `rtmlib` (several people, downloads its models).
+            name: `mediapipe`, `mediapipe-lite` or `mediapipe-heavy` (`motionrt fetch pose` gets their models), or
+                `rtmlib` (downloads its models itself).
 
         Raises:
-            InputError: the name is unknown, or the models cannot be downloaded.
+            InputError: the name is unknown, or the models are not there or cannot be downloaded.
             MissingExtra: its packages are not installed.
         """
-        if name == "mediapipe":
+        if name in SIZES:
             from .mediapipe import MediaPipe
 
-            return cls(MediaPipe())
+            return cls(MediaPipe(SIZES[name]))
         if name == "rtmlib":
             from .rtm import RTMW3D
 
             return cls(RTMW3D())
-        raise InputError(f"unknown pose estimator {name!r}, expected mediapipe or rtmlib")
+        raise InputError(f"unknown pose estimator {name!r}, expected {', '.join(SIZES)} or rtmlib")
 
     @property
     def layout(self) -> str:

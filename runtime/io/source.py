@@ -171,7 +171,7 @@ def open_source(
             ws://HOST:PORT (see `net`).
         layout, fps, scale, up: as in `read`; all but `fps` also for JSON messages, `fps` also for images.
         realtime: play a file at its own speed.
-        pose: pose estimator for images: `mediapipe`, `rtmlib`, a PoseEstimator or its model.
+        pose: pose estimator for images: a name as in `PoseEstimator.load`, a PoseEstimator or its model.
         token: required from senders to an address; optional if HOST is a loopback address.
 
     Raises:

@@ -35,7 +35,7 @@ def recognize(
         model: name of a bundled model, path of a bundle, or a Recognizer, which is not changed.
         labels: labels to recognize, see `Recognizer.set_labels`.
         layout, fps, scale, up: of a motion file, see `Motion.load`; `fps` also of a folder of images.
-        pose: pose estimator for video, "mediapipe" or "rtmlib".
+        pose: pose estimator for video, as in `PoseEstimator.load`.
         seconds: stop after this much of the source; None: at its end. Ctrl-C stops early, too.
     Returns:
         Segments of one label, "none" included, in order of their ends; times are on the clock of the source.

@@ -4,16 +4,19 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <climits>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "bundle.hpp"
 #include "engine.hpp"
+#include "image_cut.hpp"
 #include "json_clip.hpp"
 #include "labels.hpp"
 #include "layouts.hpp"
@@ -505,6 +508,21 @@ PYBIND11_MODULE(_core, m) {
       },
       "rates"_a, "on"_a, "off"_a, "per_minute"_a, "model"_a,
       "Thresholds on [C] and off [C] for a number of false alarms per minute.");
+  m.def(
+      "cut_image",
+      [](const py::array_t<std::uint8_t, py::array::c_style | py::array::forcecast>& image,
+         std::array<double, 2> origin, std::array<double, 2> right, std::array<double, 2> down, int size,
+         bool goes_on) {
+        if (image.ndim() != 3 || image.shape(2) != 3 || !image.size() || size < 1)
+          throw std::invalid_argument("image has another shape, expected uint8 [height, width, 3]");
+        py::array_t<float> out({size, size, 3});
+        motionrt::cut_image(image.data(), static_cast<int>(image.shape(0)), static_cast<int>(image.shape(1)),
+                            origin.data(), right.data(), down.data(), size, goes_on, out.mutable_data());
+        return out;
+      },
+      "image"_a, "origin"_a, "right"_a, "down"_a, "size"_a, "goes_on"_a,
+      "Colors [size, size, 3], 0 to 1, of the image at origin + x right + y down; it goes on at the border, or is "
+      "black.");
   m.def(
       "parse_json_clip",
       [](const py::bytes& text, std::size_t min_frames, std::size_t max_frames, std::size_t max_joints,

@@ -80,12 +80,17 @@ def test_the_people_of_a_video_one_by_one(monkeypatch):
 
 
 def test_an_unknown_estimator_is_named():
-    with pytest.raises(InputError, match="unknown pose estimator 'openpose', expected mediapipe or rtmlib"):
+    with pytest.raises(
+        InputError,
+        match="unknown pose estimator 'openpose', expected mediapipe, mediapipe-lite, .* or rtmlib",
+    ):
         PoseEstimator.load("openpose")
 
 
 def test_video_packages_are_imported_on_use_only():
-    code = "import sys, motionrt.runtime.io.pose; sys.exit(bool({'cv2', 'mediapipe', 'rtmlib'} & set(sys.modules)))"
+    code = (
+        "import sys, motionrt.runtime.io.pose; sys.exit(bool({'cv2', 'ai_edge_litert', 'rtmlib'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
 
 
@@ -140,7 +145,8 @@ def test_rtmlib_that_cannot_download_its_models(monkeypatch):
         PoseEstimator.load("rtmlib")
 
 
-def test_mediapipe_without_its_model(monkeypatch):
-    monkeypatch.setitem(sys.modules, "mediapipe", SimpleNamespace())
-    with pytest.raises(MissingExtra, match=r"has no pose model.*: pip install"):
+def test_mediapipe_without_its_runtime(monkeypatch):
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.interpreter", None)
+    monkeypatch.setattr("motionrt.runtime.io.mediapipe.find_model", lambda name, folder: name)
+    with pytest.raises(MissingExtra, match=r"needs ai_edge_litert.*: pip install '\.\[webcam\]'"):
         PoseEstimator.load("mediapipe")

@@ -160,7 +160,7 @@ def test_an_empty_video(tmp_path):
 
 
 def test_a_missing_video_package_names_its_extra(tmp_path, monkeypatch):
-    for module in ("cv2", "av", "mediapipe"):
+    for module in ("cv2", "av", "ai_edge_litert"):
         monkeypatch.setitem(sys.modules, module, None)
     (tmp_path / "clip.mp4").write_bytes(b"\0\0\0\x18ftypmp42")
     for source in (tmp_path / "clip.mp4", 0):
@@ -169,5 +169,8 @@ def test_a_missing_video_package_names_its_extra(tmp_path, monkeypatch):
 
 
 def test_unknown_pose_estimator():
-    with pytest.raises(InputError, match="unknown pose estimator 'magic', expected mediapipe or rtmlib"):
+    with pytest.raises(
+        InputError,
+        match="unknown pose estimator 'magic', expected mediapipe, mediapipe-lite, .* or rtmlib",
+    ):
         open_source(0, pose="magic")

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 from wait import wait_until
 
-from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.source import open_source
 from motionrt.runtime.io.video import Camera, redact_credentials
@@ -214,25 +213,3 @@ def test_a_missing_camera():
     pytest.importorskip("cv2")
     with pytest.raises(InputError, match="camera 99: cannot be opened as a video"):
         open_source(99, pose=Nobody())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("name", "images", "least"), [("ta_chi.mp4", 300, 300), ("exercise.avi", 393, 380)])
-def test_mediapipe_on_real_footage(shared, name, images, least):
-    pytest.importorskip("mediapipe")
-    path = shared.parent / "video" / name
-    if not path.is_file():
-        pytest.skip(f"{path} is not there")
-    layout = Layout.load("mediapipe33")
-    (left, right), place = layout.facing, layout.joints.index
-    with open_source(path) as source:
-        frames = list(source)
-    assert source.frames_in == images and len(frames) >= least
-    assert {(frame.person, frame.layout) for frame in frames} == {(0, "mediapipe33")}
-    joints = np.stack([frame.joints for frame in frames])  # [T, 33, 3]
-    ears = joints[:, [place("left_ear"), place("right_ear")]].mean(axis=1)
-    assert (ears[:, 1] > joints[:, [left[0], right[0]], 1].mean(axis=1)).all()  # upright
-    side = joints[:, left].sum(axis=1) - joints[:, right].sum(axis=1)
-    forward = np.stack([-side[:, 2], 0 * side[:, 0], side[:, 0]], axis=-1)
-    nose = joints[:, place("nose")] - ears
-    assert ((forward * nose).sum(axis=-1) > 0).all()  # the nose points where the hips and shoulders face
