@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..runtime.errors import InputError
 from .distributed import rank_slice
+from .muon import Muon
 
 PATIENCE = timedelta(hours=2)  # for the main process to encode data or to validate
 CHECKPOINTS = ("checkpoint", "checkpoint.old", "checkpoint.new")  # the last may be incomplete
@@ -33,6 +34,7 @@ class LoopConfig:
     steps: int
     batch: int = 32
     lr: float = 2e-3
+    muon_lr: float | None = None  # of the weights of convolutions and linear layers, by Muon; None: AdamW, as the rest
     weight_decay: float = 0.05
     beta2: float = 0.999  # of AdamW
     warmup: float = 0.1  # fraction of the steps
@@ -86,8 +88,11 @@ def fit(
     accelerator.init_trackers("tensorboard")
     set_seed(config.seed, device_specific=True)  # different dropout in every process
     average = MovingAverage(model, config.ema, accelerator.device)
-    groups = parameter_groups(model, config.weight_decay)
-    optimizer = torch.optim.AdamW(groups, lr=config.lr, betas=(0.9, config.beta2))
+    groups, kind = parameter_groups(model, config.weight_decay), torch.optim.AdamW
+    if config.muon_lr is not None:
+        groups[0] |= {"muon": True, "lr": config.muon_lr}
+        kind = Muon
+    optimizer = kind(groups, lr=config.lr, betas=(0.9, config.beta2))
     schedule = rate_schedule(optimizer, config)
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(schedule, average)
@@ -122,9 +127,8 @@ def fit(
 def rate_schedule(optimizer: torch.optim.Optimizer, config: LoopConfig) -> torch.optim.lr_scheduler.LRScheduler:
     """One cycle, or a linear warm-up and a rate that falls at the milestones."""
     if config.gamma is None:
-        return torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, config.lr, total_steps=config.steps, pct_start=config.warmup
-        )
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, rates, total_steps=config.steps, pct_start=config.warmup)
     gamma, warmup = config.gamma, max(1, round(config.warmup * config.steps))
 
     def factor(step: int) -> float:

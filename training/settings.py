@@ -76,7 +76,7 @@ def check_loop(loop: LoopConfig, **positive: float | None) -> None:
     Raises:
         InputError: names the setting and what was expected.
     """
-    names = ("steps", "batch", "lr", "clip_norm", "checkpoint_every", "validate_every")
+    names = ("steps", "batch", "lr", "muon_lr", "clip_norm", "checkpoint_every", "validate_every")
     for key, value in {**{name: getattr(loop, name) for name in names}, **positive}.items():
         if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{key}: expected a number above 0")

@@ -156,8 +156,9 @@ def test_only_weights_of_layers_decay() -> None:
     assert [group["weight_decay"] for group in groups] == [0.05, 0.0]
 
 
-def test_a_network_learns(tmp_path: Path) -> None:
-    config = LoopConfig(steps=40, batch=6, precision="no", lr=1e-2, validate_every=20, ema=0.5)
+@pytest.mark.parametrize("muon_lr", [None, 2e-2])
+def test_a_network_learns(tmp_path: Path, muon_lr: float | None) -> None:
+    config = LoopConfig(steps=40, batch=6, precision="no", lr=1e-2, muon_lr=muon_lr, validate_every=20, ema=0.5)
     trained = fit(
         network(dropout=0.0), Samples(), config, tmp_path, lambda model: {"top1": 1.0}, partial(recognizer_loss, config)
     )
