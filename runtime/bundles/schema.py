@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from pathlib import Path
 from types import MappingProxyType
@@ -54,11 +54,13 @@ class Alarms:
     Attributes:
         per_minute: [B] false onsets per minute, rising.
         on, off: [B][C] as in `Thresholds`; `on` of a label never rises.
+        default: number of false onsets per minute unless the user chooses one; None: `Thresholds` apply.
     """
 
     per_minute: tuple[float, ...]
     on: tuple[tuple[float, ...], ...]
     off: tuple[tuple[float, ...], ...]
+    default: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -316,8 +318,6 @@ def _recognition(
         if fields.has(key) or not rule.get("optional"):
             values[section][key] = fields.read(key, rule)
     labels = values[""]["labels"]
-    if kind is RecognitionManifest:
-        more = {"alarms": _alarms(top.section("decision"), labels), "reliability": _reliability(top, labels)}
     manifest = kind(
         **{**common, **values[""]},
         **values["model"],
@@ -327,6 +327,9 @@ def _recognition(
         joints=known_sizes["joints"] if "joints" in known_sizes else _joints(common["graphs"], top.where),
     )
     _check_labels(manifest, top.where)
+    if kind is RecognitionManifest:
+        alarms, known = _alarms(top.section("decision"), labels), _reliability(top, labels)
+        manifest = replace(manifest, alarms=alarms, reliability=known)
     bones = manifest.frontend.bones
     if bones and len(bones) != manifest.joints:
         raise BundleError(
@@ -353,7 +356,11 @@ def _alarms(decision: Fields, labels: tuple[str, ...]) -> Alarms | None:
         if b > 0 and on[b][c] > on[b - 1][c]:
             found = f"on {on[b][c]:g} follows {on[b - 1][c]:g} of label {labels[c]!r}"
             raise BundleError(f"{fields.where}: {found}, expected that it does not rise with per_minute")
-    return Alarms(per_minute=rates, on=on, off=off)
+    default = fields.read("default", _RULES["alarms"]["default"]) if fields.has("default") else None
+    if default is not None and not rates[0] <= default <= rates[-1]:
+        found = f"default: {default:g}, expected {rates[0]:g} to {rates[-1]:g}, the range of per_minute"
+        raise BundleError(f"{fields.where}: {found}")
+    return Alarms(per_minute=rates, on=on, off=off, default=default)
 
 
 def _reliability(top: Fields, labels: tuple[str, ...]) -> dict[str, Reliability]:

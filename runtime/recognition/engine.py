@@ -33,7 +33,7 @@ class StreamEngine:
         bundle: supplies the skeleton, the frame rate and the decision thresholds.
         streams: the network.
         monitor: checks incoming joints.
-        alarms_per_minute: selects thresholds; None: the bundle's own.
+        alarms_per_minute: selects thresholds; None: the bundle's default ones.
     Raises:
         InputError: the bundle has no thresholds for that many false alarms.
     """
@@ -72,7 +72,7 @@ class StreamEngine:
             if flat and not self._bundle.manifest.frontend.flat:
                 raise InputError(
                     f"layout {name!r} is {layout.dims}-D, model {self._bundle.manifest.name!r} takes 3-D joints in "
-                    "meters; a 2-D layout needs a model trained for it"
+                    "meters; a 2-D layout needs a model trained for it, such as live-2d"
                 )
             self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout, needs_legs=False), flat)
         return self._sources[name]
@@ -144,7 +144,9 @@ class StreamEngine:
 
 def _config(bundle: Bundle, layout: Layout, alarms_per_minute: float | None) -> Config:
     manifest = bundle.manifest
-    limited = {} if alarms_per_minute is None else _thresholds(manifest, alarms_per_minute)
+    alarms = getattr(manifest, "alarms", None)
+    rate = alarms.default if alarms and alarms_per_minute is None else alarms_per_minute
+    limited = {} if rate is None else _thresholds(manifest, rate)
     if len(layout.joints) != manifest.joints:
         raise BundleError(
             f"{bundle.path}: its graphs take {manifest.joints} joints, layout {layout.name!r} has {len(layout.joints)}"

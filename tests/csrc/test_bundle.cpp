@@ -72,6 +72,9 @@ void a_bundle_may_have_thresholds_by_false_alarms() {
   CHECK((alarms.per_minute == std::vector<double>{0.5, 2}));
   CHECK((alarms.on == std::vector<std::vector<double>>{{0.9, 1}, {0.6, 1}}));
   CHECK((alarms.off == std::vector<std::vector<double>>{{0.4, 1}, {0, 1}}));
+  const auto normal = parse_bundle(
+      with_alarms(R"({"per_minute": [1], "on": [[0.9, 1]], "off": [[0.4, 1]], "default": 1})"), tiny_weights(), "b");
+  CHECK((normal.session.on_C == std::vector<double>{0.9, 1} && normal.session.off_C == std::vector<double>{0.4, 1}));
   const struct {
     const char *alarms, *part;
   } cases[] = {
@@ -91,6 +94,8 @@ void a_bundle_may_have_thresholds_by_false_alarms() {
        "alarms: off 0.6 is above on 0.5 of label 'wave 1'"},
       {R"({"per_minute": [1, 2], "on": [[0.5, 1], [0.6, 1]], "off": [[0, 0], [0, 0]]})",
        "alarms: on 0.6 follows 0.5 of label 'wave 1', expected that it does not rise with per_minute"},
+      {R"({"per_minute": [1, 2], "on": [[1, 1], [1, 1]], "off": [[0, 0], [0, 0]], "default": 3})",
+       "alarms: default: 3, expected 1 to 2, the range of per_minute"},
   };
   for (const auto& [text, part] : cases) CHECK_REJECTED(parse_bundle(with_alarms(text), tiny_weights(), "b"), part);
 }

@@ -140,14 +140,14 @@ void a_restart_ends_the_action() {
 void a_clip_is_the_action_with_the_most_evidence() {
   Run run(sharp_config());
   CHECK(run.decider.decide_clip(run.probs).label == 2 && run.probs[2] == 1);
-  run.see(0.3, 0.1);
-  run.see(0.3, 0.1);
-  CHECK(run.decider.decide_clip(run.probs).label == 2);  // no activity: none at most 0.6
-  CHECK_NEAR(run.probs[2], 0.6f, 1e-6f);
+  run.see(0.1, 0.05);
+  run.see(0.1, 0.05);
+  CHECK(run.decider.decide_clip(run.probs).label == 2);  // no activity: all actions together at most 0.15
+  CHECK_NEAR(run.probs[2], 0.85f, 1e-6f);
   run.see(0, 0.9);
   const Decision d = run.decider.decide_clip(run.probs);
   CHECK(d.label == 1);
-  const double a = 0.3 + 0.3 + 0, b = 0.1 + 0.1 + 0.9;  // mean probabilities of the actions
+  const double a = 0.1 + 0.1 + 0, b = 0.05 + 0.05 + 0.9;  // mean probabilities of the actions
   CHECK_NEAR(d.score, b / (a + b), 1e-6);
   CHECK(run.probs[2] == 0);
   CHECK_NEAR(run.probs[0], a / (a + b), 1e-6);

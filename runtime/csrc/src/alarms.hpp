@@ -19,6 +19,7 @@ struct Alarms {
   std::vector<double> per_minute;        // [B] rising
   std::vector<std::vector<double>> on;   // [B][C], `on` of a label never rises
   std::vector<std::vector<double>> off;  // [B][C]
+  double normal = 0;                     // of per_minute, unless the user chooses one; 0: the same threshold for all
 };
 
 // Thresholds for a number of false alarms per minute, interpolated over its logarithm.

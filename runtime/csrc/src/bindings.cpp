@@ -503,7 +503,7 @@ PYBIND11_MODULE(_core, m) {
       "thresholds_at",
       [](std::vector<double> rates, std::vector<std::vector<double>> on, std::vector<std::vector<double>> off,
          double per_minute, const std::string& model) {
-        auto found = motionrt::thresholds_at({std::move(rates), std::move(on), std::move(off)}, per_minute, model);
+        auto found = motionrt::thresholds_at({std::move(rates), std::move(on), std::move(off), 0}, per_minute, model);
         return py::make_tuple(std::move(found.on), std::move(found.off));
       },
       "rates"_a, "on"_a, "off"_a, "per_minute"_a, "model"_a,

@@ -285,6 +285,12 @@ Alarms read_alarms(const Fields& decision, const std::vector<std::string>& label
         fields.fail("on ", on, " follows ", alarms.on[b - 1][c], " of label ", single_quoted(labels[c]),
                     ", expected that it does not rise with per_minute");
     }
+  if (fields.has("default")) {
+    alarms.normal = fields.number("default");
+    if (alarms.normal < rates.front() || alarms.normal > rates.back())
+      fields.fail("default: ", alarms.normal, ", expected ", rates.front(), " to ", rates.back(),
+                  ", the range of per_minute");
+  }
   return alarms;
 }
 
@@ -309,6 +315,11 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   bundle.session = read_session(top);
   bundle.session.none = read_none(top, bundle.labels);
   bundle.alarms = read_alarms(top.section("decision"), bundle.labels);
+  if (bundle.alarms.normal > 0) {
+    Thresholds thresholds = thresholds_at(bundle.alarms, bundle.alarms.normal, bundle.name);
+    bundle.session.on_C = std::move(thresholds.on);
+    bundle.session.off_C = std::move(thresholds.off);
+  }
   const Fields model = top.section("model");
   bundle.model = read_model(model, where);
   bundle.model.classes = static_cast<int>(bundle.labels.size());

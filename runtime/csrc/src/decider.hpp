@@ -70,7 +70,8 @@ class Decider {
       return {config_.none, config_.none < 0 ? 0.f : 1.f};
     }
     const int best = best_action(evidence_);
-    const bool is_active = best >= 0 && max_activity_ >= kMinActivity;
+    const double needed = config_.chosen.empty() ? kMinClipActivity : kMinActivity;  // else none is other actions, too
+    const bool is_active = best >= 0 && max_activity_ >= needed;
     const int label = is_active ? best : config_.none;
     const int excluded = is_active ? config_.none : -1;
     const double top = evidence_[label];
@@ -175,8 +176,9 @@ class Decider {
     held_ = 0;
   }
 
-  static constexpr double kRevisionS = 1.0;    // an onset this soon before another was a wrong first guess
-  static constexpr double kMinActivity = 0.5;  // score of all actions together from which somebody is active
+  static constexpr double kRevisionS = 1.0;        // an onset this soon before another was a wrong first guess
+  static constexpr double kMinActivity = 0.5;      // score of all actions together from which somebody is active
+  static constexpr double kMinClipActivity = 0.2;  // in one frame, if that is all that is asked of a clip
   const Config& config_;
   const double blend_;
   const std::int64_t hold_;       // frames

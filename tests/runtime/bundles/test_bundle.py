@@ -219,6 +219,10 @@ BAD_MANIFESTS: dict[str, tuple[Any, str]] = {
         alarms({"per_minute": [1], "on": [[1, 0.5, 1]], "off": [[0, 0.6, 0]]}),
         "alarms: off 0.6 is above on 0.5 of label 'raise left hand'",
     ),
+    "a default out of range": (
+        alarms({"per_minute": [1, 2], "on": [[1] * 3] * 2, "off": [[0] * 3] * 2, "default": 3}),
+        "alarms: default: 3, expected 1 to 2, the range of per_minute",
+    ),
     "thresholds that rise with alarms": (
         alarms({"per_minute": [1, 2], "on": [[1, 0.5, 1], [1, 0.6, 1]], "off": [[0] * 3] * 2}),
         "alarms: on 0.6 follows 0.5 of label 'raise left hand', expected that it does not rise with per_minute",

@@ -155,6 +155,9 @@ def test_thresholds_follow_from_the_false_alarms_that_are_allowed(tmp_path: Path
     assert told(None) == [LEFT, RIGHT]
     assert (told(0.25), told(1), told(2), told(np.float32(4))) == ([], [RIGHT], [LEFT, RIGHT], [LEFT, RIGHT])
     assert told(1, labels=[LEFT]) == [] and told(4, labels=[RIGHT]) == [RIGHT]
+    cautious = with_decision(tmp_path / "cautious", alarms={**ALARMS, "default": 1})
+    assert onsets(play(Recognizer.load(cautious).clone())) == [RIGHT]
+    assert onsets(play(Recognizer.load(cautious, alarms_per_minute=2))) == [LEFT, RIGHT]
     for wrong in (0.2, 5, 0, -1, float("nan")):
         with pytest.raises(InputError, match=r"alarms_per_minute is .*, model 'tiny' has thresholds for 0\.25 to 4"):
             told(wrong)
