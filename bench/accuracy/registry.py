@@ -17,7 +17,7 @@ from ...runtime.errors import InputError
 from ...training.data import ntu
 from . import motion_data
 from .motion_model import MotionModel, Scorer, check_abilities
-from .protocols import closed_loop, continuous, editing, labeled_clips
+from .protocols import closed_loop, continuous, editing, labeled_clips, onsets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -297,11 +297,32 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         protocol=labeled_clips.nw_ucla,
     ),
     Benchmark(
+        name="utd-mhad",
+        about="top-1 on subjects 2, 4, 6 and 8 of UTD-MHAD",
+        kind=RECOGNIZER,
+        data=own_data("utdmhad-stream"),
+        protocol=labeled_clips.utd_mhad,
+    ),
+    Benchmark(
+        name="jhmdb",
+        about="top-1 on the test clips of JHMDB's first split, in 2-D",
+        kind=RECOGNIZER,
+        data=own_data("jhmdb-stream"),
+        protocol=labeled_clips.jhmdb,
+    ),
+    Benchmark(
         name="continuous",
         about="onsets and labels in continuous streams: event F1, false onsets, delay",
         kind=RECOGNIZER,
         data=own_data("live"),
         protocol=continuous.continuous,
+    ),
+    Benchmark(
+        name="onsets",
+        about="right, wrong and no onsets in clips of people kept out, and onsets on unknown actions",
+        kind=RECOGNIZER,
+        data=own_data("live"),
+        protocol=onsets.onsets,
     ),
     Benchmark(
         name="recordings",

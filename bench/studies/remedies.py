@@ -48,7 +48,7 @@ def predictions_of(variant: str, source: str, data: str, runs: Path, settings: M
         train("live", {"leave_out": source, "data": data, "run": str(run), **settings, **VARIANTS[variant]})
         recognizer = Recognizer.load(export_run(run, run / "bundle").path)
         sets = [clip_set for clip_set in clip_sets(data) if clip_set.layout.dims == 3]
-        predictions, _ = predict(recognizer, source, sets)
+        predictions = predict(recognizer, source, sets)
         path.write_text(json.dumps([asdict(prediction) for prediction in predictions]) + "\n")
     return [Prediction(**prediction) for prediction in json.loads(path.read_text())]
 

@@ -106,6 +106,8 @@ def is_held_out(record: dict[str, Any]) -> bool:
         source(record) == "other"
     ):  # no fold in the vocabulary: a fixed quarter of the recordings, and the shipped samples
         return crc32(recording(record).encode()) % 4 == 0 or recording(record) in SHIPPED_SAMPLES
+    if source(record) == "jhmdb":
+        return record["split1"] == "test"
     fold = _vocabulary()["validation"].get(source(record))
     return fold is not None and record["subject"] in fold["subjects"]
 
@@ -117,5 +119,7 @@ def is_trainable(record: dict[str, Any]) -> bool:
 
 def is_validation(record: dict[str, Any]) -> bool:
     """True if a clip belongs to its set's validation fold."""
+    if source(record) == "jhmdb":
+        return is_held_out(record)
     fold = _vocabulary()["validation"].get(source(record))
     return fold is not None and is_held_out(record) and ("views" not in fold or record["view"] in fold["views"])

@@ -163,7 +163,7 @@ def recognizer() -> OwnRecipe:
         name="recognizer",
         license="that of the recordings: trained on recordings of the user",
         layout=base.layout,
-        frontend=base.frontend,
+        frontend=replace(base.frontend, flat=False),  # recordings are in 3-D
         channels=base.channels,
         body=base.body,
         body_blocks=base.body_blocks,

@@ -10,13 +10,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.random import Generator
 from torch import nn
 
 from ...runtime.body.frontend import Frontend
 from ...runtime.body.layout import Layout
 from ...runtime.errors import InputError
 from ..data import vocabulary
-from ..data.augment import Augmentation
+from ..data.augment import Augmentation, take_picture
 from ..data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
 from ..data.unseen_labels import splits, unseen_labels
 from ..data.vocabulary import sources
@@ -35,6 +37,11 @@ LICENSE = (
     "non-commercial research use: trained on motion under CC BY-NC 4.0 and CC BY-NC-ND 4.0, and on motion for research "
     "use or without stated terms (MODEL_CARD.md lists the data sets)"
 )
+PROTOCOLS: dict[str, Callable[[dict[str, Any]], bool]] = {  # the training clips of published protocols
+    "nwucla-stream": lambda r: r.get("ds") == "nw-ucla" and r["view"] in (1, 2),
+    "utdmhad-stream": lambda r: r.get("ds") == "utd-mhad" and r["subject"] % 2 == 1,
+    "jhmdb-stream": lambda r: r.get("ds") == "jhmdb" and r["split1"] == "train",
+}
 BONES = (0, 0.5, 0.2, *(0.17, 0.27, 0.24) * 2, *(0.09, 0.4, 0.4) * 2)  # of core15, in its order; about 1.7 m tall
 
 
@@ -106,7 +113,7 @@ class StreamGcnRecipe:
         validation = Validation(held_out, layout, self.frontend, labels)
 
         def finish(model: nn.Module) -> None:
-            if self.name == "live":
+            if self.is_live:
                 (run / SET_ASIDE).write_text(json.dumps(training_fingerprints(self.data, self.leave_out)))
             if validation(model):
                 validation.plot(run / "confusion.png")
@@ -117,10 +124,14 @@ class StreamGcnRecipe:
             about["sets"] = [{"clips": clips[name], "terms": vocabulary.terms(name)} for name in sorted(clips)]
         return Job(model=model, task=task, about=about, validate=validation, loss=loss, finish=finish)
 
+    @property
+    def is_live(self) -> bool:
+        return self.name in ("live", "live-2d")
+
     def load_data(self, layout: Layout) -> tuple[Task, list[LabeledClip], tuple[str, ...]]:
         """The training task, the clips to validate on, and the labels."""
         data, seed = self.data, self.loop.seed
-        if self.name == "live":
+        if self.is_live:
             hidden = unseen_labels(self.unseen)
             clips = load_clips(data, layout, vocabulary.is_trainable)
             excluded = left_out(self.leave_out)
@@ -129,7 +140,11 @@ class StreamGcnRecipe:
             ]
             clips = clips[: self.subset]
             labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
-            held_out = [c for c in load_clips(data, layout, vocabulary.is_validation) if not c.flat]
+            held_out = load_clips(data, layout, vocabulary.is_validation)
+            if self.pictures == 1:
+                rng = np.random.default_rng(0)
+                held_out = [c if c.flat else pictured(c, layout, rng) for c in held_out]
+            held_out = [c for c in held_out if c.flat == (self.pictures == 1)]
             task: Task = LiveTask(
                 clips=clips,
                 layout=layout,
@@ -142,11 +157,11 @@ class StreamGcnRecipe:
             )
         else:
             clips = [
-                replace(clip, label=clip.record["action"])
-                for clip in load_clips(data, layout, lambda r: r.get("ds") == "nw-ucla" and r["view"] in (1, 2))
+                replace(clip, label=clip.record["label" if clip.flat else "action"])
+                for clip in load_clips(data, layout, PROTOCOLS[self.name])
             ]
-            held_out = [clip for clip in clips if clip.record["subject"] == self.hold_out]
-            clips = [clip for clip in clips if clip.record["subject"] != self.hold_out][: self.subset]
+            held_out = [clip for clip in clips if clip.record.get("subject", 0) == self.hold_out]
+            clips = [clip for clip in clips if clip.record.get("subject", 0) != self.hold_out][: self.subset]
             labels = tuple(sorted({clip.label for clip in clips if clip.label}))
             task = ClipTask(clips=clips, layout=layout, frontend=self.frontend, labels=labels, seed=seed)
         batch = self.loop.batch if isinstance(task, ClipTask) else None
@@ -238,8 +253,14 @@ def live() -> StreamGcnRecipe:
         dropout=0.2,
         choreography=100,
         augmentation=Augmentation(tilt=0.12, webcam=0.2, hidden_legs=0.2),
-        loop=LoopConfig(steps=2000, lr=3e-3, own_labels=0.5),
+        loop=LoopConfig(steps=1500, lr=3e-3, muon_lr=0.015, weight_decay=0.015, own_labels=0.5),
     )
+
+
+def live_2d() -> StreamGcnRecipe:
+    """`live` for 2-D keypoints: the same motion as random cameras see it, and motion that was annotated in pictures."""
+    base = live()
+    return replace(base, name="live-2d", frontend=replace(base.frontend, flat=True), pictures=1.0)
 
 
 def nwucla_stream() -> StreamGcnRecipe:
@@ -253,6 +274,31 @@ def nwucla_stream() -> StreamGcnRecipe:
     )
 
 
+def utdmhad_stream() -> StreamGcnRecipe:
+    """StreamGCN on UTD-MHAD's 27 actions by subjects 1, 3, 5 and 7 (cross-subject protocol)."""
+    return StreamGcnRecipe(
+        name="utdmhad-stream",
+        license="research use: trained on UTD-MHAD",
+        layout="kinect20",
+        frontend=Frontend(rate_hz=30.0),
+        channels=(32,),
+        body=192,
+        body_blocks=4,
+        loop=LoopConfig(steps=800, lr=3e-3, muon_lr=0.015),
+    )
+
+
+def jhmdb_stream() -> StreamGcnRecipe:
+    """StreamGCN on the 2-D joints of the first split of JHMDB."""
+    return replace(
+        utdmhad_stream(),
+        name="jhmdb-stream",
+        license="research use: trained on JHMDB",
+        layout="core15",
+        frontend=Frontend(rate_hz=30.0, flat=True),
+    )
+
+
 def nwucla_ctrgcn() -> CtrGcnRecipe:
     """CTR-GCN on views 1 and 2 of NW-UCLA (cross-view protocol)."""
     return CtrGcnRecipe(name="nwucla-ctrgcn", loop=LoopConfig(steps=870))
@@ -260,7 +306,10 @@ def nwucla_ctrgcn() -> CtrGcnRecipe:
 
 RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe]] = {
     "live": live,
+    "live-2d": live_2d,
     "nwucla-stream": nwucla_stream,
+    "utdmhad-stream": utdmhad_stream,
+    "jhmdb-stream": jhmdb_stream,
     "nwucla-ctrgcn": nwucla_ctrgcn,
 }
 
@@ -278,6 +327,11 @@ def check_widths(channels: Sequence[int], body: int, body_blocks: int) -> None:
         raise InputError(f"body={body}: expected 0 or at least 4")
     if body_blocks < 0 or body_blocks and not body:
         raise InputError(f"body_blocks={body_blocks}: expected at least 0, and 0 without a body")
+
+
+def pictured(clip: LabeledClip, layout: Layout, rng: Generator) -> LabeledClip:
+    """A clip as a random camera sees it."""
+    return replace(clip, joints=take_picture(clip.joints, layout, rng), flat=True)
 
 
 def check_unseen(unseen: str | None) -> None:

@@ -14,6 +14,7 @@ from numpy.random import Generator
 
 from ...runtime.body.frontend import Frontend, prepare
 from ...runtime.body.layout import Layout
+from ...runtime.errors import InputError
 from ..data import augment, streams, vocabulary
 from ..data.augment import Augmentation
 from ..data.choreography import choreography
@@ -93,8 +94,14 @@ class LiveTask:
     def sample(self, rng: Generator) -> StreamSample:
         T = round(self.seconds * self.frontend.rate_hz)
         flat = self.pictures > 0 and rng.random() < self.pictures
-        stream = self.stream(rng, T, flat)
-        frames = prepare(stream.joints[:T], self.frontend, self.layout, flat)
+        while True:
+            stream = self.stream(rng, T, flat)
+            try:
+                frames = prepare(stream.joints[:T], self.frontend, self.layout, flat)
+                break
+            except InputError:  # a camera that looks along the trunk: the picture has no scale
+                if not flat:
+                    raise
         if not flat:
             frames = augment.rotate(frames, rng.normal(0, 0.2), np.zeros(2))
         segments = stream.segments[:T].copy()
@@ -207,15 +214,20 @@ class ClipTask:
 
     def sample(self, clip: LabeledClip, rng: Generator) -> StreamSample:
         joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
-        joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
+        if clip.flat:
+            joints = augment.augment_picture(joints, clip.fps, self.frontend.rate_hz, rng)
+        else:
+            joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
         limit = round(self.max_clip_s * self.frontend.rate_hz)
         if len(joints) > limit:
             begin = rng.integers(len(joints) - limit + 1)
             joints = joints[begin : begin + limit]
-        frames = prepare(joints, self.frontend, self.layout)
+        frames = prepare(joints, self.frontend, self.layout, clip.flat)
+        if not clip.flat:
+            frames = augment.rotate(frames, rng.normal(0, 0.3), np.zeros(2))
         T, target = len(frames), self.labels.index(clip.label or "")
         return StreamSample(
-            frames=augment.rotate(frames, rng.normal(0, 0.3), np.zeros(2)),
+            frames=frames,
             targets=np.full(T, target),
             weights=np.linspace(0, 1, T + 1, dtype=np.float32)[1:],
             segments=np.zeros(T, int),

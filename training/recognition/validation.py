@@ -30,7 +30,7 @@ class Validation:
         self.candidates = [i for i, label in enumerate(labels) if label != vocabulary.NONE]
         self.clips = [
             (
-                prepare(resample(clip.joints, max(2, round(clip.seconds * rate))), frontend, layout),
+                prepare(resample(clip.joints, max(2, round(clip.seconds * rate))), frontend, layout, clip.flat),
                 self.labels.index(clip.label or ""),
             )
             for clip in sorted(clips, key=lambda clip: clip.seconds)

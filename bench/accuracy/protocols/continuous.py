@@ -5,8 +5,9 @@ Every validation clip appears once, in streams of a few minutes: actions joined 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,13 +49,14 @@ class Onset:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trace:
-    """Output of a recognizer on one stream: a label per frame, and the onsets."""
+    """Output of a recognizer on one stream: a label per frame, the onsets, and the actions from onset to offset."""
 
     actions: list[Action]
     times_s: np.ndarray
     targets: list[str | None]  # per frame; None where the frame is not scored
     labels: list[str]
     onsets: list[Onset]
+    found: list[Action] = field(default_factory=list)
 
 
 def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
@@ -70,21 +72,39 @@ def continuous(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     return {"protocol": protocol, "thresholds": asdict(recognizer.bundle.manifest.decision)} | summarize(traces)
 
 
-def validation_streams(data: Path, layout_name: str, labels: Sequence[str]) -> list[Stream]:
-    """Compose the streams of clips with these labels, which include `none`; deterministic for a folder."""
-    layout, rng = Layout.load(layout_name), np.random.default_rng(SEED)
-    clips = [clip for clip in load_clips(data, layout, vocabulary.is_validation) if not clip.flat]
-    unknown = load_clips(data, layout, lambda r: vocabulary.is_held_out(r) and vocabulary.is_unknown(r))
-    unknown = [clip for clip in unknown if not clip.flat]
+def validation_streams(
+    data: Path, layout_name: str, labels: Sequence[str], without: Collection[str] = ()
+) -> list[Stream]:
+    """Compose the streams of clips with these labels, which include `none`, except for those of the data sets
+    `without`; deterministic for a folder."""
+    layout = Layout.load(layout_name)
+
+    def held_out(is_wanted: Callable[[dict[str, Any]], bool]) -> list[LabeledClip]:
+        clips = load_clips(data, layout, lambda r: is_wanted(r) and vocabulary.source(r) not in without)
+        return [clip for clip in clips if not clip.flat]
+
+    clips = held_out(vocabulary.is_validation)
+    unknown = held_out(lambda r: vocabulary.is_held_out(r) and vocabulary.is_unknown(r))
     rests = streams.rest_windows(clips, layout)
     known = [clip for clip in clips if clip.label in labels]
     if not known or not rests:
         raise InputError(f"{data}: expected labeled validation clips, some of them with a person standing still")
-    composed = []
+    return join_clips(known, unknown, rests, layout, labels)
+
+
+def join_clips(
+    known: Sequence[LabeledClip],
+    unknown: Sequence[LabeledClip],
+    rests: Sequence[tuple[np.ndarray, float]],
+    layout: Layout,
+    labels: Sequence[str],
+) -> list[Stream]:
+    """Streams in which every known clip appears once, with rest and unknown actions between them."""
+    rng, composed = np.random.default_rng(SEED), []
     for chosen in arrange_clips(known, unknown, rng):
         parts = []
         for clip in chosen:
-            if rng.random() < 0.6:
+            if rests and rng.random() < 0.6:
                 window, fps = rests[rng.integers(len(rests))]
                 joints = streams.play_rest(window, fps, rng.uniform(1, 4), CAMERA_HZ)
                 parts.append(Segment(joints=joints, target=labels.index(vocabulary.NONE), actions=()))
@@ -118,19 +138,24 @@ def run_stream(recognizer: Recognizer, stream: Stream, labels: Sequence[str]) ->
     """Step through a stream at the camera's rate."""
     recognizer.reset()
     times = np.arange(len(stream.joints)) / CAMERA_HZ
-    predicted, onsets = [], []
+    predicted, onsets, found = [], [], []
+    ongoing: Onset | None = None
     for t, joints in zip(times, stream.joints, strict=True):
         decision = recognizer.step(joints, timestamp=float(t))
         predicted.append(decision.label)
+        if ongoing and (decision.event or t == times[-1]):
+            found.append(Action(label=ongoing.label, start_s=ongoing.start_s, end_s=float(t)))
+            ongoing = None
         if decision.event == "onset" and decision.event_label is not None:
             start = t if decision.since is None else decision.since
-            onsets.append(Onset(label=decision.event_label, reported_s=float(t), start_s=float(start)))
+            ongoing = Onset(label=decision.event_label, reported_s=float(t), start_s=float(start))
+            onsets.append(ongoing)
     actions = [
         Action(label=labels[target], start_s=begin / CAMERA_HZ, end_s=end / CAMERA_HZ)
         for target, begin, end in stream.actions
     ]
     targets = [None if target == UNLABELED else labels[target] for target in stream.targets]
-    return Trace(actions=actions, times_s=times, targets=targets, labels=predicted, onsets=onsets)
+    return Trace(actions=actions, times_s=times, targets=targets, labels=predicted, onsets=onsets, found=found)
 
 
 def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
@@ -150,6 +175,9 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
     none_targets = [label == vocabulary.NONE for target, label in pairs if target == vocabulary.NONE]
     none_predicted = [target == vocabulary.NONE for target, label in pairs if label == vocabulary.NONE]
     waits = [wait for trace in traces for action in trace.actions if (wait := first_correct(trace, action)) is not None]
+    detected = [
+        wait for trace in traces for action in trace.actions if (wait := onset_delay(trace, action)) is not None
+    ]
     return {
         "minutes": minutes,
         "actions": actions,
@@ -158,6 +186,8 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
         "precision": 100 * by_start / max(onsets, 1),
         "recall": 100 * by_start / max(actions, 1),
         "f1_when_reported": 200 * by_report / max(actions + onsets, 1),
+        "detected": 100 * len(detected) / max(actions, 1),
+        "median_s_to_onset": float(np.median(detected)) if detected else None,
         "false_onsets_per_minute": false / minutes,
         "unmatched_onsets_per_minute": (onsets - by_start) / minutes,
         "none_recall": 100 * float(np.mean(none_targets or [False])),
@@ -165,6 +195,8 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
         "recognized": 100 * len(waits) / max(actions, 1),
         "median_s_to_first_right": float(np.median([wait for wait, _ in waits])) if waits else None,
         "median_share_to_first_right": float(np.median([share for _, share in waits])) if waits else None,
+        "jaccard": jaccard(traces),
+        **{f"segmental_f1_{overlap}": segmental_f1(traces, overlap / 100) for overlap in (10, 25, 50)},
     }
 
 
@@ -187,6 +219,49 @@ def is_ongoing(onset: Onset, actions: Sequence[Action]) -> bool:
         onset.label == action.label and action.start_s - TOLERANCE_S <= onset.reported_s <= action.end_s + TOLERANCE_S
         for action in actions
     )
+
+
+def onset_delay(trace: Trace, action: Action) -> float | None:
+    """Delay from an action's start to its first onset while it is in progress, seconds; None if there is none."""
+    waits = [o.reported_s - action.start_s for o in trace.onsets if is_ongoing(o, [action])]
+    return min(waits, default=None)
+
+
+def common_s(a: Action, b: Action) -> float:
+    """Time that two intervals of one label have in common, seconds."""
+    return max(0.0, min(a.end_s, b.end_s) - max(a.start_s, b.start_s)) if a.label == b.label else 0.0
+
+
+def jaccard(traces: Sequence[Trace]) -> float:
+    """Time that is rightly labeled over all time that is or should be labeled, mean over labels, percent (SHREC)."""
+    common, total = Counter[str](), Counter[str]()
+    for trace in traces:
+        for action in (*trace.actions, *trace.found):
+            total[action.label] += action.end_s - action.start_s
+        for action in trace.actions:
+            common[action.label] += sum(common_s(action, found) for found in trace.found)
+    labels = {action.label for trace in traces for action in trace.actions}
+    return 100 * float(np.mean([common[name] / max(total[name] - common[name], 1e-6) for name in labels] or [0]))
+
+
+def segmental_f1(traces: Sequence[Trace], overlap: float) -> float:
+    """F1 of the found actions, percent; one is right if its overlap with an action, over their union, is as high as
+    `overlap` (Lea et al., CVPR 2017)."""
+    right = total = 0
+    for trace in traces:
+        total += len(trace.actions) + len(trace.found)
+        left = list(trace.actions)
+        for found in trace.found:
+            shares = [share_in_common(found, action) for action in left]
+            if shares and max(shares) >= overlap:
+                left.pop(int(np.argmax(shares)))
+                right += 1
+    return 200 * right / max(total, 1)
+
+
+def share_in_common(a: Action, b: Action) -> float:
+    common = common_s(a, b)
+    return common / max(a.end_s - a.start_s + b.end_s - b.start_s - common, 1e-6)
 
 
 def first_correct(trace: Trace, action: Action) -> tuple[float, float] | None:

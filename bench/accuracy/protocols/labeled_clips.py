@@ -131,6 +131,34 @@ def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     }
 
 
+def utd_mhad(recognizer: Recognizer, data: Path) -> dict[str, Any]:
+    """The clips of UTD-MHAD's subjects 2, 4, 6 and 8, with all 27 actions."""
+
+    def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
+        record = clip_set.clips[i]
+        is_tested = record.get("ds") == "utd-mhad" and record["subject"] % 2 == 0
+        return [(record["action"], clip_set[i])] if is_tested else []
+
+    predictions, _ = predict_clips(recognizer, data, choose)
+    protocol = "UTD-MHAD cross-subject: trained on subjects 1, 3, 5, 7, tested on 2, 4, 6, 8, each clip stepped whole"
+    return {"protocol": protocol, **summarize(predictions)}
+
+
+def jhmdb(recognizer: Recognizer, data: Path) -> dict[str, Any]:
+    """The test clips of JHMDB's first split whose label the model has, in 2-D."""
+
+    def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
+        record = clip_set.clips[i]
+        is_tested = record.get("ds") == "jhmdb" and record["split1"] == "test" and record["label"] in recognizer.labels
+        return [(record["label"], clip_set[i])] if is_tested else []
+
+    predictions, _ = predict_clips(recognizer, data, choose)
+    labels = len({prediction.target for prediction in predictions})
+    return {"protocol": f"JHMDB, split 1, {labels} of its 21 labels, 2-D joints, each clip stepped whole"} | summarize(
+        predictions
+    )
+
+
 def predict_clips(
     recognizer: Recognizer, data: Path, choose: Callable[[ClipSet, int], list[tuple[str | None, Motion]]]
 ) -> tuple[list[Prediction], int]:

@@ -1,6 +1,7 @@
 """Continuous recognition: matching of onsets, delays, and composition of the streams."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -136,6 +137,27 @@ def test_the_summary_of_two_streams() -> None:
     assert found["median_share_to_first_right"] == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize(
+    ("found", "jaccard", "f1"),
+    [
+        ([BOW, WAVE], 100, (100, 100, 100)),
+        ([], 0, (0, 0, 0)),
+        ([action("bow", 3.0, 5.0), WAVE], 100 * (1 / 3 + 1) / 2, (100, 100, 50)),
+        ([action("bow", 2.0, 3.0), action("bow", 3.0, 4.0), WAVE], 100, (80, 80, 80)),
+        ([action("wave", 2.0, 4.0), action("kick", 6.0, 8.0)], 0, (0, 0, 0)),
+    ],
+)
+def test_overlaps_with_the_actions(found: list[Action], jaccard: float, f1: tuple[float, ...]) -> None:
+    scores = summarize([replace(trace([BOW, WAVE], [], {}), found=found)])
+    assert scores["jaccard"] == pytest.approx(jaccard)
+    assert [scores[f"segmental_f1_{overlap}"] for overlap in (10, 25, 50)] == pytest.approx(list(f1))
+
+
+def test_an_action_is_detected_while_it_lasts() -> None:
+    found = summarize([trace([BOW, WAVE], [onset("bow", 3.0), onset("bow", 3.5), onset("wave", 9.0)], {})])
+    assert found["detected"] == 50 and found["median_s_to_onset"] == pytest.approx(1.0)
+
+
 def test_frames_without_a_target_do_not_count() -> None:
     one = trace([BOW], [], {"bow": (2.0, 4.0)})
     for t in range(60):
@@ -178,6 +200,7 @@ def test_running_a_stream_records_labels_and_onsets() -> None:
     assert found.actions == [Action(label="bow", start_s=1 / 30, end_s=4 / 30)]
     assert found.targets == ["none", "bow", "bow", "bow", None, "none", "none", "none", "none"]
     assert found.labels == ["bow"] * 9
+    assert found.found == [action("bow", 0.01, 4 / 30), action("wave", 0.2, 8 / 30)]
 
 
 def clips(*labels: str | None) -> list[LabeledClip]:

@@ -24,7 +24,8 @@ MOTION_NAMES = {
     *("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset"),
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
-NAMES = MOTION_NAMES | {"live", "nw-ucla", "continuous", "recognized", "recognised", "streaming", "recordings", "tdsm"}
+OWN_NAMES = {"live", "nw-ucla", "utd-mhad", "jhmdb", "continuous", "onsets", "recordings"}
+NAMES = MOTION_NAMES | OWN_NAMES | {"recognized", "recognised", "streaming", "tdsm"}
 QUICK = ScoringConfig(repeats=2, batch=6, diversity_pairs=10)
 
 
@@ -121,7 +122,9 @@ def test_an_unknown_name_lists_all_benchmarks_by_group(tmp_path: Path) -> None:
 
 
 def test_an_unknown_benchmark_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown benchmark 'dead', expected one of: recognition: live, nw-ucla, cont"):
+    with pytest.raises(
+        InputError, match="unknown benchmark 'dead', expected one of: recognition: live, nw-ucla, utd-mhad, jh"
+    ):
         evaluate("dead", Options(model="no model", data=tmp_path))
 
 

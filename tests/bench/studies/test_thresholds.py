@@ -11,15 +11,17 @@ import pytest
 from motionrt.bench.accuracy.protocols.continuous import Action, Onset, Trace, run_stream, validation_streams
 from motionrt.bench.studies import thresholds
 from motionrt.bench.studies.thresholds import (
+    ALARMS_PER_MINUTE,
     LEVELS,
-    MAX_FALSE_PER_MINUTE,
-    SETTINGS,
+    SMOOTHING,
+    Counts,
     best_levels,
-    best_setting,
-    by_label,
     choose,
+    count_by_label,
+    fit,
     record,
     replay,
+    thresholds_of,
 )
 from motionrt.runtime.backends.factory import create
 from motionrt.runtime.bundles.bundle import Bundle
@@ -49,56 +51,53 @@ def test_a_replay_predicts_what_the_network_predicts(loaded: Bundle, streams: li
 
 def test_other_thresholds_change_the_onsets(loaded: Bundle, streams: list[Stream]) -> None:
     logits = record(loaded, streams)
-    eager, slow = (replay(loaded, setting, streams, logits) for setting in (SETTINGS[0], SETTINGS[-1]))
+    eager, slow = (
+        replay(loaded, thresholds_of(SMOOTHING[i], level), streams, logits) for i, level in ((0, 0.3), (-1, 0.8))
+    )
     assert [trace.onsets for trace in eager] != [trace.onsets for trace in slow]
 
 
-def scores(f1: float, false_per_minute: float) -> dict[str, float]:
-    return {"f1": f1, "f1_when_reported": 0.0, "false_onsets_per_minute": false_per_minute}
+def counts_of(detected: Sequence[Sequence[Sequence[float]]], false: Sequence[Sequence[Sequence[float]]]) -> Counts:
+    """Counts [L, S, C] from those of the lowest level [S, C]; at all other levels nothing is detected."""
+    rest = np.zeros((len(LEVELS) - 1, *np.shape(detected)[1:]))
+    return Counts(smoothing=(0.1, 0.1), detected=np.concatenate([detected, rest]), false=np.concatenate([false, rest]))
 
 
-@pytest.mark.parametrize(
-    ("settings", "chosen"),
-    [
-        ([scores(50, 0.1), scores(70, MAX_FALSE_PER_MINUTE), scores(60, 0.5)], 1),
-        ([scores(50, 0.1), scores(90, MAX_FALSE_PER_MINUTE + 0.1), scores(60, 0.5)], 2),
-        ([scores(90, 9.0), scores(20, 2.0), scores(60, 3.0)], 1),
-    ],
-)
-def test_the_best_setting_has_few_false_onsets_first(
-    monkeypatch: pytest.MonkeyPatch, settings: list[dict[str, float]], chosen: int
+def test_the_smoothing_that_tells_most_is_chosen_and_its_levels_rise_with_caution() -> None:
+    minute: Any = [SimpleNamespace(joints=np.zeros((1800, 1)))] * 2
+    poor = counts_of([[[1, 0], [1, 0]]], [[[1, 0], [1, 0]]])
+    rich = counts_of([[[5, 3], [5, 3]]], [[[1, 0], [1, 0]]])
+    best, on_BC = fit([poor, rich], minute, [0, 1])
+    assert best is rich
+    table = dict(zip(ALARMS_PER_MINUTE, on_BC, strict=True))
+    assert table[0.5][1] == table[1.0][0] == LEVELS[0], "two false onsets in two minutes are one a minute"
+    assert table[0.5][0] > LEVELS[0]
+
+
+def test_no_stream_is_scored_with_thresholds_that_it_helped_to_choose(
+    loaded: Bundle, streams: list[Stream], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(thresholds, "summarize", lambda traces: settings[traces[0]])
-    traces: Any = [[i] for i in range(len(settings))]
-    assert best_setting(traces, slice(None), MAX_FALSE_PER_MINUTE) == chosen
+    fitted: list[list[int]] = []
+    tested: list[int] = []
+    levels = [0.5] * len(loaded.manifest.labels)
+    several = (streams * 4)[:4]
 
+    def fit(counts: Any, of: Any, chosen: Sequence[int]) -> tuple[Any, list[list[float]]]:
+        fitted.append(list(chosen))
+        return counts[0], [levels] * len(ALARMS_PER_MINUTE)
 
-def test_no_stream_is_scored_with_thresholds_that_it_helped_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The first of two settings is better on even streams, the second on odd ones: each half gets the worse one."""
+    def replay_levels(bundle: Any, on: Any, own: Any, logits: Any) -> list[Trace]:
+        tested.append(len(own))
+        return []
 
-    def summarize(traces: Sequence[Any]) -> dict[str, Any]:
-        return {**scores(float(np.mean([f1 for f1, _, _ in traces])), 0.0), "traces": traces}
-
-    def replay(bundle: Any, setting: Any, streams: Any, logits: Any) -> list[Any]:
-        first = setting is SETTINGS[0]
-        return [(90.0 if (i % 2 == 0) == first else 10.0, SETTINGS.index(setting), i) for i in range(4)]
-
-    monkeypatch.setattr(thresholds, "SETTINGS", SETTINGS[:2])
-    monkeypatch.setattr(thresholds, "summarize", summarize)
-    monkeypatch.setattr(thresholds, "replay", replay)
-    monkeypatch.setattr(thresholds, "record", lambda bundle, streams: [])
-    monkeypatch.setattr(thresholds, "validation_streams", lambda data, layout, labels: [])
-    monkeypatch.setattr(thresholds, "choose_by_label", lambda *args: {"cross_fitted": [], "shipped": {}})
-    manifest = SimpleNamespace(
-        layout="core15", labels=("bow", "none"), files={"weights.safetensors": SimpleNamespace(sha256="abc")}
-    )
-    bundle: Any = SimpleNamespace(manifest=manifest)
-    result = choose(bundle, Path())
-    assert result["weights_sha256"] == "abc"
-    assert result["cross_fitted"]["f1"] == 10.0
-    crossed: list[Any] = result["cross_fitted"]["traces"]
-    assert sorted((i, setting) for _, setting, i in crossed) == [(0, 1), (1, 0), (2, 1), (3, 0)]
-    assert len(result["curve"]) == 2
+    monkeypatch.setattr(thresholds, "fit", fit)
+    monkeypatch.setattr(thresholds, "replay_levels", replay_levels)
+    monkeypatch.setattr(thresholds, "summarize", lambda traces: {})
+    monkeypatch.setattr(thresholds, "count", lambda *args: [counts_of([[[0]]], [[[0]]])])
+    result = choose(loaded, several)
+    assert fitted == [[1, 3], [0, 2], [0, 1, 2, 3]] and sum(tested) == 4 * len(ALARMS_PER_MINUTE)
+    assert result["shipped"]["alarms"]["on"] == [levels] * len(ALARMS_PER_MINUTE)
+    assert result["weights_sha256"] == loaded.manifest.files["weights.safetensors"].sha256
 
 
 def test_onsets_are_counted_for_each_label() -> None:
@@ -108,14 +107,14 @@ def test_onsets_are_counted_for_each_label() -> None:
         targets=[None] * 8,
         labels=["none"] * 8,
         onsets=[
-            Onset(label="bow", reported_s=1.3, start_s=1.0),  # in time
-            Onset(label="wave", reported_s=6.0, start_s=5.0),  # right, but late
+            Onset(label="bow", reported_s=1.3, start_s=1.0),
+            Onset(label="wave", reported_s=6.0, start_s=5.0),
             Onset(label="wave", reported_s=2.0, start_s=2.0),  # during a bow
             Onset(label="walk", reported_s=6.0, start_s=6.0),
         ],
     )
-    in_time, false = by_label([trace], ("bow", "wave", "walk", "none"))
-    assert in_time.tolist() == [1, 0, 0, 0] and false.tolist() == [0, 1, 1, 0]
+    detected, false = count_by_label(trace, ("bow", "wave", "walk", "none"))
+    assert detected.tolist() == [1, 1, 0, 0] and false.tolist() == [0, 1, 1, 0]
 
 
 def test_levels_spend_false_onsets_where_they_bring_most() -> None:
