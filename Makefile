@@ -14,6 +14,7 @@ CXX_SOURCES = $(shell find runtime/csrc tests/csrc examples/c examples/cpp -name
 .PHONY: demo test lint ctest lowest lock docs coamd wheels bench results clean
 
 demo: $(VENV)/base
+	@echo "Recordings that no model was trained on; other takes and people of their two data sets were in the training."
 	$(VENV)/bin/motionrt recognize runtime/samples/*.npz
 	$(VENV)/bin/motionrt recognize --model zero-shot --labels "bow,jump,walk,wave" runtime/samples/*.npz
 	mkdir -p build/demo
