@@ -518,6 +518,7 @@ def test_export_passes_run_and_bundle_on(run: Any, monkeypatch: pytest.MonkeyPat
         export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda run: False,
+        check_own=lambda run: None,
         export_run=lambda *arguments: seen.append(arguments),
     )
     assert run("export", tmp_path, "-o", tmp_path / "b").status == 0
@@ -544,6 +545,7 @@ def test_export_builds_engines_of_a_bundle(
         export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda run: False,
+        check_own=lambda run: None,
     )
     monkeypatch.setattr("motionrt.runtime.cli.develop.pick", lambda name: name)
     assert run("export", "free", "--tensorrt", "--precision", "fp16").out == "wrote a.plan\nwrote b.plan\n"
