@@ -360,7 +360,7 @@ def test_a_model_that_references_another_file_is_a_one_line_error(run: Any, clip
         (["train", "live", "epochs"], "'epochs': expected KEY=VALUE"),
         (
             ["eval", "lief"],
-            "unknown benchmark 'lief', expected one of: recognition: live, nw-ucla, utd-mhad, jhmdb, continuous, onsets, recordings",
+            "unknown benchmark 'lief', expected one of: recognition: live, nw-ucla, utd-mhad, jhmdb, continuous",
         ),
         (["eval", "live"], "--data"),
         (["eval", "live", "--data", "no-such-folder"], "no-such-folder: not a folder"),
