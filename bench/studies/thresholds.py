@@ -94,7 +94,7 @@ def record(bundle: Bundle, streams: Sequence[Stream]) -> list[list[np.ndarray]]:
 
 def replay(bundle: Bundle, thresholds: Thresholds, streams: Sequence[Stream], logits: Sequence[Any]) -> list[Trace]:
     """The recognizer's output with these thresholds."""
-    changed = replace(bundle, manifest=replace(bundle.manifest, decision=thresholds))
+    changed = replace(bundle, manifest=replace(bundle.manifest, decision=thresholds, alarms=None))
     return [
         run_stream(Recognizer(changed, Replay(recorded)), stream, bundle.manifest.labels)  # type: ignore[arg-type]
         for stream, recorded in zip(streams, logits, strict=True)

@@ -5,7 +5,7 @@ Every validation clip appears once, in streams of a few minutes: actions joined 
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -95,7 +95,7 @@ def validation_streams(
 def join_clips(
     known: Sequence[LabeledClip],
     unknown: Sequence[LabeledClip],
-    rests: Sequence[tuple[np.ndarray, float]],
+    rests: list[tuple[np.ndarray, float]],
     layout: Layout,
     labels: Sequence[str],
 ) -> list[Stream]:
@@ -175,9 +175,8 @@ def summarize(traces: Sequence[Trace]) -> dict[str, Any]:
     none_targets = [label == vocabulary.NONE for target, label in pairs if target == vocabulary.NONE]
     none_predicted = [target == vocabulary.NONE for target, label in pairs if label == vocabulary.NONE]
     waits = [wait for trace in traces for action in trace.actions if (wait := first_correct(trace, action)) is not None]
-    detected = [
-        wait for trace in traces for action in trace.actions if (wait := onset_delay(trace, action)) is not None
-    ]
+    delays = [onset_delay(trace, action) for trace in traces for action in trace.actions]
+    detected = [delay for delay in delays if delay is not None]
     return {
         "minutes": minutes,
         "actions": actions,
@@ -234,7 +233,8 @@ def common_s(a: Action, b: Action) -> float:
 
 def jaccard(traces: Sequence[Trace]) -> float:
     """Time that is rightly labeled over all time that is or should be labeled, mean over labels, percent (SHREC)."""
-    common, total = Counter[str](), Counter[str]()
+    common: dict[str, float] = defaultdict(float)
+    total: dict[str, float] = defaultdict(float)
     for trace in traces:
         for action in (*trace.actions, *trace.found):
             total[action.label] += action.end_s - action.start_s

@@ -1,6 +1,7 @@
 """Thresholds are chosen by replaying the recorded logits of the network."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -25,6 +26,7 @@ from motionrt.bench.studies.thresholds import (
 )
 from motionrt.runtime.backends.factory import create
 from motionrt.runtime.bundles.bundle import Bundle
+from motionrt.runtime.bundles.schema import Alarms
 from motionrt.runtime.recognition.recognizer import Recognizer
 from motionrt.training.data.streams import Stream
 
@@ -55,6 +57,11 @@ def test_other_thresholds_change_the_onsets(loaded: Bundle, streams: list[Stream
         replay(loaded, thresholds_of(SMOOTHING[i], level), streams, logits) for i, level in ((0, 0.3), (-1, 0.8))
     )
     assert [trace.onsets for trace in eager] != [trace.onsets for trace in slow]
+    C = len(loaded.manifest.labels)
+    silent = Alarms(per_minute=(1.0,), on=((1.0,) * C,), off=((1.0,) * C,), default=1.0)
+    chosen = replace(loaded, manifest=replace(loaded.manifest, alarms=silent))
+    again = replay(chosen, thresholds_of(SMOOTHING[0], 0.3), streams, logits)
+    assert [trace.onsets for trace in again] == [trace.onsets for trace in eager], "those of the bundle do not count"
 
 
 def counts_of(detected: Sequence[Sequence[Sequence[float]]], false: Sequence[Sequence[Sequence[float]]]) -> Counts:
