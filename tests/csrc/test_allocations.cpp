@@ -9,7 +9,6 @@
 
 #include "check.hpp"
 #include "engine.hpp"
-#include "flat_bundle.hpp"
 #include "motionrt/motionrt.h"
 #include "poses.hpp"
 
@@ -241,8 +240,7 @@ int main() {
   allocations_are_counted();
   for (const int people : {1, 8, kPeople}) steps_allocate_nothing(Run(), people);
   steps_allocate_nothing(Run(), kPeople, true);
-  const FlatBundle bundle("motionrt-flat-allocations");
-  steps_allocate_nothing(Run(bundle.path(), "coco17"), kPeople);
+  steps_allocate_nothing(Run(MODELS "/live-2d", "coco17"), kPeople);
   comings_and_goings_allocate_nothing();
   tracking_allocates_nothing();
   retargeting_allocates_nothing();

@@ -2,7 +2,6 @@
 #include <vector>
 
 #include "check.hpp"
-#include "flat_bundle.hpp"
 #include "motionrt/motionrt.hpp"
 
 constexpr int kJoints = 15;
@@ -93,8 +92,7 @@ void errors_are_exceptions() {
 }
 
 void poses_may_be_in_2d_if_the_model_takes_them() {
-  const FlatBundle bundle("motionrt-flat-cpp");
-  motionrt::Recognizer image(bundle.path()), upward(bundle.path()), solid(MODELS "/live");
+  motionrt::Recognizer image(MODELS "/live-2d"), upward(MODELS "/live-2d"), solid(MODELS "/live");
   const std::int32_t coco = image.layout("coco17");
   std::vector<float> weights(kJoints * kJoints);
   for (int v = 0; v < kJoints; ++v) weights[v * kJoints + v] = 1;
