@@ -106,7 +106,7 @@ def write_official(path: Path) -> None:
     from motionrt.export.official import official_state
     from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig
 
-    torch.save(official_state(CTRGCN(CTRGCNConfig(classes=5, channels=(16, 16, 32)))), path)
+    torch.save(official_state(CTRGCN(CTRGCNConfig(classes=60, channels=(16, 16, 32)))), path)
 
 
 def interrupt(line: str, folder: Path, expected: str) -> int:

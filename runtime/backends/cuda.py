@@ -226,7 +226,7 @@ class CudaNetworks(Networks):
         InputError: unknown precision.
     """
 
-    batch, workers, on_cpu = 16, 1, False
+    batch, workers, on_cpu, _max_rows = 16, 1, False, None
 
     def __init__(self, bundle: Bundle[GenerationManifest], precision: str = "fp32", device: str = "cuda") -> None:
         from ...training.coamd.exported import ExportedCoamd

@@ -36,7 +36,7 @@ IN_PACKAGE = {DETECTOR: "pose_solution_packed_assets.data"}  # other names than 
 
 
 def model_folder() -> Path:
-    """Where the models are kept."""
+    """Folder of the models."""
     return cache_folder("pose")
 
 

@@ -32,7 +32,7 @@ from motionrt.training.models.tdsm import SIZES, CrossDiTConfig, ZeroShot, ZeroS
 from motionrt.training.tdsm.matching import Matcher, fixed_noises  # noqa: E402
 from motionrt.training.tdsm.sentences import class_texts  # noqa: E402
 
-SMALL = replace(SIZES["small"], width=16, depth=2, heads=2)
+SMALL = replace(SIZES["small"], width=16, depth=2, heads=2, encoded=192)  # as many features as `live`
 LABELS = ["wave", "sit down", "walk"]
 TEXTS = [*map(sentences, LABELS), *PROBES]
 

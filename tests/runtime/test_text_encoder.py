@@ -148,7 +148,7 @@ def test_the_bundled_models_are_not_too_large() -> None:
         name: sum(entry.size for entry in Bundle.load(name, Manifest).manifest.files.values()) / 1e6
         for name in bundled()
     }
-    assert megabytes["text"] <= 24 and sum(megabytes.values()) <= 45
+    assert megabytes["text"] <= 24 and sum(megabytes.values()) <= 50
 
 
 def test_it_reports_its_license() -> None:
@@ -315,7 +315,7 @@ def test_it_is_listed_among_the_models_and_passes_the_doctor(capsys: pytest.Capt
     show_models(as_json=True)
     rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
     assert rows["text"]["task"] == "text" and rows["text"]["license"] == "Apache-2.0" and "labels" not in rows["text"]
-    assert rows["live"]["labels"] == 41
+    assert rows["live"]["labels"] == 58
     show_models(as_json=False)
     out = capsys.readouterr().out
     assert ["text", "text", "23.6"] in [line.split() for line in out.splitlines()] and "  text: Apache-2.0\n" in out

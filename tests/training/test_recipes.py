@@ -77,7 +77,7 @@ def test_text_becomes_a_value_of_the_fields_type(text: str, kind: Any, value: An
 @pytest.mark.parametrize(
     ("recipe", "settings", "message"),
     [
-        ("dead", {}, "unknown recipe 'dead'; there are live, nwucla-stream"),
+        ("dead", {}, "unknown recipe 'dead'; there are live, live-2d, nwucla-stream"),
         ("live", {"stepz": "3"}, "recipe live has no setting 'stepz'; there are .*steps"),
         ("live", {"loop": "3"}, "has no setting 'loop'"),
         ("live", {"name": "other"}, "has no setting 'name'"),

@@ -308,7 +308,7 @@ def test_an_error_at_startup_is_one_line(capfd, caplog: pytest.LogCaptureFixture
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         assert f"http://127.0.0.1:{port}: cannot listen there: Address already in use" in failure(capfd, "--port", port)
-    assert "the token is empty or has characters other" in failure(capfd, "--token-file", str(tmp_path / "empty"))
+    assert "the first line is empty, expected a token" in failure(capfd, "--token-file", str(tmp_path / "empty"))
     assert "none: cannot be read" in failure(capfd, "--token-file", str(tmp_path / "none"))
     (tmp_path / "token").write_text("short")
     (tmp_path / "token").chmod(0o644)

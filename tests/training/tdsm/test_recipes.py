@@ -112,7 +112,7 @@ def test_classes_have_equal_weight() -> None:
 def test_a_run_becomes_a_recognizer(data: Path, tmp_path: Path, samples: list[Motion]) -> None:
     run = train("tdsm", {**TINY, "data": str(data), "run": str(tmp_path / "runs" / "tdsm")})
     about = json.loads((run / "recipe.json").read_text())
-    assert about["labels"] == ["bow", "run", "walk", "wave"] and about["model"]["encoded"] == 128
+    assert about["labels"] == ["bow", "run", "walk", "wave"] and about["model"]["encoded"] == 192
     kept = sorted(path.name for path in run.parent.iterdir())
     assert len(kept) == 2 and kept[0].startswith("features-") and (run / "model.safetensors").is_file()
     bundle = export_zero_shot(run, tmp_path / "mine")
