@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import os
 import random
 import socket
@@ -29,6 +28,7 @@ from ...runtime.body.motion import Motion
 from ...runtime.cli.robot import Player, feed_chunks
 from ...runtime.generation.generator import Generator
 from ...runtime.generation.stream import Stream
+from ..report import print_report
 from .environment import commit, cpu_model
 
 PROMPTS = ("a person walks forward", "a person waves with the right hand", "a person kicks", "a person bows")
@@ -114,10 +114,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=600.0)
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
-    report = bench_robot_stream(args.seconds)
-    if args.out is not None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    print_report(bench_robot_stream(args.seconds), args.out)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from ...runtime.body.layout import Layout
 from ...runtime.body.motion import Motion
 from ...runtime.robots.retargeter import FOLDER, Retargeter
 from ...runtime.robots.robot_motion import KEYPOINTS, MAX_SPEED, RobotMotion
+from ..report import print_report
 from .environment import commit, cpu_model
 from .retarget import clips
 from .workloads import samples
@@ -277,10 +278,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path)
     parser.add_argument("-o", "--out", type=Path)
     args = parser.parse_args()
-    report = bench_robots(args.data)
-    if args.out is not None:
-        args.out.write_text(json.dumps(report, indent=1) + "\n")
-    print(json.dumps(report))
+    print_report(bench_robots(args.data), args.out)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from ..errors import InputError
 from ..generation.stream import Stream
 from ..io.robot_motion import check_robot_target, write_robot_motion
 from ..io.robot_output import ROS, RobotOutput, open_robot_output
-from ..io.ros import joint_state
+from ..io.ros import joint_state, time_of_day
 from ..io.source import Source
 from ..robots.live import LiveRobot, Reference
 from ..robots.robot_motion import far_keypoints
@@ -136,8 +136,7 @@ class Player:
 
 def _message(output: str, reference: Reference, robot: LiveRobot, due_s: float, tick: int) -> str | bytes:
     if output.startswith(ROS):
-        stamp_s = time.time() + due_s - time.monotonic()
-        return joint_state(stamp_s, robot.joints, reference.angles, reference.velocities)
+        return joint_state(time_of_day(due_s), robot.joints, reference.angles, reference.velocities)
     return json.dumps(reference.message(robot.robot) | {"t": round(tick / RATE_HZ, 4)})
 
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import struct
+import time
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 ENCAPSULATION = b"\0\1\0\0"
+
+
+def time_of_day(at_s: float) -> float:
+    """The time that messages are stamped with, seconds since 1970, of a time of `time.monotonic`."""
+    return time.time() + at_s - time.monotonic()
 
 
 def joint_state(

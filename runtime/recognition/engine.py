@@ -144,8 +144,9 @@ class StreamEngine:
 
 def _config(bundle: Bundle, layout: Layout, alarms_per_minute: float | None) -> Config:
     manifest = bundle.manifest
-    alarms = getattr(manifest, "alarms", None)
-    rate = alarms.default if alarms and alarms_per_minute is None else alarms_per_minute
+    rate = alarms_per_minute
+    if rate is None and manifest.alarms is not None:
+        rate = manifest.alarms.default
     limited = {} if rate is None else _thresholds(manifest, rate)
     if len(layout.joints) != manifest.joints:
         raise BundleError(
