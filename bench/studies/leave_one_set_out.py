@@ -65,10 +65,14 @@ def labels_by_set(sets: list[ClipSet]) -> dict[str, set[str]]:
     return found
 
 
-def clips_of(source: str, sets: list[ClipSet]) -> list[tuple[ClipSet, int, str, Motion]]:
-    """The clips of `source` whose label another set has: set, number, label, motion."""
-    found = labels_by_set(sets)
-    elsewhere = set().union(*(names for other, names in found.items() if other != source))
+def labels_elsewhere(source: str, found: Mapping[str, set[str]]) -> set[str]:
+    """The labels that sets other than `source` have."""
+    return set().union(*(names for other, names in found.items() if other != source))
+
+
+def clips_of(source: str, sets: list[ClipSet], found: Mapping[str, set[str]]) -> list[tuple[ClipSet, int, str, Motion]]:
+    """The clips of `source` whose label another set has, by `labels_by_set`: set, number, label, motion."""
+    elsewhere = labels_elsewhere(source, found)
     return [
         (clip_set, i, name, motion)
         for clip_set in sets
@@ -79,10 +83,10 @@ def clips_of(source: str, sets: list[ClipSet]) -> list[tuple[ClipSet, int, str, 
     ]
 
 
-def predict(recognizer: Recognizer, source: str, sets: list[ClipSet]) -> list[Prediction]:
-    """Predictions for the clips of `source` whose label another set has; a model for pictures gets pictures."""
+def predict(recognizer: Recognizer, source: str, clips: Sequence[tuple[ClipSet, int, str, Motion]]) -> list[Prediction]:
+    """Predictions for clips of `source`; a model for pictures gets pictures."""
     rng, predictions = np.random.default_rng(0), []
-    for clip_set, i, name, motion in progress(clips_of(source, sets), source):
+    for clip_set, i, name, motion in progress(clips, source):
         is_taken = recognizer.bundle.manifest.frontend.flat and clip_set.layout.dims == 3
         label = recognizer.recognize(photograph(motion, rng) if is_taken else motion).label
         predictions.append(Prediction(target=name, label=label, source=source, fingerprint=fingerprint(clip_set, i)))
@@ -92,9 +96,9 @@ def predict(recognizer: Recognizer, source: str, sets: list[ClipSet]) -> list[Pr
 def measure_clips(recognizer: Recognizer, source: str, sets: list[ClipSet]) -> dict[str, Any]:
     """Accuracy on the clips of `source` whose label another set has."""
     found = labels_by_set(sets)
-    elsewhere = set().union(*(names for other, names in found.items() if other != source))
+    elsewhere = labels_elsewhere(source, found)
     shared = found[source] & elsewhere
-    predictions = predict(recognizer, source, sets)
+    predictions = predict(recognizer, source, clips_of(source, sets, found))
     wrong = [p.label in found[source] for p in predictions if p.label not in (p.target, vocabulary.NONE)]
     return {
         **labeled_clips.summarize(predictions),
@@ -116,7 +120,7 @@ def photograph(motion: Motion, rng: Generator) -> Motion:
 
 def measure_onsets(recognizer: Recognizer, source: str, sets: list[ClipSet]) -> dict[str, Any]:
     """Onsets in the clips of `source` whose label another set has, and in those that show no action."""
-    known = [(name, motion) for _, _, name, motion in clips_of(source, sets)]
+    known = [(name, motion) for _, _, name, motion in clips_of(source, sets, labels_by_set(sets))]
     return count_onsets(recognizer, known, unknown_clips(source, sets))
 
 

@@ -24,7 +24,7 @@ from ...runtime.recognition.recognizer import Recognizer
 from ...training.data.clips import clip_sets
 from ...training.recipes import train
 from ..accuracy.protocols.labeled_clips import Prediction
-from .leave_one_set_out import SETS, predict
+from .leave_one_set_out import SETS, clips_of, labels_by_set, predict
 
 WITHOUT: dict[str, dict[str, str]] = {
     "bones of one length": {"bones": "none"},
@@ -48,7 +48,7 @@ def predictions_of(variant: str, source: str, data: str, runs: Path, settings: M
         train("live", {"leave_out": source, "data": data, "run": str(run), **settings, **VARIANTS[variant]})
         recognizer = Recognizer.load(export_run(run, run / "bundle").path)
         sets = [clip_set for clip_set in clip_sets(data) if clip_set.layout.dims == 3]
-        predictions = predict(recognizer, source, sets)
+        predictions = predict(recognizer, source, clips_of(source, sets, labels_by_set(sets)))
         path.write_text(json.dumps([asdict(prediction) for prediction in predictions]) + "\n")
     return [Prediction(**prediction) for prediction in json.loads(path.read_text())]
 

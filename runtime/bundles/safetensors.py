@@ -78,20 +78,17 @@ def pack(tensors: Mapping[str, np.ndarray]) -> bytes:
     Raises:
         ValueError: another dtype.
     """
-    for name, array in tensors.items():
-        if array.dtype not in _WRITABLE:
-            raise ValueError(f"tensor {name!r}: dtype {array.dtype} cannot be stored")
+    _check_writable(tensors)
     return save({name: np.asarray(array, order="C") for name, array in tensors.items()})
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     """Write the file of `pack` tensor by tensor, without holding it in memory. Raises the same error."""
+    _check_writable(tensors)
     order = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
     header, end = {}, 0
     for name in order:
         array = tensors[name]
-        if array.dtype not in _WRITABLE:
-            raise ValueError(f"tensor {name!r}: dtype {array.dtype} cannot be stored")
         dtype = next(key for key, known in DTYPES.items() if known == array.dtype and key != "BF16")
         begin, end = end, end + array.nbytes
         header[name] = {"dtype": dtype, "shape": list(array.shape), "data_offsets": [begin, end]}
@@ -101,6 +98,12 @@ def write(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         file.write(len(text).to_bytes(_LENGTH_BYTES, "little") + text)
         for name in order:
             file.write(np.ascontiguousarray(tensors[name]).data)
+
+
+def _check_writable(tensors: Mapping[str, np.ndarray]) -> None:
+    for name, array in tensors.items():
+        if array.dtype not in _WRITABLE:
+            raise ValueError(f"tensor {name!r}: dtype {array.dtype} cannot be stored")
 
 
 def _check_metadata(metadata: Any, where: str) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...runtime.body.layout import Layout
+from ...runtime.recognition.clips import stream_of
 from ..data import augment
 from ..data.clips import LabeledClip, load_clips, resample
 from ..models.ctr_gcn import NWUCLA_PARENTS
@@ -87,12 +88,8 @@ def stream_input(joints_TVC: np.ndarray, stream: str) -> np.ndarray:
 
     A bone is a joint minus its parent, 0 for the root; motion is the difference to the next frame, 0 for the last.
     """
-    x_TVC = resample(joints_TVC, FRAMES)
-    if stream.startswith("bone"):
-        parents = [joint if parent < 0 else parent for joint, parent in enumerate(NWUCLA_PARENTS)]
-        x_TVC = x_TVC - x_TVC[:, parents]
-    if stream.endswith("motion"):
-        x_TVC = np.diff(x_TVC, axis=0, append=x_TVC[-1:])
+    parents = [joint if parent < 0 else parent for joint, parent in enumerate(NWUCLA_PARENTS)]
+    x_TVC = stream_of(resample(joints_TVC, FRAMES)[:, None], stream, parents)[:, 0]
     return x_TVC.transpose(2, 0, 1).astype(np.float32)
 
 

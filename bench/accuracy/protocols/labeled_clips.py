@@ -114,13 +114,9 @@ def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
         for i, record in enumerate(clip_set.clips)
         if record.get("ds") == "nw-ucla" and record["view"] != 3
     }
-
-    def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
-        record = clip_set.clips[i]
-        is_tested = record.get("ds") == "nw-ucla" and record["view"] == 3
-        return [(record["action"], clip_set[i])] if is_tested else []
-
-    predictions, left_out = predict_clips(recognizer, data, choose)
+    predictions, left_out = predict_tested(
+        recognizer, data, lambda record: record.get("ds") == "nw-ucla" and record["view"] == 3
+    )
     protocol = "NW-UCLA cross-view: trained on views 1 and 2, tested on the clips of view 3, each stepped whole"
     new = [prediction for prediction in predictions if prediction.fingerprint not in trained]
     return {
@@ -133,30 +129,37 @@ def nw_ucla(recognizer: Recognizer, data: Path) -> dict[str, Any]:
 
 def utd_mhad(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     """The clips of UTD-MHAD's subjects 2, 4, 6 and 8, with all 27 actions."""
-
-    def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
-        record = clip_set.clips[i]
-        is_tested = record.get("ds") == "utd-mhad" and record["subject"] % 2 == 0
-        return [(record["action"], clip_set[i])] if is_tested else []
-
-    predictions, _ = predict_clips(recognizer, data, choose)
+    predictions, _ = predict_tested(
+        recognizer, data, lambda record: record.get("ds") == "utd-mhad" and record["subject"] % 2 == 0
+    )
     protocol = "UTD-MHAD cross-subject: trained on subjects 1, 3, 5, 7, tested on 2, 4, 6, 8, each clip stepped whole"
     return {"protocol": protocol, **summarize(predictions)}
 
 
 def jhmdb(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     """The test clips of JHMDB's first split whose label the model has, in 2-D."""
+    labels = set(recognizer.labels)
+    predictions, _ = predict_tested(
+        recognizer,
+        data,
+        lambda record: record.get("ds") == "jhmdb" and record["split1"] == "test" and record["label"] in labels,
+        key="label",
+    )
+    tested = len({prediction.target for prediction in predictions})
+    protocol = f"JHMDB, split 1, {tested} of its 21 labels, 2-D joints, each clip stepped whole"
+    return {"protocol": protocol, **summarize(predictions)}
+
+
+def predict_tested(
+    recognizer: Recognizer, data: Path, is_tested: Callable[[dict[str, Any]], bool], key: str = "action"
+) -> tuple[list[Prediction], int]:
+    """`predict_clips` of the clips whose record is tested, labeled by its field `key`."""
 
     def choose(clip_set: ClipSet, i: int) -> list[tuple[str | None, Motion]]:
         record = clip_set.clips[i]
-        is_tested = record.get("ds") == "jhmdb" and record["split1"] == "test" and record["label"] in recognizer.labels
-        return [(record["label"], clip_set[i])] if is_tested else []
+        return [(record[key], clip_set[i])] if is_tested(record) else []
 
-    predictions, _ = predict_clips(recognizer, data, choose)
-    labels = len({prediction.target for prediction in predictions})
-    return {"protocol": f"JHMDB, split 1, {labels} of its 21 labels, 2-D joints, each clip stepped whole"} | summarize(
-        predictions
-    )
+    return predict_clips(recognizer, data, choose)
 
 
 def predict_clips(
