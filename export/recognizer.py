@@ -72,6 +72,8 @@ def export_run(run: Path, out: Path) -> Bundle:
         "graphs": manifest_graphs(TASK, sizes_of(network)),
         "metrics": last_metrics(run),
     }
+    if recipe.get("flat_model"):
+        manifest["flat_model"] = recipe["flat_model"]
     if (run / "reliability.json").is_file():
         manifest["reliability"] = read_json(run / "reliability.json")
     files = {WEIGHTS: save(network.state_dict()), **graphs(network)}

@@ -58,6 +58,7 @@ class Config:
         hold_s: how long the score must stay at `on`.
         others: if labels are chosen, share of the probability of the rest that counts as none, 0 to 1.
         on_C, off_C: `on` and `off` by label; empty: the same for all.
+        flat_on_C, flat_off_C: the same for 2-D poses; empty: as for 3-D ones.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Config:
         others: float = 1.0,
         on_C: list[float] = ...,
         off_C: list[float] = ...,
+        flat_on_C: list[float] = ...,
+        flat_off_C: list[float] = ...,
     ) -> None: ...
 
 class Session:
@@ -177,6 +180,7 @@ class Engine:
     Args:
         streams: `Streams`, or an object with the same `capacity`, `begin` and `step`.
         push_range, pop_range: called around the phases "map", "step" and "decide".
+        flat_streams: for 2-D poses; None: the same as for 3-D ones.
     """
 
     def __init__(
@@ -185,6 +189,7 @@ class Engine:
         streams: Any,
         push_range: Callable[[str], Any] | None = None,
         pop_range: Callable[[], Any] | None = None,
+        flat_streams: Any = None,
     ) -> None: ...
     def add_layout(self, weights: npt.NDArray[Any], flat: bool = False) -> int:
         """Adds a sensor's skeleton by its weights [V, Vs], not negative; returns its number. Flat: it is in 2-D."""

@@ -9,6 +9,7 @@ from ..errors import BundleError
 
 MAX_LABELS = 10_000
 MAX_TEXT = 10_000
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -44,6 +45,8 @@ class Fields:
             return self.boolean(key)
         if kind == "sha256":
             return self.sha256(key)
+        if kind == "name":
+            return self.name(key)
         if kind == "texts":
             return self.texts(key, rule["max_items"], high)
         if kind == "text or null":
@@ -60,6 +63,12 @@ class Fields:
         value = self.text(key)
         if not _SHA256.fullmatch(value):
             raise self._error(key, "64 lower-case hex digits")
+        return value
+
+    def name(self, key: str) -> str:
+        value: str = self.get(key)
+        if not isinstance(value, str) or not _NAME.fullmatch(value):
+            raise self._error(key, "a plain name of letters, digits, '.', '_' and '-'")
         return value
 
     def texts(self, key: str, most_items: int = MAX_LABELS, most: int = MAX_TEXT) -> tuple[str, ...]:

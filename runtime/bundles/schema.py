@@ -126,6 +126,7 @@ class RecognitionManifest(Manifest):
         joints, state, features: V, S and D of the step graph.
         alarms: thresholds by false alarms; None: it has none.
         reliability: of some labels.
+        flat_model: name of the model for 2-D layouts, in the folder that holds this one's folder; None: there is none.
     """
 
     task: ClassVar[str] = "recognition"
@@ -143,6 +144,7 @@ class RecognitionManifest(Manifest):
     joints: int
     alarms: Alarms | None = None
     reliability: dict[str, Reliability] = field(default_factory=dict)
+    flat_model: str | None = None
 
     @property
     def none_index(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from numbers import Real
 from typing import TypeVar
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from .. import nvtx
 from .._core import Config, Engine, Outcome, thresholds_at
+from ..backends.paired import PairedStreams
 from ..backends.protocols import Streams
 from ..body.input_check import InputMonitor
 from ..body.layout import Layout
@@ -29,6 +30,9 @@ T = TypeVar("T")
 class StreamEngine:
     """Steps the poses of up to 16 people through a network. Not thread-safe.
 
+    Attributes:
+        takes_2d: whether layouts can be 2-D.
+
     Args:
         bundle: supplies the skeleton, the frame rate and the decision thresholds.
         streams: the network.
@@ -44,7 +48,10 @@ class StreamEngine:
         self._bundle, self._monitor, self._alarms_per_minute = bundle, monitor, alarms_per_minute
         self._streams = streams
         self._layout = Layout.load(bundle.manifest.layout)
-        self._core = Engine(_config(bundle, self._layout, alarms_per_minute), streams, *nvtx.push_pop())
+        flat = streams if isinstance(streams, PairedStreams) else None
+        self.takes_2d = flat is not None or bundle.manifest.frontend.flat
+        config = _config(bundle, self._layout, alarms_per_minute, flat and flat.flat_manifest)
+        self._core = Engine(config, flat.solid if flat else streams, *nvtx.push_pop(), flat and flat.flat)
         self._sources: dict[str, tuple[Layout, int]] = {}
 
     @property
@@ -69,10 +76,16 @@ class StreamEngine:
         if name not in self._sources:
             layout = Layout.load(name)
             flat = layout.dims == 2
-            if flat and not self._bundle.manifest.frontend.flat:
+            if flat and not self.takes_2d:
+                manifest = self._bundle.manifest
+                needed = (
+                    f"{manifest.flat_model} beside it"
+                    if manifest.flat_model
+                    else "a model trained for it, such as live"
+                )
                 raise InputError(
-                    f"layout {name!r} is {layout.dims}-D, model {self._bundle.manifest.name!r} takes 3-D joints in "
-                    "meters; a 2-D layout needs a model trained for it, such as live-2d"
+                    f"layout {name!r} is {layout.dims}-D, model {manifest.name!r} takes 3-D joints in meters; a 2-D "
+                    f"layout needs {needed}"
                 )
             self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout, needs_legs=False), flat)
         return self._sources[name]
@@ -142,17 +155,21 @@ class StreamEngine:
         return result
 
 
-def _config(bundle: Bundle, layout: Layout, alarms_per_minute: float | None) -> Config:
+def _config(
+    bundle: Bundle, layout: Layout, alarms_per_minute: float | None, flat: RecognitionManifest | None
+) -> Config:
+    """Settings of a bundle's engine; `flat`: of the network for 2-D poses, if that is another one."""
     manifest = bundle.manifest
-    rate = alarms_per_minute
-    if rate is None and manifest.alarms is not None:
-        rate = manifest.alarms.default
-    limited = {} if rate is None else _thresholds(manifest, rate)
+    limited = _thresholds(manifest, alarms_per_minute)
+    if flat is not None:
+        same = {f"{key}_C": [getattr(flat.decision, key)] * len(flat.labels) for key in ("on", "off")}
+        limited |= {f"flat_{key}": values for key, values in (same | _thresholds(flat, alarms_per_minute)).items()}
     if len(layout.joints) != manifest.joints:
         raise BundleError(
             f"{bundle.path}: its graphs take {manifest.joints} joints, layout {layout.name!r} has {len(layout.joints)}"
         )
-    return manifest.frontend.config(
+    frontend = manifest.frontend if flat is None else replace(manifest.frontend, flat=True)
+    return frontend.config(
         layout,
         len(manifest.labels),
         none=manifest.none_index,
@@ -163,7 +180,11 @@ def _config(bundle: Bundle, layout: Layout, alarms_per_minute: float | None) -> 
 
 
 def _thresholds(manifest: RecognitionManifest, alarms_per_minute: object) -> dict[str, list[float]]:
-    """Thresholds of each label for a number of false alarms per minute."""
+    """Thresholds of each label for a number of false alarms per minute; None: the default ones, if there are any."""
+    if alarms_per_minute is None:
+        alarms_per_minute = manifest.alarms and manifest.alarms.default
+    if alarms_per_minute is None:
+        return {}
     if not isinstance(alarms_per_minute, Real):
         raise InputError(f"alarms_per_minute is {str(alarms_per_minute)[:40]!r}, expected a number")
     alarms = manifest.alarms or Alarms(per_minute=(), on=(), off=())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from .._core import Outcome
 from ..backends import factory
+from ..backends.paired import PairedBackend
 from ..backends.protocols import Backend
 from ..body.input_check import InputMonitor
 from ..body.layout import Layout
@@ -22,7 +23,7 @@ from ..body.time_check import as_seconds
 from ..bundles.bundle import Bundle
 from ..bundles.isolation import load_isolated
 from ..bundles.schema import ClipManifest, RecognitionManifest, ZeroShotManifest
-from ..errors import InputError, LayoutError
+from ..errors import BundleError, InputError, LayoutError
 from .clips import ClipNetworks, WindowEngine
 from .decision import Decision, Descriptions, clip_decision
 from .engine import StreamEngine
@@ -46,6 +47,7 @@ class Recognizer:
         backend: name of the backend that runs its network.
         bundle: the bundle it was loaded from.
         alarms_per_minute: false alarms per minute that its thresholds are for; None: the model's default ones.
+        takes_2d: whether it takes joints in 2-D layouts, too.
         label_strategy: decides the labels; `label_strategy.fixed` is False for a zero-shot model.
         background: for models with open labels. True: labels are matched on a background thread, so that no frame waits
             for it. False: frames match them inline, and the same frames give the same decisions.
@@ -108,15 +110,22 @@ class Recognizer:
             InputError: an unknown backend, or one that is not available here; too many threads; labels that the model
                 does not take; no thresholds for so many false alarms.
         """
-        bundle: Bundle[Any] = load_isolated(name, RecognitionManifest) if isolate else Bundle.load(name)
-        recognizer = cls._create(bundle, backend, threads, precision, alarms_per_minute)
+        load = load_isolated if isolate else Bundle.load
+        bundle: Bundle[Any] = load(name, RecognitionManifest)
+        recognizer = cls._create(bundle, _flat_bundle(bundle, load), backend, threads, precision, alarms_per_minute)
         if labels is not None:
             recognizer.set_labels(labels)
         return recognizer
 
     @classmethod
     def _create(
-        cls, bundle: Bundle[Any], backend: str, threads: int, precision: str, alarms_per_minute: float | None
+        cls,
+        bundle: Bundle[Any],
+        flat: Bundle[Any] | None,
+        backend: str,
+        threads: int,
+        precision: str,
+        alarms_per_minute: float | None,
     ) -> Recognizer:
         if isinstance(bundle.manifest, ClipManifest):
             opened = factory.session_opener(backend, bundle, threads, precision)
@@ -124,6 +133,8 @@ class Recognizer:
             return cls(bundle, networks, alarms_per_minute=alarms_per_minute)
         if not isinstance(bundle.manifest, ZeroShotManifest):
             network = factory.create(backend, bundle, threads, precision)
+            if flat is not None:
+                network = PairedBackend(network, factory.create(backend, flat, threads, precision), flat.manifest)
             return cls(bundle, network, alarms_per_minute=alarms_per_minute)
         from ..text_encoder import TextEncoder
         from .matcher import Matcher
@@ -143,6 +154,10 @@ class Recognizer:
     @property
     def labels(self) -> tuple[str, ...]:
         return self.label_strategy.labels
+
+    @property
+    def takes_2d(self) -> bool:
+        return self._engine.takes_2d
 
     @property
     def counters(self) -> dict[str, int]:
@@ -165,9 +180,9 @@ class Recognizer:
         """Take one frame of one person.
 
         Args:
-            joints: [V, 3] meters, y up; [V, 2] in any unit, y up or down, in a 2-D layout, for models that take those
-                (`frontend.flat` of the manifest). NaN for a missing joint. A pose without extent, such as the zeros of
-                a sensor's unused slot, is nobody: all its joints count as missing.
+            joints: [V, 3] meters, y up; [V, 2] in any unit, y up or down, in a 2-D layout, if `takes_2d`. NaN for a
+                missing joint. A pose without extent, such as the zeros of a sensor's unused slot, is nobody: all its
+                joints count as missing.
             timestamp: seconds, increasing; None: one model period (1 / fps) after the person's last frame. If the clock
                 is set back, the first frame is dropped and the second one starts a new stream.
             person: an integer that identifies the person; up to 16 people at a time.
@@ -422,6 +437,25 @@ class Recognizer:
         if none >= 0:
             probs[none] = 1
         return replace(clip_decision(started, none, probs, labels), person=NOBODY, status="missing")
+
+
+def _flat_bundle(bundle: Bundle[Any], load: Callable[..., Bundle[Any]]) -> Bundle[Any] | None:
+    """The bundle for 2-D layouts beside a bundle; None: it names none, or it is not there."""
+    manifest = bundle.manifest
+    path = bundle.path.resolve().parent / (manifest.flat_model or "")
+    if manifest.flat_model is None or not path.is_dir():
+        return None
+    flat = load(path, RecognitionManifest)
+    other, decision = flat.manifest, manifest.decision
+    if (
+        other.layout != manifest.layout
+        or replace(other.frontend, facing_s=0) != replace(manifest.frontend, facing_s=0, flat=True)
+        or replace(other.decision, on=decision.on, off=decision.off) != decision
+    ):
+        raise BundleError(f"{path}: does not treat 2-D poses as {manifest.name} treats 3-D ones")
+    if (other.labels, other.none) != (manifest.labels, manifest.none):
+        raise BundleError(f"{path}: does not have the labels of {manifest.name}")
+    return flat
 
 
 def _check_pose(joints: ArrayLike, layout: Layout) -> np.ndarray:

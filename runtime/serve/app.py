@@ -143,7 +143,7 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
     async def layouts() -> dict[str, Skeleton]:
         """Skeleton layouts of incoming frames, by name."""
         loaded = {name: Layout.load(name) for name in Layout.names()}
-        takes_2d = service.recognizer.bundle.manifest.frontend.flat
+        takes_2d = service.recognizer.takes_2d
         return {
             name: Skeleton(joints=list(one.joints), parents=list(one.parents))
             for name, one in loaded.items()

@@ -74,7 +74,8 @@ void a_bundle_may_have_thresholds_by_false_alarms() {
   CHECK((alarms.off == std::vector<std::vector<double>>{{0.4, 1}, {0, 1}}));
   const auto normal = parse_bundle(
       with_alarms(R"({"per_minute": [1], "on": [[0.9, 1]], "off": [[0.4, 1]], "default": 1})"), tiny_weights(), "b");
-  CHECK((normal.session.on_C == std::vector<double>{0.9, 1} && normal.session.off_C == std::vector<double>{0.4, 1}));
+  CHECK((normal.session.by_label.on == std::vector<double>{0.9, 1} &&
+         normal.session.by_label.off == std::vector<double>{0.4, 1}));
   const struct {
     const char *alarms, *part;
   } cases[] = {

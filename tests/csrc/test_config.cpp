@@ -61,9 +61,9 @@ int main() {
   fails([](Config& c) { c.on = 1.1; }, "off and on");
   fails([](Config& c) { c.hold_s = -1; }, "hold_s is -1");
   fails([](Config& c) { c.others = 1.5; }, "others is 1.5, expected 0 to 1");
-  fails([](Config& c) { c.on_C = c.off_C = {0.5}; }, "on_C and off_C have 1 and 1 values, expected none or 3");
-  fails([](Config& c) { c.on_C = {1, 1, 1}; }, "on_C and off_C have 3 and 0 values");
-  fails([](Config& c) { c.on_C = {1, 0.5, 1}, c.off_C = {0, 0.6, 0}; }, "off and on are 0.6 and 0.5");
+  fails([](Config& c) { c.by_label = {{0.5}, {0.5}}; }, "on_C and off_C have 1 and 1 values, expected none or 3");
+  fails([](Config& c) { c.by_label.on = {1, 1, 1}; }, "on_C and off_C have 3 and 0 values");
+  fails([](Config& c) { c.flat_by_label = {{1, 0.5, 1}, {0, 0.6, 0}}; }, "off and on are 0.6 and 0.5");
   for (const auto& chosen : {std::vector<int>{2}, {0, 0}, {3}, {-1}})
     CHECK_FAILS(motionrt::with_chosen(tiny_config(), chosen), "expected different labels below 3 other than none");
 

@@ -92,8 +92,9 @@ void errors_are_exceptions() {
 }
 
 void poses_may_be_in_2d_if_the_model_takes_them() {
-  motionrt::Recognizer image(MODELS "/live-2d"), upward(MODELS "/live-2d"), solid(MODELS "/live");
-  const std::int32_t coco = image.layout("coco17");
+  motionrt::Recognizer image(MODELS "/live-2d"), upward(MODELS "/live-2d"), both(MODELS "/live"),
+      solid(MODELS "/nwucla-stream");
+  const std::int32_t coco = image.layout("coco17"), coco_of_both = both.layout("coco17");
   std::vector<float> weights(kJoints * kJoints);
   for (int v = 0; v < kJoints; ++v) weights[v * kJoints + v] = 1;
   const std::int32_t custom = upward.add_layout(weights, kJoints, true);
@@ -117,9 +118,12 @@ void poses_may_be_in_2d_if_the_model_takes_them() {
     const auto one = image.step(frame * 0.05, pixels, coco), other = upward.step(frame * 0.05, core, custom);
     CHECK(one.tracking == MOTIONRT_TRACKED && one.label == other.label);
     CHECK_NEAR(one.score, other.score, 1e-3f);
+    const auto paired = both.step(frame * 0.05, pixels, coco_of_both);
+    CHECK(paired.label == one.label && paired.score == one.score && paired.event == one.event);
   }
   check_error(MOTIONRT_INVALID_ARGUMENT, "layout coco17 is 2-D, expected a 3-D one", [&] { solid.layout("coco17"); });
-  check_error(MOTIONRT_INVALID_ARGUMENT, "the layout is 2-D", [&] { solid.add_layout(weights, kJoints, true); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "the layout is 2-D",
+              [&] { solid.add_layout(std::vector<float>(20 * 20, 1), 20, true); });
 }
 
 void people_are_tracked_as_in_c() {

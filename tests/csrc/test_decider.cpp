@@ -244,8 +244,7 @@ void a_clip_is_decided_among_chosen_labels() {
 
 void thresholds_may_differ_by_label() {
   Config config = sharp_config();
-  config.on_C = {0.9, 0.4, 1};
-  config.off_C = {0.5, 0.1, 1};
+  config.by_label = {{0.9, 0.4, 1}, {0.5, 0.1, 1}};
   Run run(config);
   CHECK(is(run.see(0.8, 0.1), Event::none, -1));
   CHECK(is(run.see(0.95, 0), Event::onset, 0));

@@ -219,14 +219,14 @@ void thresholds_change_while_people_are_tracked() {
       count += run.step(t, {1}, arm_up())[0].decision.event == Event::onset;
     return count;
   };
-  CHECK_FAILS(run.engine.session().set_thresholds({1}, {1}), "on_C and off_C have 1 and 1 values");
-  run.engine.session().set_thresholds({1, 1, 1}, {0, 0, 0});
+  CHECK_FAILS(run.engine.session().set_thresholds({{1}, {1}}), "on_C and off_C have 1 and 1 values");
+  run.engine.session().set_thresholds({{1, 1, 1}, {0, 0, 0}});
   CHECK(onsets(0) == 0);
   run.engine.choose({0, 1});
   CHECK(onsets(2) == 0);
-  run.engine.session().set_thresholds({0.5, 0.5, 0.5}, {0, 0, 0});
+  run.engine.session().set_thresholds({{0.5, 0.5, 0.5}, {0, 0, 0}});
   CHECK(onsets(4) == 1);
-  CHECK(run.engine.session().config().on_C.size() == 3);
+  CHECK(run.engine.session().config().by_label.on.size() == 3);
 }
 
 void late_poses_change_nothing() {

@@ -167,6 +167,29 @@ void a_change_between_2_and_3_dimensions_is_a_gap() {
   CHECK_NEAR(frame[3 * left_hip], 0.1f, 1e-5f);  // 3-D poses are turned to the front
 }
 
+void thresholds_are_those_of_the_kind_of_pose() {
+  Config config = flat_config();
+  config.none = 1;
+  config.hold_s = 0;
+  config.flat_by_label = {{1, 1}, {0, 0}};
+  Run run(config);
+  const auto onset_in = [&](int layout, double t) {
+    const Points points = person();
+    Points joints;
+    for (int v = 0; v < kBody; ++v) joints.insert(joints.end(), {points[2 * v], points[2 * v + 1], 0});
+    const float logits[] = {9, 0};
+    bool found = false;
+    for (int frame = 0; frame < 40; ++frame, t += 0.05) {
+      const auto pushed = run.session.push(0, t, layout == run.flat ? points.data() : joints.data(), nullptr, layout);
+      for (float pose[3 * kBody]; run.session.next(pushed.slot, pose);) run.session.observe(pushed.slot, logits);
+      float scores[2];
+      found |= run.session.decide(pushed.slot, scores).event == motionrt::Event::onset;
+    }
+    return found;
+  };
+  CHECK(!onset_in(run.flat, 0) && onset_in(run.solid, 3) && !onset_in(run.flat, 6));
+}
+
 void flat_people_are_not_turned() {
   Run run;
   Points narrow = person();  // from the side
@@ -208,6 +231,7 @@ int main() {
   nobody_is_nobody();
   a_gap_forgets_the_size_and_so_does_another_person();
   a_change_between_2_and_3_dimensions_is_a_gap();
+  thresholds_are_those_of_the_kind_of_pose();
   flat_people_are_not_turned();
   extreme_numbers_stay_finite();
   a_model_without_2d_refuses_it();

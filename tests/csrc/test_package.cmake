@@ -63,5 +63,5 @@ foreach(language c cpp)
   expect_failure(${language} "1e300 1${pose}\n"
     "line 1: t of person 1 is 1e+300, expected seconds, finite and within 1e+11" ${model} smpl22)
   expect_failure(${language} "" "nowhere: not the folder of a bundle" nowhere smpl22)
-  expect_failure(${language} "" "layout coco17 is 2-D, expected a 3-D one in meters" ${model} coco17)
+  expect_failure(${language} "" "layout coco17 is 2-D, expected a 3-D one in meters" ${SOURCE}/runtime/models/nwucla-stream coco17)
 endforeach()

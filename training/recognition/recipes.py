@@ -62,6 +62,7 @@ class StreamGcnRecipe:
     leave_out: str | None = None  # live: data sets to exclude from training, separated by commas
     augmentation: Augmentation = Augmentation()  # live
     pictures: float = 0.0  # live: share of streams of 2-D joints
+    flat_model: str | None = None  # name of the model for 2-D joints that belongs beside this one
     choreography: int = 0  # live: clips of each label that are made by rule
     unseen: str | None = None  # live: a split of `unseen_labels.splits()` whose unseen labels are excluded
     hold_out: int | None = None  # nwucla-stream: a training subject to validate on; None: train on all
@@ -252,6 +253,7 @@ def live() -> StreamGcnRecipe:
         body_blocks=4,
         dropout=0.2,
         choreography=100,
+        flat_model="live-2d",
         augmentation=Augmentation(tilt=0.12, webcam=0.2, hidden_legs=0.2),
         loop=LoopConfig(steps=1500, lr=3e-3, muon_lr=0.015, weight_decay=0.015, own_labels=0.5),
     )
@@ -260,7 +262,7 @@ def live() -> StreamGcnRecipe:
 def live_2d() -> StreamGcnRecipe:
     """`live` for 2-D keypoints: the same motion as random cameras see it, and motion that was annotated in pictures."""
     base = live()
-    return replace(base, name="live-2d", frontend=replace(base.frontend, flat=True), pictures=1.0)
+    return replace(base, name="live-2d", frontend=replace(base.frontend, flat=True), pictures=1.0, flat_model=None)
 
 
 def nwucla_stream() -> StreamGcnRecipe:

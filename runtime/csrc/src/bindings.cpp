@@ -176,7 +176,7 @@ PYBIND11_MODULE(_core, m) {
                        std::vector<double> bones, bool flat, double rate_hz, double facing_s, double reach_m,
                        double max_gap_s, int max_people, int labels, int none, double temperature, double smooth_s,
                        double on, double off, double hold_s, double others, std::vector<double> on_C,
-                       std::vector<double> off_C) {
+                       std::vector<double> off_C, std::vector<double> flat_on_C, std::vector<double> flat_off_C) {
              const Config config{joints,
                                  root,
                                  std::move(left),
@@ -197,8 +197,8 @@ PYBIND11_MODULE(_core, m) {
                                  off,
                                  hold_s,
                                  others,
-                                 std::move(on_C),
-                                 std::move(off_C),
+                                 {std::move(on_C), std::move(off_C)},
+                                 {std::move(flat_on_C), std::move(flat_off_C)},
                                  {},
                                  {}};
              motionrt::validate(config);
@@ -208,7 +208,8 @@ PYBIND11_MODULE(_core, m) {
            "bones"_a = std::vector<double>(), "flat"_a = false, "rate_hz"_a, "facing_s"_a = 1.0, "reach_m"_a = 2.0,
            "max_gap_s"_a = 0.5, "max_people"_a = 16, "labels"_a, "none"_a = -1, "temperature"_a = 1.0,
            "smooth_s"_a = 0.2, "on"_a = 0.6, "off"_a = 0.3, "hold_s"_a = 0.1, "others"_a = 1.0,
-           "on_C"_a = std::vector<double>(), "off_C"_a = std::vector<double>());
+           "on_C"_a = std::vector<double>(), "off_C"_a = std::vector<double>(), "flat_on_C"_a = std::vector<double>(),
+           "flat_off_C"_a = std::vector<double>());
 
   py::class_<Session>(m, "Session", "State around the network, for several people. Not thread-safe.")
       .def(py::init<Config>(), "config"_a)
@@ -323,17 +324,19 @@ PYBIND11_MODULE(_core, m) {
           "slots"_a, "frames"_a, "One frame of each slot [N, V, 3] -> logits [N, C], features [N, D].");
 
   py::class_<Engine>(m, "Engine", "The recognizer. Not thread-safe.")
-      .def(py::init([](const Config& config, const py::object& streams, const py::object& push, const py::object& pop) {
-             std::shared_ptr<Network> network;
-             if (py::isinstance<Streams>(streams))
-               network = streams.cast<std::shared_ptr<Streams>>();
-             else
-               network = std::make_shared<PythonNetwork>(streams, config.joints, config.labels);
+      .def(py::init([](const Config& config, const py::object& streams, const py::object& push, const py::object& pop,
+                       const py::object& flat_streams) {
+             const auto network_of = [&](const py::object& run) -> std::shared_ptr<Network> {
+               if (run.is_none()) return nullptr;
+               if (py::isinstance<Streams>(run)) return run.cast<std::shared_ptr<Streams>>();
+               return std::make_shared<PythonNetwork>(run, config.joints, config.labels);
+             };
              std::unique_ptr<motionrt::Trace> trace;
              if (!push.is_none()) trace = std::make_unique<PythonTrace>(push, pop);
-             return std::make_unique<Engine>(config, std::move(network), std::move(trace));
+             return std::make_unique<Engine>(config, network_of(streams), std::move(trace), network_of(flat_streams));
            }),
-           "config"_a, "streams"_a, "push_range"_a = py::none(), "pop_range"_a = py::none())
+           "config"_a, "streams"_a, "push_range"_a = py::none(), "pop_range"_a = py::none(),
+           "flat_streams"_a = py::none())
       .def(
           "add_layout",
           [](Engine& self, const py::object& weights, bool flat) {

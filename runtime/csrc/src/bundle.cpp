@@ -1,6 +1,7 @@
 #include "bundle.hpp"
 
 #include <algorithm>
+#include <cctype>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -174,11 +175,15 @@ class Fields {
       if (!all_items([&](const JsonValue& item) { return is_integer(item, rule); }))
         unexpected(key, "a list of 1 to ", limit("max_items"), " whole numbers from ", limit("min"), " to ",
                    limit("max"));
-    } else if (type == "numbers") {
-      if (!all_items([&](const JsonValue& item) { return is_in_range(item.number(), rule); }))
-        unexpected(key, "a list of 1 to ", limit("max_items"), " numbers from ", limit("min"), " to ", limit("max"));
     } else if (type == "boolean") {
       if (!value.boolean()) unexpected(key, "true or false");
+    } else if (type == "name") {
+      const std::string name = value.text().value_or("");
+      const auto is_plain = [](char c) {
+        return std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '-' || c == '.';
+      };
+      if (name.empty() || name.size() > 128 || name[0] == '.' || !std::all_of(name.begin(), name.end(), is_plain))
+        unexpected(key, "a plain name of letters, digits, '.', '_' and '-'");
     } else {  // sha256
       const std::string hash = value.text().value_or("");
       if (hash.size() != 64 || hash.find_first_not_of("0123456789abcdef") != std::string::npos)
@@ -315,11 +320,9 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   bundle.session = read_session(top);
   bundle.session.none = read_none(top, bundle.labels);
   bundle.alarms = read_alarms(top.section("decision"), bundle.labels);
-  if (bundle.alarms.normal > 0) {
-    Thresholds thresholds = thresholds_at(bundle.alarms, bundle.alarms.normal, bundle.name);
-    bundle.session.on_C = std::move(thresholds.on);
-    bundle.session.off_C = std::move(thresholds.off);
-  }
+  if (top.has("flat_model")) bundle.flat_model = top.text("flat_model");
+  if (bundle.alarms.normal > 0)
+    bundle.session.by_label = thresholds_at(bundle.alarms, bundle.alarms.normal, bundle.name);
   const Fields model = top.section("model");
   bundle.model = read_model(model, where);
   bundle.model.classes = static_cast<int>(bundle.labels.size());
@@ -378,6 +381,21 @@ Bundle read_bundle(const std::string& folder) {
     throw_bundle_error(where, ": content does not match the sha256 in the manifest");
   manifest.bundle.weights = parse_safetensors(weights, where);
   return std::move(manifest.bundle);
+}
+
+std::optional<Bundle> read_flat_bundle(const Bundle& bundle, const std::string& folder) {
+  std::error_code error;
+  const auto path = std::filesystem::canonical(folder, error).parent_path() / bundle.flat_model;
+  if (bundle.flat_model.empty() || error || !std::filesystem::is_directory(path, error)) return std::nullopt;
+  Bundle flat = read_bundle(path.string());
+  const Config &ours = bundle.session, &theirs = flat.session;
+  if (!theirs.flat || flat.layout != bundle.layout || theirs.rate_hz != ours.rate_hz || theirs.bones != ours.bones ||
+      theirs.reach_m != ours.reach_m || theirs.max_gap_s != ours.max_gap_s || theirs.temperature != ours.temperature ||
+      theirs.smooth_s != ours.smooth_s || theirs.hold_s != ours.hold_s || theirs.others != ours.others)
+    throw_bundle_error(path.string(), ": does not treat 2-D poses as ", bundle.name, " treats 3-D ones");
+  if (flat.labels != bundle.labels || theirs.none != ours.none)
+    throw_bundle_error(path.string(), ": does not have the labels of ", bundle.name);
+  return flat;
 }
 
 }  // namespace motionrt

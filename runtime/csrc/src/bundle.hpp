@@ -1,6 +1,7 @@
 // A recognizer's bundle: a folder with a manifest and weights, validated before use.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -38,7 +39,8 @@ struct Bundle {
   std::vector<std::string> labels;
   Config
       session;  // joints is set from the model; root, left, right and parents, which come from the layout, are not set
-  Alarms alarms;  // empty: the manifest has none
+  Alarms alarms;           // empty: the manifest has none
+  std::string flat_model;  // name of the bundle beside this one that takes 2-D poses; "": none
   StreamGCNConfig model;
   Tensors weights;
 };
@@ -47,6 +49,10 @@ struct Bundle {
 // where: the bundle's folder, for messages.
 // Throws BundleError that names the field, its value and the expected one.
 Bundle parse_bundle(std::string_view manifest, std::string_view weights, const std::string& where);
+
+// Reads the bundle for 2-D poses beside a bundle's folder; none if the manifest names none, or it is not there.
+// Throws BundleError also if it does not take the same frames, or has other labels.
+std::optional<Bundle> read_flat_bundle(const Bundle& bundle, const std::string& folder);
 
 // Reads a bundle's folder; the weights must have the size and sha256 of the manifest.
 // Throws BundleError also if a file is missing, not a regular file, or too large.

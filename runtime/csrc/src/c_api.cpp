@@ -10,6 +10,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "engine.hpp"
@@ -23,8 +24,8 @@ using namespace motionrt;
 
 namespace {
 
-// Settings of everything around the network, from the bundle and its layout.
-Config session_config(const Bundle& bundle, const Layout& layout) {
+// Settings of everything around the networks, from the bundles and their layout.
+Config session_config(const Bundle& bundle, const std::optional<Bundle>& flat, const Layout& layout) {
   Config config = bundle.session;
   if (static_cast<int>(layout.joints.size()) != config.joints)
     throw BundleError(bundle.name + ": the network takes " + std::to_string(config.joints) + " joints, layout " +
@@ -34,6 +35,14 @@ Config session_config(const Bundle& bundle, const Layout& layout) {
   config.right = layout.right;
   config.parents = layout.parents;
   config.max_people = MOTIONRT_MAX_PEOPLE;
+  if (flat) {
+    config.flat = true;
+    const Config& theirs = flat->session;
+    const std::size_t count = theirs.labels;
+    config.flat_by_label = theirs.by_label.on.empty() ? Thresholds{std::vector<double>(count, theirs.on),
+                                                                   std::vector<double>(count, theirs.off)}
+                                                      : theirs.by_label;
+  }
   return config;
 }
 
@@ -72,14 +81,17 @@ struct StepRate {
 }  // namespace
 
 struct motionrt_recognizer {
-  motionrt_recognizer(const Bundle& bundle, Precision precision)
+  motionrt_recognizer(const Bundle& bundle, const std::optional<Bundle>& flat, Precision precision)
       : name(bundle.name),
+        flat_model(bundle.flat_model),
         all_labels(bundle.labels),
         none(bundle.session.none),
         license(bundle.license),
         alarms(bundle.alarms),
+        flat_alarms(flat ? flat->alarms : Alarms{}),
         layout(layout_of(bundle)),
-        engine(session_config(bundle, layout), network_of(bundle, precision)) {}
+        engine(session_config(bundle, flat, layout), network_of(bundle, precision), nullptr,
+               flat ? network_of(*flat, precision) : nullptr) {}
 
   // The label at an index among the chosen ones; null if the index is invalid.
   const std::string* label(std::int32_t index) const {
@@ -89,11 +101,11 @@ struct motionrt_recognizer {
   }
 
   mutable std::mutex mutex;
-  const std::string name;
+  const std::string name, flat_model;
   const std::vector<std::string> all_labels;  // of the network
   const int none;
   const std::string license;
-  const Alarms alarms;
+  const Alarms alarms, flat_alarms;
   const Layout& layout;              // of the model
   std::vector<std::string> layouts;  // names by number; "" for layouts added by the caller
   Engine engine;
@@ -229,7 +241,8 @@ motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_re
     require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", precision,
             ", expected MOTIONRT_FP32 or MOTIONRT_BF16");
     const Bundle bundle = read_bundle(folder);
-    *recognizer = new motionrt_recognizer(bundle, precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
+    *recognizer = new motionrt_recognizer(bundle, read_flat_bundle(bundle, folder),
+                                          precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
   });
 }
 
@@ -253,8 +266,10 @@ motionrt_status motionrt_choose_labels(motionrt_recognizer* recognizer, const ch
 motionrt_status motionrt_limit_alarms(motionrt_recognizer* recognizer, double alarms_per_minute) {
   return guarded(recognizer, [&] {
     motionrt_recognizer& r = *recognizer;
-    Thresholds thresholds = thresholds_at(r.alarms, alarms_per_minute, r.name);
-    r.engine.session().set_thresholds(std::move(thresholds.on), std::move(thresholds.off));
+    const bool has_flat = !r.flat_alarms.per_minute.empty();
+    r.engine.session().set_thresholds(
+        thresholds_at(r.alarms, alarms_per_minute, r.name),
+        has_flat ? thresholds_at(r.flat_alarms, alarms_per_minute, r.name) : Thresholds{});
   });
 }
 
@@ -281,7 +296,8 @@ motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* nam
     motionrt_recognizer& r = *recognizer;
     const Layout& source = name ? find_layout(name) : r.layout;
     require(source.dims == 3 || r.engine.session().config().flat, "layout ", source.name, " is ", source.dims,
-            "-D, expected a 3-D one in meters");
+            "-D, expected a 3-D one in meters",
+            r.flat_model.empty() ? "" : ", or model " + r.flat_model + " beside " + r.name);
     const auto known = std::find(r.layouts.begin(), r.layouts.end(), source.name);
     *layout = known != r.layouts.end()
                   ? static_cast<int32_t>(known - r.layouts.begin())

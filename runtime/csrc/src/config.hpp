@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "alarms.hpp"
 #include "errors.hpp"
 
 namespace motionrt {
@@ -58,7 +59,8 @@ struct Config {
   double hold_s = 0.1;     // how long the score must stay at `on`
   double others = 1;       // share of the probability of labels that were not chosen that counts as none
 
-  std::vector<double> on_C, off_C;  // by the network's label, instead of `on` and `off`; empty: the same for all
+  Thresholds by_label;       // by the network's label, instead of `on` and `off`; empty: the same for all
+  Thresholds flat_by_label;  // of 2-D poses; empty: as of 3-D ones
 
   // Of with_chosen: the network's labels that are left, none last, and the remaining ones; both empty: all are left.
   std::vector<int> chosen, rest;
@@ -117,9 +119,11 @@ inline void validate(const Config& c) {
   require(c.hold_s >= 0 && c.hold_s <= kMaxGapS, "hold_s is ", c.hold_s, ", expected 0 to ", kMaxGapS);
   require(c.others >= 0 && c.others <= 1, "others is ", c.others, ", expected 0 to 1");
   const auto count = static_cast<std::size_t>(c.outputs());
-  require(c.on_C.size() == c.off_C.size() && (c.on_C.empty() || c.on_C.size() == count), "on_C and off_C have ",
-          c.on_C.size(), " and ", c.off_C.size(), " values, expected none or ", count, ", one per label");
-  for (std::size_t i = 0; i < c.on_C.size(); ++i) require_thresholds(c.on_C[i], c.off_C[i]);
+  for (const auto* t : {&c.by_label, &c.flat_by_label}) {
+    require(t->on.size() == t->off.size() && (t->on.empty() || t->on.size() == count), "on_C and off_C have ",
+            t->on.size(), " and ", t->off.size(), " values, expected none or ", count, ", one per label");
+    for (std::size_t i = 0; i < t->on.size(); ++i) require_thresholds(t->on[i], t->off[i]);
+  }
 }
 
 // The same settings for a network with other labels.

@@ -100,6 +100,9 @@ class Decider {
     restart();
   }
 
+  // Whether the next logits are of 2-D poses, which can have thresholds of their own.
+  void set_flat(bool is_flat) { is_flat_ = is_flat && !config_.flat_by_label.on.empty(); }
+
   // Forgets everything; the offset of the current action becomes the pending event.
   void restart() {
     if (active_ >= 0) pending_ = event(Event::offset, active_);
@@ -146,8 +149,9 @@ class Decider {
     return best;
   }
 
-  double on(int label) const { return config_.on_C.empty() ? config_.on : config_.on_C[output(label)]; }
-  double off(int label) const { return config_.off_C.empty() ? config_.off : config_.off_C[output(label)]; }
+  const Thresholds& by_label() const { return is_flat_ ? config_.flat_by_label : config_.by_label; }
+  double on(int label) const { return by_label().on.empty() ? config_.on : by_label().on[output(label)]; }
+  double off(int label) const { return by_label().off.empty() ? config_.off : by_label().off[output(label)]; }
   int output(int label) const { return config_.chosen.empty() ? label : config_.chosen[label]; }
 
   void update_events() {
@@ -191,6 +195,7 @@ class Decider {
   int active_ = -1, candidate_ = -1, best_ = -1;
   std::int64_t held_ = 0, active_frames_ = 0, best_frames_ = 0;  // consecutive frames
   std::int64_t frames_since_onset_ = 0;
+  bool is_flat_ = false;
   Decision pending_;
 };
 

@@ -39,12 +39,19 @@ class Trace {
 // anything is changed, and BundleError if the network's output is not finite.
 class Engine {
  public:
-  Engine(const Config& config, std::shared_ptr<Network> network, std::unique_ptr<Trace> trace = nullptr)
-      : session_(config), network_(std::move(network)), trace_(std::move(trace)) {
-    require(network_->joints() == config.joints, "joints is ", config.joints, ", expected ", network_->joints());
-    require(network_->labels() == config.labels, "labels is ", config.labels, ", expected ", network_->labels());
-    require(network_->capacity() >= config.max_people, "max_people is ", config.max_people, ", expected at most ",
-            network_->capacity());
+  // flat_network: runs 2-D poses; null: the same network runs them.
+  Engine(const Config& config, std::shared_ptr<Network> network, std::unique_ptr<Trace> trace = nullptr,
+         std::shared_ptr<Network> flat_network = nullptr)
+      : session_(config),
+        network_(std::move(network)),
+        flat_network_(flat_network ? std::move(flat_network) : network_),
+        trace_(std::move(trace)) {
+    for (const Network* run : {network_.get(), flat_network_.get()}) {
+      require(run->joints() == config.joints, "joints is ", config.joints, ", expected ", run->joints());
+      require(run->labels() == config.labels, "labels is ", config.labels, ", expected ", run->labels());
+      require(run->capacity() >= config.max_people, "max_people is ", config.max_people, ", expected at most ",
+              run->capacity());
+    }
     const std::size_t people = config.max_people;
     ids_.resize(people);
     slots_.resize(people);
@@ -56,6 +63,7 @@ class Engine {
   void relabel(int labels, int none) {
     with_labels(session_.config(), labels, none);
     network_->relabel(labels);
+    if (flat_network_ != network_) flat_network_->relabel(labels);
     session_.relabel(labels, none);
     resize_buffers();
   }
@@ -81,16 +89,17 @@ class Engine {
               " occurs twice, expected different people");
     }
     session_.check(t, n, ids_.data(), layout);
+    Network& network = *(session_.layout_at(layout).is_flat() ? flat_network_ : network_);
     {
       const Phase phase(trace_.get(), "map");
       for (int i = 0; i < n; ++i) {
         const PushResult pushed =
             session_.push(ids_[i], t, observations[i].joints_SD, observations[i].confidence_S, layout);
-        if (pushed.reset) network_->begin(pushed.slot);
+        if (pushed.reset) network.begin(pushed.slot);
         out[i] = {ids_[i], pushed.status, pushed.reset, 0, {}, nullptr};
       }
     }
-    while (step_network(n, out)) {
+    while (step_network(network, n, out)) {
     }
     const Phase phase(trace_.get(), "decide");
     for (int i = 0; i < n; ++i) decide(session_.find(ids_[i]), out[i]);
@@ -132,7 +141,7 @@ class Engine {
   };
 
   // Runs the network on one due frame of everybody who has one, in one batch; false if nobody has.
-  bool step_network(int n, Outcome* out) {
+  bool step_network(Network& network, int n, Outcome* out) {
     const std::size_t frame = 3 * session_.config().joints, outputs = session_.config().outputs();
     int due = 0;
     for (int i = 0; i < n; ++i) {
@@ -144,7 +153,7 @@ class Engine {
     if (due == 0) return false;
     {
       const Phase phase(trace_.get(), "step");
-      network_->step(due, slots_.data(), frames_NV3_.data(), logits_N_.data(), nullptr);
+      network.step(due, slots_.data(), frames_NV3_.data(), logits_N_.data(), nullptr);
     }
     try {
       for (int i = 0; i < due; ++i) session_.observe(slots_[i], logits_N_.data() + outputs * i);
@@ -169,7 +178,7 @@ class Engine {
   }
 
   Session session_;
-  const std::shared_ptr<Network> network_;
+  const std::shared_ptr<Network> network_, flat_network_;
   const std::unique_ptr<Trace> trace_;
   std::vector<PersonId> ids_;                             // [N]
   std::vector<int> slots_;                                // [N]

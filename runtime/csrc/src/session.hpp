@@ -58,14 +58,15 @@ class Session {
     for (Person& p : people_) p.decider.relabel();
   }
 
-  // Sets thresholds for each of the network's labels, from the next frame on.
-  void set_thresholds(std::vector<double> on, std::vector<double> off) {
+  // Sets thresholds for each of the network's labels, from the next frame on; those of 2-D poses, or as of 3-D ones.
+  void set_thresholds(Thresholds by_label, Thresholds flat_by_label = {}) {
     Config changed = all_;
-    changed.on_C = on;
-    changed.off_C = off;
+    changed.by_label = std::move(by_label);
+    changed.flat_by_label = std::move(flat_by_label);
     validate(changed);
-    all_.on_C = config_.on_C = std::move(on);
-    all_.off_C = config_.off_C = std::move(off);
+    config_.by_label = changed.by_label;
+    config_.flat_by_label = changed.flat_by_label;
+    all_ = std::move(changed);
   }
 
   // Adds a sensor's skeleton by its weights [V, S]; returns its number, for push. Flat: its joints are in 2-D. Rows of
@@ -122,6 +123,7 @@ class Session {
     }
     p.last_s = t;
     p.is_flat = is_flat;
+    p.decider.set_flat(is_flat);
     layouts_[layout].apply(joints_SD, confidence_S, mapped_.data());
     if (is_flat) p.flat_pose.apply(config_, t, mapped_.data());
     if (!has_extent()) std::fill(mapped_.begin(), mapped_.end(), std::numeric_limits<float>::quiet_NaN());

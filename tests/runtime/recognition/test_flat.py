@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 import motionrt
-from motionrt import InputError, LayoutError, Motion, Recognizer
+from motionrt import BundleError, InputError, LayoutError, Motion, Recognizer
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.cli.app import app
 from motionrt.runtime.io.source import open_source
@@ -159,3 +159,54 @@ def test_joints_in_meters_are_recognized_as_before(recognizer: Recognizer, tmp_p
         np.testing.assert_array_equal(recognizer.step(pose).probs, solid.step(pose).probs)
     with pytest.raises(InputError, match="layout 'coco17' is 2-D, model 'tiny' takes 3-D joints in meters"):
         solid.step(np.zeros((17, 2)), layout="coco17")
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    """A model that takes 3-D poses, and beside it the one that it names for 2-D poses, which is slow to decide."""
+    frontend = {**tiny.manifest()["frontend"], "flat": True}
+    decision = {**tiny.manifest()["decision"], "on": 0.99}
+    tiny.tiny_bundle(tmp_path / "image", name="image", frontend=frontend, decision=decision)
+    tiny.tiny_bundle(tmp_path / "solid", flat_model="image")
+    return tmp_path
+
+
+def test_a_model_for_2d_poses_beside_it_runs_those(models: Path) -> None:
+    both, image = Recognizer.load(models / "solid"), Recognizer.load(models / "image")
+    alone = Recognizer.load(tiny.tiny_bundle(models / "elsewhere" / "solid"))
+    assert both.takes_2d and both.clone().takes_2d and not alone.takes_2d
+    for recognizer in (both, both.clone()):
+        for k, pose in enumerate(keypoints()):
+            found, expected = (one.step(pose, k / tiny.FPS, layout="coco17") for one in (recognizer, image))
+            assert (found.label, found.event, found.score) == (expected.label, expected.event, expected.score)
+        image.reset()
+    assert both.step(tiny.poses(1)[0], 2.5).event == "offset"
+    both.reset()
+    for k, pose in enumerate(np.concatenate([tiny.poses(20), tiny.poses(20, "left")])):
+        found, expected = (one.step(pose, k / tiny.FPS) for one in (both, alone))
+        assert (found.label, found.event, found.score) == (expected.label, expected.event, expected.score)
+    assert both.recognize(Motion(keypoints(), tiny.FPS, "coco17")).label == LEFT
+
+
+def test_a_model_for_2d_poses_that_is_not_there_is_named(models: Path) -> None:
+    (models / "image").rename(models / "elsewhere")
+    with pytest.raises(InputError, match="a 2-D layout needs image beside it"):
+        Recognizer.load(models / "solid").step(np.zeros((17, 2)), layout="coco17")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"labels": ["none", RIGHT, LEFT]}, "image: does not have the labels of tiny"),
+        ({"frontend": tiny.manifest()["frontend"]}, "image: does not treat 2-D poses as tiny"),
+    ],
+)
+def test_a_model_for_2d_poses_must_fit(models: Path, changes: dict, why: str) -> None:
+    tiny.tiny_bundle(models / "image", **{"frontend": {**tiny.manifest()["frontend"], "flat": True}, **changes})
+    with pytest.raises(BundleError, match=why):
+        Recognizer.load(models / "solid")
+
+
+def test_a_model_for_2d_poses_has_a_plain_name(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="flat_model: .*expected a plain name"):
+        tiny.tiny_bundle(tmp_path / "solid", flat_model="../elsewhere")

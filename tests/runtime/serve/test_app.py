@@ -61,7 +61,7 @@ def test_what_is_doubtful_about_a_clip_is_in_every_reply(url: str, clip: dict) -
         ({"joints": [[[0, 0, 0]] * 257] * 2}, "joints.0: 257 joints, expected a list of 1 to 256"),
         ({"joints": [[[0]] * 22] * 2}, "joints.0.0: expected a list of 2 or 3 coordinates"),
         ({"joints": [[[0, 0]] * 22] * 2}, "a pose has shape [22, 2], expected [22, 3] for layout smpl22"),
-        ({"layout": "coco17", "joints": [[[0, 0]] * 17] * 2}, "layout 'coco17' is 2-D, model 'live' takes 3-D joints"),
+        ({"layout": "coco17", "joints": [[[0, 0, 0]] * 17] * 2}, "a pose has shape [17, 3], expected [17, 2]"),
         ({"joints": [[["0", 0, 0]] * 22] * 2}, 'joints.0.0: "0" is not a coordinate, expected a number or null'),
         ({"joints": [[[0, 0, 0]] * 22, [[0, 0, 0]] * 21]}, "joints.1: 21 joints, expected 22 as in the first frame"),
         ({"more": 1}, "more: Extra inputs are not permitted"),
@@ -155,7 +155,7 @@ def test_models_and_layouts_are_listed(url: str, live: Recognizer) -> None:
     assert generator["name"] == "default" and "walk" in generator["labels"]
     assert "non-commercial" in recognizer["license"] and "non-commercial" in generator["license"]
     layouts = request(f"{url}/layouts").json
-    assert "coco17" not in layouts and len(layouts["smpl22"]["joints"]) == 22
+    assert len(layouts["coco17"]["joints"]) == 17 and len(layouts["smpl22"]["joints"]) == 22
     assert layouts["smpl22"]["parents"][0] == -1
 
 

@@ -102,7 +102,7 @@ MOTIONRT_API const char* motionrt_license(const motionrt_recognizer* recognizer)
 
 /* Number of a built-in skeleton layout, for motionrt_step: "kinect20", "ntu25", "mediapipe33", "smpl22", ...; NULL for
  * the model's own layout. 2-D layouts ("coco17", "openpose18", "jhmdb15") are for models whose manifest has
- * frontend.flat. */
+ * frontend.flat, or flat_model, the name of the bundle beside it that runs them. */
 MOTIONRT_API motionrt_status motionrt_layout(motionrt_recognizer* recognizer, const char* name, int32_t* layout);
 
 /* Adds a custom layout and returns its number: weights [model_joints, joint_count] map the sensor's joints to the
