@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import resource
-import signal
 import socket
 import subprocess
 import sys
@@ -97,18 +96,20 @@ def test_a_sender_that_is_killed_can_return(scheme: str, tmp_path: Path) -> None
     if scheme == "ws":
         pytest.importorskip("websockets", reason="websockets is not installed")
     whole = Motion.load(WAVE)
-    Motion(whole.joints[:40], whole.fps, whole.layout).save(tmp_path / "wave.npz")
+    Motion(whole.joints[:60], whole.fps, whole.layout).save(tmp_path / "wave.npz")
     with recognizing(f"{scheme}://127.0.0.1:0") as (process, url):
         send = [sys.executable, str(EXAMPLES / "send.py"), str(tmp_path / "wave.npz"), url]
         with subprocess.Popen([*send, "--loop"], env=ENVIRONMENT) as sender:
-            decisions_until(process, ("raise right hand", "onset"))
-            sender.send_signal(signal.SIGKILL)
+            try:
+                decisions_until(process, ("wave", "onset"))
+            finally:
+                sender.kill()
         gone = decisions_until(process, ("none", "offset"))[-1]
         time.sleep(0.2)
         with subprocess.Popen([*send, "--end"], env=ENVIRONMENT):
-            decisions_until(process, ("raise right hand", "onset"))
+            decisions_until(process, ("wave", "onset"))
             out, err = process.communicate(timeout=30)
-    assert gone["event_label"] == "raise right hand"
+    assert gone["event_label"] == "wave"
     assert process.returncode == 0 and "Traceback" not in err
     summary = json.loads(out.splitlines()[-1])["summary"]
     assert summary["frames"] > 20 and "malformed" not in summary
