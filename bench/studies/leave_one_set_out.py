@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.random import Generator
 
 from ...export import export_run
 from ...runtime.body.layout import Layout
@@ -28,14 +27,14 @@ from ...runtime.io.dataset import ClipSet
 from ...runtime.progress import progress
 from ...runtime.recognition.recognizer import Recognizer
 from ...training.data import vocabulary
-from ...training.data.augment import take_picture
 from ...training.data.clips import clip_sets, fingerprint, labeled, load_clips
-from ...training.data.streams import rest_windows
+from ...training.data.streams import Stream, rest_windows
 from ...training.recipes import train
 from ..accuracy.protocols import labeled_clips
 from ..accuracy.protocols.continuous import join_clips, run_stream, summarize, validation_streams
 from ..accuracy.protocols.labeled_clips import Prediction
 from ..accuracy.protocols.onsets import count_onsets
+from ..accuracy.protocols.pictures import photograph
 from .thresholds import choose
 
 MEASURED = "measured.json"
@@ -51,7 +50,6 @@ FOLDS_2D = (*FOLDS, ("jhmdb",))  # for live-2d
 SETS = tuple(name for fold in FOLDS for name in fold)
 STREAM_CLIPS = 240  # of a set, at most
 ALARMS = 0.5  # per minute
-PIXELS_PER_M = 200
 
 
 def labels_by_set(sets: list[ClipSet]) -> dict[str, set[str]]:
@@ -108,16 +106,6 @@ def measure_clips(recognizer: Recognizer, source: str, sets: list[ClipSet]) -> d
     }
 
 
-def photograph(motion: Motion, rng: Generator) -> Motion:
-    """The COCO keypoints of a motion as a random camera sees it, in pixels."""
-    layout, picture = Layout.load("core15"), Layout.load("coco17")
-    joints = np.einsum("vw,twc->tvc", layout.map_from(Layout.load(motion.layout)), motion.joints)
-    seen = take_picture(joints.astype(np.float32), layout, rng)
-    places = [layout.joints.index(name if name in layout.joints else "head") for name in picture.joints]
-    pixels = (seen[:, places, :2] * (1, -1) * PIXELS_PER_M).astype(np.float32) + PIXELS_PER_M
-    return Motion(pixels, motion.fps, picture.name)
-
-
 def measure_onsets(recognizer: Recognizer, source: str, sets: list[ClipSet]) -> dict[str, Any]:
     """Onsets in the clips of `source` whose label another set has, and in those that show no action."""
     known = [(name, motion) for _, _, name, motion in clips_of(source, sets, labels_by_set(sets))]
@@ -135,14 +123,19 @@ def unknown_clips(source: str, sets: list[ClipSet]) -> list[Motion]:
 
 
 def measure_streams(recognizer: Recognizer, source: str, data: Path) -> dict[str, Any]:
-    """Scores on streams of the clips of `source` that have a label, or are known to have none."""
-    layout, rng = Layout.load(recognizer.layout), np.random.default_rng(0)
+    """Scores on streams of the clips of `source`."""
+    composed = streams_of(source, recognizer.layout, recognizer.labels, data)
+    return summarize([run_stream(recognizer, stream, recognizer.labels) for stream in progress(composed, source)])
+
+
+def streams_of(source: str, layout_name: str, labels: Sequence[str], data: Path) -> list[Stream]:
+    """Streams of the clips of `source` that have one of the labels, or are known to have none."""
+    layout, rng = Layout.load(layout_name), np.random.default_rng(0)
     clips = load_clips(data, layout, lambda record: vocabulary.source(record) == source)
-    known = [clip for clip in clips if clip.label in recognizer.labels]
+    known = [clip for clip in clips if clip.label in labels]
     known = [known[i] for i in rng.permutation(len(known))[:STREAM_CLIPS]]
     unknown = [clip for clip in clips if not clip.label and vocabulary.is_unknown(clip.record)]
-    composed = join_clips(known, unknown, rest_windows(clips, layout), layout, recognizer.labels)
-    return summarize([run_stream(recognizer, stream, recognizer.labels) for stream in progress(composed, source)])
+    return join_clips(known, unknown, rest_windows(clips, layout), layout, labels)
 
 
 def run_fold(recipe: str, fold: Sequence[str], seed: int, data: Path, runs: Path, settings: Mapping[str, str]) -> None:

@@ -5,7 +5,8 @@
 Thresholds of each label are chosen for several numbers of false alarms per minute, to tell as many actions as possible
 while they last. The validation streams are split into two halves. The best thresholds of one half are tested on the
 other half and vice versa, so no stream is scored with thresholds that it helped to choose. The thresholds that ship are
-the best on both halves. The network runs once; every setting then replays its logits.
+the best on both halves. The network runs once; every setting then replays its logits. A model for 2-D joints gets the
+streams as random cameras see them.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from ..accuracy.protocols.continuous import (
     summarize,
     validation_streams,
 )
+from ..accuracy.protocols.pictures import photograph_stream
 
 ALARMS_PER_MINUTE = (0.25, 0.5, 1.0, 2.0, 4.0)
 DEFAULT_PER_MINUTE = 1.0
@@ -238,7 +240,11 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="plot of the trade-off (needs matplotlib)")
     args = parser.parse_args()
     bundle: Bundle = Bundle.load(args.bundle)
-    result = choose(bundle, validation_streams(args.data, bundle.manifest.layout, bundle.manifest.labels))
+    streams = validation_streams(args.data, bundle.manifest.layout, bundle.manifest.labels)
+    if bundle.manifest.frontend.flat:
+        rng = np.random.default_rng(0)
+        streams = [photograph_stream(stream, bundle.manifest.layout, rng) for stream in streams]
+    result = choose(bundle, streams)
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     if args.run:
         (args.run / "decision.json").write_text(json.dumps(result["shipped"], indent=1) + "\n")

@@ -50,8 +50,10 @@ class StreamEngine:
         self._layout = Layout.load(bundle.manifest.layout)
         flat = streams if isinstance(streams, PairedStreams) else None
         self.takes_2d = flat is not None or bundle.manifest.frontend.flat
-        config = _config(bundle, self._layout, alarms_per_minute, flat and flat.flat_manifest)
-        self._core = Engine(config, flat.solid if flat else streams, *nvtx.push_pop(), flat and flat.flat)
+        config = _config(bundle, self._layout, alarms_per_minute, flat.flat_manifest if flat else None)
+        own, flat_streams = (flat.solid, flat.flat) if flat else (streams, None)
+        push, pop = nvtx.push_pop()
+        self._core = Engine(config, own, push, pop, flat_streams)
         self._sources: dict[str, tuple[Layout, int]] = {}
 
     @property

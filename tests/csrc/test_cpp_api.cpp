@@ -121,6 +121,13 @@ void poses_may_be_in_2d_if_the_model_takes_them() {
     const auto paired = both.step(frame * 0.05, pixels, coco_of_both);
     CHECK(paired.label == one.label && paired.score == one.score && paired.event == one.event);
   }
+  for (const char* name : {"coco17", "openpose18", "jhmdb15"}) {
+    const std::int32_t layout = both.layout(name);
+    std::vector<float> points;
+    for (int v = 0; v < both.joints(layout); ++v)
+      points.insert(points.end(), {100.f + 10.f * float(v), 50.f + 20.f * float(v)});
+    CHECK(both.dims(layout) == 2 && both.step(9, points, layout, layout + 1).tracking == MOTIONRT_TRACKED);
+  }
   check_error(MOTIONRT_INVALID_ARGUMENT, "layout coco17 is 2-D, expected a 3-D one", [&] { solid.layout("coco17"); });
   check_error(MOTIONRT_INVALID_ARGUMENT, "the layout is 2-D",
               [&] { solid.add_layout(std::vector<float>(20 * 20, 1), 20, true); });

@@ -39,6 +39,7 @@ class Stream:
     classes: tuple[int, ...]  # of each segment
     sources: tuple[str, ...]  # of each segment
     actions: tuple[Action, ...]  # in frames of the stream
+    layout: str | None = None  # of the joints; None: that of the model
 
 
 def compose(

@@ -141,7 +141,7 @@ def run_stream(recognizer: Recognizer, stream: Stream, labels: Sequence[str]) ->
     predicted, onsets, found = [], [], []
     ongoing: Onset | None = None
     for t, joints in zip(times, stream.joints, strict=True):
-        decision = recognizer.step(joints, timestamp=float(t))
+        decision = recognizer.step(joints, timestamp=float(t), layout=stream.layout)
         predicted.append(decision.label)
         if ongoing and (decision.event or t == times[-1]):
             found.append(Action(label=ongoing.label, start_s=ongoing.start_s, end_s=float(t)))

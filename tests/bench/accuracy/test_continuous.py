@@ -177,7 +177,7 @@ def test_running_a_stream_records_labels_and_onsets() -> None:
     events = {1: ("onset", "bow", 0.01), 4: ("offset", "bow", None), 6: ("onset", "wave", None)}
     times: list[float] = []
 
-    def step(joints: np.ndarray, timestamp: float) -> Any:
+    def step(joints: np.ndarray, timestamp: float, layout: str | None) -> Any:
         times.append(timestamp)
         event, label, since = events.get(len(times) - 1, (None, None, None))
         return SimpleNamespace(label="bow", event=event, event_label=label, since=since)
