@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import running
 from wait import wait_until
 
 import motionrt
@@ -213,7 +214,7 @@ def unfinished(path: Path) -> bool:
 
 def kill_while_writing(kind: str, path: Path) -> None:
     command = [sys.executable, "-c", WRITES, kind, str(path), str(WALK), str(LIVE)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as writer:
+    with running(command, stdout=subprocess.PIPE, env=ENVIRONMENT) as writer:
         assert writer.stdout is not None and writer.stdout.readline()
         wait_until(lambda: unfinished(path), 60, f"{path.name} is half written")
         writer.send_signal(signal.SIGKILL)

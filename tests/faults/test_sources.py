@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from processes import running
 from wait import wait_until
 
 import motionrt.runtime
@@ -70,14 +71,10 @@ def test_an_unplugged_camera_is_reopened(
 def recognizing(source: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Run `motionrt recognize`; yields the process and its address."""
     command = [*COMMAND, "recognize", source, "--json"]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT
-    ) as process:
-        try:
-            assert process.stderr is not None
-            yield process, "" if source == "-" else process.stderr.readline().split()[-1]
-        finally:
-            process.kill()
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with running(command, text=True, env=ENVIRONMENT, **pipes) as process:
+        assert process.stderr is not None
+        yield process, "" if source == "-" else process.stderr.readline().split()[-1]
 
 
 def decisions_until(process: subprocess.Popen[str], expected: tuple[str, str | None]) -> list[dict[str, Any]]:
@@ -99,14 +96,11 @@ def test_a_sender_that_is_killed_can_return(scheme: str, tmp_path: Path) -> None
     Motion(whole.joints[:60], whole.fps, whole.layout).save(tmp_path / "wave.npz")
     with recognizing(f"{scheme}://127.0.0.1:0") as (process, url):
         send = [sys.executable, str(EXAMPLES / "send.py"), str(tmp_path / "wave.npz"), url]
-        with subprocess.Popen([*send, "--loop"], env=ENVIRONMENT) as sender:
-            try:
-                decisions_until(process, ("wave", "onset"))
-            finally:
-                sender.kill()
+        with running([*send, "--loop"], env=ENVIRONMENT):
+            decisions_until(process, ("wave", "onset"))
         gone = decisions_until(process, ("none", "offset"))[-1]
         time.sleep(0.2)
-        with subprocess.Popen([*send, "--end"], env=ENVIRONMENT):
+        with running([*send, "--end"], env=ENVIRONMENT):
             decisions_until(process, ("wave", "onset"))
             out, err = process.communicate(timeout=30)
     assert gone["event_label"] == "wave"

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from processes import running
 
 import motionrt
 from motionrt import Motion
@@ -590,7 +591,7 @@ def test_people_from_the_network_are_recognized_until_they_disappear(tmp_path: P
     """Two people arrive in datagrams; one raises a hand and then sends nothing more."""
     arguments = ["recognize", "udp://127.0.0.1:0", "--json", "--model", str(tiny.tiny_bundle(tmp_path / "tiny"))]
     command = [sys.executable, "-c", "import sys; from motionrt.runtime.cli import main; sys.exit(main())", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as receiver:
         assert receiver.stderr is not None and receiver.stdout is not None
         address = receiver.stderr.readline().strip().removeprefix("listening at udp://").split(":")
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from processes import running
 
 import motionrt.runtime
 from motionrt import Motion, Recognizer
@@ -246,9 +247,7 @@ def test_a_signal_ends_a_recording_and_keeps_it(number: signal.Signals, tmp_path
     code = "import sys; from motionrt.runtime.cli import main; sys.exit(main())"
     command = [sys.executable, "-c", code, "record", "udp://127.0.0.1:0", "--label", "x", "-o", str(tmp_path)]
     environment = {name: value for name, value in os.environ.items() if name != "MOTIONRT_TOKEN"}
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
-    ) as process:
+    with running(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout
         name = process.stdout.readline().strip()
         address = ("127.0.0.1", int(name.rpartition(":")[2]))
