@@ -415,6 +415,96 @@ void a_damaged_bundle_is_rejected() {
         [](const Copy& c) { c.write("weights.safetensors", c.read("weights.safetensors").substr(0, 1000)); });
 }
 
+// The two files of a bundle, in memory.
+struct Files {
+  explicit Files(const std::string& folder)
+      : manifest(content(folder + "/manifest.json")), weights(content(folder + "/weights.safetensors")) {}
+  motionrt_bundle bundle() const { return {manifest.data(), manifest.size(), weights.data(), weights.size()}; }
+  static std::string content(const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::string manifest, weights;
+};
+
+void a_recognizer_from_memory_is_the_same() {
+  motionrt_recognizer* handle = nullptr;
+  {
+    const Files files(MODELS "/live"), flat(MODELS "/live-2d");
+    const motionrt_bundle bundle = files.bundle(), flat_bundle = flat.bundle();
+    CHECK_OK(motionrt_load_memory(&bundle, &flat_bundle, MOTIONRT_FP32, &handle));
+  }
+  const Recognizer from_memory(handle), from_folder = load();
+  for (const char* name : {"core15", "coco17"}) {
+    const std::int32_t layout = layout_of(from_memory, name), joints = motionrt_joints(from_memory.get(), layout);
+    CHECK(layout == layout_of(from_folder, name));
+    for (int frame = 0; frame < 30; ++frame) {
+      const auto coordinates = joints_at(frame, 0, joints);
+      const motionrt_pose pose = {layout, coordinates.data(), nullptr, joints};
+      motionrt_decision a, b;
+      CHECK_OK(motionrt_step(from_memory.get(), frame * kFrame_s, &pose, 1, layout, &a));
+      CHECK_OK(motionrt_step(from_folder.get(), frame * kFrame_s, &pose, 1, layout, &b));
+      CHECK(a.label == b.label && a.score == b.score);
+    }
+  }
+}
+
+void a_damaged_bundle_in_memory_is_rejected() {
+  const Files files(MODELS "/live");
+  motionrt_recognizer* r = nullptr;
+  const auto load = [&](const motionrt_bundle& bundle, const motionrt_bundle* flat = nullptr) {
+    return motionrt_load_memory(&bundle, flat, MOTIONRT_FP32, &r);
+  };
+  motionrt_bundle bundle = files.bundle();
+  CHECK_OK(load(bundle));  // alone
+  CHECK_INVALID(motionrt_layout(r, "coco17", nullptr), "layout is null");
+  std::int32_t layout;
+  CHECK_INVALID(motionrt_layout(r, "coco17", &layout), "or model live-2d beside live");
+  motionrt_free(r);
+  CHECK_STATUS(load(bundle, &bundle), MOTIONRT_BAD_BUNDLE, "flat: does not treat 2-D poses as live treats 3-D ones");
+  CHECK(!r);
+  Files damaged = files;
+  damaged.weights[damaged.weights.size() / 2] ^= 1;
+  CHECK_STATUS(load(damaged.bundle()), MOTIONRT_BAD_BUNDLE,
+               "bundle/weights.safetensors: content does not match the sha256 in the manifest");
+  const motionrt_bundle flat = damaged.bundle();
+  CHECK_STATUS(load(bundle, &flat), MOTIONRT_BAD_BUNDLE, "flat/weights.safetensors: content does not match");
+  --bundle.weights_size;
+  CHECK_STATUS(load(bundle), MOTIONRT_BAD_BUNDLE, "bundle/weights.safetensors: 1593195 bytes, expected 1593196");
+  bundle.manifest_size = 0;
+  CHECK_STATUS(load(bundle), MOTIONRT_BAD_BUNDLE, "bundle/manifest.json");
+  bundle.weights = nullptr;
+  CHECK_INVALID(load(bundle), "bundle->weights is null, expected a pointer");
+  bundle.manifest = nullptr;
+  CHECK_INVALID(load(bundle), "bundle->manifest is null, expected a pointer");
+  CHECK_INVALID(motionrt_load_memory(nullptr, nullptr, MOTIONRT_FP32, &r), "bundle is null");
+  bundle = files.bundle();
+  CHECK_INVALID(motionrt_load_memory(&bundle, nullptr, 7, &r), "precision is 7");
+  CHECK_INVALID(motionrt_load_memory(&bundle, nullptr, MOTIONRT_FP32, nullptr), "recognizer is null");
+}
+
+void a_layout_is_registered_for_everything_that_takes_its_name() {
+  std::string json = Files::content(MODELS "/../skeletons/kinect20.json");
+  CHECK_OK(motionrt_register_layout("sensor", json.c_str()));
+  const Recognizer r = load(), plain = load();
+  const std::int32_t layout = layout_of(r, "sensor"), kinect = layout_of(plain, "kinect20");
+  CHECK(motionrt_joints(r.get(), layout) == 20 && layout_of(r, "sensor") == layout);
+  for (int frame = 0; frame < 30; ++frame) {
+    const auto joints = joints_at(frame, 0, 20);
+    const motionrt_pose pose = {0, joints.data(), nullptr, 20};
+    motionrt_decision a, b;
+    CHECK_OK(motionrt_step(r.get(), frame * kFrame_s, &pose, 1, layout, &a));
+    CHECK_OK(motionrt_step(plain.get(), frame * kFrame_s, &pose, 1, kinect, &b));
+    CHECK(a.label == b.label && a.score == b.score);
+  }
+  motionrt_tracker* tracker = nullptr;
+  CHECK_OK(motionrt_tracker_create("sensor", &tracker));
+  motionrt_tracker_free(tracker);
+  CHECK_INVALID(motionrt_register_layout("sensor", "{"), "sensor: ");
+  CHECK_INVALID(motionrt_register_layout(nullptr, "{}"), "name is null");
+  CHECK_INVALID(motionrt_register_layout("other", nullptr), "json is null");
+}
+
 // Decisions of everybody, one step each a frame.
 std::vector<float> scores_of(const Recognizer& r, std::int64_t person) {
   std::vector<float> scores;
@@ -551,6 +641,9 @@ int main() {
   false_alarms_are_limited();
   a_folder_without_a_bundle_is_rejected();
   a_damaged_bundle_is_rejected();
+  a_recognizer_from_memory_is_the_same();
+  a_damaged_bundle_in_memory_is_rejected();
+  a_layout_is_registered_for_everything_that_takes_its_name();
   threads_get_the_results_of_one_thread();
   implausible_times_give_a_warning();
   return result();

@@ -1,4 +1,7 @@
 #include <cmath>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "check.hpp"
@@ -45,6 +48,20 @@ void decisions_are_those_of_c() {
     CHECK(cpp.scores(3)[got.label] == got.score);
   }
   motionrt_free(c);
+}
+
+void bundles_and_layouts_come_from_memory() {
+  const auto content = [](const std::string& path) {
+    std::ifstream file(path, std::ios::binary);
+    return std::string{std::istreambuf_iterator<char>(file), {}};
+  };
+  motionrt::register_layout("sensor", content(MODELS "/../skeletons/kinect20.json"));
+  const std::string manifest = content(MODELS "/live/manifest.json"),
+                    weights = content(MODELS "/live/weights.safetensors");
+  motionrt::Recognizer recognizer(motionrt_bundle{manifest.data(), manifest.size(), weights.data(), weights.size()});
+  CHECK(recognizer.joints(recognizer.layout("sensor")) == 20);
+  check_error(MOTIONRT_BAD_BUNDLE, "bundle/manifest.json", [] { motionrt::Recognizer(motionrt_bundle{"", 0, "", 0}); });
+  check_error(MOTIONRT_INVALID_ARGUMENT, "sensor: ", [] { motionrt::register_layout("sensor", "{}"); });
 }
 
 void people_come_and_go() {
@@ -182,6 +199,7 @@ void robots_follow_in_c_and_cpp_alike() {
 }
 
 int main() {
+  bundles_and_layouts_come_from_memory();
   poses_may_be_in_2d_if_the_model_takes_them();
   people_are_tracked_as_in_c();
   decisions_are_those_of_c();

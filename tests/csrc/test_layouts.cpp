@@ -1,10 +1,12 @@
 #include <thread>
+#include <utility>
 
 #include "check.hpp"
 #include "layouts.hpp"
 
 using motionrt::find_layout;
 using motionrt::map_weights;
+using motionrt::register_layout;
 
 namespace {
 
@@ -88,6 +90,58 @@ void legs_may_be_left_out() {
   CHECK(body.is_leg(body.index("right_foot")) && !body.is_leg(body.root));
 }
 
+void a_layout_can_be_registered() {
+  const std::string text =
+      R"({"dims": 3, "root": "hips", "joints": [{"name": "hips", "parent": null, "neighbours": [["a", "b"]]},
+          {"name": "left_hip", "parent": "hips"}, {"name": "left_shoulder", "parent": "hips"},
+          {"name": "right_shoulder", "parent": "hips"}]})";
+  register_layout("mine", text);
+  const auto& mine = find_layout("mine");
+  CHECK((mine.joints == std::vector<std::string>{"hips", "left_hip", "left_shoulder", "right_shoulder"}));
+  CHECK((mine.parents == std::vector<int>{-1, 0, 0, 0}) && mine.root == 0 && mine.dims == 3);
+  CHECK((mine.neighbors[0] == std::vector<std::vector<std::string>>{{"a", "b"}}));
+  CHECK((mine.left == std::vector<int>{2}) && (mine.right == std::vector<int>{3}));
+  register_layout("mine", text);  // the same
+  CHECK_FAILS(register_layout("kinect20", text), "there is another layout 'kinect20', choose a different name");
+  CHECK_FAILS(find_layout("nowhere"), "zed38, mine");
+  for (const std::string name : {"", "a b", "a/b", "a\nb"}) CHECK_FAILS(register_layout(name, text), "name is '");
+  CHECK_FAILS(register_layout(std::string(129, 'x'), text), "expected 1 to 128 letters");
+}
+
+void a_wrong_layout_file_is_rejected() {
+  const auto one = [](const std::string& joints) { return R"({"dims": 3, "root": "a", "joints": [)" + joints + "]}"; };
+  const std::string a = R"({"name": "a", "parent": null})";
+  const std::pair<std::string, const char*> wrong[] = {
+      {"", "x: not valid JSON"},
+      {"[]", "x: dims is missing, expected 3 (meters) or 2 (pixels)"},
+      {R"({"dims": 4})", "x: dims is 4, expected 3"},
+      {R"({"dims": 4294967299})", "x: dims is 4294967299, expected 3"},
+      {R"({"dims": 3, "joints": 7})", "x: 0 joints, expected 1 to 256"},
+      {one("7"), "x: the name of a joint is missing, expected a joint's name"},
+      {one(R"({"name": 7})"), "x: the name of a joint is 7, expected a joint's name"},
+      {one(R"({"name": ""})"), "x: the name of a joint is \"\", expected"},
+      {one(a + "," + a), "x: joint 'a' occurs twice"},
+      {one(R"({"name": "a"})"), "x: the parent of 'a' is missing, expected a joint's name"},
+      {one(R"({"name": "a", "parent": "b"})"), "x: the parent of 'a' is \"b\", which is not a joint of the layout"},
+      {one(R"({"name": "a", "parent": "b"}, {"name": "b", "parent": "a"})"), "x: joint 'a' is its own ancestor"},
+      {one(R"({"name": "a", "parent": null, "neighbours": 7})"), "x: neighbours of 'a' is 7, expected a list of lists"},
+      {one(R"({"name": "a", "parent": null, "neighbours": [[]]})"), "x: neighbours of 'a' has [], expected a list"},
+      {one(R"({"name": "a", "parent": null, "neighbours": [["b", 7]]})"), "x: neighbours of 'a' is 7, expected"},
+      {R"({"dims": 3, "joints": [)" + a + "]}", "x: root is missing, expected a joint's name"},
+      {R"({"dims": 3, "root": "b", "joints": [)" + a + "]}", "x: root is \"b\", which is not a joint of the layout"},
+  };
+  for (const auto& [text, part] : wrong) CHECK_FAILS(register_layout("x", text), part);
+}
+
+void neighbors_that_refer_to_each_other_take_no_time() {
+  motionrt::Layout target, source = find_layout("core15");
+  target.name = "knot";
+  std::vector<std::vector<std::string>> everybody;
+  for (int i = 0; i < 100; ++i) everybody.push_back({"j" + std::to_string(i)});
+  for (const auto& group : everybody) target.joints.push_back(group[0]), target.neighbors.push_back(everybody);
+  CHECK_FAILS(map_weights(target, source), "knot: neighbours of joints refer to each other in too many ways");
+}
+
 void the_first_use_is_thread_safe() {
   const motionrt::Layout* found[4] = {};
   std::vector<std::thread> threads;
@@ -106,5 +160,8 @@ int main() {
   rows_sum_to_one();
   a_missing_joint_is_named();
   legs_may_be_left_out();
+  a_layout_can_be_registered();
+  a_wrong_layout_file_is_rejected();
+  neighbors_that_refer_to_each_other_take_no_time();
   return result();
 }

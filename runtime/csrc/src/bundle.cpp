@@ -361,12 +361,25 @@ std::string read_file(const std::filesystem::path& path, std::uintmax_t limit, b
   return data;
 }
 
+Bundle with_weights(Manifest manifest, std::string_view weights, const std::string& where) {
+  if (static_cast<std::int64_t>(weights.size()) != manifest.size)
+    throw_bundle_error(where, ": ", weights.size(), " bytes, expected ", manifest.size);
+  if (sha256_hex(weights.data(), weights.size()) != manifest.sha256)
+    throw_bundle_error(where, ": content does not match the sha256 in the manifest");
+  manifest.bundle.weights = parse_safetensors(weights, where);
+  return std::move(manifest.bundle);
+}
+
 }  // namespace
 
 Bundle parse_bundle(std::string_view manifest, std::string_view weights, const std::string& where) {
   Bundle bundle = parse_manifest(manifest, where + "/" + kManifest).bundle;
   bundle.weights = parse_safetensors(weights, where + "/" + kWeights);
   return bundle;
+}
+
+Bundle parse_checked_bundle(std::string_view manifest, std::string_view weights, const std::string& where) {
+  return with_weights(parse_manifest(manifest, where + "/" + kManifest), weights, where + "/" + kWeights);
 }
 
 Bundle read_bundle(const std::string& folder) {
@@ -376,11 +389,17 @@ Bundle read_bundle(const std::string& folder) {
   Manifest manifest =
       parse_manifest(read_file(path / kManifest, kMaxManifestBytes, false), (path / kManifest).string());
   const std::string weights = read_file(path / kWeights, static_cast<std::uintmax_t>(manifest.size), true);
-  const std::string where = (path / kWeights).string();
-  if (sha256_hex(weights.data(), weights.size()) != manifest.sha256)
-    throw_bundle_error(where, ": content does not match the sha256 in the manifest");
-  manifest.bundle.weights = parse_safetensors(weights, where);
-  return std::move(manifest.bundle);
+  return with_weights(std::move(manifest), weights, (path / kWeights).string());
+}
+
+void check_flat_bundle(const Bundle& bundle, const Bundle& flat, const std::string& where) {
+  const Config &ours = bundle.session, &theirs = flat.session;
+  if (!theirs.flat || flat.layout != bundle.layout || theirs.rate_hz != ours.rate_hz || theirs.bones != ours.bones ||
+      theirs.reach_m != ours.reach_m || theirs.max_gap_s != ours.max_gap_s || theirs.temperature != ours.temperature ||
+      theirs.smooth_s != ours.smooth_s || theirs.hold_s != ours.hold_s || theirs.others != ours.others)
+    throw_bundle_error(where, ": does not treat 2-D poses as ", bundle.name, " treats 3-D ones");
+  if (flat.labels != bundle.labels || theirs.none != ours.none)
+    throw_bundle_error(where, ": does not have the labels of ", bundle.name);
 }
 
 std::optional<Bundle> read_flat_bundle(const Bundle& bundle, const std::string& folder) {
@@ -388,13 +407,7 @@ std::optional<Bundle> read_flat_bundle(const Bundle& bundle, const std::string& 
   const auto path = std::filesystem::canonical(folder, error).parent_path() / bundle.flat_model;
   if (bundle.flat_model.empty() || error || !std::filesystem::is_directory(path, error)) return std::nullopt;
   Bundle flat = read_bundle(path.string());
-  const Config &ours = bundle.session, &theirs = flat.session;
-  if (!theirs.flat || flat.layout != bundle.layout || theirs.rate_hz != ours.rate_hz || theirs.bones != ours.bones ||
-      theirs.reach_m != ours.reach_m || theirs.max_gap_s != ours.max_gap_s || theirs.temperature != ours.temperature ||
-      theirs.smooth_s != ours.smooth_s || theirs.hold_s != ours.hold_s || theirs.others != ours.others)
-    throw_bundle_error(path.string(), ": does not treat 2-D poses as ", bundle.name, " treats 3-D ones");
-  if (flat.labels != bundle.labels || theirs.none != ours.none)
-    throw_bundle_error(path.string(), ": does not have the labels of ", bundle.name);
+  check_flat_bundle(bundle, flat, path.string());
   return flat;
 }
 

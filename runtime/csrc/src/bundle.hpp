@@ -50,8 +50,15 @@ struct Bundle {
 // Throws BundleError that names the field, its value and the expected one.
 Bundle parse_bundle(std::string_view manifest, std::string_view weights, const std::string& where);
 
+// The same; the weights must have the size and sha256 of the manifest.
+Bundle parse_checked_bundle(std::string_view manifest, std::string_view weights, const std::string& where);
+
+// Throws BundleError unless `flat`, which comes from `where`, takes the same frames as a bundle, in 2-D, and has its
+// labels.
+void check_flat_bundle(const Bundle& bundle, const Bundle& flat, const std::string& where);
+
 // Reads the bundle for 2-D poses beside a bundle's folder; none if the manifest names none, or it is not there.
-// Throws BundleError also if it does not take the same frames, or has other labels.
+// Throws BundleError also if check_flat_bundle does.
 std::optional<Bundle> read_flat_bundle(const Bundle& bundle, const std::string& folder);
 
 // Reads a bundle's folder; the weights must have the size and sha256 of the manifest.

@@ -227,6 +227,26 @@ motionrt_decision decision_of(const Outcome& outcome, double t) {
 static_assert(static_cast<int>(Status::lost) == MOTIONRT_LOST && static_cast<int>(Event::offset) == MOTIONRT_OFFSET,
               "the enumerations of motionrt.h must match the engine's");
 
+// Makes a recognizer of the bundles that `read` returns: that for 3-D poses, and that for 2-D poses, if there is one.
+template <class Read>
+motionrt_status load(int32_t precision, motionrt_recognizer** recognizer, Read read) noexcept {
+  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+    require_pointer(recognizer, "recognizer");
+    *recognizer = nullptr;
+    require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", precision,
+            ", expected MOTIONRT_FP32 or MOTIONRT_BF16");
+    const auto [bundle, flat] = read();
+    *recognizer = new motionrt_recognizer(bundle, flat, precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
+  });
+}
+
+Bundle parse(const motionrt_bundle& files, const std::string& name) {
+  require(files.manifest, name, "->manifest is null, expected a pointer");
+  require(files.weights, name, "->weights is null, expected a pointer");
+  return parse_checked_bundle({static_cast<const char*>(files.manifest), files.manifest_size},
+                              {static_cast<const char*>(files.weights), files.weights_size}, name);
+}
+
 }  // namespace
 
 const char* motionrt_version(void) { return MOTIONRT_VERSION; }
@@ -234,15 +254,29 @@ const char* motionrt_version(void) { return MOTIONRT_VERSION; }
 const char* motionrt_error(void) { return message.data(); }
 
 motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_recognizer** recognizer) {
-  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+  return load(precision, recognizer, [&] {
     require_pointer(folder, "folder");
-    require_pointer(recognizer, "recognizer");
-    *recognizer = nullptr;
-    require(precision == MOTIONRT_FP32 || precision == MOTIONRT_BF16, "precision is ", precision,
-            ", expected MOTIONRT_FP32 or MOTIONRT_BF16");
-    const Bundle bundle = read_bundle(folder);
-    *recognizer = new motionrt_recognizer(bundle, read_flat_bundle(bundle, folder),
-                                          precision == MOTIONRT_BF16 ? Precision::bf16 : Precision::fp32);
+    Bundle bundle = read_bundle(folder);
+    auto flat = read_flat_bundle(bundle, folder);
+    return std::pair(std::move(bundle), std::move(flat));
+  });
+}
+
+motionrt_status motionrt_load_memory(const motionrt_bundle* bundle, const motionrt_bundle* flat, int32_t precision,
+                                     motionrt_recognizer** recognizer) {
+  return load(precision, recognizer, [&] {
+    require_pointer(bundle, "bundle");
+    std::pair<Bundle, std::optional<Bundle>> parsed(parse(*bundle, "bundle"), std::nullopt);
+    if (flat) check_flat_bundle(parsed.first, parsed.second.emplace(parse(*flat, "flat")), "flat");
+    return parsed;
+  });
+}
+
+motionrt_status motionrt_register_layout(const char* name, const char* json) {
+  return guarded(static_cast<std::mutex*>(nullptr), [&] {
+    require_pointer(name, "name");
+    require_pointer(json, "json");
+    register_layout(name, json);
   });
 }
 

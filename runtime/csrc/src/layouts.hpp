@@ -1,7 +1,8 @@
-// Built-in skeleton layouts, from runtime/skeletons.
+// Skeleton layouts: built-in ones, from runtime/skeletons, and registered ones.
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace motionrt {
@@ -22,6 +23,10 @@ struct Layout {
 
 // Throws std::invalid_argument, which lists the known layouts.
 const Layout& find_layout(const std::string& name);
+
+// Adds the layout in the text of a layout file; the same may be added again. Thread-safe, as find_layout is.
+// Throws std::invalid_argument: the name is not a plain one or is taken, or what is wrong in the text.
+void register_layout(const std::string& name, std::string_view json);
 
 // Weights [V, S] that map the source's S joints to the target's V; every row sums to 1, or to 0 for a hip or a joint
 // below it that the source lacks, unless legs are needed.

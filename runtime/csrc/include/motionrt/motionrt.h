@@ -15,6 +15,7 @@
 #ifndef MOTIONRT_H
 #define MOTIONRT_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #if defined(__GNUC__)
@@ -83,6 +84,24 @@ MOTIONRT_API const char* motionrt_error(void);
 /* Loads a recognizer from the folder of a bundle; precision is a motionrt_precision. Free it with motionrt_free. */
 MOTIONRT_API motionrt_status motionrt_load(const char* folder, int32_t precision, motionrt_recognizer** recognizer);
 MOTIONRT_API void motionrt_free(motionrt_recognizer* recognizer); /* NULL is allowed */
+
+/* The contents of two files of a bundle, for example assets of an app. */
+typedef struct motionrt_bundle {
+  const void* manifest; /* manifest.json */
+  size_t manifest_size; /* in bytes */
+  const void* weights;  /* weights.safetensors */
+  size_t weights_size;
+} motionrt_bundle;
+
+/* The same from memory, which is not used after the call. flat: the bundle that runs 2-D layouts, which `bundle` names
+ * in flat_model; or NULL. */
+MOTIONRT_API motionrt_status motionrt_load_memory(const motionrt_bundle* bundle, const motionrt_bundle* flat,
+                                                  int32_t precision, motionrt_recognizer** recognizer);
+
+/* Adds a skeleton layout to the built-in ones, for every function that takes the name of one. json: the text of a
+ * layout file (docs/extend.md), zero-terminated; its joints are known by their names. A name that is taken is an error,
+ * unless by the same layout. */
+MOTIONRT_API motionrt_status motionrt_register_layout(const char* name, const char* json);
 
 /* Limits the answers to `count` of the model's labels, in this order, and its "none", which need not be among them;
  * count 0: all labels again. The other labels count as "none" (as the bundle's decision.others says), and fewer labels

@@ -29,6 +29,11 @@ inline void check(motionrt_status status) {
   if (status != MOTIONRT_OK) throw Error(status);
 }
 
+// Adds a skeleton layout to the built-in ones, from the text of a layout file.
+inline void register_layout(const std::string& name, const std::string& json) {
+  check(motionrt_register_layout(name.c_str(), json.c_str()));
+}
+
 // Functions throw Error if the function of the same name in motionrt.h fails, and then change nothing.
 class Recognizer {
  public:
@@ -36,6 +41,14 @@ class Recognizer {
   explicit Recognizer(const std::string& folder, motionrt_precision precision = MOTIONRT_FP32) {
     motionrt_recognizer* recognizer = nullptr;
     check(motionrt_load(folder.c_str(), precision, &recognizer));
+    handle_.reset(recognizer);
+  }
+
+  // Loads a bundle from memory, with the one that runs its 2-D layouts.
+  explicit Recognizer(const motionrt_bundle& bundle, const motionrt_bundle* flat = nullptr,
+                      motionrt_precision precision = MOTIONRT_FP32) {
+    motionrt_recognizer* recognizer = nullptr;
+    check(motionrt_load_memory(&bundle, flat, precision, &recognizer));
     handle_.reset(recognizer);
   }
 
