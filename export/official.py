@@ -163,7 +163,7 @@ class ImportOptions:
     Attributes:
         labels: file with the names of CTR-GCN's classes, one a line; None: those of NTU RGB+D.
         mean, std: .npy files with the normalization of the joints.
-        text: the text encoder, "clip:PATH".
+        text: the text encoder, "clip:PATH"; of an evaluator the vocabulary, "glove:FOLDER".
         objective: what the generator's head predicts, "flow" or "ddpm"; None: found in its output or its path.
     """
 
@@ -179,7 +179,9 @@ USED = {  # kind -> options
     "coamd": ("mean", "std", "text", "objective"),
     "mar": ("mean", "std"),
     "ctrgcn": ("labels",),
+    "evaluator": ("mean", "std", "text"),
 }
+OTHERS = ("clip", "evaluator")  # kinds of other networks
 
 
 def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: ImportOptions | None = None) -> None:
@@ -191,8 +193,8 @@ def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: 
             `out` is not empty. Nothing is written.
     """
     options = options or ImportOptions()
-    if kind not in (*MODELS, "clip"):
-        raise InputError(f"unknown kind {kind!r}, expected {', '.join((*MODELS, 'clip'))}")
+    if kind not in (*MODELS, *OTHERS):
+        raise InputError(f"unknown kind {kind!r}, expected {', '.join((*MODELS, *OTHERS))}")
     for field in fields(options):
         if getattr(options, field.name) is not None and field.name not in USED.get(kind, ()):
             raise InputError(f"--{field.name} is not for kind {kind}")
@@ -216,6 +218,10 @@ def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: 
         from .official_coamd import import_coamd
 
         import_coamd(checkpoints, out, options)
+    elif kind == "evaluator":
+        from .official_evaluator import import_evaluator
+
+        import_evaluator(checkpoints[0], out, options)
     elif kind == "clip":
         from .official_coamd import import_clip
 
@@ -271,7 +277,9 @@ def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = No
     names, computed, shapes = official_names(config), buffers(config), model.state_dict()
     for ours, theirs in names.items():
         if theirs not in state:
-            raise InputError(f"{path}: no {theirs}")
+            blocks = getattr(config, "depth", None)
+            depth = "" if blocks is None else f", which a network of depth {blocks} has"
+            raise InputError(f"{path}: no {theirs}{depth}")
         shape = (1, 1, *shapes[ours].shape) if theirs == "mask_latent" else tuple(shapes[ours].shape)
         if tuple(state[theirs].shape) != shape:
             raise InputError(f"{path}: {theirs} has shape {list(state[theirs].shape)}, expected {list(shape)}")
@@ -348,6 +356,8 @@ def read_state(kind: str, path: Path) -> dict[str, Tensor]:
     if not isinstance(content, dict):
         missing = f"has no {STATES[kind]!r}" if kind in STATES else "holds no names"
         raise InputError(f"{path}: {missing}, expected an official {kind} checkpoint")
+    if kind not in STATES and (others := [other for other, key in STATES.items() if key in content]):
+        raise InputError(f"{path}: an official {others[0]} checkpoint, expected one of kind {kind}")
     state = {key.removeprefix("module."): value for key, value in content.items()}  # of data-parallel training
     state = {key: value for key, value in state.items() if not key.startswith("clip_model.")}
     if wrong := [key for key, value in state.items() if not isinstance(value, Tensor)]:

@@ -1,8 +1,8 @@
-"""Official CTR-GCN checkpoints for NTU RGB+D, one for each stream, as one bundle that recognizes whole clips."""
+"""CTR-GCN's streams as one bundle that recognizes whole clips: official checkpoints for NTU RGB+D, or runs."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from ..runtime.bundles.bundle import write_bundle
+from ..runtime.bundles.bundle import Bundle, write_bundle
 from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import SCHEMA, WEIGHTS, ClipManifest
 from ..runtime.bundles.signatures import STREAMS, manifest_graphs
 from ..runtime.errors import InputError
 from ..training.data import ntu
-from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS
+from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS, OPENPOSE_PARENTS, CTRGCNConfig
+from ..training.runs import read_network, read_record
 from .ctr_gcn import FastCTRGCN, fold
 from .graphs import export_graph
 from .official import ImportOptions, digest, weights_file
-from .recognizer import THRESHOLDS
+from .recognizer import THRESHOLDS, last_metrics
 
 TASK = ClipManifest.task
 ENSEMBLE = {"joint": 0.6, "bone": 0.6, "joint_motion": 0.4, "bone_motion": 0.4}  # published weights of the logits
@@ -52,12 +53,60 @@ def import_ctr_gcn(checkpoints: Sequence[Path], models: Sequence[CTRGCN], out: P
     Raises:
         InputError: networks that do not fit each other, or another number of labels than they have.
     """
-    config = models[0].config
-    for path, model in zip(checkpoints, models, strict=True):
-        if model.config != config:
-            raise InputError(f"{path}: {model.config.classes} classes and channels {model.config.channels}, expected "
-                             f"{config.classes} and {config.channels} as in {checkpoints[0].name}")  # fmt: skip
     streams = dict(zip(STREAMS, models, strict=False))
+    about = {
+        stream: {"name": path.name, "sha256": digest(weights_file(path))}
+        for stream, path in zip(streams, checkpoints, strict=True)
+    }
+    check_equal(checkpoints, [model.config for model in models])
+    labels = read_labels(options.labels, models[0].config.classes)
+    write_clip_bundle(streams, labels, LICENSE, {"official": about}, out)
+
+
+def export_clips(runs: Sequence[Path], out: Path) -> Bundle[ClipManifest]:
+    """Write the bundle `out` from finished runs of recipes `SPLIT-ctrgcn` or `SPLIT-cocodiff`, one for each stream.
+
+    Raises:
+        InputError: an unfinished run, two of one stream, or runs that do not fit each other.
+    """
+    models: dict[str, CTRGCN] = {}
+    records = [read_record(run) for run in runs]
+    for run, record in zip(runs, records, strict=True):
+        stream = record["recipe"]["stream"]
+        if stream in models:
+            raise InputError(f"{run}: a second run of stream {stream}, expected one of each")
+        models[stream], _ = read_network(run, CTRGCN, CTRGCNConfig)
+        if models[stream].config.people == 1:
+            raise InputError(f"{run}: a CTR-GCN of NW-UCLA has no bundle; its accuracy is in metrics.jsonl")
+    check_equal(runs, [model.config for model in models.values()])
+    first = records[0]
+    for run, record in zip(runs, records, strict=True):
+        if record["labels"] != first["labels"]:
+            raise InputError(f"{run}: other labels than {runs[0]}")
+    streams = {stream: models[stream] for stream in STREAMS if stream in models}
+    write_clip_bundle(streams, first["labels"], first["recipe"]["license"], {"metrics": last_metrics(runs[0])}, out)
+    return Bundle.load(out, ClipManifest)
+
+
+def is_clip_run(run: Path) -> bool:
+    """True if a folder is the run of one of CTR-GCN's streams."""
+    file = run / "recipe.json"
+    return file.is_file() and "stream" in read_record(run).get("recipe", {})
+
+
+def check_equal(sources: Sequence[Path], configs: Sequence[CTRGCNConfig]) -> None:
+    """Raises InputError unless all networks have the same sizes."""
+    for path, config in zip(sources, configs, strict=True):
+        if config != configs[0]:
+            raise InputError(f"{path}: {config.classes} classes and channels {config.channels}, expected "
+                             f"{configs[0].classes} and {configs[0].channels} as in {sources[0].name}")  # fmt: skip
+
+
+def write_clip_bundle(
+    streams: Mapping[str, CTRGCN], labels: Sequence[str], license: str, about: Mapping[str, Any], out: Path
+) -> None:
+    """Write a bundle of networks by stream; `about` has further entries of the manifest."""
+    config = next(iter(streams.values())).config
     networks = StreamNetworks({stream: fold(model) for stream, model in streams.items()}).eval()
     sizes = {
         "people": config.people,
@@ -72,12 +121,12 @@ def import_ctr_gcn(checkpoints: Sequence[Path], models: Sequence[CTRGCN], out: P
         "schema": SCHEMA,
         "name": out.name,
         "task": TASK,
-        "license": LICENSE,
-        "layout": "ntu25",
+        "license": license,
+        "layout": "openpose18" if config.parents == OPENPOSE_PARENTS else "ntu25",
         "fps": 30.0,
         "frontend": {"facing_s": 0.0, "reach_m": 2.0, "max_gap_s": 0.5},
         "decision": asdict(THRESHOLDS),
-        "labels": read_labels(options.labels, config.classes),
+        "labels": labels,
         "none": None,
         "model": {
             "arch": "ctr-gcn",
@@ -95,10 +144,7 @@ def import_ctr_gcn(checkpoints: Sequence[Path], models: Sequence[CTRGCN], out: P
         },
         "graphs": manifest_graphs(TASK, sizes, tuple(streams)),
         "metrics": {},
-        "official": {
-            stream: {"name": path.name, "sha256": digest(weights_file(path))}
-            for stream, path in zip(streams, checkpoints, strict=True)
-        },
+        **about,
     }
     weights = {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in networks.state_dict().items()}
     write_bundle(out, manifest, {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": card(manifest).encode()})
@@ -129,15 +175,17 @@ def read_labels(path: Path | None, count: int) -> list[str]:
 
 def card(manifest: dict[str, Any]) -> str:
     """The model card."""
+    files = {stream: f"{one['name']}, sha256 {one['sha256']}, " for stream, one in manifest.get("official", {}).items()}
+    source = " from official checkpoints" if "official" in manifest else ""
+    camera = "a picture" if manifest["layout"] == "openpose18" else "a Kinect"
     sources = "".join(
-        f"- {stream}: {about['name']}, sha256 {about['sha256']}, weight {ENSEMBLE[stream]}\n"
-        for stream, about in manifest["official"].items()
+        f"- {stream}: {files.get(stream, '')}weight {ENSEMBLE[stream]}\n" for stream in manifest["graphs"]
     )
     return f"""# {manifest["name"]}
 
-CTR-GCN from official checkpoints (Chen et al., ICCV 2021): a clip of one or two people in layout
-`{manifest["layout"]}`, in the coordinates of a Kinect, in; {len(manifest["labels"])} labels out. A clip is resampled to
-{FRAMES} frames; of a stream the last {WINDOW_S:g} s are recognized every {EVERY_S:g} s.
+CTR-GCN{source} (Chen et al., ICCV 2021): a clip of one or two people in layout `{manifest["layout"]}`, in the
+coordinates of {camera}, in; {len(manifest["labels"])} labels out. A clip is resampled to {FRAMES} frames; of a stream
+the last {WINDOW_S:g} s are recognized every {EVERY_S:g} s.
 
 {sources}
 ## License

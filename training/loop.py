@@ -35,6 +35,7 @@ class LoopConfig:
     batch: int = 32
     lr: float = 2e-3
     muon_lr: float | None = None  # of the weights of convolutions and linear layers, by Muon; None: AdamW, as the rest
+    momentum: float | None = None  # of SGD with Nesterov's momentum, in which all parameters decay; None: AdamW or Muon
     weight_decay: float = 0.05
     beta2: float = 0.999  # of AdamW
     warmup: float = 0.1  # fraction of the steps
@@ -88,11 +89,7 @@ def fit(
     accelerator.init_trackers("tensorboard")
     set_seed(config.seed, device_specific=True)  # different dropout in every process
     average = MovingAverage(model, config.ema, accelerator.device)
-    groups, kind = parameter_groups(model, config.weight_decay), torch.optim.AdamW
-    if config.muon_lr is not None:
-        groups[0] |= {"muon": True, "lr": config.muon_lr}
-        kind = Muon
-    optimizer = kind(groups, lr=config.lr, betas=(0.9, config.beta2))
+    optimizer = make_optimizer(model, config)
     schedule = rate_schedule(optimizer, config)
     model, optimizer = accelerator.prepare(model, optimizer)
     accelerator.register_for_checkpointing(schedule, average)
@@ -122,6 +119,19 @@ def fit(
                 save_checkpoint(accelerator, run, done)
     accelerator.end_training()
     return average.module if accelerator.is_main_process else None
+
+
+def make_optimizer(model: nn.Module, config: LoopConfig) -> torch.optim.Optimizer:
+    """AdamW, Muon or SGD."""
+    if config.momentum is not None:
+        return torch.optim.SGD(
+            model.parameters(), config.lr, config.momentum, weight_decay=config.weight_decay, nesterov=True
+        )
+    groups, kind = parameter_groups(model, config.weight_decay), torch.optim.AdamW
+    if config.muon_lr is not None:
+        groups[0] |= {"muon": True, "lr": config.muon_lr}
+        kind = Muon
+    return kind(groups, lr=config.lr, betas=(0.9, config.beta2))
 
 
 def rate_schedule(optimizer: torch.optim.Optimizer, config: LoopConfig) -> torch.optim.lr_scheduler.LRScheduler:

@@ -18,9 +18,11 @@ from ..runtime.errors import InputError
 from .coamd import recipes as coamd
 from .coamd.recipes import CoamdRecipe
 from .loop import fit, process_state
+from .recognition import published as clips
 from .recognition import recipes as recognition
 from .recognition.cocodiff import without_helper
 from .recognition.own import OwnRecipe, recognizer
+from .recognition.published import ClipRecipe
 from .recognition.recipes import CtrGcnRecipe, StreamGcnRecipe
 from .settings import override, write_description
 from .tdsm import published
@@ -28,9 +30,10 @@ from .tdsm import recipes as tdsm
 from .tdsm.published import PublishedTdsmRecipe
 from .tdsm.recipes import TdsmRecipe
 
-Recipe = StreamGcnRecipe | CtrGcnRecipe | OwnRecipe | TdsmRecipe | PublishedTdsmRecipe | CoamdRecipe
+Recipe = StreamGcnRecipe | CtrGcnRecipe | ClipRecipe | OwnRecipe | TdsmRecipe | PublishedTdsmRecipe | CoamdRecipe
 RECIPES: dict[str, Callable[[], Recipe]] = {
     **recognition.RECIPES,
+    **clips.RECIPES,
     "recognizer": recognizer,
     **tdsm.RECIPES,
     **published.RECIPES,

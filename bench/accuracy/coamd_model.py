@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from ...runtime.generation.schedule import Sampling
+from ...runtime.generation.schedule import Guidance, Sampling
 from ...training.coamd.evaluator import TrainedEvaluator
 from ...training.coamd.pipeline import CoamdPipeline, text_encoder_of
+from ...training.coamd.published_evaluator import PublishedEvaluator, is_published
 from ...training.data.caption_features import CaptionEncoder
 from .motion_model import MotionModel, Scorer
+from .protocols.scoring import Embedder
 
 EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
 BATCH = 32
 
 
-def load(model: str, *, evaluator: bool, sampling: Sampling | None = None) -> tuple[MotionModel, Scorer]:
+def load(
+    model: str,
+    *,
+    evaluator: bool,
+    sampling: Sampling | None = None,
+    guidance: float = 0.0,
+    chosen: Path | None = None,
+    data: Path | None = None,
+) -> tuple[MotionModel, Scorer]:
     """Load a model and its scorer.
 
     Args:
@@ -26,13 +37,30 @@ def load(model: str, *, evaluator: bool, sampling: Sampling | None = None) -> tu
             optionally, coamd-evaluator.
         evaluator: whether to load the evaluator as well.
         sampling: None: the model's own settings.
+        guidance: step along the recognizer's gradient; 0: as in `sampling`.
+        chosen: folder of another evaluator, see `choose_evaluator`. data: folder of the captions that it embeds.
     """
     pipeline = CoamdPipeline.load(model)
+    if guidance:
+        sampling = replace(sampling or pipeline.sampler, guidance=Guidance(step=guidance))
     scorer = Scorer(
-        evaluator=load_evaluator(model) if evaluator else None,
+        evaluator=choose_evaluator(model, chosen, data) if evaluator else None,
         encode_text=lambda texts: pipeline.text.encode(texts).pooled,
     )
     return motion_model(pipeline, sampling), scorer
+
+
+def choose_evaluator(model: str, chosen: Path | None, data: Path | None) -> Embedder:
+    """The chosen evaluator, or that of `load_evaluator`.
+
+    Args:
+        chosen: run of recipe coamd-evaluator, or folder of an imported evaluator, for the captions in `data`.
+    """
+    if chosen is None:
+        return load_evaluator(model)
+    if data is not None and is_published(chosen):
+        return PublishedEvaluator.load(chosen, data)
+    return TrainedEvaluator.load(chosen, text_encoder_of(chosen))
 
 
 def load_evaluator(model: str, text: CaptionEncoder | None = None) -> TrainedEvaluator:

@@ -28,12 +28,18 @@ class Options:
         model: name or path of a bundle; for motion benchmarks also a folder of training runs.
         data: folder of the benchmark's data.
         backend, precision: of a recognizer, as in Recognizer.load.
+        scores: file to write with the scores of every clip; None: none.
+        evaluator: folder of the evaluator of motion; None: that of the model's runs, or else ours.
+        guidance: step of a generator along the recognizer's gradient; 0: off.
     """
 
     model: str
     data: Path | None = None
     backend: str = "auto"
     precision: str = "fp32"
+    scores: Path | None = None
+    evaluator: Path | None = None
+    guidance: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -100,6 +106,15 @@ def evaluate(name: str, options: Options) -> dict[str, Any]:
         InputError: an unknown benchmark, missing data (with their source), or an unsuitable model.
     """
     benchmark = find(name)
+    if options.evaluator is not None and "evaluator" not in benchmark.needs:
+        raise InputError(f"benchmark {name} uses no evaluator")
+    if options.guidance and not {"generate", "edit"} & set(benchmark.needs):
+        raise InputError(f"benchmark {name} generates no motion that guidance changes")
+    if options.scores is not None and benchmark.kind not in (NTU, WHOLE_CLIPS):
+        raise InputError(f"benchmark {name} writes no scores, only those of NTU RGB+D and Kinetics-Skeleton do")
+    if benchmark.kind in (NTU, WHOLE_CLIPS) and options.model.endswith(".npz"):
+        paths = [Path(path) for path in options.model.split(",")]
+        return {"benchmark": name, "model": options.model} | labeled_clips.saved_scores(paths, benchmark.name)
     check_data(benchmark, options.data)
     return benchmark.kind.evaluate(benchmark, options)
 
@@ -170,16 +185,24 @@ def evaluate_ntu(benchmark: Benchmark, options: Options) -> dict[str, Any]:
     if folder.is_dir() and not (folder / MANIFEST).is_file():  # a folder of runs
         return evaluate_networks(benchmark, options)
     if isinstance(Bundle.load(options.model, Manifest).manifest, RecognitionManifest):
-        protocol = partial(labeled_clips.ntu_clips, split=benchmark.name)
+        protocol = partial(labeled_clips.ntu_clips, split=benchmark.name, scores=options.scores)
         return evaluate_recognizer(replace(benchmark, protocol=protocol), options)
+    if options.scores is not None:
+        raise InputError(f"{options.model}: only recognizers write scores")
     return evaluate_networks(benchmark, options)
+
+
+def evaluate_whole_clips(benchmark: Benchmark, options: Options) -> dict[str, Any]:
+    protocol = partial(benchmark.protocol, scores=options.scores)
+    return evaluate_recognizer(replace(benchmark, protocol=protocol), options)
 
 
 def evaluate_networks(benchmark: Benchmark, options: Options) -> dict[str, Any]:
     from .coamd_model import load
 
-    model, scorer = load(options.model, evaluator="evaluator" in benchmark.needs)
     assert options.data is not None
+    model, scorer = load(options.model, evaluator="evaluator" in benchmark.needs, guidance=options.guidance,
+                         chosen=options.evaluator, data=options.data)  # fmt: skip
     return {"model": options.model} | run_motion_benchmark(benchmark.name, options.data, model, scorer)
 
 
@@ -222,14 +245,25 @@ NETWORKS = Kind(
     extra="train",
     evaluate=evaluate_networks,
 )
-NTU = replace(NETWORKS, title="NTU RGB+D", model="a generator, or a recognizer of its classes", evaluate=evaluate_ntu)
+NTU = replace(
+    NETWORKS,
+    title="NTU RGB+D",
+    model="a generator, a recognizer of its classes, or saved scores a.npz,b.npz,...",
+    evaluate=evaluate_ntu,
+)
+WHOLE_CLIPS = replace(
+    RECOGNIZER,
+    title="Kinetics-Skeleton",
+    model="a recognizer of its classes, or saved scores a.npz,b.npz,...",
+    evaluate=evaluate_whole_clips,
+)
 MATCHER = Kind(
     title="zero-shot recognition by TDSM as published",
     model="the run of recipe tdsm-published or of an imported network",
     extra="train",
     evaluate=evaluate_matcher,
 )
-KINDS = (RECOGNIZER, CLOSED_LOOP, NETWORKS, NTU, MATCHER)
+KINDS = (RECOGNIZER, CLOSED_LOOP, NETWORKS, NTU, WHOLE_CLIPS, MATCHER)
 
 # ---- data sets
 
@@ -266,6 +300,13 @@ TDSM_FEATURES = Data(
     name="TDSM's features",
     files=("train.npy", "train_label.npy", "ztest.npy", "z_label.npy", "texts.npz"),
     source="features of a frozen encoder in the files of https://github.com/KAIST-VICLab/TDSM, and those of the texts",
+)
+
+
+KINETICS_SKELETON = Data(
+    name="Kinetics-Skeleton",
+    files=("kinetics_val/*.json", "kinetics_val_label.json", "kinetics_train_label.json"),
+    source="the poses of Kinetics-400 that are linked at https://github.com/yysijie/st-gcn",
 )
 
 
@@ -416,6 +457,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
             needs=("classify",),
         )
         for split in ntu.TEST_SPLITS
+    ),
+    Benchmark(
+        name="kinetics-skeleton",
+        about="top-1 and top-5 on Kinetics-Skeleton's validation clips",
+        kind=WHOLE_CLIPS,
+        data=KINETICS_SKELETON,
+        protocol=labeled_clips.kinetics_clips,
     ),
     Benchmark(
         name="tdsm",

@@ -335,6 +335,13 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Folder of datasets (NAME.npz, NAME.json).")] = None,
     backend: Backend = "auto",
     precision: Precision = "fp32",
+    scores: Annotated[
+        Path | None, typer.Option(help="File to write with each clip's score of each label, .npz; NTU and Kinetics.")
+    ] = None,
+    evaluator: Annotated[
+        Path | None, typer.Option(help="Evaluator of generated motion: run of coamd-evaluator, or imported.")
+    ] = None,
+    guidance: Annotated[float, typer.Option(help="Of a generator: step along the recognizer's gradient; 0: off.")] = 0,
     list_all: Annotated[bool, typer.Option("--list", help="List the benchmarks.")] = False,
     as_json: JsonLine = False,
 ) -> None:
@@ -344,12 +351,19 @@ def evaluate(
     if benchmark is None or list_all:
         list_benchmarks(as_json)
         return
-    run_eval(benchmark, model, data, backend, precision, as_json)
+    options = {"model": model, "data": data, "backend": backend, "precision": precision, "scores": scores}
+    run_eval(benchmark, as_json, **options, evaluator=evaluator, guidance=guidance)
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="Folder of a training run; without --out, a model name or a bundle.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...",
+            help="Folder of a training run, or those of CTR-GCN's streams; without --out, a model name or a bundle.",
+        ),
+    ],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Bundle to write.")] = None,
     tensorrt: Annotated[
         bool, typer.Option("--tensorrt", help="Build TensorRT engines for this machine's GPU and cache them.")
@@ -359,12 +373,14 @@ def export(
     """Export a training run as a bundle, or build the TensorRT engines of one."""
     from .develop import run_export
 
-    run_export(run, out, tensorrt, precision)
+    run_export(runs, out, tensorrt, precision)
 
 
 @app.command("import")
 def import_(
-    kind: Annotated[str, typer.Argument(metavar="{ae,coamd,mar,tdsm,ctrgcn,clip}", help="Network of the checkpoint.")],
+    kind: Annotated[
+        str, typer.Argument(metavar="{ae,coamd,mar,tdsm,ctrgcn,clip,evaluator}", help="Network of the checkpoint.")
+    ],
     checkpoints: Annotated[
         list[Path],
         typer.Argument(
@@ -377,7 +393,10 @@ def import_(
     labels: Annotated[Path | None, typer.Option(help="Names of ctrgcn's classes; default: NTU RGB+D's.")] = None,
     mean: Annotated[Path | None, typer.Option(help="Mean of the joints' coordinates, .npy.")] = None,
     std: Annotated[Path | None, typer.Option(help="Their standard deviation, .npy.")] = None,
-    text: Annotated[str | None, typer.Option(help="Text encoder: clip:PATH, weights or a bundle.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Text encoder: clip:PATH, weights or a bundle; an evaluator's words: glove:FOLDER."),
+    ] = None,
     objective: Annotated[str | None, typer.Option(help="Of a generator: flow or ddpm; default: found out.")] = None,
 ) -> None:
     """Import official checkpoints."""

@@ -26,14 +26,12 @@ def run_train(recipe: str, overrides: Sequence[str]) -> None:
     train(recipe, settings)
 
 
-def run_eval(benchmark: str, model: str, data: Path | None, backend: str, precision: str, as_json: bool) -> None:
+def run_eval(benchmark: str, as_json: bool, **options: Any) -> None:
     from ...bench.accuracy import registry
 
     extra = registry.find(benchmark).kind.extra
     with nullcontext() if extra is None else _requires(extra):
-        report = registry.evaluate(
-            benchmark, registry.Options(model=model, data=data, backend=backend, precision=precision)
-        )
+        report = registry.evaluate(benchmark, registry.Options(**options))
     if as_json:
         typer.echo(json.dumps(report, ensure_ascii=False, allow_nan=False))
     else:
@@ -70,28 +68,45 @@ def list_benchmarks(as_json: bool) -> None:
     typer.echo("Our data sets: folders of NAME.npz with NAME.json. Without data, a benchmark says where to get them.")
 
 
-def run_export(run: Path, out: Path | None, tensorrt: bool, precision: str) -> None:
+def run_export(runs: Sequence[Path], out: Path | None, tensorrt: bool, precision: str) -> None:
     if tensorrt:
         pick("tensorrt")
         check_precision(precision)
     elif out is None:
         raise InputError("expected --out BUNDLE to write, or --tensorrt to build the engines of a bundle")
     if out is not None:
-        export_bundle(run, out)
+        export_bundle(runs, out)
+    elif len(runs) > 1:
+        raise InputError(f"{len(runs)} models, expected one to build the engines of")
     if tensorrt:
         with _requires("export"):
             from ...export import build_engines
-        for path in build_engines(Bundle.load(str(out or run), Manifest), precision):
+        for path in build_engines(Bundle.load(str(out or runs[0]), Manifest), precision):
             typer.echo(f"wrote {path}")
 
 
-def export_bundle(run: Path, out: Path) -> None:
-    if not run.is_dir():
-        raise InputError(f"{run}: not a folder, expected a training run, or a folder of CoAMD's runs")
+def export_bundle(runs: Sequence[Path], out: Path) -> None:
+    for run in runs:
+        if not run.is_dir():
+            raise InputError(f"{run}: not a folder, expected a training run, or a folder of CoAMD's runs")
     with _requires("export"):
-        from ...export import check_own, export_coamd, export_run, export_zero_shot, is_matcher
-    check_own(run)
-    if (run / "coamd-generator").is_dir():
+        from ...export import (
+            check_own,
+            export_clips,
+            export_coamd,
+            export_run,
+            export_zero_shot,
+            is_clip_run,
+            is_matcher,
+        )
+    run = runs[0]
+    for one in runs:
+        check_own(one)
+    if all(map(is_clip_run, runs)):
+        export_clips(runs, out)
+    elif len(runs) > 1:
+        raise InputError(f"{len(runs)} runs, expected one, or those of CTR-GCN's streams")
+    elif (run / "coamd-generator").is_dir():
         export_coamd(run, out)
     else:
         (export_zero_shot if is_matcher(run) else export_run)(run, out)

@@ -52,7 +52,7 @@ class Track:
 
 def read_ntu(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Read one person [T, V, 3], or two [T, 2, V, 3] with NaN while absent; the one with the most motion is first."""
-    tracks = _parse(read_text(path))
+    tracks = parse_tracks(read_text(path))
     if not tracks:
         raise InputError("has no body in any frame")
     people = _people(tracks)
@@ -77,7 +77,7 @@ def _people(tracks: list[Track]) -> list[Track]:
     return people
 
 
-def _parse(text: str) -> list[Track]:
+def parse_tracks(text: str) -> list[Track]:
     """Tracks by body id, in order of appearance."""
     lines = iter(text.splitlines())
 

@@ -1,22 +1,25 @@
 """Recognizers of whole clips: published networks for one or two people, also on the last seconds of a stream.
 
 They take a clip as the NTU protocol prepares it: in the coordinates of the camera, relative to the middle of the spine
-of the first person at the beginning, the central 95 % of it, resampled to a fixed number of frames.
+of the first person at the beginning, the central 95 % of it, resampled to a fixed number of frames. Of 2-D keypoints
+they take x and y relative to the neck, in units of the first person's size, and whether a joint is seen.
 
-Shapes: T frames, F frames of the networks, M people (the first one counts), V joints, C labels.
+Shapes: T frames, F frames of the networks, M people (the first one counts), V joints of D coordinates, C labels.
 Source: Chen et al., ICCV 2021 (CTR-GCN), and its released preprocessing of NTU RGB+D.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .._core import Outcome
 from ..backends.protocols import Session
+from ..body.layout import Layout
 from ..body.motion import Motion
 from ..body.motion_data import check_joints
 from ..body.people import by_preference, mask_unseen
@@ -26,7 +29,8 @@ from ..errors import BundleError, InputError
 from .engine import MIN_CLIP_FRAMES, StreamEngine
 
 KEPT = 0.95  # central share of a clip
-SPINE = 1  # joint that clips are centered on
+SPINE = NECK = 1  # joint that clips are centered on, of ntu25 and of openpose18
+PERSON_M = 1.7  # largest extent of a person
 MIN_WINDOW_S = 0.5  # of a stream, before its first decision
 
 T = TypeVar("T")
@@ -45,10 +49,10 @@ class ClipNetworks:
         self.name, self.manifest, self._path = name, bundle.manifest, bundle.path
         self._sessions = {stream: open_graph(stream) for stream in bundle.manifest.graphs}
 
-    def logits(self, joints_TMV3: np.ndarray) -> np.ndarray:
+    def logits(self, joints_TMVD: np.ndarray) -> np.ndarray:
         """Logits [C] of a clip, NaN where a joint is missing. Raises InputError: nobody is visible in it."""
         manifest = self.manifest
-        x_FMV3 = prepare_clip(joints_TMV3, manifest.frames, manifest.people)
+        x_FMV3 = prepare_clip(joints_TMVD, manifest.frames, manifest.people)
         total = np.zeros(len(manifest.labels), np.float32)
         for stream, session in self._sessions.items():
             clip = stream_of(x_FMV3, stream, manifest.parents).transpose(1, 3, 0, 2)
@@ -67,21 +71,46 @@ class ClipNetworks:
         return np.tile(self.logits(frames[:, None]), (len(frames), 1)), np.zeros((len(frames), 1), np.float32)
 
 
-def prepare_clip(joints_TMV3: np.ndarray, frames: int, people: int) -> np.ndarray:
+def prepare_clip(joints_TMVD: np.ndarray, frames: int, people: int) -> np.ndarray:
     """Clip [F, people, V, 3] of the network, zeros where a person is absent. Raises InputError: nobody is visible."""
+    x = (center_picture if joints_TMVD.shape[-1] == 2 else center_clip)(joints_TMVD, people)
+    cut = int((1 - KEPT) * len(x) / 2)
+    return resample_linear(x[cut : len(x) - cut], frames)
+
+
+def center_clip(joints_TMV3: np.ndarray, people: int) -> np.ndarray:
+    """Frames with somebody [N, people, V, 3], relative to the first person's spine at the beginning."""
     x = np.zeros((len(joints_TMV3), people, *joints_TMV3.shape[2:]), np.float32)
-    here_TM = np.isfinite(joints_TMV3).all(3).any(2)[:, :people]
+    here_TM = visible(np.isfinite(joints_TMV3).all(3), people)
     for m in range(here_TM.shape[1]):
         if here_TM[:, m].any():
             x[:, m] = fill_joints(joints_TMV3[:, m])
-    if not here_TM[:, 0].any():
-        raise InputError("nobody is visible in the clip")
     x -= x[here_TM[:, 0].argmax(), 0, SPINE].copy()
     x[:, : here_TM.shape[1]][~here_TM] = 0
     x[:, here_TM.shape[1] :] = 0
-    x = x[here_TM.any(1)]
-    cut = int((1 - KEPT) * len(x) / 2)
-    return resample_linear(x[cut : len(x) - cut], frames)
+    return x[here_TM.any(1)]
+
+
+def center_picture(joints_TMV2: np.ndarray, people: int) -> np.ndarray:
+    """Frames with somebody [N, people, V, 3]: x and y upwards from the first person's neck at the beginning, in units
+    of the largest extent of that person in any frame, and 1; all 0 where a joint is not seen."""
+    seen_TMV = np.isfinite(joints_TMV2).all(3)[:, :people]
+    here_TM = visible(seen_TMV, people)
+    first_NV2 = np.where(seen_TMV[..., None], joints_TMV2[:, :people], np.nan)[here_TM[:, 0], 0]
+    place = first_NV2[0, NECK] if np.isfinite(first_NV2[0, NECK]).all() else np.nanmean(first_NV2[0], 0)
+    size = float((np.nanmax(first_NV2, 1) - np.nanmin(first_NV2, 1)).max()) or 1.0
+    x = np.zeros((len(joints_TMV2), people, seen_TMV.shape[2], 3), np.float32)
+    relative = (joints_TMV2[:, :people] - place) / size * [1, -1]
+    x[:, : seen_TMV.shape[1]][seen_TMV] = np.concatenate([relative, np.ones_like(relative[..., :1])], -1)[seen_TMV]
+    return x[here_TM.any(1)]
+
+
+def visible(seen_TMV: np.ndarray, people: int) -> np.ndarray:
+    """Whether each of the first people is visible, [T, M]. Raises InputError: the first one never is."""
+    here_TM = np.asarray(seen_TMV.any(2))[:, :people]
+    if not here_TM[:, 0].any():
+        raise InputError("nobody is visible in the clip")
+    return here_TM
 
 
 def fill_joints(joints_TV3: np.ndarray) -> np.ndarray:
@@ -172,7 +201,17 @@ class WindowStreams:
 
 
 class WindowEngine(StreamEngine):
-    """Steps people one by one through `WindowStreams`, which see poses as they come, not centered and turned."""
+    """Steps people one by one through `WindowStreams`, which see poses as they come, not centered and turned.
+
+    For a model of 2-D keypoints, the core sees them as a person's pose in a plane.
+    """
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.takes_2d = self._layout.dims == 2
+
+    def add_layout(self, layout: Layout) -> int:
+        return self._core.add_layout(self._layout.map_from(layout, needs_legs=False), False)
 
     def step(
         self, t: float, people: Sequence[int], joints: np.ndarray, confidence: np.ndarray | None, source: int
@@ -184,7 +223,7 @@ class WindowEngine(StreamEngine):
         for i, person in enumerate(people):
             self._windows.person = person
             own = None if confidence is None else confidence[i : i + 1]
-            outcomes += super().step(t, [person], joints[i : i + 1], own, source)
+            outcomes += super().step(t, [person], in_plane(joints[i : i + 1]), own, source)
         return outcomes
 
     def run_clip(self, motion: Motion, read: Callable[[], T]) -> T:
@@ -194,14 +233,16 @@ class WindowEngine(StreamEngine):
         check_joints(motion.joints.shape[-2:], layout.name)
         joints_TMVD = mask_unseen(motion.joints, motion.confidence)
         joints_TMVD = joints_TMVD[:, None] if joints_TMVD.ndim == 3 else joints_TMVD
-        order = by_preference(joints_TMVD)
-        joints_TMVD = joints_TMVD[:, order[: self._windows.networks.manifest.people]]
+        people, order = self._windows.networks.manifest.people, list(range(joints_TMVD.shape[1]))
+        if len(order) > people:  # otherwise in the order of the file, as in training
+            order = by_preference(joints_TMVD)
+        joints_TMVD = joints_TMVD[:, order[:people]]
         main = motion.person(order[0])
         self._monitor.check_clip(main.joints, main.confidence, layout)
         self._windows.fixed = self._windows.networks.logits(self._map(joints_TMVD, source))
         for pose in joints_TMVD[:, 0]:
             self.reset()
-            (outcome,) = super().step(0.0, [0], pose[None], None, source)
+            (outcome,) = super().step(0.0, [0], in_plane(pose[None]), None, source)
             if outcome.frames:
                 return read()
         raise InputError(f"nobody is visible in any of the clip's {motion.frames} frames")
@@ -218,4 +259,17 @@ class WindowEngine(StreamEngine):
         missing = np.einsum("vw,...w->...v", weights > 0, ~np.isfinite(joints).all(-1))
         mapped = np.einsum("vw,...wc->...vc", weights, np.nan_to_num(joints, posinf=0, neginf=0))
         found: np.ndarray = np.where(missing[..., None] > 0, np.nan, mapped).astype(np.float32)
-        return found
+        return found[..., :2] * np.array([1, -1], np.float32) if self.takes_2d and layout.dims == 3 else found
+
+
+def in_plane(joints_MVD: np.ndarray) -> np.ndarray:
+    """2-D poses as 3-D ones of a person's size, z = 0; 3-D ones as they are."""
+    if joints_MVD.shape[-1] == 3:
+        return joints_MVD
+    poses = np.where(np.isfinite(joints_MVD).all(-1, keepdims=True), joints_MVD, np.nan)
+    with warnings.catch_warnings():  # of people without a joint
+        warnings.simplefilter("ignore", RuntimeWarning)
+        low_M12, high_M12 = np.nanmin(poses, 1, keepdims=True), np.nanmax(poses, 1, keepdims=True)
+    size_M11 = np.maximum((high_M12 - low_M12).max(-1, keepdims=True), np.finfo(np.float32).tiny)
+    scaled = (poses - low_M12) / size_M11 * np.array([PERSON_M, -PERSON_M])
+    return np.concatenate([scaled, np.zeros_like(scaled[..., :1])], -1).astype(np.float32)

@@ -77,8 +77,7 @@ class StreamEngine:
         """
         if name not in self._sources:
             layout = Layout.load(name)
-            flat = layout.dims == 2
-            if flat and not self.takes_2d:
+            if layout.dims == 2 and not self.takes_2d:
                 manifest = self._bundle.manifest
                 needed = (
                     f"{manifest.flat_model} beside it"
@@ -89,8 +88,12 @@ class StreamEngine:
                     f"layout {name!r} is {layout.dims}-D, model {manifest.name!r} takes 3-D joints in meters; a 2-D "
                     f"layout needs {needed}"
                 )
-            self._sources[name] = layout, self._core.add_layout(self._layout.map_from(layout, needs_legs=False), flat)
+            self._sources[name] = layout, self.add_layout(layout)
         return self._sources[name]
+
+    def add_layout(self, layout: Layout) -> int:
+        """Tell the core a layout of the input; returns its number."""
+        return self._core.add_layout(self._layout.map_from(layout, needs_legs=False), layout.dims == 2)
 
     def step(
         self, t: float, people: Sequence[int], joints: np.ndarray, confidence: np.ndarray | None, source: int

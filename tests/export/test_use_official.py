@@ -38,8 +38,8 @@ MERGES = ["w a", "wa l", "wal k</w>", "a n", "an d</w>", "t h", "th e</w>"]
 CLIP = ClipTextConfig(vocabulary=512 + len(MERGES) + 2, width=64, layers=2, heads=1)
 D = 8  # channels of a token
 TINY = coamd.Size(
-    autoencoder=coamd.AutoEncoderConfig(width=16, latent=D, dilations=(3,)),
-    generator=coamd.GeneratorConfig(latent=D, text=64, width=16, depth=2, heads=2, head_width=2 * D, head_depth=1),
+    autoencoder=coamd.AutoEncoderConfig(width=16, latent=D, dilations=()),
+    generator=coamd.GeneratorConfig(latent=D, text=64, width=16, depth=1, heads=2, head_width=2 * D, head_depth=1),
     recognizer=coamd.MotionRecognizerConfig(width=64, depth=1, heads=2, hidden=8, feature=64, text=64),
 )
 CLASSES = {"ae": coamd.AutoEncoder, "coamd": coamd.MotionGenerator, "mar": coamd.MotionRecognizer}
@@ -81,6 +81,17 @@ def write(path: Path, kind: str, objective: str | None = None) -> Path:
         model.head.out.weight.data.copy_(sign * pair.T / 2)
     torch.save({STATES[kind]: official_state(model), "ep": 3, "opt": {"state": {}}}, path)
     return path
+
+
+def changed(checkpoint: str, put: str = "", drop: str = "") -> str:
+    """A copy of a checkpoint with a key more or less."""
+    content = torch.load(checkpoint, weights_only=True)
+    state = next(content[key] for key in STATES.values() if key in content)
+    state |= {put: torch.zeros(2)} if put else {}
+    state.pop(drop, None)
+    path = Path(checkpoint).with_name("changed.tar")
+    torch.save(content, path)
+    return str(path)
 
 
 @pytest.fixture(scope="module")
@@ -221,6 +232,13 @@ def test_an_encoder_that_is_a_bundle_already_is_used_again(bundle: Path) -> None
         (lambda c, o: ("coamd", [*c, *o, "--objective", "gan"]), "--objective gan: expected flow or ddpm"),
         (lambda c, o: ("coamd", [*c, "--mean", c[0], *o[2:]]), "ae.tar: not a readable .npy file"),
         (lambda c, o: ("mar", [c[0]]), "has no 'contrast_model', expected an official mar checkpoint"),
+        (lambda c, o: ("ctrgcn", [c[0]]), "ae.tar: an official ae checkpoint, expected one of kind ctrgcn"),
+        (lambda c, o: ("tdsm", [c[2]]), "mar.tar: an official mar checkpoint, expected one of kind tdsm"),
+        (
+            lambda c, o: ("coamd", [changed(c[1], put="MARTransformer.2.attn.key.bias"), *o[6:]]),
+            "changed.tar: no MARTransformer.1.attn.query.weight, which a network of depth 3 has",
+        ),
+        (lambda c, o: ("mar", [changed(c[2], drop="text_ln.bias")]), "changed.tar: no text_ln.bias"),
         (lambda c, o: ("ae", [c[0], "--labels", "x.txt"]), "--labels is not for kind ae"),
         (lambda c, o: ("ae", [c[0], *o[:2]]), "--mean and --std belong together"),
         (lambda c, o: ("clip", [c[0]]), "is not part of a text tower of this size|is missing"),

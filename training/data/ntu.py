@@ -1,4 +1,4 @@
-"""NTU RGB+D 60 and 120 as test sets: classes, splits, and clips in layout smpl22. Needs no torch.
+"""NTU RGB+D 60 and 120: classes, splits, and clips in layout smpl22. Needs no torch.
 
 Source of the splits: Shahroudy et al., CVPR 2016, section 3.2; Liu et al., TPAMI 2019, section 3.3.
 """
@@ -55,13 +55,13 @@ def labels(split: str) -> tuple[str, ...]:
     return ACTIONS[:60] if split.startswith("ntu60") else ACTIONS
 
 
-def test_recordings(root: Path, split: str) -> tuple[list[NtuRecording], int]:
-    """The test recordings of a split, and the number of those skipped by the data set's lists of missing skeletons.
+def recordings(root: Path, split: str, tested: bool) -> tuple[list[NtuRecording], int]:
+    """The test or training recordings of a split, and the number of those on the lists of missing skeletons.
 
     Args:
         root: folder with the recordings and, if wanted, the lists.
     Raises:
-        InputError: no recording of the split in the folder.
+        InputError: no such recording in the folder.
     """
     missing: set[str] = set()
     for name in MISSING_LISTS:
@@ -69,11 +69,20 @@ def test_recordings(root: Path, split: str) -> tuple[list[NtuRecording], int]:
             missing |= {
                 "".join(found) for found in re.findall(r"(S\d{3}C\d{3}P\d{3}R\d{3}A\d{3})", (root / name).read_text())
             }
-    tested = [s for path in sorted(root.rglob("*.skeleton")) if (s := parse_name(path)) and TEST_SPLITS[split](s)]
-    kept = [s for s in tested if s.path.stem not in missing]
+    found = [
+        s for path in sorted(root.rglob("*.skeleton")) if (s := parse_name(path)) and s.action <= len(labels(split))
+    ]
+    chosen = [s for s in found if TEST_SPLITS[split](s) == tested]
+    kept = [s for s in chosen if s.path.stem not in missing]
     if not kept:
-        raise InputError(f"{root}: no test sample of {split} among its files SsssCcccPpppRrrrAaaa.skeleton")
-    return kept, len(tested) - len(kept)
+        side = "test" if tested else "training"
+        raise InputError(f"{root}: no {side} sample of {split} among its files SsssCcccPpppRrrrAaaa.skeleton")
+    return kept, len(chosen) - len(kept)
+
+
+def test_recordings(root: Path, split: str) -> tuple[list[NtuRecording], int]:
+    """`recordings` to test on."""
+    return recordings(root, split, True)
 
 
 def parse_name(path: Path) -> NtuRecording | None:

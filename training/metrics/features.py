@@ -174,28 +174,36 @@ def clip_like_score(text_ND: np.ndarray, motion_ND: np.ndarray) -> float:
     return float(((text * motion).sum(1) / lengths).mean())
 
 
-def diversity(motion_ND: np.ndarray, rng: Generator, pairs: int = 300) -> float:
+def diversity(motion_ND: np.ndarray, rng: Generator, pairs: int = 300, independent: bool = False) -> float:
     """Mean Euclidean distance over random pairs of different clips, each used at most once on either side.
 
     Args:
         pairs: at most N.
+        independent: the sides are drawn independently as in the released code, so that some pairs are of one clip.
     Source: Guo et al., CVPR 2022 (300 pairs).
     """
     motion = check_features("motion", motion_ND, 2)
     first, second = random_pairs(len(motion), pairs, rng)
+    if independent:
+        second = rng.permutation(len(motion))[:pairs]
     return float(np.linalg.norm(motion[first] - motion[second], axis=1).mean())
 
 
-def multimodality(motion_NRD: np.ndarray, rng: Generator, pairs: int = 10) -> float:
+def multimodality(motion_NRD: np.ndarray, rng: Generator, pairs: int = 10, independent: bool = False) -> float:
     """Mean Euclidean distance over random pairs of generations of one text, over texts.
 
     Args:
         motion_NRD: [N, R, D] R generations of N texts, R at least `pairs` and 2.
+        independent: as in `diversity`; all texts then share the pairs.
     Source: Guo et al., CVPR 2022 (30 generations, 10 pairs a text).
     """
     if motion_NRD.ndim != 3:
         raise InputError(f"generations of shape {list(motion_NRD.shape)}, expected [texts, generations, width]")
-    values = [diversity(generations_RD, rng, pairs) for generations_RD in motion_NRD]
+    if independent:
+        seed = int(rng.integers(1 << 32))
+        values = [diversity(one_RD, np.random.default_rng(seed), pairs, independent) for one_RD in motion_NRD]
+    else:
+        values = [diversity(one_RD, rng, pairs) for one_RD in motion_NRD]
     return float(np.mean(check_not_empty("texts", np.array(values))))
 
 

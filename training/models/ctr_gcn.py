@@ -23,6 +23,8 @@ from ...kernels.ctr_graph_conv import ctr_graph_conv
 NTU_PARENTS = (1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, -1, 22, 7, 24, 11)
 # Kinect v1's 20 joints, all chains leading to the neck (2), as in the NW-UCLA bone pairs.
 NWUCLA_PARENTS = (1, 2, -1, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18)
+# OpenPose's 18 joints, all chains leading to the neck (1), as in ST-GCN's graph for Kinetics-Skeleton.
+OPENPOSE_PARENTS = (1, -1, 1, 2, 3, 1, 5, 6, 2, 8, 9, 5, 11, 12, 0, 0, 14, 15)
 CHANNELS = (64, 64, 64, 64, 128, 128, 128, 256, 256, 256)
 
 

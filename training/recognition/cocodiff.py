@@ -1,8 +1,9 @@
 """CoCoDiff: a helper network that regularizes a recognizer during training and is absent from the exported model.
 
-A diffusion model learns the recognizer's features, conditioned on sentences about the parts of the body. Features that
-it regenerates from noised real ones are further training examples for the recognizer's head, and a contrastive loss
-aligns real and generated features with the names of the actions:
+A diffusion model learns the recognizer's features of every joint over time, conditioned on sentences about the parts of
+the body, to which only the joints of these parts attend. Features that it regenerates from noised real ones are further
+training examples for the recognizer, and a contrastive loss aligns real and generated features with the names of the
+actions:
 
     L = L_recognizer + r (w_d 1/2 |f(x_t, t) - x_0|^2 + w_g CE(head(x^_0)) + w_c InfoNCE(x^_0) + w_r InfoNCE(x_0))
 
@@ -10,14 +11,15 @@ x_0 are whitened features, f denoises them, x^_0 is the output of DDIM; r ramps 
 
 Source: Zhao et al., "CoCoDiff" (arXiv 2504.21266), of which only the abstract was available: sizes, weights, schedule
 and texts are our own. Recognizer and helper share one optimizer and learning rate. In multi-process training each
-process whitens and contrasts its own slice of a batch.
-Shapes: N batch, T time, R rows (clips, or segments of streams), L tokens of time, D features, E width,
+process whitens and contrasts its own slice of a batch. The features of a StreamGCN with a body, which joins the joints,
+have a single "joint".
+Shapes: N batch, T time, R rows (clips, or segments of streams), L tokens of time, V joints, D features, E width,
 K classes, P parts of the body, W text features.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -27,6 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, normalize
 
+from ...runtime.body.layout import Layout
 from ...runtime.bundles.schema import SLOTS
 from ...runtime.errors import InputError
 from ...runtime.text_encoder import TextEncoder
@@ -55,7 +58,7 @@ class CoCoDiffConfig:
 
     Attributes:
         diffusion, generated, coarse, real: w_d, w_g, w_c and w_r.
-        through: the gradient of generated features reaches the recognizer's features, not only its head.
+        through: the gradient of generated features reaches the recognizer's features; False: only its head.
         ramp: fraction of the steps over which the losses ramp up.
         tokens: maximum number of time steps of the helper.
     """
@@ -64,7 +67,7 @@ class CoCoDiffConfig:
     generated: float = 0.5
     coarse: float = 0.2
     real: float = 0.1
-    through: bool = False
+    through: bool = True
     ramp: float = 0.15
     tokens: int = 8
     width: int = 128
@@ -100,13 +103,21 @@ class ActionTexts:
     known_K: Tensor
 
     @classmethod
-    def encode(cls, labels: Sequence[str], encoder: CaptionEncoder) -> ActionTexts:
+    def encode(
+        cls, labels: Sequence[str], encoder: CaptionEncoder, sentences: Mapping[str, Sequence[str]] | None = None
+    ) -> ActionTexts:
         """Encode the name and the sentences of every label.
 
+        Args:
+            sentences: of every label, one for each part; None: those in `parts.json`.
         Raises:
             InputError: a label without sentences.
         """
-        texts = {label: (label, *part_sentences(label).values()) for label in labels if label != vocabulary.NONE}
+        texts = {
+            label: (label, *(part_sentences(label).values() if sentences is None else sentences[label]))
+            for label in labels
+            if label != vocabulary.NONE
+        }
         encoded = CaptionFeatures((text for label in texts.values() for text in label), encoder)
         absent = np.zeros((len(SLOTS) - 1, encoder.width), np.float32)
         features = np.stack([encoded.pooled(texts[label]) if label in texts else absent for label in labels])
@@ -143,7 +154,11 @@ class RecognizerWithHelper(nn.Module):
         else:
             self.recognizer = CTRGCN(architecture)
         with torch.random.fork_rng(devices=[]):  # the recognizer's dropout is the same as without a helper
-            self.helper = Helper(architecture.features, config.texts, config.helper)
+            features = architecture.features
+            if isinstance(architecture, StreamGCNConfig) and architecture.body == 0:
+                features = architecture.channels[-1]
+            parts_VP = joint_parts(0 if has_body(architecture) else architecture.joints)
+            self.helper = Helper(features, config.texts, config.helper, parts_VP)
         self.register_buffer("done", torch.zeros((), dtype=torch.long))
         self.register_load_state_dict_pre_hook(_rename_old_weights)
 
@@ -156,12 +171,13 @@ class RecognizerWithHelper(nn.Module):
         """
         if classes_R is None:
             return self.recognizer(x)
-        output, features_NTD = forward_with_features(self.recognizer, x)
+        output, features_NTVD = forward_with_features(self.recognizer, x)
         rng = np.random.default_rng((self.config.seed, int(self.done), rank_and_world()[0]))
         self.done += 1
         ramp = min(1.0, int(self.done) / max(self.config.ramp_steps, 1))
-        x_RLD = pool_rows(features_NTD, segments_NT, len(classes_R), self.config.helper.tokens)
-        return output, ramp * self.helper(x_RLD, classes_R, classifier_head(self.recognizer), rng)
+        V = features_NTVD.shape[2]
+        x_RLX = pool_rows(features_NTVD.flatten(2), segments_NT, len(classes_R), self.config.helper.tokens)
+        return output, ramp * self.helper(x_RLX.unflatten(2, (V, -1)), classes_R, classifier(self.recognizer), rng)
 
 
 RENAMED_WEIGHTS = (
@@ -182,14 +198,20 @@ def _rename_old_weights(model: nn.Module, state: dict[str, Any], prefix: str, *_
 
 
 def add_helper(
-    recognizer: StreamGCNConfig | CTRGCNConfig, labels: Sequence[str], config: CoCoDiffConfig, loop: LoopConfig
+    recognizer: StreamGCNConfig | CTRGCNConfig,
+    labels: Sequence[str],
+    config: CoCoDiffConfig,
+    loop: LoopConfig,
+    sentences: Mapping[str, Sequence[str]] | None = None,
 ) -> RecognizerWithHelper:
     """A new recognizer with a helper, conditioned on the labels' texts by the bundled text encoder.
 
+    Args:
+        sentences: see `ActionTexts.encode`.
     Raises:
         InputError: a label without sentences.
     """
-    texts = ActionTexts.encode(labels, TextEncoder.load("text"))
+    texts = ActionTexts.encode(labels, TextEncoder.load("text"), sentences)
     return RecognizerWithHelper(
         RecognizerWithHelperConfig(
             recognizer=recognizer, helper=config, texts=texts, ramp_steps=config.ramp * loop.steps, seed=loop.seed
@@ -215,22 +237,61 @@ def recognizer_loss_with_helper(
 
 
 def forward_with_features(recognizer: nn.Module, x: Tensor) -> tuple[Any, Tensor]:
-    """Output of a recognizer, and its last features [N, T, D]; for a CTRGCN their mean over joints and people."""
-    if isinstance(recognizer, StreamGCN):
+    """Output of a recognizer, and its last features [N, T, V, D]; for a CTRGCN their mean over people.
+
+    V is 1 for a StreamGCN with a body.
+    """
+    assert isinstance(recognizer, StreamGCN | CTRGCN)
+    if has_body(recognizer.config):
         output = recognizer(x)
-        return output, output[1]
-    assert isinstance(recognizer, CTRGCN)
-    captured: list[Tensor] = []
-    last = recognizer.get_submodule(f"l{len(recognizer.config.channels)}")
-    hook = last.register_forward_hook(lambda module, inputs, output: captured.append(output))
+        return output, output[1][:, :, None]
+    captured: list[Any] = []
+    last = f"blocks.{len(recognizer.blocks) - 1}" if isinstance(recognizer, StreamGCN) else last_unit(recognizer)
+    hook = recognizer.get_submodule(last).register_forward_hook(lambda module, inputs, out: captured.append(out))
     output = recognizer(x)
     hook.remove()
-    return output, captured[0].mean(3).unflatten(0, (len(x), -1)).mean(1).transpose(1, 2)
+    if isinstance(recognizer, StreamGCN):
+        return output, captured[0][0].permute(0, 2, 3, 1)
+    return output, captured[0].unflatten(0, (len(x), -1)).mean(1).permute(0, 2, 3, 1)
 
 
-def classifier_head(recognizer: nn.Module) -> nn.Module:
-    """The layer from features to logits."""
-    return recognizer.get_submodule("head" if isinstance(recognizer, StreamGCN) else "fc")
+def last_unit(recognizer: CTRGCN) -> str:
+    return f"l{len(recognizer.config.channels)}"
+
+
+def has_body(config: StreamGCNConfig | CTRGCNConfig) -> bool:
+    """True for a StreamGCN whose last features are those of the whole body."""
+    return isinstance(config, StreamGCNConfig) and config.body > 0
+
+
+def classifier(recognizer: nn.Module) -> Callable[[Tensor], Tensor]:
+    """Function from features of the joints [R, V, D] to logits."""
+    if isinstance(recognizer, CTRGCN):
+        return lambda x_RVD: recognizer.fc(x_RVD.mean(1))
+    assert isinstance(recognizer, StreamGCN)
+    if recognizer.config.body:
+        return lambda x_RVD: recognizer.head(x_RVD[:, 0])
+    return lambda x_RVD: recognizer.head(torch.einsum("rvd,dv->rd", x_RVD, recognizer.pool.to(x_RVD.dtype)))
+
+
+PARTS = SLOTS[2:]
+JOINT_WORDS = {  # part -> words in the names of its joints
+    "head": ("head", "neck", "nose", "eye", "ear"),
+    "hands": ("wrist", "hand", "thumb"),
+    "arms": ("shoulder", "collar", "elbow", "wrist"),
+    "hips": ("pelvis", "spine", "hip"),
+    "legs": ("hip", "knee", "ankle"),
+    "feet": ("ankle", "foot"),
+}
+LAYOUTS = {15: "core15", 17: "coco17", 18: "openpose18", 20: "kinect20", 22: "smpl22", 25: "ntu25"}  # joints -> name
+
+
+def joint_parts(joints: int) -> Tensor:
+    """Whether each joint [V, P] belongs to each part of the body; all to all in an unknown layout, 0: one joint."""
+    if joints not in LAYOUTS:
+        return torch.ones(max(1, joints), len(PARTS), dtype=torch.bool)
+    names = Layout.load(LAYOUTS[joints]).joints
+    return torch.tensor([[any(word in name for word in JOINT_WORDS[part]) for part in PARTS] for name in names])
 
 
 def pool_rows(features_NTD: Tensor, segments_NT: Tensor | None, rows: int, tokens: int) -> Tensor:
@@ -261,54 +322,54 @@ class Helper(nn.Module):
     names_KW: Tensor
     known_K: Tensor
 
-    def __init__(self, features: int, texts: ActionTexts, config: CoCoDiffConfig):
+    def __init__(self, features: int, texts: ActionTexts, config: CoCoDiffConfig, parts_VP: Tensor):
         super().__init__()
         self.config = config
         width = texts.names_KW.shape[1]
         for name in ("parts_KPW", "names_KW", "known_K"):
             self.register_buffer(name, getattr(texts, name), persistent=False)
         self.whiten = Whitening(features)
-        self.denoise = Denoiser(features, width, config)
+        self.denoise = Denoiser(features, width, config, parts_VP)
         self.project = nn.Linear(features, width)
 
     def forward(
-        self, x_RLD: Tensor, class_R: Tensor, head: Callable[[Tensor], Tensor], rng: np.random.Generator
+        self, x_RLVD: Tensor, class_R: Tensor, head: Callable[[Tensor], Tensor], rng: np.random.Generator
     ) -> Tensor:
         """Weighted sum of the losses over rows whose class has texts; 0 if there are none.
 
         Args:
-            head: of the recognizer, features [R, D] -> logits. rng: draws steps and noises.
+            head: of the recognizer, features [R, V, D] -> logits. rng: draws steps and noises.
         """
-        weights, used_R = self.config, self.known_K[class_R] & x_RLD.detach().abs().amax((1, 2)).gt(0)
-        x_RLD, class_R = x_RLD[used_R], class_R[used_R]
-        loss = x_RLD.new_zeros(())
-        if not len(x_RLD):
+        weights, used_R = self.config, self.known_K[class_R] & x_RLVD.detach().abs().amax((1, 2, 3)).gt(0)
+        x_RLVD, class_R = x_RLVD[used_R], class_R[used_R]
+        loss = x_RLVD.new_zeros(())
+        if not len(x_RLVD):
             return loss
         parts_RPW, names_RW = self.parts_KPW[class_R], self.names_KW[class_R]
-        self.whiten.update(x_RLD.detach())
-        white_RLD = self.whiten(x_RLD)
-        target_RLD = white_RLD.detach()
+        self.whiten.update(x_RLVD.detach())
+        white_RLVD = self.whiten(x_RLVD)
+        target_RLVD = white_RLVD.detach()
 
         def draw(low: int, high: int) -> tuple[Tensor, Tensor]:
             """Random steps of the rows, and noise."""
-            t = torch.from_numpy(rng.integers(low, high + 1, len(x_RLD)))
-            noise = torch.from_numpy(rng.standard_normal(tuple(x_RLD.shape), np.float32))
-            return t.to(x_RLD.device), noise.to(x_RLD.device)
+            t = torch.from_numpy(rng.integers(low, high + 1, len(x_RLVD)))
+            noise = torch.from_numpy(rng.standard_normal(tuple(x_RLVD.shape), np.float32))
+            return t.to(x_RLVD.device), noise.to(x_RLVD.device)
 
         if weights.real:
-            loss = loss + weights.real * contrastive_loss(self.project(white_RLD.mean(1)), names_RW, class_R)
+            loss = loss + weights.real * contrastive_loss(self.project(white_RLVD.mean((1, 2))), names_RW, class_R)
         if weights.diffusion:
-            t_R, noise_RLD = draw(1, STEPS)
-            denoised_RLD = self.denoise(add_noise(target_RLD, noise_RLD, t_R), t_R, parts_RPW)
-            loss = loss + weights.diffusion * 0.5 * (denoised_RLD.float() - target_RLD).pow(2).mean()
+            t_R, noise_RLVD = draw(1, STEPS)
+            denoised_RLVD = self.denoise(add_noise(target_RLVD, noise_RLVD, t_R), t_R, parts_RPW)
+            loss = loss + weights.diffusion * 0.5 * (denoised_RLVD.float() - target_RLVD).pow(2).mean()
         if weights.generated or weights.coarse:
-            t_R, noise_RLD = draw(*START_STEPS)
-            start_RLD = add_noise(white_RLD if weights.through else target_RLD, noise_RLD, t_R)
-            generated_RLD = ddim(lambda x, t: self.denoise(x, t, parts_RPW).float(), start_RLD, t_R, DDIM_STEPS)
-            generated_RD = generated_RLD.mean(1)
-            logits_RK = head(self.whiten.inverse(generated_RD)).float()
+            t_R, noise_RLVD = draw(*START_STEPS)
+            start_RLVD = add_noise(white_RLVD if weights.through else target_RLVD, noise_RLVD, t_R)
+            generated_RLVD = ddim(lambda x, t: self.denoise(x, t, parts_RPW).float(), start_RLVD, t_R, DDIM_STEPS)
+            generated_RVD = generated_RLVD.mean(1)
+            logits_RK = head(self.whiten.inverse(generated_RVD)).float()
             loss = loss + weights.generated * cross_entropy(logits_RK, class_R)
-            loss = loss + weights.coarse * contrastive_loss(self.project(generated_RD), names_RW, class_R)
+            loss = loss + weights.coarse * contrastive_loss(self.project(generated_RVD.mean(1)), names_RW, class_R)
         return loss
 
 
@@ -325,63 +386,75 @@ class Whitening(nn.Module):
         self.register_buffer("variance_D", torch.ones(features))
         self.register_buffer("seen", torch.zeros((), dtype=torch.long))
 
-    def update(self, x_RLD: Tensor) -> None:
+    def update(self, x_RLVD: Tensor) -> None:
         self.seen += 1
         momentum = max(MOMENTUM, 1 / int(self.seen))
-        variance_D, mean_D = torch.var_mean(x_RLD, (0, 1), correction=0)
+        variance_D, mean_D = torch.var_mean(x_RLVD.flatten(0, -2), 0, correction=0)
         self.mean_D.lerp_(mean_D, momentum)
         self.variance_D.lerp_(variance_D, momentum)
 
-    def forward(self, x_RLD: Tensor) -> Tensor:
-        return (x_RLD - self.mean_D) * (self.variance_D + 1e-5).rsqrt()
+    def forward(self, x_RLVD: Tensor) -> Tensor:
+        return (x_RLVD - self.mean_D) * (self.variance_D + 1e-5).rsqrt()
 
-    def inverse(self, x_RD: Tensor) -> Tensor:
-        return x_RD * (self.variance_D + 1e-5).sqrt() + self.mean_D
+    def inverse(self, x_RVD: Tensor) -> Tensor:
+        return x_RVD * (self.variance_D + 1e-5).sqrt() + self.mean_D
 
 
 class Denoiser(nn.Module):
     """Denoises whitened features, conditioned on the step and the sentences."""
 
-    def __init__(self, features: int, text: int, config: CoCoDiffConfig):
+    parts_VP: Tensor
+
+    def __init__(self, features: int, text: int, config: CoCoDiffConfig, parts_VP: Tensor):
         super().__init__()
         width = config.width
+        self.register_buffer("parts_VP", parts_VP, persistent=False)
         self.embed, self.step, self.text = nn.Linear(features, width), StepEmbedder(width), nn.Linear(text, width)
+        self.joint = nn.Parameter(torch.zeros(len(parts_VP), width))
         self.blocks = nn.ModuleList(DenoiserBlock(width, config.heads) for _ in range(config.depth))
         self.modulation = modulation_layer(width, 2)
         self.out = nn.Linear(width, features)
         for name, parameter in self.named_parameters():
             if "modulation" in name or name.startswith("out."):
                 nn.init.zeros_(parameter)
+        nn.init.normal_(self.joint, std=0.02)
 
-    def forward(self, x_RLD: Tensor, t_R: Tensor, parts_RPW: Tensor) -> Tensor:
-        """Whitened features noised to steps t -> their estimates without noise, [R, L, D]."""
-        L, E = x_RLD.shape[1], self.embed.out_features
-        step_R1E, text_RPE = self.step(t_R)[:, None], self.text(parts_RPW)
-        x_RLE = self.embed(x_RLD) + positions(L, E, x_RLD.device)
+    def forward(self, x_RLVD: Tensor, t_R: Tensor, parts_RPW: Tensor) -> Tensor:
+        """Whitened features noised to steps t -> their estimates without noise, [R, L, V, D]."""
+        L, E = x_RLVD.shape[1], self.embed.out_features
+        step_R11E, text_RPE = self.step(t_R)[:, None, None], self.text(parts_RPW)
+        x_RLVE = self.embed(x_RLVD) + positions(L, E, x_RLVD.device)[:, None] + self.joint
         for block in self.blocks:
-            x_RLE = block(x_RLE, step_R1E, text_RPE)
-        return self.out(modulate(x_RLE, *self.modulation(step_R1E).chunk(2, 2)))
+            x_RLVE = block(x_RLVE, step_R11E, text_RPE, self.parts_VP)
+        return self.out(modulate(x_RLVE, *self.modulation(step_R11E).chunk(2, 3)))
 
 
 class DenoiserBlock(nn.Module):
-    """Attention over time, attention to the sentences, and an MLP, each modulated by the step (adaLN-zero)."""
+    """Attention over time, over joints and to the sentences, and an MLP, each modulated by the step (adaLN-zero)."""
 
     def __init__(self, width: int, heads: int):
         super().__init__()
         self.heads = heads
         self.qkv, self.proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.joint_qkv, self.joint_proj = nn.Linear(width, 3 * width), nn.Linear(width, width)
         self.text_q, self.text_kv, self.text_proj = (nn.Linear(width, n * width) for n in (1, 2, 1))
         self.fc1, self.fc2 = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
-        self.modulation = modulation_layer(width, 9)
+        self.modulation = modulation_layer(width, 12)
 
-    def forward(self, x_RLE: Tensor, step_R1E: Tensor, text_RPE: Tensor) -> Tensor:
-        time, text, mlp = (part.chunk(3, 2) for part in self.modulation(step_R1E).chunk(3, 2))  # shift, scale, gate
-        q, k, v = self.qkv(modulate(x_RLE, *time[:2])).chunk(3, 2)
-        x_RLE = x_RLE + time[2] * self.proj(attention(q, k, v, self.heads, None, 0.0))
-        k, v = self.text_kv(text_RPE).chunk(2, 2)
-        attended = attention(self.text_q(modulate(x_RLE, *text[:2])), k, v, self.heads, None, 0.0)
-        x_RLE = x_RLE + text[2] * self.text_proj(attended)
-        return x_RLE + mlp[2] * self.fc2(gelu(self.fc1(modulate(x_RLE, *mlp[:2])), approximate="tanh"))
+    def forward(self, x_RLVE: Tensor, step_R11E: Tensor, text_RPE: Tensor, parts_VP: Tensor) -> Tensor:
+        """`parts` tells which sentences each joint attends to."""
+        R, L, V, _ = x_RLVE.shape
+        time, joints, text, mlp = (m.chunk(3, 3) for m in self.modulation(step_R11E).chunk(4, 3))  # shift, scale, gate
+        q, k, v = self.qkv(modulate(x_RLVE, *time[:2])).transpose(1, 2).flatten(0, 1).chunk(3, 2)
+        attended = attention(q, k, v, self.heads, None, 0.0).unflatten(0, (R, V)).transpose(1, 2)
+        x_RLVE = x_RLVE + time[2] * self.proj(attended)
+        q, k, v = self.joint_qkv(modulate(x_RLVE, *joints[:2])).flatten(0, 1).chunk(3, 2)
+        x_RLVE = x_RLVE + joints[2] * self.joint_proj(attention(q, k, v, self.heads, None, 0.0).unflatten(0, (R, L)))
+        q = self.text_q(modulate(x_RLVE, *text[:2])).transpose(1, 2).flatten(0, 1)
+        k, v = self.text_kv(text_RPE).repeat_interleave(V, 0).chunk(2, 2)
+        attended = attention(q, k, v, self.heads, parts_VP.repeat(R, 1), 0.0).unflatten(0, (R, V)).transpose(1, 2)
+        x_RLVE = x_RLVE + text[2] * self.text_proj(attended)
+        return x_RLVE + mlp[2] * self.fc2(gelu(self.fc1(modulate(x_RLVE, *mlp[:2])), approximate="tanh"))
 
 
 # ---- diffusion and contrast
@@ -397,21 +470,21 @@ def alpha_bar(t: Tensor) -> Tensor:
     return at(t.float()) / at(torch.zeros((), device=t.device))
 
 
-def add_noise(x_RLD: Tensor, noise_RLD: Tensor, t_R: Tensor) -> Tensor:
+def add_noise(x_RLVD: Tensor, noise_RLVD: Tensor, t_R: Tensor) -> Tensor:
     """Noise features to steps t: sqrt(alpha-bar) x + sqrt(1 - alpha-bar) noise."""
-    signal_R11 = alpha_bar(t_R)[:, None, None]
-    return signal_R11.sqrt() * x_RLD + (1 - signal_R11).sqrt() * noise_RLD
+    signal = alpha_bar(t_R).view(-1, *(1,) * (x_RLVD.ndim - 1))
+    return signal.sqrt() * x_RLVD + (1 - signal).sqrt() * noise_RLVD
 
 
-def ddim(denoise: Callable[[Tensor, Tensor], Tensor], x_RLD: Tensor, t_R: Tensor, steps: int) -> Tensor:
+def ddim(denoise: Callable[[Tensor, Tensor], Tensor], x_RLVD: Tensor, t_R: Tensor, steps: int) -> Tensor:
     """Deterministic DDIM (Song et al. 2021, eq. 12) in equal steps from t to 0."""
-    shares = torch.linspace(1, 0, steps + 1, device=x_RLD.device)
+    shares = torch.linspace(1, 0, steps + 1, device=x_RLVD.device)
     for t, next_t in pairwise((t_R * share).round() for share in shares):
-        denoised_RLD = denoise(x_RLD, t)
-        signal_R11 = alpha_bar(t)[:, None, None]
-        noise_RLD = (x_RLD - signal_R11.sqrt() * denoised_RLD) / (1 - signal_R11).sqrt()
-        x_RLD = add_noise(denoised_RLD, noise_RLD, next_t)
-    return x_RLD
+        denoised_RLVD = denoise(x_RLVD, t)
+        signal = alpha_bar(t).view(-1, *(1,) * (x_RLVD.ndim - 1))
+        noise_RLVD = (x_RLVD - signal.sqrt() * denoised_RLVD) / (1 - signal).sqrt()
+        x_RLVD = add_noise(denoised_RLVD, noise_RLVD, next_t)
+    return x_RLVD
 
 
 def contrastive_loss(x_RW: Tensor, text_RW: Tensor, class_R: Tensor) -> Tensor:

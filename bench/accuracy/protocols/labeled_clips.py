@@ -12,13 +12,16 @@ from typing import Any
 import numpy as np
 
 from ....runtime.body.motion import Motion
+from ....runtime.bundles.schema import ClipManifest
 from ....runtime.errors import InputError
+from ....runtime.io.atomic_write import atomic_write
 from ....runtime.io.dataset import ClipSet
 from ....runtime.progress import progress
 from ....runtime.recognition.recognizer import Recognizer
 from ....training.data import ntu, vocabulary
 from ....training.data.clips import SET_ASIDE, clip_sets, fingerprint, labeled
 from ....training.data.recordings import load_recordings
+from ....training.data.whole_clips import KINETICS, WholeClip, load_split
 
 MIN_CLIPS = 5  # a class with fewer clips is left out of the macro average, unless all have fewer
 
@@ -191,30 +194,105 @@ def predict_clips(
     return predictions, left_out
 
 
-def ntu_clips(recognizer: Recognizer, data: Path, *, split: str) -> dict[str, Any]:
+def ntu_clips(recognizer: Recognizer, data: Path, *, split: str, scores: Path | None = None) -> dict[str, Any]:
     """Whole recordings of a test split of NTU RGB+D, for a recognizer of its classes.
 
+    Networks of whole clips get people that are filtered and ordered as published.
+
+    Args:
+        scores: file to write, see `write_scores`.
     Raises:
         InputError: the recognizer lacks a class, or the folder has no recording of the split.
     """
     if missing := [label for label in ntu.labels(split) if label not in recognizer.labels]:
         raise InputError(f"{recognizer.name} has no label {missing[0]!r}, expected those of {split}")
-    chosen, skipped = ntu.test_recordings(data, split)
-    predictions, empty = [], 0
-    for recording in progress(chosen, "clips"):
+    clips, _ = load_split(data, split, tested=True)
+    _, skipped = ntu.recordings(data, split, tested=True)
+    report = recognize_whole(recognizer, clips, scores)
+    report["per_subject"] = report.pop("per_set")
+    protocol = f"whole recordings of the test split {split}; left out: those without a skeleton"
+    return {"protocol": protocol, **report, "left_out": skipped + report["left_out"]}
+
+
+def kinetics_clips(recognizer: Recognizer, data: Path, *, scores: Path | None = None) -> dict[str, Any]:
+    """Kinetics-Skeleton's validation clips, for a recognizer of its classes. Raises InputError: a label is missing."""
+    clips, labels = load_split(data, KINETICS, tested=True)
+    if missing := [label for label in labels if label not in recognizer.labels]:
+        raise InputError(f"{recognizer.name} has no label {missing[0]!r}, expected those of {data}")
+    report = recognize_whole(recognizer, clips, scores)
+    return {"protocol": "whole validation clips; left out: those without a person", **report}
+
+
+def recognize_whole(recognizer: Recognizer, clips: Sequence[WholeClip], scores: Path | None) -> dict[str, Any]:
+    """`summarize`, top-5 and the number of clips without anybody."""
+    published = isinstance(recognizer.bundle.manifest, ClipManifest)
+    predictions, rows, names, empty = [], [], [], 0
+    for clip in progress(clips, "clips"):
         try:
-            label = recognizer.recognize(recording.path).label
+            decision = recognizer.recognize(clip.motion() if published else clip.path)
         except InputError as error:
             if "no body" not in str(error) and "nobody is visible" not in str(error):
                 raise
             empty += 1
             continue
-        source = f"subject {recording.subject}"
-        predictions.append(Prediction(target=recording.label, label=label, source=source, fingerprint=""))
-    scores = summarize(predictions)
-    scores["per_subject"] = scores.pop("per_set")
-    protocol = f"whole recordings of the test split {split}; left out: those without a skeleton"
-    return {"protocol": protocol, "left_out": skipped + empty, **scores}
+        source = f"subject {clip.subject}"
+        predictions.append(Prediction(target=clip.label, label=decision.label, source=source, fingerprint=""))
+        rows.append(decision.probs)
+        names.append(clip.path.stem)
+    if not predictions:
+        raise InputError(f"nobody is visible in any of the {empty} clips")
+    targets = [prediction.target for prediction in predictions]
+    if scores is not None:
+        write_scores(scores, names, targets, recognizer.labels, np.array(rows))
+    return {"left_out": empty, **summarize(predictions), **top5(recognizer.labels, targets, np.array(rows))}
+
+
+def write_scores(
+    path: Path, names: Sequence[str], targets: Sequence[str], labels: Sequence[str], probs_NC: np.ndarray
+) -> None:
+    """Write an .npz file with `names` and `targets` [N], `labels` [C] and `scores` [N, C], logarithms of probabilities.
+
+    The sum of the scores of several recognizers is that of their ensemble: logits are weighted in the bundles.
+    """
+    scores_NC = np.log(np.maximum(probs_NC, np.finfo(np.float32).tiny)).astype(np.float32)
+    try:
+        with atomic_write(path) as file:
+            np.savez(file, names=names, targets=targets, labels=labels, scores=scores_NC)
+    except OSError as error:
+        raise InputError(f"{path}: cannot be written ({error.strerror or error})") from None
+
+
+def saved_scores(paths: Sequence[Path], split: str) -> dict[str, Any]:
+    """Accuracy of the ensemble of saved scores. Raises InputError: a file is damaged, or of other clips or labels."""
+    total_NC, first = np.zeros((), np.float32), None
+    for path in paths:
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                about = [file[key].tolist() for key in ("names", "targets", "labels")]
+                scores_NC = np.asarray(file["scores"], np.float32)
+        except (OSError, ValueError, KeyError, EOFError, TypeError) as error:
+            raise InputError(f"{path}: expected the scores of `motionrt eval --scores` ({error})") from None
+        first = first or about
+        if about != first or scores_NC.shape != (len(about[0]), len(about[2])):
+            raise InputError(f"{path}: scores of other clips or labels than {paths[0]}")
+        total_NC = total_NC + scores_NC
+    assert first is not None
+    _, targets, labels = first
+    predictions = [
+        Prediction(target=target, label=labels[i], source="", fingerprint="")
+        for target, i in zip(targets, total_NC.argmax(1), strict=True)
+    ]
+    report = summarize(predictions)
+    del report["per_set"]
+    protocol = f"sum of the saved scores of {len(paths)} recognizers on {split}"
+    return {"protocol": protocol, **report, **top5(labels, targets, total_NC)}
+
+
+def top5(labels: Sequence[str], targets: Sequence[str], scores_NC: np.ndarray) -> dict[str, float]:
+    """Percentage of rows whose target has one of the five highest scores."""
+    best_N5 = np.argsort(-scores_NC, 1, kind="stable")[:, :5]
+    hits = [target in {labels[i] for i in best} for target, best in zip(targets, best_N5, strict=True)]
+    return {"top5": 100 * float(np.mean(hits))}
 
 
 def summarize(predictions: Sequence[Prediction]) -> dict[str, Any]:

@@ -106,6 +106,7 @@ class ScoringConfig:
     multimodality_pairs: int = 10
     fps: float = 20.0
     layout: str = "smpl22"
+    published: bool = False  # FID of all clips as well, and pairs that are drawn independently
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -217,9 +218,11 @@ def repeat_scores(
     descriptions = [example.description for example in real]
     directions = features.pca(embedded_ND, config.pca_dims)
     turn = iter(range(config.repeats))
+    full = [features.fid(embedded_ND, one.motion_ND) for one in sets] if config.published else []
 
     def measure(rng: Generator) -> dict[str, float]:
-        generated = sets[next(turn) % len(sets)]
+        next_set = next(turn) % len(sets)
+        generated = sets[next_set]
         first, second = features.halves(len(real), rng)
         precision = features.r_precision(generated.text_ND, generated.motion_ND, rng, descriptions, R_AT, config.batch)
         return {
@@ -228,7 +231,10 @@ def repeat_scores(
             **{f"r_precision_{k}": value for k, value in zip(R_AT, precision, strict=True)},
             "mm_dist": features.mm_dist(generated.text_ND, generated.motion_ND),
             "clip_like_score": features.clip_like_score(generated.text_ND, generated.motion_ND),
-            "diversity": features.diversity(generated.motion_ND, rng, min(config.diversity_pairs, len(real))),
+            "diversity": features.diversity(
+                generated.motion_ND, rng, min(config.diversity_pairs, len(real)), config.published
+            ),
+            **({"fid_full": full[next_set]} if config.published else {}),
         }
 
     return repeat_all(measure, config.repeats, config.seed)
@@ -285,7 +291,7 @@ def multimodality(evaluator: Embedder, real: Sequence[Example], generate: Genera
         axis=1,
     )  # [N, R, D]
     return repeat_all(
-        lambda rng: {"": features.multimodality(embedded, rng, config.multimodality_pairs)},
+        lambda rng: {"": features.multimodality(embedded, rng, config.multimodality_pairs, config.published)},
         config.repeats,
         config.seed,
     )[""]
@@ -320,8 +326,11 @@ def count_examples(real: Sequence[Example], config: ScoringConfig) -> dict[str, 
 
 
 def describe(config: ScoringConfig) -> str:
+    fid = (
+        "FID between disjoint halves, fid_full between all clips" if config.published else "FID between disjoint halves"
+    )
     return (
-        f"R-precision in batches of {config.batch} distinct descriptions, FID between disjoint halves, "
+        f"R-precision in batches of {config.batch} distinct descriptions, {fid}, "
         f"{config.repeats} repeats over {config.generations} sets of generations"
     )
 

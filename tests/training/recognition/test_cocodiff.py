@@ -37,9 +37,11 @@ from motionrt.training.recognition.cocodiff import (  # noqa: E402
     add_helper,
     add_noise,
     alpha_bar,
+    classifier,
     contrastive_loss,
     ddim,
     forward_with_features,
+    joint_parts,
     pool_rows,
 )
 from motionrt.training.recognition.ctr_gcn import load_views  # noqa: E402
@@ -80,7 +82,7 @@ def x(samples: list[Motion]) -> Tensor:
 
 def helper_of(texts: ActionTexts, **weights: Any) -> Helper:
     torch.manual_seed(0)
-    return Helper(12, texts, replace(SILENT, **weights))
+    return Helper(12, texts, replace(SILENT, **weights), joint_parts(20)[4:7])
 
 
 # ---- texts
@@ -175,8 +177,12 @@ def test_whitened_features_have_mean_0_and_deviation_1_and_are_invertible() -> N
 def test_the_denoiser_learns_from_the_sentences(texts: ActionTexts) -> None:
     """Two classes with one feature each: from noise alone only the sentences can say which it was."""
     torch.manual_seed(0)
-    denoise = Denoiser(6, 384, CoCoDiffConfig(width=32, depth=1))
-    known, class_R, t = torch.randn(2, 1, 6).expand(2, 3, 6)[[0, 1] * 8], torch.tensor([0, 1] * 8), torch.tensor(STEPS)
+    denoise = Denoiser(6, 384, CoCoDiffConfig(width=32, depth=1), joint_parts(0))
+    known, class_R, t = (
+        torch.randn(2, 1, 1, 6).expand(2, 3, 1, 6)[[0, 1] * 8],
+        torch.tensor([0, 1] * 8),
+        torch.tensor(STEPS),
+    )
     assert not denoise(known, t.expand(16), texts.parts_KPW[class_R]).any(), "begins with the mean"
     optimizer = torch.optim.Adam(denoise.parameters(), 3e-3)
     for _ in range(150):
@@ -188,23 +194,38 @@ def test_the_denoiser_learns_from_the_sentences(texts: ActionTexts) -> None:
     assert float(loss.detach()) < 0.1 * float(known.pow(2).mean())
 
 
+def test_sentences_reach_the_joints_of_their_part_only(texts: ActionTexts) -> None:
+    torch.manual_seed(0)
+    parts = joint_parts(25)
+    assert parts.any(0).all() and parts.any(1).all()
+    denoise = Denoiser(6, 384, CoCoDiffConfig(width=16, depth=1), parts)
+    for parameter in denoise.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    x, t, told = torch.randn(1, 4, 25, 6), torch.tensor([50]), texts.parts_KPW[:1].clone()
+    before = denoise(x, t, told)
+    told[:, 5] = texts.parts_KPW[1, 5]  # on the feet
+    changed = (denoise(x, t, told) - before).abs().amax((0, 1, 3)) > 1e-6
+    names = [name for name, moved in zip(Layout.load("ntu25").joints, changed, strict=True) if moved]
+    assert names == ["left_ankle", "left_foot", "right_ankle", "right_foot"]
+
+
 # ---- the helper's loss
 
 
 @pytest.mark.parametrize("through", [False, True])
 def test_generated_features_train_the_head_and_optionally_the_recognizer(texts: ActionTexts, through: bool) -> None:
-    helper, head = helper_of(texts, generated=1.0, through=through), torch.nn.Linear(12, 3)
+    helper, linear = helper_of(texts, generated=1.0, through=through), torch.nn.Linear(12, 3)
     torch.nn.init.normal_(helper.denoise.out.weight)
-    features = torch.randn(4, 8, 12, requires_grad=True)
-    loss = helper(features, torch.tensor([0, 1, 0, 1]), head, np.random.default_rng(0))
+    features = torch.randn(4, 8, 3, 12, requires_grad=True)
+    loss = helper(features, torch.tensor([0, 1, 0, 1]), lambda x: linear(x.mean(1)), np.random.default_rng(0))
     loss.backward()
-    assert head.weight.grad is not None and head.weight.grad.any()
+    assert linear.weight.grad is not None and linear.weight.grad.any()
     assert helper.denoise.embed.weight.grad.any()
     assert (features.grad is not None and bool(features.grad.any())) == through
 
 
 def test_the_contrastive_loss_trains_the_features_and_the_diffusion_loss_does_not(texts: ActionTexts) -> None:
-    class_R, features = torch.tensor([0, 1]), torch.randn(2, 8, 12, requires_grad=True)
+    class_R, features = torch.tensor([0, 1]), torch.randn(2, 8, 3, 12, requires_grad=True)
     real = helper_of(texts, real=1.0)(features, class_R, torch.nn.Identity(), np.random.default_rng(0))
     assert torch.autograd.grad(real, features)[0].any()
     diffusion = helper_of(texts, diffusion=1.0)(features, class_R, torch.nn.Identity(), np.random.default_rng(0))
@@ -214,7 +235,7 @@ def test_the_contrastive_loss_trains_the_features_and_the_diffusion_loss_does_no
 
 
 def test_rows_without_text_or_frames_do_not_count(texts: ActionTexts) -> None:
-    features = torch.randn(4, 8, 12)
+    features = torch.randn(4, 8, 3, 12)
     features[3] = 0
 
     def loss(rows: list[int], classes: list[int]) -> float:
@@ -261,10 +282,15 @@ def test_captured_features_lead_to_the_logits(x: Tensor) -> None:
     torch.manual_seed(0)
     stream, clip = StreamGCN(STREAM).eval(), CTRGCN(CLIP).eval()
     (logits, *_), features = forward_with_features(stream, x)
-    torch.testing.assert_close(stream.head(features), logits)
+    assert features.shape == (2, 40, 15, 12)
+    found = classifier(stream)(features.flatten(0, 1)).unflatten(0, (2, 40))
+    torch.testing.assert_close(found, logits, atol=1e-5, rtol=1e-5)
     logits, features = forward_with_features(clip, torch.randn(3, 3, 52, 20, 2))
-    assert features.shape == (3, 26, 16)
-    torch.testing.assert_close(clip.fc(features.mean(1)), logits)
+    assert features.shape == (3, 26, 20, 16)
+    torch.testing.assert_close(classifier(clip)(features.mean(1)), logits)
+    body = StreamGCN(replace(STREAM, body=10, body_blocks=1)).eval()
+    (logits, *_), features = forward_with_features(body, x)
+    torch.testing.assert_close(classifier(body)(features.flatten(0, 1)).unflatten(0, (2, 40)), logits)
     assert not clip.get_submodule("l2")._forward_hooks
 
 
@@ -297,7 +323,8 @@ def test_an_invalid_setting_is_rejected(
     assert not (tmp_path / "run").exists()
 
 
-def test_the_helper_is_off_by_default() -> None:
+def test_the_helper_is_off_by_default_and_reaches_the_recognizer_if_on() -> None:
+    assert CoCoDiffConfig().through
     assert not live().cocodiff and not override(live(), {"cocodiff": "false"}).cocodiff
     assert override(live(), {"cocodiff": "True", "through": "true", "tokens": "4"}).helper == CoCoDiffConfig(
         through=True, tokens=4
