@@ -17,7 +17,7 @@ from ...runtime.errors import InputError
 from ...training.data import ntu
 from . import motion_data
 from .motion_model import MotionModel, Scorer, check_abilities
-from .protocols import closed_loop, continuous, editing, labeled_clips, onsets
+from .protocols import closed_loop, composed, continuous, editing, edits, labeled_clips, onsets
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -390,6 +390,20 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         kind=CLOSED_LOOP,
         data=None,
         protocol=closed_loop.streaming,
+    ),
+    Benchmark(
+        name="composed",
+        about="two actions in one description, at once or one after the other, by rules and live",
+        kind=CLOSED_LOOP,
+        data=None,
+        protocol=composed.composed,
+    ),
+    Benchmark(
+        name="edits",
+        about="speed of the root and sliding feet in edited clips, against the clips before",
+        kind=CLOSED_LOOP,
+        data=None,
+        protocol=edits.edits,
     ),
     Benchmark(
         name="generation",

@@ -22,8 +22,11 @@ def heading(joints: np.ndarray, layout: Layout) -> np.ndarray:
     return np.unwrap(np.arctan2(across[:, 2], across[:, 0]))
 
 
-def rotate_y(joints: np.ndarray, angle: float) -> np.ndarray:
-    """Rotate joints [T, V, 3] about the vertical axis through the origin; a heading of `angle` becomes 0."""
+def rotate_y(joints: np.ndarray, angle: float | np.ndarray) -> np.ndarray:
+    """Rotate joints [T, V, 3] about the vertical axis through the origin; a heading of `angle` becomes 0.
+
+    `angle` may be of every frame, [T, 1].
+    """
     cos, sin = np.cos(angle), np.sin(angle)
     x, y, z = joints[..., 0], joints[..., 1], joints[..., 2]
     return np.stack([cos * x + sin * z, y, cos * z - sin * x], -1).astype(np.float32)

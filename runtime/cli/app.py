@@ -205,16 +205,25 @@ def generate(
         str | None, typer.Option(help="Stream references of a robot at 50 Hz instead: g1, or a robot file (.json).")
     ] = None,
     to: SendTo = None,
+    timeline: Annotated[
+        str | None, typer.Option(help='What happens when, in seconds, instead of TEXT: "0-2 walks; 2-4 waves".')
+    ] = None,
+    split: Annotated[
+        bool, typer.Option("--split/--no-split", help="Generate actions joined by then, and or while one by one.")
+    ] = True,
 ) -> None:
     """Generate a motion from a description, or several from a file of them."""
+    from ..errors import InputError
     from .generate import run_generate, run_generate_batch, run_generate_for_robot
 
+    if timeline is not None and (text, prompts, robot, stream) != (None, None, None, False):
+        raise InputError("--timeline goes with none of TEXT, --prompts, --robot and --stream")
     if robot is not None or to:
         run_generate_for_robot(text, prompts, seconds, out, stream, robot, to or [], options)
     elif prompts is None:
-        run_generate(text, seconds, out, stream, options)
+        run_generate(text, seconds, out, stream, timeline, split, options)
     else:
-        run_generate_batch(text, prompts, seconds, out, stream, options)
+        run_generate_batch(text, prompts, seconds, out, stream, split, options)
 
 
 @app.command()
@@ -226,11 +235,15 @@ def edit(
     file: FileOptions,
     regenerate: Annotated[str, typer.Option(metavar="BEGIN:END", help="Part to replace, in seconds: 2.0:4.0.")],
     out: Annotated[Path, MOTION_FILE],
+    parts: Annotated[
+        str | None,
+        typer.Option(help="Parts of the body to replace: arms, left_arm, right_arm, upper_body; with commas between."),
+    ] = None,
 ) -> None:
     """Regenerate a part of a motion; the rest is unchanged."""
     from .generate import run_edit
 
-    run_edit(path, text, regenerate, out, options, file)
+    run_edit(path, text, regenerate, out, parts, options, file)
 
 
 @app.command()

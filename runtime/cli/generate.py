@@ -23,16 +23,23 @@ from .options import FileOptions, GenerateOptions
 
 
 def run_generate(
-    text: str | None, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions
+    text: str | None,
+    seconds: float | None,
+    out: Path | None,
+    stream: bool,
+    timeline: str | None,
+    split: bool,
+    options: GenerateOptions,
 ) -> None:
-    if text is None:
-        raise InputError("expected TEXT or --prompts FILE")
+    if text is None and timeline is None:
+        raise InputError("expected TEXT, --timeline or --prompts FILE")
     if out is None and not stream:
         raise InputError("expected -o FILE for the motion, or --stream for frames on standard output")
     if out is not None:
         check_target(out)
     generator = _load(options)
     if stream:
+        assert text is not None
         with generator.stream(text, seconds, **options.sampling) as chunks:
             played = play(chunks)
         if out is not None and played:
@@ -43,12 +50,18 @@ def run_generate(
         return
     started = time.perf_counter()
     with spinner("generating the motion"):
-        motion = generator.generate(text, seconds, **options.sampling)
+        motion = generator.generate(text, seconds, timeline=timeline, split=split, **options.sampling)
     _save(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
 def run_generate_batch(
-    text: str | None, prompts: Path, seconds: float | None, out: Path | None, stream: bool, options: GenerateOptions
+    text: str | None,
+    prompts: Path,
+    seconds: float | None,
+    out: Path | None,
+    stream: bool,
+    split: bool,
+    options: GenerateOptions,
 ) -> None:
     if text is not None or stream or out is None:
         raise InputError("--prompts needs -o FILE, and goes with neither TEXT nor --stream")
@@ -57,7 +70,7 @@ def run_generate_batch(
     generator = _load(options)
     started = time.perf_counter()
     with spinner(f"generating {len(texts)} motions"):
-        motions = generator.generate(texts, seconds, **options.sampling)
+        motions = generator.generate(texts, seconds, split=split, **options.sampling)
     took_s = time.perf_counter() - started
     digits = len(str(len(motions) - 1))
     for i, motion in enumerate(motions):
@@ -110,14 +123,24 @@ def run_generate_for_robot(
     print_summary(summary)
 
 
-def run_edit(path: Path, text: str, regenerate: str, out: Path, options: GenerateOptions, file: FileOptions) -> None:
+def run_edit(
+    path: Path,
+    text: str,
+    regenerate: str,
+    out: Path,
+    parts: str | None,
+    options: GenerateOptions,
+    file: FileOptions,
+) -> None:
     check_target(out)
     motion = file.read(path)
     generator = _load(options)
     frames = parse_interval(regenerate, motion)
     started = time.perf_counter()
     with spinner("regenerating frames"):
-        edited = generator.edit(motion, text, frames, **options.sampling)
+        edited = generator.edit(
+            motion, text, frames, parts=None if parts is None else parts.split(","), **options.sampling
+        )
     _save(edited, out, time.perf_counter() - started)
 
 

@@ -25,9 +25,20 @@ from ..fork import survive_fork
 from ..text_encoder import TextEncoder
 from . import rng
 from .open_networks import open_networks
-from .postprocess import crossfade, extrapolate, fix_bone_lengths, plant_feet, postprocess, smooth_for_quality
+from .parts import PARTS, part_joints
+from .postprocess import (
+    append,
+    bend,
+    crossfade,
+    extrapolate,
+    fix_bone_lengths,
+    plant_feet,
+    postprocess,
+    smooth_for_quality,
+)
 from .schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
+from .timeline import Timeline, parse_timeline, split_sequence, split_together
 
 MAX_SECONDS = 60.0  # of one motion
 MAX_STREAM_SECONDS = 24 * 3600.0
@@ -36,6 +47,7 @@ CHUNK_TOKENS = 5  # of a stream: a second
 FIRST_WINDOW_CHUNKS, WINDOW_CHUNKS = 2, 3  # in the first window of a stream, and in the others
 GUIDED_STEPS = 3  # the last autoregressive steps; guiding more of them costs time and quality
 _MIN_TOKENS = 4  # of a motion whose length is estimated
+_MIN_ACTION, _MAX_ACTION = 10, 20  # tokens of an action among several whose length is estimated
 _MAX_CACHED = 64  # prompts
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -137,12 +149,15 @@ class Generator:
     @overload
     def generate(
         self,
-        text: str,
+        text: str | None = None,
         seconds: float | None = None,
         seed: int = 0,
         cfg: float | None = None,
         guidance: float = 0.0,
         quality: str = "mocap",
+        *,
+        timeline: Timeline | None = None,
+        split: bool = True,
     ) -> Motion: ...
 
     @overload
@@ -156,11 +171,12 @@ class Generator:
         quality: str = "mocap",
         *,
         seeds: Sequence[int] | None = None,
+        split: bool = True,
     ) -> list[Motion]: ...
 
     def generate(
         self,
-        text: str | list[str] | tuple[str, ...],
+        text: str | list[str] | tuple[str, ...] | None = None,
         seconds: float | None | list[float | None] | tuple[float | None, ...] = None,
         seed: int = 0,
         cfg: float | None = None,
@@ -168,11 +184,16 @@ class Generator:
         quality: str = "mocap",
         *,
         seeds: Sequence[int] | None = None,
+        timeline: Timeline | None = None,
+        split: bool = True,
     ) -> Motion | list[Motion]:
         """Generate a motion from a description, or a batch of motions from a list of descriptions.
 
         A batch takes less time than its motions one by one: on a CPU it uses all CPUs that the process may use. Its
         motions are, up to rounding, those of calls for one text each.
+
+        A description of actions that follow each other, in sentences or with "then", is generated action by action; of
+        legs and arms at once, such as "walks and waves", arms are generated apart from the rest.
 
         Args:
             text: description of the motion, at most 512 characters; or a list of them.
@@ -183,17 +204,32 @@ class Generator:
             guidance: length of a step along the recognizer's gradient; 1 is a good value, 0 turns it off.
             quality: one of `qualities`.
             seeds: for a list of texts, the seed of each, instead of `seed`.
+            timeline: instead of text and seconds, what happens when: "0-2 walks; 2-4 waves", or a list of (begin, end,
+                text) in seconds, without gaps.
+            split: whether descriptions of several actions are split.
         Returns:
             One person with bones of constant length and feet that do not slide, facing +z at the origin in the first
             frame; y = 0 is the floor. For a list of texts, a list of such motions.
         Raises:
             InputError: an argument is invalid; the message says which one of a list.
         """
+        if timeline is not None:
+            if text is not None or seconds is not None or seeds is not None:
+                raise InputError("timeline goes with neither text nor seconds nor seeds, expected one or the other")
+            parts = [
+                (self._request(one, seed, cfg, guidance, quality), self._count_of(f"part {i} of the timeline", length))
+                for i, (one, length) in enumerate(parse_timeline(timeline))
+            ]
+            check_number("the timeline's length", STRIDE / self.fps * sum(count for _, count in parts), 0, MAX_SECONDS)
+            with self._lock:
+                return self._sequence(parts, "; ".join(request.text for request, _ in parts), split)
+        if text is None:
+            raise InputError("text is None, expected a description of a motion, or a timeline")
         if not isinstance(text, list | tuple):
             if seeds is not None:
                 raise InputError("seeds are for a list of texts, expected seed for a single one")
             request = self._request(text, seed, cfg, guidance, quality)
-            return self._generate([request], [self._duration("seconds", seconds)])[0]
+            return self._generate([request], [self._duration("seconds", seconds)], split)[0]
         if not text:
             raise InputError("text is an empty list, expected at least one description")
         if seeds is None:
@@ -209,7 +245,7 @@ class Generator:
         requests = [
             self._request(one, seeds[i], cfg, guidance, quality, f"text {i}", f"seed {i}") for i, one in enumerate(text)
         ]
-        return self._generate(requests, durations)
+        return self._generate(requests, durations, split)
 
     def stream(
         self,
@@ -291,23 +327,29 @@ class Generator:
         cfg: float | None = None,
         guidance: float = 0.0,
         quality: str = "mocap",
+        parts: str | Sequence[str] | None = None,
     ) -> Motion:
         """Regenerate some frames of a motion from a description; all others stay unchanged.
+
+        The body goes on from where it is, as fast and facing the same way. Where frames follow that the described
+        motion does not lead to, such as a bow in the middle of a walk, root and legs stay as they are.
 
         Args:
             motion: one person in `layout` at `fps`, 4 to 196 frames.
             regenerate: frames to replace, as a slice of frames or [T] bool. Up to 8 of them at each seam are blended
                 toward the old motion.
+            parts: parts of the body to replace: "arms", "left_arm", "right_arm", "upper_body", or a list of them; all
+                other joints stay unchanged. None: the whole body.
             text, seed, cfg, guidance, quality: as in `generate`.
         Raises:
             InputError: an argument is invalid.
         """
         request = self._request(text, seed, cfg, guidance, quality)
-        joints = self._joints(motion)
+        joints, replaced = self._joints(motion), None if parts is None else part_joints(parts)
         regenerate_T = frame_mask(regenerate, len(joints))
         with self._lock:
-            (edited,) = self._regenerate([joints], regenerate_T, [request])
-        return self._motion(edited, text=text, seed=seed)
+            (new,) = self._regenerate([joints], regenerate_T, [request])
+        return self._motion(crossfade(joints, new, regenerate_T, replaced), text=text, seed=seed)
 
     def check(self, text: str) -> None:
         """Validate a description. Raises InputError: it is empty or too long, or has no English word."""
@@ -351,7 +393,67 @@ class Generator:
         below = np.cumsum(weights / weights.sum()) < rng.uniform(request.seed, 0)
         return min(max(int(below.sum()), _MIN_TOKENS), MAX_TOKENS)
 
-    def _generate(self, requests: Sequence[Request], seconds: Sequence[float | None]) -> list[Motion]:
+    def _count_of(self, name: str, seconds: float) -> int:
+        """Number of tokens of a duration. Raises InputError, with this name of it."""
+        return max(1, round(check_number(name, seconds, STRIDE / self.fps, MAX_SECONDS) * self.fps / STRIDE))
+
+    def _generate(
+        self, requests: Sequence[Request], seconds: Sequence[float | None], split: bool = True
+    ) -> list[Motion]:
+        """Motions for requests with the same settings."""
+        composed: dict[int, Motion] = {}
+        with self._lock:
+            for i, (request, length) in enumerate(zip(requests, seconds, strict=True)) if split else ():
+                if (parts := self._actions(request, length)) is not None:
+                    composed[i] = self._sequence(parts, request.text)
+        plain = [i for i in range(len(requests)) if i not in composed]
+        motions = self._alike([requests[i] for i in plain], [seconds[i] for i in plain]) if plain else []
+        composed |= dict(zip(plain, motions, strict=True))
+        return [composed[i] for i in range(len(requests))]
+
+    def _actions(self, request: Request, seconds: float | None) -> list[tuple[Request, int]] | None:
+        """Requests for the actions of a description that follow each other, with tokens; None: there is just one."""
+        parts = [replace(request, text=text) for text in split_sequence(request.text)]
+        if len(parts) == 1 and split_together(request.text) is None:
+            return None
+        counts = [self._count(part, None) for part in parts]
+        if len(parts) == 1:
+            return [(request, self._together_count(request) if seconds is None else self._count(request, seconds))]
+        counts = [min(max(count, _MIN_ACTION), _MAX_ACTION) for count in counts]
+        if seconds is not None:
+            total = self._count(request, seconds)
+            if total < _MIN_TOKENS * len(parts):
+                return None
+            edges = np.round(np.cumsum([0, *counts]) * total / sum(counts)).astype(int)
+            counts = np.diff(edges).tolist()
+        return list(zip(parts, counts, strict=True))
+
+    def _together_count(self, request: Request) -> int:
+        """Number of tokens of legs and arms at once: typical of the legs."""
+        legs, _ = split_together(request.text) or (request.text, "")
+        return max(self._count(replace(request, text=legs), None), _MIN_ACTION)
+
+    def _sequence(self, parts: Sequence[tuple[Request, int]], text: str, split: bool = True) -> Motion:
+        """A motion of actions, with the number of tokens of each, that follow each other."""
+        joints, start, written = None, 0.0, []
+        for request, count in parts:
+            new = self._together(request, count) if split else self._windows([request], [count])[0]
+            joints = new if joints is None else append(joints, new)
+            end = start + len(new) / self.fps
+            written.append(f"{start:g}-{end:g} {request.text}")
+            start = end
+        assert joints is not None
+        return self._motion(joints, text=text, seed=parts[0][0].seed, timeline="; ".join(written))
+
+    def _together(self, request: Request, count: int) -> np.ndarray:
+        """Joints of one action, or of legs and arms that the description names apart."""
+        described = split_together(request.text)
+        if described is None:
+            return self._windows([request], [count])[0]
+        legs, arms = (self._windows([replace(request, text=one)], [count])[0] for one in described)
+        return crossfade(legs, arms, np.ones(len(legs), bool), PARTS["arms"])
+
+    def _alike(self, requests: Sequence[Request], seconds: Sequence[float | None]) -> list[Motion]:
         """Motions for requests with the same settings, in parts of similar length, the longest first."""
         networks, numbers = self._networks, range(len(requests))
         with self._lock:
@@ -400,12 +502,16 @@ class Generator:
         kept = [past[-STRIDE * OVERLAP_TOKENS :] for past in pasts]
         regenerate_T = np.arange(len(kept[0]) + STRIDE * count) >= len(kept[0])
         found = self._regenerate(kept, regenerate_T, requests, number)
-        return [plant_feet(joints[len(kept[0]) - 1 :])[1:] for joints in found]
+        joined = [bend(extrapolate(old, len(new)), new, regenerate_T) for old, new in zip(kept, found, strict=True)]
+        return [plant_feet(joints[len(kept[0]) - 1 :])[1:] for joints in joined]
 
     def _regenerate(
         self, motions: Sequence[np.ndarray], regenerate_T: np.ndarray, requests: Sequence[Request], number: int = 0
     ) -> list[np.ndarray]:
-        """Replace the marked frames, which may extend beyond the last one; `number` selects the noise."""
+        """New joints of all frames, which may extend beyond the last one, with those marked sampled from a description.
+
+        `number` selects the noise.
+        """
         B, T = len(motions), len(regenerate_T)
         padded_T = -(-T // STRIDE) * STRIDE
         known, to_world = zip(*map(to_canonical_with_inverse, motions), strict=True)
@@ -422,10 +528,7 @@ class Generator:
         )
         decoded = self._networks.decode(tokens, counts, settings)
         decoded = [smooth_for_quality(one[:T], requests[0].quality) for one in decoded]
-        return [
-            crossfade(extrapolate(motions[b], T), to_world[b](fix_bone_lengths(decoded[b], known[b])), regenerate_T)
-            for b in range(B)
-        ]
+        return [to_world[b](fix_bone_lengths(decoded[b], known[b])) for b in range(B)]
 
     def _condition(self, text: str, quality: str) -> tuple[np.ndarray, np.ndarray]:
         """Modulation of the trunk, [M], and logits of the number of tokens, [50]; "" is no text."""

@@ -33,6 +33,10 @@ def test_a_motion_is_generated_and_a_part_of_it_regenerated(run: Any, tmp_path: 
     bow = Motion.load(second)
     assert np.array_equal(bow.joints[:20], walk.joints[:20]) and np.array_equal(bow.joints[40:], walk.joints[40:])
     assert (bow.joints[20:40] != walk.joints[20:40]).any((1, 2)).all()
+    arms = ("--regenerate", ":", "--parts", "left_arm,right_arm", "-o", second)
+    assert run("edit", first, "a person raises both hands", *arms)[0] == 0
+    raised = Motion.load(second)
+    assert np.array_equal(raised.joints[:, :16], walk.joints[:, :16]) and np.any(raised.joints != walk.joints)
 
 
 def test_a_file_of_prompts_gives_a_motion_for_each(run: Any, tmp_path: Path) -> None:
@@ -118,7 +122,7 @@ def generated_texts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["generate", "", "-o", "x.npz"], "text is '', expected a description"),
         (["generate", "a person walks", "--seconds", "nan", "-o", "x.npz"], "seconds is nan, expected a number"),
         (["generate", "a person walks", "--seconds", "1e9", "-o", "x.npz"], "seconds is 1000000000.0, expected"),
-        (["generate", "-o", "x.npz"], "expected TEXT or --prompts FILE"),
+        (["generate", "-o", "x.npz"], "expected TEXT, --timeline or --prompts FILE"),
         (["generate", "a person walks"], "expected -o FILE for the motion, or --stream"),
         (["generate", "x" * 10_000, "-o", "x.npz"], "10000 characters, at most 512 are allowed"),
         (["generate", "a person walks", "--seconds", "-1", "-o", "x.npz"], "seconds is -1.0, expected"),

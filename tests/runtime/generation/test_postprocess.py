@@ -1,10 +1,13 @@
 """The canonical frame, and postprocessing of decoder outputs."""
 
 import numpy as np
+import pytest
 
 from motionrt.runtime.body.canonical import FEET, SMPL, heading, rotate_y, to_canonical, to_canonical_with_inverse
 from motionrt.runtime.body.motion import Motion
-from motionrt.runtime.generation.postprocess import crossfade, fix_bone_lengths, plant_feet, smooth_for_quality
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.generation.parts import part_joints
+from motionrt.runtime.generation.postprocess import bend, crossfade, fix_bone_lengths, plant_feet, smooth_for_quality
 
 
 def test_the_canonical_frame_can_be_undone(samples: list[Motion]) -> None:
@@ -41,13 +44,43 @@ def test_a_sliding_foot_is_planted_and_a_real_run_hardly_changes(samples: list[M
     assert np.abs(plant_feet(flies) - flies).max() < 1e-4, "no foot is planted in the air"
 
 
-def test_new_frames_meet_old_ones() -> None:
+def test_a_continuation_meets_the_frames_before_it() -> None:
     old, new = np.zeros((40, 22, 3), np.float32), np.ones((40, 22, 3), np.float32)
-    wanted = (np.arange(40) >= 10) & (np.arange(40) < 30)
-    found = crossfade(old, new, wanted)
+    wanted = np.arange(40) >= 10
+    found = bend(old, new, wanted)
     assert np.array_equal(found[~wanted], old[~wanted])
     assert np.abs(np.diff(found, axis=0)).max() < 0.2
-    assert np.array_equal(found[18:22], new[18:22]), "eight frames at each seam, no more"
+    assert np.array_equal(found[18:], new[18:]), "eight frames, no more"
+
+
+@pytest.mark.parametrize("part", [slice(0, 20), slice(20, 40), slice(30, 31), slice(40, 60)])
+def test_a_join_goes_on_where_the_body_is(samples: list[Motion], part: slice) -> None:
+    old, wanted = samples[1].joints[:60], np.zeros(60, bool)
+    wanted[part] = True
+    new = rotate_y(samples[2].joints[:60], 2.0) + np.float32([5, 0, -9])  # another action, far away
+    found = crossfade(old, new, wanted)
+    assert np.array_equal(found[~wanted], old[~wanted])
+    steps, before = (np.linalg.norm(np.diff(x[:, 0, [0, 2]], axis=0), axis=1) for x in (found, old))
+    assert steps.max() < 1.25 * before.max()
+    turns = np.abs(np.diff(heading(found, SMPL)))
+    assert turns.max() < 0.3
+    lengths = [np.linalg.norm(x[:, 4] - x[:, 1], axis=1) for x in (found, old)]
+    assert np.ptp(lengths[0]) < np.ptp(lengths[1]) + 0.01
+    assert (found[part] != old[part]).any((1, 2)).all()
+
+
+def test_a_part_is_replaced_and_the_rest_kept(samples: list[Motion]) -> None:
+    old, new, wanted = samples[1].joints[:60], samples[2].joints[:60], np.ones(60, bool)
+    arms = part_joints("arms")
+    found, others = crossfade(old, new, wanted, arms), [j for j in range(22) if j not in arms]
+    assert np.array_equal(found[:, others], old[:, others])
+    assert np.abs(found[:, sorted(arms)] - old[:, sorted(arms)]).max() > 0.3
+    bones = [np.linalg.norm(x[:, 20] - x[:, 18], axis=1) for x in (found, new)]  # the left forearm
+    assert np.abs(bones[0].mean() - np.median(bones[1])) < 0.02
+    assert part_joints(["left_arm", "right_arm"]) == arms < part_joints("upper_body")
+    for parts, message in (("tail", "parts has 'tail', expected arms, left_arm"), ([], "parts is empty")):
+        with pytest.raises(InputError, match=message):
+            part_joints(parts)
 
 
 def test_only_kinect_quality_is_smoothed(samples: list[Motion]) -> None:
