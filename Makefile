@@ -11,7 +11,7 @@ SOURCES = $(shell find __init__.py runtime kernels training export bench cmake C
             -type f -not -name '*.so' -not -path '*/__pycache__/*' -not -path 'bench/results/*' 2>/dev/null)
 CXX_SOURCES = $(shell find runtime/csrc tests/csrc examples/c examples/cpp -name '*.[ch]' -o -name '*.[ch]pp' -o -name '*.inl')
 
-.PHONY: demo test lint ctest lowest lock docs coamd wheels bench results clean
+.PHONY: demo test lint ctest wasm web lowest lock docs coamd wheels bench results clean
 
 demo: $(VENV)/base
 	@echo "Recordings that no model was trained on; other takes and people of their two data sets were in the training."
@@ -25,7 +25,7 @@ demo: $(VENV)/base
 make_motion = $(VENV)/bin/motionrt generate "a person walks forward and turns left" --seconds 6 -o build/demo/turn
 
 test: $(VENV)/dev
-	$(MAKE) --jobs 2 --output-sync=target lint ctest
+	$(MAKE) --jobs 2 --output-sync=target lint ctest wasm
 	$(fuzz) & $(limit) $(VENV)/bin/python -m pytest -c tests/pytest.ini --numprocesses 2 tests; status=$$?; \
 	  wait $$! && exit $$status
 
@@ -55,6 +55,18 @@ ctest: $(VENV)/dev
 ctest = $(VENV)/bin/cmake -S . -B build/$(1) -DMOTIONRT_TESTS=ON -DCMAKE_COMPILE_WARNING_AS_ERROR=ON $(2) && \
   $(VENV)/bin/cmake --build build/$(1) --parallel 2 && \
   $(VENV)/bin/ctest --test-dir build/$(1) --output-on-failure --parallel 2
+
+# the npm package of the recognizer in browsers, which tests/web tests
+wasm: $(VENV)/dev
+	@if ! command -v emcmake > /dev/null || ! command -v npm > /dev/null; then \
+	  echo "tests in Node.js skipped: they need emscripten, nodejs and npm"; \
+	else \
+	  $(VENV)/bin/python cmake/web.py --no-page; \
+	fi
+
+# the same, and examples/web with all files that it needs in build/web/page
+web: $(VENV)/dev
+	$(VENV)/bin/python cmake/web.py
 
 # commands with the lowest versions that pyproject.toml allows; the versions and hashes in requirements.lock
 lowest lock: $(VENV)/dev
@@ -107,6 +119,7 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.graphs -o ../bench/results/fuzz_graphs.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
+	$(MAKE) web && cd $(VENV) && bin/python -m motionrt.bench.speed.web ../build/web --video $(abspath $(DATA)/../video/ta_chi.mp4) -o ../bench/results/wasm.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.published_size -o ../bench/results/published_size.json
