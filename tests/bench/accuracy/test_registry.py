@@ -26,6 +26,7 @@ MOTION_NAMES = {
 }
 OWN_NAMES = {"live", "nw-ucla", "utd-mhad", "jhmdb", "continuous", "onsets", "recordings"}
 NAMES = MOTION_NAMES | OWN_NAMES | {"recognized", "recognised", "streaming", "composed", "edits", "tdsm"}
+NAMES |= {"kinetics-skeleton"}
 QUICK = ScoringConfig(repeats=2, batch=6, diversity_pairs=10)
 
 
