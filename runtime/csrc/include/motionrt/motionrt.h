@@ -18,7 +18,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#if defined(__GNUC__)
+#if defined(_WIN32) && defined(motionrt_EXPORTS)
+#define MOTIONRT_API __declspec(dllexport)
+#elif defined(__GNUC__)
 #define MOTIONRT_API __attribute__((visibility("default")))
 #else
 #define MOTIONRT_API

@@ -1,0 +1,21 @@
+# Linux with musl, Windows and macOS, compiled on this machine by Zig, which brings their headers and C++ libraries:
+#   pip install ziglang
+#   cmake --toolchain cmake/zig.cmake -D ZIG=$(python -c "import ziglang; print(ziglang.__path__[0])")/zig
+#     -D ZIG_TARGET=x86_64-linux-musl (or aarch64-linux-musl, x86_64-windows-gnu, aarch64-macos)
+set(ZIG zig CACHE FILEPATH "path of zig")
+set(ZIG_TARGET x86_64-linux-musl CACHE STRING "processor-system-ABI")
+list(APPEND CMAKE_TRY_COMPILE_PLATFORM_VARIABLES ZIG ZIG_TARGET)
+string(REGEX MATCH "^[^-]+" CMAKE_SYSTEM_PROCESSOR ${ZIG_TARGET})
+if(ZIG_TARGET MATCHES windows)
+  set(CMAKE_SYSTEM_NAME Windows)
+elseif(ZIG_TARGET MATCHES macos)
+  set(CMAKE_SYSTEM_NAME Darwin)
+else()
+  set(CMAKE_SYSTEM_NAME Linux)
+endif()
+set(CMAKE_C_COMPILER ${ZIG} cc -target ${ZIG_TARGET})
+set(CMAKE_CXX_COMPILER ${ZIG} c++ -target ${ZIG_TARGET})
+foreach(language C CXX)
+  set(CMAKE_${language}_ARCHIVE_CREATE "\"${ZIG}\" ar qc <TARGET> <OBJECTS>")
+  set(CMAKE_${language}_ARCHIVE_FINISH "\"${ZIG}\" ranlib <TARGET>")
+endforeach()
