@@ -237,7 +237,8 @@ def main() -> None:
     result = {"protocol": protocol, "settings": settings, **gather(args.runs, args.seeds)}
     args.out.write_text(json.dumps(result, indent=1) + "\n")
     if args.reliability:
-        args.reliability.write_text(json.dumps(reliability(result, clip_sets(args.data)), indent=1) + "\n")
+        sets = [clip_set for clip_set in clip_sets(args.data) if args.recipe == "live-2d" or clip_set.layout.dims == 3]
+        args.reliability.write_text(json.dumps(reliability(result, sets), indent=1) + "\n")
     print(f"macro top-1 {result['macro_top1']:.1f} %, lowest {result['lowest']:.1f} %, {result['seeds']} seeds")
 
 
