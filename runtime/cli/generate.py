@@ -4,7 +4,7 @@ import json
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -13,7 +13,7 @@ import typer
 
 from ..body.motion import Motion
 from ..errors import InputError
-from ..generation.generator import Generator
+from ..generation.generator import OUT_OF_RANGE, Generator
 from ..generation.stream import Stream
 from ..io.files import check_file, check_target
 from ..io.text import read_text
@@ -51,6 +51,7 @@ def run_generate(
     started = time.perf_counter()
     with spinner("generating the motion"):
         motion = generator.generate(text, seconds, timeline=timeline, split=split, **options.sampling)
+    _warn_if_unknown(generator, [motion])
     _save(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
@@ -72,6 +73,7 @@ def run_generate_batch(
     with spinner(f"generating {len(texts)} motions"):
         motions = generator.generate(texts, seconds, split=split, **options.sampling)
     took_s = time.perf_counter() - started
+    _warn_if_unknown(generator, motions)
     digits = len(str(len(motions) - 1))
     for i, motion in enumerate(motions):
         motion.save(out.with_name(f"{out.stem}-{i:0{digits}}{out.suffix}"))
@@ -141,6 +143,7 @@ def run_edit(
         edited = generator.edit(
             motion, text, frames, parts=None if parts is None else parts.split(","), **options.sampling
         )
+    _warn_if_unknown(generator, [edited])
     _save(edited, out, time.perf_counter() - started)
 
 
@@ -191,6 +194,20 @@ def _load(options: GenerateOptions) -> Generator:
         generator = options.load()
     print_license_notice(generator.bundle)
     return generator
+
+
+def _warn_if_unknown(generator: Generator, motions: Sequence[Motion]) -> None:
+    """Print one line if a description is unlike those of the training."""
+    unknown = [motion for motion in motions if motion.meta["confidence"] < OUT_OF_RANGE]
+    if unknown:
+        text = unknown[0].meta["text"]
+        nearest = ", ".join(action for action, _ in generator.nearest_actions(text))
+        more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""
+        print(
+            f"motionrt: {text!r}{more} is unlike what {generator.name} was trained on, confidence "
+            f"{unknown[0].meta['confidence']:.2f}; the nearest it knows: {nearest}",
+            file=sys.stderr,
+        )
 
 
 def _read_prompts(chunks: Stream) -> None:

@@ -49,6 +49,8 @@ GUIDED_STEPS = 3  # the last autoregressive steps; guiding more of them costs ti
 _MIN_TOKENS = 4  # of a motion whose length is estimated
 _MIN_ACTION, _MAX_ACTION = 10, 20  # tokens of an action among several whose length is estimated
 _MAX_CACHED = 64  # prompts
+OUT_OF_RANGE = 0.5  # confidence below which a description is unlike the training; chosen on half of range.json
+_action_cache: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}  # of text encoders and names of actions
 Key = TypeVar("Key")
 Value = TypeVar("Value")
 Item = TypeVar("Item")
@@ -349,7 +351,31 @@ class Generator:
         regenerate_T = frame_mask(regenerate, len(joints))
         with self._lock:
             (new,) = self._regenerate([joints], regenerate_T, [request])
-        return self._motion(crossfade(joints, new, regenerate_T, replaced), text=text, seed=seed)
+        edited = crossfade(joints, new, regenerate_T, replaced)
+        return self._motion(edited, text=text, seed=seed, confidence=self.confidence([text]))
+
+    def nearest_actions(self, text: str, k: int = 3) -> list[tuple[str, float]]:
+        """Actions of the training that a description is closest to, best first, each with the similarity, at most 1.
+
+        Below `OUT_OF_RANGE`, 0.5, expect motion that does not do what the description says.
+
+        Raises:
+            InputError: the description is empty or too long, or has no English word.
+        """
+        self._text.check(text)
+        names = list(self.actions)
+        key = (self._text.sha256, tuple(names))
+        known = cached(_action_cache, key, lambda: self._text.encode([f"a person: {name}" for name in names]).pooled)
+        similarity = known @ self._text.encode([text]).pooled[0]
+        return [(names[i], min(float(similarity[i]), 1.0)) for i in np.argsort(-similarity)[:k]]
+
+    def confidence(self, texts: Sequence[str]) -> float:
+        """Similarity of descriptions to actions of the training, of the least similar one: 0 to 1."""
+        return (
+            max(0.0, min(score for text in texts for _, score in self.nearest_actions(text, 1)))
+            if self.actions
+            else 0.0
+        )
 
     def check(self, text: str) -> None:
         """Validate a description. Raises InputError: it is empty or too long, or has no English word."""
@@ -436,6 +462,7 @@ class Generator:
     def _sequence(self, parts: Sequence[tuple[Request, int]], text: str, split: bool = True) -> Motion:
         """A motion of actions, with the number of tokens of each, that follow each other."""
         joints, start, written = None, 0.0, []
+        texts = [one for request, _ in parts for one in (split_together(request.text) or [request.text])]
         for request, count in parts:
             new = self._together(request, count) if split else self._windows([request], [count])[0]
             joints = new if joints is None else append(joints, new)
@@ -443,7 +470,8 @@ class Generator:
             written.append(f"{start:g}-{end:g} {request.text}")
             start = end
         assert joints is not None
-        return self._motion(joints, text=text, seed=parts[0][0].seed, timeline="; ".join(written))
+        about = {"timeline": "; ".join(written), "confidence": self.confidence(texts)}
+        return self._motion(joints, text=text, seed=parts[0][0].seed, **about)
 
     def _together(self, request: Request, count: int) -> np.ndarray:
         """Joints of one action, or of legs and arms that the description names apart."""
@@ -469,7 +497,10 @@ class Generator:
 
             found = parallel(compute, parts, networks.workers)
         joints = dict(zip(chain(*parts), chain(*found), strict=True))
-        return [self._motion(joints[i], text=request.text, seed=request.seed) for i, request in enumerate(requests)]
+        return [
+            self._motion(joints[i], text=request.text, seed=request.seed, confidence=self.confidence([request.text]))
+            for i, request in enumerate(requests)
+        ]
 
     def _windows(self, requests: Sequence[Request], counts: Sequence[int]) -> list[np.ndarray]:
         """Joints of motions of `counts` tokens, window by window; each continues the last second of the one before.

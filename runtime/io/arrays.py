@@ -23,6 +23,8 @@ from .text import check_bytes, check_size
 MAX_BYTES = 1 << 30
 NPY_MAGIC = b"\x93NUMPY"
 HUMANML3D_FPS = 20.0
+_FIELDS = ("joints", "fps", "layout", "confidence", "timestamps")
+_META = "meta_"  # before the name of a scalar of `meta` that is a field's, too
 
 
 def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
@@ -37,14 +39,14 @@ def read_npz(path: Path, layout: str | None, fps: float | None) -> MotionData:
             + ("; pass fps (--fps), frames per second" if "fps" in missing else "")
         )
     _check_joints(arrays["joints"])
-    known = ("joints", "fps", "layout", "confidence", "timestamps")
+    scalars = {key: value.item() for key, value in arrays.items() if key not in _FIELDS and value.ndim == 0}
     return MotionData(
         arrays["joints"],
         _scalar(arrays["fps"]) if fps is None else fps,
         str(_scalar(arrays["layout"])) if layout is None else layout,
         confidence=arrays.get("confidence"),
         timestamps=arrays.get("timestamps"),
-        meta={key: value.item() for key, value in arrays.items() if key not in known and value.ndim == 0},
+        meta={key.removeprefix(_META) if key.removeprefix(_META) in _FIELDS else key: scalars[key] for key in scalars},
     )
 
 
@@ -76,8 +78,12 @@ def read_npy(path: Path, layout: str | None, fps: float | None) -> MotionData:
 
 def write_npz(motion: MotionData, file: BinaryIO) -> None:
     """Write a motion for `read_npz`; of `meta`, only text and numbers."""
-    arrays: dict[str, Any] = {key: value for key, value in motion.meta.items() if isinstance(value, str | int | float)}
-    for name in ("joints", "fps", "layout", "confidence", "timestamps"):
+    arrays: dict[str, Any] = {
+        _META + key if key in _FIELDS else key: value
+        for key, value in motion.meta.items()
+        if isinstance(value, str | int | float)
+    }
+    for name in _FIELDS:
         if getattr(motion, name) is not None:
             arrays[name] = getattr(motion, name)
     np.savez_compressed(file, **arrays)

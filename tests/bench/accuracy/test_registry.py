@@ -26,7 +26,7 @@ MOTION_NAMES = {
 }
 OWN_NAMES = {"live", "nw-ucla", "utd-mhad", "jhmdb", "continuous", "onsets", "recordings"}
 NAMES = MOTION_NAMES | OWN_NAMES | {"recognized", "recognised", "streaming", "composed", "edits", "tdsm"}
-NAMES |= {"kinetics-skeleton"}
+NAMES |= {"kinetics-skeleton", "out-of-range"}
 QUICK = ScoringConfig(repeats=2, batch=6, diversity_pairs=10)
 
 

@@ -39,6 +39,15 @@ def test_a_motion_is_generated_and_a_part_of_it_regenerated(run: Any, tmp_path: 
     assert np.array_equal(raised.joints[:, :16], walk.joints[:, :16]) and np.any(raised.joints != walk.joints)
 
 
+def test_a_prompt_unlike_the_training_is_told_in_one_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    for text, count in (("a person plays the guitar", 1), ("a person walks forward", 0)):
+        assert main(["generate", text, "--seconds", "1", "-o", str(tmp_path / "x.npz")]) == 0
+        lines = [line for line in capfd.readouterr().err.splitlines() if "unlike what default was trained on" in line]
+        assert len(lines) == count and all("nearest it knows: " in line for line in lines)
+        read = Motion.load(tmp_path / "x.npz")
+        assert read.confidence is None and (read.meta["confidence"] < 0.5) == bool(count)
+
+
 def test_a_file_of_prompts_gives_a_motion_for_each(run: Any, tmp_path: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("a person walks\n\na person bows  \n")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.errors import InputError
-from motionrt.runtime.generation.generator import Generator
+from motionrt.runtime.generation.generator import OUT_OF_RANGE, Generator
 from motionrt.runtime.generation.timeline import parse_timeline, split_sequence, split_together
 
 
@@ -95,3 +95,16 @@ def test_several_actions_are_seen_and_one_is_generated_as_before(generator: Gene
     assert np.array_equal(motions[2].joints, generator.generate(texts[2], seconds=4, seed=2).joints)
     plain = generator.generate(texts[0], seconds=4, seed=0, split=False)
     assert "timeline" not in plain.meta and not np.array_equal(plain.joints, motions[0].joints)
+
+
+def test_a_description_unlike_the_training_has_little_confidence(generator: Generator) -> None:
+    assert [name for name, _ in generator.nearest_actions("someone is running", k=2)][0] == "run"
+    assert generator.nearest_actions("someone is running", k=100)[-1][1] < OUT_OF_RANGE
+    known, unknown = "a person waves with the right hand", "a person plays the guitar"
+    motions = generator.generate([known, unknown, f"{known}, then plays the guitar"], seconds=2)
+    found = [motion.meta["confidence"] for motion in motions]
+    assert found[0] > 0.7 and found[1] < OUT_OF_RANGE
+    assert found[2] == pytest.approx(found[1]), "that of the least known action"
+    assert generator.edit(motions[0], unknown, slice(10, 20)).meta["confidence"] == pytest.approx(found[1])
+    with pytest.raises(InputError, match="has no word that the text encoder knows, expected English"):
+        generator.nearest_actions("挥手")
