@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 from ..bundles.bundle import Bundle
+from ..bundles.schema import CompiledManifest
 from ..errors import InputError, MissingExtra
 from ..extras import installed
 from .protocols import Backend, Session
@@ -75,6 +76,8 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
         chosen = pick("onnx")
     if chosen == "native":
         return NativeBackend(bundle, precision)
+    if isinstance(bundle.manifest, CompiledManifest):
+        raise InputError(f"compiled labels run on the native backend only, not on {chosen}")
     if chosen == "tensorrt":
         from .tensorrt import TensorRTBackend
 

@@ -161,8 +161,8 @@ class Matching:
         background: the same for motion that is not an action.
         scale, none: logit of a label = scale * (smallest background error - error of the label) - none; the logit of
             "none" is 0.
-        prototype_scale, prototype_offset: logit of a label with examples = scale * (offset - d), d the mean squared
-            distance to their mean.
+        prototype_scale, prototype_offset: logit of a label with examples = scale * (offset - d) + log of its share in
+            them; d is the mean squared distance to the nearest example of any label.
         window_s, every_s: length of the matched part of a stream, and interval between matches, seconds.
         encoder_sha256, text_sha256: hashes of the encoder's weights and of the text encoder.
     """
@@ -192,6 +192,13 @@ class ZeroShotManifest(RecognitionManifest):
 
     matching: Matching
     matched: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CompiledManifest(RecognitionManifest):
+    """Manifest of a zero-shot recognizer with labels compiled in, which the native engine runs alone."""
+
+    task: ClassVar[str] = "compiled"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -399,6 +406,10 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
     return _recognition(top, common, ZeroShotManifest, sizes, matching=settings, matched=sizes["matched"])
 
 
+def _compiled(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
+    return _recognition(top, common, CompiledManifest, {"joints": len(top.section("model").integers("parents"))})
+
+
 def _clip(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
     model = top.section("model")
     parents, weights = model.integers("parents"), model.section("weights")
@@ -486,6 +497,7 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
 _PARSERS: dict[str, Callable[[Fields, dict[str, Any]], Manifest]] = {
     RecognitionManifest.task: _recognition,
     ZeroShotManifest.task: _zero_shot,
+    CompiledManifest.task: _compiled,
     ClipManifest.task: _clip,
     TextManifest.task: _text,
     GenerationManifest.task: _generation,

@@ -8,6 +8,7 @@ Sizes in lower case are those of the model, known from its manifest. Sizes in up
     recognition   M people, T frames
     clip          none
     zero-shot     also K texts, B features
+    compiled      none
     text          N texts, L tokens
     generation    B motions, L tokens or words, Q positions, G conditions (with and without a text), S solver times,
                   N noisy tokens, T frames
@@ -229,6 +230,7 @@ SIGNATURES: Mapping[str, TaskSignatures] = {
     "recognition": _RECOGNITION,
     "clip": _CLIP,
     "zero-shot": _ZERO_SHOT,
+    "compiled": TaskSignatures(open={}, graphs={}),
     "text": _TEXT,
     "generation": TaskSignatures(open=_GENERATION.open, graphs={**_GENERATION.graphs, **_IN_8_BITS}),
 }

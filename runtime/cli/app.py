@@ -382,11 +382,18 @@ def export(
         bool, typer.Option("--tensorrt", help="Build TensorRT engines for this machine's GPU and cache them.")
     ] = False,
     precision: Annotated[str, typer.Option(help="Precision of the engines: fp32, fp16 or bf16.")] = "fp32",
+    labels: Annotated[
+        str | None, typer.Option(help='Compile labels, "wave,high five", into a bundle of a zero-shot model, for C.')
+    ] = None,
+    gestures: Annotated[Path | None, typer.Option(help="Compile gestures written by `enroll`, too.")] = None,
 ) -> None:
-    """Export a training run as a bundle, or build the TensorRT engines of one."""
-    from .develop import run_export
+    """Export a training run as a bundle, compile labels into one, or build the TensorRT engines of one."""
+    from .develop import run_compile, run_export
 
-    run_export(runs, out, tensorrt, precision)
+    if labels is None and gestures is None:
+        run_export(runs, out, tensorrt, precision)
+    else:
+        run_compile(runs, labels, gestures, out, tensorrt)
 
 
 @app.command("import")

@@ -14,6 +14,8 @@ from ..backends.tensorrt_cache import check_precision
 from ..bundles.bundle import Bundle
 from ..bundles.schema import Manifest
 from ..errors import InputError, MissingExtra, install_hint
+from .license import print_license_notice
+from .options import RecognizeOptions
 from .report_table import report_lines
 
 _PACKAGE = __name__.split(".")[0]
@@ -83,6 +85,19 @@ def run_export(runs: Sequence[Path], out: Path | None, tensorrt: bool, precision
             from ...export import build_engines
         for path in build_engines(Bundle.load(str(out or runs[0]), Manifest), precision):
             typer.echo(f"wrote {path}")
+
+
+def run_compile(
+    models: Sequence[Path], labels: str | None, gestures: Path | None, out: Path | None, tensorrt: bool
+) -> None:
+    if out is None or tensorrt or len(models) > 1:
+        raise InputError("--labels and --gestures need one model and --out BUNDLE, without --tensorrt")
+    from ..recognition.compiled import compile_labels
+
+    options = RecognizeOptions(model=str(models[0]), labels=labels, gestures=gestures)
+    bundle = compile_labels(options.load(), out)
+    print_license_notice(bundle)
+    typer.echo(f"wrote {out}: {', '.join(bundle.manifest.labels)}")
 
 
 def export_bundle(runs: Sequence[Path], out: Path) -> None:

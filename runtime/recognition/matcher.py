@@ -21,6 +21,7 @@ from ..bundles.signatures import MATCHER_GRAPHS
 from ..errors import BundleError
 from ..fork import survive_fork
 from ..text_encoder import TextEncoder
+from .gesture_head import fit_head
 from .label_texts import NONE, Text
 
 CACHE_SIZE = 2048  # texts, and sentences
@@ -45,18 +46,26 @@ class Vocabulary:
         labels: labels with a text, then labels with examples only, then "none".
         texts: number of labels with a text.
         conditioning: of these texts and then of the background texts, in batches.
-        examples_NF, examples_label_N: mean feature of a label's examples, and the index of the label.
+        prototypes_NF: projected features of all examples.
+        head_HD, bias_H: linear head on centered features that tells the labels with examples apart; "none", if it has
+            examples, is one of them.
+        taught: indices of these labels.
     """
 
     labels: tuple[str, ...]
     texts: int
     conditioning: tuple[TextConditioning, ...]
-    examples_NF: np.ndarray
-    examples_label_N: np.ndarray
+    prototypes_NF: np.ndarray
+    head_HD: np.ndarray
+    bias_H: np.ndarray
+    taught: tuple[int, ...]
 
 
 class Matcher:
     """The matching networks of a bundle. Thread-safe.
+
+    Attributes:
+        mean: of the encoder's features, [D].
 
     Args:
         bundle: a verified bundle.
@@ -73,7 +82,7 @@ class Matcher:
         self._bundle, self._text = bundle, text
         self._sessions = {name: open_session(bundle, name, threads) for name in MATCHER_GRAPHS}
         manifest, texts = bundle.manifest, (*self.settings.labels.values(), *self.settings.background.values())
-        self._mean = _array(bundle, "mean", manifest.features)
+        self.mean = _array(bundle, "mean", manifest.features)
         self._projection = _array(bundle, "projection", manifest.features, manifest.matched)
         self._noises = len(_array(bundle, "noises", None, manifest.matched))
         known_TSW = _array(bundle, "known", len(texts), len(SLOTS), text.width)
@@ -90,17 +99,25 @@ class Matcher:
     def vocabulary(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> Vocabulary:
         """Prepare labels for matching: sentences by label, and features [n, D] of examples by label.
 
+        Examples of "none" are motion that is none of the labels with examples.
+
         Raises:
             InputError: a text that cannot be encoded.
         """
-        labels = list(dict.fromkeys([*texts, *examples]))
-        means = [self.project(features_ND).mean(0) for features_ND in examples.values()]
+        labels = [*(label for label in dict.fromkeys([*texts, *examples]) if label != NONE), NONE]
+        gestures = [features_ND for label, features_ND in examples.items() if label != NONE]
+        D, F = self._projection.shape
+        head_HD, bias_H = np.zeros((0, D), np.float32), np.zeros(0, np.float32)
+        if gestures:
+            head_HD, bias_H = fit_head([features_ND - self.mean for features_ND in examples.values()])
         return Vocabulary(
-            labels=(*labels, NONE),
+            labels=tuple(labels),
             texts=len(texts),
             conditioning=self._batches([*texts.values(), *self.settings.background.values()]),
-            examples_NF=np.array(means, np.float32).reshape(len(means), self._projection.shape[1]),
-            examples_label_N=np.array([labels.index(label) for label in examples], int),
+            prototypes_NF=self.project(np.concatenate(gestures)) if gestures else np.zeros((0, F), np.float32),
+            head_HD=head_HD,
+            bias_H=bias_H,
+            taught=tuple(labels.index(label) for label in examples) if gestures else (),
         )
 
     def encode(self, text: Text) -> None:
@@ -138,13 +155,21 @@ class Matcher:
         logits = np.full((len(z_BF), len(vocabulary.labels)), -np.inf, np.float32)
         none_B1 = errors_BT[:, K:].min(1, keepdims=True)
         logits[:, :K] = settings.scale * (none_B1 - errors_BT[:, :K]) - settings.none
-        if len(vocabulary.examples_label_N):
-            distance_BN = ((z_BF[:, None] - vocabulary.examples_NF) ** 2).mean(2)
-            near_BN = settings.prototype_scale * (settings.prototype_offset - distance_BN)
-            columns = vocabulary.examples_label_N
-            logits[:, columns] = np.maximum(logits[:, columns], near_BN)
         logits[:, -1] = 0
+        if vocabulary.taught:
+            columns = list(vocabulary.taught)
+            logits[:, columns] = np.maximum(logits[:, columns], self._example_logits(features_BD, z_BF, vocabulary))
         return logits
+
+    def _example_logits(self, features_BD: np.ndarray, z_BF: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
+        """[B, H] that any example is near, by its distance, plus the log of each label's share in it, by the head."""
+        settings = self.settings
+        distance_B1 = ((z_BF[:, None] - vocabulary.prototypes_NF) ** 2).mean(2).min(1, keepdims=True)
+        near_B1 = settings.prototype_scale * (settings.prototype_offset - distance_B1)
+        scores_BH = (features_BD - self.mean) @ vocabulary.head_HD.T + vocabulary.bias_H
+        scores_BH -= scores_BH.max(1, keepdims=True)
+        found: np.ndarray = near_B1 + scores_BH - np.log(np.exp(scores_BH).sum(1, keepdims=True))
+        return found
 
     def errors(self, z_BF: np.ndarray, texts: Sequence[Text]) -> np.ndarray:
         """Mean squared error [B, T] of the noise predicted from projected features under each text."""
@@ -152,7 +177,7 @@ class Matcher:
 
     def project(self, features_BD: np.ndarray) -> np.ndarray:
         """Centered features, projected to [B, F]."""
-        z_BF: np.ndarray = (features_BD - self._mean) @ self._projection
+        z_BF: np.ndarray = (features_BD - self.mean) @ self._projection
         return z_BF
 
     def _errors(self, z_BF: np.ndarray, batches: Sequence[TextConditioning]) -> np.ndarray:

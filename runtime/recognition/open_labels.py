@@ -110,6 +110,13 @@ class OpenLabels:
         streams = MeanStreams(self._backend.streams(MAX_PEOPLE))
         return self._engine.fork(streams).run_clip(motion, streams.mean)
 
+    def inline_streams(self, people: int) -> MatchedStreams:
+        """New streams with the current labels, matched within the frame."""
+        streams = MatchedStreams(self._backend.streams(people), self.matcher, self._bundle.manifest)
+        streams.background = False
+        streams.relabel(self.streams.vocabulary)
+        return streams
+
     def editor(self) -> OpenLabels:
         return self
 

@@ -11,6 +11,7 @@
 #include "engine.hpp"
 #include "motionrt/motionrt.h"
 #include "poses.hpp"
+#include "tiny_bundle.hpp"
 
 namespace {
 volatile bool counting = false;  // volatile: the compiler assumes that malloc does not read it
@@ -241,6 +242,10 @@ int main() {
   for (const int people : {1, 8, kPeople}) steps_allocate_nothing(Run(), people);
   steps_allocate_nothing(Run(), kPeople, true);
   steps_allocate_nothing(Run(MODELS "/live-2d", "coco17"), kPeople);
+  const auto folder = std::filesystem::temp_directory_path() / "motionrt_allocations";
+  std::filesystem::remove_all(folder);
+  TinyCompiled().write(folder, "tiny", "tiny");
+  steps_allocate_nothing(Run(folder.string()), kPeople);
   comings_and_goings_allocate_nothing();
   tracking_allocates_nothing();
   retargeting_allocates_nothing();

@@ -13,6 +13,7 @@
 
 #include "check.hpp"
 #include "motionrt/motionrt.h"
+#include "tiny_bundle.hpp"
 
 namespace fs = std::filesystem;
 
@@ -301,6 +302,34 @@ void labels_are_chosen_by_name() {
   CHECK(motionrt_labels(r.get()) == 3);
   CHECK_OK(motionrt_choose_labels(r.get(), nullptr, 0));
   CHECK(motionrt_labels(r.get()) == static_cast<int>(every.size()));
+}
+
+void compiled_labels_give_events() {
+  const fs::path folder = fs::temp_directory_path() / ("motionrt_compiled_" + std::to_string(std::random_device()()));
+  TinyCompiled().write(folder, R"("none": -0.25)", R"("none": -1000)");  // a text is always more likely than none
+  for (const motionrt_precision precision : {MOTIONRT_FP32, MOTIONRT_BF16}) {
+    motionrt_recognizer* handle = nullptr;
+    CHECK_OK(motionrt_load(folder.string().c_str(), precision, &handle));
+    const Recognizer r(handle);
+    CHECK(motionrt_labels(handle) == 12 && std::string(motionrt_label(handle, 0)) == "wave 1");
+    const char* const chosen[] = {"wave 2"};  // the other labels do not count as none
+    CHECK_OK(motionrt_choose_labels(handle, chosen, 1));
+    int onsets = 0;
+    for (int frame = 0; frame < 60; ++frame) {
+      const motionrt_decision now = step(r, kFrame_s * frame, joints_at(frame, 0)).decision;
+      if (frame < 4) CHECK(std::string(motionrt_label(handle, now.label)) == "none");
+      if (now.event != MOTIONRT_NO_EVENT) CHECK(++onsets == 1 && now.event == MOTIONRT_ONSET && now.event_label == 0);
+    }
+    CHECK(onsets == 1);
+    float scores[2];
+    CHECK_OK(motionrt_scores(handle, 0, scores));
+    CHECK(scores[0] > 0.99f);
+    motionrt_decision last[MOTIONRT_MAX_PEOPLE];
+    std::int32_t count = 0;
+    CHECK_OK(motionrt_evict(handle, 10, last, &count));
+    CHECK(count == 1 && last[0].event == MOTIONRT_OFFSET && last[0].event_label == 0);
+  }
+  fs::remove_all(folder);
 }
 
 // A copy of the bundled model, to be damaged.
@@ -626,6 +655,7 @@ void implausible_times_give_a_warning() {
 }
 
 int main() {
+  compiled_labels_give_events();
   a_tracker_assigns_people();
   invalid_arguments_of_a_tracker_are_named();
   a_recognizer_has_labels_and_a_license();

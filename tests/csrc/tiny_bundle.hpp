@@ -4,12 +4,15 @@
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "check.hpp"
 #include "errors.hpp"
+#include "sha256.hpp"
 
 // The statement throws motionrt::BundleError with a short one-line message that contains `part`.
 #define CHECK_REJECTED(statement, part)                                                             \
@@ -101,9 +104,11 @@ inline std::string tiny_manifest(const TinyModel& model = {}, const std::string&
          sha256 + R"(", "size": )" + number(size) + "}}}\n";
 }
 
-inline std::string tiny_weights(const TinyModel& model = {}) {
+using TensorShapes = std::vector<std::pair<std::string, std::vector<int>>>;
+
+inline std::string tiny_weights(const TinyModel& model = {}, const TensorShapes& others = {}) {
   const int V = model.joints(), K = 3, D = model.body ? model.body : model.channels.back();
-  std::vector<std::pair<std::string, std::vector<int>>> tensors;
+  TensorShapes tensors = others;
   const auto convolution = [&](const std::string& name, int out, int in, int taps) {
     tensors.push_back({name + ".weight", {out, in, taps, 1}});
     tensors.push_back({name + ".bias", {out}});
@@ -149,3 +154,51 @@ inline std::string tiny_weights(const TinyModel& model = {}) {
   }
   return safetensors(aligned(header + "}"), float_bytes(values));
 }
+
+// Compiled labels on a tiny encoder: texts for the first labels, examples for the rest.
+struct TinyCompiled {
+  TinyModel encoder{{-1, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 10, 0, 12, 13}, {4}, 2, {1}, 12};  // core15; 11 labels and none
+  int texts = 9, backgrounds = 1, noises = 3;
+
+  std::string manifest(const std::string& sha256 = std::string(64, '0'), std::size_t size = 0) const {
+    std::string text = replaced(tiny_manifest(encoder, sha256, size), "\"recognition\"", "\"compiled\"");
+    text = replaced(text, R"("dropout")",
+                    R"("matcher": {"feature": 5, "width": 16, "depth": 1, "heads": 2, "tokens": 2}, "dropout")");
+    return replaced(text, R"("graphs")",
+                    R"("matching": {"signal": 0.9, "noises": 3, "texts": 9, "backgrounds": 1, "examples": [9, 10, 11],
+ "prototypes": 4, "scale": 6.0, "none": -0.25, "prototype_scale": 100.0, "prototype_offset": 0.03, "window_s": 0.4,
+ "every_s": 0.25}, "graphs")");
+  }
+
+  std::string weights() const {
+    const int F = 5, E = 16, D = encoder.channels.back(), T = texts + backgrounds;
+    TensorShapes tensors = {{"matcher.mean", {D}},
+                            {"matcher.projection", {D, F}},
+                            {"matcher.noises", {noises, F}},
+                            {"matcher.token_modulation", {T, 2, 2 * E}},
+                            {"matcher.modulation", {T, 8 * E}},
+                            {"matcher.prototypes", {4, F}},
+                            {"matcher.head.weight", {3, D}},
+                            {"matcher.head.bias", {3}}};
+    const auto linear = [&](const std::string& name, int inputs, int outputs) {
+      tensors.push_back({"matcher." + name + ".weight", {outputs, inputs}});
+      tensors.push_back({"matcher." + name + ".bias", {outputs}});
+    };
+    linear("x_embedder", F, E);
+    linear("blocks.0.attn.qkv", E, 3 * E);
+    linear("blocks.0.attn.proj", E, E);
+    linear("blocks.0.mlp.fc1", E, 4 * E);
+    linear("blocks.0.mlp.fc2", 4 * E, E);
+    linear("final_layer.linear", E, F);
+    return tiny_weights(encoder, tensors);
+  }
+
+  // Writes the bundle to a new folder, with `from` in its manifest replaced.
+  void write(const std::filesystem::path& folder, const std::string& from, const std::string& to) const {
+    const std::string data = weights();
+    std::filesystem::create_directory(folder);
+    std::ofstream(folder / "weights.safetensors", std::ios::binary) << data;
+    std::ofstream(folder / "manifest.json", std::ios::binary)
+        << replaced(manifest(motionrt::sha256_hex(data.data(), data.size()), data.size()), from, to);
+  }
+};

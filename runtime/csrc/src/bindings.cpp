@@ -20,9 +20,9 @@
 #include "json_clip.hpp"
 #include "labels.hpp"
 #include "layouts.hpp"
+#include "matched_streams.hpp"
 #include "retargeter.hpp"
 #include "session.hpp"
-#include "stream_gcn.hpp"
 #include "tracker.hpp"
 
 namespace py = pybind11;
@@ -30,12 +30,11 @@ using namespace py::literals;
 using motionrt::Config;
 using motionrt::Engine;
 using motionrt::Event;
+using motionrt::Model;
 using motionrt::Network;
 using motionrt::PersonId;
 using motionrt::Session;
 using motionrt::Status;
-using motionrt::StreamGCN;
-using motionrt::Streams;
 
 namespace {
 
@@ -130,7 +129,7 @@ class PythonTrace final : public motionrt::Trace {
   const py::object push_, pop_;
 };
 
-std::vector<int> slots_of(const Streams& streams, const py::array_t<int>& slots) {
+std::vector<int> slots_of(const Network& streams, const py::array_t<int>& slots) {
   std::vector<int> result(slots.data(), slots.data() + slots.size());
   std::vector<int> sorted = result;
   std::sort(sorted.begin(), sorted.end());
@@ -278,31 +277,31 @@ PYBIND11_MODULE(_core, m) {
           },
           "Totals of the session.");
 
-  py::class_<StreamGCN, std::shared_ptr<StreamGCN>>(m, "StreamGCN", "The immutable network of a bundle.")
+  py::class_<Model>(m, "StreamGCN", "The immutable network of a bundle.")
       .def(py::init([](const std::string& manifest, const py::bytes& weights, const std::string& where,
                        const std::string& precision) {
              motionrt::require(precision == "fp32" || precision == "bf16", "precision is ", precision,
                                ", expected fp32 or bf16");
-             return std::make_shared<StreamGCN>(
+             return std::make_unique<Model>(
                  motionrt::parse_bundle(manifest, std::string_view(weights), where),
                  precision == "bf16" ? motionrt::Precision::bf16 : motionrt::Precision::fp32);
            }),
            "manifest"_a, "weights"_a, "where"_a, "precision"_a = "fp32")
-      .def_property_readonly("weight_bytes", &StreamGCN::weight_bytes, "Size of the weights in memory.")
+      .def_property_readonly("weight_bytes", &Model::weight_bytes, "Size of the weights in memory.")
       .def(
           "streams",
-          [](std::shared_ptr<StreamGCN> self, int capacity) {
+          [](const Model& self, int capacity) {
             motionrt::require(capacity >= 1 && capacity <= motionrt::kMaxPeople, "capacity is ", capacity,
                               ", expected 1 to ", motionrt::kMaxPeople);
-            return std::make_shared<Streams>(std::move(self), capacity);
+            return std::shared_ptr<Network>(self.streams(capacity));
           },
           "capacity"_a, "Creates streams for this many people.");
 
-  py::class_<Streams, std::shared_ptr<Streams>>(m, "Streams", "Streams of several people.")
-      .def_property_readonly("capacity", &Streams::capacity, "Maximum number of people.")
+  py::class_<Network, std::shared_ptr<Network>>(m, "Streams", "Streams of several people.")
+      .def_property_readonly("capacity", &Network::capacity, "Maximum number of people.")
       .def(
           "begin",
-          [](Streams& self, int slot) {
+          [](Network& self, int slot) {
             motionrt::require(slot >= 0 && slot < self.capacity(), "slot is ", slot, ", expected 0 to ",
                               self.capacity() - 1);
             self.begin(slot);
@@ -310,7 +309,7 @@ PYBIND11_MODULE(_core, m) {
           "slot"_a, "Starts the stream in this slot from zero.")
       .def(
           "step",
-          [](Streams& self, const py::array_t<int, py::array::c_style | py::array::forcecast>& slots,
+          [](Network& self, const py::array_t<int, py::array::c_style | py::array::forcecast>& slots,
              const py::object& frames) {
             const std::vector<int> slots_N = slots_of(self, slots);
             const auto n = static_cast<py::ssize_t>(slots_N.size());
@@ -328,7 +327,7 @@ PYBIND11_MODULE(_core, m) {
                        const py::object& flat_streams) {
              const auto network_of = [&](const py::object& run) -> std::shared_ptr<Network> {
                if (run.is_none()) return nullptr;
-               if (py::isinstance<Streams>(run)) return run.cast<std::shared_ptr<Streams>>();
+               if (py::isinstance<Network>(run)) return run.cast<std::shared_ptr<Network>>();
                return std::make_shared<PythonNetwork>(run, config.joints, config.labels);
              };
              std::unique_ptr<motionrt::Trace> trace;

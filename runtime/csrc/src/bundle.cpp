@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <cstdint>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +13,7 @@
 #include <utility>
 
 #include "json.hpp"
+#include "kernels.hpp"
 #include "sha256.hpp"
 
 namespace motionrt {
@@ -239,6 +241,47 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
   return model;
 }
 
+MatchingConfig read_matching(const Fields& top, const StreamGCNConfig& model, int labels) {
+  const Fields matcher = top.section("model").section("matcher"), matching = top.section("matching");
+  matcher.check("matcher");
+  matching.check("matching");
+  MatchingConfig m;
+  const auto integer = [](const Fields& fields, const char* key) { return static_cast<int>(fields.integer(key)); };
+  m.feature = integer(matcher, "feature");
+  m.width = integer(matcher, "width");
+  m.depth = integer(matcher, "depth");
+  m.heads = integer(matcher, "heads");
+  m.tokens = integer(matcher, "tokens");
+  if (m.width % kLineFloats != 0 || m.width % m.heads != 0)
+    matcher.unexpected("width", "a multiple of ", kLineFloats, " and of heads, ", m.heads);
+  m.signal = matching.number("signal");
+  m.noises = integer(matching, "noises");
+  m.texts = integer(matching, "texts");
+  m.backgrounds = integer(matching, "backgrounds");
+  if (matching.has("examples")) {
+    m.examples = matching.integers("examples");
+    m.prototypes = integer(matching, "prototypes");
+  }
+  const int none = labels - 1;
+  std::vector<bool> is_described(labels, false);
+  for (int label = 0; label < std::min(m.texts, none); ++label) is_described[label] = true;
+  for (const int label : m.examples) {
+    if (label >= labels) matching.unexpected("examples", "labels below ", labels, ", found ", label);
+    is_described[label] = true;
+  }
+  if (m.texts > none || !std::all_of(is_described.begin(), is_described.end() - 1, [](bool is) { return is; }))
+    matching.unexpected("texts", "that of each of ", none, " labels, or examples of it");
+  m.scale = matching.number("scale");
+  m.none = matching.number("none");
+  m.prototype_scale = matching.number("prototype_scale");
+  m.prototype_offset = matching.number("prototype_offset");
+  m.window = std::max(1, static_cast<int>(std::lround(matching.number("window_s") * model.fps)));
+  m.interval = std::max(1, static_cast<int>(std::lround(matching.number("every_s") * model.fps)));
+  if (static_cast<std::int64_t>(m.window) * model.features > kMaxState)
+    matching.unexpected("window_s", "at most ", kMaxState, " floats in ", m.window, " frames");
+  return m;
+}
+
 Config read_session(const Fields& top) {
   Config session;
   session.rate_hz = top.number("fps");
@@ -308,7 +351,8 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   const Fields top(document.root(), where);
   if (top.get("schema").integer() != kSchema)
     top.fail("schema ", top.get("schema").excerpt(), ", this version of motionrt reads schema ", kSchema);
-  if (top.get("task").text() != "recognition") top.unexpected("task", "recognition");
+  const bool is_compiled = top.get("task").text() == "compiled";
+  if (!is_compiled && top.get("task").text() != "recognition") top.unexpected("task", "recognition or compiled");
   top.check("recognition");
 
   Manifest manifest;
@@ -334,6 +378,11 @@ Manifest parse_manifest(std::string_view text, const std::string& where) {
   if (bones > 0 && static_cast<int>(bones) != bundle.session.joints)
     top.fail("frontend: bones: ", bones, " numbers, expected one for each of ", bundle.session.joints, " joints");
   bundle.session.labels = bundle.model.classes;
+  if (is_compiled) {
+    if (bundle.session.none != bundle.session.labels - 1) top.unexpected("none", "the last label");
+    bundle.matching = read_matching(top, bundle.model, bundle.session.labels);
+    bundle.model.classes = 0;
+  }
 
   const Fields weights = top.section("files").section(kWeights);
   weights.check("file");

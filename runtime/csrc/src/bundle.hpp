@@ -34,14 +34,28 @@ struct StreamGCNConfig {
   int width(int all) const { return all / (static_cast<int>(dilations.size()) + 1); }
 };
 
+// Matching of features with texts and examples that were compiled into a bundle, from the manifest's `matching` and
+// `model.matcher`.
+struct MatchingConfig {
+  int feature = 0, width = 0, depth = 0, heads = 0, tokens = 0, noises = 0;  // of the network
+  double signal = 0;                                                         // share of the feature that is not noise
+  int texts = 0, backgrounds = 0;  // texts of the first labels, and of motion that is no action
+  int prototypes = 0;              // features of examples
+  std::vector<int> examples;       // labels that have examples, in the order of the head
+  double scale = 0, none = 0;      // a text's logit: scale * (least error of a background - its own) - none
+  double prototype_scale = 0, prototype_offset = 0;  // that of any example: scale * (offset - d)
+  int window = 0, interval = 0;  // model frames whose mean feature is matched, and between two matches
+};
+
 struct Bundle {
   std::string name, license, layout;
   std::vector<std::string> labels;
   Config
       session;  // joints is set from the model; root, left, right and parents, which come from the layout, are not set
-  Alarms alarms;           // empty: the manifest has none
-  std::string flat_model;  // name of the bundle beside this one that takes 2-D poses; "": none
-  StreamGCNConfig model;
+  Alarms alarms;                           // empty: the manifest has none
+  std::string flat_model;                  // name of the bundle beside this one that takes 2-D poses; "": none
+  StreamGCNConfig model;                   // compiled labels: the encoder, which has no classes
+  std::optional<MatchingConfig> matching;  // of compiled labels
   Tensors weights;
 };
 

@@ -16,8 +16,8 @@
 #include "engine.hpp"
 #include "labels.hpp"
 #include "layouts.hpp"
+#include "matched_streams.hpp"
 #include "retargeter.hpp"
-#include "stream_gcn.hpp"
 #include "tracker.hpp"
 
 using namespace motionrt;
@@ -55,7 +55,7 @@ const Layout& layout_of(const Bundle& bundle) {
 }
 
 std::unique_ptr<Network> network_of(const Bundle& bundle, Precision precision) {
-  return std::make_unique<Streams>(std::make_shared<StreamGCN>(bundle, precision), MOTIONRT_MAX_PEOPLE);
+  return Model(bundle, precision).streams(MOTIONRT_MAX_PEOPLE);
 }
 
 // The rate of the steps, from the last time the clock was set back.

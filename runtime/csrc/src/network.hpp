@@ -11,6 +11,7 @@ class Network {
   virtual ~Network() = default;
   virtual int joints() const = 0;
   virtual int labels() const = 0;
+  virtual int features() const { return 0; }
   virtual int capacity() const = 0;  // number of streams
 
   // Starts the stream in `slot`, below capacity, from zero.

@@ -10,8 +10,6 @@ namespace {
 constexpr int kInputs = 9;   // joint, bone and motion, three coordinates each
 constexpr int kSubsets = 3;  // K adjacency subsets: a joint itself, toward the root, away from it
 
-int round_up(int n) { return (n + kLineFloats - 1) / kLineFloats * kLineFloats; }
-
 // Reads a network's tensors, checking each against the shape that the architecture requires.
 class Reader {
  public:
@@ -53,6 +51,8 @@ class Reader {
 };
 
 }  // namespace
+
+int round_up(int n) { return (n + kLineFloats - 1) / kLineFloats * kLineFloats; }
 
 Channels::Channels(int count, int branches) : offset(count), begin(branches + 1) {
   const int width = count / (branches + 1);
@@ -187,8 +187,9 @@ StreamGCN::StreamGCN(const Bundle& bundle, Precision precision, const Kernels& k
     for (const int c : before.offset)
       for (int v = 0; v < V; ++v) pool_.data()[v * before.padded + c] = *pool++;
   }
-  head_ = read.linear("head", before.offset, before.padded, config_.classes);
   features_ = before;
+  if (config_.classes == 0) return;
+  head_ = read.linear("head", before.offset, before.padded, config_.classes);
   head_.round(precision);
 }
 
@@ -248,6 +249,7 @@ void Streams::step(int n, const int* slots, const float* frames_NV3, float* logi
       features_ND[D * i + d] = features_.data()[out.padded * i + out.offset[d]];
     ++streams_[slots[i]].age;
   }
+  if (C == 0) return;
   Gemm head;
   const float* features = features_.data();
   head.rows = n;

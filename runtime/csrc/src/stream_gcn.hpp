@@ -40,6 +40,8 @@ struct Channels {
 
 enum class Precision { fp32, bf16 };  // of the weights; sums are in fp32
 
+int round_up(int n);  // to whole cache lines of floats
+
 // Weights [depth, columns] and bias in the memory layout of Gemm.
 class Matrix {
  public:
@@ -66,6 +68,7 @@ class StreamGCN {
                      const Kernels& kernels = *supported_kernels().front());
 
   const StreamGCNConfig& config() const { return config_; }
+  const Kernels& kernels() const { return kernels_; }
   const char* instruction_set() const { return kernels_.name; }
   std::size_t weight_bytes() const;
 
@@ -93,7 +96,7 @@ class StreamGCN {
 
   const StreamGCNConfig config_;
   const Kernels& kernels_;
-  Matrix embed_, join_, head_;
+  Matrix embed_, join_, head_;     // no head without classes
   AlignedFloats position_, pool_;  // [V, C], [V, D], padded
   std::vector<Block> blocks_;
   std::vector<TemporalConv> body_;
@@ -102,14 +105,14 @@ class StreamGCN {
   int stream_ = 0;  // floats in a stream's rings
 };
 
-// Streams of several people. Only the constructor allocates.
+// Streams of several people. Only the constructor allocates. A step writes no logits of a network without classes.
 class Streams final : public Network {
  public:
   Streams(std::shared_ptr<const StreamGCN> network, int capacity);
 
   int joints() const override { return network_->config().joints(); }
   int labels() const override { return network_->config().classes; }
-  int features() const { return network_->config().features; }
+  int features() const override { return network_->config().features; }
   int capacity() const override { return static_cast<int>(streams_.size()); }
   void begin(int slot) override { streams_[slot].age = 0; }
   void step(int n, const int* slots, const float* frames_NV3, float* logits_NC, float* features_ND) override;
