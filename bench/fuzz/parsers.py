@@ -239,7 +239,7 @@ def targets(folder: Path) -> dict[str, Target]:
     layouts = tuple((SAMPLES.parent / "skeletons" / f"{name}.json").read_bytes() for name in ("core15", "kinect20"))
     found["layout"] = Target(partial(_file, folder / "layout.json", Layout.read), layouts)
     features = np.eye(3, 8, dtype=np.float32)
-    write_gestures(folder / "gestures.npz", {"wave": features}, ENCODER)
+    write_gestures(folder / "gestures.npz", {"wave": features}, ENCODER, "zero-shot")
     gestures = partial(_file, folder / "input.npz", partial(read_gestures, width=8, encoder=ENCODER))
     found["gestures"] = Target(gestures, ((folder / "gestures.npz").read_bytes(),))
     index = MotionIndex(8, ENCODER)

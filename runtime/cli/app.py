@@ -150,15 +150,26 @@ def view_page(
 @app.command()
 @expand
 def enroll(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of 1 to 10 recordings, or one file.")],
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            help="Folder of recordings, or one file: of each label, best five or more of 2 to 10 s, by several people.",
+        ),
+    ],
     options: FileOptions,
-    label: Annotated[str, typer.Option("--as", help="Label of the recordings.")],
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="Label of all recordings; default: that of each, from `record`. none: of no gesture."
+        ),
+    ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="File of gestures; the label is added to an existing file.")
+        Path, typer.Option("--out", "-o", help="File of gestures; the examples are added to an existing file.")
     ] = Path("gestures.npz"),
     model: Annotated[str, typer.Option(help="Name of a zero-shot model, or path of its bundle.")] = "zero-shot",
 ) -> None:
-    """Learn a label from a few recordings, for `recognize --gestures`."""
+    """Learn labels from a few recordings, for `recognize --gestures`."""
     from .enroll import run_enroll
 
     run_enroll(folder, label, out, model, options)

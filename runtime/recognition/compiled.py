@@ -49,9 +49,9 @@ def _compile(open_labels: OpenLabels, bundle: Bundle, name: str) -> tuple[dict[s
     vocabulary, settings = open_labels.streams.vocabulary, bundle.manifest.matching
     raw = json.loads(bundle.manifest_file)
     sizes = raw["model"]["matcher"]
-    weights = {
-        name: array for name, array in bundle.weights.items() if not name.startswith((MATCHER, "head."))
-    } | {MATCHER + name: bundle.weights[MATCHER + name] for name in ("mean", "projection")}
+    weights = {name: array for name, array in bundle.weights.items() if not name.startswith((MATCHER, "head."))} | {
+        MATCHER + name: bundle.weights[MATCHER + name] for name in ("mean", "projection")
+    }
     matching = {
         "signal": SIGNAL,
         "noises": len(bundle.weights[MATCHER + "noises"]),
@@ -66,8 +66,8 @@ def _compile(open_labels: OpenLabels, bundle: Bundle, name: str) -> tuple[dict[s
         weights |= {MATCHER + part: bundle.weights[MATCHER + part] for part in parts}
         tokens_TLR, modulation_TM = (np.concatenate(part) for part in zip(*vocabulary.conditioning, strict=True))
         weights |= {MATCHER + "token_modulation": tokens_TLR, MATCHER + "modulation": modulation_TM}
-    if vocabulary.taught:
-        matching |= {"examples": list(vocabulary.taught), "prototypes": len(vocabulary.prototypes_NF)}
+    if vocabulary.enrolled:
+        matching |= {"examples": list(vocabulary.enrolled), "prototypes": len(vocabulary.prototypes_NF)}
         weights |= {
             MATCHER + "prototypes": vocabulary.prototypes_NF,
             MATCHER + "head.weight": vocabulary.head_HD,

@@ -15,16 +15,19 @@ from ..io.arrays import load_arrays
 from ..io.atomic_write import atomic_write
 from ..io.files import check_file
 
-MAX_EXAMPLES = 10  # per label
+MAX_RECORDINGS = 50  # of a label, enrolled together
+MAX_FEATURES = 200  # examples of a label: parts of its recordings
 _ARRAYS = {"labels", "counts", "features", "encoder"}
+_MODEL = "model"  # missing in files of earlier versions
 
 
-def write_gestures(path: str | Path, examples: Mapping[str, np.ndarray], encoder: str) -> None:
+def write_gestures(path: str | Path, examples: Mapping[str, np.ndarray], encoder: str, model: str) -> None:
     """Write features [n, F] by label, atomically.
 
     Args:
         path: .npz.
         encoder: sha256 of the encoder that computed the features.
+        model: name of its bundle.
     Raises:
         InputError: there are no examples, or the file cannot be written.
     """
@@ -37,7 +40,9 @@ def write_gestures(path: str | Path, examples: Mapping[str, np.ndarray], encoder
     features = np.concatenate(list(examples.values()))
     try:
         with atomic_write(path, overwrite=True) as file:
-            np.savez(file, labels=np.array(list(examples)), counts=counts, features=features, encoder=encoder)
+            np.savez(
+                file, labels=np.array(list(examples)), counts=counts, features=features, encoder=encoder, model=model
+            )
     except OSError as error:
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
@@ -55,15 +60,17 @@ def read_gestures(path: str | Path, width: int, encoder: str) -> dict[str, np.nd
     check_file(path)
     try:
         arrays = load_arrays(path)
+        model = str(arrays.pop(_MODEL, "of an earlier version"))[:64]
         if set(arrays) != _ARRAYS:
             raise InputError(f"contains {', '.join(arrays) or 'nothing'}, expected {', '.join(sorted(_ARRAYS))}")
         if str(arrays["encoder"]) != encoder:
-            raise InputError(f"made with another encoder (sha256 {str(arrays['encoder'])[:64]}, expected {encoder})")
+            found = f"{model!r}, sha256 {str(arrays['encoder'])[:64]}"
+            raise InputError(f"made with the encoder of another model ({found}, expected {encoder})")
         labels, counts, features = (arrays[name] for name in ("labels", "counts", "features"))
         valid = labels.ndim == counts.ndim == 1 and len(labels) == len(counts) == len(set(labels.tolist())) > 0
         valid &= labels.dtype.kind == "U" and counts.dtype.kind in "iu" and features.dtype == np.float32
-        if not valid or counts.min() < 1 or counts.max() > MAX_EXAMPLES:
-            raise InputError(f"expected labels with 1 to {MAX_EXAMPLES} examples each")
+        if not valid or counts.min() < 1 or counts.max() > MAX_FEATURES:
+            raise InputError(f"expected labels with 1 to {MAX_FEATURES} examples each")
         if features.shape != (counts.sum(), width) or not np.isfinite(features).all():
             raise InputError(f"features are {list(features.shape)}, expected finite ones [{counts.sum()}, {width}]")
     except InputError as error:

@@ -49,7 +49,7 @@ class Vocabulary:
         prototypes_NF: projected features of all examples.
         head_HD, bias_H: linear head on centered features that tells the labels with examples apart; "none", if it has
             examples, is one of them.
-        taught: indices of these labels.
+        enrolled: indices of these labels.
     """
 
     labels: tuple[str, ...]
@@ -58,7 +58,7 @@ class Vocabulary:
     prototypes_NF: np.ndarray
     head_HD: np.ndarray
     bias_H: np.ndarray
-    taught: tuple[int, ...]
+    enrolled: tuple[int, ...]
 
 
 class Matcher:
@@ -117,7 +117,7 @@ class Matcher:
             prototypes_NF=self.project(np.concatenate(gestures)) if gestures else np.zeros((0, F), np.float32),
             head_HD=head_HD,
             bias_H=bias_H,
-            taught=tuple(labels.index(label) for label in examples) if gestures else (),
+            enrolled=tuple(labels.index(label) for label in examples) if gestures else (),
         )
 
     def encode(self, text: Text) -> None:
@@ -151,13 +151,14 @@ class Matcher:
     def logits(self, features_BD: np.ndarray, vocabulary: Vocabulary) -> np.ndarray:
         """[B, K + 1] float32 of the encoder's features; "none" is last and its logit is 0."""
         settings, z_BF, K = self.settings, self.project(features_BD), vocabulary.texts
-        errors_BT = self._errors(z_BF, vocabulary.conditioning)
         logits = np.full((len(z_BF), len(vocabulary.labels)), -np.inf, np.float32)
-        none_B1 = errors_BT[:, K:].min(1, keepdims=True)
-        logits[:, :K] = settings.scale * (none_B1 - errors_BT[:, :K]) - settings.none
+        if K:
+            errors_BT = self._errors(z_BF, vocabulary.conditioning)
+            none_B1 = errors_BT[:, K:].min(1, keepdims=True)
+            logits[:, :K] = settings.scale * (none_B1 - errors_BT[:, :K]) - settings.none
         logits[:, -1] = 0
-        if vocabulary.taught:
-            columns = list(vocabulary.taught)
+        if vocabulary.enrolled:
+            columns = list(vocabulary.enrolled)
             logits[:, columns] = np.maximum(logits[:, columns], self._example_logits(features_BD, z_BF, vocabulary))
         return logits
 

@@ -26,10 +26,10 @@ from ..errors import InputError
 from ..fork import survive_fork
 from .decision import Descriptions
 from .engine import StreamEngine
-from .gestures import MAX_EXAMPLES, read_gestures, write_gestures
-from .label_texts import Text, check_gesture_name, resolve_labels
+from .gestures import MAX_FEATURES, MAX_RECORDINGS, read_gestures, write_gestures
+from .label_texts import NONE, Text, check_gesture_name, resolve_labels
 from .labels import Classified, Lock
-from .matched_streams import MatchedStreams, MeanStreams
+from .matched_streams import ClipRecord, ClipStreams, MatchedStreams
 from .matcher import Matcher
 
 MAX_LABELS = 1000
@@ -45,10 +45,11 @@ class OpenLabels:
         bundle: a zero-shot bundle.
         backend: runs its encoder.
         matcher: matches features with labels.
-        texts, examples: sentences by label, and features [n, F] by label; by default the labels of training.
+        texts: sentences by label; None: those of training, or none as long as a gesture is enrolled.
+        examples: features [n, F] by label; those of "none" are of no gesture.
     Attributes:
-        streams: the encoder, with the matcher's logits. examples: of enrolled labels. thread: matches; None before
-            the first frame in the background.
+        streams: the encoder, with the matcher's logits. texts, examples: as above. thread: matches; None before the
+            first frame in the background.
     """
 
     fixed = False
@@ -63,7 +64,7 @@ class OpenLabels:
     ) -> None:
         self.matcher = matcher
         self.streams = MatchedStreams(backend.streams(MAX_PEOPLE), matcher, bundle.manifest)
-        self.texts = bundle.manifest.matching.labels if texts is None else texts
+        self.texts = texts
         self.examples = examples or {}
         self.thread: threading.Thread | None = None
         self._bundle, self._backend = bundle, backend
@@ -100,15 +101,22 @@ class OpenLabels:
         return streams.lock
 
     def classify(self, motion: Motion) -> Classified:
-        vocabulary = self.streams.vocabulary
-        logits_K = self.matcher.logits(self.clip_feature(motion)[None], vocabulary)[0]
+        vocabulary, record = self.streams.vocabulary, self.clip_record(motion)
+        rows = np.concatenate([record.mean()[None], record.windows(self.streams.window)])
+        logits_BK = self.matcher.logits(rows, vocabulary)
+        logits_K, gestures = logits_BK[0], [label for label in vocabulary.enrolled if vocabulary.labels[label] != NONE]
+        logits_K[gestures] = logits_BK[:, gestures].max(0)  # of the part of the clip that is most like an example
         probs_K = np.exp(logits_K - logits_K.max())
         return int(logits_K.argmax()), probs_K / probs_K.sum(), vocabulary.labels
 
     def clip_feature(self, motion: Motion) -> np.ndarray:
         """Mean of the encoder's features over a clip, [F]."""
-        streams = MeanStreams(self._backend.streams(MAX_PEOPLE))
-        return self._engine.fork(streams).run_clip(motion, streams.mean)
+        return self.clip_record(motion).mean()
+
+    def clip_record(self, motion: Motion) -> ClipRecord:
+        """The frames of the longest part of a clip without a gap."""
+        streams = ClipStreams(self._backend.streams(MAX_PEOPLE), self._bundle.manifest.none_index)
+        return self._engine.fork(streams).run_clip(motion, lambda: streams.record)
 
     def inline_streams(self, people: int) -> MatchedStreams:
         """New streams with the current labels, matched within the frame."""
@@ -146,19 +154,22 @@ class OpenLabels:
             yield label
 
     def enroll(self, label: str, motions: Sequence[Motion]) -> None:
-        label = check_gesture_name(label)
+        label = NONE if label == NONE else check_gesture_name(label)
         valid = isinstance(motions, Sequence) and all(isinstance(motion, Motion) for motion in motions)
-        if not valid or not 1 <= len(motions) <= MAX_EXAMPLES:
+        if not valid or not 1 <= len(motions) <= MAX_RECORDINGS:
             count = f"{len(motions)} motions" if valid else type(motions).__name__
-            raise InputError(f"examples of {label!r} are {count}, expected a list of 1 to {MAX_EXAMPLES} motions")
+            raise InputError(f"examples of {label!r} are {count}, expected a list of 1 to {MAX_RECORDINGS} motions")
         features = []
         for i, motion in enumerate(motions, 1):
             try:
-                features.append(self.clip_feature(motion))
+                features.append(self.clip_record(motion).windows(self.streams.window))
             except InputError as error:
                 raise type(error)(f"example {i} of {label!r}: {error}") from error
         with self._editing:
-            self._apply(self.texts, {**self.examples, label: np.stack(features)})
+            together = np.concatenate([*([self.examples[label]] if label in self.examples else []), *features])
+            if len(together) > MAX_FEATURES:
+                raise InputError(f"{label!r} would have {len(together)} examples, expected at most {MAX_FEATURES}")
+            self._apply(self.texts, {**self.examples, label: together})
 
     def forget(self, label: str) -> None:
         with self._editing:
@@ -168,21 +179,23 @@ class OpenLabels:
             self._apply(self.texts, {name: features for name, features in self.examples.items() if name != label})
 
     def save_gestures(self, path: str | Path) -> None:
-        write_gestures(path, self.examples, self.matcher.settings.encoder_sha256)
+        write_gestures(path, self.examples, self.matcher.settings.encoder_sha256, self._bundle.manifest.name)
 
     def load_gestures(self, path: str | Path) -> None:
         loaded = read_gestures(path, self._bundle.manifest.features, self.matcher.settings.encoder_sha256)
-        resolve_labels(list(loaded))
+        resolve_labels([label for label in loaded if label != NONE])
         with self._editing:
             self._apply(self.texts, {**self.examples, **loaded})
 
-    def _apply(self, texts: Mapping[str, Text], examples: Mapping[str, np.ndarray]) -> None:
+    def _apply(self, texts: Mapping[str, Text] | None, examples: Mapping[str, np.ndarray]) -> None:
         """Switch to these labels between two frames; the slow part runs before the lock is taken."""
-        count = len(texts.keys() | examples.keys())
+        if (chosen := texts) is None:
+            chosen = {} if examples.keys() - {NONE} else self._bundle.manifest.matching.labels
+        count = len(chosen.keys() | examples.keys() - {NONE})
         if not 1 <= count <= MAX_LABELS:
             found = f"{count} labels" if count else "no labels, and nothing is enrolled"
             raise InputError(f"{found}, expected 1 to {MAX_LABELS}")
-        vocabulary = self.matcher.vocabulary(texts, examples)
+        vocabulary = self.matcher.vocabulary(chosen, examples)
         with self.streams.lock:
             self._engine.relabel(len(vocabulary.labels))
             self.streams.relabel(vocabulary)

@@ -306,13 +306,18 @@ class Recognizer:
         self.label_strategy.set_labels(labels, descriptions)
 
     def enroll(self, label: str, motions: Sequence[Motion]) -> None:
-        """Add a label that is defined by examples; earlier examples of the same label are replaced.
+        """Add a label that is defined by examples, or more examples of it.
+
+        Unless `set_labels` was called, only enrolled labels are recognized from now on, until all are forgotten.
 
         Args:
-            label: any text. A label that also is in `set_labels` is recognized by its text or by its examples.
-            motions: 1 to 10 clips, in any 3-D layout.
+            label: any text. A label that also is in `set_labels` is recognized by its text or by its examples. "none":
+                the motions are like a gesture, but none of those enrolled.
+            motions: 1 to 50 clips, in any 3-D layout; best are five or more of 2 to 10 s, by several people. A clip of
+                more than 3 s is several examples, without its quiet parts.
         Raises:
-            InputError: the model's labels are fixed, an invalid label, or a clip in which nobody is visible.
+            InputError: the model's labels are fixed, an invalid label, a clip in which nobody is visible, or more than
+                200 examples of a label.
             LayoutError: unknown layout.
         """
         self.label_strategy.editor().enroll(label, motions)

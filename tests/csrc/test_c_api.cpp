@@ -311,6 +311,7 @@ void compiled_labels_give_events() {
     motionrt_recognizer* handle = nullptr;
     CHECK_OK(motionrt_load(folder.string().c_str(), precision, &handle));
     const Recognizer r(handle);
+    CHECK(layout_of(r, "core15") == 0);
     CHECK(motionrt_labels(handle) == 12 && std::string(motionrt_label(handle, 0)) == "wave 1");
     const char* const chosen[] = {"wave 2"};  // the other labels do not count as none
     CHECK_OK(motionrt_choose_labels(handle, chosen, 1));

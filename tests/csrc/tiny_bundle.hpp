@@ -162,6 +162,7 @@ struct TinyCompiled {
 
   std::string manifest(const std::string& sha256 = std::string(64, '0'), std::size_t size = 0) const {
     std::string text = replaced(tiny_manifest(encoder, sha256, size), "\"recognition\"", "\"compiled\"");
+    text = replaced(text, R"("hold_s": 0.2)", R"("hold_s": 0.2, "others": 0)");
     text = replaced(text, R"("dropout")",
                     R"("matcher": {"feature": 5, "width": 16, "depth": 1, "heads": 2, "tokens": 2}, "dropout")");
     return replaced(text, R"("graphs")",

@@ -72,7 +72,7 @@ def _cross_entropy(logits_NK: np.ndarray, target_N: np.ndarray, weight_N: np.nda
 def calibrate_prototypes(z_NF: np.ndarray, target_N: np.ndarray, shots: int = 3) -> dict[str, float]:
     """`prototype_scale` and `prototype_offset` that best separate clips of a class from all others.
 
-    Each clip is compared with the mean of `shots` other clips of its own class and of every other class; matches and
+    Each clip is compared with the nearest of `shots` other clips of its own class and of every other class; matches and
     mismatches have equal weight.
     """
     rng = np.random.default_rng(0)
@@ -82,8 +82,8 @@ def calibrate_prototypes(z_NF: np.ndarray, target_N: np.ndarray, shots: int = 3)
         for k in np.unique(target_N):
             members = np.flatnonzero((target_N == k) & (np.arange(len(z_NF)) != i))
             if len(members):
-                mean_F = z_NF[rng.choice(members, min(shots, len(members)), replace=False)].mean(0)
-                (same if k == target_N[i] else other).append(((z_F - mean_F) ** 2).mean())
+                chosen_SF = z_NF[rng.choice(members, min(shots, len(members)), replace=False)]
+                (same if k == target_N[i] else other).append(((z_F - chosen_SF) ** 2).mean(1).min())
     offsets = np.quantile(same, np.linspace(0.05, 0.95, 19))
     best = min(
         (np.logaddexp(0, -scale * (offset - np.array(same))).mean()

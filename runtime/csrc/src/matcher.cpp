@@ -79,10 +79,10 @@ Matcher::Matcher(const Bundle& bundle, Precision precision, const Kernels& kerne
   };
   mean_D_ = read("mean", {features_});
   projection_DF_ = read("projection", {features_, F});
-  if (const auto taught = static_cast<std::int64_t>(c.examples.size()); taught > 0) {
+  if (const auto enrolled = static_cast<std::int64_t>(c.examples.size()); enrolled > 0) {
     prototypes_NF_ = read("prototypes", {c.prototypes, F});
-    head_HD_ = read("head.weight", {taught, features_});
-    bias_H_ = read("head.bias", {taught});
+    head_HD_ = read("head.weight", {enrolled, features_});
+    bias_H_ = read("head.bias", {enrolled});
   }
   if (T_ == 0) return;
   tokens_width_ = 2 * c.depth * E;

@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from motionrt.runtime.body.motion import Motion
@@ -74,7 +75,9 @@ def test_a_gesture_is_enrolled_and_recognized(
     last = output(capfd)[-2]
     assert {label for label, _ in last["top"]} == {"both arms", "one more", "none"} and last["label"] != "none"
     assert main(recognize) == 0
-    assert {label for label, _ in output(capfd)[-2]["top"]} == {LEFT, RIGHT, "both arms", "one more", "none"}
+    assert {label for label, _ in output(capfd)[-2]["top"]} == {"both arms", "one more", "none"}, "the default"
+    assert main([*recognize, "--labels", LEFT]) == 0
+    assert {label for label, _ in output(capfd)[-2]["top"]} == {LEFT, "both arms", "one more", "none"}
 
 
 def test_errors_take_one_line(
@@ -83,7 +86,7 @@ def test_errors_take_one_line(
     empty, many, one = tmp_path / "empty", tmp_path / "many", recordings / "both-0.npz"
     empty.mkdir()
     many.mkdir()
-    for i in range(11):
+    for i in range(51):
         shutil.copy(one, many / f"{i}.npz")
     model, out = ["--model", str(bundle)], ["-o", str(tmp_path / "g.npz")]
     for arguments, message in (
@@ -94,10 +97,11 @@ def test_errors_take_one_line(
         (["recognize", str(one), "--labels", "", *model], "no labels, and nothing is enrolled"),
         (["recognize", str(one), "--labels", "a,a", *model], "label 'a' is repeated"),
         (["recognize", str(one), "--gestures", str(tmp_path / "no.npz"), *model], "no.npz: no such file"),
-        (["enroll", str(empty), "--as", "x", *model, *out], "has 0 recordings, expected 1 to 10"),
-        (["enroll", str(many), "--as", "x", *model, *out], "has 11 recordings, expected 1 to 10"),
+        (["enroll", str(empty), "--as", "x", *model, *out], "empty: has no recordings"),
+        (["enroll", str(many), "--as", "x", *model, *out], "'x' are 51 motions, expected a list of 1 to 50 motions"),
         (["enroll", str(tmp_path / "nowhere"), "--as", "x", *model, *out], "nowhere: no such file"),
-        (["enroll", str(recordings), "--as", "none", *model, *out], "means no action"),
+        (["enroll", str(recordings), "--as", "None", *model, *out], "means no action"),
+        (["enroll", str(one), *model, *out], "both-0.npz: does not say its label, expected --as LABEL"),
         (["enroll", str(recordings), "--as", "x", "--model", "live", *out], "the labels of model 'live' are fixed"),
     ):
         assert main(arguments) == 2
@@ -134,3 +138,29 @@ def test_models_and_doctor_list_it(
     assert "zero-shot  2 labels or any text  core15 at 20 Hz" in capfd.readouterr().out
     assert main(["doctor", "--json"]) == 0
     assert json.loads(capfd.readouterr().out)["models"] == {"zero-shot": None}
+
+
+def test_recordings_are_enrolled_by_their_own_labels(
+    bundle: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "recordings", tmp_path / "mine.npz"
+    folder.mkdir()
+    for name, raised in (("left", "left"), ("both", "both"), ("none", None)):
+        motion = clip(raised, 15)
+        Motion(motion.joints, motion.fps, motion.layout, meta={"label": name}).save(folder / f"{name}.npz")
+    command = ["enroll", str(folder), "--model", str(bundle), "-o", str(out)]
+    assert main(command) == main(command) == 0
+    counts = "'both' from 1 recording(s), 'left' from 1 recording(s), 'none' from 1 recording(s)"
+    assert capfd.readouterr().out.splitlines() == [f"wrote {out}: {counts}"] * 2
+    with np.load(out) as saved:
+        assert dict(zip(saved["labels"].tolist(), saved["counts"].tolist(), strict=True)) == {
+            "both": 2, "left": 2, "none": 2
+        }, "enrolled twice"  # fmt: skip
+        assert saved["model"] == "tiny"
+    for name in ("left", "both"):
+        assert (
+            main(["recognize", str(folder / f"{name}.npz"), "--model", str(bundle), "--gestures", str(out), "--json"])
+            == 0
+        )
+        last = output(capfd)[-2]
+        assert last["label"] == name and {label for label, _ in last["top"]} == {"both", "left", "none"}

@@ -30,9 +30,7 @@ def recognizer(samples: list[Motion]) -> Recognizer:
     return recognizer
 
 
-def test_a_bundle_decides_as_the_recognizer_does(
-    recognizer: Recognizer, samples: list[Motion], tmp_path: Path
-) -> None:
+def test_a_bundle_decides_as_the_recognizer_does(recognizer: Recognizer, samples: list[Motion], tmp_path: Path) -> None:
     bundle = compile_labels(recognizer, tmp_path / "mine")
     compiled = Recognizer.load(tmp_path / "mine")
     assert compiled.labels == recognizer.labels == ("wave", "high five", "walk", "run", "my bow", "none")
