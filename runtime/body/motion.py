@@ -41,13 +41,15 @@ class Motion(MotionData):
         """A Motion with the same arrays."""
         return cls(**{field.name: getattr(data, field.name) for field in fields(data)})
 
-    def save(self, path: str | Path) -> None:
+    def save(self, path: str | Path, rig: str | None = None) -> None:
         """Write a motion file, atomically.
 
         Args:
             path: .npz (everything), .bvh or .glb (one person in 3-D without missing joints), .gif or .mp4 (a drawing).
+            rig: names of the joints in .bvh and .glb: "mixamo", "vrm", "unreal" or "smplx", 22 joints in a T-pose that
+                faces +z, without helper nodes; None: the layout's names and helpers for the last centimeter.
         Raises:
             InputError: the motion or the path does not fit, or the file cannot be written.
             MissingExtra: a package for this kind of file is not installed.
         """
-        write(self, path)
+        write(self, path, rig=rig)

@@ -17,6 +17,7 @@ from ..body.motion_data import MAX_JOINTS, MotionData
 from ..body.rotations import Rig, solve
 from ..body.time_check import UNITS_S, unit_of
 from ..errors import InputError
+from .rigs import rig_of
 from .text import check_size, read_text
 
 COMMON_RATES_HZ = (5, 10, 12, 15, 20, 24, 25, 30, 48, 50, 60, 72, 75, 90, 100, 120, 144, 150, 180, 200, 240, 250)
@@ -44,15 +45,16 @@ def read_bvh(path: Path, layout: str | None, fps: float | None) -> MotionData:
     return MotionData(positions.astype(np.float32), 1 / seconds if fps is None else fps, known.name)
 
 
-def write_bvh(motion: MotionData, file: BinaryIO) -> None:
+def write_bvh(motion: MotionData, file: BinaryIO, rig_name: str | None = None) -> None:
     """Write one person in meters, y up, with the layout's joint names; Blender imports it without scaling.
 
     Rotations are in the order Z, X, Y. Only the root has position channels, as not every program reads more; the helper
-    nodes of `Rig.from_motion` make up for that. (The layout bandai has two roots.) Timestamps are not written.
+    nodes of `Rig.from_motion` make up for that. (The layout bandai has two roots.) Timestamps are not written. With
+    `rig_name`, one of `rigs.RIGS`, joints have the names of another program.
 
     Raises InputError for several people, a 2-D layout or a missing joint.
     """
-    rotations = solve(motion, Rig.from_motion(motion, helpers=True))
+    rotations = solve(*rig_of(motion, rig_name))
     rig = rotations.rig
     angles = _euler_zxy(rotations.matrices)  # [T, J, 3] degrees
     columns = []

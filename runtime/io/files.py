@@ -7,7 +7,6 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -34,12 +33,13 @@ from .nwucla_kinetics import read_nwucla_kinetics
 from .openpose import is_openpose_folder, read_openpose
 from .optitrack import is_optitrack, read_optitrack
 from .preview import write_gif, write_mp4
+from .rigs import check_rig
 from .trc import read_trc
 from .utd_mhad import read_utd_mhad
 
 log = logging.getLogger(__name__)
 Reader = Callable[[Path, str | None, float | None], MotionData]
-Writer = Callable[[MotionData, BinaryIO], None]
+Writer = Callable[..., None]  # motion, binary file; write_bvh and write_glb: name of a rig
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz_or_amass,
@@ -141,13 +141,14 @@ def is_motion_file(path: Path) -> bool:
     return suffix in READERS and not path.name.startswith(".") and (suffix != ".txt" or looks_numeric(path))
 
 
-def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> None:
+def write(motion: MotionData, path: str | Path, *, overwrite: bool = True, rig: str | None = None) -> None:
     """Write a motion file atomically: it appears complete or not at all, and an old file stays until then.
 
     Args:
         motion: one person in 3-D with all joints for .bvh and .glb; at least one joint for .gif and .mp4.
         path: .npz (everything), .bvh or .glb (an animated skeleton, see `bvh.write_bvh` and `glb.write_glb`), .gif or
             .mp4 (a rendering, see `preview`).
+        rig: of .bvh and .glb, the program whose joint names they have, see `rigs.RIGS`; None: the layout's.
 
     Raises:
         InputError: the message names the file, the problem and the expectation in one line.
@@ -157,12 +158,16 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True) -> No
     path = Path(path)
     check_target(path)
     writer, _ = WRITERS[path.suffix.lower()]
+    if rig is not None:
+        check_rig(rig)
+        if writer not in (write_bvh, write_glb):
+            raise InputError(f"{path}: rig is {rig!r}, expected a .bvh or .glb file for it")
     far = np.abs(motion.joints[np.isfinite(motion.joints)]).max(initial=0)
     if far > FARTHEST and writer is not write_npz:
         raise InputError(f"{path}: cannot be written: a joint is at {far:.3g}, expected at most {FARTHEST:g}")
     try:
         with atomic_write(path, overwrite) as file:
-            writer(motion, file)
+            writer(motion, file, *([] if rig is None else [rig]))
     except FileExistsError:
         raise
     except InputError as error:

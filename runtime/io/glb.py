@@ -14,22 +14,24 @@ from ..body.motion_data import MotionData
 from ..body.rotations import Rig, solve
 from ..extras import require
 from .mannequin import body_side
+from .rigs import rig_of
 
 _THICK_M, _THICK, _WAIST = 0.02, 0.05, 0.2  # half a bone's thickness, plus a share of its length; position of the waist
 BODY_COLORS = {"left": (230, 97, 1), "right": (33, 102, 172), "middle": (70, 70, 70)}
 FACES = [(0, 2, 1), (0, 3, 2), (0, 4, 3), (0, 1, 4), (5, 1, 2), (5, 2, 3), (5, 3, 4), (5, 4, 1)]
 
 
-def write_glb(motion: MotionData, file: BinaryIO) -> None:
+def write_glb(motion: MotionData, file: BinaryIO, rig_name: str | None = None) -> None:
     """Write one person in meters, y up: a node per joint, the helper nodes of `Rig.from_motion`, and a body of bones.
 
     Bones are octahedra, the left ones orange, the right ones blue. The animation has a keyframe per frame at the
-    motion's rate; timestamps are not written. A license in `meta` becomes the file's copyright.
+    motion's rate; timestamps are not written. A license in `meta` becomes the file's copyright. With `rig_name`, one of
+    `rigs.RIGS`, nodes have the names of another program.
 
     Raises InputError for several people, a 2-D layout or a missing joint.
     """
     gltf = require("pygltflib", "files", "writing .glb")
-    rotations = solve(motion, Rig.from_motion(motion, helpers=True))
+    rotations = solve(*rig_of(motion, rig_name))
     rig, quaternions = rotations.rig, np.roll(rotations.quaternions, -1, axis=-1)  # glTF has (x, y, z, w)
     rest = _rest(rig)
     unbind = np.tile(np.eye(4), (len(rest), 1, 1))
@@ -112,7 +114,7 @@ def _add_body(scene: Any, store: _Store, rig: Rig, rest: NDArray[np.float64]) ->
     )
     mesh = gltf.Mesh(name="body")
     for name, color in BODY_COLORS.items():
-        bones = [bone for bone, end in enumerate(ends) if body_side(rig.nodes[end]) == name]
+        bones = [bone for bone, end in enumerate(ends) if body_side(rig.layout.joints[end]) == name]
         if not bones:
             continue
         faces = [6 * bone + np.array(FACES) for bone in bones]

@@ -26,16 +26,16 @@ def out_of_range(generator: Generator, recognizer: Recognizer, prompts: Mapping[
     for part, described in json.loads(PROMPTS.read_text(encoding="utf-8")).items():
         if part == "about":
             continue
-        told = {
+        right = {
             kind: [is_known(generator, text) == (kind == "known") for text in described[kind]] for kind in described
         }
-        every = [right for kind in told.values() for right in kind]
+        every = [one for kind in right for one in right[kind]]
         report[part] = {
             "n": len(every),
             "right": 100 * sum(every) / len(every),
-            **{kind: {"n": len(right), "right": 100 * sum(right) / len(right)} for kind, right in told.items()},
+            **{kind: {"n": len(one), "right": 100 * sum(one) / len(one)} for kind, one in right.items()},
             "wrong": [
-                text for kind in told for text, right in zip(described[kind], told[kind], strict=True) if not right
+                text for kind in right for text, one in zip(described[kind], right[kind], strict=True) if not one
             ],
         }
     return report

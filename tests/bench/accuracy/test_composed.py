@@ -3,8 +3,9 @@
 import json
 
 import numpy as np
+import pytest
 
-from motionrt.bench.accuracy.protocols import composed
+from motionrt.bench.accuracy.protocols import composed, out_of_range
 from motionrt.runtime.body.motion import Motion
 
 
@@ -13,6 +14,20 @@ def test_every_prompt_names_two_actions_that_have_rules() -> None:
     for kind in ("together", "sequences"):
         assert len({text for text, *_ in prompts[kind]}) == 50
         assert {name for _, *names in prompts[kind] for name in names} <= composed.RULES.keys()
+
+
+def test_known_and_unknown_descriptions_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompts = json.loads(out_of_range.PROMPTS.read_text())
+    for kind in ("known", "unknown"):
+        assert len(set(prompts["test"][kind])) >= 100 and not set(prompts["test"][kind]) & set(
+            prompts["threshold"][kind]
+        )
+    monkeypatch.setattr(out_of_range, "is_known", lambda generator, text: text.startswith("a person"))
+    found = out_of_range.out_of_range(None, None, {})["test"]  # type: ignore[arg-type]
+    right = sum(text.startswith("a person") for text in prompts["test"]["known"])
+    assert found["known"] == {"n": 100, "right": right} and len(found["wrong"]) == round(
+        found["n"] * (1 - found["right"] / 100)
+    )
 
 
 def test_actions_count_when_both_are_seen_in_order(samples: list[Motion]) -> None:

@@ -1,0 +1,52 @@
+"""Files with the joint names of other programs."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.errors import InputError
+from motionrt.runtime.io.rigs import RIGS
+
+TOOLS = {"mixamo": "Mixamo, colon", "vrm": "Unity, VRM", "unreal": "Unreal"}
+SMPL = Layout.load("smpl22")
+
+
+@pytest.mark.parametrize("rig", TOOLS)
+def test_names_are_those_that_the_program_expects(rig: str) -> None:
+    known = json.loads((Path(__file__).parents[1] / "body" / "joint_names.json").read_text())["conventions"]
+    assert RIGS[rig] == known[TOOLS[rig]]["joints"]
+
+
+@pytest.mark.parametrize("rig", RIGS)
+@pytest.mark.parametrize("suffix", [".bvh", ".glb"])
+def test_a_file_of_a_rig_has_its_joints_alone_and_is_read_back(
+    samples: list[Motion], tmp_path: Path, rig: str, suffix: str
+) -> None:
+    walk = Motion(joints=samples[1].joints[:30], fps=20, layout="smpl22")
+    walk.save(tmp_path / f"walk{suffix}", rig=rig)
+    if suffix == ".bvh":
+        lines = (tmp_path / "walk.bvh").read_text().splitlines()
+        names = [line.split()[1] for line in lines if line.split()[:1] in (["ROOT"], ["JOINT"])]
+        assert sorted(names) == sorted(RIGS[rig].values())
+    found = Motion.load(tmp_path / f"walk{suffix}", layout="smpl22")
+    assert found.frames == 30 and found.fps == pytest.approx(20, rel=1e-4)
+    assert np.linalg.norm(found.joints - walk.joints, axis=-1).mean() < 0.02
+
+
+def test_a_recording_of_a_sensor_is_mapped_to_the_rig(samples: list[Motion], tmp_path: Path) -> None:
+    layout = Layout.load("kinect20")
+    joints = layout.map_from(SMPL) @ samples[1].joints[:10]
+    Motion(joints=joints, fps=20, layout="kinect20").save(tmp_path / "x.bvh", rig="mixamo")
+    assert Motion.load(tmp_path / "x.bvh", layout="smpl22").frames == 10
+
+
+def test_an_unknown_rig_or_a_file_without_rotations_is_rejected(samples: list[Motion], tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="rig is 'maya', expected mixamo, vrm, unreal, smplx"):
+        samples[0].save(tmp_path / "x.bvh", rig="maya")
+    with pytest.raises(InputError, match=r"x\.npz: rig is 'vrm', expected a \.bvh or \.glb file"):
+        samples[0].save(tmp_path / "x.npz", rig="vrm")
+    assert not list(tmp_path.iterdir())
