@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ...training.data.motions import MotionClip
 
 OWN_CONFIG = ScoringConfig(generations=3, multimodality_texts=20, multimodality_samples=10)
-PUBLISHED_CONFIG = ScoringConfig(generations=20, multimodality_texts=96, published=True)  # 3 batches of 32
+PUBLISHED_CONFIG = ScoringConfig(generations=20, multimodality_texts=100, published=True)
 GENERATION_SPLITS = {"test": ("test", "mocap"), "pairs": ("pairs", "mocap"), "test_kinect": ("test", "kinect")}
 RECONSTRUCTION_SPLITS = {
     "validation": ("validation", "mocap"),
