@@ -1,4 +1,4 @@
-"""What limits `live` on data sets that it was not trained on.
+"""Limits of `live` on data sets that it was not trained on.
 
 `python -m motionrt.bench.studies.limits DATA RUNS -o limits.json`, after `leave_one_set_out DATA RUNS`: the networks
 that were trained without two sets each are tested on streams of these sets, with variants of how they decide, and on
@@ -93,14 +93,14 @@ def measure_streams(bundles: Sequence[Bundle], source: str, data: Path) -> dict[
                 for stream, one in zip(streams, changed, strict=True)
             ]
 
-        scores = [summarize(traces(on)) for on in LEVELS]
+        scores = [summarize(traces(on)) for on in LEVELS[2::2]]
         curve = [(score["false_onsets_per_minute"], score["detected"]) for score in scores]
         result["detected"][name] = {str(rate): detected_at(rate, curve) for rate in RATES}
         if not changes:
             waits = [first_correct(trace, action) for trace in traces(LEVELS[0]) for action in trace.actions]
-            told = [wait[0] for wait in waits if wait is not None]
+            firsts_s = [wait[0] for wait in waits if wait is not None]
             result["right_label_leads_within"] = {
-                str(limit): 100 * sum(wait <= limit for wait in told) / max(len(waits), 1) for limit in WAITS_S
+                str(limit): 100 * sum(wait <= limit for wait in firsts_s) / max(len(waits), 1) for limit in WAITS_S
             }
     return result
 

@@ -13,13 +13,14 @@ std::size_t largest_allocation = 0;
 
 }  // namespace
 
-void* operator new(std::size_t bytes) {
+// Not inlined, or GCC takes free for a mismatch with new.
+[[gnu::noinline]] void* operator new(std::size_t bytes) {
   largest_allocation = std::max(largest_allocation, bytes);
   if (void* memory = std::malloc(bytes)) return memory;
   throw std::bad_alloc();
 }
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory) noexcept { std::free(memory); }
+[[gnu::noinline]] void operator delete(void* memory, std::size_t) noexcept { std::free(memory); }
 
 using motionrt::parse_safetensors;
 using motionrt::require_tensor;

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, kl_div
 
 from ..distributed import mean_over_ranks
 from ..loop import LoopConfig
@@ -16,11 +17,27 @@ MASKED = -30.0  # logit of a label that a clip is not compared with
 SMALLEST = 1e-4  # probability, so that one segment cannot dominate the loss
 
 
-def recognizer_loss(config: LoopConfig, model: nn.Module, samples: list[StreamSample], device: torch.device) -> Tensor:
-    """`segment_and_frame_loss` of a StreamGCN."""
+def recognizer_loss(
+    config: LoopConfig,
+    model: nn.Module,
+    samples: list[StreamSample],
+    device: torch.device,
+    teachers: Sequence[nn.Module] = (),
+    teaching: float = 0.0,
+) -> Tensor:
+    """`segment_and_frame_loss` of a StreamGCN, and, with the share `teaching`, its `distance_to` teachers, if any."""
     batch = {name: torch.from_numpy(array).to(device) for name, array in collate(samples).items()}
     logits, *_ = model(batch["frames"])
-    return segment_and_frame_loss(logits.float(), batch, config)
+    loss = segment_and_frame_loss(logits.float(), batch, config)
+    return torch.lerp(loss, distance_to(teachers, batch["frames"], logits.float()), teaching) if teachers else loss
+
+
+def distance_to(teachers: Sequence[nn.Module], frames_NTV3: Tensor, logits_NTC: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence of the frames' probabilities from the teachers' mean ones."""
+    with torch.no_grad():
+        probs_NTC = torch.stack([teacher(frames_NTV3)[0].float().softmax(-1) for teacher in teachers]).mean(0)
+    log_probs_RC = logits_NTC.log_softmax(-1).flatten(0, 1)
+    return kl_div(log_probs_RC, probs_NTC.flatten(0, 1), reduction="batchmean")
 
 
 def segment_and_frame_loss(logits_NTC: Tensor, batch: dict[str, Tensor], config: LoopConfig) -> Tensor:

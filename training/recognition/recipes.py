@@ -16,6 +16,7 @@ from torch import nn
 
 from ...runtime.body.frontend import Frontend
 from ...runtime.body.layout import Layout
+from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import InputError
 from ..data import vocabulary
 from ..data.augment import Augmentation, take_picture
@@ -24,7 +25,7 @@ from ..data.unseen_labels import splits, unseen_labels
 from ..data.vocabulary import sources
 from ..loop import LoopConfig, Loss, Task
 from ..models.ctr_gcn import CHANNELS, CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
-from ..models.stream_gcn import StreamGCN, StreamGCNConfig
+from ..models.stream_gcn import StreamGCN, StreamGCNConfig, from_weights
 from ..settings import Job, check_loop
 from . import cocodiff
 from .cocodiff import CoCoDiffConfig
@@ -43,6 +44,14 @@ PROTOCOLS: dict[str, Callable[[dict[str, Any]], bool]] = {  # the training clips
     "jhmdb-stream": lambda r: r.get("ds") == "jhmdb" and r["split1"] == "train",
 }
 BONES = (0, 0.5, 0.2, *(0.17, 0.27, 0.24) * 2, *(0.09, 0.4, 0.4) * 2)  # of core15, in its order; about 1.7 m tall
+
+
+def load_teacher(path: str, labels: Sequence[str]) -> nn.Module:
+    """The network of a bundle. Raises InputError unless it has these labels."""
+    bundle = Bundle.load(path)
+    if bundle.manifest.labels != tuple(labels):
+        raise InputError(f"teachers: {path}: expected the {len(labels)} labels of the recipe")
+    return from_weights(bundle.manifest.model, bundle.weights).eval().requires_grad_(False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,6 +73,8 @@ class StreamGcnRecipe:
     pictures: float = 0.0  # live: share of streams of 2-D joints
     flat_model: str | None = None  # name of the model for 2-D joints that belongs beside this one
     choreography: int = 0  # live: clips of each label that are made by rule
+    teachers: str | None = None  # live: bundles whose mean probabilities are learned, too, separated by commas
+    teaching: float = 0.5  # share of the loss that compares with the teachers
     unseen: str | None = None  # live: a split of `unseen_labels.splits()` whose unseen labels are excluded
     hold_out: int | None = None  # nwucla-stream: a training subject to validate on; None: train on all
     subset: int | None = None  # train on this many clips only
@@ -96,6 +107,8 @@ class StreamGcnRecipe:
         for name in left_out(self.leave_out):
             if name not in sources():
                 raise InputError(f"leave_out={self.leave_out}: expected some of {', '.join(sources())}")
+        if not 0 <= self.teaching <= 1:
+            raise InputError(f"teaching={self.teaching}: expected a share, 0 to 1")
         if not 0 <= self.pictures <= 1:
             raise InputError(f"pictures={self.pictures}: expected a share, 0 to 1")
         if self.pictures and not front.flat:
@@ -173,7 +186,8 @@ class StreamGcnRecipe:
         """The recognizer to train, with a helper if `cocodiff` is set, and its loss."""
         config = stream_gcn_config(self, layout, labels)
         if not self.cocodiff:
-            return StreamGCN(config), partial(recognizer_loss, self.loop)
+            teachers = [load_teacher(path, labels) for path in self.teachers.split(",")] if self.teachers else []
+            return StreamGCN(config), partial(recognizer_loss, self.loop, teachers=teachers, teaching=self.teaching)
         model = cocodiff.add_helper(config, labels, self.helper, self.loop)
         return model, partial(cocodiff.recognizer_loss_with_helper, self.loop)
 

@@ -8,10 +8,14 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
-from torch import Tensor  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
 
 from motionrt.training.loop import LoopConfig  # noqa: E402
-from motionrt.training.recognition.loss import all_labels_loss, segment_and_frame_loss  # noqa: E402
+from motionrt.training.recognition.loss import (  # noqa: E402
+    all_labels_loss,
+    distance_to,
+    segment_and_frame_loss,
+)
 
 OWN = [[True, False, True, True], [False, True, True, True]]  # classes of the sets of two segments; the last: none
 
@@ -86,3 +90,24 @@ def test_none_is_judged_by_its_mean_probability(batch: dict[str, Tensor]) -> Non
     )
     found = segment_and_frame_loss(probs.log()[None], batch, config(0, smoothing=0, frame_loss=0))
     assert float(found) == pytest.approx(-(np.log(0.5) + np.log(0.7)) / 2, abs=1e-3)
+
+
+class Fixed(nn.Module):
+    """A network whose logits do not depend on the frames."""
+
+    def __init__(self, logits_NTC: Tensor) -> None:
+        super().__init__()
+        self.logits = logits_NTC
+
+    def forward(self, frames_NTV3: Tensor) -> tuple[Tensor]:
+        return (self.logits,)
+
+
+def test_the_distance_is_to_the_mean_probabilities_of_the_teachers(logits: Tensor) -> None:
+    frames = torch.zeros(*logits.shape[:2], 15, 3)
+    other = logits.roll(1, -1)
+    teachers = [Fixed(logits), Fixed(other)]
+    mean = (logits.softmax(-1) + other.softmax(-1)) / 2
+    torch.testing.assert_close(distance_to(teachers, frames, mean.log()), torch.tensor(0.0), atol=1e-6, rtol=0)
+    expected = (mean * (mean.log() - logits.log_softmax(-1))).sum(-1).mean()
+    torch.testing.assert_close(distance_to(teachers, frames, logits), expected)
