@@ -300,6 +300,34 @@ SPEED = [
         "{growth_mb:+.2f} MB",
         "soak.json",
     ),
+    Row(
+        "one frame in WebAssembly (Node.js) and by the native engine, in turns",
+        "p50 **{wasm.p50_ms:.3f} ms** vs. {native.p50_ms:.3f} ms: **{ratio:.1f} x**; memory {growth_mb:+.2f} MB in "
+        "{memory.frames:,} frames",
+        "wasm.json",
+        {"growth_mb": lambda r: (r["memory"]["after"]["wasm_bytes"] - r["memory"]["before"]["wasm_bytes"]) / 1e6},
+    ),
+    Row(
+        "largest difference of a probability in WebAssembly, {parity.poses:,} poses",
+        "{parity.max_abs:.1e}, {different} labels differ; in 2-D {parity_2d.max_abs:.1e}, and from the weights before "
+        "rounding {parity_2d_fp32.max_abs:.1e}, {different_2d} labels differ",
+        "wasm.json",
+        {
+            "different": lambda r: r["parity"]["poses"] - r["parity"]["same_labels"],
+            "different_2d": lambda r: r["parity_2d_fp32"]["poses"] - r["parity_2d_fp32"]["same_labels"],
+        },
+    ),
+    Row(
+        "the npm package: {mb:.2f} MB, of which the code {code_mb:.2f} MB; the page with MediaPipe: {page_mb:.1f} MB",
+        "first label **{page.warm_first_label_ms:.0f} ms** after opening, {page.first_label_ms:.0f} ms the first time; "
+        "{page.images_hz:.0f} images per second with software rendering, on a busy machine",
+        "wasm.json",
+        {
+            "mb": lambda r: r["bytes"]["all"] / 1e6,
+            "code_mb": lambda r: r["bytes"]["motionrt.wasm"] / 1e6,
+            "page_mb": lambda r: r["page"]["bytes"] / 1e6,
+        },
+    ),
 ]
 
 ACCURACY = [
