@@ -644,6 +644,25 @@ MOTION = [
         "streaming.json",
     ),
     Row(
+        "{together.n} prompts of legs and arms at once, {sequences.n} of two actions one after the other: both "
+        "seen, by rules",
+        "**{together.split:.0f} %** and **{sequences.split:.0f} %**; not split into actions {together.plain:.0f} % and "
+        "{sequences.plain:.0f} %",
+        "composed.json",
+    ),
+    Row(
+        "{test.n} prompts, known to the model or gibberish, in other languages and of other actions: told rightly",
+        "**{test.right:.0f} %**; known {test.known.right:.0f} %, unknown {test.unknown.right:.0f} %",
+        "out_of_range.json",
+    ),
+    Row(
+        "{middle.n} edits of two seconds in the middle of a clip: root at most 1.2 x as fast as before, feet slide at "
+        "most 1.5 x as much",
+        "**{middle.both_ok:.0f} %**, at most {middle.root_ratio_max:.2f} x and {middle.slide_ratio_max:.2f} x; in "
+        "{middle.legs_kept} of them the legs keep their motion; at the end of a clip {end.both_ok:.0f} %",
+        "edits.json",
+    ),
+    Row(
         "matrix products in 8 bits instead of float32",
         "R-precision at 1 {difference.r_precision_1.mean:+.1f} points [{difference.r_precision_1.low:+.1f}, "
         "{difference.r_precision_1.high:+.1f}], FID {before.fid_pca.mean:.3f} → {after.fid_pca.mean:.3f}",
