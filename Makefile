@@ -119,7 +119,8 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.graphs -o ../bench/results/fuzz_graphs.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
-	$(MAKE) web && cd $(VENV) && bin/python -m motionrt.bench.speed.web ../build/web --video $(abspath $(DATA)/../video/ta_chi.mp4) -o ../bench/results/wasm.json
+	$(MAKE) web
+	cd $(VENV) && bin/python -m motionrt.bench.speed.web ../build/web --video $(abspath $(DATA)/../video/ta_chi.mp4) -o ../bench/results/wasm.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.published_size -o ../bench/results/published_size.json

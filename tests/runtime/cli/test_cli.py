@@ -496,7 +496,8 @@ def test_eval_prints_one_json_object_last(run: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("motionrt.bench.accuracy.registry.evaluate", evaluate)
     expected = {"benchmark": "nw-ucla", "model": "m", "data": str(tmp_path), "backend": "auto", "precision": "bf16"}
     out = run("eval", "nw-ucla", "--model", "m", "--data", tmp_path, "--precision", "bf16", "--json").out
-    assert json.loads(out.splitlines()[-1]) == {**expected, "macro_top1": 0.5}
+    unset = {"evaluator": None, "guidance": 0.0, "scores": None}
+    assert json.loads(out.splitlines()[-1]) == {**expected, **unset, "macro_top1": 0.5}
     assert "macro_top1  0.5\n" in run("eval", "live", "--data", tmp_path).out
 
 
@@ -516,6 +517,8 @@ def test_export_passes_run_and_bundle_on(run: Any, monkeypatch: pytest.MonkeyPat
     stub(
         monkeypatch,
         "export",
+        export_clips=None,
+        is_clip_run=lambda run: False,
         export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda run: False,
@@ -543,6 +546,8 @@ def test_export_builds_engines_of_a_bundle(
         "export",
         build_engines=build,
         export_run=export_run,
+        export_clips=None,
+        is_clip_run=lambda run: False,
         export_coamd=None,
         export_zero_shot=None,
         is_matcher=lambda run: False,
