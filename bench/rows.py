@@ -576,6 +576,18 @@ ZERO_SHOT = [
         "cocodiff.json",
         each=lambda r: ((name, variant) for name, variant in r["variants"].items() if "gain" in variant),
     ),
+    Row(
+        "gestures of other people than those enrolled, {key}, from 1, 3, 5, 10 examples of each",
+        "top-1 **{item.shipped} %**, nearest prototype {item.prototypes} %",
+        "enrolled.json",
+        each=lambda r: (
+            (
+                f"{one['labels']} labels of {name}",
+                {way: ", ".join(f"{score:.0f}" for score in one["top1"][way].values()) for way in one["top1"]},
+            )
+            for name, one in r["sets"].items()
+        ),
+    ),
 ]
 
 MOTION = [

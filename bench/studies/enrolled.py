@@ -1,8 +1,8 @@
 """Accuracy of gestures enrolled from a few recordings, on people other than those who were recorded.
 
-`python -m motionrt.bench.enrolled DATA --out bench/results/enrolled.json` measures ways to tell enrolled labels apart
-by the mean features of whole clips. The penalty of the head and the threshold of acceptance were chosen on the sets of
-`CHOSEN_ON`; the hand gestures of `irigesture_mp33` only test the choice.
+`python -m motionrt.bench.studies.enrolled DATA --out bench/results/enrolled.json` measures ways to tell enrolled labels
+apart by the mean features of whole clips. The penalty of the head and the threshold of acceptance were chosen on the
+sets of `CHOSEN_ON`; the hand gestures of `irigesture_mp33` only test the choice.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.errors import InputError
-from ..runtime.io.dataset import ClipSet
-from ..runtime.progress import progress
-from ..runtime.recognition.matcher import Matcher
-from ..runtime.recognition.open_labels import OpenLabels
-from ..runtime.recognition.recognizer import Recognizer
-from .report import print_report
+from ...runtime.errors import InputError
+from ...runtime.io.dataset import ClipSet
+from ...runtime.progress import progress
+from ...runtime.recognition.matcher import Matcher
+from ...runtime.recognition.open_labels import OpenLabels
+from ...runtime.recognition.recognizer import Recognizer
+from ..report import print_report
 
 CHOSEN_ON = ("utdmhad20", "hdm22")
 SETS = (*CHOSEN_ON, "irigesture_mp33")
