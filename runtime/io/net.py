@@ -276,7 +276,9 @@ class WebSocketListener:
     def _take_messages(self, connection: Any) -> None:
         from websockets.exceptions import ConnectionClosed
 
-        sender = _address(connection.remote_address)
+        sender = ""
+        with suppress(OSError):  # the connection may be closed already
+            sender = _address(connection.remote_address)
         try:
             while not self._inbox.closed:
                 try:
