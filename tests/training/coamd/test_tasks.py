@@ -490,8 +490,13 @@ def test_a_folder_without_runs_or_a_bundle_is_rejected(tmp_path: Path) -> None:
         CoamdPipeline.load(tmp_path, TextEncoder.load("text"))
 
 
-def test_an_edit_is_equivariant_to_position_and_heading(pipeline: CoamdPipeline, samples: list[Motion]) -> None:
+def test_an_edit_is_equivariant_to_position_and_heading(
+    pipeline: CoamdPipeline, samples: list[Motion], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from motionrt.runtime.generation import postprocess
     from motionrt.training.data.augment import rotate
+
+    monkeypatch.setattr(postprocess, "plant_feet", lambda joints: joints)  # amplifies rounding, pass by pass
 
     joints = samples[2].joints[:60].astype(np.float32)
     elsewhere = rotate(joints, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
@@ -502,8 +507,7 @@ def test_an_edit_is_equivariant_to_position_and_heading(pipeline: CoamdPipeline,
     wanted = np.arange(60) >= 30
     settings = Sampling(steps=2, evaluations=1)
     one, other = (pipeline.edit(motion, "a person bows", wanted, settings) for motion in (joints, elsewhere))
-    moved = rotate(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3])
-    assert np.abs(moved - other).max() < 0.1  # planting the feet, pass by pass, amplifies rounding
+    assert np.abs(rotate(one, 2.0, np.zeros(2)) + np.float32([5, 1, -3]) - other).max() < 1e-2
 
 
 @pytest.mark.parametrize("frames", [0, 3, 197, 10**9])
