@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -55,14 +56,10 @@ def main() -> None:
 def measure(labels: OpenLabels, clip_set: ClipSet) -> dict[str, Any]:
     """Accuracy in percent of each method and number of examples, and how much of what is accepted."""
     kept, rows = [], []
-    for i in progress(range(len(clip_set)), clip_set.name):
-        try:
+    gestures = [i for i, clip in enumerate(clip_set.clips) if clip["label"] not in NO_GESTURES]
+    for i in progress(gestures, clip_set.name):
+        with suppress(InputError):
             rows.append(labels.clip_feature(clip_set[i]))
-        except InputError:
-            continue
-        if clip_set.clips[i]["label"] in NO_GESTURES:
-            rows.pop()
-        else:
             kept.append(clip_set.clips[i])
     features_ND = np.stack(rows)
     label_N, person_N = (np.array([str(clip[key]) for clip in kept]) for key in ("label", "subject"))

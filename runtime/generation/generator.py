@@ -446,10 +446,9 @@ class Generator:
         parts = [replace(request, text=text) for text in split_sequence(request.text)]
         if len(parts) == 1 and split_together(request.text) is None:
             return None
-        counts = [self._count(part, None) for part in parts]
         if len(parts) == 1:
             return [(request, self._together_count(request) if seconds is None else self._count(request, seconds))]
-        counts = [min(max(count, _MIN_ACTION), _MAX_ACTION) for count in counts]
+        counts = [min(max(self._count(part, None), _MIN_ACTION), _MAX_ACTION) for part in parts]
         if seconds is not None:
             total = self._count(request, seconds)
             if total < _MIN_TOKENS * len(parts):
