@@ -28,6 +28,7 @@ from ..runs import read_network, read_record, weights_sha256
 from ..settings import Job, check_loop
 from . import tasks as coamd
 from .evaluator import Evaluator, full_config, small_config
+from .pipeline import CoamdPipeline
 from .tasks import MotionTask, Normalization, TrainingSample, ViewScales
 
 LICENSE = (
@@ -46,6 +47,7 @@ class CoamdRecipe:
     license: str = LICENSE
     size: str = "small"
     data: str = "../shared/data"
+    init: str | None = None  # bundle, or folder of finished runs, to start from; None: random weights
     autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates
     repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
@@ -82,6 +84,10 @@ class CoamdRecipe:
         if not held_out:
             raise InputError(f"{self.data}: no clip to validate recipe {self.name} with")
         data = CoamdData.split(train, held_out, folder if is_humanml(folder) else None)
+        if self.init is not None:
+            if self.name == "coamd-evaluator":
+                raise InputError(f"init={self.init}: a bundle has no evaluator")
+            data = replace(data, normalization=CoamdPipeline.load(self.init).normalization)
         return JOBS[self.name](self, run, data)
 
 
@@ -168,7 +174,8 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     validation, model = data.validation_samples(64), AutoEncoder(config)
     views, noise = ViewScales.unit(config.parents), 0.0
     if recipe.size == "small":
-        coamd.fit_view_scales(model, data.statistics_samples())
+        if not initialize(model, "autoencoder", recipe):
+            coamd.fit_view_scales(model, data.statistics_samples())
         views, noise = ViewScales.fitted(model), coamd.MAX_TOKEN_NOISE
 
     def finish(model: nn.Module) -> None:
@@ -191,7 +198,7 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config = replace(SIZES[recipe.size].recognizer, parents=data.parents)
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(320)
     model = MotionRecognizer(config)
-    if recipe.size == "small":
+    if not initialize(model, "recognizer", recipe) and recipe.size == "small":
         coamd.fit_view_scales(model, data.statistics_samples())
     if isinstance(encoder, ClipText):  # the text tower uses CLIP's embeddings, frozen
         model.text.tokens.weight.data.copy_(encoder.token_embeddings)
@@ -223,7 +230,7 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     if config.latent != autoencoder.config.latent:
         channels = f"tokens of {autoencoder.config.latent} channels"
         raise InputError(f"{recipe.autoencoder}: {channels}, expected {config.latent} for size {recipe.size}")
-    if recipe.size == "small":
+    if not initialize(model, "generator", recipe) and recipe.size == "small":
         pooled = texts.pooled([caption for clip in data.train for caption in clip.captions])
         model.text_mean.copy_(torch.from_numpy(pooled.mean(0)))
         model.text_std.copy_(torch.from_numpy(pooled.std(0) + 1e-4))
@@ -324,6 +331,17 @@ def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
     if recipe.clip is None:
         raise InputError(f"size={recipe.size} needs clip=FOLDER, with the weights and the vocabulary of CLIP ViT-B/32")
     return ClipText.load(Path(recipe.clip))
+
+
+def initialize(model: nn.Module, network: str, recipe: CoamdRecipe) -> bool:
+    """Copy a network's weights from `init`, if there is one. Raises InputError: other sizes."""
+    if recipe.init is None:
+        return False
+    try:
+        model.load_state_dict(getattr(CoamdPipeline.load(recipe.init), network).state_dict())
+    except RuntimeError:
+        raise InputError(f"init={recipe.init}: its {network} is not of size {recipe.size}") from None
+    return True
 
 
 def imported_normalization(run: Path) -> Normalization | None:

@@ -430,6 +430,24 @@ def pipeline(finished_runs: Path) -> CoamdPipeline:
     return CoamdPipeline.load(finished_runs, TextEncoder.load("text"))
 
 
+@pytest.mark.parametrize("recipe", ["coamd-mar", "coamd-generator"])
+def test_training_starts_from_networks_of_earlier(
+    recipe: str, folder: Path, finished_runs: Path, tmp_path: Path
+) -> None:
+    settings = {"init": str(finished_runs), "steps": "1", "lr": "1e-9", "seed": "7"}
+    run = start(recipe, folder, finished_runs / "coamd-ae", tmp_path / "run", **settings)
+    before, after = (load_file(path / "model.safetensors") for path in (finished_runs / recipe, run))
+    for name, value in after.items():
+        torch.testing.assert_close(value, before[name], atol=1e-6, rtol=0, msg=name)
+
+
+def test_networks_of_another_size_are_no_start(folder: Path, coamd_bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="init=.*coamd-tiny: its autoencoder is not of size small"):
+        start("coamd-ae", folder, tmp_path, tmp_path / "run", init=str(coamd_bundle))
+    with pytest.raises(InputError, match="init=default: a bundle has no evaluator"):
+        start("coamd-evaluator", folder, tmp_path, tmp_path / "run", init="default")
+
+
 def test_a_motion_has_the_requested_length_and_depends_on_the_seed_alone(pipeline: CoamdPipeline) -> None:
     few = Sampling(steps=3, evaluations=2)
     captions = ["a person bows", "a person runs forward"]
