@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from itertools import count
@@ -16,6 +16,16 @@ from typing import Any
 
 PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
 
+_KEYS_OF_PLAIN_SETS = {  # the field that describes a clip; sentences have slots {who} and {their} only
+    "cmumore22": ("desc",),
+    "hdm22": ("action",),
+    "lafan22w": ("desc",),
+    "robotmix22": ("desc",),
+    "styles22": ("desc",),
+}
+_SENTENCES_OF_A_GAIT = 12
+
+_TOLD_TURN = re.compile(r" (and turns (left|right|around)|(while moving )?in a circle to the (left|right))")
 _STYLED = re.compile(r"{(styled|adverb|manner|walk)}")
 _SIDE = re.compile(r"\b(left|right)(?=(?:s|most|wards?|hand|handed)?\b)", re.IGNORECASE)
 _CLOCKWISE = re.compile(r"\b((?:counter|anti)[- ]?)?clockwise\b", re.IGNORECASE)
@@ -25,7 +35,7 @@ def action(source: str, record: Mapping[str, Any]) -> str | None:
     """Name of a clip's action, common to all sets; None if there is no description.
 
     Args:
-        source: the clip set, "bandai22", "cmu22", "mocap22" or "kinect20".
+        source: the clip set, "bandai22", "hdm22", ...
         record: the clip's record in the set's JSON file.
     """
     entry, swapped = _entry(source, record)
@@ -33,15 +43,20 @@ def action(source: str, record: Mapping[str, Any]) -> str | None:
     return mirror_text(name) if name and swapped else name
 
 
-def captions(source: str, record: Mapping[str, Any]) -> tuple[str, ...]:
+def captions(source: str, record: Mapping[str, Any], turn: str = "") -> tuple[str, ...]:
     """At least eight different English sentences that describe a clip; empty if there is no description.
 
     Args:
-        source: the clip set, "bandai22", "cmu22", "mocap22" or "kinect20".
+        source: the clip set, "bandai22", "hdm22", ...
         record: the clip's record in the set's JSON file.
+        turn: how the person turns, one of `turns()`; told in the sets whose descriptions leave it open.
     """
     entry, swapped = _entry(source, record)
     sentences = entry.get("sentences", ())
+    if "gait" in entry:
+        sentences = tuple(_describe_gait(entry, turn))
+    elif sentences and source in _KEYS_OF_PLAIN_SETS:
+        sentences = tuple(_fill_subjects(sentences, _turn_phrases(turn)["spot"] if entry.get("turns") else ()))
     if "style" in record:
         style = _data()["styles"].get(record["style"])
         sentences = tuple(_fill_slots(sentences, style, entry["kind"])) if sentences and style else ()
@@ -71,6 +86,11 @@ def actions() -> tuple[str, ...]:
     return tuple(sorted({*table, *map(mirror_text, table)}))
 
 
+def turns() -> tuple[str, ...]:
+    """Return the words for how a person turns in a clip; the empty one is for going straight."""
+    return ("", *dict.fromkeys(side for turn in _data()["turns"] for side in (turn, mirror_text(turn))))
+
+
 def mirror_text(text: str) -> str:
     """Swap left and right, and clockwise and counterclockwise, preserving case.
 
@@ -96,10 +116,13 @@ def _entry(source: str, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], b
         "kinect20": ("action",),
         "cmu22": ("id", "trial"),  # a window of a trial, else the trial
         "mocap22": ("desc",),
+        **_KEYS_OF_PLAIN_SETS,
     }
     table = _data().get(source, {})
     for name in names.get(source, ()):
         key = record.get(name) or ""
+        if source == "lafan22w":  # its descriptions end with the turn, which is measured
+            key = _TOLD_TURN.sub("", key)
         for stored in dict.fromkeys((key, mirror_text(key))):
             entry = table.get(stored)
             if isinstance(entry, str):
@@ -125,6 +148,42 @@ def _fill_slots(sentences: list[str], style: Mapping[str, list[str]], kind: str)
                 text = sentence.replace(f"{{{slot}}}", phrase)
                 who = phrase if slot == "styled" else subjects[next(turn) % len(subjects)]
                 yield " ".join(text.replace("{who}", who).replace("{their}", _possessive(who)).split())
+
+
+def _fill_subjects(sentences: Sequence[str], turns: Sequence[str]) -> Iterator[str]:
+    """Sentences with their subjects, every other with one of the turns if there are some."""
+    subjects = _data()["who"]
+    for i, sentence in enumerate(sentences):
+        who = subjects[i % len(subjects)]
+        turn = f" {turns[i // 2 % len(turns)]}" if turns and i % 2 == 0 else ""
+        yield sentence.replace("{who}", who).replace("{their}", _possessive(who)) + turn
+
+
+def _describe_gait(entry: Mapping[str, Any], turn: str) -> Iterator[str]:
+    """Sentences such as "a man walks forward slowly and turns left" or "a man turns left while walking slowly"."""
+    gait, ways, phrases = _data()["gaits"][entry["gait"]], _data()["ways"][entry["way"]], _turn_phrases(turn)
+    subjects = _data()["who"]
+
+    def choose(texts: Sequence[str], i: int) -> str:
+        return texts[i % len(texts)] if texts else ""
+
+    for i in range(_SENTENCES_OF_A_GAIT):
+        who, way, manner = (choose(texts, i) for texts in (subjects, ways, gait["manner"]))
+        if phrases["head"] and i % 4 == 3:
+            text = f"{who} {choose(phrases['head'], i // 4)} while {choose(gait['doing'], i // 4)} {way} {manner}"
+        else:
+            text = f"{who} {choose(gait['verb'], i)} {way} {manner} {choose(phrases['tail'], i)}"
+        yield " ".join(text.split())
+
+
+def _turn_phrases(turn: str) -> Mapping[str, Sequence[str]]:
+    """Phrases of a turn: `tail` after a gait, `head` before one, `spot` after anything else."""
+    table = _data()["turns"]
+    if not turn:
+        return {"tail": (), "head": (), "spot": ()}
+    if turn in table:
+        return table[turn]
+    return {place: [mirror_text(text) for text in texts] for place, texts in table[mirror_text(turn)].items()}
 
 
 def _possessive(who: str) -> str:

@@ -16,7 +16,7 @@ from zlib import crc32
 import numpy as np
 from numpy.random import Generator
 
-from ...runtime.body.canonical import SMPL, to_canonical
+from ...runtime.body.canonical import SMPL, heading, to_canonical
 from ...runtime.io.dataset import ClipSet
 from . import augment, captions, vocabulary
 from .clips import clip_sets, resample
@@ -45,21 +45,42 @@ PAIRS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (  # closed under s
 )
 SIMILAR = ("bye", "byebye", "guide")  # contents of Bandai's first set that are nearly the same movement
 MIN_CLIPS = 12  # of a content of Bandai that is not only trained on
-VALIDATION_SUBJECTS = {"nw-ucla": 2, "msr-action3d": 3, "utkinect": 2, "florence3d": 2}
-TEST_SUBJECTS = {"nw-ucla": 9, "msr-action3d": 6, "utkinect": 8, "florence3d": 8}
+VALIDATION_SUBJECTS = {
+    "nw-ucla": 2,
+    "msr-action3d": 3,
+    "utkinect": 2,
+    "florence3d": 2,
+    "utd-mhad": 4,
+    "kinder-gator": 921,
+}
+TEST_SUBJECTS = {"nw-ucla": 9, "msr-action3d": 6, "utkinect": 8, "florence3d": 8, "utd-mhad": 8, "kinder-gator": 970}
 TEST_RECORDINGS = (  # HumanML3D tests windows of the first five
     "01_05", "05_01", "131_07", "135_05", "135_06",
-    "05_19", "06_10", "07_08", "09_11", "12_01", "49_02", "deepmimic_long_walk2",
+    "05_19", "06_10", "07_08", "09_11", "12_01", "49_02", "deepmimic_long_walk2", "13_31",
+    "lafan1_walk2_subject4", "lafan1_run1_subject5", "lafan1_dance1_subject3", "lafan1_fight1_subject5",
+    "lafan1_fallAndGetUp3_subject1", "style_t_limp_sad_t_walk_sad", "style_t_limp_slow_t_walk_slow",
+    "g1moves_B_DadDance", "g1moves_B_ChopsKarate", "g1moves_J_Dance2_Salsa", "g1moves_J_Dance11_Gnarly",
+    "g1moves_M_Move4", "g1moves_M_Move10", "asap_jump_forward_level4", "asap_kick_level2", "asap_squat_level2",
+    "asap_single_foot_balance_level2", "asap_walk_level3", "ase_Atk_2xCombo03", "ase_Atk_4xCombo02",
+    "ase_Counter_Atk03", "ase_Sword_ParryBackward02", "ase_WalkForward02",
 )  # fmt: skip
 VALIDATION_RECORDINGS = (
     "01_13", "02_02", "02_08", "05_05", "05_16", "06_15", "07_10", "11_01", "131_06", "39_xx", "cmu8_test_running",
+    "lafan1_walk4_subject1", "lafan1_dance1_subject2", "lafan1_fallAndGetUp1_subject5", "style_t_run_fast_t_run_slow",
+    "HDM_tr_squat1Reps", "HDM_tr_kickLFront1Reps", "HDM_tr_lieDownFloor",
+    "g1moves_B_LongKarate", "g1moves_J_Dance8_WestCoast", "g1moves_J_ShortDance14_Disco", "g1moves_M_Move2",
+    "asap_side_jump_level2", "asap_step_forward_forward_level2", "ase_Atk_3xCombo04", "ase_Idle_Ready(0)",
+    "ase_Kill_3xCombo02",
 )  # fmt: skip
+
+# Net turns in degrees from which a clip is said to turn slightly, to a side, around, and in a circle; a clip that turns
+# less in the end but more than WINDING in between winds.
+SLIGHTLY, ASIDE, AROUND, CIRCLE, WINDING = 30, 45, 135, 240, 100
 
 log = logging.getLogger(__name__)
 
 WITHOUT_CAPTIONS = frozenset(
-    ("cmumore22", "gestures20", "hdm22", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "lafan22w")
-    + ("robotmix22", "styles22", "utdmhad20", "yoga_mp33")
+    ("gestures20", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "utdmhad20", "yoga_mp33")
 )  # data sets for recognition only
 
 
@@ -100,10 +121,10 @@ def load_motions(data: Path) -> list[MotionClip]:
             clips.append(
                 MotionClip(
                     joints=to_canonical(joints),
-                    captions=captions.captions(clip_set.name, record),
+                    captions=captions.captions(clip_set.name, record, turn_of(joints)),
                     action=action,
                     style=record.get("style"),
-                    quality="kinect" if "ds" in record else "mocap",
+                    quality="kinect" if record.get("ds") in TEST_SUBJECTS else "mocap",
                     split=split,
                     source=clip_set.name,
                     name=_name(record),
@@ -200,7 +221,7 @@ def assign_splits(records: Sequence[dict[str, Any]]) -> list[str]:
     takes: dict[tuple[str, str | None], list[int]] = defaultdict(list)
     size = Counter(record["content"] for record in records if "content" in record)
     for i, record in enumerate(records):
-        if "ds" in record:
+        if record.get("ds") in TEST_SUBJECTS:
             subjects = {"validation": VALIDATION_SUBJECTS, "test": TEST_SUBJECTS}
             named = [split for split, held in subjects.items() if held.get(record["ds"]) == record["subject"]]
             assigned[i] = named[0] if named else "train"
@@ -225,14 +246,36 @@ def assign_splits(records: Sequence[dict[str, Any]]) -> list[str]:
     return assigned
 
 
+def turn_of(joints: np.ndarray) -> str:
+    """Return how a person turns in a clip [T, 22, 3]: one of `captions.turns()`."""
+    degrees = -np.degrees(np.unwrap(heading(joints, SMPL)))  # to the left
+    net = float(degrees[-1] - degrees[0])
+    if abs(net) < ASIDE and np.ptp(degrees) >= WINDING:
+        return "winding"
+    side = "left" if net > 0 else "right"
+    for least, turn in ((CIRCLE, f"circle {side}"), (AROUND, f"around {side}"), (ASIDE, side)):
+        if abs(net) >= least:
+            return turn
+    return f"slightly {side}" if abs(net) >= SLIGHTLY else ""
+
+
 def recording(record: dict[str, Any]) -> str:
     """The recording a mocap clip was cut from: CMU's trial or, if unknown, the action of CMU's eight."""
     name = vocabulary.recording(record)
+    match record.get("ds"):
+        case "lafan1-g1":  # a take of some minutes
+            return name.rpartition("_")[0]
+        case "aalto-styles":  # mixtures of the same walks
+            return name.rstrip("_0123456789")
+        case "hdm05":  # the repetitions of one person
+            return name.rsplit("_", 2)[0]
     return name.rstrip("0123456789").rstrip("_") if name.startswith("cmu8_") else name
 
 
 def _recording_split(record: dict[str, Any]) -> str:
     name = recording(record)
+    if name.startswith("HDM_mm_"):
+        return "test"
     return "test" if name in TEST_RECORDINGS else "validation" if name in VALIDATION_RECORDINGS else "train"
 
 
@@ -241,7 +284,7 @@ def _unusable(record: dict[str, Any], joints: np.ndarray, action: str | None) ->
         return "without an action"
     if len(joints) < MIN_FRAMES:
         return f"under {MIN_FRAMES} frames"
-    return "tracking failed" if "ds" in record and not tracking_ok(joints, RATE_HZ) else None
+    return "tracking failed" if record.get("ds") in TEST_SUBJECTS and not tracking_ok(joints, RATE_HZ) else None
 
 
 def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
@@ -272,7 +315,7 @@ def _sensor(record: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _name(record: dict[str, Any]) -> str:
-    if "ds" in record:
+    if record.get("ds") in TEST_SUBJECTS:
         parts = (
             record["ds"],
             record["action"],
@@ -281,7 +324,7 @@ def _name(record: dict[str, Any]) -> str:
             f"v{record.get('view')}",
         )
         return " ".join(parts)
-    if "trial" in record:
+    if "trial" in record and "ds" not in record:
         return f"cmu {record['trial']} {record['kind']} {record['f0']}:{record['f1']}"
     return str(record["id"])
 

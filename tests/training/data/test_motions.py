@@ -10,6 +10,7 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.io.dataset import ClipSet
+from motionrt.training.data import captions
 from motionrt.training.data.clips import clip_sets
 from motionrt.training.data.lift import leveling_rotation, lift, smooth
 from motionrt.training.data.motions import (
@@ -22,6 +23,7 @@ from motionrt.training.data.motions import (
     load_motions,
     mirror,
     recording,
+    turn_of,
     windows,
 )
 
@@ -281,6 +283,37 @@ def test_recordings_are_not_split() -> None:
     assert recording(records[3]) == "cmu8_train_running"
 
 
+def test_takes_of_windows_and_mixtures_are_not_split() -> None:
+    records = [
+        {"ds": "lafan1-g1", "id": "lafan1_walk2_subject4_0"}, {"ds": "lafan1-g1", "id": "lafan1_walk2_subject4_1200"},
+        {"ds": "aalto-styles", "id": "style_t_run_fast_t_run_slow_025_075"},
+        {"ds": "hdm05", "id": "HDM_mm_squat1Reps_003_120"}, {"ds": "hdm05", "id": "HDM_bd_squat1Reps_003_120"},
+    ]  # fmt: skip
+    assert assign_splits(records) == ["test", "test", "validation", "test", "train"]
+    assert recording(records[0]) == recording(records[1]) == "lafan1_walk2_subject4"
+
+
+@pytest.mark.parametrize(
+    ("degrees", "turn"),
+    [
+        (0, ""),
+        (20, ""),
+        (-35, "slightly right"),
+        (90, "left"),
+        (-90, "right"),
+        (180, "around left"),
+        (-300, "circle right"),
+    ],
+)
+def test_a_measured_turn_has_a_word(samples: list[Motion], degrees: float, turn: str) -> None:
+    standing = to_canonical(np.repeat(samples[0].joints[:1], 60, 0))
+    way = np.radians(np.linspace(0, degrees, 60))[:, None]
+    x, y, z = np.moveaxis(standing, 2, 0)
+    turned = np.stack((x * np.cos(way) + z * np.sin(way), y, z * np.cos(way) - x * np.sin(way)), 2)  # left is +x
+    assert turn_of(turned) == turn and turn in captions.turns()
+    assert turn_of(np.concatenate((turned, turned[::-1]))) == ("winding" if abs(degrees) >= 100 else "")
+
+
 def test_splits_do_not_depend_on_the_order_of_records() -> None:
     records = bandai("run", "normal", 50) + bandai("bow", "sad", 1, 1) + bandai("bow", "old", 1, 1) * 12
     order = np.random.default_rng(0).permutation(len(records))
@@ -362,7 +395,7 @@ def test_the_splits_of_the_real_sets(real: list[MotionClip]) -> None:
 
 def test_no_trial_of_the_real_sets_crosses_splits(shared: Path) -> None:
     of = defaultdict(set)
-    for name in ("cmu22", "mocap22"):
+    for name in ("cmu22", "mocap22", "cmumore22", "hdm22", "lafan22w", "robotmix22", "styles22"):
         records = ClipSet.load(shared / name).clips
         for record, split in zip(records, assign_splits(records), strict=True):
             of[recording(record)].add(split)
