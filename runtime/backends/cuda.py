@@ -264,8 +264,9 @@ class CudaNetworks(Networks):
         target_BF: np.ndarray | None = None,
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
-        """Sample tokens [B, L, D], zeros beyond their counts; arguments as in `Networks.sample`.
+        """Sample tokens [B, L, D], zeros beyond their counts; arguments as in `Networks.sample`, but one check in all.
 
         L is rounded up to a bucket, within which all lengths share a graph. Adaptive solvers, DDPM and padding as
         released have no loop of fixed steps: their networks are graphs of their own.
@@ -279,7 +280,9 @@ class CudaNetworks(Networks):
                 target_BF=target_BF,
                 known_BLD=known_BLD,
                 regenerate_BL=regenerate_BL,
+                check=check,
             )
+        check()
         from ...training.coamd.cuda_graph_sampler import draw_inputs
 
         loop, arrays = draw_inputs(

@@ -290,9 +290,9 @@ class Generator:
             request = replace(initial, text=window.prompt)
             with self._lock:
                 if window.past is None:
-                    (joints,) = self._first([request], [count])
+                    (joints,) = self._first([request], [count], window.check)
                 else:
-                    (joints,) = self._next([window.past], [request], count, window.number)
+                    (joints,) = self._next([window.past], [request], count, window.number, window.check)
             return np.split(joints, range(STRIDE * CHUNK_TOKENS, len(joints), STRIDE * CHUNK_TOKENS))
 
         def finish(joints: np.ndarray, prompt: str, start: int) -> Motion:
@@ -518,29 +518,42 @@ class Generator:
             remaining, number = remaining - size, number + 1
         return [np.concatenate(joints) for joints in zip(*windows, strict=True)]
 
-    def _first(self, requests: Sequence[Request], counts: Sequence[int]) -> list[np.ndarray]:
+    def _first(
+        self, requests: Sequence[Request], counts: Sequence[int], check: Callable[[], None] = lambda: None
+    ) -> list[np.ndarray]:
         tokens = self._networks.sample(
             self._conditions(requests),
             counts,
             requests[0].settings,
             keys=[(request.seed, 0) for request in requests],
             target_BF=self._targets(requests),
+            check=check,
         )
         decoded = self._networks.decode(tokens, counts, requests[0].settings)
         return [postprocess(smooth_for_quality(joints, requests[0].quality)) for joints in decoded]
 
     def _next(
-        self, pasts: Sequence[np.ndarray], requests: Sequence[Request], count: int, number: int
+        self,
+        pasts: Sequence[np.ndarray],
+        requests: Sequence[Request],
+        count: int,
+        number: int,
+        check: Callable[[], None] = lambda: None,
     ) -> list[np.ndarray]:
         """Continue joints of the same length by `count` tokens: [4 count, V, 3] each."""
         kept = [past[-STRIDE * OVERLAP_TOKENS :] for past in pasts]
         regenerate_T = np.arange(len(kept[0]) + STRIDE * count) >= len(kept[0])
-        found = self._regenerate(kept, regenerate_T, requests, number)
+        found = self._regenerate(kept, regenerate_T, requests, number, check)
         joined = [bend(extrapolate(old, len(new)), new, regenerate_T) for old, new in zip(kept, found, strict=True)]
         return [plant_feet(joints[len(kept[0]) - 1 :])[1:] for joints in joined]
 
     def _regenerate(
-        self, motions: Sequence[np.ndarray], regenerate_T: np.ndarray, requests: Sequence[Request], number: int = 0
+        self,
+        motions: Sequence[np.ndarray],
+        regenerate_T: np.ndarray,
+        requests: Sequence[Request],
+        number: int = 0,
+        check: Callable[[], None] = lambda: None,
     ) -> list[np.ndarray]:
         """New joints of all frames, which may extend beyond the last one, with those marked sampled from a description.
 
@@ -559,6 +572,7 @@ class Generator:
             target_BF=self._targets(requests),
             known_BLD=self._networks.encode(np.stack([extrapolate(one, padded_T) for one in known]), settings),
             regenerate_BL=np.tile(regenerate_L, (B, 1)),
+            check=check,
         )
         decoded = self._networks.decode(tokens, counts, settings)
         decoded = [smooth_for_quality(one[:T], requests[0].quality) for one in decoded]

@@ -141,6 +141,7 @@ class Networks:
         target_BF: np.ndarray | None = None,
         known_BLD: np.ndarray | None = None,
         regenerate_BL: np.ndarray | None = None,
+        check: Callable[[], None] = lambda: None,
     ) -> np.ndarray:
         """Sample tokens [B, L, D], zeros beyond their counts.
 
@@ -150,13 +151,19 @@ class Networks:
             keys: of the noise of every motion; None: samples 0, 1, ... of seed 0.
             target_BF: texts in the recognizer's space, for guidance.
             known_BLD, regenerate_BL: to edit, the tokens of a motion, and the mask of those to regenerate.
+            check: called before every run of a graph; may raise, to give up.
         """
+
+        def run(graph: str, *inputs: np.ndarray) -> list[np.ndarray]:
+            check()
+            return self.run(graph, *inputs)
+
         keys = noise_keys(len(counts)) if keys is None else keys
         tokens_BLD, steps = initial_tokens(self.mask, counts, settings, keys, known_BLD, regenerate_BL)
         if self._max_rows is not None:
             steps = split_parts(steps, self._max_rows // len(modulation_GBM))
         ops = GraphOps(
-            run=self.run,
+            run=run,
             mask_D=self.mask,
             counts_B=np.array(counts, np.int64),
             modulation_GBM=modulation_GBM,

@@ -18,6 +18,10 @@ PAST_FRAMES = 40  # of those returned that are kept, so that the motion can chan
 LEAST_FRAMES = 4  # before a change
 
 
+class StaleError(Exception):
+    """A window is not needed anymore: the prompt has changed, or the stream is closed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Window:
     """Frames to generate.
@@ -28,6 +32,7 @@ class Window:
         number: of its first chunk, counting all that were returned.
         start: number of frames before it.
         is_urgent: the motion changes in the middle of a chunk that is playing.
+        check: raises StaleError when the window is not needed anymore.
     """
 
     prompt: str
@@ -35,6 +40,7 @@ class Window:
     number: int
     start: int
     is_urgent: bool
+    check: Callable[[], None]
 
 
 Make = Callable[[Window], list[np.ndarray]]  # returns a window's chunks, [T, V, 3] each; none ends the stream
@@ -103,7 +109,7 @@ class Stream:
         self._thread = None  # the next chunk starts another one
 
     def close(self) -> None:
-        """End the stream. Returns when the thread has ended, which finishes its current window first."""
+        """End the stream. Returns when the thread has ended, which gives up its current window."""
         self._stop()
 
     def __iter__(self) -> Stream:
@@ -170,7 +176,13 @@ class _State:
     def window(self) -> Window:
         past = self.ready[-1] if self.ready else self.past
         start = self.frames + sum(map(len, self.ready))
-        return Window(self.prompt, past, self.sent + len(self.ready), start, self.is_urgent and not self.ready)
+        is_urgent, version = self.is_urgent and not self.ready, self.version
+
+        def check() -> None:
+            if self.closed or self.version != version:
+                raise StaleError
+
+        return Window(self.prompt, past, self.sent + len(self.ready), start, is_urgent, check)
 
 
 def _work(state: _State, make: Make) -> None:
@@ -182,6 +194,8 @@ def _work(state: _State, make: Make) -> None:
             version, window = state.version, state.window()
         try:
             chunks = make(window)
+        except StaleError:
+            continue
         except BaseException as error:  # raised in the consumer's thread
             with state.changed:
                 state.error = error

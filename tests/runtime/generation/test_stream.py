@@ -4,6 +4,7 @@ import gc
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.generation.generator import Generator
 from motionrt.runtime.generation.schedule import Sampling
-from motionrt.runtime.generation.stream import Stream, Window
+from motionrt.runtime.generation.stream import StaleError, Stream, Window
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,37 @@ def test_a_window_in_progress_is_dropped_on_close() -> None:
     resume.set()
     closing.join()
     assert list(stream) == []
+
+
+def test_a_window_in_progress_is_given_up_for_a_new_prompt() -> None:
+    prompts: SimpleQueue[str] = SimpleQueue()
+
+    def make(window: Window) -> list[np.ndarray]:
+        prompts.put(window.prompt)
+        while window.prompt == "walk":
+            window.check()
+            time.sleep(0.001)
+        return [np.zeros((20, 22, 3), np.float32)]
+
+    stream = Stream(make, lambda joints, prompt, number: Motion(joints, 20, "smpl22"), "walk", lambda text: None)
+    assert prompts.get(timeout=30) == "walk"
+    stream.prompt = "bow"
+    assert prompts.get(timeout=30) == "bow" and next(stream).frames == 20
+    stream.close()
+
+
+def test_sampling_is_given_up_between_two_runs_of_a_graph(generator: Generator) -> None:
+    checks = 0
+
+    def check() -> None:
+        nonlocal checks
+        checks += 1
+        if checks == 3:
+            raise StaleError
+
+    with pytest.raises(StaleError):
+        generator._first([generator._request("a person walks", 0, None, 0.0, "mocap")], [5], check)
+    assert checks == 3
 
 
 def test_generate_works_during_a_stream(generator: Generator) -> None:
