@@ -23,6 +23,7 @@ EXTRAS = {
     "io": ("rtmlib", "cv2", "av", "PIL"),
     "net": ("websockets",),
     "zmq": ("zmq",),
+    "mqtt": ("paho",),
     "files": ("av", "PIL", "pygltflib"),
     "robot": ("mujoco", "av", "PIL"),
     "viewer": ("viser", "pygltflib"),

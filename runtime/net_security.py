@@ -64,16 +64,16 @@ def is_local_origin(origin: str) -> bool:
         return False
 
 
-def read_token(path: Path) -> str:
+def read_token(path: Path, what: str = "a token") -> str:
     """The first line of a file; one that others may read or change is logged. Raises InputError: there is none."""
     try:
         if (mode := stat.S_IMODE(path.stat().st_mode)) & 0o077:
             logger.warning("%s: others may use it (mode %o, expected 600)", path, mode)
         token = path.read_text(encoding="utf-8").partition("\n")[0].strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error}), expected a file with a token") from None
+        raise InputError(f"{path}: cannot be read ({error}), expected a file with {what}") from None
     if not token:
-        raise InputError(f"{path}: the first line is empty, expected a token")
+        raise InputError(f"{path}: the first line is empty, expected {what}")
     return token
 
 

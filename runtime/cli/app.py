@@ -116,8 +116,9 @@ def recognize(
         from ..errors import InputError
         from .view import run_view
 
-        if outputs.as_json or outputs.overlay or outputs.srt or outputs.csv:
-            raise InputError("--view shows a page and cannot be combined with --json, --overlay, --srt or --csv")
+        if outputs.as_json or outputs.overlay or outputs.srt or outputs.csv or outputs.publish:
+            others = "--json, --overlay, --srt, --csv or --publish"
+            raise InputError(f"--view shows a page and cannot be combined with {others}")
         run_view(sources, options)
     else:
         from .recognize import run_recognize

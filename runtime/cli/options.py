@@ -1,7 +1,8 @@
 """Options that several commands share, each with its help and default in one place."""
 
 import logging
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from functools import wraps
 from inspect import Parameter, Signature, signature
@@ -13,6 +14,7 @@ import typer
 if TYPE_CHECKING:
     from ..body.motion import Motion
     from ..generation.generator import Generator
+    from ..io.mqtt import MqttPublisher
     from ..io.source import Source
     from ..recognition.recognizer import Recognizer
 
@@ -165,6 +167,24 @@ class RecognizeOutputs:
     overlay: Annotated[Path | None, typer.Option(help="Write an .mp4 with skeletons and labels.")] = None
     srt: Annotated[Path | None, typer.Option(help="Write the actions as subtitles, .srt.")] = None
     csv: Annotated[Path | None, typer.Option(help="Write the segments as a table, .csv.")] = None
+    publish: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="MQTT broker that gets the events: mqtt://HOST[:PORT]/TOPIC, or mqtts://."),
+    ] = None
+    publish_login: Annotated[
+        Path | None, typer.Option(help="File with user:password of the MQTT broker; default: MOTIONRT_MQTT_LOGIN.")
+    ] = None
+
+    def open_publisher(self, labels: Sequence[str]) -> "MqttPublisher | None":
+        """Connect to the broker, if there is one."""
+        if self.publish is None:
+            return None
+        from ..io.mqtt import MqttPublisher
+        from ..net_security import read_token
+
+        file = self.publish_login
+        login = os.environ.get("MOTIONRT_MQTT_LOGIN") if file is None else read_token(file, "user:password")
+        return MqttPublisher(self.publish, labels, login)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,13 +3,14 @@
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
 from ..errors import InputError
 from ..io.frame import Frame
 from ..io.media_folder import expand_video_folders
+from ..io.mqtt import MqttPublisher
 from ..io.source import Source, open_images
 from ..progress import spinner
 from ..recognition.frames import step_source
@@ -28,12 +29,16 @@ def run_recognize(names: Sequence[str], options: RecognizeOptions, outputs: Reco
     _check_outputs(outputs, len(sources))
     recognizer = options.load()
     report: Report = JsonReport(name_sources=len(sources) > 1) if outputs.as_json else TextReport()
-    session = _Session(recognizer, report, options, outputs)
-    try:
-        for name in sources:
-            session.run(name)
-    except KeyboardInterrupt:
-        pass
+    publisher = outputs.open_publisher([label for label in recognizer.labels if label != "none"])
+    session = _Session(recognizer, report, options, outputs, publisher)
+    with publisher or nullcontext():
+        try:
+            for name in sources:
+                session.run(name)
+        except KeyboardInterrupt:
+            pass
+    if publisher is not None:
+        session.summary.published, session.summary.unpublished = publisher.published, publisher.dropped
     if outputs.srt:
         write_srt(outputs.srt, session.segments)
     if outputs.csv:
@@ -72,12 +77,17 @@ class _Session:
     """
 
     def __init__(
-        self, recognizer: Recognizer, report: Report, options: RecognizeOptions, outputs: RecognizeOutputs
+        self,
+        recognizer: Recognizer,
+        report: Report,
+        options: RecognizeOptions,
+        outputs: RecognizeOutputs,
+        publisher: MqttPublisher | None,
     ) -> None:
         self.summary = Summary()
         self.segments: list[tuple[str, Segment]] = []
         self._recognizer, self._report = recognizer, report
-        self._options, self._outputs = options, outputs
+        self._options, self._outputs, self._publisher = options, outputs, publisher
 
     def run(self, name: str) -> None:
         """Recognize one source from its start; after Ctrl-C its outputs are complete up to then."""
@@ -123,6 +133,8 @@ class _Session:
                 if frame is not None:
                     self.summary.latencies_ms.append(decision.latency_ms)
                 self._report.decide(t, decision)
+                if self._publisher is not None:
+                    self._publisher.send(t, decision)
                 if segment := segmenter.add(t, decision):
                     add(segment)
         finally:

@@ -30,6 +30,8 @@ class Summary:
         dropped: frames that were not used.
         malformed: messages that could not be parsed.
         rejected: messages without the token.
+        published, unpublished: events that an MQTT broker has confirmed, and those that it did not get; None without
+            a broker.
         latencies_ms: latency of every decision.
         pose_latencies_ms: time of the pose estimator for every image.
         video_s: time that sources with images took, from one end to the other.
@@ -39,6 +41,8 @@ class Summary:
     dropped: int = 0
     malformed: int = 0
     rejected: int = 0
+    published: int | None = None
+    unpublished: int = 0
     latencies_ms: array[float] = field(default_factory=lambda: array("d"))
     pose_latencies_ms: array[float] = field(default_factory=lambda: array("d"))
     video_s: float = 0.0
@@ -51,11 +55,13 @@ class Summary:
     def as_dict(self) -> dict[str, Any]:
         """Counts and latency percentiles, None without decisions.
 
-        Counts of bad messages are included only if there were any; the latency of the pose estimator and the images
-        per second only if there were images.
+        Counts of bad messages are included only if there were any, of events only with a broker; the latency of the
+        pose estimator and the images per second only if there were images.
         """
         bad = {"malformed": self.malformed, "rejected": self.rejected}
         nonzero = {name: count for name, count in bad.items() if count}
+        if self.published is not None:
+            nonzero |= {"published": self.published, "unpublished": self.unpublished}
         latency = {f"{name}_ms": value for name, value in _percentiles(self.latencies_ms).items()}
         video: dict[str, Any] = {}
         if self.video_fps is not None:
@@ -66,7 +72,7 @@ class Summary:
     def as_line(self) -> str:
         """The same in one line of text."""
         totals = self.as_dict()
-        names = ("frames", "dropped", "malformed", "rejected")
+        names = ("frames", "dropped", "malformed", "rejected", "published", "unpublished")
         counts = ", ".join(f"{totals[name]} {name}" for name in names if name in totals)
         latency = _percentile_text(self.latencies_ms)
         if self.video_fps is None:

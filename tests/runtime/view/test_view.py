@@ -407,7 +407,7 @@ def test_a_timeline_has_a_segment_per_label_and_escapes_labels() -> None:
         (("view", "--model", "live", "--labels", "waving"), "label 'waving' is not one of model 'live'"),
         (
             ("recognize", WAVE, "--view", "--json"),
-            "--view shows a page and cannot be combined with --json, --overlay, --srt or --csv",
+            "--view shows a page and cannot be combined with --json, --overlay, --srt, --csv or --publish",
         ),
     ],
 )
