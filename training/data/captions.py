@@ -20,12 +20,13 @@ _KEYS_OF_PLAIN_SETS = {  # the field that describes a clip; sentences have slots
     "cmumore22": ("desc",),
     "hdm22": ("action",),
     "lafan22w": ("desc",),
+    "rests": ("action",),  # parts of clips of all sets
     "robotmix22": ("desc",),
     "styles22": ("desc",),
 }
 _SENTENCES_OF_A_GAIT = 12
 
-_TOLD_TURN = re.compile(r" (and turns (left|right|around)|(while moving )?in a circle to the (left|right))")
+_TURN = re.compile(r" (and turns (left|right|around)|(while moving )?in a circle to the (left|right))")
 _STYLED = re.compile(r"{(styled|adverb|manner|walk)}")
 _SIDE = re.compile(r"\b(left|right)(?=(?:s|most|wards?|hand|handed)?\b)", re.IGNORECASE)
 _CLOCKWISE = re.compile(r"\b((?:counter|anti)[- ]?)?clockwise\b", re.IGNORECASE)
@@ -122,7 +123,7 @@ def _entry(source: str, record: Mapping[str, Any]) -> tuple[Mapping[str, Any], b
     for name in names.get(source, ()):
         key = record.get(name) or ""
         if source == "lafan22w":  # its descriptions end with the turn, which is measured
-            key = _TOLD_TURN.sub("", key)
+            key = _TURN.sub("", key)
         for stored in dict.fromkeys((key, mirror_text(key))):
             entry = table.get(stored)
             if isinstance(entry, str):

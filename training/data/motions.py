@@ -18,7 +18,7 @@ from numpy.random import Generator
 
 from ...runtime.body.canonical import SMPL, heading, to_canonical
 from ...runtime.io.dataset import ClipSet
-from . import augment, captions, vocabulary
+from . import augment, captions, rests, vocabulary
 from .clips import clip_sets, resample
 from .lift import leveling_rotation, lift, tracking_ok
 
@@ -77,6 +77,8 @@ VALIDATION_RECORDINGS = (
 # less in the end but more than WINDING in between winds.
 SLIGHTLY, ASIDE, AROUND, CIRCLE, WINDING = 30, 45, 135, 240, 100
 
+RESTS = "rests"  # the source of clips of standing still, cut from those of all sets
+
 log = logging.getLogger(__name__)
 
 WITHOUT_CAPTIONS = frozenset(
@@ -100,6 +102,8 @@ class MotionClip:
 
 def load_motions(data: Path) -> list[MotionClip]:
     """The clips of every set in a folder, except those under 16 frames, without an action, or with failed tracking.
+
+    Where people stand still in one of them, that part is a clip of its own, too.
 
     The numbers of skipped clips are logged.
 
@@ -130,8 +134,26 @@ def load_motions(data: Path) -> list[MotionClip]:
                     name=_name(record),
                 )
             )
-    log.info("%d motions of %s; skipped %s", len(clips), data, dict(skipped))
-    return clips
+    still = [rest for clip in clips if (rest := stand_still(clip))]
+    log.info("%d motions of %s, %d of standing still; skipped %s", len(clips), data, len(still), dict(skipped))
+    return clips + still
+
+
+def stand_still(clip: MotionClip) -> MotionClip | None:
+    """Return the longest part of a clip in which the person stands still, extended to 3 s; None if there is none."""
+    part = rests.rest_of(clip.joints)
+    if part is None or clip.split == "pairs":
+        return None
+    record = {"action": "stand still"}
+    return replace(
+        clip,
+        joints=to_canonical(rests.extend(clip.joints[part])),
+        captions=captions.captions(RESTS, record),
+        action=record["action"],
+        style=None,
+        source=RESTS,
+        name=f"{clip.name} still {part.start}:{part.stop}",
+    )
 
 
 def mirror(clip: MotionClip) -> MotionClip:

@@ -1,5 +1,6 @@
 import dataclasses
 from collections import Counter, defaultdict
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from motionrt.training.data.clips import clip_sets
 from motionrt.training.data.lift import leveling_rotation, lift, smooth
 from motionrt.training.data.motions import (
     PAIRS,
+    RESTS,
     WITHOUT_CAPTIONS,
     BalancedSampler,
     MotionClip,
@@ -23,6 +25,7 @@ from motionrt.training.data.motions import (
     load_motions,
     mirror,
     recording,
+    stand_still,
     turn_of,
     windows,
 )
@@ -93,13 +96,13 @@ def real(shared: Path) -> list[MotionClip]:
 
 
 def test_every_clip_is_canonical_named_and_captioned(motions: list[MotionClip]) -> None:
-    assert {c.source for c in motions} == {"bandai22", "mocap22", "kinect20"}
+    assert {c.source for c in motions} - {RESTS} == {"bandai22", "mocap22", "kinect20"}
     assert len({c.name for c in motions}) == len(motions)
     for c in motions:
         assert c.joints.dtype == np.float32 and c.joints.shape[1:] == (22, 3)
         check_canonical(c.joints)
         assert len(set(c.captions)) >= 8 and c.action
-        assert c.quality == ("kinect" if c.source == "kinect20" else "mocap")
+        assert c.quality == ("kinect" if c.name.startswith(("nw-ucla", "utkinect")) else "mocap")
         assert (c.style is not None) == (c.source == "bandai22")
 
 
@@ -115,7 +118,7 @@ def test_only_short_and_unnamed_clips_are_skipped(
     folder: Path, motions: list[MotionClip], caplog: pytest.LogCaptureFixture
 ) -> None:
     written = sum(len(ClipSet.load(path)) for path in folder.glob("*.npz"))
-    assert len(motions) == written - 2
+    assert len([c for c in motions if c.source != RESTS]) == written - 2
     with caplog.at_level("INFO"):
         load_motions(folder)
     assert "'mocap22: under 16 frames': 1" in caplog.text and "'mocap22: without an action': 1" in caplog.text
@@ -314,6 +317,33 @@ def test_a_measured_turn_has_a_word(samples: list[Motion], degrees: float, turn:
     assert turn_of(np.concatenate((turned, turned[::-1]))) == ("winding" if abs(degrees) >= 100 else "")
 
 
+def test_the_rest_of_a_clip_is_a_clip_of_standing_still(samples: list[Motion]) -> None:
+    joints = to_canonical(samples[0].joints)
+    straight = joints.copy()
+    for side in ("left", "right"):  # legs straight below the hips, arms hanging
+        for parts, lengths in (
+            (("hip", "knee", "ankle"), (0.41, 0.42)),
+            (("shoulder", "elbow", "wrist"), (0.27, 0.22)),
+        ):
+            for (above, below), length in zip(pairwise(parts), lengths, strict=True):
+                above, below = (SMPL.joints.index(f"{side}_{part}") for part in (above, below))
+                straight[:, below] = straight[:, above] - np.array([0, length, 0], np.float32)
+        foot, ankle = (SMPL.joints.index(f"{side}_{part}") for part in ("foot", "ankle"))
+        straight[:, foot] = straight[:, ankle] + np.array([0, -0.06, 0.12], np.float32)
+    still = np.repeat(straight[:1], 30, 0)
+    wild = np.random.default_rng(0).normal(0, 0.3, (20, 22, 3)).astype(np.float32) + still[:20]
+    c = dataclasses.replace(clip(50, split="test", name="b"), joints=np.concatenate((wild, still)), style="proud")
+    rest = stand_still(c)
+    assert rest is not None and rest.name == "b still 22:50"
+    assert (rest.action, rest.style, rest.split, len(rest.joints)) == ("stand still", None, "test", 60)
+    assert "a person stands still" in rest.captions and np.abs(np.diff(rest.joints, axis=0)).max() < 1e-5
+    sitting = c.joints.copy()
+    sitting[:, [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")], 1] += 0.4
+    assert stand_still(dataclasses.replace(c, joints=sitting)) is None
+    assert stand_still(dataclasses.replace(c, split="pairs")) is None
+    assert stand_still(clip(50)) is None
+
+
 def test_splits_do_not_depend_on_the_order_of_records() -> None:
     records = bandai("run", "normal", 50) + bandai("bow", "sad", 1, 1) + bandai("bow", "old", 1, 1) * 12
     order = np.random.default_rng(0).permutation(len(records))
@@ -366,7 +396,7 @@ def test_draws_follow_the_weights() -> None:
 def test_all_real_sets_load(real: list[MotionClip], shared: Path) -> None:
     clips = Counter(c.source for c in real)
     there = {clip_set.name: len(clip_set) for clip_set in clip_sets(shared) if clip_set.name not in WITHOUT_CAPTIONS}
-    assert set(clips) == set(there)
+    assert set(clips) == {*there, RESTS} and clips[RESTS] >= 200
     assert all(clips[name] >= 0.9 * there[name] for name in there)
     assert len({c.name for c in real}) == len(real)
     for c in real:
@@ -377,7 +407,8 @@ def test_all_real_sets_load(real: list[MotionClip], shared: Path) -> None:
 def test_the_splits_of_the_real_sets(real: list[MotionClip]) -> None:
     of = defaultdict(Counter)
     for c in real:
-        of[c.source][c.split] += 1
+        of[c.source][c.split] += c.source != RESTS
+    del of[RESTS]
     for name, counts in of.items():
         total = sum(counts.values())
         assert counts["train"] > 0.7 * total and all(
