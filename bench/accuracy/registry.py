@@ -17,7 +17,7 @@ from ...runtime.errors import InputError
 from ...training.data import ntu
 from . import motion_data
 from .motion_model import MotionModel, Scorer, check_abilities
-from .protocols import closed_loop, composed, continuous, editing, edits, labeled_clips, onsets, out_of_range
+from .protocols import closed_loop, composed, continuous, details, editing, edits, labeled_clips, onsets, out_of_range
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -397,6 +397,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         kind=CLOSED_LOOP,
         data=None,
         protocol=composed.composed,
+    ),
+    Benchmark(
+        name="details",
+        about="counts, standing still and turns as descriptions say, by rules",
+        kind=CLOSED_LOOP,
+        data=None,
+        protocol=details.details,
     ),
     Benchmark(
         name="out-of-range",
