@@ -663,6 +663,12 @@ MOTION = [
         "composed.json",
     ),
     Row(
+        "as described, by rules: {counts.n} counts of one to three, {still.n} times standing still, {turns.n} turns of "
+        "90, 180 and 360 degrees",
+        "**{counts.right:.0f} %**, **{still.right:.0f} %** and **{turns.right:.0f} %**",
+        "details.json",
+    ),
+    Row(
         "{test.n} prompts, known to the model or gibberish, in other languages and of other actions: told rightly",
         "**{test.right:.0f} %**; known {test.known.right:.0f} %, unknown {test.unknown.right:.0f} %",
         "out_of_range.json",
