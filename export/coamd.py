@@ -21,6 +21,7 @@ from ..runtime.errors import InputError
 from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import QUALITIES
+from ..training.data.caption_features import CaptionEncoder
 from ..training.data.humanml import is_humanml
 from ..training.data.motions import RATE_HZ, load_motions
 from ..training.models.clip_text import ClipText
@@ -67,10 +68,7 @@ def coamd_manifest(pipeline: CoamdPipeline, out: Path) -> dict[str, Any]:
     """Entries of a manifest about the networks. CLIP becomes a bundle of its own next to `out`."""
     if len(pipeline.autoencoder.config.parents) != len(SMPL.joints):
         raise InputError(f"networks of {len(pipeline.autoencoder.config.parents)} joints, bundles have 22")
-    encoder = pipeline.text
-    if isinstance(encoder, ClipText):
-        encoder = TextEncoder(export_clip(encoder, out.with_name(f"{out.name}-text")))
-    assert isinstance(encoder, TextEncoder)
+    encoder = bundled_encoder(pipeline.text, out)
     return {
         "schema": SCHEMA,
         "name": out.name,
@@ -82,6 +80,14 @@ def coamd_manifest(pipeline: CoamdPipeline, out: Path) -> dict[str, Any]:
         "qualities": QUALITIES if pipeline.generator.config.qualities else QUALITIES[:1],
         "model": pipeline.model,
     }
+
+
+def bundled_encoder(encoder: CaptionEncoder, out: Path) -> TextEncoder:
+    """A text encoder from its bundle; that of CLIP is written next to `out`."""
+    if isinstance(encoder, ClipText):
+        return TextEncoder(export_clip(encoder, out.with_name(f"{out.name}-text")))
+    assert isinstance(encoder, TextEncoder)
+    return encoder
 
 
 def statistics(pipeline: CoamdPipeline) -> dict[str, np.ndarray]:

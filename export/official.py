@@ -48,7 +48,6 @@ RECIPES = {  # recipes that train these networks
     "coamd": "coamd-generator",
     "mar": "coamd-mar",
     "tdsm": "tdsm",
-    "ctrgcn": "nwucla-ctrgcn",
 }
 UNSCALED: dict[str, Callable[[int], Tensor]] = {  # buffers that the official networks do not have
     **dict.fromkeys(("shift", "text_mean"), torch.zeros),
@@ -161,7 +160,7 @@ class ImportOptions:
     """Settings that a checkpoint does not hold.
 
     Attributes:
-        labels: file with the names of CTR-GCN's classes, one a line; None: those of NTU RGB+D.
+        labels: file with the names of CTR-GCN's classes, one a line; None: those of NTU RGB+D or NW-UCLA.
         mean, std: .npy files with the normalization of the joints.
         text: the text encoder, "clip:PATH"; of an evaluator the vocabulary, "glove:FOLDER".
         objective: what the generator's head predicts, "flow" or "ddpm"; None: found in its output or its path.
@@ -186,7 +185,7 @@ OTHERS = ("clip", "evaluator")  # kinds of other networks
 
 def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: ImportOptions | None = None) -> None:
     """Write official checkpoints to the folder `out`: CLIP's text encoder, CoAMD's three networks, and CTR-GCN's
-    streams on NTU RGB+D as bundles; a single other network in the form of a finished run.
+    streams as bundles; a single other network in the form of a finished run.
 
     Raises:
         InputError: as in `read_official`; unknown kind, a wrong number of checkpoints, an option of other kinds, or
@@ -205,15 +204,10 @@ def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: 
         more = {"coamd": f", or those of {', '.join(STATES)}", "ctrgcn": ", 2 or 4: joints, bones, motion of both"}
         raise InputError(f"{count} checkpoints of kind {kind}, expected one{more.get(kind, '')}")
     if kind == "ctrgcn":
-        from .official_ctr_gcn import import_ctr_gcn, is_ntu
+        from .official_ctr_gcn import import_ctr_gcn
 
         networks: list[Any] = [read_official(kind, path) for path in checkpoints]
-        if all(map(is_ntu, networks)):
-            import_ctr_gcn(checkpoints, networks, out, options)
-        elif count == 1 and options.labels is None:
-            import_run(kind, checkpoints[0], out, options)
-        else:
-            raise InputError(f"{checkpoints[0]}: not on NTU RGB+D, expected one checkpoint without --labels")
+        import_ctr_gcn(checkpoints, networks, out, options)
     elif kind == "coamd" and count > 1:
         from .official_coamd import import_coamd
 

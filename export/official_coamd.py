@@ -23,7 +23,7 @@ from ..training.models.clip_text import ClipText, ClipTextConfig
 from ..training.models.coamd import LengthEstimator, MotionGenerator
 from ..training.models.coamd.views import SMPL22
 from .clip_text import export_clip
-from .coamd import PUBLISHED_SAMPLER, coamd_graphs, coamd_manifest, statistics
+from .coamd import PUBLISHED_SAMPLER, bundled_encoder, coamd_graphs, coamd_manifest, statistics
 from .coamd_graphs import onnx_graphs
 from .official import ImportOptions, digest, kind_of, read_official, set_objective
 
@@ -65,19 +65,18 @@ def convert(
     checkpoints: dict[str, Path], out: Path, options: ImportOptions, weights: Path
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Write the file `weights`; returns the manifest and the other files."""
-    networks: dict[str, Any] = {KINDS[kind]: read_official(kind, path) for kind, path in checkpoints.items()}
-    set_objective(networks["generator"], checkpoints["coamd"], options.objective)
-    check_fit(networks, checkpoints)
     assert options.mean is not None and options.std is not None and options.text is not None
-    pipeline = CoamdPipeline(
-        **networks,
-        lengths=longest(networks["generator"].config.text),
-        normalization=read_normalization(options.mean, options.std, 3 * len(SMPL22)),
-        text=read_encoder(options.text, out),
-    )
-    if pipeline.text.width != networks["generator"].config.text:
-        expected = networks["generator"].config.text
-        raise InputError(f"{options.text}: features of {pipeline.text.width} numbers, the generator takes {expected}")
+    normalization = read_normalization(options.mean, options.std, 3 * len(SMPL22))
+    networks = read_networks(checkpoints, options.objective)
+    config, encoder = networks["generator"].config, read_encoder(options.text, out)
+    if encoder.width != config.text:
+        raise InputError(f"{options.text}: features of {encoder.width} numbers, the generator takes {config.text}")
+    if isinstance(encoder, ClipText):  # not in memory together with the networks
+        del networks
+        encoder = bundled_encoder(encoder, out)
+        networks = read_networks(checkpoints, config.objective)
+    lengths = longest(config.text)
+    pipeline = CoamdPipeline(**networks, lengths=lengths, normalization=normalization, text=encoder)
     graphs = onnx_graphs(pipeline)
     manifest = coamd_manifest(pipeline, out) | coamd_graphs(pipeline, graphs)
     manifest |= {"license": LICENSE, "sampler": {**PUBLISHED_SAMPLER, "padding": "batch"}, "actions": {}, "metrics": {}}
@@ -87,6 +86,14 @@ def convert(
         arrays |= {f"{name}.{key}": tensor.numpy() for key, tensor in getattr(pipeline, name).state_dict().items()}
     write(weights, arrays)
     return manifest, {**graphs, "MODEL_CARD.md": card(manifest).encode()}
+
+
+def read_networks(checkpoints: dict[str, Path], objective: str | None) -> dict[str, Any]:
+    """The networks by name. Raises InputError as `read_official`, `set_objective` and `check_fit`."""
+    networks: dict[str, Any] = {KINDS[kind]: read_official(kind, path) for kind, path in checkpoints.items()}
+    set_objective(networks["generator"], checkpoints["coamd"], objective)
+    check_fit(networks, checkpoints)
+    return networks
 
 
 def check_fit(networks: dict[str, Any], checkpoints: dict[str, Path]) -> None:

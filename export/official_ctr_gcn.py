@@ -16,7 +16,8 @@ from ..runtime.bundles.schema import SCHEMA, WEIGHTS, ClipManifest
 from ..runtime.bundles.signatures import STREAMS, manifest_graphs
 from ..runtime.errors import InputError
 from ..training.data import ntu
-from ..training.models.ctr_gcn import CTRGCN, NTU_PARENTS, OPENPOSE_PARENTS, CTRGCNConfig
+from ..training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, OPENPOSE_PARENTS, CTRGCNConfig
+from ..training.recognition.ctr_gcn import FRAMES, PUBLISHED_FRAMES
 from ..training.runs import read_network, read_record
 from .ctr_gcn import FastCTRGCN, fold
 from .graphs import export_graph
@@ -25,8 +26,11 @@ from .recognizer import THRESHOLDS, last_metrics
 
 TASK = ClipManifest.task
 ENSEMBLE = {"joint": 0.6, "bone": 0.6, "joint_motion": 0.4, "bone_motion": 0.4}  # published weights of the logits
-FRAMES, WINDOW_S, EVERY_S = 64, 3.0, 0.5
-LICENSE = "that of the checkpoints; NTU RGB+D is for non-commercial research"
+WINDOW_S, EVERY_S = 3.0, 0.5
+LICENSE = "that of the checkpoints; NTU RGB+D and NW-UCLA are for non-commercial research"
+LAYOUTS = {NWUCLA_PARENTS: "kinect20", OPENPOSE_PARENTS: "openpose18"}  # others: ntu25
+NWUCLA_ACTIONS = ("pick up with one hand", "pick up with two hands", "drop trash", "walk around", "sit down",
+                  "stand up", "donning", "doffing", "throw", "carry")  # in published order  # fmt: skip
 
 
 class StreamNetworks(nn.Module):
@@ -59,7 +63,7 @@ def import_ctr_gcn(checkpoints: Sequence[Path], models: Sequence[CTRGCN], out: P
         for stream, path in zip(streams, checkpoints, strict=True)
     }
     check_equal(checkpoints, [model.config for model in models])
-    labels = read_labels(options.labels, models[0].config.classes)
+    labels = read_labels(options.labels, models[0].config)
     write_clip_bundle(streams, labels, LICENSE, {"official": about}, out)
 
 
@@ -75,9 +79,9 @@ def export_clips(runs: Sequence[Path], out: Path) -> Bundle[ClipManifest]:
         stream = record["recipe"]["stream"]
         if stream in models:
             raise InputError(f"{run}: a second run of stream {stream}, expected one of each")
+        if record["recipe"]["name"] == "nwucla-ctrgcn":
+            raise InputError(f"{run}: a run of nwucla-ctrgcn has no bundle, those of nwucla-published-ctrgcn have one")
         models[stream], _ = read_network(run, CTRGCN, CTRGCNConfig)
-        if models[stream].config.people == 1:
-            raise InputError(f"{run}: a CTR-GCN of NW-UCLA has no bundle; its accuracy is in metrics.jsonl")
     check_equal(runs, [model.config for model in models.values()])
     first = records[0]
     for run, record in zip(runs, records, strict=True):
@@ -96,10 +100,10 @@ def is_clip_run(run: Path) -> bool:
 
 def check_equal(sources: Sequence[Path], configs: Sequence[CTRGCNConfig]) -> None:
     """Raises InputError unless all networks have the same sizes."""
-    for path, config in zip(sources, configs, strict=True):
+    found = [f"{config.classes} classes, {config.joints} joints and channels {config.channels}" for config in configs]
+    for path, config, sizes in zip(sources, configs, found, strict=True):
         if config != configs[0]:
-            raise InputError(f"{path}: {config.classes} classes and channels {config.channels}, expected "
-                             f"{configs[0].classes} and {configs[0].channels} as in {sources[0].name}")  # fmt: skip
+            raise InputError(f"{path}: {sizes}; expected {found[0]} as in {sources[0].name}")
 
 
 def write_clip_bundle(
@@ -107,11 +111,12 @@ def write_clip_bundle(
 ) -> None:
     """Write a bundle of networks by stream; `about` has further entries of the manifest."""
     config = next(iter(streams.values())).config
+    scaled = config.parents == NWUCLA_PARENTS
     networks = StreamNetworks({stream: fold(model) for stream, model in streams.items()}).eval()
     sizes = {
         "people": config.people,
         "channels": config.in_channels,
-        "frames": FRAMES,
+        "frames": FRAMES if scaled else PUBLISHED_FRAMES,
         "joints": config.joints,
         "labels": config.classes,
     }
@@ -122,7 +127,7 @@ def write_clip_bundle(
         "name": out.name,
         "task": TASK,
         "license": license,
-        "layout": "openpose18" if config.parents == OPENPOSE_PARENTS else "ntu25",
+        "layout": LAYOUTS.get(config.parents, "ntu25"),
         "fps": 30.0,
         "frontend": {"facing_s": 0.0, "reach_m": 2.0, "max_gap_s": 0.5},
         "decision": asdict(THRESHOLDS),
@@ -133,7 +138,8 @@ def write_clip_bundle(
             "parents": parents,
             "people": config.people,
             "channels": config.in_channels,
-            "frames": FRAMES,
+            "frames": sizes["frames"],
+            "scaled": scaled,
             "weights": {stream: ENSEMBLE[stream] for stream in streams},
             "window_s": WINDOW_S,
             "every_s": EVERY_S,
@@ -150,17 +156,16 @@ def write_clip_bundle(
     write_bundle(out, manifest, {WEIGHTS: pack(weights), **graphs, "MODEL_CARD.md": card(manifest).encode()})
 
 
-def is_ntu(model: CTRGCN) -> bool:
-    """True for networks on NTU RGB+D, which become bundles."""
-    return model.config.parents == NTU_PARENTS
-
-
-def read_labels(path: Path | None, count: int) -> list[str]:
-    """Labels, one a line; by default the 60 or 120 of NTU RGB+D. Raises InputError: another number of them."""
+def read_labels(path: Path | None, config: CTRGCNConfig) -> list[str]:
+    """Labels, one a line; by default those of NTU RGB+D or NW-UCLA. Raises InputError: another number of them."""
+    count = config.classes
     if path is None:
-        if count not in (60, len(ntu.ACTIONS)):
-            raise InputError(f"the network has {count} classes, expected 60 or 120 of NTU RGB+D, or --labels FILE")
-        return list(ntu.ACTIONS[:count])
+        known = (NWUCLA_ACTIONS,) if config.parents == NWUCLA_PARENTS else (ntu.ACTIONS[:60], ntu.ACTIONS)
+        for names in known:
+            if len(names) == count:
+                return list(names)
+        expected = " or ".join(str(len(names)) for names in known)
+        raise InputError(f"the network has {count} classes, expected {expected}, or --labels FILE")
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
@@ -178,14 +183,15 @@ def card(manifest: dict[str, Any]) -> str:
     files = {stream: f"{one['name']}, sha256 {one['sha256']}, " for stream, one in manifest.get("official", {}).items()}
     source = " from official checkpoints" if "official" in manifest else ""
     camera = "a picture" if manifest["layout"] == "openpose18" else "a Kinect"
+    people = "one person" if manifest["model"]["people"] == 1 else "one or two people"
     sources = "".join(
         f"- {stream}: {files.get(stream, '')}weight {ENSEMBLE[stream]}\n" for stream in manifest["graphs"]
     )
     return f"""# {manifest["name"]}
 
-CTR-GCN{source} (Chen et al., ICCV 2021): a clip of one or two people in layout `{manifest["layout"]}`, in the
-coordinates of {camera}, in; {len(manifest["labels"])} labels out. A clip is resampled to {FRAMES} frames; of a stream
-the last {WINDOW_S:g} s are recognized every {EVERY_S:g} s.
+CTR-GCN{source} (Chen et al., ICCV 2021): a clip of {people} in layout `{manifest["layout"]}`, in the
+coordinates of {camera}, in; {len(manifest["labels"])} labels out. A clip is resampled to {manifest["model"]["frames"]}
+frames; of a stream the last {WINDOW_S:g} s are recognized every {EVERY_S:g} s.
 
 {sources}
 ## License

@@ -210,6 +210,7 @@ class ClipManifest(RecognitionManifest):
         parents: parent of each joint, its own index for a root.
         weights: of the logits of each stream.
         window_s, every_s: length of the recognized part of a stream, and interval between decisions, seconds.
+        scaled: the clip's axes are scaled to -1..1, and frames are picked, not interpolated.
     """
 
     task: ClassVar[str] = "clip"
@@ -220,6 +221,7 @@ class ClipManifest(RecognitionManifest):
     weights: dict[str, float]
     window_s: float
     every_s: float
+    scaled: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -429,6 +431,7 @@ def _clip(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
         weights={stream: weights.number(stream, 0, 1000) for stream in common["graphs"]},
         window_s=model.number("window_s", 0.1, 60),
         every_s=model.number("every_s", 0.01, 60),
+        scaled=model.has("scaled") and model.boolean("scaled"),
     )
 
 

@@ -422,7 +422,7 @@ def import_(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: a bundle, or a training run.")],
-    labels: Annotated[Path | None, typer.Option(help="Names of ctrgcn's classes; default: NTU RGB+D's.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Names of ctrgcn's classes, one a line.")] = None,
     mean: Annotated[Path | None, typer.Option(help="Mean of the joints' coordinates, .npy.")] = None,
     std: Annotated[Path | None, typer.Option(help="Their standard deviation, .npy.")] = None,
     text: Annotated[

@@ -1,11 +1,12 @@
 """Recognizers of whole clips: published networks for one or two people, also on the last seconds of a stream.
 
 They take a clip as the NTU protocol prepares it: in the coordinates of the camera, relative to the middle of the spine
-of the first person at the beginning, the central 95 % of it, resampled to a fixed number of frames. Of 2-D keypoints
-they take x and y relative to the neck, in units of the first person's size, and whether a joint is seen.
+of the first person at the beginning, the central 95 % of it, resampled to a fixed number of frames; or as that of
+NW-UCLA does: frames of the whole clip, its axes scaled to -1..1. Of 2-D keypoints they take x and y relative to the
+neck, in units of the first person's size, and whether a joint is seen.
 
 Shapes: T frames, F frames of the networks, M people (the first one counts), V joints of D coordinates, C labels.
-Source: Chen et al., ICCV 2021 (CTR-GCN), and its released preprocessing of NTU RGB+D.
+Source: Chen et al., ICCV 2021 (CTR-GCN), and its released preprocessing.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class ClipNetworks:
     def logits(self, joints_TMVD: np.ndarray) -> np.ndarray:
         """Logits [C] of a clip, NaN where a joint is missing. Raises InputError: nobody is visible in it."""
         manifest = self.manifest
-        x_FMV3 = prepare_clip(joints_TMVD, manifest.frames, manifest.people)
+        x_FMV3 = prepare_clip(joints_TMVD, manifest.frames, manifest.people, manifest.scaled)
         total = np.zeros(len(manifest.labels), np.float32)
         for stream, session in self._sessions.items():
             clip = stream_of(x_FMV3, stream, manifest.parents).transpose(1, 3, 0, 2)
@@ -71,9 +72,11 @@ class ClipNetworks:
         return np.tile(self.logits(frames[:, None]), (len(frames), 1)), np.zeros((len(frames), 1), np.float32)
 
 
-def prepare_clip(joints_TMVD: np.ndarray, frames: int, people: int) -> np.ndarray:
+def prepare_clip(joints_TMVD: np.ndarray, frames: int, people: int, scaled: bool = False) -> np.ndarray:
     """Clip [F, people, V, 3] of the network, zeros where a person is absent. Raises InputError: nobody is visible."""
     x = (center_picture if joints_TMVD.shape[-1] == 2 else center_clip)(joints_TMVD, people)
+    if scaled:
+        return pick_frames(scale_axes(x), frames)
     cut = int((1 - KEPT) * len(x) / 2)
     return resample_linear(x[cut : len(x) - cut], frames)
 
@@ -123,6 +126,18 @@ def fill_joints(joints_TV3: np.ndarray) -> np.ndarray:
     filled = np.take_along_axis(joints_TV3, index_TV[:, :, None], 0)
     middle_T13 = np.nanmean(filled, 1, keepdims=True) if not seen_TV[:, SPINE].any() else filled[:, SPINE : SPINE + 1]
     return np.where(np.isfinite(filled), filled, middle_T13)
+
+
+def scale_axes(x: np.ndarray) -> np.ndarray:
+    """Scale each axis of the joints [..., C] of a clip to -1..1."""
+    over = tuple(range(x.ndim - 1))
+    low, high = x.min(over), x.max(over)
+    return ((x - low) / np.maximum(high - low, 1e-6) * 2 - 1).astype(np.float32)
+
+
+def pick_frames(x: np.ndarray, frames: int) -> np.ndarray:
+    """Evenly spaced frames of the first axis."""
+    return x[np.linspace(0, len(x) - 1, frames).astype(int)]
 
 
 def resample_linear(x: np.ndarray, frames: int) -> np.ndarray:

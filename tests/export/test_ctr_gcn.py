@@ -13,8 +13,9 @@ from motionrt.export.ctr_gcn import FastCTRGCN, fold, person_graph  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.bundles.schema import WEIGHTS  # noqa: E402
+from motionrt.runtime.recognition.clips import scale_axes  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
-from motionrt.training.recognition.ctr_gcn import STREAMS, normalize_axes, stream_input  # noqa: E402
+from motionrt.training.recognition.ctr_gcn import STREAMS, stream_input  # noqa: E402
 
 TOLERANCE = 1e-5  # of logits of a few units
 SMALL = (16, 32)
@@ -98,7 +99,7 @@ def test_real_clips_give_the_same_logits(samples: list[Motion], stream: str) -> 
     model = network(parents=NWUCLA_PARENTS, people=1, channels=SMALL)
     to_kinect = Layout.load("kinect20").map_from(Layout.load("smpl22"))
     clips = [np.einsum("vw,twc->tvc", to_kinect, motion.joints) for motion in samples]
-    x = torch.from_numpy(np.stack([stream_input(normalize_axes(clip), stream) for clip in clips])[..., None])
+    x = torch.from_numpy(np.stack([stream_input(scale_axes(clip), stream) for clip in clips])[..., None])
     same(fold(model)(x), model(x))
 
 

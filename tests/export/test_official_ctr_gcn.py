@@ -12,7 +12,6 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 from motionrt.export.official import official_state, read_official  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
-from motionrt.training.runs import read_network  # noqa: E402
 
 SMALL = {"classes": 5, "channels": (16, 16, 32)}
 
@@ -95,15 +94,19 @@ def test_a_file_without_names_is_refused(tmp_path: Path) -> None:
         read_official("ctrgcn", tmp_path / "list.pt")
 
 
-def test_the_command_writes_the_folder_of_a_run(
+def test_a_network_of_nw_ucla_becomes_a_bundle_with_its_actions(
     written: Callable[..., Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from motionrt.runtime.cli import main
 
-    model, path = written(people=1, parents=NWUCLA_PARENTS)
-    assert main(["import", "ctrgcn", str(path), "-o", str(tmp_path / "run")]) == 0
+    def positive(state: dict[str, Any]) -> None:
+        for key in state:
+            if key.endswith("running_var"):
+                state[key].abs_()
+
+    _, path = written(positive, people=1, parents=NWUCLA_PARENTS, classes=10)
+    assert main(["import", "ctrgcn", str(path), "-o", str(tmp_path / "nwucla")]) == 0
     assert "wrote" in capsys.readouterr().out
-    again, about = read_network(tmp_path / "run", CTRGCN, CTRGCNConfig)
-    assert again.config == model.config and again.fc.weight.equal(model.fc.weight)
-    assert about["official"]["checkpoint"] == path.name
-    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["name"] == "nwucla-ctrgcn"
+    manifest = json.loads((tmp_path / "nwucla" / "manifest.json").read_text())
+    assert (manifest["layout"], len(manifest["labels"]), manifest["labels"][-1]) == ("kinect20", 10, "carry")
+    assert manifest["official"]["joint"]["name"] == path.name and manifest["model"]["scaled"]

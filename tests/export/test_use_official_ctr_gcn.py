@@ -132,7 +132,7 @@ def test_the_command_recognizes_and_evaluates(
     [
         ("wave\nbow\n", {}, "labels.txt: 2 labels, the network has 60"),
         ("wave\n" * 60, {}, "labels.txt: a label occurs twice"),
-        (None, {"classes": 7}, "the network has 7 classes, expected 60 or 120 of NTU RGB+D, or --labels FILE"),
+        (None, {"classes": 7}, "the network has 7 classes, expected 60 or 120, or --labels FILE"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from ...runtime.body.layout import Layout
-from ...runtime.recognition.clips import KEPT, resample_linear, stream_of
+from ...runtime.recognition.clips import KEPT, pick_frames, resample_linear, scale_axes, stream_of
 from ..data import augment
 from ..data.clips import LabeledClip, load_clips, resample
 from ..data.whole_clips import WholeClip
@@ -73,9 +73,9 @@ class CtrGcnTask:
         if self.published:
             turned = rotate_degrees(clip.joints, *rng.integers(-60, 61, 2))
             index = np.sort(rng.choice(np.repeat(np.arange(len(turned)), 100), FRAMES, replace=False))
-            return to_stream(normalize_axes(turned)[index], self.stream)
+            return to_stream(scale_axes(turned)[index], self.stream)
         joints = augment.mirror(clip.joints, self.layout) if rng.random() < 0.5 else clip.joints
-        joints = normalize_axes(
+        joints = scale_axes(
             augment.rotate(joints, rng.uniform(-MAX_TURN, MAX_TURN), np.array([rng.uniform(-MAX_TILT, MAX_TILT), 0]))
         )
         frames = round(len(joints) * rng.uniform(MIN_SHARE, 1))
@@ -167,17 +167,10 @@ def move_picture(x_TMVC: np.ndarray, rng: Generator) -> np.ndarray:
 
 def whole_sample(clip: LabeledClip, stream: str, labels: Sequence[str], published: bool = False) -> ClipSample:
     """The whole clip without augmentation."""
-    joints, target = normalize_axes(clip.joints), labels.index(clip.label or "")
+    joints, target = scale_axes(clip.joints), labels.index(clip.label or "")
     if not published:
         return ClipSample(x=stream_input(joints, stream), target=target)
-    index = np.linspace(0, len(joints) - 1, FRAMES).astype(int)
-    return ClipSample(x=to_stream(joints[index], stream), target=target)
-
-
-def normalize_axes(joints_TVC: np.ndarray) -> np.ndarray:
-    """Scale each axis of a clip to -1..1."""
-    low, high = joints_TVC.min((0, 1)), joints_TVC.max((0, 1))
-    return ((joints_TVC - low) / np.maximum(high - low, 1e-6) * 2 - 1).astype(np.float32)
+    return ClipSample(x=to_stream(pick_frames(joints, FRAMES), stream), target=target)
 
 
 def stream_input(joints_TVC: np.ndarray, stream: str) -> np.ndarray:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
+from motionrt.runtime.recognition.clips import scale_axes  # noqa: E402
 from motionrt.training.data import augment  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
 from motionrt.training.recipes import train  # noqa: E402
@@ -24,7 +25,6 @@ from motionrt.training.recognition.ctr_gcn import (  # noqa: E402
     STREAMS,
     CtrGcnTask,
     load_views,
-    normalize_axes,
     stream_input,
     top1,
     whole_sample,
@@ -55,11 +55,11 @@ def task(data: Path) -> CtrGcnTask:
 
 def test_every_axis_of_a_clip_is_scaled_to_minus_one_to_one(task: CtrGcnTask) -> None:
     joints = task.clips[0].joints
-    found = normalize_axes(joints)
+    found = scale_axes(joints)
     np.testing.assert_allclose(found.min((0, 1)), -1, atol=1e-6)
     np.testing.assert_allclose(found.max((0, 1)), 1, atol=1e-6)
-    np.testing.assert_allclose(normalize_axes(2.5 * joints + [4, -1, 2]), found, atol=1e-4)
-    assert np.isfinite(normalize_axes(np.zeros((3, 20, 3), np.float32))).all()
+    np.testing.assert_allclose(scale_axes(2.5 * joints + [4, -1, 2]), found, atol=1e-4)
+    assert np.isfinite(scale_axes(np.zeros((3, 20, 3), np.float32))).all()
 
 
 def test_streams_are_differences_to_the_parent_and_to_the_next_frame() -> None:
@@ -117,7 +117,7 @@ def test_clips_are_not_augmented_for_testing(task: CtrGcnTask) -> None:
     clip = task.clips[0]
     found = whole_sample(clip, "joint", task.labels)
     assert task.labels[found.target] == clip.label
-    np.testing.assert_array_equal(found.x, stream_input(normalize_axes(clip.joints), "joint"))
+    np.testing.assert_array_equal(found.x, stream_input(scale_axes(clip.joints), "joint"))
     turned = replace(clip, joints=augment.rotate(clip.joints, 0.5, np.zeros(2)))
     assert np.abs(whole_sample(turned, "joint", task.labels).x - found.x).max() > 0.01
 

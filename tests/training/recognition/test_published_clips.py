@@ -17,11 +17,19 @@ from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.cli import main  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
+from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
 from motionrt.training.data import ntu  # noqa: E402
 from motionrt.training.data.whole_clips import CACHE, WholeClip, load_split, ntu_motion  # noqa: E402
-from motionrt.training.models.ctr_gcn import NTU_PARENTS, OPENPOSE_PARENTS  # noqa: E402
-from motionrt.training.recognition.ctr_gcn import PeopleTask, rotation  # noqa: E402
+from motionrt.training.models.ctr_gcn import CTRGCN, NTU_PARENTS, OPENPOSE_PARENTS, CTRGCNConfig  # noqa: E402
+from motionrt.training.recognition.ctr_gcn import (  # noqa: E402
+    PeopleTask,
+    compute_logits,
+    load_views,
+    rotation,
+    whole_sample,
+)
 from motionrt.training.recognition.published import RECIPES, read_sentences  # noqa: E402
+from motionrt.training.runs import read_network  # noqa: E402
 
 TINY = ["steps=2", "batch=2", "channels=8,8", "precision=no"]
 NAMES = ("S001C001P001R001A001", "S001C002P002R001A050", "S002C003P004R002A002", "S001C001P003R001A001",
@@ -224,13 +232,27 @@ def test_kinetics_with_cocodiff_from_folder_to_decision(
     assert capsys.readouterr().out
 
 
-def test_nwucla_as_published_validates_on_its_test_view(data: Path, tmp_path: Path, capsys: Any) -> None:
-    command = ["train", "nwucla-published-ctrgcn", f"data={data}", *TINY, f"run={tmp_path / 'run'}"]
-    assert main(command) == 0
-    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["step"] == 2 and 0 <= last["top1"] <= 100
-    assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "no")]) == 2
-    assert "has no bundle; its accuracy is in metrics.jsonl" in capsys.readouterr().err
+def test_a_bundle_of_nwucla_as_published_has_the_accuracy_of_its_run(data: Path, tmp_path: Path, capsys: Any) -> None:
+    run, bundle = tmp_path / "run", str(tmp_path / "bundle")
+    assert main(["train", "nwucla-published-ctrgcn", f"data={data}", *TINY, "stream=bone", f"run={run}"]) == 0
+    assert main(["export", str(run), "-o", bundle]) == 0
+    capsys.readouterr()
+    assert main(["eval", "nw-ucla", "--model", bundle, "--data", str(data), "--json"]) == 0
+    report, last = json.loads(capsys.readouterr().out), (run / "metrics.jsonl").read_text().splitlines()[-1]
+    clips = load_views(data, 3)
+    assert report["n"] == len(clips) and report["top1"] == pytest.approx(json.loads(last)["top1"])
+    network, about = read_network(run, CTRGCN, CTRGCNConfig)
+    logits_NC = compute_logits(network, [whole_sample(clip, "bone", about["labels"], True) for clip in clips])
+    recognizer = Recognizer.load(bundle)
+    for clip, logits in zip(clips, 0.6 * logits_NC, strict=True):
+        decision = recognizer.recognize(Motion(clip.joints, clip.fps, "kinect20"))
+        np.testing.assert_allclose(decision.probs, np.exp(logits) / np.exp(logits).sum(), rtol=1e-4)
+    np.savez(tmp_path / "clip.npz", joints=clips[0].joints, fps=clips[0].fps, layout="kinect20")
+    assert main(["recognize", str(tmp_path / "clip.npz"), "--model", bundle, "--json"]) == 0
+    assert capsys.readouterr().out
+    (run / "recipe.json").write_text((run / "recipe.json").read_text().replace("nwucla-published-", "nwucla-"))
+    assert main(["export", str(run), "-o", bundle]) == 2
+    assert "a run of nwucla-ctrgcn has no bundle" in capsys.readouterr().err
 
 
 def test_the_configurations_are_the_released_ones() -> None:
