@@ -19,10 +19,12 @@ PARTS = ("head", "arms", "hands", "hips", "legs", "feet")
 _KEYS_OF_PLAIN_SETS = {  # the field that describes a clip; sentences have slots {who} and {their} only
     "cmumore22": ("desc",),
     "hdm22": ("action",),
+    "kindergator20": ("action",),
     "lafan22w": ("desc",),
     "rests": ("action",),  # parts of clips of all sets
     "robotmix22": ("desc",),
     "styles22": ("desc",),
+    "utdmhad20": ("action",),
 }
 _SENTENCES_OF_A_GAIT = 12
 

@@ -82,7 +82,7 @@ RESTS = "rests"  # the source of clips of standing still, cut from those of all 
 log = logging.getLogger(__name__)
 
 WITHOUT_CAPTIONS = frozenset(
-    ("gestures20", "irds25", "irigesture_mp33", "jhmdb15", "kindergator20", "utdmhad20", "yoga_mp33")
+    ("gestures20", "irds25", "irigesture_mp33", "jhmdb15", "yoga_mp33")
 )  # data sets for recognition only
 
 
@@ -304,6 +304,8 @@ def _recording_split(record: dict[str, Any]) -> str:
 def _unusable(record: dict[str, Any], joints: np.ndarray, action: str | None) -> str | None:
     if action is None:
         return "without an action"
+    if record.get("group") == "child":
+        return "of children"  # with other proportions
     if len(joints) < MIN_FRAMES:
         return f"under {MIN_FRAMES} frames"
     return "tracking failed" if record.get("ds") in TEST_SUBJECTS and not tracking_ok(joints, RATE_HZ) else None

@@ -397,7 +397,8 @@ def test_all_real_sets_load(real: list[MotionClip], shared: Path) -> None:
     clips = Counter(c.source for c in real)
     there = {clip_set.name: len(clip_set) for clip_set in clip_sets(shared) if clip_set.name not in WITHOUT_CAPTIONS}
     assert set(clips) == {*there, RESTS} and clips[RESTS] >= 200
-    assert all(clips[name] >= 0.9 * there[name] for name in there)
+    there["kindergator20"] //= 2  # half are of children
+    assert all(clips[name] >= 0.85 * there[name] for name in there)
     assert len({c.name for c in real}) == len(real)
     for c in real:
         check_canonical(c.joints)
