@@ -304,21 +304,30 @@ def _recording_split(record: dict[str, Any]) -> str:
 def _unusable(record: dict[str, Any], joints: np.ndarray, action: str | None) -> str | None:
     if action is None:
         return "without an action"
-    if record.get("group") == "child":
-        return "of children"  # with other proportions
+    if _is_child(record):
+        return "of children"
     if len(joints) < MIN_FRAMES:
         return f"under {MIN_FRAMES} frames"
     return "tracking failed" if record.get("ds") in TEST_SUBJECTS and not tracking_ok(joints, RATE_HZ) else None
 
 
+def _is_child(record: dict[str, Any]) -> bool:
+    return record.get("group") == "child"  # whose proportions are not those of `lift`
+
+
 def _motions(clip_set: ClipSet) -> Iterator[np.ndarray]:
-    """Joints [T, 22, 3] at 20 frames per second of every clip in order; Kinect clips are leveled and lifted."""
+    """Joints [T, 22, 3] at 20 frames per second of every clip in order; Kinect clips are leveled and lifted.
+
+    Clips of children have no frames.
+    """
     level: dict[tuple[Any, ...], np.ndarray] = {}
     if clip_set.layout.name == "kinect20":
         for sensor, members in _groups(range(len(clip_set)), lambda i: _sensor(clip_set.clips[i])):
             level[sensor] = leveling_rotation([clip_set[i].joints for i in members])
     for motion, record in zip(clip_set, clip_set.clips, strict=True):
-        if level:
+        if _is_child(record):
+            yield np.zeros((0, len(SMPL.joints), 3), np.float32)
+        elif level:
             fps = TRUE_RATE_HZ.get(_sensor(record)[0], motion.fps)
             joints = _extend(motion.joints, int(np.ceil((MIN_FRAMES - 1) * fps / RATE_HZ)) + 1)
             yield lift(joints @ level[_sensor(record)].T, fps, RATE_HZ)
