@@ -1,8 +1,8 @@
 """Kernels, backends and models on a GPU: `python -m motionrt.bench.gpu [-o gpu.json] [--picture gpu.png] [TASK ...]`.
 
 First all kernels are compiled on all cores; then come the models (the recognizer's step and CoAMD-XL), then, operation
-by operation, the parity of its kernels in every type, and their times with a cold L2 cache: kernel, PyTorch eager, and
-both as a CUDA graph. Every task is a process with a timeout: one that fails or hangs costs the others nothing. Results
+by operation, the parity of its kernels in every type, and their times: kernel and PyTorch eager, as CUDA graphs of many
+calls and launched one by one, and which of them is chosen. Every task is a process with a timeout: one that fails or hangs costs the others nothing. Results
 are appended to gpu.jsonl as they come and collected in gpu.json after every task.
 
 Without a GPU, or with --dry-run, parity is checked in Triton's interpreter on small cases and models, in the same
@@ -46,6 +46,7 @@ PLAN_S = {  # expected seconds of each task, the start of its process included
 DRY = ("live", "coamd_xl", *OPERATIONS)
 BUDGET_S = 570
 PATIENCE, DRY_PATIENCE = 1.5, 3.0  # a task may take this many times what is expected
+NOISE = 0.1  # part of a time by which two measurements may differ
 LEAST = 0.5  # part of the expected time that must be left for a task to start
 
 
@@ -151,11 +152,13 @@ def collect(rows: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _compared(row: dict[str, Any], peak: Mapping[str, Any] | None) -> dict[str, Any]:
     """Times relative to the kernel's, and to the roofline if that was measured."""
-    times = row["times"]
-    if "kernel" not in times:
+    ms = {name: time["ms"] for name, time in row["times"].items()}
+    if "kernel" not in ms:
         return row
-    seconds = times["kernel_graph"]["ms"] / 1e3
-    row["times_faster"] = {other: time["ms"] / times["kernel"]["ms"] for other, time in times.items()}
+    seconds = ms["kernel"] / 1e3
+    row["times_faster"] = {other: ms[other] / ms["kernel"] for other in ("eager", "compiled") if other in ms}
+    row["times_faster"]["launched"] = ms["eager_launched"] / ms["kernel_launched"]
+    row["lost"] = min(ms["kernel"], ms["eager"]) / ms["kernel" if row["chosen"] == "triton" else "eager"] < 1 - NOISE
     row["gb_s"] = row["bytes"] / seconds / 1e9
     if peak:
         row["roofline"] = max(row["bytes"] / peak["bytes_s"], row["flops"] / peak["flops_s"][row["dtype"]]) / seconds
@@ -202,6 +205,10 @@ def main() -> None:
         draw(args.picture, report)
     right = sum(row["error"] <= row["allowed"] for row in report["parity"])
     print(f"{right} of {len(report['parity'])} kernel cases correct{'; ' + report['reason'] if dry_run else ''}")
+    if lost := [
+        f"{row['operation']} {row['case']} {row['dtype']}" for row in report.get("kernels", ()) if row.get("lost")
+    ]:
+        print(f"slower than the alternative: {', '.join(lost)}")
     bad = [name for name, outcome in report["tasks"].items() if outcome["status"] in ("failed", "hung")]
     if bad:
         sys.exit(f"failed: {', '.join(bad)}")

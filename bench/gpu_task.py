@@ -105,10 +105,11 @@ def compile_kernels(device: torch.device) -> Rows:
 
 def compile_share(k: int, workers: int, device_name: str) -> int:
     """Compile share k of the kernels; returns their number."""
+    from ..kernels.dispatch import use_impl
     from .kernels.compiled import compile_only
 
     device = torch.device(device_name)
-    with compile_only(share=(k, workers)) as kernels, torch.no_grad():
+    with compile_only(share=(k, workers)) as kernels, torch.no_grad(), use_impl("triton"):
         if device.type == "cuda":
             from .gpu_models import launch_all
 

@@ -57,6 +57,11 @@ def use_impl(impl: str) -> Iterator[None]:
         _auto.reset(token)
 
 
+def auto_impl() -> str:
+    """What "auto" means here, see `use_impl`."""
+    return _auto.get()
+
+
 def _unavailable(tensors: Sequence[Tensor]) -> str | None:
     if torch.compiler.is_compiling():  # exported and compiled graphs consist of PyTorch operations
         return "the call is being compiled"
@@ -86,17 +91,23 @@ def interpreted() -> bool:
 
 
 def precision_of(x: Tensor) -> str:
-    """Precision of `device.dot` for this type; for fp32, that of PyTorch's matmul setting."""
+    """Precision of `device.dot` for this type; for fp32, that of PyTorch's matmul setting.
+
+    Full precision is that of three TF32 products (of the rounded factors and of each with the other's rest): matrix
+    units do not multiply fp32, and scalar units take several times as long.
+    """
     if interpreted() and x.dtype == torch.bfloat16:
         return "upcast"
-    return "ieee" if torch.get_float32_matmul_precision() == "highest" or x.dtype != torch.float32 else "tf32"
+    if x.dtype != torch.float32:
+        return "ieee"
+    return "tf32x3" if torch.get_float32_matmul_precision() == "highest" else "tf32"
 
 
 def tuned(
     configs: Sequence[Any],
     key: Sequence[str],
     restore: Sequence[str] = (),
-    exact: Callable[[Any], bool] = lambda config: True,
+    fits_fp32: Callable[[Any], bool] = lambda config: True,
 ) -> Any:
     """Triton's autotuner over a fixed set of configurations; its choice is cached on disk, next to the kernels.
 
@@ -104,14 +115,13 @@ def tuned(
 
     Args:
         restore: arguments that the kernel modifies.
-        exact: whether a configuration also supports fp32 without TF32, for which there are no matrix units.
+        fits_fp32: whether the registers of a configuration also suffice for fp32 in full precision, see `precision_of`.
     """
     import triton
 
     def fitting(configs: Sequence[Any], named: Mapping[str, Any], **settings: Any) -> Sequence[Any]:
-        fp32 = any(isinstance(value, Tensor) and value.dtype == torch.float32 for value in named.values())
-        plain = fp32 and settings.get("PRECISION") == "ieee" and not interpreted()
-        return [config for config in configs if exact(config)] if plain else configs
+        full = settings.get("PRECISION") == "tf32x3" and not interpreted()
+        return [config for config in configs if fits_fp32(config)] if full else configs
 
     return triton.autotune(
         list(configs[:1] if interpreted() or os.environ.get("MOTIONRT_FIRST_CONFIG") == "1" else configs),

@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..choice import faster
 from ..dispatch import Cost, use_triton
 from .reference import adaln_mlp as reference
 from .reference import adaln_mlp_blocks as reference_blocks
 
 
+@faster()
 def adaln_mlp(
     h_NE: Tensor,
     modulation_NM: Tensor,
@@ -49,6 +51,7 @@ def adaln_mlp(
     return y_NE if out is None else out.copy_(y_NE)
 
 
+@faster()
 def adaln_mlp_blocks(
     h_NE: Tensor,
     modulations_KNM: Tensor,

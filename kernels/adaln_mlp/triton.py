@@ -29,8 +29,8 @@ FEW_ROWS = 32  # at most, for the kernels of tiles
 CONFIGS = [
     triton.Config({"ROWS": rows, "COLS": cols, "IN": width}, num_warps=warps, num_stages=stages)
     for rows, cols, width, warps, stages in (
-        (16, 16, 256, 8, 3),
         (16, 16, 128, 4, 4),
+        (16, 16, 256, 8, 3),
         (16, 32, 128, 4, 4),
         (32, 16, 128, 4, 3),
         (32, 32, 128, 4, 3),
@@ -38,6 +38,10 @@ CONFIGS = [
     )
 ]
 KEY = ["size", "E", "PRECISION"]
+
+
+def _fits_fp32(config: triton.Config) -> bool:
+    return config.kwargs["ROWS"] * config.kwargs["IN"] <= 2048
 
 
 def adaln_mlp(
@@ -183,7 +187,7 @@ def _add_gated(
     tl.store(y + row // N * y_g + row % N * y_n + c, round_to(y_W, y.dtype.element_ty, PRECISION), mask=c < E)
 
 
-@tuned(CONFIGS, key=KEY)
+@tuned(CONFIGS, key=KEY, fits_fp32=_fits_fp32)
 @triton.jit(do_not_specialize=["rows", "N", "size"])
 def _hidden(
     h, modulation, norm_weight, norm_bias, weight, bias, hidden, rows, N, size, h_g, h_n, m_g, m_n,
@@ -198,7 +202,7 @@ def _hidden(
     )  # fmt: skip
 
 
-@tuned(CONFIGS, key=KEY, restore=["y"])  # can be h
+@tuned(CONFIGS, key=KEY, restore=["y"], fits_fp32=_fits_fp32)  # can be h
 @triton.jit(do_not_specialize=["rows", "N", "size"])
 def _result(
     h, modulation, weight, bias, hidden, y, rows, N, size, h_g, h_n, m_g, m_n, y_g, y_n,
@@ -212,7 +216,7 @@ def _result(
     )  # fmt: skip
 
 
-@tuned(CONFIGS, key=KEY, restore=["y", "arrived"])
+@tuned(CONFIGS, key=KEY, restore=["y", "arrived"], fits_fp32=_fits_fp32)
 @triton.jit(do_not_specialize=["rows", "N", "K", "size"])
 def _blocks(
     h, modulation, norm_weight, norm_bias, weight1, bias1, weight2, bias2, hidden, y, arrived, rows, N, K, size,

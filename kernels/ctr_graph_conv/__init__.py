@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..choice import faster
 from ..dispatch import Cost, use_triton
 from .reference import ctr_graph_conv as reference
 
 
+@faster()
 def ctr_graph_conv(
     x_NCTV: Tensor,
     A_KVV: Tensor,

@@ -3,8 +3,7 @@
 PyTorch computes the mean over time and the 1x1 convolutions of x. A program computes OUT channels of FRAMES frames at
 TO joints. For every subset and every FROM joints it computes the adjacencies of these channels, [OUT, FROM, TO], as one
 matrix product of W4 and the tanh of all differences, and multiplies the frames by them, channel by channel: with a
-batch of matrix products or, if FROM is 1, on the scalar units, which needs fewer registers and suits fp32. h is
-channels-last. Splitting TO repeats no work, splitting channels repeats the tanh, splitting frames the adjacencies.
+batch of matrix products or, if FROM is 1, on the scalar units, which needs fewer registers. h is channels-last. Splitting TO repeats no work, splitting channels repeats the tanh, splitting frames the adjacencies.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ def ctr_graph_conv(
     return out
 
 
-@tuned(CONFIGS, key=["size", "O", "R", "V", "PRECISION"], exact=lambda config: config.kwargs["FROM"] == 1)
+@tuned(CONFIGS, key=["size", "O", "R", "V", "PRECISION"], fits_fp32=lambda config: config.kwargs["FRAMES"] <= 16)
 @triton.jit(do_not_specialize=["size", "T"])
 def _ctr_graph_conv(
     h, p, q, A, alpha, w4, b4, bias, residual, y, size, T,  # size is only a key of the autotuner

@@ -25,6 +25,7 @@ CONFIGS = [
         (64, 64, True, 4),
         (64, 128, True, 8),
         (16, 32, True, 4),
+        (32, 64, True, 8),
     )
 ]
 
@@ -55,7 +56,11 @@ def graph_conv(
     return out
 
 
-@tuned(CONFIGS, key=["size", "C", "O", "V", "PRECISION"], exact=lambda config: not config.kwargs["DOT"])
+def _fits_fp32(config: triton.Config) -> bool:
+    return not config.kwargs["DOT"] or config.kwargs["ROWS"] * config.kwargs["OUT"] <= 256 * config.num_warps
+
+
+@tuned(CONFIGS, key=["size", "C", "O", "V", "PRECISION"], fits_fp32=_fits_fp32)
 @triton.jit(do_not_specialize=["rows", "T", "size"])
 def _graph_conv(
     x, A, weight, bias, residual, y, rows, T, size,  # size is only a key of the autotuner

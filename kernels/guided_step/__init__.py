@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..choice import faster
 from ..dispatch import Cost, use_triton
 from . import reference
 
 NORMS = ("sampled", "token", "all")
 
 
+@faster()
 def guided_step(
     x_ND: Tensor,
     cond_ND: Tensor,
@@ -46,6 +48,7 @@ def guided_step(
     return reference.guided_step(*tensors, cfg, step, carry)
 
 
+@faster()
 def cosine_gradient(
     features: Sequence[Tensor], target_BF: Tensor, weights: Sequence[float], *, impl: str = "auto"
 ) -> tuple[Tensor, ...]:
@@ -69,6 +72,7 @@ def cosine_gradient(
     return reference.cosine_gradient(features, target_BF, weights)
 
 
+@faster()
 def masked_step(
     tokens_BLD: Tensor,
     gradient_BLD: Tensor,

@@ -5,10 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..choice import faster
 from ..dispatch import Cost, use_triton
 from .reference import joint_attention as reference
 
 
+@faster()
 def joint_attention(
     qkv_B1M: Tensor,
     qkv_text_BLM: Tensor,

@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from ..choice import faster
 from ..dispatch import Cost, use_triton
 from . import reference
 
 Weights = Tensor | Sequence[Tensor]
 
 
+@faster()
 def temporal_conv(
     x_NCTV: Tensor,
     weights: Weights,
@@ -52,6 +54,7 @@ def temporal_conv(
     return y_NCTV if out is None else out.copy_(y_NCTV), kept
 
 
+@faster("ring_SP")
 def temporal_step(
     x_MCV: Tensor,
     weights: Weights,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,8 +14,10 @@ import torch
 
 pytest.importorskip("triton", reason="triton is not installed")
 
-from motionrt.bench import gpu, gpu_models, gpu_task
+from motionrt.bench import gpu, gpu_models, gpu_task, gpu_times
 from motionrt.bench.kernels import guided_step
+from motionrt.bench.kernels.case import Case
+from motionrt.kernels.dispatch import Cost
 from motionrt.runtime.errors import MotionError
 
 on_cpu = pytest.mark.skipif(torch.cuda.is_available(), reason="takes minutes on a GPU")
@@ -133,11 +136,13 @@ def test_lines_become_a_report() -> None:
         return {name: {"ms": value} for name, value in ms.items()}
 
     case = {"part": "times", "task": "graph_conv", "operation": "graph_conv", "case": "clip", "dtype": "float32"}
+    cost, launched = {"flops": 4e9, "bytes": 1e9, "copies": 2}, {"kernel_launched": 2.0, "eager_launched": 5.0}
     found = gpu.collect(
         [
             {"part": "environment", "gpu": {"name": "H200"}},
-            {**case, "flops": 4e9, "bytes": 1e9, "times": times(kernel=2.0, kernel_graph=1.0, eager=6.0)},
-            {**case, "times": times(compiled=3.0)},
+            {**case, **cost, "chosen": "triton", "times": times(kernel=1.0, eager=3.0, **launched)},
+            {**case, "times": times(compiled=1.5)},
+            {**case, **cost, "case": "step", "chosen": "triton", "times": times(kernel=2.0, eager=1.5, **launched)},
             {"part": "roofline", "task": "roofline", "bytes_s": 4e12, "flops_s": {"float32": 8e12}},
             {"part": "live", "task": "live", "people": 8, "graph": {"p50_ms": 0.1}},
             {"part": "coamd_xl", "task": "coamd_xl", "ms": {"fp32": 1.0}, "tokens_max_abs": 0.1},
@@ -145,12 +150,36 @@ def test_lines_become_a_report() -> None:
             {"part": "batch", "task": "coamd_xl", "motions": 4, "motions_s": 100.0},
         ]
     )
-    (row,) = found["kernels"]
-    assert row["times_faster"] == {"kernel": 1.0, "kernel_graph": 0.5, "eager": 3.0, "compiled": 1.5}
+    row, slower = found["kernels"]
+    assert row["times_faster"] == {"eager": 3.0, "compiled": 1.5, "launched": 2.5}
+    assert not row["lost"] and slower["lost"]
     assert row["gb_s"] == pytest.approx(1000) and row["roofline"] == pytest.approx(0.5)
     assert found["models"]["live"] == {"8": {"graph": {"p50_ms": 0.1}}}
     batches = {"4": {"motions_s": 100.0}}
     assert found["models"]["coamd_xl"] == {"ms": {"fp32": 1.0, "bf16": 2.0}, "tokens_max_abs": 0.1, "batches": batches}
+
+
+def test_a_case_is_timed_on_copies_of_its_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+
+    def graph_ms(calls: list[Any]) -> list[float]:
+        seen.append([call()[0].data_ptr() for call in calls])
+        return [3.0, 1.0, 2.0]
+
+    def op(x: torch.Tensor, impl: str) -> torch.Tensor:
+        return x
+
+    monkeypatch.setattr(gpu_times, "graph_ms", graph_ms)
+    monkeypatch.setattr(gpu_times, "choose", lambda op, arguments: "reference")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    properties = SimpleNamespace(L2_cache_size=100)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
+    for size, copies in ((50, 6), (500, 2), (1, 32)):
+        case = Case(name="x", op=op, tensors={"x": torch.zeros(9)}, settings={}, cost=Cost(2, size))
+        (row,) = gpu_times.time_cases("op", [case])
+        assert row["times"]["eager"]["ms"] == 2.0 and row["chosen"] == "reference"
+        assert {"kernel", "eager", "kernel_launched", "eager_launched"} == row["times"].keys()
+        assert len(seen[-1]) == 32 and len(set(seen[-1])) == row["copies"] == copies
 
 
 @pytest.mark.slow
