@@ -2,8 +2,9 @@
 
 First all kernels are compiled on all cores; then come the models (the recognizer's step and CoAMD-XL), then, operation
 by operation, the parity of its kernels in every type, and their times: kernel and PyTorch eager, as CUDA graphs of many
-calls and launched one by one, and which of them is chosen. Every task is a process with a timeout: one that fails or hangs costs the others nothing. Results
-are appended to gpu.jsonl as they come and collected in gpu.json after every task.
+calls and launched one by one, and which of them is chosen. Every task is a process with a timeout: one that fails or
+hangs costs the others nothing. Results are appended to gpu.jsonl as they come and collected in gpu.json after every
+task.
 
 Without a GPU, or with --dry-run, parity is checked in Triton's interpreter on small cases and models, in the same
 processes, and nothing is timed.

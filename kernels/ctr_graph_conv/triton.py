@@ -3,7 +3,8 @@
 PyTorch computes the mean over time and the 1x1 convolutions of x. A program computes OUT channels of FRAMES frames at
 TO joints. For every subset and every FROM joints it computes the adjacencies of these channels, [OUT, FROM, TO], as one
 matrix product of W4 and the tanh of all differences, and multiplies the frames by them, channel by channel: with a
-batch of matrix products or, if FROM is 1, on the scalar units, which needs fewer registers. h is channels-last. Splitting TO repeats no work, splitting channels repeats the tanh, splitting frames the adjacencies.
+batch of matrix products or, if FROM is 1, on the scalar units, which needs fewer registers. h is
+channels-last. Splitting TO repeats no work, splitting channels repeats the tanh, splitting frames the adjacencies.
 """
 
 from __future__ import annotations
