@@ -1,12 +1,14 @@
 """Build the wheels into dist/, install each in an empty environment, and step `live` there: `make wheels`.
 
-x86_64 is compiled and checked on this machine; aarch64 is cross-compiled against Debian's Python of the running version
-and checked with that Python under qemu-user. Results are written to bench/results/wheels.json.
+x86_64 is compiled and checked for each Python of `VERSIONS` on this machine; aarch64 is cross-compiled against Debian's
+Python of the running version and checked with that Python under qemu-user. Where ziglang is installed, the C library is
+compiled for `TARGETS`, too, and not run. Results are written to bench/results/wheels.json.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import json
 import os
 import shutil
@@ -14,7 +16,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,11 @@ ROOT = Path(__file__).resolve().parents[1]
 BUILD = ROOT / "build" / "wheels"
 DIST = ROOT / "dist"
 RESULT = ROOT / "bench" / "results" / "wheels.json"
+VERSIONS = ("3.10", "3.11", "3.12", "3.13")
+TARGETS = ("x86_64-linux-musl", "aarch64-linux-musl", "x86_64-windows-gnu", "aarch64-macos")
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 CPYTHON = f"cpython-{PYTHON.replace('.', '')}"
+CONSTRAINTS = ("-c", str(ROOT / "constraints.txt"))  # for the running version only
 
 # Debian's Python for arm64, its headers and shared libraries
 PACKAGES = (
@@ -65,18 +70,43 @@ def run(*command: str | Path, env: Mapping[str, str] | None = None, cwd: Path = 
     return done.stdout
 
 
-def build(machine: str, *settings: str, env: Mapping[str, str] | None = None) -> Path:
+def interpreter(version: str) -> Path | None:
+    """This Python, or another one on the path or of pyenv."""
+    if version == PYTHON:
+        return Path(sys.executable)
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [*sorted(pyenv.glob(f"{version}.*/bin/python")), shutil.which(f"python{version}")]
+    return next((Path(path) for path in found if path), None)
+
+
+def environment(python: Path, folder: Path) -> Path:
+    """Make an empty virtual environment; returns its Python."""
+    run(python, "-m", "venv", "--clear", folder)
+    return folder / "bin" / "python"
+
+
+def build_here(version: str, python: Path) -> Path:
+    """Build the wheel for a Python of this machine."""
+    if version == PYTHON:
+        return build("x86_64")
+    builder = environment(python, BUILD / f"python{version}")
+    run(builder, "-m", "pip", "install", "--quiet", "--upgrade", "pip", "scikit-build-core>=0.11", "pybind11>=2.13")
+    return build("x86_64", python=builder)
+
+
+def build(
+    machine: str, *settings: str, env: Mapping[str, str] | None = None, python: str | Path = sys.executable
+) -> Path:
     """Build the wheel for a machine type in dist/, with the lowest possible manylinux tag."""
     folder = BUILD / machine
+    shutil.rmtree(folder, ignore_errors=True)
     options = [f"-C{setting}" for setting in (f"build-dir={folder / 'cmake'}", *settings)]
-    pip = (sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
+    pip = (python, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation")
     run(*pip, *options, "-w", folder / "plain", ROOT, env=env)
     (plain,) = (folder / "plain").glob("*.whl")
     run(sys.executable, "-m", "auditwheel", "repair", "-w", folder / "repaired", plain)
     (repaired,) = (folder / "repaired").glob("*.whl")
     DIST.mkdir(exist_ok=True)
-    for old in DIST.glob(f"*_{machine}.whl"):
-        old.unlink()
     return Path(shutil.copy(repaired, DIST))
 
 
@@ -89,12 +119,12 @@ def run_check(command: list[str | Path], installed: Path) -> list[dict[str, Any]
     return lines
 
 
-def check_here(wheel: Path) -> list[dict[str, Any]]:
+def check_here(wheel: Path, version: str, python: Path) -> list[dict[str, Any]]:
     """Check the wheel in a new virtual environment."""
     venv = BUILD / "venv"
-    run(sys.executable, "-m", "venv", "--clear", venv)
-    run(venv / "bin" / "python", "-m", "pip", "install", "-c", ROOT / "constraints.txt", wheel)
-    return run_check([venv / "bin" / "python", "-c", CHECK, "native", "onnx"], venv)
+    installed = environment(python, venv)
+    run(installed, "-m", "pip", "install", *(CONSTRAINTS if version == PYTHON else ()), wheel)
+    return run_check([installed, "-c", CHECK, "native", "onnx"], venv)
 
 
 def debian_arm64() -> Path:
@@ -135,7 +165,7 @@ def check_emulated(wheel: Path, sysroot: Path) -> list[dict[str, Any]]:
     tags = (*MANYLINUX, tag(wheel).split("-")[-1].removesuffix("_aarch64"))
     platforms = [f"--platform={name}_aarch64" for name in tags]
     only = ("--only-binary=:all:", "--implementation=cp", f"--python-version={PYTHON}")
-    pip = (sys.executable, "-m", "pip", "install", "-c", ROOT / "constraints.txt", "--target", target)
+    pip = (sys.executable, "-m", "pip", "install", *CONSTRAINTS, "--target", target)
     run(*pip, *platforms, *only, wheel)
     python = ("qemu-aarch64", "-L", sysroot, "-E", f"PYTHONPATH={target}", sysroot / "usr" / "bin" / f"python{PYTHON}")
     return run_check([*python, "-S", "-c", CHECK, "native"], target)
@@ -145,15 +175,27 @@ def tag(wheel: Path) -> str:
     return wheel.stem.split("-", 2)[2]
 
 
-def describe(wheel: Path, machine: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
+def build_library(target: str, zig: Path) -> dict[str, Any]:
+    """Compile and link the C library for another system, which is not run."""
+    folder = BUILD / target
+    shutil.rmtree(folder, ignore_errors=True)
+    toolchain = ("--toolchain", ROOT / "cmake" / "zig.cmake", f"-DZIG={zig}", f"-DZIG_TARGET={target}")
+    run("cmake", "-S", ROOT, "-B", folder, *toolchain, "-DCMAKE_BUILD_TYPE=Release")
+    run("cmake", "--build", folder, "--parallel", "2")
+    (library,) = (path for suffix in ("so", "dll", "dylib") for path in folder.glob(f"libmotionrt.{suffix}"))
+    return {"target": target, "file": library.name, "bytes": library.stat().st_size}
+
+
+def describe(wheel: Path, machine: str, version: str, checks: list[dict[str, Any]]) -> dict[str, Any]:
     with zipfile.ZipFile(wheel) as archive:
         (module,) = (info for info in archive.infolist() if info.filename.endswith(".so"))
-    expected = f"motionrt/runtime/_core.{CPYTHON}-{machine}-linux-gnu.so"
+    expected = f"motionrt/runtime/_core.cpython-{version.replace('.', '')}-{machine}-linux-gnu.so"
     if module.filename != expected:
         sys.exit(f"wheels: {wheel.name} has {module.filename}, expected {expected}")
     return {
         "name": wheel.name,
         "tag": tag(wheel),
+        "python": version,
         "bytes": wheel.stat().st_size,
         "module_bytes": module.file_size,
         "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
@@ -162,23 +204,37 @@ def describe(wheel: Path, machine: str, checks: list[dict[str, Any]]) -> dict[st
 
 
 def main() -> None:
-    for machine in ("x86_64", "aarch64"):
-        shutil.rmtree(BUILD / machine, ignore_errors=True)
-    wheel = build("x86_64")
-    wheels = [describe(wheel, "x86_64", check_here(wheel))]
+    shutil.rmtree(DIST, ignore_errors=True)
+    wheels = []
+    for version in VERSIONS:
+        python = interpreter(version)
+        if python is None:
+            print(f"no wheel for Python {version}: it is not installed")
+            continue
+        wheel = build_here(version, python)
+        wheels.append(describe(wheel, "x86_64", version, check_here(wheel, version, python)))
     missing = [name for name in ("aarch64-linux-gnu-g++", "qemu-aarch64", "apt-get") if not shutil.which(name)]
     if missing:
         print(f"no wheel for aarch64: {', '.join(missing)} not found (Debian: g++-aarch64-linux-gnu, qemu-user)")
     else:
         sysroot = debian_arm64()
         wheel = build_aarch64(sysroot)
-        wheels.append(describe(wheel, "aarch64", check_emulated(wheel, sysroot)))
+        wheels.append(describe(wheel, "aarch64", PYTHON, check_emulated(wheel, sysroot)))
+    zig = importlib.util.find_spec("ziglang")
+    libraries = []
+    if zig is None or not zig.submodule_search_locations:
+        print("no library for other systems: ziglang is not installed")
+    else:
+        libraries = [build_library(target, Path(zig.submodule_search_locations[0], "zig")) for target in TARGETS]
     commit = run("git", "describe", "--always", "--dirty", "--exclude=*").strip()
-    result = {"date": datetime.now(UTC).strftime("%Y-%m-%d"), "commit": commit, "wheels": wheels}
+    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    result = {"date": date, "commit": commit, "wheels": wheels, "libraries": libraries}
     RESULT.write_text(json.dumps(result, indent=2) + "\n")
     for found in wheels:
         stepped = " and ".join(check["backend"] for check in found["checks"])
         print(f"dist/{found['name']}: {found['bytes'] / 1e6:.1f} MB, installed and stepped: {stepped}")
+    for library in libraries:
+        print(f"{library['target']}: {library['file']}, {library['bytes'] / 1e6:.1f} MB, not run")
 
 
 if __name__ == "__main__":

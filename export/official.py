@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from ..runtime.bundles.bundle import file_sha256
 from ..runtime.errors import InputError
 from ..runtime.generation.schedule import OBJECTIVES
 from ..training.models.coamd import (
@@ -229,7 +229,7 @@ def import_run(kind: str, checkpoint: Path, out: Path, options: ImportOptions) -
     model = read_official(kind, checkpoint)
     if isinstance(model, MotionGenerator):
         set_objective(model, checkpoint, options.objective)
-    source = {"kind": kind, "checkpoint": checkpoint.name, "sha256": digest(weights_file(checkpoint))}
+    source = {"kind": kind, "checkpoint": checkpoint.name, "sha256": file_sha256(weights_file(checkpoint))}
     recipe = {"name": RECIPES[kind], "size": "xl"}
     record: dict[str, Any] = {"recipe": recipe, "model": asdict(model.config), "official": source}
     if options.mean is not None or options.std is not None:
@@ -244,12 +244,6 @@ def import_run(kind: str, checkpoint: Path, out: Path, options: ImportOptions) -
     out.mkdir(parents=True, exist_ok=True)
     save_file(model.state_dict(), out / "model.safetensors")
     (out / "recipe.json").write_text(json.dumps(record, indent=1) + "\n")
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file."""
-    with open(path, "rb") as file:
-        return file_digest(file, "sha256").hexdigest()
 
 
 def read_official(kind: str, path: Path, size: Size | CrossDiTConfig | None = None) -> Network:

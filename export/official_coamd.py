@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.bundle import Bundle, file_sha256, write_bundle
 from ..runtime.bundles.safetensors import write
 from ..runtime.bundles.schema import MANIFEST, WEIGHTS, TextManifest
 from ..runtime.errors import InputError
@@ -25,7 +25,7 @@ from ..training.models.coamd.views import SMPL22
 from .clip_text import export_clip
 from .coamd import PUBLISHED_SAMPLER, bundled_encoder, coamd_graphs, coamd_manifest, statistics
 from .coamd_graphs import onnx_graphs
-from .official import ImportOptions, digest, kind_of, read_official, set_objective
+from .official import ImportOptions, kind_of, read_official, set_objective
 
 CLIP = ClipTextConfig()  # of the text encoder
 LICENSE = "that of the checkpoints; HumanML3D, on which the official ones were trained, is for non-commercial research"
@@ -80,7 +80,9 @@ def convert(
     graphs = onnx_graphs(pipeline)
     manifest = coamd_manifest(pipeline, out) | coamd_graphs(pipeline, graphs)
     manifest |= {"license": LICENSE, "sampler": {**PUBLISHED_SAMPLER, "padding": "batch"}, "actions": {}, "metrics": {}}
-    manifest["official"] = {kind: {"name": path.name, "sha256": digest(path)} for kind, path in checkpoints.items()}
+    manifest["official"] = {
+        kind: {"name": path.name, "sha256": file_sha256(path)} for kind, path in checkpoints.items()
+    }
     arrays = statistics(pipeline)
     for name in (*NETWORKS, "lengths"):
         arrays |= {f"{name}.{key}": tensor.numpy() for key, tensor in getattr(pipeline, name).state_dict().items()}

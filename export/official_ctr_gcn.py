@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from ..runtime.bundles.bundle import Bundle, write_bundle
+from ..runtime.bundles.bundle import Bundle, file_sha256, write_bundle
 from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import SCHEMA, WEIGHTS, ClipManifest
 from ..runtime.bundles.signatures import STREAMS, manifest_graphs
@@ -21,7 +21,7 @@ from ..training.recognition.ctr_gcn import FRAMES, PUBLISHED_FRAMES
 from ..training.runs import read_network, read_record
 from .ctr_gcn import FastCTRGCN, fold
 from .graphs import export_graph
-from .official import ImportOptions, digest, weights_file
+from .official import ImportOptions, weights_file
 from .recognizer import THRESHOLDS, last_metrics
 
 TASK = ClipManifest.task
@@ -59,7 +59,7 @@ def import_ctr_gcn(checkpoints: Sequence[Path], models: Sequence[CTRGCN], out: P
     """
     streams = dict(zip(STREAMS, models, strict=False))
     about = {
-        stream: {"name": path.name, "sha256": digest(weights_file(path))}
+        stream: {"name": path.name, "sha256": file_sha256(weights_file(path))}
         for stream, path in zip(streams, checkpoints, strict=True)
     }
     check_equal(checkpoints, [model.config for model in models])

@@ -9,6 +9,7 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import Tensor
 
+from ..runtime.bundles.bundle import file_sha256
 from ..runtime.errors import InputError
 from ..training.coamd.published_evaluator import (
     TAGS,
@@ -17,7 +18,7 @@ from ..training.coamd.published_evaluator import (
     record_of,
     write_record,
 )
-from .official import ImportOptions, digest, load_checkpoint
+from .official import ImportOptions, load_checkpoint
 from .official_coamd import read_normalization
 
 NETWORKS = ("movement_encoder", "text_encoder", "motion_encoder")
@@ -55,7 +56,7 @@ def import_evaluator(checkpoint: Path, out: Path, options: ImportOptions) -> Non
     out.mkdir(parents=True, exist_ok=True)
     save_file({key: state[key].float().contiguous() for key in wanted}, out / "model.safetensors")
     np.savez(out / "glove.npz", words=np.array(words), vectors=vectors)
-    source = {"kind": "evaluator", "checkpoint": checkpoint.name, "sha256": digest(checkpoint)}
+    source = {"kind": "evaluator", "checkpoint": checkpoint.name, "sha256": file_sha256(checkpoint)}
     write_record(out, record_of(config, normalization.mean, normalization.std) | {"official": source})
 
 

@@ -14,7 +14,7 @@ import argparse
 import json
 import os
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def bench_retarget(robot: str, data: Path | None) -> dict[str, Any]:
         "cpu": cpu_model(),
         "load_average": round(os.getloadavg()[0], 2),
         "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "step": speed(robot, sets["bundled"]),
         "sets": {name: quality(robot, motions) for name, motions in sets.items()},
     }

@@ -17,7 +17,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -100,7 +100,7 @@ def bench_robot_stream(seconds: float) -> dict[str, Any]:
         "cpus": os.cpu_count(),
         "load_average": [round(load, 2), round(os.getloadavg()[0], 2)],
         "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "seconds": seconds,
         **summary,
         "interval_ms": {f"p{p}": float(np.percentile(1000 * np.diff(sent), p)) for p in (1, 50, 99, 100)},

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from datetime import UTC, datetime
+from datetime import datetime, timezone
 from importlib import import_module, metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -76,7 +76,7 @@ def bench_robots(data: Path | None) -> dict[str, Any]:
         "robot": "g1",
         "cpu": cpu_model(),
         "commit": commit(),
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "mink": beside_mink(samples()),
         "there_and_back": None if data is None else there_and_back(clips(data, "lafan22w", WINDOWS)),
     }

@@ -9,12 +9,14 @@ import sys
 import threading
 from collections import deque
 from pathlib import Path
-from typing import Self
+from typing import TypeVar
 
 from ...runtime.errors import MotionError
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 PATIENCE_S = 10.0  # for its shutdown
+
+Self = TypeVar("Self", bound="ServerProcess")
 
 
 class ServerProcess:
@@ -43,7 +45,7 @@ class ServerProcess:
         self.url = address[1]
         threading.Thread(target=self.output.extend, args=(stdout,), daemon=True).start()
 
-    def __enter__(self) -> Self:
+    def __enter__(self: Self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -19,6 +19,8 @@ from .people import without_nobody
 _DLPACK_CPU = 1  # kDLCPU, in `__dlpack_device__`
 MAX_JOINTS = 256
 MAX_PEOPLE = 16
+
+Self = TypeVar("Self", bound="MotionData")  # as typing.Self of Python 3.11
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,7 +96,7 @@ class MotionData:
         """Duration of the clip, including the last frame."""
         return float(self.times[-1] - self.times[0]) + 1 / self.fps
 
-    def person(self, m: int) -> Self:
+    def person(self: Self, m: int) -> Self:
         """The clip [T, V, D] of person `m`. Raises InputError if there is no such person."""
         if not 0 <= m < self.people:
             raise InputError(f"there is no person {m}: the clip has {self.people}")
@@ -103,7 +105,7 @@ class MotionData:
         confidence = None if self.confidence is None else self.confidence[:, m]
         return replace(self, joints=self.joints[:, m], confidence=confidence)
 
-    def only_person(self) -> Self:
+    def only_person(self: Self) -> Self:
         """The clip [T, V, D] of the only person; people missing in all frames do not count.
 
         Raises InputError if there are several.

@@ -1,6 +1,7 @@
 """serve: recognition and generation over HTTP and WebSockets."""
 
 import logging
+import platform
 import re
 import sys
 from pathlib import Path
@@ -32,6 +33,8 @@ def run_serve(
     clients: int,
     replicas: str | None,
 ) -> None:
+    if sys.version_info < (3, 11):
+        raise InputError(f"motionrt serve needs Python 3.11 or newer, this is {platform.python_version()}")
     for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
         require(module, "serve", "motionrt serve")
     from ..serve.settings import Settings
