@@ -24,6 +24,7 @@ EXTRAS = {
     "net": ("websockets",),
     "zmq": ("zmq",),
     "mqtt": ("paho",),
+    "hub": ("huggingface_hub",),
     "files": ("av", "PIL", "pygltflib"),
     "robot": ("mujoco", "av", "PIL"),
     "viewer": ("viser", "pygltflib"),

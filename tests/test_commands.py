@@ -40,6 +40,7 @@ INTERRUPTED = {  # commands without an end: text they print before they are inte
 OPTIONAL = {  # commands that need what not every machine has: a pattern of their last line without it
     "motionrt recognize 0": "camera|cv2|ai_edge_litert|pose model",
     "motionrt fetch pose": "cannot be downloaded",
+    "motionrt push": "cannot be reached|huggingface_hub",
     "motionrt export live --tensorrt": "TensorRT|tensorrt",
 }
 OUTPUT = "output.txt"

@@ -15,15 +15,23 @@ from typing import Any, Generic, TypeVar, overload
 import numpy as np
 
 from ..errors import BundleError
+from . import hub
 from .int8 import dequantize
 from .onnx_graph import ExternalTensor, OnnxGraph, read_graph
 from .onnx_shapes import check_operators
 from .safetensors import unpack
-from .schema import MANIFEST, WEIGHTS, FileEntry, Manifest, RecognitionManifest, check_file_name, parse_manifest
+from .schema import (
+    MANIFEST,
+    MAX_MANIFEST_BYTES,
+    WEIGHTS,
+    FileEntry,
+    Manifest,
+    RecognitionManifest,
+    check_file_name,
+    parse_manifest,
+)
 from .strict_json import load_object
 
-MAX_MANIFEST_BYTES = 4 * 1024 * 1024
-MAX_BYTES = 1 << 32  # of all files
 MODELS = Path(__file__).parents[1] / "models"
 
 # TensorProto.DataType -> numpy dtype of the safetensors view (BF16 is read as its bit pattern).
@@ -73,7 +81,7 @@ class Bundle(Generic[M]):
         """Read and verify a bundle.
 
         Args:
-            name: a bundled model's name, or the path of a bundle's folder.
+            name: a bundled model's name, the path of a bundle's folder, or hf://ORG/NAME[@REVISION] on the Hub.
             kind: manifest class of the expected task; `Manifest` accepts any task.
         Raises:
             BundleError: unknown name, another task, or a file that is missing, damaged or not as in the manifest.
@@ -83,8 +91,6 @@ class Bundle(Generic[M]):
         manifest = parse_manifest(load_object(text, str(path / MANIFEST)), str(path / MANIFEST))
         if not isinstance(manifest, kind):
             raise BundleError(f"{path / MANIFEST}: task {manifest.task!r}, expected {kind.task!r}")
-        if (total := sum(entry.size for entry in manifest.files.values())) > MAX_BYTES:
-            raise BundleError(f"{path / MANIFEST}: files of {total} bytes, the limit is {MAX_BYTES}")
         for file, entry in manifest.files.items():  # before any is read
             _check_size(path / file, entry)
         files: dict[str, bytes] = {}
@@ -170,8 +176,16 @@ def _entry(data: bytes | Path) -> dict[str, Any]:
     """Hash and size of a file."""
     if isinstance(data, bytes):
         return {"sha256": _sha256(data), "size": len(data)}
-    with open(data, "rb") as stream:
-        return {"sha256": hashlib.file_digest(stream, "sha256").hexdigest(), "size": data.stat().st_size}
+    return {"sha256": file_sha256(data), "size": data.stat().st_size}
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file, in hex, read in parts."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while part := stream.read(1 << 20):
+            digest.update(part)
+    return digest.hexdigest()
 
 
 def _task(folder: Path) -> Any:
@@ -185,12 +199,14 @@ def _task(folder: Path) -> Any:
 def _find(name: str | Path, task: str | None) -> Path:
     if isinstance(name, str) and name in bundled():
         return MODELS / name
+    if isinstance(name, str) and name.startswith(hub.SCHEME):
+        return hub.fetch(name)
     path = Path(name)
     if path.is_dir():
         return path
     problem = f"{name}: not the folder of a bundle" if path.exists() else f"no model named {str(name)!r}"
     known = ", ".join(bundled(task)) or "none"
-    raise BundleError(f"{problem}; bundled models are: {known} (or give the path of a bundle)")
+    raise BundleError(f"{problem}; bundled models are: {known} (or give the path of a bundle, or hf://ORG/NAME)")
 
 
 def _read_file(path: Path, entry: FileEntry | None) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import BundleError
+from . import hub
 from .bundle import Bundle, M
 
 MAX_BYTES = 4 << 30  # of memory that the child may map
@@ -31,6 +32,8 @@ def load_isolated(name: str | Path, kind: type[M]) -> Bundle[M]:
     Raises:
         BundleError: as `Bundle.load`; or the child refused the bundle, crashed, or reached a limit.
     """
+    if str(name).startswith(hub.SCHEME):
+        name = hub.fetch(str(name))  # the child has no time for it
     sha256 = _opened(str(name))
     bundle = Bundle.load(name, kind)
     if bundle.sha256 != sha256:

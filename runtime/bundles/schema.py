@@ -18,6 +18,8 @@ from .signatures import INT8_SUFFIX, MATCHER_GRAPHS, SIGNATURES, VARIANTS, Shape
 SCHEMA = 1
 MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
+MAX_MANIFEST_BYTES = 4 * 1024 * 1024
+MAX_BYTES = 1 << 32  # of all files
 MATCHER = "matcher."  # prefix of a matcher's weights
 SLOTS = ("label", "motion", "head", "hands", "arms", "hips", "legs", "feet")  # topics of the sentences on a label
 TOKENIZER = "tokenizer.json"
@@ -522,6 +524,8 @@ def _check_files(manifest: Manifest, where: str) -> None:
     for file in manifest.required_files:
         if file not in manifest.files:
             raise BundleError(f"{where}: {file!r} is not listed under files")
+    if (total := sum(entry.size for entry in manifest.files.values())) > MAX_BYTES:
+        raise BundleError(f"{where}: files of {total} bytes, the limit is {MAX_BYTES}")
 
 
 def _joints(graphs: dict[str, Graph], where: str) -> int:

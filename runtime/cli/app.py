@@ -97,6 +97,18 @@ def fetch(
 
 
 @app.command()
+def push(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Path of a bundle, or name of a bundled model.")],
+    to: Annotated[str, typer.Argument(metavar="hf://ORG/NAME", help="Repository on the Hugging Face Hub.")],
+    private: Annotated[bool, typer.Option("--private", help="If the repository is new, only you can see it.")] = False,
+) -> None:
+    """Upload a model to the Hugging Face Hub, with the token of HF_TOKEN or `hf auth login`."""
+    from .info import run_push
+
+    run_push(bundle, to, private)
+
+
+@app.command()
 @expand
 def recognize(
     sources: Annotated[

@@ -1,4 +1,4 @@
-"""doctor, models and fetch: describe this installation, and get the models that it lacks."""
+"""doctor, models, fetch and push: describe this installation, get the models that it lacks, and publish others."""
 
 import json
 from dataclasses import asdict
@@ -11,10 +11,12 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from ..bundles.bundle import Bundle, bundled
+from ..bundles.hub import push
 from ..bundles.schema import GenerationManifest, Manifest, RecognitionManifest, ZeroShotManifest
 from ..doctor import doctor
 from ..errors import BundleError, InputError
 from ..io.pose_files import fetch_models
+from .license import print_license_notice
 
 
 def show_doctor(as_json: bool) -> None:
@@ -66,6 +68,12 @@ def run_fetch(models: str, package: Path | None) -> None:
     if models != "pose":
         raise InputError(f"unknown models {models!r}, expected pose")
     typer.echo(f"{fetch_models(package)}: MediaPipe's pose models, Apache-2.0, by the MediaPipe Authors")
+
+
+def run_push(name: str, to: str, private: bool) -> None:
+    bundle = Bundle.load(name, Manifest)
+    typer.echo(push(bundle.path, bundle.manifest, to, private=private))
+    print_license_notice(bundle)
 
 
 def _show_names(manifest: Manifest, console: Console) -> None:

@@ -39,9 +39,15 @@ def _warn_of_token(context: typer.Context, token: str | None) -> str | None:
 
 
 Token = Annotated[str | None, typer.Option(hidden=True, envvar="MOTIONRT_TOKEN", callback=_warn_of_token)]
-RecognizerName = Annotated[str, typer.Option("--model", help="Name of a bundled model, or path of a bundle.")]
-GeneratorName = Annotated[str, typer.Option("--model", help="Name of a bundled generator, or path of a bundle.")]
-ServedGenerator = Annotated[str, typer.Option("--generator", help="Name of a bundled generator, or path of a bundle.")]
+RecognizerName = Annotated[
+    str, typer.Option("--model", help="Name of a bundled model, path of a bundle, or hf://ORG/NAME.")
+]
+GeneratorName = Annotated[
+    str, typer.Option("--model", help="Name of a bundled generator, path of a bundle, or hf://ORG/NAME.")
+]
+ServedGenerator = Annotated[
+    str, typer.Option("--generator", help="Name of a bundled generator, path of a bundle, or hf://ORG/NAME.")
+]
 Backend = Annotated[str, typer.Option(help="auto, native, onnx, tensorrt or cuda.")]
 GraphBackend = Annotated[str, typer.Option("--backend", help="auto, onnx, tensorrt or cuda.")]
 ServedBackend = Annotated[

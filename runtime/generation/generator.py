@@ -141,7 +141,7 @@ class Generator:
         """Load a generator.
 
         Args:
-            name: name of a bundled model, or path of a bundle.
+            name: name of a bundled model, path of a bundle, or hf://ORG/NAME[@REVISION] on the Hugging Face Hub.
             threads: CPU threads per operator.
             precision, backend: see `Generator`.
             isolate: see `Recognizer.load`.

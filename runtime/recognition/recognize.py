@@ -32,7 +32,7 @@ def recognize(
     Args:
         source: a motion file, a video, a folder of images or of videos, a Motion, a webcam number, or an address
             (rtsp://…, udp://…, ws://…).
-        model: name of a bundled model, path of a bundle, or a Recognizer, which is not changed.
+        model: name of a bundled model, path of a bundle, hf://ORG/NAME, or a Recognizer, which is not changed.
         labels: labels to recognize, see `Recognizer.set_labels`.
         layout, fps, scale, up: of a motion file, see `Motion.load`; `fps` also of a folder of images.
         pose: pose estimator for video, as in `PoseEstimator.load`.

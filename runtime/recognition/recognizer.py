@@ -96,7 +96,7 @@ class Recognizer:
         """Load a recognizer.
 
         Args:
-            name: a bundled model's name, or the path of a bundle.
+            name: a bundled model's name, the path of a bundle, or hf://ORG/NAME[@REVISION] on the Hugging Face Hub.
             backend: "auto", "native", "onnx", "tensorrt" or "cuda".
             threads: CPU threads of one step, at most the CPUs that this process may use; the native engine uses one.
             precision: of the native engine's weights, "fp32" or "bf16" (half the memory); of TensorRT products,

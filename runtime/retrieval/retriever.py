@@ -82,7 +82,7 @@ class Retriever:
         """Load a retriever.
 
         Args:
-            name: name of a bundled generation model, or path of a bundle.
+            name: name of a bundled generation model, path of a bundle, or hf://ORG/NAME[@REVISION].
             threads: CPU threads per operator.
             library: a file that `save` wrote with the same model; None: start empty.
             backend: see `Retriever`.
