@@ -9,6 +9,7 @@ Runtime.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import select
@@ -273,6 +274,16 @@ def fuzz(count: int, seed: int = 0, keep: Path | None = None, seconds: float = f
     }
 
 
+def merge(first: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
+    """The result of two runs together."""
+    return {
+        "graphs": first["graphs"] + more["graphs"],
+        "outcomes": dict(Counter(first["outcomes"]) + Counter(more["outcomes"])),
+        "peak_mb": max(first["peak_mb"], more["peak_mb"]),
+        "findings": first["findings"] + more["findings"],
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--count", type=int, default=20_000)
@@ -280,8 +291,15 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the first case; the others count on")
     parser.add_argument("--keep", type=Path, help="folder for the models of findings")
     parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--more", action="store_true", help="go on after the cases of the result that is there (-o)")
     options = parser.parse_args()
-    found = fuzz(options.count, options.seed, options.keep, options.seconds)
+    if options.more:
+        earlier = json.loads(options.out.read_text(encoding="utf-8"))
+        first = earlier["graphs"]
+        more = fuzz(options.count - first, options.seed + first, options.keep, options.seconds)
+        found = merge(earlier, more)
+    else:
+        found = fuzz(options.count, options.seed, options.keep, options.seconds)
     print_report(found, options.out)
     raise SystemExit(bool(found["findings"]))
 

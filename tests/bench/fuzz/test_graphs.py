@@ -1,9 +1,12 @@
 """Graphs that are damaged in their meaning do no harm, and the fuzzer finds those that do."""
 
+import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,6 +20,25 @@ from motionrt.bench.fuzz import graphs
 def test_damaged_graphs_are_refused_or_run() -> None:
     found = graphs.fuzz(40, seed=10**6)
     assert found["findings"] == [] and found["outcomes"]["refused"] > 10
+
+
+def test_a_run_goes_on_after_the_cases_of_an_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fuzz(count: int, seed: int, *others: object) -> dict[str, object]:
+        assert (count, seed) == (4, 7 + 6)
+        return {"graphs": 3, "outcomes": {"ran": 1, "not run": 2}, "peak_mb": 9, "findings": [{"seed": 14}]}
+
+    out = tmp_path / "graphs.json"
+    out.write_text(json.dumps({"graphs": 6, "outcomes": {"ran": 6}, "peak_mb": 40, "findings": []}))
+    monkeypatch.setattr(graphs, "fuzz", fuzz)
+    monkeypatch.setattr(sys, "argv", ["graphs", "--count", "10", "--seed", "7", "--more", "-o", str(out)])
+    with pytest.raises(SystemExit, match="True"):
+        graphs.main()
+    assert json.loads(out.read_text()) == {
+        "graphs": 9,
+        "outcomes": {"ran": 7, "not run": 2},
+        "peak_mb": 40,
+        "findings": [{"seed": 14}],
+    }
 
 
 def hang() -> int:
