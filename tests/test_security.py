@@ -10,7 +10,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +21,10 @@ from motionrt import InputError, Motion
 from motionrt.runtime.backends import factory
 from motionrt.runtime.bundles.bundle import Bundle
 
-for module in ("fastapi", "uvicorn", "prometheus_client", "websockets"):
+for module in ("fastapi", "uvicorn", "prometheus_client", "viser", "websockets"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
+import viser  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 from websockets.sync.client import ClientConnection, connect  # noqa: E402
 
@@ -120,10 +121,10 @@ def endless_stream(url: str) -> str:
         first.send('{"prompt": "a person walks"}')
         first.recv(timeout=60)
         second.send('{"prompt": "a person bows"}')
-        reply: str = json.loads(second.recv(timeout=60))["error"]
         while not json.loads(first.recv(timeout=60)).get("end"):
             pass
-    return f"the other is told: {reply}; then the stream ends"
+        assert "joints" in json.loads(second.recv(timeout=60))
+    return "the stream ends, and that of the other starts"
 
 
 def flood(url: str) -> str:
@@ -173,6 +174,18 @@ SERVER: dict[str, Callable[[str], str]] = {
     ),
     "… from a proxy that the server was told of (`--proxy`)": lambda _: claimed_addresses("127.0.0.1"),
 }
+
+
+def long_path_to_viewer() -> str:
+    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
+    try:
+        url = f"http://127.0.0.1:{server.get_port()}"
+        with pytest.raises(urllib.error.HTTPError) as caught:
+            urllib.request.urlopen(f"{url}/{'x' * 5000}", timeout=60)
+        return f"{caught.value.code} of its library viser, without a line in the log; the page itself: {ask(url)}"
+    finally:
+        with redirect_stdout(sys.stderr):  # it says so
+            server.stop()
 
 
 def read(name: str, write: Callable[[Path], Any]) -> str:
@@ -263,6 +276,7 @@ def page() -> str:
             table(
                 "The server", server, "Limits of the test: two clients, who are idle at once; one message per second."
             ),
+            table("The viewer", {"a path of 5,000 characters": long_path_to_viewer()}),
             table("Files", files),
             table("Bundles", bundles, "Folders of [tests/attacks](../tests/attacks/make.py)."),
         ]

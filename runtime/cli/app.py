@@ -326,6 +326,9 @@ def serve(
     proxy: Annotated[
         list[str] | None, typer.Option(metavar="ADDRESS", help="Reverse proxy that names its clients; repeatable.")
     ] = None,
+    access_log: Annotated[
+        str | None, typer.Option(metavar="FILE|-", help="Append a line for each request and WebSocket to a file.")
+    ] = None,
     clients: Annotated[int, typer.Option(min=1, help="Maximum WebSocket connections per replica.")] = 32,
     replicas: Annotated[
         str | None,
@@ -347,6 +350,7 @@ def serve(
         token_file,
         origin or [],
         proxy or [],
+        access_log,
         clients,
         replicas,
     )

@@ -30,6 +30,7 @@ def run_serve(
     token_file: Path | None,
     origins: list[str],
     proxies: list[str],
+    access_log: str | None,
     clients: int,
     replicas: str | None,
 ) -> None:
@@ -48,6 +49,7 @@ def run_serve(
         token=read_token(token_file) if token_file is not None else token or None,
         origins=tuple(origins),
         proxies=tuple(proxies),
+        access_log=access_log,
         clients=clients,
     )
     if settings.token is not None and len(settings.token) < MIN_TOKEN:
@@ -64,6 +66,8 @@ def run_serve(
         serve(settings, host, port, announce)
     else:
         minimum, maximum = parse_replicas(replicas)
+        if access_log == "-":
+            raise InputError("--access-log -: replicas have no standard output, expected a file")
         require("ray.serve", "ray", "--replicas")
         from ..serve.replicas import serve as serve_replicas
 

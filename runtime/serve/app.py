@@ -19,6 +19,7 @@ from ..errors import InputError
 from ..generation.generator import Generator
 from ..io.jsonl import parse_json
 from ..recognition.recognizer import Recognizer
+from .access_log import AccessLog
 from .generation import GenerationSession
 from .guard import Guard
 from .recognition import RecognitionSession
@@ -83,7 +84,8 @@ def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
         replica: name of this server among several replicas, for its metrics.
     Raises:
         BundleError: a model is missing or damaged.
-        InputError: labels that the model does not take, or no thresholds for so many false alarms.
+        InputError: labels that the model does not take, no thresholds for so many false alarms, or a log that cannot be
+            written.
     """
     settings = settings or Settings()
     service = Service(settings, replica)
@@ -96,6 +98,8 @@ def create_app(settings: Settings | None = None, replica: str = "") -> FastAPI:
     )
     app.state.service = service
     app.add_middleware(Guard, settings=settings, metrics=service.metrics)
+    if service.access_log is not None:
+        app.add_middleware(AccessLog, lines=service.access_log)
     app.add_exception_handler(InputError, _refuse)
     app.add_exception_handler(RequestValidationError, _refuse)
     _add_page(app, service)
@@ -178,7 +182,7 @@ def _http(service: Service, needs_token: bool) -> APIRouter:
         if len(content) > (limit := service.settings.message_bytes):
             raise HTTPException(413, f"the body is longer than {limit} bytes")
         prompt = parse_body(ClipPrompt, parse_json(content))
-        motion = await service.generate(prompt)
+        motion = await service.generate(prompt, partial(wait_until_left, request))
         return Response(motion, media_type="application/json")
 
     return router
@@ -190,6 +194,12 @@ async def read_body(request: Request) -> bytes:
         return await request.body()
     except ClientDisconnect:
         raise HTTPException(400, "the client left before its request was complete") from None
+
+
+async def wait_until_left(request: Request) -> None:
+    """Wait until the client of a request, whose body has been read, leaves."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def _add_sockets(app: FastAPI, service: Service) -> None:
@@ -204,7 +214,7 @@ def _add_sockets(app: FastAPI, service: Service) -> None:
         async with service.admitted(socket) as connection:
             if connection is not None:
                 session = GenerationSession(
-                    connection, service.generator, service.generations, service.threads, service.settings.stream_s
+                    connection, service.generator, service.generations, service.threads, service.settings
                 )
                 await session.run()
 

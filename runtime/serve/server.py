@@ -163,3 +163,5 @@ class Server(uvicorn.Server):
         self._listener.close()
         await self._service.drain(DRAIN_S, GRACE_S)
         await super().shutdown()
+        if self._service.access_log is not None:
+            self._service.access_log.close()

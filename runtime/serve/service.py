@@ -16,17 +16,19 @@ from ..body.motion import Motion
 from ..generation.generator import Generator
 from ..io.jsonl import TOP_K
 from ..recognition.recognizer import Recognizer
+from .access_log import LineFile
 from .batches import Batches
 from .connection import Connection
 from .generation import joint_lists
 from .guard import PROTOCOL
-from .limits import BUSY, Slots
+from .limits import BUSY, End, Slots
 from .metrics import Metrics
 from .motion_file import read_motion
 from .schemas import ClipPrompt, parse_clip
 from .settings import Settings
 
 CLIPS, GENERATIONS = 2, 1  # concurrent requests
+QUEUE = 8  # requests and streams that wait for a generation
 WAITING = 24  # requests for motion in batches; fewer than `guard.MAX_REQUESTS`, so that others get through
 ENDING = "the server is shutting down"
 
@@ -42,17 +44,19 @@ class Service:
         recognizer: recognizes clips; each client gets a clone of it.
         clients, clips, generations: slots that limit concurrency. waiting: slots of requests for motion in batches.
         closing: set when the server shuts down. cutting_off: set when requests are no longer waited for.
+        access_log: lines of requests, if there is one.
         threads: pool for clips and motion. label_encoding: pool of one thread that encodes clients' labels.
     """
 
     def __init__(self, settings: Settings, replica: str = "") -> None:
         self.settings = settings
+        self.access_log = None if settings.access_log is None else LineFile(settings.access_log)
         self.recognizer = Recognizer.load(
             settings.model, labels=settings.labels or None, alarms_per_minute=settings.alarms_per_minute
         )
         self.generator = Generator.load(settings.generator, backend=settings.backend)
-        self.clients, self.clips, self.generations = Slots(settings.clients), Slots(CLIPS), Slots(GENERATIONS)
-        self.waiting = Slots(WAITING)
+        self.clients, self.clips, self.waiting = Slots(settings.clients), Slots(CLIPS), Slots(WAITING)
+        self.generations = Slots(GENERATIONS, QUEUE)
         self.metrics = Metrics(lambda: self.clients.in_use, self._generating, replica)
         self.closing, self.cutting_off = asyncio.Event(), asyncio.Event()
         self._connections: set[Connection] = set()
@@ -100,13 +104,16 @@ class Service:
         await idlest.dismiss()
         return self.clients.acquire()
 
-    async def compute(self, slots: Slots, work: Callable[[], T]) -> T:
-        """Compute on another thread. Raises HTTPException if there is no slot, or the shutdown cannot wait."""
-        return await self._finish(slots, lambda: asyncio.get_running_loop().run_in_executor(self.threads, work))
+    async def compute(self, slots: Slots, work: Callable[[], T], *ends: End) -> T:
+        """Compute on another thread; `ends`: see `Slots.wait`.
 
-    async def _finish(self, slots: Slots, start: Callable[[], Awaitable[T]]) -> T:
-        if not slots.acquire():
-            raise HTTPException(503, BUSY, {"Retry-After": "1"})
+        Raises HTTPException if there is no slot in time, or the shutdown cannot wait.
+        """
+        return await self._finish(slots, lambda: asyncio.get_running_loop().run_in_executor(self.threads, work), *ends)
+
+    async def _finish(self, slots: Slots, start: Callable[[], Awaitable[T]], *ends: End) -> T:
+        if not await slots.wait(self.settings.queue_s, self.closing.wait, *ends):
+            raise HTTPException(503, ENDING if self.closing.is_set() else BUSY, {"Retry-After": "1"})
         result = asyncio.ensure_future(start())
         result.add_done_callback(lambda _: slots.release())
         is_cut_off = asyncio.create_task(self.cutting_off.wait())
@@ -135,11 +142,17 @@ class Service:
     def read_motion(self, name: str, content: bytes, **options: Any) -> bytes:
         return json.dumps(read_motion(name, content, **options), allow_nan=False).encode()
 
-    async def generate(self, prompt: ClipPrompt) -> bytes:
-        """Generate a motion, with a generator for batches together with other requests. Raises as `compute` does."""
+    async def generate(self, prompt: ClipPrompt, left: End) -> bytes:
+        """Generate a motion, with a generator for batches together with other requests.
+
+        Args:
+            left: returns once the client has left, who then waits no longer.
+        Raises:
+            HTTPException: as `compute` does. InputError: an unsuitable prompt.
+        """
         if self.generator.batch > 1:
             return await self._finish(self.waiting, lambda: self._generate_in_batch(prompt))
-        return await self.compute(self.generations, lambda: self._encode(self._generate(prompt)))
+        return await self.compute(self.generations, lambda: self._encode(self._generate(prompt)), left)
 
     async def _generate_in_batch(self, prompt: ClipPrompt) -> bytes:
         motion = await self._batches.generate(prompt)

@@ -2,6 +2,10 @@
 
 import asyncio
 import json
+import socket
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -11,10 +15,14 @@ from websockets.sync.client import ClientConnection
 
 from motionrt import Generator, InputError, Motion
 from motionrt.runtime.serve.client import Client
-from motionrt.runtime.serve.connection import Connection
+from motionrt.runtime.serve.connection import Connection, Message
 from motionrt.runtime.serve.generation import GenerationSession
+from motionrt.runtime.serve.server import Server
 
+from .conftest import running
 from .messages import connect, receive, request, send
+
+WALK = {"prompt": "a person walks", "seconds": 0.2}
 
 
 def chunk_of(reply: dict) -> np.ndarray:
@@ -33,8 +41,7 @@ def start(client: ClientConnection, **prompt: object) -> dict:
 
 def wait_until_free(url: str) -> None:
     """Wait until the stream of a client that has just left is closed."""
-    asked = {"prompt": "walk", "seconds": 0.2}
-    wait_until(lambda: request(f"{url}/generate", asked).status != 503, 30, "the stream before is closed")
+    wait_until(lambda: request(f"{url}/generate", WALK).status != 503, 30, "the stream before is closed")
 
 
 @pytest.fixture(autouse=True)
@@ -67,9 +74,9 @@ def test_another_prompt_takes_effect_with_the_next_chunk(
         if message.get("t") == 1:
             await is_steered.wait()
 
-    def handle_and_set(session: GenerationSession, content: dict) -> None:
-        handle(session, content)
-        if content == {"prompt": "a person bows"}:
+    def handle_and_set(session: GenerationSession, message: Message) -> None:
+        handle(session, message)
+        if message.content == {"prompt": "a person bows"}:
             is_steered.set()
 
     monkeypatch.setattr(Connection, "send", send_and_wait)
@@ -99,7 +106,8 @@ def test_stop_ends_an_endless_stream(url: str) -> None:
         assert receive(client)["t"] == 0
 
 
-def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
+def test_one_stream_at_a_time_until_its_client_leaves(serve: Callable[..., Server]) -> None:
+    url = serve(queue_s=0.1).url
     with connect(url, "generate") as other:
         with connect(url, "generate") as client:
             start(client, prompt="a person walks")
@@ -112,6 +120,81 @@ def test_one_stream_at_a_time_until_its_client_leaves(url: str) -> None:
             assert busy.status == 503 and busy.headers["Retry-After"] == "1"
         wait_until_free(url)
         assert start(other, prompt="a person bows", seconds=1)["prompt"] == "a person bows"
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Server]:
+    """A server whose clients wait for their turn as long as a test takes."""
+    with running(queue_s=60.0) as server:
+        yield server
+
+
+@contextmanager
+def endless_stream(server: Server) -> Iterator[ClientConnection]:
+    """A client whose stream takes the only place."""
+    wait_until_free(server.url)
+    with connect(server.url, "generate") as client:
+        start(client, prompt="a person walks")
+        yield client
+
+
+def wait_for_queue(server: Server, count: int) -> None:
+    wait_until(lambda: len(server._service.generations._turns) == count, 30, f"{count} wait")
+
+
+def test_requests_and_streams_that_wait_have_their_turns_in_order(patient: Server) -> None:
+    order: list[str] = []
+
+    def ask(prompt: str) -> None:
+        assert request(f"{patient.url}/generate", WALK | {"prompt": prompt}).status == 200
+        order.append(prompt)
+
+    with ThreadPoolExecutor() as pool, connect(patient.url, "generate") as other, endless_stream(patient) as client:
+        asking = [pool.submit(ask, "a person walks")]
+        wait_for_queue(patient, 1)
+        send(other, WALK)
+        wait_for_queue(patient, 2)
+        send(other, {"prompt": "a person bows"})  # changes it before it starts
+        asking.append(pool.submit(ask, "a person jumps"))
+        wait_for_queue(patient, 3)
+        send(client, {"stop": True})
+        assert receive(other)["prompt"] == "a person bows" and order == ["a person walks"]
+        assert receive(other) == {"end": True}
+        for one in asking:
+            one.result(30)
+
+
+def test_those_who_wait_may_leave(patient: Server) -> None:
+    host, _, port = patient.url.removeprefix("http://").partition(":")
+    body = json.dumps(WALK).encode()
+    head = f"POST /generate HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with endless_stream(patient), connect(patient.url, "generate") as other:
+        with socket.create_connection((host, int(port))) as asking:
+            asking.sendall(head + body)
+            wait_for_queue(patient, 1)
+        wait_for_queue(patient, 0)
+        with connect(patient.url, "generate") as third:
+            send(third, WALK)
+            wait_for_queue(patient, 1)
+        wait_for_queue(patient, 0)
+        send(other, WALK)
+        wait_for_queue(patient, 1)
+        send(other, {"stop": True})
+        assert receive(other) == {"end": True}
+        wait_for_queue(patient, 0)
+
+
+def test_no_more_than_a_number_wait(patient: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patient._service.generations, "_places", 1)
+    with ThreadPoolExecutor() as pool, connect(patient.url, "generate") as other, endless_stream(patient) as client:
+        waiting = pool.submit(request, f"{patient.url}/generate", WALK)
+        wait_for_queue(patient, 1)
+        busy = request(f"{patient.url}/generate", WALK)
+        assert busy.status == 503 and busy.headers["Retry-After"] == "1"
+        send(other, WALK)
+        assert "another client is generating motion" in receive(other)["error"]
+        send(client, {"stop": True})
+        assert waiting.result(30).status == 200
 
 
 @pytest.mark.parametrize(
@@ -157,14 +240,18 @@ def test_a_motion_in_one_piece_is_that_of_the_generator(url: str, generator: Gen
     assert label in ("wave", "raise right hand", "raise left hand", "none")
 
 
-def test_a_shutdown_ends_a_stream() -> None:
-    from .conftest import running
-
-    with running() as server:
-        client = connect(server.url, "generate").__enter__()
+def test_a_shutdown_ends_a_stream_and_those_who_wait() -> None:
+    with running(queue_s=60.0) as server, ThreadPoolExecutor() as pool:
+        client, other = (connect(server.url, "generate").__enter__() for _ in range(2))
         send(client, {"prompt": "a person walks"})
         assert "joints" in receive(client)
-    with pytest.raises(ConnectionClosed) as caught:
-        while True:
-            json.loads(client.recv(timeout=30))
-    assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is shutting down")
+        send(other, WALK)
+        asking = pool.submit(request, f"{server.url}/generate", WALK)
+        wait_for_queue(server, 2)
+        server.should_exit = True
+        assert (asking.result(30).status, asking.result().json["detail"]) == (503, "the server is shutting down")
+    for one in (client, other):
+        with pytest.raises(ConnectionClosed) as caught:
+            while True:
+                json.loads(one.recv(timeout=30))
+        assert (caught.value.rcvd.code, caught.value.rcvd.reason) == (1001, "the server is shutting down")
