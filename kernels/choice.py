@@ -37,7 +37,8 @@ def faster(*modified: str) -> Callable[[Operation], Operation]:
 
         @wraps(op)
         def call(*args: Any, **settings: Any) -> Any:
-            if settings.get("impl", "auto") == "auto" and auto_impl() == "auto" and not torch.compiler.is_compiling():
+            is_auto = settings.get("impl", "auto") == "auto" and not torch.compiler.is_compiling()
+            if is_auto and auto_impl() == "auto":
                 arguments = parameters.bind(*args, **settings).arguments
                 if use_triton("auto", *_tensors(arguments.values())):
                     settings["impl"] = choose(op, arguments, modified)

@@ -1,6 +1,7 @@
 """ONNX Runtime on the CPU."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,10 @@ class OnnxBackend:
     def _open(self, graph: str) -> Session:
         return open_session(self._bundle, graph, self._threads)
 
+    @staticmethod
+    def _to_numpy(output: np.ndarray) -> np.ndarray:
+        return output
+
     def _try_step(self) -> None:
         """Run a step on zeros, so that errors surface now and not in the middle of a stream."""
         manifest = self._bundle.manifest
@@ -59,6 +64,7 @@ class OnnxBackend:
         try:
             state = np.zeros((1, manifest.state), np.float32)
             outputs = self._step.run(_STEP_OUTPUTS, {"frame": frames, "state": state})
+            outputs = [self._to_numpy(output) for output in outputs]
         except Exception as error:
             raise BundleError(f"{where}: the first step failed ({one_line(error)})") from error
         sizes = (len(manifest.labels), manifest.features, manifest.state)
@@ -76,17 +82,24 @@ class OnnxStreams:
     def __init__(self, session: Session, people: int, size: int) -> None:
         self.capacity = people
         self._session, self._size = session, size
-        self._states = [np.zeros((1, size), np.float32)] * people  # by slot; never written to
+        self._states = [self._zeros()] * people  # by slot; never written to
 
     def begin(self, slot: int) -> None:
         """Restart the stream in this slot."""
-        self._states[slot] = np.zeros((1, self._size), np.float32)
+        self._states[slot] = self._zeros()
 
     def step(self, slots: Sequence[int], frames: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """One frame of each slot [M, V, 3] -> logits [M, C], features [M, D]."""
         states = [self._states[slot] for slot in slots]
-        state = states[0] if len(states) == 1 else np.concatenate(states)
+        state = states[0] if len(states) == 1 else self._join(states)
         logits, features, state = self._session.run(_STEP_OUTPUTS, {"frame": frames, "state": state})
         for i, slot in enumerate(slots):
             self._states[slot] = state[i : i + 1]
         return logits, features
+
+    def _zeros(self) -> Any:
+        return np.zeros((1, self._size), np.float32)
+
+    @staticmethod
+    def _join(states: Sequence[Any]) -> Any:
+        return np.concatenate(states)

@@ -1,9 +1,12 @@
 """The TensorRT backend without TensorRT: its errors, its keys, and which graphs run in engines."""
 
+import ctypes
 import sys
 import types
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -20,6 +23,23 @@ from motionrt.runtime.text_encoder import TextEncoder
 
 from .. import tiny
 
+torch = pytest.importorskip("torch", reason="torch is not installed")
+
+
+class OnnxEngine:
+    """An engine that is a session of ONNX Runtime; outputs that stay on the GPU are tensors."""
+
+    tensors: ClassVar[set[str]] = set()  # inputs that were tensors
+
+    def __init__(self, bundle: Bundle[Any], name: str) -> None:
+        self.session, self.resident = open_session(bundle, name, 1), tensorrt.RESIDENT.get(name, ())
+
+    def run(self, outputs: list[str], inputs: dict[str, Any]) -> list[Any]:
+        self.tensors |= {name for name, x in inputs.items() if not isinstance(x, np.ndarray)}
+        arrays = {name: x if isinstance(x, np.ndarray) else x.contiguous().numpy() for name, x in inputs.items()}
+        found = zip(outputs, self.session.run(outputs, arrays), strict=True)
+        return [torch.from_numpy(array) if name in self.resident else array for name, array in found]
+
 
 @pytest.fixture
 def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -28,10 +48,12 @@ def engines(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
 
     def open_engine(bundle: Bundle[Any], name: str, precision: str) -> Any:
         opened.append((name, precision))
-        return open_session(bundle, name, 1)
+        return OnnxEngine(bundle, name)
 
     monkeypatch.setattr(factory, "_unavailable", lambda name: None)
     monkeypatch.setattr(tensorrt, "open_engine", open_engine)
+    monkeypatch.setattr(tensorrt, "DEVICE", "cpu")
+    OnnxEngine.tensors.clear()
     return opened
 
 
@@ -46,12 +68,14 @@ def test_a_recognizer_runs_steps_and_clips_in_engines(tmp_path: Path, engines: l
     for plain_output, output in zip(*both, strict=True):
         np.testing.assert_array_equal(output, plain_output)
     assert engines == [("step", "fp16"), ("step", "fp32"), ("clip", "fp32")]
+    assert OnnxEngine.tensors == {"state"}
 
 
 def test_a_generator_and_a_retriever_run_in_engines(engines: list[tuple[str, str]]) -> None:
     plain = Generator.load("default").generate("a person waves", seconds=1, guidance=0.5)
     found = Generator.load("default", backend="tensorrt").generate("a person waves", seconds=1, guidance=0.5)
     np.testing.assert_array_equal(found.joints, plain.joints)
+    assert OnnxEngine.tensors == {"told"}, "the head's modulations"
     made = {"condition", "trunk", "times", "velocity", "describe", "guide", "decode"}
     assert {name for name, _ in engines} == made and len(engines) == len(made), "each is opened once"
     retriever = Retriever.load("default", backend="tensorrt")
@@ -65,15 +89,15 @@ def test_engines_get_the_shapes_that_they_were_built_for(monkeypatch: pytest.Mon
 
     class Session:
         def __init__(self, bundle: Bundle[Any], name: str, precision: str) -> None:
-            self.session = open_session(bundle, name, 1)
+            self.engine = OnnxEngine(bundle, name)
             self.profiles = profiles("generation", name, bundle.manifest.graphs[name])
 
-        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        def run(self, outputs: list[str], inputs: dict[str, Any]) -> list[Any]:
             for name, array in inputs.items():
                 low, _, high = self.profiles[name]
                 assert all(a <= size <= b for a, size, b in zip(low, array.shape, high, strict=True)), name
                 largest[name] = max(largest.get(name, 0), len(array))
-            return self.session.run(outputs, inputs)
+            return self.engine.run(outputs, inputs)
 
     monkeypatch.setattr(factory, "_unavailable", lambda name: None)
     monkeypatch.setattr(tensorrt, "open_engine", Session)
@@ -109,7 +133,6 @@ def test_unsupported_backends_of_generators_say_why(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_missing_gpu_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     monkeypatch.setattr(factory, "installed", lambda module: True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert factory.available()["tensorrt"] == "torch finds no GPU"
@@ -118,7 +141,6 @@ def test_a_missing_gpu_is_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The parts of TensorRT and torch that an engine's key needs, and an empty cache."""
-    torch = pytest.importorskip("torch", reason="torch is not installed")
     properties = types.SimpleNamespace(name="NVIDIA Test", major=9, minor=0)
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: properties)
@@ -154,6 +176,7 @@ def engine_of(
         get_tensor_name=lambda i: ("counts", "y")[i],
         get_tensor_dtype=lambda name: {"counts": "int64", "y": "float32"}[name],
         is_shape_inference_io=lambda name: name in shape_inputs,
+        device_memory_size_v2=4096,
     )
     runtime = types.SimpleNamespace(deserialize_cuda_engine=lambda plan: made if taken else None)
     library: Any = types.SimpleNamespace(Runtime=lambda logger: runtime, nptype=np.dtype)
@@ -170,19 +193,104 @@ def test_an_engine_that_cannot_be_captured_is_refused(monkeypatch: pytest.Monkey
 
 
 def test_shapes_are_captured_once_and_the_least_recently_used_is_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
-    captured = []
+    captured, memory = [], set()
 
     class Captured:
-        def __init__(self, engine: Any, types: Any, shapes: dict[str, tuple[int, ...]], where: str) -> None:
+        def __init__(
+            self, engine: Any, types: Any, shapes: dict[str, tuple[int, ...]], where: str, scratch: Any
+        ) -> None:
             assert types == {"counts": np.int64, "y": np.float32}
             captured.append(shapes["counts"][0])
+            memory.add(scratch.data_ptr())
+            assert scratch.numel() == 4096
 
-        def run(self, outputs: list[str], inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        def run(self, outputs: list[str], inputs: dict[str, np.ndarray], resident: list[str]) -> list[np.ndarray]:
             return [inputs["counts"]]
 
     monkeypatch.setattr(tensorrt, "Captured", Captured)
     monkeypatch.setattr(tensorrt, "MAX_SHAPES", 2)
+    monkeypatch.setattr(tensorrt, "DEVICE", "cpu")
     engine = engine_of(monkeypatch)
     for size in (1, 2, 1, 3, 1, 2):
         assert engine.run(["y"], {"counts": np.zeros(size, np.int64)})[0].shape == (size,)
     assert captured == [1, 2, 3, 2]
+    assert len(memory) == 1, "one memory for intermediate results"
+
+
+class Context:
+    """A fake context that computes y = 2 x + 1 on the addresses that it is given, when it is run or replayed."""
+
+    recording: list[Any] | None = None
+
+    def __init__(self, strategy: str) -> None:
+        assert strategy == "user managed"
+        self.addresses: dict[str, int] = {}
+
+    def set_device_memory(self, address: int, size: int) -> None:
+        self.memory = address, size
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        self.shape = shape
+        return len(shape) == 2
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self.shape
+
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
+
+    def execute_async_v3(self, stream: int) -> bool:
+        assert self.memory[1] == 4096
+        if Context.recording is not None:
+            Context.recording.append(self._compute)
+        else:
+            self._compute()
+        return True
+
+    def _compute(self) -> None:
+        n = int(np.prod(self.shape))
+        x, y = ((ctypes.c_float * n).from_address(self.addresses[name]) for name in ("x", "y"))
+        y[:] = [2 * value + 1 for value in x]
+
+
+class Graph:
+    def __init__(self) -> None:
+        self.calls: list[Any] = []
+
+    def replay(self) -> None:
+        for call in self.calls:
+            call()
+
+
+@contextmanager
+def recorded(graph: Graph, stream: Any, capture_error_mode: str) -> Iterator[None]:
+    Context.recording = graph.calls
+    yield
+    Context.recording = None
+
+
+def test_an_engine_runs_on_arrays_and_on_tensors_and_keeps_outputs_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    strategies = types.SimpleNamespace(USER_MANAGED="user managed")
+    library: Any = types.SimpleNamespace(ExecutionContextAllocationStrategy=strategies)
+    monkeypatch.setitem(sys.modules, "tensorrt", library)
+    monkeypatch.setattr(tensorrt, "DEVICE", "cpu")
+    stream = types.SimpleNamespace(cuda_stream=0, synchronize=lambda: None, wait_stream=lambda stream: None)
+    for name, fake in (("Stream", lambda: stream), ("CUDAGraph", Graph), ("graph", recorded)):
+        monkeypatch.setattr(torch.cuda, name, fake)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: stream)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    engine = types.SimpleNamespace(create_execution_context=Context)
+    scratch, kinds = torch.empty(4096, dtype=torch.uint8), {"x": np.dtype("f4"), "y": np.dtype("f4")}
+    captured = tensorrt.Captured(engine, kinds, {"x": (2, 3)}, "step.onnx", scratch)
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    (first,) = captured.run(["y"], {"x": x}, [])
+    np.testing.assert_array_equal(first, 2 * x + 1)
+    (resident,) = captured.run(["y"], {"x": torch.from_numpy(x + 1)}, ["y"])
+    captured.run(["y"], {"x": x}, [])  # does not change it
+    torch.testing.assert_close(resident, torch.from_numpy(2 * x + 3))
+    np.testing.assert_array_equal(first, 2 * x + 1)
+    with pytest.raises(TypeError):
+        captured.run(["y"], {"x": x.astype(np.float64)}, [])
+    with pytest.raises(InputError, match="step.onnx: x is .3., the engine was not built for that shape"):
+        tensorrt.Captured(engine, kinds, {"x": (3,)}, "step.onnx", scratch)
