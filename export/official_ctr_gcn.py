@@ -17,9 +17,9 @@ from ..runtime.bundles.signatures import STREAMS, manifest_graphs
 from ..runtime.errors import InputError
 from ..training.data import ntu
 from ..training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, OPENPOSE_PARENTS, CTRGCNConfig
+from ..training.models.fast_ctr_gcn import FastCTRGCN, fold
 from ..training.recognition.ctr_gcn import FRAMES, PUBLISHED_FRAMES
 from ..training.runs import read_network, read_record
-from .ctr_gcn import FastCTRGCN, fold
 from .graphs import export_graph
 from .official import ImportOptions, weights_file
 from .recognizer import THRESHOLDS, last_metrics

@@ -17,7 +17,7 @@ import numpy as np
 import onnxruntime as ort
 import torch
 
-from ...export.ctr_gcn import fold, person_graph
+from ...export.ctr_gcn import person_graph
 from ...runtime.backends import factory
 from ...runtime.body.motion import Motion
 from ...runtime.bundles.bundle import Bundle
@@ -28,6 +28,7 @@ from ...runtime.recognition.engine import MIN_CLIP_FRAMES
 from ...runtime.recognition.recognizer import Recognizer
 from ...training.data.clips import clip_sets, fingerprint, labeled
 from ...training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig
+from ...training.models.fast_ctr_gcn import fold
 from ...training.recognition.ctr_gcn import FRAMES
 from ..accuracy.protocols.labeled_clips import set_aside, top1
 from ..report import print_report

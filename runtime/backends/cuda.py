@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -129,6 +129,40 @@ class CudaBackend:
         with without_tf32():
             logits, features, _ = self._network(to_device(frames, self._network.head.weight.device)[None])
         return logits[0].cpu().numpy(), features[0].cpu().numpy()
+
+
+class CudaClips:
+    """A session of one stream of a CTR-GCN, as a CUDA graph.
+
+    Args:
+        bundle: a verified bundle of a recognizer of whole clips.
+        stream: name of its graph.
+        device: "cuda"; tests also use "cpu".
+    Raises:
+        BundleError: the weights are not those of a CTR-GCN.
+    """
+
+    def __init__(self, bundle: Bundle[Any], stream: str, device: str = "cuda") -> None:
+        from ...training.models.fast_ctr_gcn import from_weights
+
+        try:
+            network = from_weights(bundle.manifest.model, stream, bundle.weights)
+        except (KeyError, TypeError, RuntimeError) as error:
+            reason = str(error).splitlines()[0]
+            raise BundleError(f"{bundle.path}: its weights are not those of a CTR-GCN: {reason}") from None
+        self._network, self._device = network.to(device), torch.device(device)
+        self._graphs = CudaGraphCache()
+
+    @torch.no_grad()
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, Any]) -> list[np.ndarray]:
+        """The logits [C] of a clip [M, C, T, V]."""
+
+        def classify(clip_MCTV: Tensor) -> tuple[Tensor]:
+            return (self._network.people(clip_MCTV),)
+
+        (clip,) = inputs.values()
+        (logits,) = self._graphs(outputs[0], classify, [to_device(clip, self._device)])
+        return [logits.cpu().numpy()]
 
 
 class HostBuffers(NamedTuple):

@@ -101,7 +101,7 @@ def session_opener(
 
     Args:
         threads: CPU threads of an operator.
-        precision: "fp32" or "int8" in ONNX Runtime; in TensorRT one of `tensorrt_cache.PRECISIONS`.
+        precision: "fp32" or "int8" in ONNX Runtime, "fp32" in CUDA; in TensorRT one of `tensorrt_cache.PRECISIONS`.
     Raises:
         InputError: a backend that cannot be used here or for these graphs, or a precision that it does not support.
     """
@@ -114,6 +114,12 @@ def session_opener(
 
         check_precision(precision)
         return partial(open_engine, bundle, precision=precision)
+    if chosen == "cuda":
+        from .cuda import CudaClips
+
+        if precision != "fp32":
+            raise InputError(f"precision is {precision!r}, expected fp32")
+        return partial(CudaClips, bundle)
     if precision not in _ONNX_PRECISIONS:
         raise InputError(f"precision is {precision!r}, expected {' or '.join(_ONNX_PRECISIONS)}")
     from .onnx_session import open_session

@@ -9,12 +9,13 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from torch import Tensor, nn  # noqa: E402
 
-from motionrt.export.ctr_gcn import FastCTRGCN, fold, person_graph  # noqa: E402
+from motionrt.export.ctr_gcn import person_graph  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.bundles.schema import WEIGHTS  # noqa: E402
 from motionrt.runtime.recognition.clips import scale_axes  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NWUCLA_PARENTS, CTRGCNConfig  # noqa: E402
+from motionrt.training.models.fast_ctr_gcn import FastCTRGCN, fold  # noqa: E402
 from motionrt.training.recognition.ctr_gcn import STREAMS, stream_input  # noqa: E402
 
 TOLERANCE = 1e-5  # of logits of a few units

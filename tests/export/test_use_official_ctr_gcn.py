@@ -1,6 +1,7 @@
 """Official CTR-GCN checkpoints recognize recordings and streams, by the published preparation of clips."""
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,13 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 from torch.nn.functional import interpolate  # noqa: E402
 
 from motionrt.export.official import official_state  # noqa: E402
+from motionrt.runtime.backends import cuda, factory  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
+from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
+from motionrt.runtime.bundles.schema import ClipManifest  # noqa: E402
 from motionrt.runtime.cli import main  # noqa: E402
+from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
 from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
 from motionrt.training.data import ntu  # noqa: E402
 from motionrt.training.models.ctr_gcn import CTRGCN, NTU_PARENTS, CTRGCNConfig  # noqa: E402
@@ -112,6 +117,19 @@ def test_a_stream_is_recognized_by_its_last_seconds(bundle: Path, recording: Pat
         decisions = recognizer.step_people(poses[here], t / 30, here)
     assert decisions[0].label == recognizer.recognize(recording).label
     assert {decision.status for decision in decisions} == {"ok"}
+
+
+def test_it_runs_in_pytorch_as_in_onnx_runtime(bundle: Path, recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(factory, "_unavailable", lambda name: None)
+    monkeypatch.setattr(cuda, "CudaClips", partial(cuda.CudaClips, device="cpu"))
+    with pytest.raises(InputError, match="precision is 'int8', expected fp32"):
+        Recognizer.load(bundle, "cuda", precision="int8")
+    recognizer = Recognizer.load(bundle, "cuda")
+    assert recognizer.backend == "cuda"
+    wanted = Recognizer.load(bundle, "onnx").recognize(recording).probs
+    np.testing.assert_allclose(recognizer.recognize(recording).probs, wanted, rtol=1e-4, atol=1e-7)
+    with pytest.raises(BundleError, match="ctrgcn: its weights are not those of a CTR-GCN"):
+        cuda.CudaClips(Bundle.load(bundle, ClipManifest), "velocity")
 
 
 def test_the_command_recognizes_and_evaluates(

@@ -11,11 +11,12 @@ from motionrt.runtime.backends import factory  # noqa: E402
 from motionrt.runtime.backends.cuda import PEOPLE, CudaBackend, CudaGraph, CudaGraphCache, CudaNetworks, to_device  # noqa: E402
 from motionrt.runtime.backends.onnx import OnnxBackend  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
-from motionrt.runtime.bundles.schema import GenerationManifest  # noqa: E402
+from motionrt.runtime.bundles.schema import GenerationManifest, ZeroShotManifest  # noqa: E402
 from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
 from motionrt.runtime.generation.networks import Networks  # noqa: E402
 from motionrt.runtime.generation.open_networks import open_networks  # noqa: E402
 from motionrt.runtime.generation.schedule import Guidance, Sampling, noise_keys  # noqa: E402
+from motionrt.runtime.recognition.open_labels import encoder_bundle  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -56,6 +57,14 @@ def test_a_clip_gets_the_outputs_of_onnx_runtime(backend: CudaBackend, reference
     frames = walk(30, 15)
     for found, wanted in zip(backend.clip(frames), reference.clip(frames), strict=True):
         np.testing.assert_allclose(found, wanted, atol=1e-3)
+
+
+def test_the_encoder_of_a_zero_shot_recognizer_gets_the_outputs_of_onnx_runtime() -> None:
+    bundle = encoder_bundle(Bundle.load("zero-shot", ZeroShotManifest))
+    ours, theirs = CudaBackend(bundle, DEVICE).streams(1), OnnxBackend(bundle).streams(1)
+    for frame in walk(5, bundle.manifest.joints):
+        for found, wanted in zip(ours.step([0], frame[None]), theirs.step([0], frame[None]), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 def test_padding_streams_do_not_change_those_of_people(backend: CudaBackend) -> None:

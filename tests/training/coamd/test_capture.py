@@ -23,6 +23,8 @@ from motionrt.training.models.coamd import (  # noqa: E402
     MotionGenerator,
     MotionRecognizer,
 )
+from motionrt.training.models.ctr_gcn import CTRGCN, CTRGCNConfig  # noqa: E402
+from motionrt.training.models.fast_ctr_gcn import fold as fold_ctr_gcn  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig, fold  # noqa: E402
 
 META = torch.device("meta")
@@ -130,6 +132,13 @@ def test_the_recognizers_step() -> None:
     rings, slots = network.new_rings(4), torch.empty(2, dtype=torch.long, device=META)
     with capture():
         network.step_in_rings(torch.empty(2, 5, 3, device=META), rings, slots)
+
+
+def test_a_ctr_gcns_clip() -> None:
+    network = fold_ctr_gcn(CTRGCN(CTRGCNConfig(classes=4, channels=(16, 32)))).to(META)
+    clip = torch.empty(2, 3, 16, 25, device=META)
+    with capture():
+        assert network.people(clip).shape == (4,)
 
 
 X = torch.empty(3, 2, device=META)
