@@ -1,5 +1,6 @@
 import os
 import signal
+from collections import Counter
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,12 +29,16 @@ if find_spec("torch") and not import_module("torch").cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    seconds: Counter[Path] = Counter()
     for item in items:
         names = {*item.keywords, *getattr(item, "fixturenames", ())}
         limits = [limit for name, limit in TIMEOUTS_S.items() if name in names]
         if limits and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(max(limits)))
+        seconds[item.path] += 20 if limits else 1
+    if hasattr(config, "workerinput"):  # one of several processes: the longest files first, so that all end together
+        items.sort(key=lambda item: -seconds[item.path])
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -46,6 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             file = nodeid.split("::")[0]
             return "exported" if "exported_coamd" in (config.rootpath / file).read_text() else file
 
+    config.option.loadscopereorder = False  # keeps the order of `pytest_collection_modifyitems`
     return ByFile(config, log)
 
 

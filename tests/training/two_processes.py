@@ -24,7 +24,7 @@ SHORT = {"steps": "4", "batch": "4", "precision": "no", "checkpoint_every": "2",
 CHANNELS = {"channels": "8,8"}
 HELPED = {**CHANNELS, "cocodiff": "true", "width": "16", "depth": "1"}
 RUNS: dict[str, tuple[str, dict[str, str]]] = {
-    "live": ("live", CHANNELS),
+    "live": ("live", {**CHANNELS, "body": "12", "choreography": "1"}),
     "stream": ("nwucla-stream", CHANNELS),
     "ctrgcn": ("nwucla-ctrgcn", CHANNELS),
     "tdsm": ("tdsm", {"width": "8", "depth": "1", "heads": "2", "copies": "1"}),
