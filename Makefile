@@ -113,6 +113,7 @@ results: $(VENV)/dev
 	$(call result,soak.json,bench soak)
 	$(call result,zero_shot.json,bench zero-shot)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.serve -o ../bench/results/serve.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.serve --busy 8 --seconds 60 -o ../bench/results/serve_busy.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.replicas -o ../bench/results/replicas.json
 	cd $(VENV) && bin/python -m motionrt.bench.studies.input_checks $(abspath $(DATA)) -o ../bench/results/input_checks.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.parsers --seconds 600 -o ../bench/results/fuzz.json

@@ -155,6 +155,12 @@ SERVING = [
         {"minutes": lambda r: r["seconds"] / 60},
     ),
     Row(
+        "… while {busy} more processes take the CPUs, for {seconds:.0f} s, load average {environment.load_average:.0f}",
+        "**{lost} lost, {wrong} wrong**, {dropped:.0f} % of {frames:,} frames reported as dropped",
+        "serve_busy.json",
+        {"dropped": lambda r: 100 * r["reported_dropped"] / r["frames"]},
+    ),
+    Row(
         "{overload.times_capacity:.1f} times the server's capacity of {capacity_hz:,.0f} frames per second, for "
         "{overload.seconds:.0f} s",
         "stays up; {overload.flooders.lost} replies lost, {overload.flooders.reported_dropped:,} of "

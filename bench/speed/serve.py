@@ -11,12 +11,14 @@ import asyncio
 import json
 import multiprocessing
 import os
+import subprocess
 import sys
 import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -214,6 +216,35 @@ def bench_serve(
     }
 
 
+def bench_busy(model: str, seconds: float, clients: int, rate_hz: float, busy: int) -> dict[str, Any]:
+    """A JSON object: replies while so many other processes take the CPUs."""
+    recognizer = Recognizer.load(model)
+    with Server(model, clients) as server, busy_processes(busy):
+        asyncio.run(play(server.url, clients, rate_hz, WARM_UP_S))
+        records = asyncio.run(play(server.url, clients, rate_hz, seconds))
+        about = environment(recognizer.bundle)
+    return {
+        "benchmark": "serve busy",
+        "model": recognizer.name,
+        "clients": clients,
+        "rate_hz": rate_hz,
+        "seconds": seconds,
+        "busy": busy,
+        **summarize(recognizer, records, rate_hz),
+        "environment": about,
+    }
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Processes that compute without a pause."""
+    with ExitStack() as stack:
+        for _ in range(count):
+            process = stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"]))
+            stack.callback(process.kill)
+        yield
+
+
 def overload_server(
     server: Server, recognizer: Recognizer, clients: int, rate_hz: float, offered_hz: float, seconds: float
 ) -> dict[str, Any]:
@@ -254,8 +285,13 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=30.0, help="frames per second of a client")
     parser.add_argument("--overload", type=float, default=4.0, help="multiple of the server's capacity")
     parser.add_argument("-o", "--out", type=Path)
+    parser.add_argument("--busy", type=int, help="only the replies while so many other processes take the CPUs")
     options = parser.parse_args()
-    report = bench_serve(options.model, options.seconds, options.clients, options.rate, options.overload)
+    model, seconds, clients, rate_hz = options.model, options.seconds, options.clients, options.rate
+    if options.busy is not None:
+        report = bench_busy(model, seconds, clients, rate_hz, options.busy)
+    else:
+        report = bench_serve(model, seconds, clients, rate_hz, options.overload)
     print_report(report, options.out)
 
 

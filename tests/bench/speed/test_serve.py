@@ -22,6 +22,13 @@ def test_every_reply_is_counted_and_compared(monkeypatch: pytest.MonkeyPatch) ->
     assert report["overload"]["up"] and report["capacity_hz"] > 0
 
 
+@pytest.mark.slow
+def test_no_reply_is_lost_while_others_take_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "WARM_UP_S", 0.2)
+    report = serve.bench_busy("live", seconds=1, clients=2, rate_hz=30, busy=4)
+    assert (report["frames"], report["lost"], report["wrong"], report["errors"]) == (60, 0, 0, 0)
+
+
 def test_a_wrong_reply_is_found() -> None:
     recognizer, player = Recognizer.load("live"), serve.Player(0, 30.0)
     record, sent_s = serve.Record(sent=3), [0.0] * 3
