@@ -58,7 +58,7 @@ def use_impl(impl: str) -> Iterator[None]:
 
 
 def auto_impl() -> str:
-    """What "auto" means here, see `use_impl`."""
+    """Meaning of "auto" here, see `use_impl`."""
     return _auto.get()
 
 

@@ -46,16 +46,18 @@ class CudaGraph:
         self.inputs = [tensor.clone() for tensor in inputs]
         self._function = function
         self._graph: torch.cuda.CUDAGraph | None = None
-        self.reason = self._capture() if inputs[0].is_cuda else f"tensors are on {inputs[0].device}"
+        with torch.cuda.device_of(inputs[0]):
+            self.reason = self._capture() if inputs[0].is_cuda else f"tensors are on {inputs[0].device}"
 
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        for own, new in zip(self.inputs, inputs, strict=True):
-            own.copy_(new, non_blocking=True)
-        if self._graph is None:
-            with without_tf32():
-                return self._function(*self.inputs)
-        self._graph.replay()
-        return self._outputs
+        with torch.cuda.device_of(self.inputs[0]):
+            for own, new in zip(self.inputs, inputs, strict=True):
+                own.copy_(new, non_blocking=True)
+            if self._graph is None:
+                with without_tf32():
+                    return self._function(*self.inputs)
+            self._graph.replay()
+            return self._outputs
 
     def _capture(self) -> str | None:
         """Capture the function; returns the reason if that fails."""
@@ -100,7 +102,7 @@ class CudaBackend:
 
     Args:
         bundle: a verified bundle.
-        device: "cuda"; tests also use "cpu".
+        device: "cuda", or "cuda:1" for the second GPU; tests also use "cpu".
     Raises:
         BundleError: its network is not a StreamGCN, or the weights are not those of its architecture.
     """
@@ -137,7 +139,7 @@ class CudaClips:
     Args:
         bundle: a verified bundle of a recognizer of whole clips.
         stream: name of its graph.
-        device: "cuda"; tests also use "cpu".
+        device: "cuda", or "cuda:1" for the second GPU; tests also use "cpu".
     Raises:
         BundleError: the weights are not those of a CTR-GCN.
     """
@@ -254,7 +256,7 @@ class CudaNetworks(Networks):
     Args:
         bundle: a verified bundle.
         precision: "fp32", or "bf16" for the generator's matrices.
-        device: "cuda"; tests also use "cpu".
+        device: "cuda", or "cuda:1" for the second GPU; tests also use "cpu".
     Raises:
         BundleError: the weights are not those of its architecture.
         InputError: unknown precision.

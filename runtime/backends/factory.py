@@ -43,9 +43,11 @@ def pick(name: str = "auto") -> str:
     """Choose the backend to use.
 
     Args:
-        name: "auto" for the first available one of `AUTO`, or one of `NAMES`.
+        name: "auto" for the first available one of `AUTO`, or one of `NAMES`, or "cuda:1" for the second GPU.
+    Returns:
+        Its name, without the number of a GPU.
     Raises:
-        InputError: unknown name.
+        InputError: unknown name, or no such GPU.
         MissingExtra: a backend that cannot be used here, with the reason.
     """
     if name == "auto":
@@ -54,11 +56,17 @@ def pick(name: str = "auto") -> str:
                 return candidate
         reasons = "; ".join(f"{candidate}: {_unavailable(candidate)}" for candidate in AUTO)
         raise MissingExtra(f"no backend can be used here: {reasons}")
-    if name not in NAMES:
+    kind, colon, number = name.partition(":")
+    if kind not in NAMES or (colon and not (kind == "cuda" and number.isascii() and number.isdecimal())):
         raise InputError(f"unknown backend {name!r}, expected auto, {', '.join(NAMES)}")
-    if (reason := _unavailable(name)) is not None:
+    if (reason := _unavailable(kind)) is not None:
         raise MissingExtra(f"backend {name!r} cannot be used here: {reason}")
-    return name
+    if number:
+        import torch
+
+        if int(number) >= (count := torch.cuda.device_count()):
+            raise InputError(f"backend {name!r}: torch finds {count} GPU{'s' * (count != 1)}, the first is cuda:0")
+    return kind
 
 
 def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32") -> Backend:
@@ -88,7 +96,7 @@ def create(name: str, bundle: Bundle, threads: int = 1, precision: str = "fp32")
     if chosen == "cuda":
         from .cuda import CudaBackend
 
-        return CudaBackend(bundle)
+        return CudaBackend(bundle, name)
     from .onnx import OnnxBackend
 
     return OnnxBackend(bundle, threads)
@@ -119,7 +127,7 @@ def session_opener(
 
         if precision != "fp32":
             raise InputError(f"precision is {precision!r}, expected fp32")
-        return partial(CudaClips, bundle)
+        return partial(CudaClips, bundle, device=name)
     if precision not in _ONNX_PRECISIONS:
         raise InputError(f"precision is {precision!r}, expected {' or '.join(_ONNX_PRECISIONS)}")
     from .onnx_session import open_session

@@ -85,7 +85,8 @@ class Generator:
         threads: of ONNX Runtime.
         precision: of the sampler's matrix products: "fp32", or "int8", which is faster on CPUs with VNNI or NEON and
             changes joints by millimeters. With TensorRT "fp32", "fp16" or "bf16", with CUDA "fp32" or "bf16".
-        backend: of the networks: "auto", "onnx", "tensorrt" or "cuda"; texts are always encoded in ONNX Runtime.
+        backend: of the networks: "auto", "onnx", "tensorrt" or "cuda" ("cuda:1": the second GPU). Texts are always
+            encoded in ONNX Runtime.
     Attributes:
         name: of the bundle. license: of the weights. layout, fps: of generated motion.
         actions: in the training data, with the number of clips by quality. qualities: values of `quality`.

@@ -12,7 +12,7 @@ from .networks import Networks
 def open_networks(
     bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "fp32", backend: str = "auto"
 ) -> Networks:
-    """Open a bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda".
+    """Open a bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda" (or "cuda:1").
 
     Args:
         bundle: a verified bundle.
@@ -22,11 +22,11 @@ def open_networks(
     Raises:
         InputError: an unknown or unavailable backend or precision.
     """
-    if backend == "cuda":
-        factory.pick("cuda")
+    if backend.startswith("cuda"):
+        factory.pick(backend)
         from ..backends.cuda import CudaNetworks
 
-        return CudaNetworks(bundle, precision)
+        return CudaNetworks(bundle, precision, backend)
     open_graph = factory.session_opener(backend, bundle, threads, precision)
     if backend != "tensorrt":
         return Networks(bundle, open_graph, threads, precision)

@@ -97,7 +97,7 @@ class Recognizer:
 
         Args:
             name: a bundled model's name, the path of a bundle, or hf://ORG/NAME[@REVISION] on the Hugging Face Hub.
-            backend: "auto", "native", "onnx", "tensorrt" or "cuda".
+            backend: "auto", "native", "onnx", "tensorrt" or "cuda" ("cuda:1": the second GPU).
             threads: CPU threads of one step, at most the CPUs that this process may use; the native engine uses one.
             precision: of the native engine's weights, "fp32" or "bf16" (half the memory); of TensorRT products,
                 "fp32", "fp16" or "bf16".

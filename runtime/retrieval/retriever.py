@@ -43,7 +43,8 @@ class Retriever:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
-        backend: of the networks: "auto", "onnx", "tensorrt" or "cuda"; texts are always encoded in ONNX Runtime.
+        backend: of the networks: "auto", "onnx", "tensorrt" or "cuda" ("cuda:1": the second GPU). Texts are always
+            encoded in ONNX Runtime.
     Attributes:
         name: of the bundle. license: of the weights. library: entries added so far.
     Raises:

@@ -56,7 +56,7 @@ def application(settings: Settings, min_replicas: int = 1, max_replicas: int = 1
         scale = {"autoscaling_config": {"min_replicas": min_replicas, "max_replicas": max_replicas, **policy}}
     deployment = ray_serve.deployment(
         name=NAME,
-        ray_actor_options={"num_cpus": 1, "num_gpus": int(settings.backend in ("cuda", "tensorrt"))},
+        ray_actor_options={"num_cpus": 1, "num_gpus": int(settings.backend.partition(":")[0] in ("cuda", "tensorrt"))},
         max_ongoing_requests=settings.clients + MAX_REQUESTS,
         max_queued_requests=max_replicas * settings.clients,  # clients of a replica that died wait for its successor
         health_check_period_s=1.0,

@@ -1,6 +1,7 @@
 """The CUDA backend matches ONNX Runtime. Without a GPU, everything except the capture is tested on the CPU."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -235,6 +236,32 @@ def test_half_precision_gives_nearly_the_same_tokens(plain: Networks) -> None:
 def test_an_unknown_precision_is_refused() -> None:
     with pytest.raises(InputError, match="precision is 'int8', expected fp32 or bf16"):
         CudaNetworks(Bundle.load("default", GenerationManifest), "int8", DEVICE)
+
+
+def test_one_of_several_gpus_is_chosen_by_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen: list[str] = []
+
+    def on_cpu(kind: Any) -> Any:
+        def make(*args: Any, device: str = "") -> Any:
+            *args, device = [*args, device] if device else args
+            chosen.append(device)
+            return kind(*args, device="cpu")
+
+        return make
+
+    for kind in (CudaBackend, CudaNetworks):
+        monkeypatch.setattr(f"motionrt.runtime.backends.cuda.{kind.__name__}", on_cpu(kind))
+    monkeypatch.setattr(factory, "_unavailable", lambda name: None)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    bundle = Bundle.load("default", GenerationManifest)
+    assert factory.create("cuda:1", Bundle.load("live")).name == factory.pick("cuda:0") == "cuda"
+    open_networks(bundle, backend="cuda:1")
+    assert chosen == ["cuda:1", "cuda:1"]
+    with pytest.raises(InputError, match="backend 'cuda:2': torch finds 2 GPUs, the first is cuda:0"):
+        open_networks(bundle, backend="cuda:2")
+    for wrong in ("cuda:", "cuda:x", "onnx:1", "cudas"):
+        with pytest.raises(InputError, match=f"unknown backend '{wrong}'"):
+            open_networks(bundle, backend=wrong)
 
 
 def test_a_bundle_of_other_shapes_is_refused(tmp_path: Path) -> None:
