@@ -24,9 +24,9 @@ CALLS = 32  # in a CUDA graph
 GIB = 2**30
 
 
-def graph_time(calls: Sequence[Callable[[], Any]]) -> dict[str, float]:
-    """Milliseconds of a call in a CUDA graph of `CALLS` calls, the given ones in turn."""
-    return _quantiles(graph_ms(list(islice(cycle(calls), CALLS))))
+def graph_time(calls: Sequence[Callable[[], Any]], count: int = CALLS) -> dict[str, float]:
+    """Milliseconds of a call in a CUDA graph of `count` calls, the given ones in turn."""
+    return _quantiles(graph_ms(list(islice(cycle(calls), count))))
 
 
 def launched_time(calls: Sequence[Callable[[], Any]], rounds: int = 10) -> dict[str, float]:
@@ -51,13 +51,13 @@ def measure_roofline(device: torch.device) -> dict[str, Any]:
     """Peaks of the GPU: bytes per second of a copy, operations per second of large matrix products."""
     source = torch.empty(GIB, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    seconds = graph_time([lambda: target.copy_(source)])["ms"] / 1e3
+    seconds = graph_time([lambda: target.copy_(source)], 4)["ms"] / 1e3
     peak: dict[str, Any] = {"bytes_s": 2 * GIB / seconds, "flops_s": {}}
     for dtype in DTYPES:
         n = 8192
         a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
         product = torch.empty_like(a)
-        seconds = graph_time([partial(torch.mm, a, b, out=product)])["ms"] / 1e3
+        seconds = graph_time([partial(torch.mm, a, b, out=product)], 4)["ms"] / 1e3
         peak["flops_s"][str(dtype).removeprefix("torch.")] = 2 * n**3 / seconds
     return peak
 

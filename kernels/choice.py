@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, wraps
 from hashlib import sha256
-from inspect import getfile, signature
+from inspect import getfile, signature, unwrap
 from pathlib import Path
 from statistics import median
 from typing import Any, TypeVar
@@ -114,7 +114,7 @@ def _stored(key: str, op: Callable[..., Any], device: torch.device, measure: Cal
 @cache
 def _kernel(op: Callable[..., Any]) -> str:
     """Source of an operation's kernel."""
-    return Path(getfile(op)).with_name("triton.py").read_text(encoding="utf-8")
+    return Path(getfile(unwrap(op))).with_name("triton.py").read_text(encoding="utf-8")
 
 
 def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:

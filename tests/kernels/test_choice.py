@@ -1,6 +1,6 @@
 """On a GPU, "auto" is the faster implementation; here with a stopwatch that tells a fixed time."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,9 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed")
 
 from motionrt.kernels import choice
+from motionrt.kernels.adaln_mlp import adaln_mlp_blocks
 from motionrt.kernels.dispatch import use_impl
+from motionrt.kernels.guided_step import masked_step
 from motionrt.kernels.temporal_conv import temporal_step
 
 
@@ -70,6 +72,11 @@ def test_nothing_is_timed_where_it_must_not_be(timed: list[str], monkeypatch: py
         patch.setenv("MOTIONRT_FIRST_CONFIG", "1")
         assert operation(few) == "triton 20"
     assert timed == [] and operation(few) == "reference 20"
+
+
+@pytest.mark.parametrize("op", [temporal_step, adaln_mlp_blocks, masked_step])
+def test_the_source_of_a_kernel_is_found(op: Callable[..., Any]) -> None:
+    assert f"def {op.__name__}(" in choice._kernel(op)
 
 
 def test_rings_are_not_changed_by_timing(timed: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
