@@ -8,7 +8,7 @@ Shapes: T time, V joints of the layout, J nodes of a rig: the V joints, then its
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ from .motion_data import MotionData
 
 Array = NDArray[np.float64]
 
-_T_POSE_M = {  # smpl22, facing +z; the right side is the left one mirrored
+_LEFT_M = {
     "pelvis": (0, 0.95, 0),
     "spine1": (0, 1.06, 0),
     "spine2": (0, 1.18, 0),
@@ -36,6 +36,15 @@ _T_POSE_M = {  # smpl22, facing +z; the right side is the left one mirrored
     "left_elbow": (0.44, 1.38, 0),
     "left_wrist": (0.69, 1.38, 0),
 }
+
+
+def with_right_side(left: Mapping[str, tuple[float, float, float]]) -> dict[str, Array]:
+    """Positions of joints, and those of the right side, which mirror the left ones."""
+    right = {name.replace("left_", "right_"): np.array([-x, y, z]) for name, (x, y, z) in left.items()}
+    return right | {name: np.array(at) for name, at in left.items()}
+
+
+T_POSE_M = with_right_side(_LEFT_M)  # of smpl22, facing +z
 _SHAPE_ROUNDS = 5
 _KEEP = 1e-6  # weight of the parent's rotation: small, so that it only decides the twist that bones leave open
 
@@ -69,7 +78,7 @@ class Rig:
 
         Raises InputError: several people, a 2-D layout, or a missing joint.
         """
-        joints, layout = _joints(motion), Layout.load(motion.layout)
+        joints, layout = one_person(motion), Layout.load(motion.layout)
         names, parents = list(layout.joints), list(layout.parents)
         moving, top = [layout.root], parents[layout.root]
         while top >= 0:
@@ -158,7 +167,7 @@ def solve(motion: MotionData, rig: Rig | None = None) -> Rotations:
     rig = Rig.from_motion(motion) if rig is None else rig
     if motion.layout != rig.layout.name:
         raise InputError(f"the motion has layout {motion.layout}, the rig has layout {rig.layout.name}")
-    joints = _joints(motion)
+    joints = one_person(motion)
     T, J = len(joints), len(rig.nodes)
     translations = np.tile(rig.offsets, (T, 1, 1))
     position, rotation = np.empty((T, J, 3)), np.empty((T, J, 3, 3))
@@ -173,7 +182,7 @@ def solve(motion: MotionData, rig: Rig | None = None) -> Rotations:
         else:
             position[:, node] = position[:, parent] + _apply(inherited, rig.offsets[node])
         aims = rig.aims(node)
-        rotation[:, node] = _fit_rotation(rig.offsets[aims], joints[:, aims] - position[:, node, None], inherited)
+        rotation[:, node] = fit_rotation(rig.offsets[aims], joints[:, aims] - position[:, node, None], inherited)
         matrices[:, node] = _inverse(inherited) @ rotation[:, node]
     return Rotations(rig=rig, translations=translations, matrices=matrices)
 
@@ -211,6 +220,14 @@ def from_quaternions(quaternions: Array) -> Array:
     return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
 
 
+def to_rotation_vectors(matrices: Array) -> Array:
+    """Axes times angles in radians, [..., 3], of rotation matrices [..., 3, 3]."""
+    quaternions = to_quaternions(matrices)
+    half = np.linalg.norm(quaternions[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(half, quaternions[..., :1])
+    return np.asarray(quaternions[..., 1:] * np.where(half < 1e-8, 2.0, angle / np.maximum(half, 1e-8)))
+
+
 def to_six_d(matrices: Array) -> Array:
     """The first two columns of rotation matrices [..., 3, 3], concatenated: [..., 6].
 
@@ -228,8 +245,8 @@ def from_six_d(six_d: Array) -> Array:
     return np.stack([x, y, np.cross(x, y)], axis=-1)
 
 
-def _joints(motion: MotionData) -> Array:
-    """Joints [T, V, 3] of a motion, checked."""
+def one_person(motion: MotionData) -> Array:
+    """Joints [T, V, 3] of one person. Raises InputError: several people, a 2-D layout, or a missing joint."""
     joints = motion.only_person().joints.astype(np.float64)
     layout = Layout.load(motion.layout)
     if layout.dims != 3:
@@ -246,8 +263,7 @@ def _joints(motion: MotionData) -> Array:
 def _rest(joints: Array, layout: Layout, bones: Sequence[int]) -> Array:
     """Offsets [V, 3] from the parents in `bones`; 0 where the parent is -1."""
     smpl = Layout.load("smpl22")
-    left = {name.replace("left_", "right_"): (-x, y, z) for name, (x, y, z) in _T_POSE_M.items()}
-    pose = layout.map_from(smpl) @ np.array([(left | _T_POSE_M)[name] for name in smpl.joints])
+    pose = layout.map_from(smpl) @ np.array([T_POSE_M[name] for name in smpl.joints])
     offsets = np.zeros((len(bones), 3))
     ahead = {-1: np.array([0.0, 1.0, 0.0])}  # unit vectors
     for joint in _depth_first(bones):
@@ -270,13 +286,13 @@ def _shape(rest: Array, seen: Array) -> Array:
     """Vectors [K, 3] with the lengths of `rest` that fit the vectors `seen` [T, K, 3] best as a rigid body."""
     lengths, shape = np.linalg.norm(rest, axis=-1, keepdims=True), rest
     for _ in range(_SHAPE_ROUNDS):
-        rotation = _fit_rotation(shape, seen, np.broadcast_to(np.eye(3), (len(seen), 3, 3)))
+        rotation = fit_rotation(shape, seen, np.broadcast_to(np.eye(3), (len(seen), 3, 3)))
         shape = (seen @ rotation).mean(axis=0)  # each vector times rotation.T
         shape *= lengths / np.maximum(np.linalg.norm(shape, axis=-1, keepdims=True), 1e-9)
     return shape
 
 
-def _fit_rotation(rest: Array, seen: Array, inherited: Array) -> Array:
+def fit_rotation(rest: Array, seen: Array, inherited: Array) -> Array:
     """Rotations [T, 3, 3] of `rest` [K, 3] to `seen` [T, K, 3]; where they leave a choice, close to `inherited`."""
     covariance = np.einsum("tki,kj->tij", seen, rest)
     size = (np.linalg.norm(seen, axis=-1) * np.linalg.norm(rest, axis=-1)).sum(-1)

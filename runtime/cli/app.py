@@ -28,6 +28,7 @@ from .options import (
     Threads,
     Token,
     ViewOptions,
+    WrittenOptions,
     expand,
 )
 
@@ -212,6 +213,7 @@ def record(
 @expand
 def generate(
     options: GenerateOptions,
+    written: WrittenOptions,
     text: Annotated[str | None, typer.Argument(metavar="TEXT", help="Description of the motion.")] = None,
     prompts: Annotated[
         Path | None,
@@ -243,11 +245,13 @@ def generate(
     if timeline is not None and (text, prompts, robot, stream) != (None, None, None, False):
         raise InputError("--timeline goes with none of TEXT, --prompts, --robot and --stream")
     if robot is not None or to:
+        if written != WrittenOptions():
+            raise InputError("--rig, --loop and --in-place are for a motion file, not for a robot")
         run_generate_for_robot(text, prompts, seconds, out, stream, robot, to or [], options)
     elif prompts is None:
-        run_generate(text, seconds, out, stream, timeline, split, options)
+        run_generate(text, seconds, out, stream, timeline, split, options, written)
     else:
-        run_generate_batch(text, prompts, seconds, out, stream, split, options)
+        run_generate_batch(text, prompts, seconds, out, stream, split, options, written)
 
 
 @app.command()
@@ -257,6 +261,7 @@ def edit(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="Description of the new part.")],
     options: GenerateOptions,
     file: FileOptions,
+    written: WrittenOptions,
     regenerate: Annotated[str, typer.Option(metavar="BEGIN:END", help="Part to replace, in seconds: 2.0:4.0.")],
     out: Annotated[Path, MOTION_FILE],
     parts: Annotated[
@@ -267,7 +272,7 @@ def edit(
     """Regenerate a part of a motion; the rest is unchanged."""
     from .generate import run_edit
 
-    run_edit(path, text, regenerate, out, parts, options, file)
+    run_edit(path, text, regenerate, out, parts, options, file, written)
 
 
 @app.command()

@@ -15,11 +15,11 @@ from ..body.motion import Motion
 from ..errors import InputError
 from ..generation.generator import OUT_OF_RANGE, Generator
 from ..generation.stream import Stream
-from ..io.files import check_file, check_target
+from ..io.files import check_file
 from ..io.text import read_text
 from ..progress import spinner
 from .license import print_license_notice
-from .options import FileOptions, GenerateOptions
+from .options import FileOptions, GenerateOptions, WrittenOptions
 
 
 def run_generate(
@@ -30,13 +30,14 @@ def run_generate(
     timeline: str | None,
     split: bool,
     options: GenerateOptions,
+    written: WrittenOptions,
 ) -> None:
     if text is None and timeline is None:
         raise InputError("expected TEXT, --timeline or --prompts FILE")
     if out is None and not stream:
         raise InputError("expected -o FILE for the motion, or --stream for frames on standard output")
     if out is not None:
-        check_target(out)
+        written.check(out)
     generator = _load(options)
     if stream:
         assert text is not None
@@ -45,14 +46,14 @@ def run_generate(
         if out is not None and played:
             joints = np.concatenate([chunk.joints for chunk in played])
             first = played[0]
-            Motion(joints=joints, fps=first.fps, layout=first.layout, meta=first.meta).save(out)
+            written.save(Motion(joints=joints, fps=first.fps, layout=first.layout, meta=first.meta), out)
             print(f"wrote {out}: {len(joints)} frames", file=sys.stderr)
         return
     started = time.perf_counter()
     with spinner("generating the motion"):
         motion = generator.generate(text, seconds, timeline=timeline, split=split, **options.sampling)
     _warn_if_unknown(generator, [motion])
-    _save(motion, out, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
+    _save(motion, out, written, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
 
 def run_generate_batch(
@@ -63,10 +64,11 @@ def run_generate_batch(
     stream: bool,
     split: bool,
     options: GenerateOptions,
+    written: WrittenOptions,
 ) -> None:
     if text is not None or stream or out is None:
         raise InputError("--prompts needs -o FILE, and goes with neither TEXT nor --stream")
-    check_target(out)
+    written.check(out)
     texts = read_prompts(prompts)
     generator = _load(options)
     started = time.perf_counter()
@@ -76,7 +78,7 @@ def run_generate_batch(
     _warn_if_unknown(generator, motions)
     digits = len(str(len(motions) - 1))
     for i, motion in enumerate(motions):
-        motion.save(out.with_name(f"{out.stem}-{i:0{digits}}{out.suffix}"))
+        written.save(motion, out.with_name(f"{out.stem}-{i:0{digits}}{out.suffix}"))
     total_s = sum(motion.seconds for motion in motions)
     typer.echo(
         f"wrote {len(motions)} motions to {out.with_name(out.stem)}-*{out.suffix}: {total_s:.1f} s, generated in "
@@ -133,8 +135,9 @@ def run_edit(
     parts: str | None,
     options: GenerateOptions,
     file: FileOptions,
+    written: WrittenOptions,
 ) -> None:
-    check_target(out)
+    written.check(out)
     motion = file.read(path)
     generator = _load(options)
     frames = parse_interval(regenerate, motion)
@@ -144,7 +147,7 @@ def run_edit(
             motion, text, frames, parts=None if parts is None else parts.split(","), **options.sampling
         )
     _warn_if_unknown(generator, [edited])
-    _save(edited, out, time.perf_counter() - started)
+    _save(edited, out, written, time.perf_counter() - started)
 
 
 def play(chunks: Stream) -> list[Motion]:
@@ -223,6 +226,6 @@ def _queue_prompts(prompts: SimpleQueue[str]) -> None:
         prompts.put(line.strip())
 
 
-def _save(motion: Motion, out: Path, seconds: float) -> None:
-    motion.save(out)
+def _save(motion: Motion, out: Path, written: WrittenOptions, seconds: float) -> None:
+    motion = written.save(motion, out)
     typer.echo(f"wrote {out}: {motion.frames} frames, {motion.seconds:.1f} s, generated in {1000 * seconds:.0f} ms")

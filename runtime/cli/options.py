@@ -84,7 +84,7 @@ Isolate = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 JsonLine = Annotated[bool, typer.Option("--json", help="Print one JSON object on the last line.")]
 JsonFile = Annotated[Path | None, typer.Option("--out", "-o", help="Also write the JSON object to this file.")]
-MOTION_FILE = typer.Option("--out", "-o", help="Motion file to write: .npz .bvh .glb .gif .mp4.")
+MOTION_FILE = typer.Option("--out", "-o", help="Motion file to write: .npz .csv .bvh .glb .gif .mp4.")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +198,36 @@ class ViewOptions(RecognizeOptions):
     """Options of the viewer, whose labels can be edited."""
 
     model: RecognizerName = "zero-shot"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WrittenOptions:
+    """The file of a generated motion."""
+
+    rig: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE.glb",
+            help="Joints of .bvh and .glb: mixamo, vrm, unreal, smplx, or a character of yours (.glb); .npz: amass.",
+        ),
+    ] = None
+    loop: Annotated[bool, typer.Option("--loop", help="Cut and blend so that the motion repeats without a jump.")] = (
+        False
+    )
+    in_place: Annotated[bool, typer.Option("--in-place", help="Hold the root in x and z.")] = False
+
+    def check(self, path: Path) -> None:
+        """Raise InputError or MissingExtra: such a file cannot be written."""
+        from ..io.files import check_target
+
+        check_target(path, self.rig)
+
+    def save(self, motion: "Motion", path: Path) -> "Motion":
+        """Write a motion; returns what was written."""
+        motion = motion.loop() if self.loop else motion
+        motion = motion.in_place() if self.in_place else motion
+        motion.save(path, self.rig)
+        return motion
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

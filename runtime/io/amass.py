@@ -2,7 +2,9 @@
 
 The license of the body models forbids passing them on, so their folder is named by the environment variable
 `MOTIONRT_BODY_MODELS`. It holds the `.npz` files as they are distributed, such as `smplh/male/model.npz` or
-`smplx/SMPLX_NEUTRAL.npz`. Shapes: T time, J joints of the model, V joints of smpl22.
+`smplx/SMPLX_NEUTRAL.npz`. Writing needs no model: rotations are relative to the rest pose of SMPL-H's mean body.
+
+Shapes: T time, J joints of the model, V joints of smpl22.
 """
 
 from __future__ import annotations
@@ -10,11 +12,14 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..body.motion_data import MotionData
+from ..body.proportions import SMPL, Body, put_on, to_smpl
+from ..body.rotations import one_person, to_rotation_vectors, with_right_side
 from ..body.units import turn
 from ..errors import InputError
 from .arrays import array_names, load_arrays, read_npz
@@ -24,6 +29,23 @@ FOLDER_VARIABLE = "MOTIONRT_BODY_MODELS"
 RATES = ("mocap_framerate", "mocap_frame_rate")
 BODY_JOINTS = 22  # of every model, in the order of smpl22
 MODELS = {156: "SMPL-H", 165: "SMPL-X", 72: "SMPL"}  # by numbers a pose
+Z_UP = np.array([[1.0, 0, 0], [0, 0, -1], [0, 1, 0]])  # turns y up to z up
+_REST_M = {  # of joints of the mean body
+    "pelvis": (0, -0.223, 0.028),
+    "left_hip": (0.068, -0.314, 0.023),
+    "left_knee": (0.105, -0.693, 0.016),
+    "left_ankle": (0.09, -1.091, -0.027),
+    "left_foot": (0.116, -1.143, 0.094),
+    "spine1": (0, -0.114, 0.002),
+    "spine2": (0, 0.021, 0.003),
+    "spine3": (0, 0.074, 0.028),
+    "neck": (0, 0.288, -0.015),
+    "head": (0, 0.353, 0.037),
+    "left_collar": (0.08, 0.194, -0.008),
+    "left_shoulder": (0.174, 0.226, -0.017),
+    "left_elbow": (0.43, 0.213, -0.042),
+    "left_wrist": (0.683, 0.221, -0.045),
+}
 
 
 def read_npz_or_amass(path: Path, layout: str | None, fps: float | None) -> MotionData:
@@ -52,6 +74,30 @@ def read_amass(path: Path, layout: str | None, fps: float | None) -> MotionData:
     rest, parents = _rest_joints(gender, poses.shape[1], arrays.get("betas"))
     joints = _pose(rest, parents, poses.astype(np.float64).reshape(len(poses), -1, 3)) + moves[:, None]
     return MotionData(turn(joints.astype(np.float32), "z"), rate, layout or "smpl22")
+
+
+def write_amass(motion: MotionData, file: BinaryIO) -> None:
+    """Write one person as parameters of SMPL-H's neutral mean body, z up; hands at rest.
+
+    Raises InputError for several people, a 2-D layout or a missing joint.
+    """
+    positions = with_right_side(_REST_M)
+    rest = np.array([positions[name] for name in SMPL.joints])
+    body = Body(joints=SMPL.joints, parents=SMPL.parents, rest=rest)
+    pelvis, turns = put_on(body, one_person(to_smpl(motion)))
+    above = [max(parent, 0) for parent in body.parents]
+    local = np.swapaxes(turns[:, above], -1, -2) @ turns
+    local[:, 0] = Z_UP @ turns[:, 0]
+    poses = np.zeros((motion.frames, 156))
+    poses[:, : 3 * BODY_JOINTS] = to_rotation_vectors(local).reshape(motion.frames, -1)
+    np.savez_compressed(
+        file,
+        poses=poses,
+        trans=pelvis @ Z_UP.T - rest[0],
+        betas=np.zeros(16),
+        gender=np.array("neutral"),
+        mocap_framerate=np.array(float(motion.fps)),
+    )
 
 
 def _gender(value: NDArray[np.generic] | None) -> str:

@@ -2,7 +2,7 @@
 
 Columns are `NAME_X`, `NAME.x`, `NAME:x`, `NAME x`, `NAME[x]`, `NameX`, `x_NAME` or, for joints that have numbers,
 `x0`; `time`, `timestamp` or `frame`; `person` or `body` for several people; and `NAME_visibility`, `_confidence`,
-`_score` or `_c`. Columns of rotations, speeds and anything else are ignored.
+`_score` or `_c`. Columns of rotations, speeds and anything else are ignored. `write_csv` writes such a table.
 
 Shapes: R rows, T time, M people, B joints.
 """
@@ -14,6 +14,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,6 +81,22 @@ def read_csv(path: Path, layout: str | None, fps: float | None) -> MotionData:
     header, columns = find_header(rows)
     body = [row for row in rows[header + 1 :] if any(cell.strip() for cell in row)]
     return _motion(path, body, header + 2, columns, layout, fps)
+
+
+def write_csv(motion: MotionData, file: BinaryIO) -> None:
+    """Write `time` in seconds, `person` if there are several, and the coordinates of each joint, as `pelvis_x`.
+
+    Missing joints are empty cells; confidence is not written.
+    """
+    joints = motion.joints if motion.joints.ndim == 4 else motion.joints[:, None]
+    T, M, V, D = joints.shape
+    columns = [f"{name}_{axis}" for name in Layout.load(motion.layout).joints for axis in AXES[:D]]
+    times = np.repeat(motion.times, M)
+    lines = [",".join(["time", *(["person"] if M > 1 else []), *columns])]
+    for number, (time, row) in enumerate(zip(times, joints.reshape(T * M, V * D), strict=True)):
+        cells = [f"{value:.6g}" if np.isfinite(value) else "" for value in row]
+        lines.append(",".join([f"{time:.6f}", *([str(number % M)] if M > 1 else []), *cells]))
+    file.write("\n".join([*lines, ""]).encode())
 
 
 def find_header(rows: list[list[str]]) -> tuple[int, Columns]:

@@ -6,7 +6,9 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -16,13 +18,15 @@ from ..body.quadruped import is_quadruped
 from ..body.units import UNITS_M, guess_unit, turn
 from ..errors import InputError, LayoutError
 from ..extras import require
-from .amass import read_npz_or_amass
+from .amass import read_npz_or_amass, write_amass
 from .arrays import read_npy, write_npz
 from .asf_amc import read_amc
 from .atomic_write import atomic_write
 from .bvh import read_bvh, write_bvh
 from .c3d_file import read_c3d
-from .csv_table import read_csv
+from .character import SUFFIXES as CHARACTERS
+from .character import read_character, write_character
+from .csv_table import read_csv, write_csv
 from .glb import write_glb
 from .gltf import read_gltf
 from .jsonl import read_jsonl
@@ -39,7 +43,7 @@ from .utd_mhad import read_utd_mhad
 
 log = logging.getLogger(__name__)
 Reader = Callable[[Path, str | None, float | None], MotionData]
-Writer = Callable[..., None]  # motion, binary file; write_bvh and write_glb: name of a rig
+Writer = Callable[[MotionData, BinaryIO], None]
 
 READERS: dict[str, Reader] = {
     ".npz": read_npz_or_amass,
@@ -66,9 +70,11 @@ WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional pack
     ".npz": (write_npz, ()),
     ".bvh": (write_bvh, ()),
     ".glb": (write_glb, ("pygltflib",)),
+    ".csv": (write_csv, ()),
     ".gif": (write_gif, ("PIL",)),
     ".mp4": (write_mp4, ("PIL", "av")),
 }
+AMASS = "amass"  # the rig of .npz files with its parameters
 FARTHEST = 1e9  # coordinate of a joint that is written to .bvh and .glb, or drawn
 NOT_READ = {  # what to do with formats that are not read
     ".fbx": "export it from Blender as glTF 2.0 (.glb) or as Motion Capture (.bvh)",
@@ -145,10 +151,11 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True, rig: 
     """Write a motion file atomically: it appears complete or not at all, and an old file stays until then.
 
     Args:
-        motion: one person in 3-D with all joints for .bvh and .glb; at least one joint for .gif and .mp4.
-        path: .npz (everything), .bvh or .glb (an animated skeleton, see `bvh.write_bvh` and `glb.write_glb`), .gif or
-            .mp4 (a rendering, see `preview`).
-        rig: of .bvh and .glb, the program whose joint names they have, see `rigs.RIGS`; None: the layout's.
+        motion: one person in 3-D with all joints for .bvh, .glb and AMASS; at least one joint for .gif and .mp4.
+        path: .npz (everything), .csv (coordinates), .bvh or .glb (an animated skeleton, see `bvh.write_bvh` and
+            `glb.write_glb`), .gif or .mp4 (a rendering, see `preview`).
+        rig: of .bvh and .glb, the program whose joint names they have, see `rigs.RIGS`; of .glb, also a file of a
+            character, see `write_character`; "amass": of .npz, parameters, see `write_amass`. None: the layout's.
 
     Raises:
         InputError: the message names the file, the problem and the expectation in one line.
@@ -156,18 +163,13 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True, rig: 
         FileExistsError: the file exists and `overwrite` is False.
     """
     path = Path(path)
-    check_target(path)
-    writer, _ = WRITERS[path.suffix.lower()]
-    if rig is not None:
-        check_rig(rig)
-        if writer not in (write_bvh, write_glb):
-            raise InputError(f"{path}: rig is {rig!r}, expected a .bvh or .glb file for it")
+    writer = check_target(path, rig)
     far = np.abs(motion.joints[np.isfinite(motion.joints)]).max(initial=0)
     if far > FARTHEST and writer is not write_npz:
         raise InputError(f"{path}: cannot be written: a joint is at {far:.3g}, expected at most {FARTHEST:g}")
     try:
         with atomic_write(path, overwrite) as file:
-            writer(motion, file, *([] if rig is None else [rig]))
+            writer(motion, file)
     except FileExistsError:
         raise
     except InputError as error:
@@ -176,8 +178,8 @@ def write(motion: MotionData, path: str | Path, *, overwrite: bool = True, rig: 
         raise InputError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def check_target(path: Path) -> None:
-    """Raise the InputError or MissingExtra that `write` would raise for `path` with any motion."""
+def check_target(path: Path, rig: str | None = None) -> Writer:
+    """The writer of a file. Raises the InputError or MissingExtra that `write` would raise for any motion."""
     if path.suffix.lower() not in WRITERS:
         raise InputError(f"{path}: cannot write {_extension(path)}, expected {', '.join(WRITERS)}")
     if path.is_dir():
@@ -188,6 +190,22 @@ def check_target(path: Path) -> None:
         raise InputError(f"{path}: cannot be written: no permission to write into {path.parent}")
     for module in WRITERS[path.suffix.lower()][1]:
         require(module, "files", f"writing {path.suffix}")
+    return _writer(path, rig)
+
+
+def _writer(path: Path, rig: str | None) -> Writer:
+    suffix = path.suffix.lower()
+    if rig is None:
+        return WRITERS[suffix][0]
+    is_character = Path(rig).suffix.lower() in CHARACTERS
+    if not is_character and rig != AMASS:
+        check_rig(rig)
+    expected = (".glb",) if is_character else (".npz",) if rig == AMASS else (".bvh", ".glb")
+    if suffix not in expected:
+        raise InputError(f"{path}: rig is {rig!r}, expected a {' or '.join(expected)} file for it")
+    if is_character:
+        return partial(write_character, character=read_character(Path(rig)))
+    return write_amass if rig == AMASS else partial(write_bvh if suffix == ".bvh" else write_glb, rig_name=rig)
 
 
 def check_file(path: Path) -> None:

@@ -11,6 +11,8 @@ import binascii
 import json
 import logging
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +37,67 @@ PATHS = {"translation": 3, "rotation": 4, "scale": 3}
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Skeleton:
+    """A file with a skeleton at rest.
+
+    Attributes:
+        document, binary: the file's JSON and buffer.
+        named: nodes of the skeleton by name, see `_named_nodes`.
+        parents: of N nodes, -1 for none.
+        linear, positions: of the nodes in the world, [N, 3, 3] and [N, 3]; NaN for nodes outside of the hierarchy.
+    """
+
+    document: dict[str, Any]
+    binary: bytes
+    named: dict[str, int]
+    parents: list[int]
+    linear: NDArray[np.float64]
+    positions: NDArray[np.float64]
+
+
 def read_gltf(path: Path, layout: str | None, fps: float | None) -> MotionData:
     """Read the first animation; `fps` samples it at another rate, at the same speed."""
-    try:
+    with _structure():
         return _read(path, layout, fps)
+
+
+def read_skeleton(path: Path) -> Skeleton:
+    """Read the skeleton of a file whose data are all inside it. Raises InputError: it is no such file."""
+    with _structure():
+        scene = _Scene(path)
+        if any("uri" in buffer for buffer in scene.list("buffers")[:1]):
+            raise InputError("has its data in another file, expected a .glb that holds everything")
+        nodes = scene.list("nodes")
+        if len(nodes) > MAX_NODES:
+            raise InputError(f"has {len(nodes)} nodes, the limit is {MAX_NODES}")
+        named, parents = _named_nodes(scene, nodes), _parents(nodes)
+        _with_ancestors(parents, list(named.values()))  # none is its own
+        linear, positions = np.full((len(nodes), 3, 3), np.nan), np.full((len(nodes), 3), np.nan)
+        pending = [(node, np.eye(3), np.zeros(3)) for node, parent in enumerate(parents) if parent < 0]
+        while pending:
+            node, above, origin = pending.pop()
+            own, offset = _local(nodes[node], node, {}, np.zeros(1))
+            linear[node], positions[node] = above @ own, origin + above @ offset
+            pending += [(child, linear[node], positions[node]) for child in nodes[node].get("children", [])]
+        joints = list(named.values())
+        if not np.isfinite(positions[joints]).all() or not (np.abs(np.linalg.det(linear[joints])) > 1e-12).all():
+            raise InputError("has joints of no size")
+        return Skeleton(
+            document=scene.document,
+            binary=scene.binary or b"",
+            named=named,
+            parents=parents,
+            linear=linear,
+            positions=positions,
+        )
+
+
+@contextmanager
+def _structure() -> Iterator[None]:
+    """Raise InputError for a file that lacks what glTF requires."""
+    try:
+        yield
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError, RecursionError) as error:
         if isinstance(error, InputError | UnicodeDecodeError):
             raise
@@ -218,12 +277,7 @@ def _world_positions(
     nodes: list[dict[str, Any]], channels: Channels, times: NDArray[np.float64], wanted: list[int]
 ) -> NDArray[np.float32]:
     """World positions [T, N, 3] of the wanted nodes."""
-    parents = [-1] * len(nodes)
-    for node, about in enumerate(nodes):
-        for child in about.get("children", []):
-            if parents[_index(child)] != -1:
-                raise InputError(f"node {child} has two parents")
-            parents[child] = node
+    parents = _parents(nodes)
     slots: dict[int, list[int]] = {}
     for slot, node in enumerate(wanted):
         slots.setdefault(node, []).append(slot)
@@ -238,6 +292,16 @@ def _world_positions(
         positions[:, slots.get(node, [])] = np.broadcast_to(place, (len(times), 3))[:, None]
         pending += [(child, above @ linear, place) for child in nodes[node].get("children", []) if child in needed]
     return positions
+
+
+def _parents(nodes: list[dict[str, Any]]) -> list[int]:
+    parents = [-1] * len(nodes)
+    for node, about in enumerate(nodes):
+        for child in about.get("children", []):
+            if parents[_index(child)] != -1:
+                raise InputError(f"node {child} has two parents")
+            parents[child] = node
+    return parents
 
 
 def _with_ancestors(parents: list[int], wanted: list[int]) -> set[int]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..body.layout import Layout
+import numpy as np
+
 from ..body.motion_data import MotionData
+from ..body.proportions import SMPL, to_smpl
 from ..body.rotations import Rig
 from ..errors import InputError
 
-_SMPL = Layout.load("smpl22")
 _CENTER = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
 _SIDES = ("collar", "shoulder", "elbow", "wrist", "hip", "knee", "ankle", "foot")
 
@@ -39,29 +40,34 @@ RIGS = {
         "pelvis spine_01 spine_02 spine_03 neck_01 head",
         "clavicle_{s} upperarm_{s} lowerarm_{s} hand_{s} thigh_{s} calf_{s} foot_{s} ball_{s}",
     ),
-    "smplx": {joint: joint for joint in _SMPL.joints},
+    "smplx": {joint: joint for joint in SMPL.joints},
 }
+A_POSE_DEG = {"unreal": 45.0}  # by which arms hang at rest; in other rigs they are level, a T-pose
 
 
 def rig_of(motion: MotionData, name: str | None) -> tuple[MotionData, Rig]:
     """The rig of one person, and the motion in its layout.
 
     Args:
-        name: one of `RIGS`: 22 joints without helper nodes; None: the motion's own joints with helper nodes.
+        name: one of `RIGS`: 22 joints without helper nodes, at rest as `A_POSE_DEG` says; None: the motion's own joints
+            with helper nodes.
 
     Raises InputError: several people, a 2-D layout, or a missing joint.
     """
     if name is None:
         return motion, Rig.from_motion(motion, helpers=True)
-    if motion.layout != _SMPL.name:
-        person = motion.only_person()
-        joints = _SMPL.map_from(Layout.load(motion.layout)) @ person.joints
-        motion = MotionData(joints, motion.fps, _SMPL.name, meta=motion.meta)
+    motion = to_smpl(motion)
     rig = Rig.from_motion(motion)
-    return motion, replace(rig, nodes=tuple(RIGS[name][joint] for joint in rig.nodes))
+    offsets = rig.offsets.copy()
+    angle = np.radians(A_POSE_DEG.get(name, 0))
+    for side, sign in (("left", 1), ("right", -1)):
+        arm = [SMPL.joints.index(f"{side}_{part}") for part in ("elbow", "wrist")]
+        length = np.linalg.norm(offsets[arm], axis=1)
+        offsets[arm, :2] = length[:, None] * [sign * np.cos(angle), -np.sin(angle)]
+    return motion, replace(rig, nodes=tuple(RIGS[name][joint] for joint in rig.nodes), offsets=offsets)
 
 
 def check_rig(name: str) -> None:
     """Raise InputError: there is no rig of this name."""
     if name not in RIGS:
-        raise InputError(f"rig is {name!r}, expected {', '.join(RIGS)}")
+        raise InputError(f"rig is {name!r}, expected {', '.join(RIGS)}, amass, or a character's FILE.glb")

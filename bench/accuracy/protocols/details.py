@@ -64,13 +64,13 @@ EVENTS: dict[str, tuple[Callable[[np.ndarray], list[np.ndarray]], float, float]]
 
 
 def count(action: str, joints: np.ndarray) -> int:
-    """How often an action is seen in joints [T, V, 3]."""
+    """Number of times that an action is seen in joints [T, V, 3]."""
     signals, high, low = EVENTS[action]
     return sum(rises(signal, high, low) for signal in signals(joints))
 
 
 def rises(signal: np.ndarray, high: float, low: float) -> int:
-    """How often a signal [T] exceeds one level after it was below a lower one, or at the beginning."""
+    """Number of times that a signal [T] exceeds one level, at first or after it was below a lower one."""
     total, is_over = 0, False
     for value in signal:
         if not is_over and value > high:
@@ -96,10 +96,10 @@ def left_turn(joints: np.ndarray) -> float:
     return float(np.degrees(facing[0] - facing[-1]))
 
 
-def is_turned(turn_deg: float, said_deg: float, side: str) -> bool:
+def is_turned(turn_deg: float, expected_deg: float, side: str) -> bool:
     """Whether a net turn to the left is about what was said."""
     signed = abs(turn_deg) if side == "either" else turn_deg if side == LEFT else -turn_deg
-    return abs(signed - said_deg) <= NEAR_DEG
+    return abs(signed - expected_deg) <= NEAR_DEG
 
 
 def details(generator: Generator, recognizer: Recognizer, prompts: Mapping[str, Any]) -> dict[str, Any]:
@@ -111,10 +111,10 @@ def details(generator: Generator, recognizer: Recognizer, prompts: Mapping[str, 
         rows.append({"kind": "counts", "text": text, "said": times, "seen": seen, "right": seen == times})
     for seed, text in enumerate(progress(described["still"], "standing still")):
         rows.append({"kind": "still", "text": text, "right": is_still(generator.generate(text, seed=seed))})
-    for seed, (text, said, side) in enumerate(progress(described["turns"], "turns")):
+    for seed, (text, expected, side) in enumerate(progress(described["turns"], "turns")):
         turn = left_turn(generator.generate(text, seed=seed).joints)
-        right = is_turned(turn, said, side)
-        rows.append({"kind": "turns", "text": text, "said": said, "side": side, "seen": turn, "right": right})
+        right = is_turned(turn, expected, side)
+        rows.append({"kind": "turns", "text": text, "said": expected, "side": side, "seen": turn, "right": right})
 
     def summary(kind: str) -> dict[str, Any]:
         own = [row["right"] for row in rows if row["kind"] == kind]

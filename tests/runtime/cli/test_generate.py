@@ -39,6 +39,21 @@ def test_a_motion_is_generated_and_a_part_of_it_regenerated(run: Any, tmp_path: 
     assert np.array_equal(raised.joints[:, :16], walk.joints[:, :16]) and np.any(raised.joints != walk.joints)
 
 
+def test_files_are_written_for_other_programs(run: Any, tmp_path: Path) -> None:
+    text = ("a person walks", "--seconds", 2)
+    assert run("generate", *text, "--rig", "unreal", "--in-place", "-o", tmp_path / "a.bvh")[0] == 0
+    assert "JOINT thigh_l" in (tmp_path / "a.bvh").read_text()
+    held = Motion.load(tmp_path / "a.bvh", layout="smpl22")
+    assert np.ptp(held.joints[:, 0, [0, 2]], axis=0).max() < 1e-4
+    status, out, _ = run("generate", *text, "--loop", "-o", tmp_path / "a.csv")
+    assert status == 0 and f"{Motion.load(tmp_path / 'a.csv').frames} frames" in out
+    edit = ("edit", tmp_path / "a.csv", "a person bows", "--regenerate", "0:0.4", "--fps", 20, "--scale", 1)
+    assert run(*edit, "--rig", "amass", "-o", tmp_path / "a.npz")[0] == 0
+    assert {"poses", "trans", "betas", "gender", "mocap_framerate"} <= set(np.load(tmp_path / "a.npz"))
+    status, _, err = run("generate", *text, "--rig", tmp_path / "none.glb", "-o", tmp_path / "b.glb")
+    assert status == 2 and "none.glb: no such file" in err and err.count("\n") == 1
+
+
 def test_a_prompt_unlike_the_training_is_told_in_one_line(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     for text, count in (("a person plays the guitar", 1), ("a person walks forward", 0)):
         assert main(["generate", text, "--seconds", "1", "-o", str(tmp_path / "x.npz")]) == 0

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from motionrt.runtime.body.layout import Layout
+from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.body.rotations import with_right_side
 from motionrt.runtime.errors import InputError
+from motionrt.runtime.io.amass import _REST_M
 from motionrt.runtime.io.files import read
 
 J = 52
@@ -76,3 +79,29 @@ def test_without_the_body_model_one_line_says_why(tmp_path, models, monkeypatch)
     refused(r"poses \[2, 156\] and trans \[1, 3\] are not those of AMASS", trans=np.zeros((1, 3)))
     monkeypatch.delenv("MOTIONRT_BODY_MODELS")
     refused("holds parameters of a body model, not joints: set MOTIONRT_BODY_MODELS to the folder of your male SMPL-H")
+
+
+def test_what_is_written_moves_the_body_as_the_motion(tmp_path, wave, monkeypatch):
+    """A mean body at rest, one vertex per joint, of the proportions that are written for."""
+    rest = np.array([with_right_side(_REST_M)[name] for name in Layout.load("smpl22").joints])
+    np.savez(
+        tmp_path / "neutral.npz",
+        J_regressor=np.eye(J),
+        v_template=np.concatenate([rest, np.zeros((30, 3))]),
+        shapedirs=np.zeros((J, 3, 16)),
+        kintree_table=np.array([[parent % 2**32 for parent in PARENTS], range(J)], np.uint32),
+    )
+    monkeypatch.setenv("MOTIONRT_BODY_MODELS", str(tmp_path))
+    wave.save(tmp_path / "wave_poses.npz", rig="amass")
+    arrays = dict(np.load(tmp_path / "wave_poses.npz"))
+    assert {name: value.shape for name, value in arrays.items()} == {
+        **{"poses": (wave.frames, 156), "trans": (wave.frames, 3), "betas": (16,), "gender": ()},
+        "mocap_framerate": (),
+    }
+    found = Motion.load(tmp_path / "wave_poses.npz")
+    assert (found.fps, found.layout) == (wave.fps, "smpl22")
+    assert 0 < found.joints[:, [10, 11], 1].min() < 0.1  # y up again, feet on the floor
+    for first, last in ((18, 20), (16, 18), (1, 4), (5, 8)):  # forearms, upper arms, thighs, shins
+        ours, theirs = (motion.joints[:, last] - motion.joints[:, first] for motion in (wave, found))
+        cosine = (ours * theirs).sum(1) / np.linalg.norm(ours, axis=1) / np.linalg.norm(theirs, axis=1)
+        assert cosine.min() > 0.999

@@ -16,7 +16,7 @@ from motionrt.runtime.io import files
 from motionrt.runtime.io.files import read, write
 from motionrt.runtime.io.source import open_source
 
-ENDINGS = [".npz", ".bvh", ".glb", ".gif", ".mp4"]
+ENDINGS = [".npz", ".bvh", ".glb", ".csv", ".gif", ".mp4"]
 
 
 @pytest.fixture(autouse=True)
@@ -109,7 +109,7 @@ def test_a_folder_without_permission_is_a_one_line_error(tmp_path, short, monkey
 
 @pytest.mark.parametrize("name", ["clip.fbx", "clip", "clip.npz.bak"])
 def test_unknown_extensions(tmp_path, short, name):
-    with pytest.raises(InputError, match=r"cannot write .*, expected \.npz, \.bvh, \.glb, \.gif, \.mp4$"):
+    with pytest.raises(InputError, match=r"cannot write .*, expected \.npz, \.bvh, \.glb, \.csv, \.gif, \.mp4$"):
         short.save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

@@ -44,9 +44,23 @@ def test_a_recording_of_a_sensor_is_mapped_to_the_rig(samples: list[Motion], tmp
     assert Motion.load(tmp_path / "x.bvh", layout="smpl22").frames == 10
 
 
+@pytest.mark.parametrize(("rig", "angle_deg"), [("mixamo", 0), ("unreal", 45)])
+def test_arms_at_rest_are_level_or_hang_as_the_program_expects(
+    samples: list[Motion], tmp_path: Path, rig: str, angle_deg: float
+) -> None:
+    samples[1].save(tmp_path / "x.bvh", rig=rig)
+    lines = (tmp_path / "x.bvh").read_text().splitlines()
+    for elbow, sign in zip((RIGS[rig]["left_elbow"], RIGS[rig]["right_elbow"]), (1, -1), strict=True):
+        at = next(i for i, line in enumerate(lines) if line.split() == ["JOINT", elbow])
+        x, y, z = map(float, lines[at + 2].split()[1:])
+        assert np.degrees(np.arctan2(-y, sign * x)) == pytest.approx(angle_deg, abs=0.01) and z == 0
+
+
 def test_an_unknown_rig_or_a_file_without_rotations_is_rejected(samples: list[Motion], tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="rig is 'maya', expected mixamo, vrm, unreal, smplx"):
+    with pytest.raises(InputError, match="rig is 'maya', expected mixamo, vrm, unreal, smplx, amass, or a character"):
         samples[0].save(tmp_path / "x.bvh", rig="maya")
     with pytest.raises(InputError, match=r"x\.npz: rig is 'vrm', expected a \.bvh or \.glb file"):
         samples[0].save(tmp_path / "x.npz", rig="vrm")
+    with pytest.raises(InputError, match=r"x\.bvh: rig is 'amass', expected a \.npz file"):
+        samples[0].save(tmp_path / "x.bvh", rig="amass")
     assert not list(tmp_path.iterdir())

@@ -7,7 +7,7 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import LayoutError
 
-ENDINGS = [".npz", ".bvh", ".glb"]
+ENDINGS = [".npz", ".csv", ".bvh", ".glb"]
 
 
 def in_every_layout(wave: Motion) -> list[Motion]:
