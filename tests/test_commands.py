@@ -47,7 +47,7 @@ DATA_SETS = ("kinect20", "utdmhad20")
 OUTPUT = "output.txt"
 START_S = 60  # for a command to start
 SHORT = " steps=2 batch=4"  # as written, a training takes hours
-SHORT_LIVE = " choreography=1"
+SHORT_LIVE = " choreography=1 channels=8 body=12 body_blocks=1"
 
 
 def lookup(line: str, table: dict[str, Any]) -> Any:

@@ -168,6 +168,9 @@ SERVER: dict[str, Callable[[str], str]] = {
     "two different lengths": lambda url: raw(
         url, "POST /recognize HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 1", "Content-Length: 2"
     ),
+    "a length and `Transfer-Encoding: chunked`": lambda url: raw(
+        url, "POST /recognize HTTP/1.1", "Host: 127.0.0.1", "Content-Length: 1", "Transfer-Encoding: chunked"
+    ),
     "requests of another site's page, until its user's rate is used up": foreign_pages,
     "eight requests that claim other addresses in `X-Forwarded-For` (limit: 1 per second)": lambda _: (
         claimed_addresses()

@@ -80,6 +80,8 @@ class Guard:
     def _refusal(self, scope: Scope) -> tuple[str, int, str, dict[str, str]] | None:
         """Metric label, HTTP status, message and headers of a refusal; None if the request is accepted."""
         headers, path = Headers(scope=scope), scope["path"]
+        if "content-length" in headers and "transfer-encoding" in headers:  # a proxy may have read another body
+            return "size", 400, "expected Content-Length or Transfer-Encoding, not both", {"Connection": "close"}
         is_socket = scope["type"] == "websocket"
         host = headers.get("host", "")
         if self._settings.token is None and not self._is_own_host(host):

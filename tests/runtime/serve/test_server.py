@@ -255,10 +255,19 @@ def test_silent_connections_give_way_where_few_files_may_be_open() -> None:
         ["Host: 127.0.0.1", "X: " + "x" * 1_000_000],
         ["Host: 127.0.0.1", *["X: x"] * 10_000],
         ["Host: 127.0.0.1", "Content-Length: 1", "Content-Length: 2"],
+        ["Host: 127.0.0.1", "Content-Length: 1", "Transfer-Encoding: chunked"],
         ["Host: 127.0.0.1", "Content-Length: -1"],
         ["Host: 127.0.0.1", "X : x"],
     ],
-    ids=["two hosts", "a header of 1 MB", "10,000 headers", "two lengths", "a negative length", "a space in a name"],
+    ids=[
+        "two hosts",
+        "a header of 1 MB",
+        "10,000 headers",
+        "two lengths",
+        "a length and chunks",
+        "a negative length",
+        "a space in a name",
+    ],
 )
 def test_malformed_headers_are_refused_and_end_the_connection(url: str, lines: list[str]) -> None:
     host, _, port = url.removeprefix("http://").partition(":")
