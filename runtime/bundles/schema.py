@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from pathlib import Path
@@ -166,6 +166,10 @@ class Matching:
         prototype_scale, prototype_offset: logit of a label with examples = scale * (offset - d) + log of its share in
             them; d is the mean squared distance to the nearest example of any label.
         window_s, every_s: length of the matched part of a stream, and interval between matches, seconds.
+        new: subtracted from the error of a label that is not from training, whose text fits motion less well.
+        aliases: other names of labels from training.
+        rivals: labels from training that are not chosen count as background, unless their text has a higher cosine
+            with that of a chosen one; None: they do not count.
         encoder_sha256, text_sha256: hashes of the encoder's weights and of the text encoder.
     """
 
@@ -179,6 +183,23 @@ class Matching:
     every_s: float
     encoder_sha256: str
     text_sha256: str
+    aliases: dict[str, str] = field(default_factory=dict)
+    new: float = 0.0
+    rivals: float | None = None
+
+    @property
+    def known(self) -> dict[str, dict[str, str]]:
+        """Sentences by label from training, and by its other names."""
+        named = {name: {**self.labels[label], SLOTS[0]: name} for name, label in self.aliases.items()}
+        return named | self.labels
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Space:
+    """The space of a matcher by alignment: widths of its parts, and the share of each in the cosine."""
+
+    parts: tuple[int, ...]
+    shares: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -187,6 +208,7 @@ class ZeroShotManifest(RecognitionManifest):
 
     Attributes:
         matched: width of the features that are matched.
+        space: of a matcher by alignment; None: the matcher is a network in graphs.
     """
 
     task: ClassVar[str] = "zero-shot"
@@ -194,6 +216,7 @@ class ZeroShotManifest(RecognitionManifest):
 
     matching: Matching
     matched: int
+    space: Space | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -350,7 +373,8 @@ def _recognition(
         )
     sizes = {name: getattr(manifest, name) for name in ("joints", "state", "features")}
     sizes |= {"labels": len(manifest.labels), **known_sizes}
-    _check_graphs(manifest, SIGNATURES[kind.task].resolve(sizes), top.where)
+    names = [name for name in SIGNATURES[kind.task].graphs if name not in MATCHER_GRAPHS or "modulation" in sizes]
+    _check_graphs(manifest, SIGNATURES[kind.task].resolve(sizes, names), top.where)
     return manifest
 
 
@@ -392,11 +416,13 @@ def _reliability(top: Fields, labels: tuple[str, ...]) -> dict[str, Reliability]
 
 def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
     matching, sizes = top.section("matching"), matcher_sizes(top.section("model"))
-    for name in MATCHER_GRAPHS:
+    space = _space(top.section("model").section("matcher"))
+    for name in MATCHER_GRAPHS if space is None else ():
         if name not in common["graphs"]:
             raise BundleError(f"{top.where}: graphs: {name} is missing")
+    labels = _sentences(matching, "labels")
     settings = Matching(
-        labels=_sentences(matching, "labels"),
+        labels=labels,
         background=_sentences(matching, "background"),
         scale=matching.number("scale", 0, 1e6),
         none=matching.number("none", -1e6, 1e6),
@@ -406,8 +432,29 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
         every_s=matching.number("every_s", 0.01, 60),
         encoder_sha256=matching.sha256("encoder_sha256"),
         text_sha256=matching.sha256("text_sha256"),
+        aliases=_aliases(matching, labels) if matching.has("aliases") else {},
+        new=matching.number("new", 0, 1e6) if matching.has("new") else 0.0,
+        rivals=matching.number("rivals", -1, 1) if matching.has("rivals") else None,
     )
-    return _recognition(top, common, ZeroShotManifest, sizes, matching=settings, matched=sizes["matched"])
+    return _recognition(top, common, ZeroShotManifest, sizes, matching=settings, matched=sizes["matched"], space=space)
+
+
+def _aliases(matching: Fields, labels: Collection[str]) -> dict[str, str]:
+    table = matching.section("aliases")
+    names = {name: table.text(name) for name in matching.mapping("aliases")}
+    for label in names.values():
+        if label not in labels:
+            raise BundleError(f"{table.where}: {label!r} is not one of the labels")
+    return names
+
+
+def _space(matcher: Fields) -> Space | None:
+    if not matcher.has("parts"):
+        return None
+    parts, shares = matcher.integers("parts"), matcher.numbers("shares", 0, 1, MAX_LABELS)
+    if not parts or len(parts) != len(shares) or not all(1 <= part <= MAX_SIZE for part in parts):
+        raise BundleError(f"{matcher.where}: parts: {matcher.excerpt('parts')}, expected widths, one for each share")
+    return Space(parts=tuple(parts), shares=shares)
 
 
 def _compiled(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
@@ -539,6 +586,8 @@ def _joints(graphs: dict[str, Graph], where: str) -> int:
 def matcher_sizes(model: Fields) -> dict[str, int]:
     """Sizes of a matcher's graphs, from the manifest's `model`."""
     matcher = model.section("matcher")
+    if matcher.has("parts"):
+        return {"matched": matcher.integer("feature", 1, MAX_SIZE)}
     feature, text, width, depth = (matcher.integer(key, 1, MAX_SIZE) for key in ("feature", "text", "width", "depth"))
     if matcher.get("cross") is not True or matcher.get("tokens") != len(SLOTS):
         raise BundleError(f"{matcher.where}: expected a cross network of {len(SLOTS)} tokens")

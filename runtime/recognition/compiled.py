@@ -48,24 +48,28 @@ def compile_labels(recognizer: Recognizer, out: str | Path) -> Bundle[CompiledMa
 def _compile(open_labels: OpenLabels, bundle: Bundle, name: str) -> tuple[dict[str, object], dict[str, bytes]]:
     vocabulary, settings = open_labels.streams.vocabulary, bundle.manifest.matching
     raw = json.loads(bundle.manifest_file)
-    sizes = raw["model"]["matcher"]
     weights = {name: array for name, array in bundle.weights.items() if not name.startswith((MATCHER, "head."))} | {
         MATCHER + name: bundle.weights[MATCHER + name] for name in ("mean", "projection")
     }
     matching = {
-        "signal": SIGNAL,
-        "noises": len(bundle.weights[MATCHER + "noises"]),
         "texts": vocabulary.texts,
-        "backgrounds": len(settings.background),
+        "backgrounds": len(vocabulary.offset_T) - vocabulary.texts,
         **{key: getattr(settings, key) for key in ("scale", "none", "prototype_scale", "prototype_offset")},
         **{key: getattr(settings, key) for key in ("window_s", "every_s")},
     }
+    matcher = raw["model"]["matcher"]
+    if "parts" in matcher:
+        layers, others, of_texts = ["motion"], [], ["texts"]
+    else:
+        matching |= {"signal": SIGNAL, "noises": len(bundle.weights[MATCHER + "noises"])}
+        layers = [*NETWORK, *(f"blocks.{k}.{layer}" for k in range(matcher["depth"]) for layer in BLOCK)]
+        others, of_texts = ["noises"], ["token_modulation", "modulation"]
     if vocabulary.texts:
-        layers = [*NETWORK, *(f"blocks.{k}.{layer}" for k in range(sizes["depth"]) for layer in BLOCK)]
-        parts = ("noises", *(f"{layer}.{part}" for layer in layers for part in ("weight", "bias")))
+        parts = [*others, *(f"{layer}.{part}" for layer in layers for part in ("weight", "bias"))]
         weights |= {MATCHER + part: bundle.weights[MATCHER + part] for part in parts}
-        tokens_TLR, modulation_TM = (np.concatenate(part) for part in zip(*vocabulary.conditioning, strict=True))
-        weights |= {MATCHER + "token_modulation": tokens_TLR, MATCHER + "modulation": modulation_TM}
+        arrays = (np.concatenate(part) for part in zip(*vocabulary.conditioning, strict=True))
+        weights |= {MATCHER + part: array for part, array in zip(of_texts, arrays, strict=True)}
+        weights[MATCHER + "offset"] = vocabulary.offset_T
     if vocabulary.enrolled:
         matching |= {"examples": list(vocabulary.enrolled), "prototypes": len(vocabulary.prototypes_NF)}
         weights |= {

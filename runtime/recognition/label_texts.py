@@ -23,7 +23,7 @@ def resolve_labels(
     """Labels, stripped of surrounding spaces, with the sentences that describe them.
 
     Args:
-        known: sentences for labels without a description.
+        known: sentences for labels without a description, in lower case.
     Raises:
         InputError: a text that cannot be a label, a repeated label, or a description that is not valid or whose label
             is missing.
@@ -44,8 +44,11 @@ def resolve_labels(
     unknown = described.keys() - set(names)
     if unknown:
         raise InputError(f"there is a description of {min(unknown)!r}, which is not one of the labels")
-    return {name: {SLOTS[0]: name, **described[name]} if name in described else known.get(name, {SLOTS[0]: name})
-            for name in names}  # fmt: skip
+    return {
+        name: {SLOTS[0]: name, **described[name]} if name in described
+        else known.get(name) or known.get(name.lower(), {SLOTS[0]: name})
+        for name in names
+    }  # fmt: skip
 
 
 def check_gesture_name(name: str) -> str:

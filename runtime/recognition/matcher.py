@@ -1,7 +1,7 @@
-"""Matches features of motion with texts and examples: the matcher of a zero-shot bundle in ONNX Runtime.
+"""Matches features of motion with texts and examples: the matcher of a zero-shot bundle.
 
 Shapes: B features of width D, F width after projection, T texts of S sentences, K labels without "none", N labels with
-examples, W text width; R and M widths of the conditioning by a sentence and by a text.
+examples, W text width, E width of a space of features and texts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from ..bundles.signatures import MATCHER_GRAPHS
 from ..errors import BundleError
 from ..fork import survive_fork
 from ..text_encoder import TextEncoder
+from .alignment import Alignment
 from .gesture_head import fit_head
 from .label_texts import NONE, Text
 
@@ -31,11 +32,44 @@ MAX_ROWS = 1024  # positions per feature that are matched together
 NO_MATCH = -30.0  # logit of a label before the first match
 
 
-class TextConditioning(NamedTuple):
-    """Conditioning of the matcher by texts: by their sentences [T, S, R], and by each text as a whole [T, M]."""
+Conditioning = tuple[np.ndarray, ...]
+"""What a network computes from texts alone; texts are the first axis of every array."""
 
-    token_modulation: np.ndarray
-    modulation: np.ndarray
+
+class Network(Protocol):
+    """Compares projected features with texts. `max_texts`: in a batch."""
+
+    @property
+    def max_texts(self) -> int: ...
+
+    def condition(self, sentences_TSW: np.ndarray, mask_TS: np.ndarray) -> Conditioning: ...
+
+    def errors(self, z_BF: np.ndarray, *conditioning: np.ndarray) -> np.ndarray: ...
+
+
+class GraphNetwork:
+    """The graphs `condition` and `match` of a bundle in ONNX Runtime."""
+
+    def __init__(self, bundle: Bundle[ZeroShotManifest], threads: int) -> None:
+        self._bundle = bundle
+        self._sessions = {name: open_session(bundle, name, threads) for name in MATCHER_GRAPHS}
+        noises = len(_array(bundle, "noises", None, bundle.manifest.matched))
+        self.max_texts = max(1, MAX_ROWS // (noises * (1 + len(SLOTS))))
+
+    def condition(self, sentences_TSW: np.ndarray, mask_TS: np.ndarray) -> Conditioning:
+        return tuple(self._run("condition", {"sentences": sentences_TSW, "mask": mask_TS}))
+
+    def errors(self, z_BF: np.ndarray, *conditioning: np.ndarray) -> np.ndarray:
+        names = self._bundle.manifest.graphs["condition"].outputs
+        return self._run("match", {"z": z_BF, **dict(zip(names, conditioning, strict=True))})[0]
+
+    def _run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        about = self._bundle.manifest.graphs[graph]
+        try:
+            found: list[np.ndarray] = self._sessions[graph].run(list(about.outputs), inputs)
+        except Exception as error:  # ONNX Runtime's errors have no common base class
+            raise BundleError(f"{self._bundle.path / about.file}: cannot be run ({one_line(error)})") from error
+        return found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +80,7 @@ class Vocabulary:
         labels: labels with a text, then labels with examples only, then "none".
         texts: number of labels with a text.
         conditioning: of these texts and then of the background texts, in batches.
+        offset_T: added to the errors of these texts.
         prototypes_NF: projected features of all examples.
         head_HD, bias_H: linear head on centered features that tells the labels with examples apart; "none", if it has
             examples, is one of them.
@@ -54,7 +89,8 @@ class Vocabulary:
 
     labels: tuple[str, ...]
     texts: int
-    conditioning: tuple[TextConditioning, ...]
+    conditioning: tuple[Conditioning, ...]
+    offset_T: np.ndarray
     prototypes_NF: np.ndarray
     head_HD: np.ndarray
     bias_H: np.ndarray
@@ -79,16 +115,16 @@ class Matcher:
         self.settings = bundle.manifest.matching
         if text.sha256 != self.settings.text_sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name!r}")
-        self._bundle, self._text = bundle, text
-        self._sessions = {name: open_session(bundle, name, threads) for name in MATCHER_GRAPHS}
+        self._text = text
         manifest, texts = bundle.manifest, (*self.settings.labels.values(), *self.settings.background.values())
         self.mean = _array(bundle, "mean", manifest.features)
         self._projection = _array(bundle, "projection", manifest.features, manifest.matched)
-        self._noises = len(_array(bundle, "noises", None, manifest.matched))
+        self._network = GraphNetwork(bundle, threads) if manifest.space is None else _alignment(bundle, text.width)
         known_TSW = _array(bundle, "known", len(texts), len(SLOTS), text.width)
         rows = zip(texts, known_TSW, strict=True)
         self._known = {text[slot]: row_SW[SLOTS.index(slot)] for text, row_SW in rows for slot in text}
-        self._cache: OrderedDict[tuple[str, ...], TextConditioning] = OrderedDict()  # least recently used first
+        self._trained = {_motion(text) for text in self.settings.labels.values()}
+        self._cache: OrderedDict[tuple[str, ...], Conditioning] = OrderedDict()  # least recently used first
         self._sentences: OrderedDict[str, np.ndarray] = OrderedDict()  # features, least recently used first
         self._lock = threading.Lock()  # of the caches
         survive_fork(self)
@@ -110,10 +146,16 @@ class Matcher:
         head_HD, bias_H = np.zeros((0, D), np.float32), np.zeros(0, np.float32)
         if gestures:
             head_HD, bias_H = fit_head([features_ND - self.mean for features_ND in examples.values()])
+        background = [*self.settings.background.values(), *self._rivals(texts)]
+        offset_T = np.zeros(len(texts) + len(background), np.float32)
+        offset_T[: len(texts)] = [
+            0 if _motion(text) in self._trained else -self.settings.new for text in texts.values()
+        ]
         return Vocabulary(
             labels=tuple(labels),
             texts=len(texts),
-            conditioning=self._batches([*texts.values(), *self.settings.background.values()]),
+            conditioning=self._batches([*texts.values(), *background]),
+            offset_T=offset_T,
             prototypes_NF=self.project(np.concatenate(gestures)) if gestures else np.zeros((0, F), np.float32),
             head_HD=head_HD,
             bias_H=bias_H,
@@ -153,7 +195,7 @@ class Matcher:
         settings, z_BF, K = self.settings, self.project(features_BD), vocabulary.texts
         logits = np.full((len(z_BF), len(vocabulary.labels)), -np.inf, np.float32)
         if K:
-            errors_BT = self._errors(z_BF, vocabulary.conditioning)
+            errors_BT = self._errors(z_BF, vocabulary.conditioning) + vocabulary.offset_T
             none_B1 = errors_BT[:, K:].min(1, keepdims=True)
             logits[:, :K] = settings.scale * (none_B1 - errors_BT[:, :K]) - settings.none
         logits[:, -1] = 0
@@ -181,17 +223,31 @@ class Matcher:
         z_BF: np.ndarray = (features_BD - self.mean) @ self._projection
         return z_BF
 
-    def _errors(self, z_BF: np.ndarray, batches: Sequence[TextConditioning]) -> np.ndarray:
-        parts = [self._run("match", {"z": z_BF, **batch._asdict()})[0] for batch in batches]
-        return np.concatenate(parts, 1)
+    def _errors(self, z_BF: np.ndarray, batches: Sequence[Conditioning]) -> np.ndarray:
+        return np.concatenate([self._network.errors(z_BF, *batch) for batch in batches], 1)
 
-    def _batches(self, texts: Sequence[Text]) -> tuple[TextConditioning, ...]:
-        """Conditioning of texts, in batches of at most `MAX_ROWS`."""
-        rows, size = self._conditioning(texts), max(1, MAX_ROWS // (self._noises * (1 + len(SLOTS))))
+    def _rivals(self, texts: Mapping[str, Text]) -> list[Text]:
+        """Texts of labels from training that differ from all of `texts`."""
+        labels, limit = self.settings.labels, self.settings.rivals
+        if limit is None or not texts:
+            return []
+        with self._lock:
+            features = self._encode({text[SLOTS[0]] for text in (*texts.values(), *labels.values())})
+        of_KW, known_LW = (np.stack([features[text[SLOTS[0]]] for text in some.values()]) for some in (texts, labels))
+        nearest_L, chosen = (known_LW @ of_KW.T).max(1), {_motion(text) for text in texts.values()}
+        return [
+            text
+            for text, cosine in zip(labels.values(), nearest_L, strict=True)
+            if cosine <= limit and _motion(text) not in chosen
+        ]
+
+    def _batches(self, texts: Sequence[Text]) -> tuple[Conditioning, ...]:
+        """Conditioning of texts, in batches that the network can compare at once."""
+        rows, size = self._conditioning(texts), self._network.max_texts
         parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-        return tuple(TextConditioning(*map(np.stack, zip(*part, strict=True))) for part in parts)
+        return tuple(tuple(map(np.stack, zip(*part, strict=True))) for part in parts)
 
-    def _conditioning(self, texts: Sequence[Text]) -> list[TextConditioning]:
+    def _conditioning(self, texts: Sequence[Text]) -> list[Conditioning]:
         """Conditioning of each text; those not in the cache are computed in batches."""
         keys = [tuple(text.get(slot, "") for slot in SLOTS) for text in texts]
         with self._lock:
@@ -203,12 +259,9 @@ class Matcher:
                 batch = new[start : start + BATCH_SIZE]
                 rows = [[features[sentence] if sentence else empty for sentence in key] for key in batch]
                 present = [[bool(sentence) for sentence in key] for key in batch]
-                inputs = {"sentences": np.array(rows, np.float32), "mask": np.array(present, np.float32)}
-                outputs = zip(*self._run("condition", inputs), strict=True)
-                known |= {
-                    key: TextConditioning(*(row.copy() for row in pair))
-                    for key, pair in zip(batch, outputs, strict=True)
-                }
+                arrays = self._network.condition(np.array(rows, np.float32), np.array(present, np.float32))
+                outputs = zip(*arrays, strict=True)
+                known |= {key: tuple(x.copy() for x in of_text) for key, of_text in zip(batch, outputs, strict=True)}
             for key in keys:
                 self._cache[key] = known[key]
                 self._cache.move_to_end(key)
@@ -232,13 +285,25 @@ class Matcher:
             self._sentences.popitem(last=False)
         return features
 
-    def _run(self, graph: str, inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
-        about = self._bundle.manifest.graphs[graph]
-        try:
-            found: list[np.ndarray] = self._sessions[graph].run(list(about.outputs), inputs)
-        except Exception as error:  # ONNX Runtime's errors have no common base class
-            raise BundleError(f"{self._bundle.path / about.file}: cannot be run ({one_line(error)})") from error
-        return found
+
+def _motion(text: Text) -> str:
+    """The sentence that identifies a motion, under any name; the name, if there is none."""
+    return text.get(SLOTS[1], text[SLOTS[0]])
+
+
+def _alignment(bundle: Bundle[ZeroShotManifest], text_width: int) -> Alignment:
+    """The matcher of a bundle that has a space of features and texts. Raises BundleError if its weights do not fit."""
+    manifest, space = bundle.manifest, bundle.manifest.space
+    assert space is not None
+    E, S = sum(space.parts), len(SLOTS)
+    return Alignment(
+        motion_FE=_array(bundle, "motion.weight", manifest.matched, E),
+        motion_E=_array(bundle, "motion.bias", E),
+        text_SWE=_array(bundle, "text.weight", S, text_width, E),
+        text_SE=_array(bundle, "text.bias", S, E),
+        parts=space.parts,
+        shares=space.shares,
+    )
 
 
 def _array(bundle: Bundle, name: str, *shape: int | None) -> np.ndarray:

@@ -133,7 +133,7 @@ class OpenLabels:
             return OpenLabels(self._bundle, self._backend, self.matcher, self.texts, self.examples)
 
     def set_labels(self, labels: Sequence[str], descriptions: Descriptions | None = None) -> None:
-        texts = resolve_labels(labels, descriptions, self._bundle.manifest.matching.labels)
+        texts = resolve_labels(labels, descriptions, self._bundle.manifest.matching.known)
         self.matcher.check_words(texts)
         with self._editing:
             self._apply(texts, self.examples)
@@ -149,7 +149,7 @@ class OpenLabels:
             )
 
     def prepare(self, labels: Sequence[str]) -> Iterator[str]:
-        for label, text in resolve_labels(labels, None, self._bundle.manifest.matching.labels).items():
+        for label, text in resolve_labels(labels, None, self._bundle.manifest.matching.known).items():
             self.matcher.encode(text)
             yield label
 

@@ -17,6 +17,12 @@ Bundle bundle_of(const std::string& manifest = tiny.manifest()) {
   return parse_bundle(manifest, tiny.weights(), "tiny");
 }
 
+TinyCompiled with_space() {
+  TinyCompiled bundle;
+  bundle.has_space = true;
+  return bundle;
+}
+
 std::vector<float> frame_at(int t) {
   std::vector<float> frame(45);
   for (int i = 0; i < 45; ++i)
@@ -35,9 +41,9 @@ std::vector<std::vector<float>> play(Network& network, int slot = 0) {
   return logits;
 }
 
-// Slow and simple, in double: the definition in training/models/tdsm.py.
+// Slow and simple, in double: the definition in training/models/tdsm.py, or of runtime/recognition/alignment.py.
 struct Reference {
-  Bundle bundle = bundle_of();
+  Bundle bundle;
   const MatchingConfig& c = *bundle.matching;
   using Row = std::vector<double>;
 
@@ -63,7 +69,23 @@ struct Reference {
     return y;
   }
 
+  double angle(const Row& z, int text) const {
+    double total = tensor("offset")[text] + 1;
+    for (std::size_t p = 0, e = 0; p < c.parts.size(); ++p) {
+      double squared = 0, product = 0;
+      for (const std::size_t end = e + c.parts[p]; e < end; ++e) {
+        double x = tensor("motion.bias")[e];
+        for (int f = 0; f < c.feature; ++f) x += z[f] * tensor("motion.weight")[20 * f + e];
+        squared += x * x;
+        product += x * tensor("texts")[20 * text + e];
+      }
+      total -= std::sqrt(c.shares[p] / squared) * product;
+    }
+    return total;
+  }
+
   double error(const Row& z, int text) const {
+    if (!c.parts.empty()) return angle(z, text);
     const int E = c.width, width = E / c.heads;
     const float* part = tensor("modulation").data() + 8 * E * text;
     double total = 0;
@@ -124,8 +146,8 @@ struct Reference {
   }
 };
 
-void logits_follow_the_definition() {
-  const Reference reference;
+void logits_follow_the_definition(const TinyCompiled& compiled) {
+  const Reference reference{parse_bundle(compiled.manifest(), compiled.weights(), "tiny")};
   for (const Kernels* kernels : supported_kernels()) {
     const Matcher matcher(reference.bundle, Precision::fp32, *kernels);
     Matcher::Buffers buffers(matcher);
@@ -196,12 +218,20 @@ void settings_and_weights_that_do_not_fit_are_refused() {
   CHECK_REJECTED(bundle_of(changed(R"("prototypes": 4,)", "")), "prototypes is missing");
   CHECK_REJECTED(bundle_of(changed(R"("signal": 0.9)", R"("signal": 2)")), "signal: 2, expected a number from 0 to 1");
   CHECK_REJECTED(bundle_of(changed(R"("matching")", R"("other")")), "matching is missing");
+  const auto refuse = [](const char* from, const char* to, const char* what) {
+    const TinyCompiled space = with_space();
+    CHECK_REJECTED(Model(parse_bundle(replaced(space.manifest(), from, to), space.weights(), "tiny")), what);
+  };
+  refuse("[0.7, 0.3]", "[1]", "2 numbers, one for each part");
+  refuse("[0.7, 0.3]", "[0.7, 1.3]", "from 0 to 1");
+  refuse("[18, 2]", "[17, 2]", "matcher.motion.weight");
   CHECK_REJECTED(Model(bundle_of(changed(R"("noises": 3)", R"("noises": 4)"))), "matcher.noises");
   CHECK_REJECTED(Model(bundle_of(changed(R"("prototypes": 4)", R"("prototypes": 3)"))), "matcher.prototypes");
 }
 
 int main() {
-  logits_follow_the_definition();
+  logits_follow_the_definition(tiny);
+  logits_follow_the_definition(with_space());
   the_mean_of_the_window_is_matched_at_its_interval();
   people_are_matched_alone_and_start_over();
   a_bundle_with_examples_only_needs_no_network();

@@ -159,14 +159,18 @@ inline std::string tiny_weights(const TinyModel& model = {}, const TensorShapes&
 struct TinyCompiled {
   TinyModel encoder{{-1, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 10, 0, 12, 13}, {4}, 2, {1}, 12};  // core15; 11 labels and none
   int texts = 9, backgrounds = 1, noises = 3;
+  bool has_space = false;  // of features and texts, instead of a network
 
   std::string manifest(const std::string& sha256 = std::string(64, '0'), std::size_t size = 0) const {
     std::string text = replaced(tiny_manifest(encoder, sha256, size), "\"recognition\"", "\"compiled\"");
     text = replaced(text, R"("hold_s": 0.2)", R"("hold_s": 0.2, "others": 0)");
     text = replaced(text, R"("dropout")",
-                    R"("matcher": {"feature": 5, "width": 16, "depth": 1, "heads": 2, "tokens": 2}, "dropout")");
+                    has_space
+                        ? R"("matcher": {"feature": 5, "parts": [18, 2], "shares": [0.7, 0.3]}, "dropout")"
+                        : R"("matcher": {"feature": 5, "width": 16, "depth": 1, "heads": 2, "tokens": 2}, "dropout")");
     return replaced(text, R"("graphs")",
-                    R"("matching": {"signal": 0.9, "noises": 3, "texts": 9, "backgrounds": 1, "examples": [9, 10, 11],
+                    std::string(has_space ? R"("matching": {)" : R"("matching": {"signal": 0.9, "noises": 3, )") +
+                        R"("texts": 9, "backgrounds": 1, "examples": [9, 10, 11],
  "prototypes": 4, "scale": 6.0, "none": -0.25, "prototype_scale": 100.0, "prototype_offset": 0.03, "window_s": 0.4,
  "every_s": 0.25}, "graphs")");
   }
@@ -181,6 +185,13 @@ struct TinyCompiled {
                             {"matcher.prototypes", {4, F}},
                             {"matcher.head.weight", {3, D}},
                             {"matcher.head.bias", {3}}};
+    if (has_space) {
+      tensors.insert(tensors.end(), {{"matcher.motion.weight", {F, 20}},
+                                     {"matcher.motion.bias", {20}},
+                                     {"matcher.texts", {T, 20}},
+                                     {"matcher.offset", {T}}});
+      return tiny_weights(encoder, tensors);
+    }
     const auto linear = [&](const std::string& name, int inputs, int outputs) {
       tensors.push_back({"matcher." + name + ".weight", {outputs, inputs}});
       tensors.push_back({"matcher." + name + ".bias", {outputs}});

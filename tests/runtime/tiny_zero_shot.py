@@ -60,6 +60,32 @@ def zero_shot_bundle(path: Path, **changes: Any) -> Path:
     return write_bundle(path, manifest, {**tiny.files(), **graphs, tiny.WEIGHTS: pack({**tiny.weights(), **weights})})
 
 
+def aligned_bundle(path: Path, **changes: Any) -> Path:
+    """The same places as a space of features and texts, without graphs; heights are angles from those at rest."""
+    text = TextEncoder.load()
+    pooled, places = text.encode(list(PLACES)).pooled, np.zeros((3, tiny.D), np.float32)
+    places[:, :2] = np.array(list(PLACES.values())) - (0.2, 0.2)
+    by_text = np.zeros((S, W, tiny.D), np.float32)
+    by_text[0] = np.linalg.pinv(pooled) @ places
+    known = np.zeros((len(PLACES), S, W), np.float32)
+    known[:, 0] = pooled
+    weights = {
+        "mean": np.zeros(tiny.D, np.float32),
+        "projection": np.eye(tiny.D, dtype=np.float32),
+        "motion.weight": np.eye(tiny.D, dtype=np.float32),
+        "motion.bias": np.array([-0.2, -0.2, *[0] * (tiny.D - 2)], np.float32),
+        "text.weight": by_text,
+        "text.bias": np.zeros((S, tiny.D), np.float32),
+        "known": known,
+    }
+    manifest = tiny.manifest(task=ZeroShotManifest.task)
+    space = {key: changes.pop(key, value) for key, value in (("parts", [tiny.D]), ("shares", [1.0]))}
+    manifest["model"]["matcher"] = {"feature": tiny.D, **space}
+    manifest["matching"] = SETTINGS | {"text_sha256": text.sha256} | changes
+    packed = pack({**tiny.weights(), **{MATCHER + name: array for name, array in weights.items()}})
+    return write_bundle(path, manifest, {**tiny.files(), tiny.WEIGHTS: packed})
+
+
 def load(path: Path) -> Bundle[ZeroShotManifest]:
     return Bundle.load(path, ZeroShotManifest)
 

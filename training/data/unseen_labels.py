@@ -14,16 +14,16 @@ from typing import Any
 
 from ...runtime.bundles.schema import SLOTS
 from ...runtime.errors import InputError
+from .vocabulary import BACKGROUND as BACKGROUND
 from .vocabulary import label as vocabulary_label
-from .vocabulary import labels
+from .vocabulary import open_labels
 
-VOCABULARY = "vocabulary"  # the data set of our own labels
-BACKGROUND = "standing still"  # the text that represents no action
+VOCABULARY = "vocabulary"  # the data set of the labels of the open vocabulary
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Split:
-    """Ascending class numbers from 0, in the order of the data set or of `labels()`."""
+    """Ascending class numbers from 0, in the order of the data set or of `open_labels()`."""
 
     name: str
     seen: tuple[int, ...]
@@ -42,7 +42,7 @@ def class_names(dataset: str) -> tuple[str, ...]:
         InputError: not a data set of `splits`.
     """
     if dataset == VOCABULARY:
-        return labels()
+        return open_labels()
     split = next(iter(splits(dataset).values()))
     names = _read("class_names.json")["ntu120" if dataset == "ntu60" else dataset]
     return tuple(names[: len(split.seen) + len(split.unseen)])
@@ -58,7 +58,7 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
     """
     tables = _read("zero_shot_splits.json")
     if dataset == VOCABULARY:
-        index = {label: i for i, label in enumerate(labels())}
+        index = {label: i for i, label in enumerate(open_labels())}
         return {
             name: _split(name, [index[label] for label in unseen], len(index))
             for name, unseen in tables[VOCABULARY]["splits"].items()
@@ -71,18 +71,18 @@ def splits(dataset: str = VOCABULARY) -> dict[str, Split]:
 
 
 def unseen_labels(split: str | None) -> frozenset[str]:
-    """Labels of the vocabulary that are unseen in a split; empty without a split."""
-    return frozenset(labels()[k] for k in splits()[split].unseen) if split else frozenset()
+    """Labels of the open vocabulary that are unseen in a split; empty without a split."""
+    return frozenset(open_labels()[k] for k in splits()[split].unseen) if split else frozenset()
 
 
 @cache
 def descriptions() -> dict[str, str]:
-    """A sentence on the motion of each label of the vocabulary and of `BACKGROUND`."""
+    """A sentence on the motion of each label of the open vocabulary and of `BACKGROUND`."""
     return _read("descriptions.json")["labels"]
 
 
 def part_sentences(label: str) -> dict[str, str]:
-    """A sentence on each part of the body, for a label of the vocabulary, an action of a Kinect set or `BACKGROUND`.
+    """A sentence on each part of the body, for a label of the open vocabulary, a Kinect set's action or `BACKGROUND`.
 
     Raises:
         InputError: another label.
@@ -97,8 +97,18 @@ def part_sentences(label: str) -> dict[str, str]:
 
 
 def sentences(label: str) -> dict[str, str]:
-    """All sentences on a label of the vocabulary or `BACKGROUND`, by slot (see `SLOTS`)."""
+    """All sentences on a label of the open vocabulary or `BACKGROUND`, by slot (see `SLOTS`)."""
     return dict(zip(SLOTS, (label, descriptions()[label], *part_sentences(label).values()), strict=True))
+
+
+def attributes() -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Attributes of motion [A]: of each label of the open vocabulary and of `BACKGROUND`; of other actions."""
+    table = _read("attributes.json")
+    labels, others = (
+        {name: [row.get(attribute, 0.0) for attribute in table["attributes"]] for name, row in table[key].items()}
+        for key in ("labels", "others")
+    )
+    return labels, others
 
 
 def similar_labels() -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""The labels of `live` and the validation folds, from `vocabulary.json`."""
+"""The labels of `live` and the validation folds (`vocabulary.json`), and the open vocabulary (`open_labels.json`)."""
 
 from __future__ import annotations
 
@@ -9,9 +9,15 @@ from typing import Any
 from zlib import crc32
 
 NONE = "none"
+BACKGROUND = "standing still"  # the text that represents no action
 ONE_HAND = "raise one hand"  # of a record that does not tell which; see `clips.labeled`
+ONE_ARM = "raise one arm to the side"  # the same in the open vocabulary; see `open_clips`
 MIRRORED = {
+    "point left": "point right",
+    "point right": "point left",
+    "raise left arm to the side": "raise right arm to the side",
     "raise left hand": "raise right hand",
+    "raise right arm to the side": "raise left arm to the side",
     "raise right hand": "raise left hand",
     "swipe left": "swipe right",
     "swipe right": "swipe left",
@@ -33,6 +39,11 @@ NEAR_LABELS = (  # too near to labels to be unknown
 @cache
 def _vocabulary() -> dict[str, Any]:
     return json.loads(files(__package__).joinpath("vocabulary.json").read_text())
+
+
+@cache
+def _open() -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath("open_labels.json").read_text())
 
 
 def labels() -> tuple[str, ...]:
@@ -123,3 +134,39 @@ def is_validation(record: dict[str, Any]) -> bool:
         return is_held_out(record)
     fold = _vocabulary()["validation"].get(source(record))
     return fold is not None and is_held_out(record) and ("views" not in fold or record["view"] in fold["views"])
+
+
+def open_labels() -> tuple[str, ...]:
+    """The labels of the open vocabulary, sorted: `labels`, and actions that have none there."""
+    return tuple(sorted(_open()["alternates"].keys() - {BACKGROUND}))
+
+
+def alternates(label: str) -> list[str]:
+    """Other names of a label of the open vocabulary or `BACKGROUND`."""
+    names: list[str] = _open()["alternates"][label]
+    return names
+
+
+def open_label(record: dict[str, Any]) -> str | None:
+    """The label of a clip in the open vocabulary; None if it has none."""
+    table: dict[str, str | None] = _open()["sets"].get(source(record), {})
+    own = (record.get(key) for key in ("content", "action", "label", "desc"))
+    return next((table[name] for name in own if name in table), label(record))
+
+
+def is_open_held_out(record: dict[str, Any]) -> bool:
+    """As `is_held_out`; of sets without a validation fold, it is also a fixed quarter of the clips."""
+    if source(record) in (*_vocabulary()["validation"], "other", "jhmdb"):
+        return is_held_out(record)
+    return crc32(str(record.get("id") or record.get("file")).encode()) % 4 == 0
+
+
+def is_open_trainable(record: dict[str, Any]) -> bool:
+    """True if a clip is not held out and has a label of the open vocabulary, or certainly none."""
+    return not is_open_held_out(record) and (open_label(record) is not None or is_unknown(record))
+
+
+def is_open_validation(record: dict[str, Any]) -> bool:
+    """True if a clip belongs to its set's validation fold, or is held out of a set that has none."""
+    has_fold = source(record) in _vocabulary()["validation"]
+    return is_validation(record) if has_fold else is_open_held_out(record)

@@ -21,6 +21,7 @@ from ...runtime.errors import InputError
 from ..data import vocabulary
 from ..data.augment import Augmentation, take_picture
 from ..data.clips import SET_ASIDE, LabeledClip, clip_sets, fingerprint, load_clips
+from ..data.open_clips import load_open_clips
 from ..data.unseen_labels import splits, unseen_labels
 from ..data.vocabulary import sources
 from ..loop import LoopConfig, Loss, Task
@@ -38,6 +39,7 @@ LICENSE = (
     "non-commercial research use: trained on motion under CC BY-NC 4.0 and CC BY-NC-ND 4.0, and on motion for research "
     "use or without stated terms (MODEL_CARD.md lists the data sets)"
 )
+OPEN = "open"
 PROTOCOLS: dict[str, Callable[[dict[str, Any]], bool]] = {  # the training clips of published protocols
     "nwucla-stream": lambda r: r.get("ds") == "nw-ucla" and r["view"] in (1, 2),
     "utdmhad-stream": lambda r: r.get("ds") == "utd-mhad" and r["subject"] % 2 == 1,
@@ -145,16 +147,18 @@ class StreamGcnRecipe:
     def load_data(self, layout: Layout) -> tuple[Task, list[LabeledClip], tuple[str, ...]]:
         """The training task, the clips to validate on, and the labels."""
         data, seed = self.data, self.loop.seed
-        if self.is_live:
+        is_open = self.name == OPEN
+        if self.is_live or is_open:
             hidden = unseen_labels(self.unseen)
-            clips = load_clips(data, layout, vocabulary.is_trainable)
+            load, names = (load_open_clips, vocabulary.open_labels()) if is_open else (load_clips, vocabulary.labels())
+            clips = load(data, layout, vocabulary.is_open_trainable if is_open else vocabulary.is_trainable)
             excluded = left_out(self.leave_out)
             clips = [
                 c for c in clips if c.source not in excluded and c.label not in hidden and (self.pictures or not c.flat)
             ]
             clips = clips[: self.subset]
-            labels = tuple(name for name in (*vocabulary.labels(), vocabulary.NONE) if name not in hidden)
-            held_out = load_clips(data, layout, vocabulary.is_validation)
+            labels = tuple(name for name in (*names, vocabulary.NONE) if name not in hidden)
+            held_out = load(data, layout, vocabulary.is_open_validation if is_open else vocabulary.is_validation)
             if self.pictures == 1:
                 rng = np.random.default_rng(0)
                 held_out = [c if c.flat else pictured(c, layout, rng) for c in held_out]
@@ -279,6 +283,12 @@ def live_2d() -> StreamGcnRecipe:
     return replace(base, name="live-2d", frontend=replace(base.frontend, flat=True), pictures=1.0, flat_model=None)
 
 
+def open_encoder() -> StreamGcnRecipe:
+    """The encoder of the bundled zero-shot recognizer: `live` with the labels of the open vocabulary."""
+    base = live()
+    return replace(base, name=OPEN, flat_model=None, loop=replace(base.loop, steps=700))
+
+
 def nwucla_stream() -> StreamGcnRecipe:
     """StreamGCN on views 1 and 2 of NW-UCLA (cross-view protocol)."""
     return StreamGcnRecipe(
@@ -323,6 +333,7 @@ def nwucla_ctrgcn() -> CtrGcnRecipe:
 RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe]] = {
     "live": live,
     "live-2d": live_2d,
+    OPEN: open_encoder,
     "nwucla-stream": nwucla_stream,
     "utdmhad-stream": utdmhad_stream,
     "jhmdb-stream": jhmdb_stream,

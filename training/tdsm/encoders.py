@@ -6,6 +6,7 @@ Shapes: N clips, T time, V joints, D feature width.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,11 +22,13 @@ from ...runtime.bundles.bundle import Bundle
 from ...runtime.errors import InputError
 from ...runtime.progress import progress
 from ..data import augment, streams, vocabulary
-from ..data.clips import LabeledClip, back_and_forth, load_clips, resample
+from ..data.clips import LabeledClip, back_and_forth, resample
+from ..data.open_clips import load_open_clips
 from ..data.unseen_labels import BACKGROUND
 from ..models.ctr_gcn import CTRGCN, CTRGCNConfig
 from ..models.stream_gcn import StreamGCN, StreamGCNConfig, fold, from_weights
 from ..recognition.ctr_gcn import LAYOUT, CtrGcnTask, whole_sample
+from ..recognition.recipes import open_encoder
 from ..runs import read_network, weights_sha256
 
 BATCH = 64
@@ -33,13 +36,14 @@ MIN_SHARE = 0.6  # of a clip, in an augmented sample
 MAX_SECONDS = 4.5
 REST_SECONDS = 2.0
 SIDES = ("trained", "validation")
+MAX_TRAINED, MAX_VALIDATION = 45, 40  # clips of a label in a data set: more say little that is new
 
 
 class FrozenEncoder(Protocol):
     """A frozen recognizer of clips in a skeleton layout.
 
     Attributes:
-        labels: labels of the vocabulary that it was trained on. sources: sources of its training clips. width: D.
+        labels: labels of the open vocabulary that it was trained on. sources: sources of its training clips. width: D.
         sha256, license: of its weights.
     """
 
@@ -67,7 +71,7 @@ class FrozenEncoder(Protocol):
 
 
 def load_encoder(name: str) -> FrozenEncoder:
-    """Encoder of a finished run of `live` or `nwucla-ctrgcn`, or of a recognizer's bundle.
+    """Encoder of a finished run of `open`, `live` or `nwucla-ctrgcn`, or of a recognizer's bundle.
 
     Args:
         name: folder of a run or a bundle, or the name of a bundled model.
@@ -130,7 +134,7 @@ class StreamEncoder:
         joints, label = clip.joints, clip.label or ""
         if rng.random() < 0.5:
             joints, label = augment.mirror(joints, self.layout), vocabulary.MIRRORED.get(label, label)
-        joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng)
+        joints = augment.augment(joints, clip.fps, self.frontend.rate_hz, self.layout, rng, open_encoder().augmentation)
         if not label.startswith("turn"):  # parts of which are just a walk
             frames = max(2, round(min(len(joints) * rng.uniform(MIN_SHARE, 1), MAX_SECONDS * self.frontend.rate_hz)))
             begin = rng.integers(len(joints) - frames + 1)
@@ -188,8 +192,9 @@ class EncodedClips:
 def encode_clips(encoder: FrozenEncoder, data: Path, copies: int, folder: Path) -> tuple[EncodedClips, EncodedClips]:
     """Features to train and to validate a matcher on.
 
-    For training, `copies` augmented copies of every trainable clip whose label the encoder knows; for validation, the
-    clips of all labels, seen or not, without augmentation. In both, stretches of rest are labeled `BACKGROUND`.
+    For training, `copies` augmented copies of trainable clips whose label the encoder knows; for validation, the
+    clips of all labels, seen or not, without augmentation, and those that no label names, labeled `none`. In both,
+    stretches of rest are labeled `BACKGROUND`.
 
     Args:
         data: folder of clip sets. folder: caches the features, one file per encoder.
@@ -206,8 +211,11 @@ def encode_clips(encoder: FrozenEncoder, data: Path, copies: int, folder: Path) 
                 for side in SIDES
             )
         return trained, validation
-    clips = labeled_clips(encoder, data, vocabulary.is_trainable, encoder.labels)
-    held_out = labeled_clips(encoder, data, vocabulary.is_validation, vocabulary.labels())
+    clips = some(labeled_clips(encoder, data, vocabulary.is_open_trainable, encoder.labels), MAX_TRAINED)
+    held_out = some(
+        labeled_clips(encoder, data, vocabulary.is_open_validation, vocabulary.open_labels(), unknown=True),
+        MAX_VALIDATION,
+    )
     if not clips:
         raise InputError(f"{data}: no clip of {', '.join(encoder.sources)} that a matcher is trained on")
     augmented = [
@@ -239,22 +247,45 @@ def save_features(path: Path, encoded: tuple[EncodedClips, EncodedClips]) -> Non
     new.rename(path)
 
 
+def some(clips: Sequence[LabeledClip], most: int) -> list[LabeledClip]:
+    """At most this number of clips of each label and data set, chosen at random."""
+    counts: Counter[tuple[str | None, str]] = Counter()
+    chosen = []
+    for i in np.random.default_rng(0).permutation(len(clips)):
+        counts[clips[i].label, clips[i].source] += 1
+        if counts[clips[i].label, clips[i].source] <= most:
+            chosen.append(clips[i])
+    return chosen
+
+
 def labeled_clips(
-    encoder: FrozenEncoder, data: Path, keep: Callable[[dict[str, Any]], bool], names: Collection[str]
+    encoder: FrozenEncoder,
+    data: Path,
+    keep: Callable[[dict[str, Any]], bool],
+    names: Collection[str],
+    unknown: bool = False,
 ) -> list[LabeledClip]:
-    """Clips of the encoder's sources with one of these labels, and stretches of rest from them and unlabeled clips."""
-    clips = [
-        clip for clip in load_clips(data, encoder.layout, keep) if clip.source in encoder.sources and not clip.flat
-    ]
+    """Clips of the encoder's sources with one of these labels, and stretches of rest from them and unlabeled clips.
+
+    Args:
+        unknown: whether clips that certainly have no label are in the result, labeled `none`.
+    """
+    loaded = load_open_clips(data, encoder.layout, keep)
+    clips = [clip for clip in loaded if clip.source in encoder.sources and not clip.flat]
     clips = [clip for clip in clips if clip.label is None or clip.label in names]
     rests = [
         replace(clip, joints=streams.play_rest(window, fps, REST_SECONDS, fps), label=BACKGROUND)
         for clip in clips
         for window, fps in streams.rest_windows([clip], encoder.layout)
     ]
-    return [clip for clip in clips if clip.label] + rests
+    none = [
+        replace(clip, label=vocabulary.NONE)
+        for clip in clips
+        if unknown and clip.label is None and vocabulary.is_unknown(clip.record)
+    ]
+    return [clip for clip in clips if clip.label] + none + rests
 
 
 def vocabulary_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels of the vocabulary among `labels`, sorted."""
-    return tuple(label for label in vocabulary.labels() if label in labels)
+    """The labels of the open vocabulary among `labels`, sorted."""
+    return tuple(label for label in vocabulary.open_labels() if label in labels)

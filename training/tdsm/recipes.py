@@ -22,7 +22,7 @@ from ...runtime.bundles.schema import SLOTS
 from ...runtime.errors import InputError
 from ...runtime.text_encoder import TextEncoder
 from ..data.unseen_labels import BACKGROUND, sentences
-from ..data.vocabulary import labels
+from ..data.vocabulary import open_labels
 from ..loop import LoopConfig
 from ..models.tdsm import ZeroShot, ZeroShotConfig
 from ..settings import Job, check_loop
@@ -55,7 +55,7 @@ class TdsmRecipe:
     dataset: str = "ntu60"
     split: str = "synse-55-5"
     data: str = "../shared/data"
-    copies: int = 4
+    copies: int = 1
     whole: float = 0.5
     spread: float = 0.25
     width: int = 128
@@ -120,7 +120,7 @@ class TdsmRecipe:
             return load_published(Path(self.features), self.dataset, self.split)
         encoder = load_encoder(self.encoder)
         trained, held_out = encode_clips(encoder, Path(self.data), self.copies, folder)
-        texts = {name: sentences(name) for name in (*labels(), BACKGROUND)}
+        texts = {name: sentences(name) for name in (*open_labels(), BACKGROUND)}
         about = {"license": encoder.license, "encoder_sha256": encoder.sha256}
         return MatchingData(trained=trained, held_out=held_out, texts=texts, about=about)
 

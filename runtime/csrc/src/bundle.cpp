@@ -243,19 +243,27 @@ StreamGCNConfig read_model(const Fields& fields, const std::string& where) {
 
 MatchingConfig read_matching(const Fields& top, const StreamGCNConfig& model, int labels) {
   const Fields matcher = top.section("model").section("matcher"), matching = top.section("matching");
-  matcher.check("matcher");
+  const bool has_space = matcher.has("parts");
+  matcher.check(has_space ? "space" : "matcher");
   matching.check("matching");
   MatchingConfig m;
   const auto integer = [](const Fields& fields, const char* key) { return static_cast<int>(fields.integer(key)); };
   m.feature = integer(matcher, "feature");
-  m.width = integer(matcher, "width");
-  m.depth = integer(matcher, "depth");
-  m.heads = integer(matcher, "heads");
-  m.tokens = integer(matcher, "tokens");
-  if (m.width % kLineFloats != 0 || m.width % m.heads != 0)
-    matcher.unexpected("width", "a multiple of ", kLineFloats, " and of heads, ", m.heads);
-  m.signal = matching.number("signal");
-  m.noises = integer(matching, "noises");
+  if (has_space) {
+    m.parts = matcher.integers("parts");
+    m.shares = matcher.numbers("shares");
+    if (m.shares.size() != m.parts.size()) matcher.unexpected("shares", m.parts.size(), " numbers, one for each part");
+  } else {
+    matching.check("noise");
+    m.width = integer(matcher, "width");
+    m.depth = integer(matcher, "depth");
+    m.heads = integer(matcher, "heads");
+    m.tokens = integer(matcher, "tokens");
+    if (m.width % kLineFloats != 0 || m.width % m.heads != 0)
+      matcher.unexpected("width", "a multiple of ", kLineFloats, " and of heads, ", m.heads);
+    m.signal = matching.number("signal");
+    m.noises = integer(matching, "noises");
+  }
   m.texts = integer(matching, "texts");
   m.backgrounds = integer(matching, "backgrounds");
   if (matching.has("examples")) {

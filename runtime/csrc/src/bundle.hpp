@@ -37,8 +37,11 @@ struct StreamGCNConfig {
 // Matching of features with texts and examples that were compiled into a bundle, from the manifest's `matching` and
 // `model.matcher`.
 struct MatchingConfig {
-  int feature = 0, width = 0, depth = 0, heads = 0, tokens = 0, noises = 0;  // of the network
-  double signal = 0;                                                         // share of the feature that is not noise
+  int feature = 0;
+  std::vector<int> parts;      // widths of the space of features and texts; empty: there is a network
+  std::vector<double> shares;  // of the parts, in the cosine
+  int width = 0, depth = 0, heads = 0, tokens = 0, noises = 0;  // of the network
+  double signal = 0;                                            // share of the feature that is not noise
   int texts = 0, backgrounds = 0;  // texts of the first labels, and of motion that is no action
   int prototypes = 0;              // features of examples
   std::vector<int> examples;       // labels that have examples, in the order of the head

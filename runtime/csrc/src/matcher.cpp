@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <limits>
+#include <numeric>
 
 namespace motionrt {
 namespace {
@@ -85,6 +86,14 @@ Matcher::Matcher(const Bundle& bundle, Precision precision, const Kernels& kerne
     bias_H_ = read("head.bias", {enrolled});
   }
   if (T_ == 0) return;
+  offset_T_ = bundle.weights.find("matcher.offset") ? read("offset", {T_}) : std::vector<float>(T_);
+  if (!c.parts.empty()) {
+    const int width = std::accumulate(c.parts.begin(), c.parts.end(), 0);
+    motion_FE_ = read("motion.weight", {F, width});
+    motion_E_ = read("motion.bias", {width});
+    texts_TE_ = read("texts", {T_, width});
+    return;
+  }
   tokens_width_ = 2 * c.depth * E;
   modulation_width_ = (6 * c.depth + 2) * E;
   noises_JF_ = read("noises", {c.noises, F});
@@ -105,8 +114,8 @@ std::size_t Matcher::weight_bytes() const {
   std::size_t bytes = embed_.bytes() + last_.bytes();
   for (const Block& block : blocks_)
     bytes += block.qkv.bytes() + block.proj.bytes() + block.fc1.bytes() + block.fc2.bytes();
-  for (const auto* values :
-       {&mean_D_, &projection_DF_, &noises_JF_, &tokens_TLR_, &modulation_TM_, &prototypes_NF_, &head_HD_})
+  for (const auto* values : {&mean_D_, &projection_DF_, &noises_JF_, &tokens_TLR_, &modulation_TM_, &prototypes_NF_,
+                             &head_HD_, &motion_FE_, &texts_TE_})
     bytes += values->size() * sizeof(float);
   return bytes;
 }
@@ -118,6 +127,10 @@ Matcher::Buffers::Buffers(const Matcher& matcher)
       scores_H(matcher.config_.examples.size()) {
   if (matcher.T_ == 0) return;
   const MatchingConfig& c = matcher.config_;
+  if (!c.parts.empty()) {
+    embedded = AlignedFloats(matcher.motion_E_.size());
+    return;
+  }
   const std::size_t J = c.noises, E = c.width, rows = J * std::min(kTexts, matcher.T_);
   const std::size_t F = round_up(c.feature);
   weights_S.resize(c.tokens + 1);
@@ -142,8 +155,9 @@ void Matcher::match(const float* feature_D, Buffers& buffers, float* logits_C) c
   std::fill_n(logits_C, labels_, std::numeric_limits<float>::lowest());
   logits_C[none] = 0;
   if (T_ > 0) {
-    errors(buffers);
-    const float* error = buffers.errors_T.data();
+    config_.parts.empty() ? errors(buffers) : align(buffers);
+    float* error = buffers.errors_T.data();
+    for (int t = 0; t < T_; ++t) error[t] += offset_T_[t];
     const float least = *std::min_element(error + c.texts, error + T_);
     for (int k = 0; k < c.texts; ++k) logits_C[k] = static_cast<float>(c.scale * (least - error[k]) - c.none);
   }
@@ -172,6 +186,27 @@ void Matcher::match_examples(Buffers& buffers, float* logits_C) const {
   for (std::size_t h = 0; h < scores.size(); ++h) {
     float& logit = logits_C[c.examples[h]];
     logit = std::max(logit, static_cast<float>(near + scores[h] - top - std::log(total)));
+  }
+}
+
+// 1 - the weighted mean of the cosines of the feature and each text in the parts of their space.
+void Matcher::align(Buffers& b) const {
+  const int E = static_cast<int>(motion_E_.size());
+  float* x = b.embedded.data();
+  std::copy(motion_E_.begin(), motion_E_.end(), x);
+  const float* row = motion_FE_.data();
+  for (int f = 0; f < config_.feature; ++f, row += E)
+    for (int e = 0; e < E; ++e) x[e] += b.z_F[f] * row[e];
+  float* part = x;
+  for (std::size_t p = 0; p < config_.parts.size(); part += config_.parts[p++]) {
+    const int width = config_.parts[p];
+    const float length = std::sqrt(sum(width, [&](int e) { return part[e] * part[e]; }));
+    const float factor = static_cast<float>(std::sqrt(config_.shares[p])) / std::max(length, kEpsilon);
+    for (int e = 0; e < width; ++e) part[e] *= factor;
+  }
+  for (int t = 0; t < T_; ++t) {
+    const float* text = texts_TE_.data() + static_cast<std::size_t>(E) * t;
+    b.errors_T[t] = 1 - sum(E, [&](int e) { return x[e] * text[e]; });
   }
 }
 

@@ -1,5 +1,5 @@
 // Matches mean features of motion with texts and examples that were compiled into a bundle; the counterpart of
-// runtime/recognition/matcher.py and of the graph `match` of export/zero_shot.py.
+// runtime/recognition/matcher.py, of alignment.py there and of the graph `match` of export/zero_shot.py.
 #pragma once
 
 #include <vector>
@@ -9,8 +9,9 @@
 
 namespace motionrt {
 
-// Shapes: D features, F their width after projection, J noises, T texts, L tokens of a text, E width of the network,
-// N prototypes, H labels with examples, C labels, the last of which is none. Immutable, shared by streams.
+// Shapes: D features, F their width after projection, E width of the space of features and texts, J noises, T texts, L
+// tokens of a text, E width of the network, N prototypes, H labels with examples, C labels, the last of which is none.
+// Immutable, shared by streams.
 class Matcher {
  public:
   // Throws BundleError if the weights do not fit the settings, which the bundle must have.
@@ -35,6 +36,7 @@ class Matcher {
   };
   void multiply(const Matrix& matrix, int rows, const float* a, int depth, int stride, float* out, int columns) const;
   void match_examples(Buffers& buffers, float* logits_C) const;
+  void align(Buffers& buffers) const;
   void errors(Buffers& buffers) const;
   void modulate(const float* modulation_2E, int first_text, int rows, const float* x, float* out) const;
   void attend(int block, int first_text, int rows, const float* qkv, float* weights, float* out) const;
@@ -42,6 +44,7 @@ class Matcher {
 
   const MatchingConfig config_;
   const int labels_, features_, T_;
+  std::vector<float> motion_FE_, motion_E_, texts_TE_, offset_T_;
   int tokens_width_ = 0, modulation_width_ = 0;  // floats of a token's and of a text's modulation
   const Kernels& kernels_;
   std::vector<float> mean_D_, projection_DF_, noises_JF_, tokens_TLR_, modulation_TM_, prototypes_NF_, head_HD_,

@@ -34,8 +34,8 @@ def test_there_are_57_labels_and_none_is_not_one_of_them() -> None:
 def test_mirrored_labels_are_labels_and_mirror_back() -> None:
     for name, other in vocabulary.MIRRORED.items():
         assert name != other and vocabulary.MIRRORED[other] == name
-        assert {name, other} <= set(vocabulary.labels())
-    sided = {name for name in vocabulary.labels() if "left" in name or "right" in name}
+        assert {name, other} <= set(vocabulary.open_labels())
+    sided = {name for name in vocabulary.open_labels() if "left" in name or "right" in name}
     assert sided == set(vocabulary.MIRRORED), "a label that names a side must change when a clip is mirrored"
 
 
@@ -61,6 +61,37 @@ def test_mirrored_labels_are_labels_and_mirror_back() -> None:
 )
 def test_a_record_has_the_label_of_its_set(record: dict[str, Any], name: str | None) -> None:
     assert vocabulary.label(record) == name
+
+
+@pytest.mark.parametrize(
+    ("record", "name"),
+    [
+        (bandai("walk-back"), "walk backwards"),
+        (bandai("wave-left-hand"), "wave"),
+        (bandai("walk-left"), None),
+        ({"ds": "utd-mhad", "action": "jogging in place", "label": "run"}, "run in place"),
+        ({"ds": "utd-mhad", "label": "knock"}, "knock"),
+        ({"ds": "iri-gesture", "label": "point to the left"}, "point left"),
+        ({"ds": "iri-gesture", "label": "random"}, None),
+        (
+            {"ds": "irds", "action": "shoulder abduction left", "label": "raise arm to the side"},
+            "raise left arm to the side",
+        ),
+        ({"ds": "ase", "action": "Sword_ParryLeft", "label": "sword and shield"}, "parry"),
+        ({"ds": "lafan1-g1", "label": "fall and get up"}, vocabulary.FALL),
+    ],
+)
+def test_a_record_has_a_label_of_the_open_vocabulary(record: dict[str, Any], name: str | None) -> None:
+    assert vocabulary.open_label(record) == name
+
+
+def test_sets_without_a_validation_fold_hold_out_a_quarter_of_their_clips() -> None:
+    records = [{"ds": "ase", "id": f"clip {i}", "label": "sword attack"} for i in range(400)]
+    held_out = [record for record in records if vocabulary.is_open_held_out(record)]
+    assert 60 < len(held_out) < 140
+    for record in records:
+        assert vocabulary.is_open_trainable(record) != vocabulary.is_open_validation(record)
+    assert vocabulary.is_open_held_out({"ds": "utd-mhad", "label": "knock", "subject": 4})
 
 
 @pytest.mark.parametrize(

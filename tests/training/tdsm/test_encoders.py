@@ -17,7 +17,7 @@ from motionrt.training.recipes import train  # noqa: E402
 from motionrt.training.recognition.ctr_gcn import LAYOUT  # noqa: E402
 from motionrt.training.tdsm.encoders import FrozenEncoder, load_encoder  # noqa: E402
 
-SPLIT = "walk-raise"
+SPLIT = "walk-punch-swing"
 
 
 @pytest.fixture(scope="module")
