@@ -20,6 +20,7 @@ from ..data.caption_features import CaptionEncoder, CaptionFeatures
 from ..data.captions import mirror_text
 from ..data.humanml import PublishedSampler, is_humanml, is_kit, load_humanml, load_labels
 from ..data.motions import MAX_FRAMES, BalancedSampler, MotionClip, cut, load_motions, windows
+from ..data.sequences import compose
 from ..loop import LoopConfig
 from ..models.clip_text import ClipText
 from ..models.coamd import SIZES, AutoEncoder, AutoEncoderConfig, MotionGenerator, MotionRecognizer
@@ -32,10 +33,12 @@ from .pipeline import CoamdPipeline
 from .tasks import MotionTask, Normalization, TrainingSample, ViewScales
 
 LICENSE = (
-    "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), motion capture of "
-    "mocap.cs.cmu.edu and others, and Kinect data sets for research use"
+    "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), LAFAN1 (CC BY-NC-ND "
+    "4.0), HDM05 (CC BY-SA 3.0), ASE (NVIDIA's license, non-commercial), motion capture of mocap.cs.cmu.edu and "
+    "others, and Kinect data sets for research use"
 )
 LENGTH_STEPS = 1000
+SEQUENCE_CLIPS = 1000
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +59,7 @@ class CoamdRecipe:
     loss: str = "full"  # recognizer: or "released", which trains on labels only
     padding: str = "motion"  # generator: or "batch": motions are padded to 196 frames before they are encoded
     subset: int | None = None  # train on this many clips only
+    sequences: float = 0.0  # share of samples that are joined from several clips, "walks, then bows", "waves twice"
     threads: int | None = None
 
     def with_size(self, size: str) -> CoamdRecipe:
@@ -70,6 +74,8 @@ class CoamdRecipe:
         for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released")), ("padding", PADDINGS)):
             if getattr(self, key) not in allowed:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
+        if not 0 <= self.sequences < 1:
+            raise InputError(f"sequences={self.sequences:g}: expected a share of at least 0 and below 1")
 
     def job(self, run: Path) -> Job:
         """Build the network and its data. Raises InputError: data or the autoencoder's run is missing."""
@@ -84,6 +90,10 @@ class CoamdRecipe:
         if not held_out:
             raise InputError(f"{self.data}: no clip to validate recipe {self.name} with")
         data = CoamdData.split(train, held_out, folder if is_humanml(folder) else None)
+        if self.sequences:
+            if is_humanml(folder):
+                raise InputError(f"sequences={self.sequences:g}: {self.data} has sequences of its own")
+            data = replace(data, train=[*train, *compose(train, SEQUENCE_CLIPS, seed=0)], sequences=self.sequences)
         if self.init is not None:
             if self.name == "coamd-evaluator":
                 raise InputError(f"init={self.init}: a bundle has no evaluator")
@@ -98,6 +108,7 @@ class CoamdData:
     Attributes:
         published: folder of HumanML3D or KIT-ML, whose clips are sampled as in the released code; None: ours.
         labels: names of the actions of every motion by ID, of HumanML3D-400.
+        sequences: share of samples that are joined from several clips.
     """
 
     train: Sequence[MotionClip]
@@ -105,6 +116,7 @@ class CoamdData:
     normalization: Normalization
     published: Path | None = None
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sequences: float = 0.0
 
     @classmethod
     def split(
@@ -128,7 +140,7 @@ class CoamdData:
         return SMPL22 if self.train[0].joints.shape[1] == len(SMPL22) else KIT21
 
     def motions(self, seed: int, frames: int | None = None) -> MotionTask:
-        sampler: Any = BalancedSampler(clips=self.train, seed=seed)
+        sampler: Any = BalancedSampler(clips=self.train, seed=seed, sequences=self.sequences)
         if self.published is not None:
             sampler = PublishedSampler(clips=self.train, seed=seed, window=frames, labels=self.labels)
         return MotionTask(clips=sampler, normalization=self.normalization, frames=frames)

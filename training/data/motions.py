@@ -77,6 +77,7 @@ VALIDATION_RECORDINGS = (
 # less in the end but more than WINDING in between winds.
 SLIGHTLY, ASIDE, AROUND, CIRCLE, WINDING = 30, 45, 135, 240, 100
 
+SEQUENCES = "sequences"  # the source of clips joined from others
 RESTS = "rests"  # the source of clips of standing still, cut from those of all sets
 
 log = logging.getLogger(__name__)
@@ -195,19 +196,22 @@ class BalancedSampler:
     """Endless, reproducible sampling of training clips, cropped and randomly mirrored.
 
     Within a capture quality, actions are weighted by the square root of their number of windows, and so are styles
-    within an action; windows of a style are equally likely. Clips of quality "mocap" are a share `mocap` of all.
+    within an action; windows of a style are equally likely. Clips of quality "mocap" are a share `mocap` of all. Clips
+    of several actions, which are equally likely, are a share `sequences` of all if there are some.
     """
 
     clips: Sequence[MotionClip]
     seed: int
     mocap: float = 0.7
     longest: int = MAX_FRAMES
+    sequences: float = 0.0
     weights: np.ndarray = field(init=False)  # [N], probability of every clip
 
     def __post_init__(self) -> None:
         amount = np.array([len(windows(clip)) for clip in self.clips], float)
         weights = np.zeros(len(self.clips))
-        for quality, chosen in _groups(range(len(self.clips)), lambda i: self.clips[i].quality):
+        composed = np.array([clip.source == SEQUENCES for clip in self.clips])
+        for quality, chosen in _groups(np.flatnonzero(~composed), lambda i: self.clips[i].quality):
             share = {"mocap": self.mocap, "kinect": 1 - self.mocap}[quality]
             actions = _groups(chosen, lambda i: self.clips[i].action)
             for _, same_action in actions:
@@ -216,7 +220,9 @@ class BalancedSampler:
                     weights[same_style] = np.sqrt(n.sum()) * n / n.sum()
                 weights[same_action] *= np.sqrt(amount[same_action].sum()) / weights[same_action].sum()
             weights[chosen] *= share / weights[chosen].sum()
-        object.__setattr__(self, "weights", weights / weights.sum())
+        weights *= (1 - self.sequences * composed.any()) / weights.sum()
+        weights[composed] = self.sequences / max(1, composed.sum())
+        object.__setattr__(self, "weights", weights)
 
     def batch(self, step: int, size: int) -> list[MotionClip]:
         """Clips of 4 n <= `longest` frames; sample i depends on seed, step and i only."""
