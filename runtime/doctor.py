@@ -17,6 +17,7 @@ from .extras import installed
 # Extra -> modules that it installs.
 EXTRAS = {
     "train": ("torch", "accelerate"),
+    "wandb": ("torch", "accelerate", "wandb"),
     "export": ("torch", "onnx", "onnxscript"),
     "clip": ("torch", "accelerate", "transformers"),
     "webcam": ("ai_edge_litert", "cv2", "av", "PIL"),

@@ -1,8 +1,9 @@
-"""The training loop of every network: accelerate, EMA, resumable checkpoints, TensorBoard and a progress bar."""
+"""The training loop of every network: accelerate, EMA, resumable checkpoints, logs and a progress bar."""
 
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,7 @@ class LoopConfig:
     validate_every: int = 250  # steps
     seed: int = 0
     workers: int = 0  # processes that prepare batches; 0: the training process does
+    log_with: str = "tensorboard"  # or wandb, without a network unless WANDB_MODE says otherwise
 
 
 class Task(Protocol):
@@ -76,17 +78,18 @@ def fit(
     """Train `model`, resuming from a checkpoint in `run` if there is one.
 
     In a multi-process run every process trains on its slice of each batch (see `process_state`); batch norm sees that
-    slice only, and the main process's statistics are kept. Writes run/checkpoint, run/metrics.jsonl and TensorBoard
-    events.
+    slice only, and the main process's statistics are kept. Writes run/checkpoint, run/metrics.jsonl and, below it, the
+    files of TensorBoard or Weights & Biases.
 
     Returns:
         The averaged (EMA) model in the main process, None in the others.
     """
     unused_ok = DistributedDataParallelKwargs(find_unused_parameters=True)  # a helper's, if no sample has a text
     accelerator = Accelerator(
-        mixed_precision=config.precision, log_with="tensorboard", project_dir=run, kwargs_handlers=[unused_ok]
+        mixed_precision=config.precision, log_with=config.log_with, project_dir=run, kwargs_handlers=[unused_ok]
     )
-    accelerator.init_trackers("tensorboard")
+    wandb = {"name": run.name, "dir": str(run), "mode": os.environ.get("WANDB_MODE", "offline")}
+    accelerator.init_trackers(config.log_with, init_kwargs={"wandb": wandb})
     set_seed(config.seed, device_specific=True)  # different dropout in every process
     average = MovingAverage(model, config.ema, accelerator.device)
     optimizer = make_optimizer(model, config)

@@ -13,9 +13,12 @@ from torch import nn
 
 from ..runtime.body.frontend import Frontend
 from ..runtime.errors import InputError
+from ..runtime.extras import require
 from .loop import LoopConfig, Loss, Task
 
+FREE = ("workers", "log_with")  # settings of the loop that may change when a run is resumed
 PRECISIONS = ("no", "bf16", "fp16")
+TRACKERS = {"tensorboard": "train", "wandb": "wandb"}  # package -> extra
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +65,7 @@ def resumable_settings(about: dict[str, Any], defaults: dict[str, Any]) -> dict[
     """A run's description without the settings that may change when it is resumed."""
     recipe = {key: value for key, value in (defaults | about["recipe"]).items() if key not in ("threads", "data")}
     loop = defaults["loop"] | recipe["loop"]
-    loop = {key: value for key, value in loop.items() if key != "workers" and not key.endswith("_every")}
+    loop = {key: value for key, value in loop.items() if key not in FREE and not key.endswith("_every")}
     if "frontend" in recipe:
         recipe["frontend"] = Frontend(**recipe["frontend"])  # an older run has fewer settings
     return about | {"recipe": recipe | {"loop": loop}}
@@ -82,6 +85,9 @@ def check_loop(loop: LoopConfig, **positive: float | None) -> None:
             raise InputError(f"{key}: expected a number above 0")
     if loop.workers < 0:
         raise InputError(f"workers={loop.workers}: expected a number of 0 or more")
+    if loop.log_with not in TRACKERS:
+        raise InputError(f"log_with={loop.log_with}: expected {' or '.join(TRACKERS)}")
+    require(loop.log_with, TRACKERS[loop.log_with], f"log_with={loop.log_with}")
     if loop.precision not in PRECISIONS:
         raise InputError(f"precision={loop.precision}: expected {', '.join(PRECISIONS)}")
 

@@ -184,7 +184,8 @@ def with_packages(frames: NDArray[np.floating]) -> Iterator[tuple[str, bytes]]:
         tables = [np.c_[1000 * frame, np.zeros((len(frame), 2))] for frame in frames]
         writer.add_frames([(table.astype(np.float32), np.zeros((0, 0))) for table in tables])
         output = io.BytesIO()
-        with warnings.catch_warnings(action="ignore"):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             writer.write(output)
         yield ".c3d", output.getvalue()
     if installed("scipy"):

@@ -261,7 +261,7 @@ class GenerateOptions:
 
 def expand(command: Callable[..., None]) -> Callable[..., None]:
     """Replace parameters that are dataclasses by their fields; typer has no grouped options."""
-    hints = get_type_hints(command, include_extras=True)
+    hints = {name: parameter.annotation for name, parameter in signature(command).parameters.items()}
     groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[Parameter] = []
     for name, parameter in signature(command).parameters.items():

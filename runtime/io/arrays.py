@@ -125,7 +125,8 @@ def load_arrays(path: Path, only: Set[str] | None = None) -> dict[str, NDArray[A
 def _damage_as_input_error(what: str) -> Iterator[None]:
     """Convert the errors of numpy and zipfile for damaged files to InputError."""
     try:
-        with warnings.catch_warnings(action="ignore", category=SyntaxWarning):  # from a header, see below
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", SyntaxWarning)  # from a header, see below
             yield
     except (
         ValueError,

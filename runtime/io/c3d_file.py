@@ -26,7 +26,8 @@ def read_c3d(path: Path, layout: str | None, fps: float | None) -> MotionData:
     c3d = require("c3d", "files", "reading .c3d")
     check_bytes(path, MAX_BYTES)
     try:
-        with path.open("rb") as file, warnings.catch_warnings(action="ignore"):
+        with path.open("rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             return _read(c3d.Reader(file), layout, fps)
     except InputError:
         raise

@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 
 from torch import Tensor, nn  # noqa: E402
+from wait import wait_until  # noqa: E402
 
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.training.loop import LoopConfig, MovingAverage, batches, fit, parameter_groups  # noqa: E402
@@ -186,6 +187,18 @@ def test_an_interrupted_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_pa
     assert whole is not None and resumed is not None
     for name, value in whole.state_dict().items():
         torch.testing.assert_close(resumed.state_dict()[name], value, atol=1e-7, rtol=1e-6, msg=name)
+
+
+def test_a_run_is_logged_with_weights_and_biases_without_a_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    config = LoopConfig(steps=2, batch=2, precision="no", log_with="wandb")
+    fit(network(), Samples(), config, tmp_path, lambda model: {"top1": 0.5}, partial(recognizer_loss, config))
+    (log,) = tmp_path.glob("wandb/offline-run-*/run-*.wandb")
+    wait_until(lambda: b"top1" in log.read_bytes(), 30, "the log has the metrics")
+    assert not list(tmp_path.rglob("events.out.tfevents.*"))
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
