@@ -17,7 +17,18 @@ from ...runtime.errors import InputError
 from ...training.data import ntu
 from . import motion_data
 from .motion_model import MotionModel, Scorer, check_abilities
-from .protocols import closed_loop, composed, continuous, details, editing, edits, labeled_clips, onsets, out_of_range
+from .protocols import (
+    best_of,
+    closed_loop,
+    composed,
+    continuous,
+    details,
+    editing,
+    edits,
+    labeled_clips,
+    onsets,
+    out_of_range,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -397,6 +408,13 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         kind=CLOSED_LOOP,
         data=None,
         protocol=composed.composed,
+    ),
+    Benchmark(
+        name="best-of",
+        about="motions chosen among several by the model's own recognizer, by rules and live",
+        kind=CLOSED_LOOP,
+        data=None,
+        protocol=best_of.best_of,
     ),
     Benchmark(
         name="details",

@@ -237,6 +237,13 @@ def generate(
     split: Annotated[
         bool, typer.Option("--split/--no-split", help="Generate actions joined by then, and or while one by one.")
     ] = True,
+    best_of: Annotated[
+        int, typer.Option(help="Number of motions of which the one most like its description is written.")
+    ] = 1,
+    path: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Table of x and z in meters: where to go, to the last point."),
+    ] = None,
 ) -> None:
     """Generate a motion from a description, or several from a file of them."""
     from ..errors import InputError
@@ -244,14 +251,18 @@ def generate(
 
     if timeline is not None and (text, prompts, robot, stream) != (None, None, None, False):
         raise InputError("--timeline goes with none of TEXT, --prompts, --robot and --stream")
+    if best_of != 1 and (stream or robot is not None):
+        raise InputError("--best-of is for a motion file, not for --stream and --robot")
+    if path is not None and (stream or robot is not None or prompts is not None):
+        raise InputError("--path is for one TEXT or --timeline, not for --stream, --robot and --prompts")
     if robot is not None or to:
         if written != WrittenOptions():
             raise InputError("--rig, --loop and --in-place are for a motion file, not for a robot")
         run_generate_for_robot(text, prompts, seconds, out, stream, robot, to or [], options)
     elif prompts is None:
-        run_generate(text, seconds, out, stream, timeline, split, options, written)
+        run_generate(text, seconds, out, stream, timeline, split, best_of, path, options, written)
     else:
-        run_generate_batch(text, prompts, seconds, out, stream, split, options, written)
+        run_generate_batch(text, prompts, seconds, out, stream, split, best_of, options, written)
 
 
 @app.command()

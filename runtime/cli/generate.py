@@ -1,6 +1,7 @@
 """generate and edit: text to motion files, or to a stream of frames."""
 
 import json
+import re
 import sys
 import threading
 import time
@@ -16,6 +17,7 @@ from ..errors import InputError
 from ..generation.generator import OUT_OF_RANGE, Generator
 from ..generation.stream import Stream
 from ..io.files import check_file
+from ..io.table import numbers, split_rows
 from ..io.text import read_text
 from ..progress import spinner
 from .license import print_license_notice
@@ -29,6 +31,8 @@ def run_generate(
     stream: bool,
     timeline: str | None,
     split: bool,
+    best_of: int,
+    path: Path | None,
     options: GenerateOptions,
     written: WrittenOptions,
 ) -> None:
@@ -38,6 +42,7 @@ def run_generate(
         raise InputError("expected -o FILE for the motion, or --stream for frames on standard output")
     if out is not None:
         written.check(out)
+    points = None if path is None else read_path(path)
     generator = _load(options)
     if stream:
         assert text is not None
@@ -51,7 +56,9 @@ def run_generate(
         return
     started = time.perf_counter()
     with spinner("generating the motion"):
-        motion = generator.generate(text, seconds, timeline=timeline, split=split, **options.sampling)
+        motion = generator.generate(
+            text, seconds, timeline=timeline, split=split, best_of=best_of, path=points, **options.sampling
+        )
     _warn_if_unknown(generator, [motion])
     _save(motion, out, written, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
 
@@ -63,6 +70,7 @@ def run_generate_batch(
     out: Path | None,
     stream: bool,
     split: bool,
+    best_of: int,
     options: GenerateOptions,
     written: WrittenOptions,
 ) -> None:
@@ -73,7 +81,7 @@ def run_generate_batch(
     generator = _load(options)
     started = time.perf_counter()
     with spinner(f"generating {len(texts)} motions"):
-        motions = generator.generate(texts, seconds, split=split, **options.sampling)
+        motions = generator.generate(texts, seconds, split=split, best_of=best_of, **options.sampling)
     took_s = time.perf_counter() - started
     _warn_if_unknown(generator, motions)
     digits = len(str(len(motions) - 1))
@@ -84,6 +92,21 @@ def run_generate_batch(
         f"wrote {len(motions)} motions to {out.with_name(out.stem)}-*{out.suffix}: {total_s:.1f} s, generated in "
         f"{took_s:.1f} s, {len(motions) / took_s:.1f} motions per second"
     )
+
+
+def read_path(path: Path) -> np.ndarray:
+    """Points [K, 2] of a table of x and z. Raises InputError: it is no such file."""
+    check_file(path)
+    try:
+        rows = [row for row in split_rows(read_text(path)) if any(cell.strip() for cell in row)]
+        first = 0 if rows and not re.search("[A-Za-z]", "".join(rows[0])) else 1  # below a header
+        if not rows or {len(row) for row in rows} != {2}:
+            raise InputError("expected two columns, x and z in meters")
+        return numbers(rows[first:], [0, 1], first + 1)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{path}: is not text, expected two columns, x and z in meters") from None
 
 
 def read_prompts(path: Path) -> list[str]:

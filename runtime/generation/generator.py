@@ -10,13 +10,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from ..body.canonical import to_canonical_with_inverse
+from ..body.canonical import to_canonical, to_canonical_with_inverse
 from ..body.input_check import check_motion
 from ..body.motion import Motion
 from ..bundles.bundle import Bundle
@@ -30,6 +32,7 @@ from ..text_encoder import TextEncoder
 from . import rng
 from .open_networks import open_networks
 from .parts import PARTS, part_joints
+from .path import check_path, follow, length_of, way
 from .postprocess import (
     append,
     bend,
@@ -45,6 +48,7 @@ from .stream import Stream, Window
 from .timeline import Timeline, parse_timeline, split_sequence, split_together
 
 MAX_SECONDS = 60.0  # of one motion
+MAX_BEST_OF = 64
 MAX_STREAM_SECONDS = 24 * 3600.0
 OVERLAP_TOKENS = 5  # that a window shares with the one before
 CHUNK_TOKENS = 5  # of a stream: a second
@@ -66,12 +70,14 @@ class Request:
 
     Attributes:
         text: description of the motion. seed: of the noise. settings: of the sampler. quality: of capture.
+        best_of: number of seeds to choose from.
     """
 
     text: str
     seed: int
     settings: Sampling
     quality: str
+    best_of: int = 1
 
 
 class Generator:
@@ -166,6 +172,8 @@ class Generator:
         *,
         timeline: Timeline | None = None,
         split: bool = True,
+        best_of: int = 1,
+        path: ArrayLike | None = None,
     ) -> Motion: ...
 
     @overload
@@ -180,6 +188,7 @@ class Generator:
         *,
         seeds: Sequence[int] | None = None,
         split: bool = True,
+        best_of: int = 1,
     ) -> list[Motion]: ...
 
     def generate(
@@ -194,6 +203,8 @@ class Generator:
         seeds: Sequence[int] | None = None,
         timeline: Timeline | None = None,
         split: bool = True,
+        best_of: int = 1,
+        path: ArrayLike | None = None,
     ) -> Motion | list[Motion]:
         """Generate a motion from a description, or a batch of motions from a list of descriptions.
 
@@ -215,17 +226,29 @@ class Generator:
             timeline: instead of text and seconds, what happens when: "0-2 walks; 2-4 waves", or a list of (begin, end,
                 text) in seconds, without gaps.
             split: whether descriptions of several actions are split.
+            best_of: number of motions, at most 64, with seeds from `seed` on, of which the one that the model's own
+                recognizer finds most like the description is returned; of several actions, each is chosen.
+            path: points [K, 2], x and z in meters, that the person goes along from the first to the last, about as fast
+                as the description has it; for one text or a timeline. Without `seconds`, the path decides how long.
         Returns:
             One person with bones of constant length and feet that do not slide, facing +z at the origin in the first
             frame; y = 0 is the floor. For a list of texts, a list of such motions.
         Raises:
             InputError: an argument is invalid; the message says which one of a list.
         """
+        if path is not None:
+            if isinstance(text, list | tuple):
+                raise InputError("path is for one text, expected no list of them")
+            led = partial(self.generate, text, seed=seed, cfg=cfg, guidance=guidance, quality=quality, split=split)
+            return self._led(partial(led, timeline=timeline, best_of=best_of), seconds, timeline is None, path)
         if timeline is not None:
             if text is not None or seconds is not None or seeds is not None:
                 raise InputError("timeline goes with neither text nor seconds nor seeds, expected one or the other")
             parts = [
-                (self._request(one, seed, cfg, guidance, quality), self._count_of(f"part {i} of the timeline", length))
+                (
+                    self._request(one, seed, cfg, guidance, quality, best_of=best_of),
+                    self._count_of(f"part {i} of the timeline", length),
+                )
                 for i, (one, length) in enumerate(parse_timeline(timeline))
             ]
             check_number("the timeline's length", STRIDE / self.fps * sum(count for _, count in parts), 0, MAX_SECONDS)
@@ -236,7 +259,7 @@ class Generator:
         if not isinstance(text, list | tuple):
             if seeds is not None:
                 raise InputError("seeds are for a list of texts, expected seed for a single one")
-            request = self._request(text, seed, cfg, guidance, quality)
+            request = self._request(text, seed, cfg, guidance, quality, best_of=best_of)
             return self._generate([request], [self._duration("seconds", seconds)], split)[0]
         if not text:
             raise InputError("text is an empty list, expected at least one description")
@@ -251,9 +274,19 @@ class Generator:
         if len(durations) != len(text):
             raise InputError(f"there are {len(durations)} durations for {len(text)} texts, expected one for each")
         requests = [
-            self._request(one, seeds[i], cfg, guidance, quality, f"text {i}", f"seed {i}") for i, one in enumerate(text)
+            self._request(one, seeds[i], cfg, guidance, quality, f"text {i}", f"seed {i}", best_of)
+            for i, one in enumerate(text)
         ]
         return self._generate(requests, durations, split)
+
+    def _led(self, generate: Callable[..., Motion], seconds: Any, may_last: bool, path: ArrayLike) -> Motion:
+        """A motion along a path; without `seconds` and if it may, it lasts as long as the path needs."""
+        points = check_path(path)
+        motion = generate(seconds=seconds)
+        if seconds is None and may_last:
+            needed = motion.seconds * length_of(points) / max(way(motion.joints), 1e-3)
+            motion = generate(seconds=min(max(needed, STRIDE / self.fps), MAX_SECONDS))
+        return replace(motion, joints=follow(motion.joints, points))
 
     def stream(
         self,
@@ -395,6 +428,7 @@ class Generator:
         quality: str,
         text_name: str = "text",
         seed_name: str = "seed",
+        best_of: int = 1,
     ) -> Request:
         """Validate arguments of `generate`. Raises InputError, with these names of text and seed."""
         if not isinstance(text, str) or not text.strip():
@@ -409,7 +443,9 @@ class Generator:
         step = check_number("guidance", guidance, 0, 1000)
         if step:
             settings = replace(settings, guidance=Guidance(step=step, last=GUIDED_STEPS, norm="token"))
-        return Request(text, seed, settings, quality)
+        if isinstance(best_of, bool) or not isinstance(best_of, int) or not 1 <= best_of <= MAX_BEST_OF:
+            raise InputError(f"best_of is {best_of!r}, expected a whole number from 1 to {MAX_BEST_OF}")
+        return Request(text, seed, settings, quality, best_of)
 
     def _duration(self, name: str, seconds: Any) -> float | None:
         """Validate a duration; None stays None. Raises InputError, with this name of it."""
@@ -468,21 +504,21 @@ class Generator:
         joints, start, written = None, 0.0, []
         texts = [one for request, _ in parts for one in (split_together(request.text) or [request.text])]
         for request, count in parts:
-            new = self._together(request, count) if split else self._windows([request], [count])[0]
+            new = self._together(request, count) if split else self._best([request], [count])[0]
             joints = new if joints is None else append(joints, new)
             end = start + len(new) / self.fps
             written.append(f"{start:g}-{end:g} {request.text}")
             start = end
         assert joints is not None
         about = {"timeline": "; ".join(written), "confidence": self.confidence(texts)}
-        return self._motion(joints, text=text, seed=parts[0][0].seed, **about)
+        return self._motion(joints, text=text, seed=parts[0][0].seed, best_of=parts[0][0].best_of, **about)
 
     def _together(self, request: Request, count: int) -> np.ndarray:
         """Joints of one action, or of legs and arms that the description names apart."""
         described = split_together(request.text)
         if described is None:
-            return self._windows([request], [count])[0]
-        legs, arms = (self._windows([replace(request, text=one)], [count])[0] for one in described)
+            return self._best([request], [count])[0]
+        legs, arms = (self._best([replace(request, text=one)], [count])[0] for one in described)
         return crossfade(legs, arms, np.ones(len(legs), bool), PARTS["arms"])
 
     def _alike(self, requests: Sequence[Request], seconds: Sequence[float | None]) -> list[Motion]:
@@ -497,14 +533,41 @@ class Generator:
                 parts += [part.tolist() for part in np.array_split(alike, -(-len(alike) // size))]
 
             def compute(part: Sequence[int]) -> list[np.ndarray]:
-                return self._windows([requests[i] for i in part], [counts[i] for i in part])
+                return self._best([requests[i] for i in part], [counts[i] for i in part])
 
             found = parallel(compute, parts, networks.workers)
         joints = dict(zip(chain(*parts), chain(*found), strict=True))
         return [
-            self._motion(joints[i], text=request.text, seed=request.seed, confidence=self.confidence([request.text]))
+            self._motion(
+                joints[i],
+                text=request.text,
+                seed=request.seed,
+                best_of=request.best_of,
+                confidence=self.confidence([request.text]),
+            )
             for i, request in enumerate(requests)
         ]
+
+    def _best(self, requests: Sequence[Request], counts: Sequence[int]) -> list[np.ndarray]:
+        """Joints as of `_windows`, of the seed among `best_of` whose motion is most like its description."""
+        tries, networks = requests[0].best_of, self._networks
+        if tries == 1:
+            return self._windows(requests, counts)
+        seeds = [(replace(one, seed=one.seed + i), n) for one, n in zip(requests, counts, strict=True)
+                 for i in range(tries)]  # fmt: skip
+        parts = [seeds[i :: networks.workers] for i in range(min(networks.workers, len(seeds)))]
+        made = parallel(lambda part: self._windows(*map(list, zip(*part, strict=True))), parts, networks.workers)
+        joints = [made[i % len(parts)][i // len(parts)] for i in range(len(seeds))]
+        likeness = [self._likeness(one, request.text) for one, (request, _) in zip(joints, seeds, strict=True)]
+        chosen = np.array(likeness).reshape(-1, tries).argmax(1)
+        return [joints[tries * i + best] for i, best in enumerate(chosen)]
+
+    def _likeness(self, joints: np.ndarray, text: str) -> float:
+        """Cosine of a motion and a description in the recognizer's space, in which retrieval searches, too."""
+        part = to_canonical(joints[: STRIDE * MAX_TOKENS])[None]
+        (feature_BF,) = self._networks.run("motion", part, np.array([part.shape[1]]))
+        target_F = self._target(text)
+        return float(feature_BF[0] @ target_F / (np.linalg.norm(feature_BF[0]) * np.linalg.norm(target_F)))
 
     def _windows(self, requests: Sequence[Request], counts: Sequence[int]) -> list[np.ndarray]:
         """Joints of motions of `counts` tokens, window by window; each continues the last second of the one before.

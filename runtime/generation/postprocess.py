@@ -143,17 +143,17 @@ def join_path(path: np.ndarray, pose: np.ndarray) -> np.ndarray:
 def _steps(path: np.ndarray) -> np.ndarray:
     """Steps of a path as the person sees them: [T - 1, 3]."""
     moves = np.diff(path, axis=0)
-    return np.concatenate([_turn(moves[:, :2], -path[:-1, 2]), moves[:, 2:]], 1)
+    return np.concatenate([turn_ground(moves[:, :2], -path[:-1, 2]), moves[:, 2:]], 1)
 
 
 def _walk(steps: np.ndarray) -> np.ndarray:
     """Path [T, 3] from the origin, facing +z, by steps [T - 1, 3] as of `_steps`."""
     facing = np.concatenate([[0.0], np.cumsum(steps[:, 2])])
-    at = np.concatenate([np.zeros((1, 2)), np.cumsum(_turn(steps[:, :2], facing[:-1]), 0)])
+    at = np.concatenate([np.zeros((1, 2)), np.cumsum(turn_ground(steps[:, :2], facing[:-1]), 0)])
     return np.concatenate([at, facing[:, None]], 1)
 
 
-def _turn(xz: np.ndarray, angle: np.ndarray | float) -> np.ndarray:
+def turn_ground(xz: np.ndarray, angle: np.ndarray | float) -> np.ndarray:
     """Turn points [T, 2] of the ground plane by an angle, as headings count."""
     cos, sin = np.cos(angle), np.sin(angle)
     return np.stack([cos * xz[:, 0] - sin * xz[:, 1], cos * xz[:, 1] + sin * xz[:, 0]], -1)
@@ -206,7 +206,7 @@ def _join(
         path = _walk(steps)
     anchor = 0 if has_past else -1
     angle = old_path[part][anchor, 2] - path[anchor, 2]
-    path[:, :2] = _turn(path[:, :2] - path[anchor, :2], angle) + old_path[part][anchor, :2]
+    path[:, :2] = turn_ground(path[:, :2] - path[anchor, :2], angle) + old_path[part][anchor, :2]
     path[:, 2] += angle
     joints = plant_feet(join_path(path, pose))
     joints += (old_TV3[part][anchor, 0] - joints[anchor, 0]) * _GROUND

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from motionrt.bench.accuracy.protocols import details
+from motionrt.bench.accuracy.protocols import best_of, details
 from motionrt.runtime.body.canonical import FEET, rotate_y
 from motionrt.runtime.body.motion import Motion
 
@@ -49,3 +49,8 @@ def test_turns_have_a_side(samples: list[Motion]) -> None:
     assert details.left_turn(turns) == pytest.approx(90, abs=1)
     assert details.is_turned(80, 90, "left") and not details.is_turned(-80, 90, "left")
     assert details.is_turned(-170, 180, "either") and not details.is_turned(100, 180, "either")
+
+
+def test_what_the_best_of_several_gains_is_counted() -> None:
+    found = best_of.summary([[False, True], [False, True], [True, False], [True, True]])
+    assert found == {"n": 4, "one": 50, "best": 75, "gained": 2, "lost": 1}

@@ -25,7 +25,11 @@ MOTION_NAMES = {
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
 OWN_NAMES = {"live", "nw-ucla", "utd-mhad", "jhmdb", "continuous", "onsets", "recordings"}
-NAMES = MOTION_NAMES | OWN_NAMES | {"recognized", "recognised", "streaming", "composed", "details", "edits", "tdsm"}
+NAMES = (
+    MOTION_NAMES
+    | OWN_NAMES
+    | {"recognized", "recognised", "streaming", "composed", "details", "best-of", "edits", "tdsm"}
+)
 NAMES |= {"kinetics-skeleton", "out-of-range"}
 QUICK = ScoringConfig(repeats=2, batch=6, diversity_pairs=10)
 

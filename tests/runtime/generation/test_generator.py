@@ -13,6 +13,7 @@ from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.generation.generator import OVERLAP_TOKENS, Generator, frame_mask
 from motionrt.runtime.generation.schedule import Guidance, Sampling
+from motionrt.runtime.retrieval.retriever import Retriever
 
 FEW = Sampling(steps=4, evaluations=4)
 
@@ -171,6 +172,20 @@ def test_an_invalid_batch_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
+def test_the_best_of_several_is_the_one_that_retrieval_finds_most_like_its_description(
+    generator: Generator, coamd_bundle: Path
+) -> None:
+    retriever = Retriever.load(coamd_bundle)
+    texts = ["a person bows", "a person runs"]
+    for best, text in zip(generator.generate(texts, 3, seeds=[0, 5], best_of=3), texts, strict=True):
+        first = best.meta["seed"]
+        tries = [generator.generate(text, 3, seed=first + i) for i in range(3)]
+        likeness = retriever.motion_features(tries) @ retriever.text_features([text])[0]
+        assert np.abs(best.joints - tries[int(likeness.argmax())].joints).max() < 1e-4
+    alone = generator.generate("a person bows, then runs", seconds=4, best_of=2)
+    assert alone.frames == 80 and alone.meta["best_of"] == 2
+
+
 def test_a_motion_records_its_text_and_license(generator: Generator) -> None:
     motion = generator.generate("a person waves", seconds=2)
     assert motion.meta["text"] == "a person waves" and "research" in motion.meta["license"]
@@ -194,6 +209,7 @@ def test_a_motion_records_its_text_and_license(generator: Generator) -> None:
         ({"cfg": -1}, "cfg is -1, expected"),
         ({"guidance": float("inf")}, "guidance is inf, expected"),
         ({"quality": "film"}, "quality is 'film', expected mocap or kinect"),
+        ({"best_of": 0}, "best_of is 0, expected a whole number from 1 to 64"),
     ],
 )
 def test_invalid_arguments_are_rejected(generator: Generator, changes: dict[str, Any], message: str) -> None:
