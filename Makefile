@@ -118,6 +118,7 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.studies.input_checks $(abspath $(DATA)) -o ../bench/results/input_checks.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.parsers --seconds 600 -o ../bench/results/fuzz.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.graphs -o ../bench/results/fuzz_graphs.json
+	cd $(VENV) && bin/python -m motionrt.bench.fuzz.attacks -o ../bench/results/attacks.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
 	$(MAKE) web

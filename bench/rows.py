@@ -206,6 +206,19 @@ SERVING = [
         {"found": lambda r: len(r["findings"]), "ran": lambda r: r["outcomes"]["ran"]},
     ),
     Row(
+        "a stream at {rate_hz:.0f} Hz beside {count} attacks on its server, {seconds:.0f} s each, load average "
+        "{load_average:.0f}",
+        "**{lost} lost, {wrong} wrong**, at most {dropped:.0f} % reported as dropped; slowest reply {slowest:.0f} ms",
+        "attacks.json",
+        {
+            "count": lambda r: len(r["attacks"]) - 1,  # one is none
+            "lost": lambda r: sum(one["lost"] for one in r["attacks"].values()),
+            "wrong": lambda r: sum(one["wrong"] for one in r["attacks"].values()),
+            "dropped": lambda r: max(100 * one["reported_dropped"] / one["frames"] for one in r["attacks"].values()),
+            "slowest": lambda r: max(one["round_trip"]["max_ms"] for one in r["attacks"].values()),
+        },
+    ),
+    Row(
         "{count:,} malformed conversations with the server in {minutes:g} minutes, during a stream at {rate_hz:.0f} Hz",
         "**{found}** crashes, unanswered messages or wrong labels; slowest reply to the stream "
         "{good_client.round_trip.max_ms:.0f} ms; memory {growth_mb:+.1f} MB",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from typing import Any
 
 from ...runtime.recognition.recognizer import Recognizer
 from ..report import print_report
+from ..speed.environment import commit
 from ..speed.serve import Server, summarize
 from .server import RATE_HZ, watch
 
@@ -112,7 +114,17 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("-o", "--out", type=Path)
     options = parser.parse_args()
-    print_report(bench_attacks(options.model, options.seconds), options.out)
+    found = bench_attacks(options.model, options.seconds)
+    report = {
+        "benchmark": "attacks",
+        "model": options.model,
+        "seconds": options.seconds,
+        "rate_hz": RATE_HZ,
+        "attacks": found,
+        "load_average": round(os.getloadavg()[0], 1),
+        "commit": commit(),
+    }
+    print_report(report, options.out)
 
 
 if __name__ == "__main__":
