@@ -857,7 +857,32 @@ ROBOTS = [
     ),
 ]
 
+
+def wheels(report: Any) -> Iterable[tuple[str, Any]]:
+    for wheel in report["wheels"]:
+        first = wheel["checks"][0]
+        backends = " and ".join(check["backend"] for check in wheel["checks"])
+        yield wheel["tag"], {**first, "backends": backends, "megabytes": wheel["bytes"] / 1e6}
+
+
+PLATFORMS = [
+    Row(
+        "Linux on {item.machine}, Python {item.python}",
+        "wheel of {item.megabytes:.1f} MB, installed in an empty environment; {item.frames} frames stepped: "
+        "{item.backends}",
+        "wheels.json",
+        each=wheels,
+    ),
+    Row(
+        "{key}, the C library",
+        "{item.file} of {item.megabytes:.1f} MB, built, not run",
+        "wheels.json",
+        each=lambda r: ((one["target"], one | {"megabytes": one["bytes"] / 1e6}) for one in r.get("libraries", ())),
+    ),
+]
+
 TABLES: Mapping[str, list[Row]] = {
+    "platforms": PLATFORMS,
     "robots": ROBOTS,
     "measured": MEASURED,
     "speed": SPEED,

@@ -23,6 +23,7 @@ EXTRAS = {
     "webcam": ("ai_edge_litert", "cv2", "av", "PIL"),
     "io": ("rtmlib", "cv2", "av", "PIL"),
     "net": ("websockets",),
+    "bag": ("rosbags",),
     "zmq": ("zmq",),
     "mqtt": ("paho",),
     "hub": ("huggingface_hub",),

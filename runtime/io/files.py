@@ -22,6 +22,7 @@ from .amass import read_npz_or_amass, write_amass
 from .arrays import read_npy, write_npz
 from .asf_amc import read_amc
 from .atomic_write import atomic_write
+from .bag import is_bag_folder, read_bag
 from .bvh import read_bvh, write_bvh
 from .c3d_file import read_c3d
 from .character import SUFFIXES as CHARACTERS
@@ -64,6 +65,8 @@ READERS: dict[str, Reader] = {
     ".json": read_nwucla_kinetics,
     ".txt": read_kinect_text,
     ".mat": read_utd_mhad,
+    ".mcap": read_bag,
+    ".db3": read_bag,
 }
 WITHOUT_UNIT: tuple[Reader, ...] = (read_bvh, read_csv, read_amc)  # the length unit is guessed by the body's height
 WRITERS: dict[str, tuple[Writer, tuple[str, ...]]] = {  # with the optional packages they need
@@ -102,7 +105,7 @@ def read(
     """Read a motion file.
 
     Args:
-        path: a file of one of the kinds in `READERS`, or a folder with OpenPose's frames; see docs/formats.md.
+        path: a file of one of the kinds in `READERS`, or a folder with OpenPose's frames or a bag of ROS 2.
         layout, fps: override the file's; required for files that do not specify them.
         scale: meters per unit of the file. Default 1; for formats without a unit, see `units.guess_unit`.
         up: axis of the file that points up: y (default), z or -y.
@@ -231,6 +234,8 @@ def _reader(path: Path) -> Reader:
     """The reader of a file or folder. Raises InputError if there is none."""
     if is_openpose_folder(path):
         return read_openpose
+    if is_bag_folder(path):
+        return read_bag
     check_file(path)
     suffix = path.suffix.lower()
     if suffix in NOT_READ:

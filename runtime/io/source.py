@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..body.motion_data import MAX_PEOPLE, MotionData
 from ..body.units import turn
 from ..errors import InputError
+from .bag import is_bag_folder
 from .files import check_file, read
 from .frame import Frame, Snapshot, SourceUpdate
 from .jsonl import JsonLines
@@ -185,7 +186,8 @@ def open_source(
     name = str(source)
     scheme = name.split("://")[0].lower() if "://" in name else ""
     path = Path(name)
-    is_images = (path.is_dir() and not is_openpose_folder(path)) or path.suffix.lower() in VIDEO_SUFFIXES
+    is_motion = is_openpose_folder(path) or is_bag_folder(path)
+    is_images = (path.is_dir() and not is_motion) or path.suffix.lower() in VIDEO_SUFFIXES
     if (is_images or is_camera(source)) and (scale is not None or up is not None):
         raise InputError(f"{redact_credentials(name)}: scale and up are for joints, not for images")
     if is_camera(source):
