@@ -10,19 +10,18 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from ..runtime.body.canonical import SMPL
+from ..runtime.body.canonical import KIT, LAYOUTS
 from ..runtime.bundles.bundle import Bundle, write_bundle
 from ..runtime.bundles.fields import Fields
 from ..runtime.bundles.int8 import INTEGERS, SCALE, quantize_rows
 from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import SCHEMA, WEIGHTS, GenerationManifest, coamd_sizes
 from ..runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, manifest_graphs
-from ..runtime.errors import InputError
 from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import QUALITIES
 from ..training.data.caption_features import CaptionEncoder
-from ..training.data.humanml import is_humanml
+from ..training.data.humanml import KIT_ML, is_humanml
 from ..training.data.motions import RATE_HZ, load_motions
 from ..training.models.clip_text import ClipText
 from .clip_text import export_clip
@@ -31,8 +30,12 @@ from .int8 import to_int8
 from .recognizer import last_metrics, read_json
 
 SAMPLER = {"steps": 12, "evaluations": 8, "cfg": 2.5}  # chosen by FID and R-precision on validation clips
-PUBLISHED_SAMPLER = {"steps": 12, "evaluations": 20, "cfg": 4.5}  # published but for the solver, which is Heun's
-HUMANML_LICENSE = "non-commercial research use: trained on HumanML3D, which is made of AMASS"
+PUBLISHED_SAMPLERS = {  # published but for the solver, which is Heun's
+    "smpl22": {"steps": 12, "evaluations": 20, "cfg": 4.5},
+    "kit21": {"steps": 12, "evaluations": 20, "cfg": 2.5},
+}
+LICENSES = {"smpl22": "non-commercial research use: trained on HumanML3D, which is made of AMASS",
+            "kit21": "research use: trained on KIT-ML"}  # fmt: skip
 SMALL = 4096  # weights with fewer elements stay float32
 
 
@@ -48,9 +51,10 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     recipe = read_json(runs / "coamd-generator" / "recipe.json")["recipe"]
     data = Path(recipe["data"])
     published = pipeline.recognizer.config.words == "clip"
-    manifest = coamd_manifest(pipeline, out) | {
-        "license": HUMANML_LICENSE if is_humanml(data) else recipe["license"],
-        "sampler": PUBLISHED_SAMPLER if published else SAMPLER,
+    manifest = coamd_manifest(pipeline, bundled_encoder(pipeline.text, out), out)
+    manifest |= {
+        "license": LICENSES[manifest["layout"]] if is_humanml(data) else recipe["license"],
+        "sampler": PUBLISHED_SAMPLERS[manifest["layout"]] if published else SAMPLER,
         "actions": {} if is_humanml(data) else known_actions(data),
         "metrics": {name: last_metrics(runs / run)["validation"] for name, run in NETWORKS.items()},
     }
@@ -64,17 +68,15 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     return Bundle.load(write_bundle(out, manifest, files), GenerationManifest)
 
 
-def coamd_manifest(pipeline: CoamdPipeline, out: Path) -> dict[str, Any]:
-    """Entries of a manifest about the networks. CLIP becomes a bundle of its own next to `out`."""
-    if len(pipeline.autoencoder.config.parents) != len(SMPL.joints):
-        raise InputError(f"networks of {len(pipeline.autoencoder.config.parents)} joints, bundles have 22")
-    encoder = bundled_encoder(pipeline.text, out)
+def coamd_manifest(pipeline: CoamdPipeline, encoder: TextEncoder, out: Path) -> dict[str, Any]:
+    """Entries of a manifest about the networks."""
+    layout = LAYOUTS[len(pipeline.autoencoder.config.parents)]
     return {
         "schema": SCHEMA,
         "name": out.name,
         "task": TASK,
-        "layout": SMPL.name,
-        "fps": RATE_HZ,
+        "layout": layout.name,
+        "fps": KIT_ML.fps if layout is KIT else RATE_HZ,
         "text": encoder.name,
         "text_sha256": encoder.sha256,
         "qualities": QUALITIES if pipeline.generator.config.qualities else QUALITIES[:1],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,11 +19,11 @@ from ..runtime.text_encoder import TextEncoder
 from ..training.coamd.pipeline import NETWORKS, CoamdPipeline
 from ..training.coamd.tasks import Normalization
 from ..training.data.caption_features import CaptionEncoder
+from ..training.data.humanml import KIT_ML
 from ..training.models.clip_text import ClipText, ClipTextConfig
 from ..training.models.coamd import LengthEstimator, MotionGenerator
-from ..training.models.coamd.views import SMPL22
 from .clip_text import export_clip
-from .coamd import PUBLISHED_SAMPLER, bundled_encoder, coamd_graphs, coamd_manifest, statistics
+from .coamd import PUBLISHED_SAMPLERS, bundled_encoder, coamd_graphs, coamd_manifest, statistics
 from .coamd_graphs import onnx_graphs
 from .official import ImportOptions, kind_of, read_official, set_objective
 
@@ -66,20 +66,22 @@ def convert(
 ) -> tuple[dict[str, Any], dict[str, bytes]]:
     """Write the file `weights`; returns the manifest and the other files."""
     assert options.mean is not None and options.std is not None and options.text is not None
-    normalization = read_normalization(options.mean, options.std, 3 * len(SMPL22))
     networks = read_networks(checkpoints, options.objective)
-    config, encoder = networks["generator"].config, read_encoder(options.text, out)
+    normalization = read_normalization(options.mean, options.std, networks["autoencoder"].config.coordinates)
+    config = networks["generator"].config
+    del networks  # the text encoder needs as much memory
+    encoder = read_encoder(options.text, out)
     if encoder.width != config.text:
         raise InputError(f"{options.text}: features of {encoder.width} numbers, the generator takes {config.text}")
-    if isinstance(encoder, ClipText):  # not in memory together with the networks
-        del networks
-        encoder = bundled_encoder(encoder, out)
-        networks = read_networks(checkpoints, config.objective)
-    lengths = longest(config.text)
-    pipeline = CoamdPipeline(**networks, lengths=lengths, normalization=normalization, text=encoder)
+    encoder = bundled_encoder(encoder, out)
+    networks, lengths = read_networks(checkpoints, config.objective), longest(config.text)
+    unused = cast(CaptionEncoder, None)
+    pipeline = CoamdPipeline(**networks, lengths=lengths, normalization=normalization, text=unused)
+    manifest = coamd_manifest(pipeline, encoder, out)
+    del encoder  # so does this one
     graphs = onnx_graphs(pipeline)
-    manifest = coamd_manifest(pipeline, out) | coamd_graphs(pipeline, graphs)
-    manifest |= {"license": LICENSE, "sampler": {**PUBLISHED_SAMPLER, "padding": "batch"}, "actions": {}, "metrics": {}}
+    manifest |= coamd_graphs(pipeline, graphs) | {"license": LICENSE, "actions": {}, "metrics": {}}
+    manifest["sampler"] = PUBLISHED_SAMPLERS[manifest["layout"]] | {"padding": "batch"}
     manifest["official"] = {
         kind: {"name": path.name, "sha256": file_sha256(path)} for kind, path in checkpoints.items()
     }
@@ -100,10 +102,9 @@ def read_networks(checkpoints: dict[str, Path], objective: str | None) -> dict[s
 
 def check_fit(networks: dict[str, Any], checkpoints: dict[str, Path]) -> None:
     """Raises InputError unless the networks belong together."""
-    for kind in ("ae", "mar"):
-        if networks[KINDS[kind]].config.parents != SMPL22:
-            joints = len(networks[KINDS[kind]].config.parents)
-            raise InputError(f"{checkpoints[kind]}: a network of {joints} joints, bundles have {len(SMPL22)}")
+    joints, seen = (len(networks[name].config.parents) for name in ("autoencoder", "recognizer"))
+    if joints != seen:
+        raise InputError(f"{checkpoints['mar']}: a network of {seen} joints, the autoencoder has {joints}")
     tokens, expected = networks["autoencoder"].config.latent, networks["generator"].config.latent
     if tokens != expected:
         raise InputError(f"{checkpoints['ae']}: tokens of {tokens} channels, the generator's have {expected}")
@@ -119,8 +120,11 @@ def longest(width: int) -> LengthEstimator:
 
 
 def read_normalization(mean: Path, std: Path, size: int) -> Normalization:
-    """Mean and standard deviation of every coordinate from .npy files [C] or [V, 3]. Raises InputError."""
-    arrays = {}
+    """Mean and standard deviation of every coordinate from .npy files [C] or [V, 3]. Raises InputError.
+
+    Those of KIT-ML, of 21 joints, are in its unit and converted to meters.
+    """
+    arrays, unit_m = {}, KIT_ML.unit_m if size == 3 * KIT_ML.joints else 1.0
     for name, path in (("mean", mean), ("std", std)):
         try:
             array = np.asarray(np.load(path, allow_pickle=False), np.float32)
@@ -128,7 +132,7 @@ def read_normalization(mean: Path, std: Path, size: int) -> Normalization:
             raise InputError(f"{path}: not a readable .npy file ({error})") from None
         if array.size != size or not np.isfinite(array).all():
             raise InputError(f"{path}: numbers {list(array.shape)}, expected {size} finite ones: the {name}")
-        arrays[name] = array.reshape(-1)
+        arrays[name] = array.reshape(-1) * np.float32(unit_m)
     if not (arrays["std"] > 0).all():
         raise InputError(f"{std}: a standard deviation of {arrays['std'].min():g}, expected positive ones")
     return Normalization(**arrays)

@@ -89,12 +89,14 @@ def export_run(run: Path, out: Path) -> Bundle:
 
 
 def check_own(run: Path) -> None:
-    """Raises InputError for the folder of an imported network, of which alone there is no bundle."""
+    """Raises InputError for the folder of an imported network, or of a published TDSM: alone they have no bundle."""
     file = run / "recipe.json"
-    official = read_json(file).get("official") if file.is_file() else None
-    if official is not None:
-        kind = official.get("kind", "network")
+    record = read_json(file) if file.is_file() else {}
+    if "official" in record:
+        kind = record["official"].get("kind", "network")
         raise InputError(f"{run}: an imported {kind}; {WHOLE.get(kind, 'it has no bundle of its own')}")
+    if record.get("recipe", {}).get("name") == "tdsm-published":
+        raise InputError(f"{run}: a run of tdsm-published; {WHOLE['tdsm']}")
 
 
 def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:

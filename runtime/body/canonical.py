@@ -11,8 +11,10 @@ import numpy as np
 
 from .layout import Layout
 
-SMPL = Layout.load("smpl22")
-FEET = [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")]
+SMPL, KIT = Layout.load("smpl22"), Layout.load("kit21")
+LAYOUTS = {len(layout.joints): layout for layout in (SMPL, KIT)}  # of generated motion, by V
+FEET_OF = {V: [layout.joints.index(f"{side}_foot") for side in ("left", "right")] for V, layout in LAYOUTS.items()}
+FEET = FEET_OF[len(SMPL.joints)]
 
 
 def heading(joints: np.ndarray, layout: Layout) -> np.ndarray:
@@ -33,14 +35,18 @@ def rotate_y(joints: np.ndarray, angle: float | np.ndarray) -> np.ndarray:
 
 
 def to_canonical(joints: np.ndarray) -> np.ndarray:
-    """Move joints [T, 22, 3] so that frame 0 faces +z with the pelvis over the origin; the lowest foot is at y = 0."""
-    found = rotate_y(joints - joints[:1, :1] * np.array([1, 0, 1], np.float32), heading(joints[:1], SMPL)[0])
-    found[..., 1] -= found[:, FEET, 1].min()
+    """Move joints [T, V, 3] so that frame 0 faces +z with the pelvis over the origin; the lowest foot is at y = 0.
+
+    Of smpl22, V = 22, or kit21, V = 21.
+    """
+    V = joints.shape[1]
+    found = rotate_y(joints - joints[:1, :1] * np.array([1, 0, 1], np.float32), heading(joints[:1], LAYOUTS[V])[0])
+    found[..., 1] -= found[:, FEET_OF[V], 1].min()
     return found
 
 
 def to_canonical_with_inverse(joints: np.ndarray) -> tuple[np.ndarray, Callable[[np.ndarray], np.ndarray]]:
-    """`to_canonical` of a motion [T, 22, 3], and the function that moves canonical joints back to where it was."""
-    canonical, yaw = to_canonical(joints), heading(joints[:1], SMPL)[0]
+    """`to_canonical` of a motion [T, V, 3], and the function that moves canonical joints back to where it was."""
+    canonical, yaw = to_canonical(joints), heading(joints[:1], LAYOUTS[joints.shape[1]])[0]
     offset = joints[0, 0] - rotate_y(canonical[:1], -yaw)[0, 0]
     return canonical, lambda joints: rotate_y(joints, -yaw) + offset

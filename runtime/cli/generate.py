@@ -223,9 +223,9 @@ def _load(options: GenerateOptions) -> Generator:
 
 
 def _warn_if_unknown(generator: Generator, motions: Sequence[Motion]) -> None:
-    """Print one line if a description is unlike those of the training."""
+    """Print one line if a description is unlike those of the training, where these are known."""
     unknown = [motion for motion in motions if motion.meta["confidence"] < OUT_OF_RANGE]
-    if unknown:
+    if unknown and generator.actions:
         text = unknown[0].meta["text"]
         nearest = ", ".join(action for action, _ in generator.nearest_actions(text))
         more = f" (and {len(unknown) - 1} more)" if len(unknown) > 1 else ""

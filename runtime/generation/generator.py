@@ -31,7 +31,7 @@ from ..io.atomic_write import atomic_write
 from ..text_encoder import TextEncoder
 from . import rng
 from .open_networks import open_networks
-from .parts import PARTS, part_joints
+from .parts import part_joints
 from .path import check_path, follow, length_of, way
 from .postprocess import (
     append,
@@ -386,7 +386,8 @@ class Generator:
             InputError: an argument is invalid.
         """
         request = self._request(text, seed, cfg, guidance, quality)
-        joints, replaced = self._joints(motion), None if parts is None else part_joints(parts)
+        joints = self._joints(motion)
+        replaced = None if parts is None else part_joints(parts, joints.shape[1])
         regenerate_T = frame_mask(regenerate, len(joints))
         with self._lock:
             (new,) = self._regenerate([joints], regenerate_T, [request])
@@ -408,7 +409,7 @@ class Generator:
         return [(names[i], min(float(similarity[i]), 1.0)) for i in np.argsort(-similarity)[:k]]
 
     def confidence(self, texts: Sequence[str]) -> float:
-        """Similarity of descriptions to actions of the training, of the least similar one: 0 to 1."""
+        """Similarity of descriptions to actions of the training, of the least similar one: 0 to 1; without any 0."""
         return (
             max(0.0, min(score for text in texts for _, score in self.nearest_actions(text, 1)))
             if self.actions
@@ -519,7 +520,7 @@ class Generator:
         if described is None:
             return self._best([request], [count])[0]
         legs, arms = (self._best([replace(request, text=one)], [count])[0] for one in described)
-        return crossfade(legs, arms, np.ones(len(legs), bool), PARTS["arms"])
+        return crossfade(legs, arms, np.ones(len(legs), bool), part_joints("arms", legs.shape[1]))
 
     def _alike(self, requests: Sequence[Request], seconds: Sequence[float | None]) -> list[Motion]:
         """Motions for requests with the same settings, in parts of similar length, the longest first."""

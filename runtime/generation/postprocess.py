@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..body.canonical import FEET, SMPL, heading, rotate_y
-from .parts import PARTS, transplant
+from ..body.canonical import FEET_OF, LAYOUTS, heading, rotate_y
+from .parts import PARTS_OF, transplant
 
 CROSSFADE_FRAMES = 8  # new frames at a seam that are bent toward the old motion
 _SEAM_FRAMES = 6  # at a seam whose root steps lead from the old speed to the new one
@@ -25,16 +25,17 @@ _CUTOFF = 0.2  # cycles per frame; chosen on validation clips so that outputs ha
 
 
 def postprocess(joints: np.ndarray) -> np.ndarray:
-    """Give a decoder's output [T, 22, 3] a rigid skeleton and feet that do not slide."""
+    """Give a decoder's output [T, V, 3] a rigid skeleton and feet that do not slide."""
     return plant_feet(fix_bone_lengths(joints, joints))
 
 
 def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Move joints [T, 22, 3] as little as possible so that bones have their median lengths in `reference`.
+    """Move joints [T, V, 3] as little as possible so that bones have their median lengths in `reference`.
 
     Source: Gauss-Seidel projection of distance constraints, Mueller et al., "Position based dynamics" (2007).
     """
-    lengths = {(i, j): np.median(np.linalg.norm(reference[:, i] - reference[:, j], axis=1)) for i, j in SMPL.edges}
+    edges = LAYOUTS[joints.shape[1]].edges
+    lengths = {(i, j): np.median(np.linalg.norm(reference[:, i] - reference[:, j], axis=1)) for i, j in edges}
     found = np.ascontiguousarray(joints.transpose(1, 2, 0), np.float64)  # [V, 3, T]
     for _ in range(_PROJECTIONS):
         for (i, j), length in lengths.items():
@@ -46,13 +47,13 @@ def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
 
 def plant_feet(joints: np.ndarray) -> np.ndarray:
-    """Translate each frame of [T, 22, 3] in the ground plane so that the standing foot, low and slow, does not slide.
+    """Translate each frame of [T, V, 3] in the ground plane so that the standing foot, low and slow, does not slide.
 
     Frames in the air do not change.
     """
     found = joints.copy()
     for _ in range(_PLANT_PASSES):
-        feet = found[:, FEET]
+        feet = found[:, FEET_OF[joints.shape[1]]]
         slide = np.diff(feet[..., [0, 2]], axis=0)  # [T - 1, 2, 2]
         height = np.maximum(feet[1:, :, 1], feet[:-1, :, 1])
         low = 1 / (1 + np.exp(np.clip((height - _LOW_M) / _SOFT_M, -30, 30)))
@@ -129,7 +130,8 @@ def append(past_TV3: np.ndarray, new_TV3: np.ndarray) -> np.ndarray:
 
 def split_path(joints: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Path of the root, [T, 3]: x, z and heading; and joints [T, V, 3] above the origin, facing +z in every frame."""
-    path = np.concatenate([joints[:, 0, [0, 2]], heading(joints, SMPL)[:, None]], 1).astype(np.float64)
+    facing = heading(joints, LAYOUTS[joints.shape[1]])
+    path = np.concatenate([joints[:, 0, [0, 2]], facing[:, None]], 1).astype(np.float64)
     return path, rotate_y(joints - joints[:, :1] * _GROUND, path[:, 2:])
 
 
@@ -217,5 +219,6 @@ def _join(
         fastest = max(_FASTER * np.linalg.norm(old_steps[:, :2], axis=1).max(), _SLOW_ROOT_M)
         too_fast = np.linalg.norm(np.diff(joints[:, 0, [0, 2]], axis=0), axis=1).max() > fastest
         if too_fast or np.linalg.norm(rest) > _STRAY_M * len(steps) or abs(turn) > _STRAY_RAD * len(steps):
-            joints = transplant(old_TV3[part], join_path(old_path[part], pose), PARTS["upper_body"])
+            upper_body = PARTS_OF[joints.shape[1]]["upper_body"]
+            joints = transplant(old_TV3[part], join_path(old_path[part], pose), upper_body)
     return joints[inner]

@@ -1,7 +1,7 @@
 """Search for motions by text or by motion, without torch: `Retriever`.
 
 CoAMD's recognizer embeds motions and texts in one space of F dimensions; a small angle means a good match.
-Shapes: N motions, T frames, V = 22 joints, meters, y up.
+Shapes: N motions, T frames, V joints, meters, y up.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ..body.canonical import SMPL, to_canonical
+from ..body.canonical import to_canonical
 from ..body.input_check import check_motion
 from ..body.layout import Layout
 from ..body.motion import Motion
@@ -36,7 +36,7 @@ _TIME_DECIMALS = 6  # of frame numbers: times this close to a frame's count as t
 class Retriever:
     """Searches motions by content. One thread may add while others search.
 
-    Motions may have any frame rate and any 3-D layout that maps to smpl22. The first 9.8 s of a motion are compared,
+    Motions may have any frame rate and any 3-D layout that maps to the model's. The first 9.8 s of one are compared,
     196 frames at 20 frames a second.
 
     Args:
@@ -60,7 +60,7 @@ class Retriever:
             raise BundleError(f"{bundle.path}: trained with another text encoder than {text.name}")
         self.bundle = bundle
         self.name, self.license = manifest.name, manifest.license
-        self._rate_hz = manifest.fps
+        self._rate_hz, self._layout = manifest.fps, Layout.load(manifest.layout)
         width = manifest.graphs["motion"].outputs["features"][-1]
         assert isinstance(width, int)
         self.library = MotionIndex(width, manifest.files[WEIGHTS].sha256)
@@ -172,7 +172,7 @@ class Retriever:
         return _unit(features)
 
     def _canonical(self, motion: Motion) -> np.ndarray:
-        """Canonical joints [T, 22, 3] at the model's rate, T a multiple of 4 of at most 196."""
+        """Canonical joints [T, V, 3] at the model's rate, T a multiple of 4 of at most 196."""
         if not isinstance(motion, Motion):
             raise InputError(f"{motion!r}: expected a Motion")
         motion = motion.only_person()
@@ -180,7 +180,7 @@ class Retriever:
         if layout.dims != 3:
             raise LayoutError(f"a motion in layout {layout.name} is 2-D, expected a 3-D layout")
         check_motion(motion)
-        mapping = SMPL.map_from(layout)
+        mapping = self._layout.map_from(layout)
         frames_T = self._source_frames(motion)
         before, after = np.floor(frames_T).astype(int), np.ceil(frames_T).astype(int)
         needed = mapping.any(0)

@@ -33,6 +33,7 @@ from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 from motionrt.training.models import coamd  # noqa: E402
 from motionrt.training.models.clip_text import ClipText, ClipTextConfig, bpe, clip_text_network  # noqa: E402
+from motionrt.training.models.coamd.views import KIT21_REFERENCE  # noqa: E402
 
 MERGES = ["w a", "wa l", "wal k</w>", "a n", "an d</w>", "t h", "th e</w>"]
 CLIP = ClipTextConfig(vocabulary=512 + len(MERGES) + 2, width=64, layers=2, heads=1)
@@ -126,6 +127,7 @@ def test_a_bundle_of_coamd_is_used_by_every_command(
 ) -> None:
     out, edited = tmp_path / "walk.npz", tmp_path / "edited.npz"
     assert main(["generate", "walk and walk", "--model", str(bundle), "--seconds", "2", "-o", str(out)]) == 0
+    assert "is unlike" not in capsys.readouterr().err, "nothing is known of the training"
     motion = Motion.load(out)
     assert motion.joints.shape == (40, 22, 3) and np.isfinite(motion.joints).all()
     command = ["edit", str(out), "the walk", "--regenerate", "1.0:2.0", "--model", str(bundle), "-o", str(edited)]
@@ -275,6 +277,17 @@ def test_an_objective_that_nothing_tells_is_asked_for(folder: Path, capsys: pyte
     capsys.readouterr()
     assert main(["export", str(out), "-o", str(folder / "no")]) == 2
     assert "an imported coamd" in capsys.readouterr().err
+
+
+def test_networks_of_kit_get_their_normalization_in_meters(folder: Path, tmp_path: Path) -> None:
+    model = coamd.AutoEncoder(replace(TINY.autoencoder, parents=KIT21_REFERENCE))
+    torch.save({STATES["ae"]: official_state(model)}, tmp_path / "kit.tar")
+    np.save(tmp_path / "numbers.npy", np.full((21, 3), 480, np.float32))
+    options = ["--mean", str(tmp_path / "numbers.npy"), "--std", str(tmp_path / "numbers.npy")]
+    assert main(["import", "ae", str(tmp_path / "kit.tar"), *options, "-o", str(tmp_path / "run")]) == 0
+    record = json.loads((tmp_path / "run" / "recipe.json").read_text())
+    np.testing.assert_allclose([record["mean"], record["std"]], 0.75, rtol=1e-6)
+    assert record["model"]["parents"] == list(KIT21_REFERENCE)
 
 
 def test_an_imported_autoencoder_keeps_its_normalization(

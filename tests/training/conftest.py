@@ -1,9 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.body.motion import Motion
+from motionrt.runtime.cli import main
 from motionrt.training.data.clips import LabeledClip, load_clips
 
 from .clip_folder import write_folder
@@ -17,6 +20,27 @@ def one_thread() -> None:
     except ImportError:
         return
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def train_and_resume(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`motionrt train` that is interrupted after the first step, and given again."""
+    from motionrt.training import loop
+
+    save = loop.save_checkpoint
+
+    def interrupt(*arguments: Any) -> None:
+        save(*arguments)
+        raise KeyboardInterrupt
+
+    def train(*arguments: str) -> None:
+        command = ["train", *arguments, "checkpoint_every=1", "validate_every=1"]
+        with monkeypatch.context() as patch:
+            patch.setattr(loop, "save_checkpoint", interrupt)
+            assert main(command) == 1
+        assert main(command) == 0 and main(command) == 0
+
+    return train
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from torch.nn.functional import relu
 
 from ..distributed import rank_and_world, rank_slice
 from ..models.tdsm import STEPS, alpha_bar
-from .matching import ClassTexts, Matcher, combine_noises
+from .matching import PREDICTIONS, ClassTexts, Matcher, combine_noises, prediction_target
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,13 @@ class MatchingLoss:
 
 
 def matching_loss(
-    config: MatchingLoss, classes: ClassTexts, model: nn.Module, z_BF: Tensor, label_B: Tensor, rng: np.random.Generator
+    config: MatchingLoss,
+    classes: ClassTexts,
+    model: nn.Module,
+    z_BF: Tensor,
+    label_B: Tensor,
+    rng: np.random.Generator,
+    prediction: str = PREDICTIONS[0],
 ) -> Tensor:
     """mean p + mean [other] max(p - n + margin, 0): errors p under the own text and n under other texts.
 
@@ -43,6 +49,7 @@ def matching_loss(
         classes: the seen classes.
         model: a CrossDiT. z_BF: features. label_B: int64, their classes.
         rng: draws steps, noises and other classes, identically in every process.
+        prediction: of the network, one of PREDICTIONS.
     Returns:
         A float32 scalar.
     """
@@ -57,7 +64,8 @@ def matching_loss(
     class_AB = torch.cat([label_B[None], other_OB])
     repeats, texts = 1 + others, (classes.words_KLW, classes.pooled_KW, classes.valid_KL)
     predicted = model(noisy_BF.repeat(repeats, 1), t_B.repeat(repeats), *texts, class_AB.flatten())
-    error_AB = (predicted.float() - noise_BF.repeat(repeats, 1)).pow(2).mean(1).view(repeats, B)
+    target_BF = prediction_target(prediction, z_BF, noise_BF, signal_B1)
+    error_AB = (predicted.float() - target_BF.repeat(repeats, 1)).pow(2).mean(1).view(repeats, B)
     loss = config.diffusion * error_AB[0].mean()
     if others:
         loss = loss + config.triplet * triplet(error_AB[:1], error_AB[1:], other_OB != label_B, config.margin)

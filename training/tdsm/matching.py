@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 from ...runtime.generation import rng
 from ..models.tdsm import CrossDiT, alpha_bar
 
+PREDICTIONS = ("epsilon", "sample", "v_prediction")  # of a network
 NOISE_STEP = 25  # diffusion step that features are noised to
 PUBLISHED_NOISES = 3
 
@@ -26,6 +28,16 @@ PUBLISHED_NOISES = 3
 def fixed_noises(count: int, width: int, seed: int = 0) -> Tensor:
     """Standard normal noises [count, width]: reproducible, and a prefix of those for any larger count."""
     return torch.from_numpy(rng.tokens(seed, 0, 0, range(count), width))
+
+
+def prediction_target(prediction: str, z: Tensor, noise: Tensor, signal: Any) -> Tensor:
+    """Target of a network: the noise, the feature, or their velocity, at a share `signal` of the feature.
+
+    Source: Salimans and Ho, "Progressive distillation for fast sampling of diffusion models" (2022), appendix D.
+    """
+    if prediction == "epsilon":
+        return noise
+    return z if prediction == "sample" else signal**0.5 * noise - (1 - signal) ** 0.5 * z
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,11 +67,20 @@ class Matcher:
         classes: their texts.
         noises_JF: noises added to every feature; on the same device as model and classes.
         tokens: batch size in tokens.
+        prediction: of the network, one of PREDICTIONS.
     """
 
     @torch.no_grad()
-    def __init__(self, model: CrossDiT, classes: ClassTexts, noises_JF: Tensor, tokens: int = 1024):
+    def __init__(
+        self,
+        model: CrossDiT,
+        classes: ClassTexts,
+        noises_JF: Tensor,
+        tokens: int = 1024,
+        prediction: str = PREDICTIONS[0],
+    ):
         signal = float(alpha_bar()[NOISE_STEP])
+        self.target = partial(prediction_target, prediction, signal=signal)
         self.signal, self.noises_JF, self.tokens = signal**0.5, noises_JF, tokens
         step = torch.tensor([NOISE_STEP], device=noises_JF.device)
         texts = model.encode_texts(classes.words_KLW, classes.pooled_KW, classes.valid_KL)
@@ -72,7 +93,7 @@ class Matcher:
 
     @torch.no_grad()
     def errors(self, z_BF: Tensor, margin: float | None = None) -> Tensor:
-        """Mean squared error [B, K, J] of the predicted noise in each feature under each class.
+        """Mean squared error [B, K, J] of the prediction for each feature under each class.
 
         Args:
             margin: None: use all noises. Otherwise, after the first noise, only classes whose error is at most
@@ -84,13 +105,13 @@ class Matcher:
         wanted_KBJ = torch.ones_like(errors_KBJ, dtype=torch.bool)
         if margin is not None:
             wanted_KBJ[:, :, 1:] = False
-            self._evaluate(x_BE, wanted_KBJ, errors_KBJ)
+            self._evaluate(z_BF, x_BE, wanted_KBJ, errors_KBJ)
             first_KB1 = errors_KBJ[:, :, :1]
             wanted_KBJ = (first_KB1 <= (1 + margin) * first_KB1.amin(0)) & ~wanted_KBJ
-        self._evaluate(x_BE, wanted_KBJ, errors_KBJ)
+        self._evaluate(z_BF, x_BE, wanted_KBJ, errors_KBJ)
         return errors_KBJ.transpose(0, 1)
 
-    def _evaluate(self, x_BE: Tensor, wanted_KBJ: Tensor, errors_KBJ: Tensor) -> None:
+    def _evaluate(self, z_BF: Tensor, x_BE: Tensor, wanted_KBJ: Tensor, errors_KBJ: Tensor) -> None:
         """Fill in the errors selected by the mask: classes with many tokens first, rows of a class together."""
         rows_R3 = wanted_KBJ.nonzero()
         rows_R3 = rows_R3[self.lengths_K[rows_R3[:, 0]].argsort(descending=True, stable=True)]
@@ -101,7 +122,7 @@ class Matcher:
             padded = bool((self.lengths_K[k] < longest).any())
             conditioning = self.conditioning.rows(k, longest, padded)
             predicted_RF = self.network.predict_noise(x_BE[b] + self.noise_JE[j], conditioning)
-            errors_KBJ[k, b, j] = (predicted_RF - self.noises_JF[j]).pow(2).mean(1)
+            errors_KBJ[k, b, j] = (predicted_RF - self.target(z_BF[b], self.noises_JF[j])).pow(2).mean(1)
 
     def scores(self, z_BF: Tensor, margin: float | None = None) -> Tensor:
         """Distance [B, K] of features [B, F] from each class, see `errors` and `combine_noises`; the smallest wins."""

@@ -26,7 +26,7 @@ from ..models.tdsm import CrossDiT, CrossDiTConfig
 from ..runs import read_network
 from ..settings import Job, check_loop
 from .loss import MatchingLoss, accuracy, matching_loss
-from .matching import PUBLISHED_NOISES, ClassTexts, Matcher, fixed_noises
+from .matching import PREDICTIONS, PUBLISHED_NOISES, ClassTexts, Matcher, fixed_noises
 from .tasks import MatchingData, MatchSample, load_published
 
 TEXTS, SECOND = "texts.npz", "texts2.npz"
@@ -40,6 +40,7 @@ class PublishedTdsmRecipe:
 
     Attributes:
         features: folder of features and texts. dataset, split: of the classes.
+        prediction: of the network: "epsilon", the noise; "sample", the feature; or "v_prediction".
     """
 
     name: str
@@ -48,6 +49,7 @@ class PublishedTdsmRecipe:
     features: str | None = None
     dataset: str = "ntu60"
     split: str = "synse-55-5"
+    prediction: str = PREDICTIONS[0]
     width: int = 768
     depth: int = 12
     heads: int = 12
@@ -59,6 +61,8 @@ class PublishedTdsmRecipe:
         check_loop(self.loop, **sizes, others=self.loss.others)
         if self.width % self.heads:
             raise InputError(f"width={self.width}: expected a multiple of the {self.heads} heads")
+        if self.prediction not in PREDICTIONS:
+            raise InputError(f"prediction={self.prediction}: expected {', '.join(PREDICTIONS)}")
         if self.features is None:
             raise InputError(f"recipe {self.name} needs features=FOLDER, with train.npy, ztest.npy and {TEXTS}")
 
@@ -84,7 +88,7 @@ class PublishedTdsmRecipe:
             model=CrossDiT(config),
             task=EpochTask(z_NF=data.trained.features_ND, target_N=target_N, seed=self.loop.seed),
             about={**data.about, "model": asdict(config)},
-            validate=lambda model: {"top1": unseen_accuracy(model, data, classes, unseen, draws=1)["top1"]},
+            validate=lambda model: {"top1": unseen_accuracy(model, data, classes, unseen, self.prediction, 1)["top1"]},
             loss=partial(training_loss, self, classes[torch.tensor(seen)]),
         )
 
@@ -110,7 +114,7 @@ def training_loss(
     z_BF = torch.from_numpy(np.stack([sample.z for sample in samples])).to(device)
     label_B = torch.tensor([sample.target for sample in samples], device=device)
     rng = np.random.default_rng((recipe.loop.seed, samples[0].step, 1))
-    return matching_loss(recipe.loss, to_device(classes, device), model, z_BF, label_B, rng)
+    return matching_loss(recipe.loss, to_device(classes, device), model, z_BF, label_B, rng, recipe.prediction)
 
 
 def load_texts(folder: Path, names: list[str]) -> ClassTexts:
@@ -145,6 +149,7 @@ def unseen_accuracy(
     data: MatchingData,
     classes: ClassTexts,
     unseen: Sequence[int],
+    prediction: str = PREDICTIONS[0],
     draws: int = DRAWS,
     noises: int = PUBLISHED_NOISES,
 ) -> dict[str, Any]:
@@ -157,7 +162,8 @@ def unseen_accuracy(
     label_N = torch.tensor([list(unseen).index(names.index(label)) for label in data.held_out.labels], device=device)
     z_NF = torch.from_numpy(data.held_out.features_ND).to(device)
     every_JF = fixed_noises(draws * noises, model.config.feature).to(device)
-    found = [accuracy(Matcher(model, candidates, part), z_NF, label_N)["top1"] for part in every_JF.split(noises)]
+    matcher = partial(Matcher, model, candidates, prediction=prediction)
+    found = [accuracy(matcher(noises_JF), z_NF, label_N)["top1"] for noises_JF in every_JF.split(noises)]
     return {"top1": float(np.mean(found)), "top1_by_draw": found, "n": len(z_NF), "classes": len(unseen)}
 
 
@@ -167,7 +173,8 @@ def zero_shot_test(run: Path, features: Path) -> dict[str, Any]:
     Raises:
         InputError: not the run of such a network, or features or texts that do not fit it.
     """
-    model, _ = read_network(run, CrossDiT, CrossDiTConfig)
+    model, about = read_network(run, CrossDiT, CrossDiTConfig)
+    prediction = about["recipe"].get("prediction", PREDICTIONS[0])
     dataset, split = find_split(features)
     data = load_published(features, dataset, split)
     classes, config = load_texts(features, list(data.texts)), model.config
@@ -178,7 +185,8 @@ def zero_shot_test(run: Path, features: Path) -> dict[str, Any]:
             f"{features}: features of {found[0]} numbers, texts of {found[1]} tokens of {found[2]} and {found[3]} "
             f"pooled; {run} takes {', '.join(map(str, expected))}"
         )
-    return {"dataset": dataset, "split": split, **unseen_accuracy(model, data, classes, splits(dataset)[split].unseen)}
+    unseen = splits(dataset)[split].unseen
+    return {"dataset": dataset, "split": split, **unseen_accuracy(model, data, classes, unseen, prediction)}
 
 
 def find_split(features: Path) -> tuple[str, str]:

@@ -1,7 +1,7 @@
-"""Recipes of CoAMD on folders of HumanML3D and KIT-ML as published: two steps, resumed, and evaluated."""
+"""Recipes of CoAMD on folders of HumanML3D and KIT-ML as published: two steps, resumed, exported and evaluated."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +9,26 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
+pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
+from motionrt.bench.accuracy import motion_data  # noqa: E402
+from motionrt.bench.accuracy.protocols.scoring import ScoringConfig  # noqa: E402
+from motionrt.runtime.body.layout import Layout  # noqa: E402
+from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.cli import main  # noqa: E402
 from motionrt.training.data.humanml import PublishedSampler, load_humanml  # noqa: E402
 from motionrt.training.loop import LoopConfig, rate_schedule  # noqa: E402
 from motionrt.training.models import coamd  # noqa: E402
 
-TINY = coamd.Size(
+TEXT = {"text": 384, "heads": 2, "width": 16}
+TINY = coamd.Size(  # the sizes of tests/bundles/coamd-tiny
     autoencoder=coamd.AutoEncoderConfig(width=16, latent=8, dilations=(3,), dropout=0.0),
-    generator=coamd.GeneratorConfig(latent=8, text=384, width=16, depth=1, heads=2, head_width=16, head_depth=1),
+    generator=coamd.GeneratorConfig(latent=8, depth=2, head_width=24, head_depth=2, qualities=2, **TEXT),
     recognizer=coamd.MotionRecognizerConfig(
-        width=16, depth=1, heads=2, hidden=16, feature=384, words="features", text=384, timestep=False
+        patch=4, depth=1, hidden=16, feature=384, words="features", timestep=False, **TEXT
     ),
 )
+TWO_STEPS = ("steps=2", "batch=2", "precision=no")
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +36,15 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(coamd.SIZES, "small", TINY)
 
 
-def write(root: Path, joints: int, frames: tuple[int, ...]) -> Path:
-    """A folder of walks of these lengths; all splits have them."""
+def write(root: Path, layout: str, frames: tuple[int, ...], sample: Motion) -> Path:
+    """A folder of parts of a recording of these lengths; all splits have them."""
     for part in ("new_joints", "texts"):
         (root / part).mkdir(parents=True)
-    random = np.random.default_rng(0)
+    body = Layout.load(layout).map_from(Layout.load(sample.layout)) @ sample.joints
+    body += np.random.default_rng(0).normal(0, 0.01, body.shape)
+    body *= 1 if layout == "smpl22" else 640  # KIT-ML's unit is 1/640 m
     for i, T in enumerate(frames):
-        walk = random.normal(size=(joints, 3)) + np.cumsum(random.normal(0, 0.02, (T, joints, 3)), 0)
-        np.save(root / "new_joints" / f"{i:06}.npy", walk.astype(np.float32))
+        np.save(root / "new_joints" / f"{i:06}.npy", np.resize(body[i:], (T, *body.shape[1:])).astype(np.float32))
         (root / "texts" / f"{i:06}.txt").write_text(f"a person walks {i}#x#0.0#0.0\n")
     for split in ("train", "val", "test"):
         (root / f"{split}.txt").write_text("".join(f"{i:06}\n" for i in range(len(frames))))
@@ -47,36 +55,64 @@ def write(root: Path, joints: int, frames: tuple[int, ...]) -> Path:
 
 
 @pytest.fixture(scope="module")
-def humanml(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write(tmp_path_factory.mktemp("data") / "HumanML3D", 22, (64, 90, 101, 47))
+def humanml(samples: list[Motion], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("data") / "HumanML3D", "smpl22", (64, 90, 101, 47), samples[0])
 
 
-def run(recipe: str, data: Path, folder: Path, *settings: str) -> list[float]:
-    """Train two steps by command; the losses."""
-    common = [f"data={data}", f"run={folder / recipe}", "steps=2", "batch=2", "precision=no", "validate_every=1"]
-    assert main(["train", recipe, *common, *settings]) == 0
-    return [json.loads(line)["loss"] for line in (folder / recipe / "metrics.jsonl").read_text().splitlines()]
+@pytest.fixture
+def run(train_and_resume: Callable[..., None]) -> Callable[..., list[float]]:
+    """Train two steps by command, interrupted after the first; returns the losses."""
+
+    def run(recipe: str, data: Path, folder: Path, *settings: str) -> list[float]:
+        train_and_resume(recipe, f"data={data}", f"run={folder / recipe}", *TWO_STEPS, *settings)
+        return [json.loads(line)["loss"] for line in (folder / recipe / "metrics.jsonl").read_text().splitlines()]
+
+    return run
 
 
-def test_every_network_trains_resumes_and_is_evaluated_on_humanml3d(
-    humanml: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("layout", ["smpl22", pytest.param("kit21", marks=pytest.mark.slow)])
+def test_networks_of_a_published_folder_become_a_bundle_that_is_evaluated(
+    layout: str,
+    samples: list[Motion],
+    tmp_path: Path,
+    coamd_bundle: Path,
+    run: Callable[..., list[float]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert len(run("coamd-ae", humanml, tmp_path, "checkpoint_every=1")) == 2
-    assert len(run("coamd-ae", humanml, tmp_path)) == 2, "a finished run has nothing left to do"
-    losses = run("coamd-generator", humanml, tmp_path, f"autoencoder={tmp_path / 'coamd-ae'}", "padding=batch")
-    assert np.isfinite(losses).all()
-    assert np.isfinite(run("coamd-mar", humanml, tmp_path)).all()
-    capsys.readouterr()
-    command = ["eval", "humanml3d-400", "--model", str(tmp_path), "--data", str(humanml), "--json"]
-    assert main(command) == 0
-    assert json.loads(capsys.readouterr().out)["counts"]["motions"] == 4
-
-
-def test_kit_has_its_own_skeleton(tmp_path: Path) -> None:
-    data = write(tmp_path / "KIT-ML", 21, (70, 80))
-    assert np.isfinite(run("coamd-ae", data, tmp_path)).all()
+    monkeypatch.setattr(motion_data, "PUBLISHED_CONFIG", ScoringConfig(repeats=2, batch=2, published=True))
+    kit, joints = layout == "kit21", len(Layout.load(layout).joints)
+    data = write(tmp_path / "data", layout, (64, 90, 101, 47), samples[0])
+    losses = run("coamd-ae", data, tmp_path)
+    losses += run("coamd-generator", data, tmp_path, f"autoencoder={tmp_path / 'coamd-ae'}", "padding=batch")
+    losses += run("coamd-mar", data, tmp_path) + run("coamd-evaluator", data, tmp_path)
+    assert len(losses) == 8 and np.isfinite(losses).all()
     record = json.loads((tmp_path / "coamd-ae" / "recipe.json").read_text())
-    assert len(record["model"]["parents"]) == 21 and len(record["mean"]) == 63
+    assert len(record["model"]["parents"]) == joints and len(record["mean"]) == 3 * joints
+    if not kit:  # graphs depend on sizes only
+        graphs = {file.name: file.read_bytes() for file in coamd_bundle.glob("*.onnx") if "int8" not in file.name}
+        monkeypatch.setattr("motionrt.export.coamd.onnx_graphs", lambda pipeline: graphs)
+    bundle, clip, edited = (str(tmp_path / name) for name in ("bundle", "clip.npz", "edited.npz"))
+    assert main(["export", str(tmp_path), "-o", bundle]) == 0
+    assert main(["generate", "a person walks", "--model", bundle, "--seconds", "4", "-o", clip]) == 0
+    motion = Motion.load(clip)
+    assert (motion.layout, motion.fps) == (layout, 12.5 if kit else 20.0)
+    assert motion.joints.shape[1:] == (joints, 3) and np.isfinite(motion.joints).all()
+    command = ["edit", clip, "a person walks", "--regenerate", "1.0:2.0", "--parts", "arms", "--model", bundle]
+    assert main([*command, "-o", edited]) == 0 and Motion.load(edited).joints.shape == motion.joints.shape
+    capsys.readouterr()
+    assert main(["search", "a walk", "--library", str(tmp_path), "--model", bundle, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["hits"]) == 2
+    settings = ["--evaluator", str(tmp_path / "coamd-evaluator"), "--data", str(data), "--json"]
+    for benchmark, side in (("t2m", "generated"),):
+        benchmark = f"{'kit' if kit else 'humanml3d'}-{benchmark}"
+        assert main(["eval", benchmark, "--model", bundle, *settings]) == 0
+        report = json.loads(capsys.readouterr().out)
+        assert report["counts"]["clips"] == 4 and np.isfinite(report[side]["fid_full"]["mean"])
+    if not kit:
+        assert main(["eval", "humanml3d-400", "--model", bundle, "--data", str(data), "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["counts"]["motions"] == 4
 
 
 def test_samples_are_those_of_the_released_loaders(humanml: Path) -> None:

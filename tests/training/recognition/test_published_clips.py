@@ -1,6 +1,7 @@
 """CTR-GCN and CoCoDiff on published folders: preparation, feeders, and training, export and evaluation by command."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -180,12 +181,13 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 # ---- by command
 
 
-def test_ntu_from_folder_to_scores(ntu_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ntu_from_folder_to_scores(
+    ntu_folder: Path, tmp_path: Path, train_and_resume: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
     runs = []
     for stream in ("joint", "bone"):
         run = tmp_path / stream
-        command = ["train", "ntu60-xsub-ctrgcn", f"data={ntu_folder}", f"stream={stream}", *TINY, f"run={run}"]
-        assert main([*command, "validate_every=1"]) == 0 and main([*command, "validate_every=1"]) == 0
+        train_and_resume("ntu60-xsub-ctrgcn", f"data={ntu_folder}", f"stream={stream}", *TINY, f"run={run}")
         assert len((run / "metrics.jsonl").read_text().splitlines()) == 2, "not trained again"
         runs.append(str(run))
     assert main(["export", *runs, "-o", str(tmp_path / "both")]) == 0
@@ -213,14 +215,13 @@ def test_ntu_from_folder_to_scores(ntu_folder: Path, tmp_path: Path, capsys: pyt
 
 
 def test_kinetics_with_cocodiff_from_folder_to_decision(
-    kinetics_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    kinetics_folder: Path, tmp_path: Path, train_and_resume: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, bundle = tmp_path / "run", str(tmp_path / "kinetics")
     texts = tmp_path / "texts.txt"
     texts.write_text("a; h; n; a; i; l; f\nb; head turns; hands rest; arms lift; hips sink; legs bend; feet stay\n")
     helper = ["width=16", "depth=1", f"sentences={texts}"]
-    command = ["train", "kinetics-cocodiff", f"data={kinetics_folder}", *TINY, *helper, f"run={run}"]
-    assert main(command) == 0 and main(command) == 0
+    train_and_resume("kinetics-cocodiff", f"data={kinetics_folder}", *TINY, *helper, f"run={run}")
     assert main(["export", str(run), "-o", bundle]) == 0
     capsys.readouterr()
     command = ["eval", "kinetics-skeleton", "--model", bundle, "--data", str(kinetics_folder), "--json"]

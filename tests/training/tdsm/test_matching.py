@@ -1,6 +1,7 @@
 """Scores: those of one class and one noise at a time, whatever they are computed together with."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,9 +9,15 @@ import pytest
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
 from motionrt.bench.speed.tdsm import open_gates, plain_scores  # noqa: E402
-from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig  # noqa: E402
+from motionrt.training.models.tdsm import CrossDiT, CrossDiTConfig, alpha_bar  # noqa: E402
 from motionrt.training.tdsm.loss import MatchingLoss, accuracy, matching_loss  # noqa: E402
-from motionrt.training.tdsm.matching import ClassTexts, Matcher, combine_noises, fixed_noises  # noqa: E402
+from motionrt.training.tdsm.matching import (  # noqa: E402
+    PREDICTIONS,
+    ClassTexts,
+    Matcher,
+    combine_noises,
+    fixed_noises,
+)
 
 TINY = CrossDiTConfig(feature=7, text=10, tokens=5, width=24, depth=2, heads=3)
 LENGTHS = (3, 5, 1, 5, 2, 3, 3, 4)
@@ -48,6 +55,30 @@ def test_scores_depend_neither_on_the_order_of_classes_nor_on_batch_mates(model:
     torch.testing.assert_close(other.scores(z[2:3]), found[2:3, order], atol=0, rtol=1e-5)
     few = Matcher(model, classes[order[:2]], NOISES)
     torch.testing.assert_close(few.scores(z), found[:, order[:2]], atol=0, rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", PREDICTIONS)
+def test_errors_and_loss_are_those_of_what_the_network_predicts(classes: ClassTexts, prediction: str) -> None:
+    model, z, signal = open_gates(TINY), torch.randn(1, 7), float(alpha_bar()[25])
+    noisy = signal**0.5 * z + (1 - signal) ** 0.5 * NOISES
+    velocity = signal**0.5 * NOISES - (1 - signal) ** 0.5 * z
+    target = {"epsilon": NOISES, "sample": z, "v_prediction": velocity}[prediction]
+    texts = (x[[2, 2, 2]] for x in (classes.words_KLW, classes.pooled_KW, classes.valid_KL))
+    with torch.no_grad():
+        errors = (model(noisy, torch.full((3,), 25), *texts) - target).pow(2).mean(1)
+    found = Matcher(model, classes, NOISES, prediction=prediction).errors(z)[0, 2]
+    torch.testing.assert_close(found, errors, atol=0, rtol=1e-5)
+
+    class Drawn:
+        def integers(self, high: int, size: int | tuple[int, int]) -> np.ndarray:
+            return np.full(size, 25)
+
+        def standard_normal(self, shape: tuple[int, ...], dtype: type) -> np.ndarray:
+            return NOISES[:1].numpy()
+
+    draw: Any = Drawn()
+    loss = matching_loss(MatchingLoss(triplet=0), classes, model, z, torch.tensor([2]), draw, prediction)
+    torch.testing.assert_close(loss.detach(), errors[0], atol=0, rtol=1e-5)
 
 
 def test_noises_are_the_same_every_time() -> None:

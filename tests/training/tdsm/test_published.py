@@ -1,6 +1,7 @@
 """TDSM as published: two steps on features and texts from files, resumed, and the zero-shot test by command."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -37,11 +38,10 @@ def features(tmp_path: Path) -> Path:
 
 
 def test_a_run_is_trained_resumed_and_tested_by_command(
-    features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    features: Path, tmp_path: Path, train_and_resume: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = [f"features={features}", "steps=2", "batch=4", "width=16", "depth=2", "heads=2", "validate_every=1"]
-    command = ["train", "tdsm-published", *settings, f"run={tmp_path / 'run'}"]
-    assert main(command) == 0 and main(command) == 0
+    settings = [f"features={features}", "steps=2", "batch=4", "width=16", "depth=2", "heads=2", "prediction=sample"]
+    train_and_resume("tdsm-published", *settings, f"run={tmp_path / 'run'}")
     metrics = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert len(metrics) == 2 and all(0 <= row["top1"] <= 100 for row in metrics)
     config = json.loads((tmp_path / "run" / "recipe.json").read_text())["model"]
@@ -52,6 +52,8 @@ def test_a_run_is_trained_resumed_and_tested_by_command(
     report = json.loads(capsys.readouterr().out)
     assert (report["dataset"], report["split"]) == ("ntu60", "synse-55-5")
     assert (report["n"], report["classes"], len(report["top1_by_draw"])) == (20, 5, 10)
+    assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "no")]) == 2
+    assert "a run of tdsm-published; it has no encoder of motion" in capsys.readouterr().err
 
 
 def test_an_official_network_gives_the_published_decisions(
@@ -99,5 +101,6 @@ def test_texts_that_do_not_fit_are_refused(features: Path, tmp_path: Path, capsy
     assert "no recipe.json" in capsys.readouterr().err
     with pytest.raises(InputError, match="10, 11, 19, 26, 57 are the unseen classes of no split of ntu60"):
         find_split(features)
-    assert main(["train", "tdsm-published", f"run={tmp_path / 'run'}"]) == 2
-    assert "needs features=FOLDER" in capsys.readouterr().err
+    for setting, message in (("prediction=x", "expected epsilon, sample, v_pred"), ("depth=1", "needs features=F")):
+        assert main(["train", "tdsm-published", setting, f"run={tmp_path / 'run'}"]) == 2
+        assert message in capsys.readouterr().err
