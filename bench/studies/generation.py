@@ -24,9 +24,8 @@ from ...runtime.progress import progress
 from ...runtime.text_encoder import TextEncoder
 from ...training.coamd.evaluator import TrainedEvaluator
 from ...training.coamd.pipeline import CoamdPipeline
-from ...training.data.motions import load_motions
 from ..accuracy.coamd_model import load_evaluator, motion_model
-from ..accuracy.motion_data import limit_batch, window_examples
+from ..accuracy.motion_data import benchmark_motions, limit_batch, window_examples
 from ..accuracy.protocols.generation import compare_generators
 from ..accuracy.protocols.scoring import Example, Generate, ScoringConfig
 
@@ -84,7 +83,7 @@ def scoring_setup(
     model: str, data: Path, text: TextEncoder, generations: int
 ) -> tuple[TrainedEvaluator, list[Example], ScoringConfig]:
     """The evaluator, motion capture of the test split and of the held-out pairs, and the scoring config."""
-    clips = [clip for clip in load_motions(data) if clip.split in ("test", "pairs") and clip.quality == "mocap"]
+    clips = [clip for clip in benchmark_motions(data) if clip.split in ("test", "pairs") and clip.quality == "mocap"]
     real = [example for clip in clips for example in window_examples(clip)]
     return load_evaluator(model, text), real, limit_batch(real, ScoringConfig(generations=generations))
 
