@@ -16,7 +16,7 @@ from ...runtime.errors import InputError
 from ...training.data import ntu
 from .motion_model import MotionModel, Scorer
 from .protocols import editing, generation, reconstruction, retrieval, text_labels
-from .protocols.scoring import Clip, Example, ScoringConfig, make_examples
+from .protocols.scoring import Clip, Example, ScoringConfig, describe, make_examples
 
 if TYPE_CHECKING:
     from ...training.data.motions import MotionClip
@@ -127,6 +127,21 @@ def kit_generation(data: Path, model: MotionModel, scorer: Scorer) -> dict[str, 
     """KIT-ML has a different skeleton and rate."""
     config = replace(published_config(scorer), fps=12.5, layout="kit21")
     return text_to_motion(humanml_examples(data, "test", kit=True), model, config, scorer, ())
+
+
+def humanml_reconstruction(data: Path, model: MotionModel, scorer: Scorer, *, kit: bool = False) -> dict[str, Any]:
+    """Motion through the auto-encoder, and its FID and R-precision with the captions of the real motion."""
+    assert model.reconstruct is not None
+    config = replace(published_config(scorer), generations=1, multimodality_texts=0)
+    if kit:
+        config = replace(config, fps=12.5, layout="kit21")
+    real = humanml_examples(data, "test", kit)
+    made = model.reconstruct([example.joints for example in real])
+    report = reconstruction.reconstruction(lambda clips: made, real, config)
+    scores = text_to_motion(real, replace(model, generate=lambda *_: made), config, scorer, ())
+    for side, found in (("real", "real"), ("reconstructed", "generated")):
+        report[side] |= scores[found]
+    return report | {"protocol": f"{report['protocol']}; {describe(config)}"}
 
 
 def humanml_retrieval(data: Path, model: MotionModel, scorer: Scorer) -> dict[str, Any]:

@@ -478,6 +478,22 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         needs=("generate", "evaluator"),
     ),
     Benchmark(
+        name="humanml3d-reconstruction",
+        about="HumanML3D's test split through the auto-encoder: errors, FID, R-precision",
+        kind=NETWORKS,
+        data=HUMANML3D,
+        protocol=motion_data.humanml_reconstruction,
+        needs=("reconstruct", "evaluator"),
+    ),
+    Benchmark(
+        name="kit-reconstruction",
+        about="KIT-ML's test split through the auto-encoder: errors, FID, R-precision",
+        kind=NETWORKS,
+        data=KIT_ML,
+        protocol=partial(motion_data.humanml_reconstruction, kit=True),
+        needs=("reconstruct", "evaluator"),
+    ),
+    Benchmark(
         name="humanml3d-retrieval",
         about="text to motion and motion to text in HumanML3D's test split",
         kind=NETWORKS,

@@ -22,6 +22,7 @@ from .synthetic import Reader, clip, follows_prompt
 MOTION_NAMES = {
     *("generation", "reconstruction", "retrieval", "humanml3d-t2m", "kit-t2m", "humanml3d-retrieval", "humanml3d-400"),
     *("ntu60-xsub", "ntu60-xview", "ntu120-xsub", "ntu120-xset"),
+    *("humanml3d-reconstruction", "kit-reconstruction"),
     *("humanml3d-edit-prefix", "humanml3d-edit-suffix", "humanml3d-edit-inpaint", "humanml3d-edit-outpaint"),
 }
 OWN_NAMES = {"live", "nw-ucla", "utd-mhad", "jhmdb", "continuous", "onsets", "recordings"}

@@ -105,7 +105,7 @@ def test_networks_of_a_published_folder_become_a_bundle_that_is_evaluated(
     assert main(["search", "a walk", "--library", str(tmp_path), "--model", bundle, "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["hits"]) == 2
     settings = ["--evaluator", str(tmp_path / "coamd-evaluator"), "--data", str(data), "--json"]
-    for benchmark, side in (("t2m", "generated"),):
+    for benchmark, side in (("t2m", "generated"), ("reconstruction", "reconstructed")):
         benchmark = f"{'kit' if kit else 'humanml3d'}-{benchmark}"
         assert main(["eval", benchmark, "--model", bundle, *settings]) == 0
         report = json.loads(capsys.readouterr().out)
