@@ -682,6 +682,13 @@ MOTION = [
         "composed.json",
     ),
     Row(
+        "the best of {best_of} motions instead of one, in {time.times_one:.1f} x the CPU time: {recognized.n} prompts "
+        "of one action by `live`, {together.n} and {sequences.n} of two by rules",
+        "{recognized.one:.0f} → **{recognized.best:.0f} %**, {together.one:.0f} → **{together.best:.0f} %** and "
+        "{sequences.one:.0f} → **{sequences.best:.0f} %**",
+        "best_of.json",
+    ),
+    Row(
         "as described, by rules: {counts.n} counts of one to three, {still.n} times standing still, {turns.n} turns of "
         "90, 180 and 360 degrees",
         "**{counts.right:.0f} %**, **{still.right:.0f} %** and **{turns.right:.0f} %**",
