@@ -168,8 +168,8 @@ class Matching:
         window_s, every_s: length of the matched part of a stream, and interval between matches, seconds.
         new: subtracted from the error of a label that is not from training, whose text fits motion less well.
         aliases: other names of labels from training.
-        rivals: labels from training that are not chosen count as background, unless their text has a higher cosine
-            with that of a chosen one; None: they do not count.
+        rivals: labels from training that are not chosen count as background, unless their cosine with a chosen one in
+            the space is higher; None, or without a space: they do not count.
         encoder_sha256, text_sha256: hashes of the encoder's weights and of the text encoder.
     """
 
@@ -416,11 +416,10 @@ def _reliability(top: Fields, labels: tuple[str, ...]) -> dict[str, Reliability]
 
 def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
     matching, sizes = top.section("matching"), matcher_sizes(top.section("model"))
-    space = _space(top.section("model").section("matcher"))
+    labels, space = _sentences(matching, "labels"), _space(top.section("model").section("matcher"))
     for name in MATCHER_GRAPHS if space is None else ():
         if name not in common["graphs"]:
             raise BundleError(f"{top.where}: graphs: {name} is missing")
-    labels = _sentences(matching, "labels")
     settings = Matching(
         labels=labels,
         background=_sentences(matching, "background"),
@@ -434,7 +433,7 @@ def _zero_shot(top: Fields, common: dict[str, Any]) -> RecognitionManifest:
         text_sha256=matching.sha256("text_sha256"),
         aliases=_aliases(matching, labels) if matching.has("aliases") else {},
         new=matching.number("new", 0, 1e6) if matching.has("new") else 0.0,
-        rivals=matching.number("rivals", -1, 1) if matching.has("rivals") else None,
+        rivals=matching.number("rivals", -1, 1) if space and matching.has("rivals") else None,
     )
     return _recognition(top, common, ZeroShotManifest, sizes, matching=settings, matched=sizes["matched"], space=space)
 

@@ -227,19 +227,15 @@ class Matcher:
         return np.concatenate([self._network.errors(z_BF, *batch) for batch in batches], 1)
 
     def _rivals(self, texts: Mapping[str, Text]) -> list[Text]:
-        """Texts of labels from training that differ from all of `texts`."""
-        labels, limit = self.settings.labels, self.settings.rivals
+        """Texts of labels from training that differ from all of `texts` in the space."""
+        trained, limit = [*self.settings.labels.values()], self.settings.rivals
         if limit is None or not texts:
             return []
-        with self._lock:
-            features = self._encode({text[SLOTS[0]] for text in (*texts.values(), *labels.values())})
-        of_KW, known_LW = (np.stack([features[text[SLOTS[0]]] for text in some.values()]) for some in (texts, labels))
-        nearest_L, chosen = (known_LW @ of_KW.T).max(1), {_motion(text) for text in texts.values()}
-        return [
-            text
-            for text, cosine in zip(labels.values(), nearest_L, strict=True)
-            if cosine <= limit and _motion(text) not in chosen
-        ]
+        chosen_KE, trained_LE = (
+            np.stack([row for (row,) in self._conditioning(some)]) for some in ([*texts.values()], trained)
+        )
+        likeness_L = (trained_LE @ chosen_KE.T).max(1)
+        return [text for text, likeness in zip(trained, likeness_L, strict=True) if likeness <= limit]
 
     def _batches(self, texts: Sequence[Text]) -> tuple[Conditioning, ...]:
         """Conditioning of texts, in batches that the network can compare at once."""

@@ -30,7 +30,6 @@ from motionrt.runtime.errors import BundleError, InputError  # noqa: E402
 
 SIZES = {"M": 3, "T": 8, "B": 2, "L": 2, "G": 2, "Q": 2, "N": 5, "S": 3, "K": 4}
 INTEGERS = {"counts": 2, "frames": 8, "places": 1, "quality": 1}  # of a generator's graphs, all the same value
-MATCHER = [("zero-shot", "condition"), ("zero-shot", "match")]
 GRAPHS = [(name, graph) for name in bundled() for graph in engine_graphs(Bundle.load(name, Manifest).manifest)]
 HALF_ERROR = {"fp16": 1e-2, "bf16": 3e-2}  # of the largest value
 
@@ -58,7 +57,7 @@ def in_onnx_runtime(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> li
     )
 
 
-@pytest.mark.parametrize("name, graph", GRAPHS + MATCHER)
+@pytest.mark.parametrize("name, graph", GRAPHS)
 def test_inlined_weights_and_lowered_operators_change_no_result(name: str, graph: str) -> None:
     bundle = load(name)
     inputs = inputs_of(bundle, graph)

@@ -19,7 +19,6 @@ from motionrt.runtime.errors import BundleError  # noqa: E402
 BUNDLES = {name: Bundle.load(name, Manifest) for name in bundled()}
 ALL = [(name, graph) for name, bundle in BUNDLES.items() for graph in bundle.manifest.graphs]
 TAKEN = [(name, graph) for name, bundle in BUNDLES.items() for graph in engine_graphs(bundle.manifest)]
-MATCHER = [("zero-shot", "condition"), ("zero-shot", "match")]  # stay in ONNX Runtime, but could be taken
 LOWERED = {"SplitToSequence", "SequenceAt", "Pad of BOOL", "LayerNormalization with 3 outputs"}
 LOWERED |= {"ScatterND with reduction add"}
 
@@ -31,7 +30,7 @@ def test_the_document_is_named() -> None:
     assert DOCUMENT["operators"]["MatMul"]["types"] == ["FP32", "FP16", "BF16"]
 
 
-@pytest.mark.parametrize("name, graph", TAKEN + MATCHER)
+@pytest.mark.parametrize("name, graph", TAKEN)
 def test_tensorrt_supports_the_graph(name: str, graph: str) -> None:
     bundle = BUNDLES[name]
     assert set(unsupported(inline_weights(bundle, graph))) <= LOWERED, "as exported"
@@ -42,7 +41,7 @@ def test_tensorrt_supports_the_graph(name: str, graph: str) -> None:
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
-@pytest.mark.parametrize("name, graph", sorted(set(ALL) - set(TAKEN) - set(MATCHER)))
+@pytest.mark.parametrize("name, graph", sorted(set(ALL) - set(TAKEN)))
 def test_integer_graphs_are_unsupported_and_never_handed_over(name: str, graph: str) -> None:
     assert graph.endswith(".int8") or name == "text"
     problems = unsupported(lower(inline_weights(BUNDLES[name], graph)))

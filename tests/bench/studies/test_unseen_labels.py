@@ -103,11 +103,13 @@ def test_the_penalty_is_the_best_one_on_other_splits() -> None:
 
 
 def test_rejection_compares_the_best_offered_label_with_the_background() -> None:
-    known, others = trial(1, 9).offer(unseen=True)
+    known, others = trial(1, 9).offer(UNSEEN)
     assert (known == 8).all() and len(known) == UNSEEN.sum() and len(others) == K + 1 - len(known)
     assert (others[:-1] == 0).all() and others[-1] == -1 and auroc(known, others) == 1
-    known, others = trial(2, 9).offer(unseen=True, rivals=True)
+    known, others = trial(2, 9).offer(UNSEEN, rivals=True)
     assert (known == 7).all() and set(others) == {-7, -1}, "a seen label is in the background then"
+    known, others = trial(1, 2).offer_few(rivals=True)[0]
+    assert len(known) == 5 and (known == 1).all() and (others <= 0).all()
     assert auroc(np.array([1, 2]), np.array([1, 3])) == pytest.approx((0.5 + 1) / 4)
 
 
@@ -157,7 +159,7 @@ def test_a_report_compares_over_the_same_seeds(split: Split) -> None:
     assert found["methods"][ALIGNMENT]["zsl"][ALL_SENTENCES]["by_split"] == pytest.approx([100 - wrong] * 2)
     ahead = found["ahead_of_alignment"][SHIPPED]
     assert ahead["mean"] == pytest.approx(wrong) and ahead["low"] <= ahead["mean"] <= ahead["high"]
-    assert found["methods"][SHIPPED]["rejection"]["seen labels"]["auroc"]["mean"] == 1
+    assert found["methods"][SHIPPED]["rejection"]["all seen labels"]["auroc"]["mean"] == 1
 
 
 def test_an_encoder_trained_on_an_unseen_label_is_refused(data: Path, tmp_path: Path) -> None:

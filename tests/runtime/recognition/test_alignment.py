@@ -63,7 +63,7 @@ def test_labels_from_training_that_are_not_chosen_are_rivals_unless_they_are_ali
         one.logits(raised_right, one.vocabulary({LEFT: {"label": LEFT}}, {}))[0, 0]
         for one in (alone, with_rivals, nearly_all_alike)
     ]
-    assert logits[1] < logits[0] == logits[2]
+    assert logits[1] < logits[0] - 0.1 and logits[2] == pytest.approx(logits[0], abs=1e-3)
 
 
 def test_a_new_label_gets_its_bonus_and_a_label_from_training_does_not(text: TextEncoder, tmp_path: Path) -> None:

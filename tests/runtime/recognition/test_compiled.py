@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from motionrt import InputError, Motion, Recognizer
-from motionrt.runtime.bundles.bundle import Bundle
+from motionrt.runtime.bundles.bundle import Bundle, write_bundle
 from motionrt.runtime.bundles.schema import CompiledManifest
 from motionrt.runtime.cli import main
 from motionrt.runtime.recognition.compiled import compile_labels
@@ -46,9 +46,19 @@ def test_a_bundle_decides_as_the_recognizer_does(recognizer: Recognizer, samples
     assert len(set(events)) > 1
 
 
-def test_chosen_labels_do_not_compete_with_the_others(
-    recognizer: Recognizer, samples: list[Motion], tmp_path: Path
-) -> None:
+def without_rivals(path: Path) -> Path:
+    """The bundle, whose labels that are not chosen are no background."""
+    bundle = Bundle.load("zero-shot")
+    manifest = json.loads(bundle.manifest_file)
+    manifest["matching"].pop("rivals", None)
+    del manifest["files"]
+    files = {name: (bundle.path / name).read_bytes() for name in bundle.manifest.files}
+    return write_bundle(path, manifest, files)
+
+
+def test_chosen_labels_do_not_compete_with_the_others(samples: list[Motion], tmp_path: Path) -> None:
+    recognizer = Recognizer.load(without_rivals(tmp_path / "plain"), labels=["wave", "high five", "walk", "run"])
+    recognizer.enroll("my bow", [samples[0]])
     compile_labels(recognizer, tmp_path / "mine")
     compiled = Recognizer.load(tmp_path / "mine", labels=["walk", "my bow"])
     other = recognizer.clone()
