@@ -333,11 +333,11 @@ def nwucla_ctrgcn() -> CtrGcnRecipe:
 RECIPES: dict[str, Callable[[], StreamGcnRecipe | CtrGcnRecipe]] = {
     "live": live,
     "live-2d": live_2d,
-    OPEN: open_encoder,
     "nwucla-stream": nwucla_stream,
     "utdmhad-stream": utdmhad_stream,
     "jhmdb-stream": jhmdb_stream,
     "nwucla-ctrgcn": nwucla_ctrgcn,
+    OPEN: open_encoder,
 }
 
 
