@@ -170,7 +170,8 @@ class Matcher:
     def check_words(self, texts: Mapping[str, Text]) -> None:
         """Report labels of whose sentences the text encoder knows no word. Raises InputError as it does."""
         for label, text in texts.items():
-            self._text.check_words(list(text.values()), f"label {label!r}")
+            if self._known.keys().isdisjoint(text.values()):  # those from training consist of words
+                self._text.check_words(list(text.values()), f"label {label!r}")
 
     def find_similar(self, texts: Mapping[str, Text]) -> list[tuple[str, str, float]]:
         """Pairs of labels that the text encoder cannot distinguish, with the cosine of their features.
