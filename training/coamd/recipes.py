@@ -56,7 +56,8 @@ class CoamdRecipe:
     objective: str = "flow"  # generator: or "ddpm"
     clip: str | None = None  # xl: folder of CLIP ViT-B/32
     same_caption: float = 1.0  # recognizer, evaluator: above this cosine captions are not negatives; published: 0.8
-    loss: str = "full"  # recognizer: or "released", which trains on labels only
+    loss: str = "full"  # recognizer: or "released", which trains on labels only, or "descriptions"
+    recons_loss: str = "l1_smooth"  # autoencoder: or "l1" or "l2"
     padding: str = "motion"  # generator: or "batch": motions are padded to 196 frames before they are encoded
     subset: int | None = None  # train on this many clips only
     sequences: float = 0.0  # share of samples that are joined from several clips, "walks, then bows", "waves twice"
@@ -71,7 +72,12 @@ class CoamdRecipe:
     def check(self) -> None:
         """Validate the settings. Raises InputError."""
         check_loop(self.loop, repeats=self.repeats, threads=self.threads, subset=self.subset)
-        for key, allowed in (("objective", ("flow", "ddpm")), ("loss", ("full", "released")), ("padding", PADDINGS)):
+        for key, allowed in (
+            ("objective", ("flow", "ddpm")),
+            ("loss", ("full", "released", "descriptions")),
+            ("recons_loss", tuple(coamd.DISTANCES)),
+            ("padding", PADDINGS),
+        ):
             if getattr(self, key) not in allowed:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
         if not 0 <= self.sequences < 1:
@@ -200,7 +206,7 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
         task=data.motions(recipe.loop.seed, coamd.WINDOW),
         about=data.about(config),
         validate=lambda model: {"mpjpe_mm": coamd.reconstruction_mm(model, validation, data.normalization)},
-        loss=partial(coamd.reconstruction_loss, views, noise),
+        loss=partial(coamd.reconstruction_loss, views, noise, recipe.recons_loss),
         finish=finish,
     )
 

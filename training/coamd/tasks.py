@@ -14,7 +14,7 @@ from zlib import crc32
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, normalize, pad, smooth_l1_loss
+from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, pad, smooth_l1_loss
 
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE
 from ...runtime.generation.solvers import ddpm_schedule
@@ -148,10 +148,18 @@ class ViewScales:
         return joint, bone, motion
 
 
+DISTANCES = {"l1_smooth": smooth_l1_loss, "l1": l1_loss, "l2": mse_loss}  # by the names of the released code
+
+
 def reconstruction_loss(
-    scales: ViewScales, max_noise: float, model: nn.Module, samples: Sequence[TrainingSample], device: torch.device
+    scales: ViewScales,
+    max_noise: float,
+    distance: str,
+    model: nn.Module,
+    samples: Sequence[TrainingSample],
+    device: torch.device,
 ) -> Tensor:
-    """Smooth L1 of joints, bones and motion, with noise of 0 to `max_noise` deviations on the tokens of each sample."""
+    """A distance of joints, bones and motion; the tokens of each sample get noise of 0 to `max_noise` deviations."""
     x_BTC, lengths_B = pad_motions([sample.x for sample in samples], device)
     noise_B = max_noise * torch.rand(len(samples), device=device) if max_noise else None
     decoded = model(x_BTC, lengths_B, noise_B).float()
@@ -161,8 +169,8 @@ def reconstruction_loss(
     total = x_BTC.new_zeros(())
     weights = (weight, weight, motion_weight)
     for view, target, weight in zip(scales(decoded), scales(x_BTC), weights, strict=True):
-        distance = smooth_l1_loss(view, target, reduction="none")
-        total = total + (distance * weight).sum() / (mean_over_ranks(weight.sum()) * x_BTC.shape[2])
+        distances = DISTANCES[distance](view, target, reduction="none")
+        total = total + (distances * weight).sum() / (mean_over_ranks(weight.sum()) * x_BTC.shape[2])
     return total
 
 
@@ -346,9 +354,10 @@ def recognizer_loss(
 ) -> Tensor:
     """Contrastive loss with descriptions by the text tower, plus half of that with labels by the frozen text encoder.
 
-    With `released` only the labels' part. Descriptions of one action in one style are not negatives of each other, nor
-    are those whose frozen features have a cosine above `same_caption`: 0.8 as published. Captions that differ in left
-    and right are more similar than that; a `same_caption` of 1 separates them.
+    With `released` only the labels' part, with `descriptions` only the other one. Descriptions of one action in one
+    style are not negatives of each other, nor are those whose frozen features have a cosine above `same_caption`: 0.8
+    as published. Captions that differ in left and right are more similar than that; a `same_caption` of 1 separates
+    them.
     """
     x_BTC, lengths_B = pad_motions([sample.x for sample in samples], device)
     captions, actions = [sample.caption for sample in samples], [sample.action for sample in samples]
@@ -373,7 +382,8 @@ def recognizer_loss(
     alike = (descriptions[:, None] == descriptions) | (frozen @ frozen.T > same_caption)
     fused, streams = contrastive(normalize(described, dim=1), alike, 0.1)
     near = torch.stack([smooth_l1_loss(feature, described) for feature in features]).mean()
-    return fused + near + streams + label_loss / 2
+    description_loss = fused + near + streams
+    return description_loss if loss == "descriptions" else description_loss + label_loss / 2
 
 
 def text_inputs(texts: CaptionFeatures, captions: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor | None]:

@@ -112,12 +112,14 @@ class Identity(nn.Module):
 
 def test_the_reconstruction_loss_is_zero_for_the_motion_itself_and_blind_to_padding(motions: MotionTask) -> None:
     views, samples, model = ViewScales.unit(SMPL22), motions.batch(0, 4), Identity()
-    loss = partial(coamd.reconstruction_loss, views, 0.0)
+    loss = partial(coamd.reconstruction_loss, views, 0.0, "l1_smooth")
     assert loss(model, samples, CPU) == 0
     model.off = 100.0
     assert loss(model, samples, CPU) == 0, "padding is ignored"
     model.off, model.error = 0.0, 0.5
     assert float(loss(model, samples, CPU)) == pytest.approx(0.5 * 0.5**2), "joints; bones and motion are the same"
+    for distance, wanted in (("l1", 0.5), ("l2", 0.25)):
+        assert float(coamd.reconstruction_loss(views, 0.0, distance, model, samples, CPU)) == pytest.approx(wanted)
 
 
 def test_reconstruction_is_measured_in_millimeters_from_the_pelvis(motions: MotionTask) -> None:
@@ -260,6 +262,14 @@ def test_clips_of_one_action_are_not_negatives(loss_of: Callable[..., float], mo
     assert loss_of("released", [one, *others]) > 0.1
 
 
+def test_labels_count_only_with_a_loss_that_has_them(loss_of: Callable[..., float], motions: MotionTask) -> None:
+    samples = [replace(sample, style=str(i)) for i, sample in enumerate(motions.batch(1, 6))]
+    renamed = [replace(sample, action=samples[0].action) for sample in samples]
+    unlabeled, again = (loss_of("descriptions", some) for some in (samples, renamed))
+    assert unlabeled == pytest.approx(again, rel=1e-5)
+    assert abs(loss_of("full", samples) - loss_of("full", renamed)) > 0.01
+
+
 def test_the_same_description_is_not_a_negative_but_another_style_or_action_is(
     loss_of: Callable[..., float], motions: MotionTask
 ) -> None:
@@ -355,7 +365,8 @@ def test_every_recipe_runs_and_resumes_to_the_same_loss(
     ("recipe", "settings", "message"),
     [
         ("coamd-ae", {"size": "huge"}, "size=huge: expected small or xl"),
-        ("coamd-mar", {"loss": "half"}, "loss=half: expected full or released"),
+        ("coamd-mar", {"loss": "half"}, "loss=half: expected full or released or descriptions"),
+        ("coamd-ae", {"recons_loss": "l3"}, "recons_loss=l3: expected l1_smooth or l1 or l2"),
         ("coamd-generator", {"objective": "vae"}, "objective=vae: expected flow or ddpm"),
         ("coamd-generator", {"repeats": "0"}, "repeats: expected a number above 0"),
         (
@@ -400,7 +411,10 @@ def test_the_published_size_takes_a_training_step(recipe: str, motions: MotionTa
     texts = CaptionFeatures([text for sample in samples for text in (sample.caption, sample.action)], FakeClip())
     autoencoder = AutoEncoder(size.autoencoder)
     model, loss = {
-        "coamd-ae": lambda: (autoencoder, partial(coamd.reconstruction_loss, ViewScales.unit(SMPL22), 0.25)),
+        "coamd-ae": lambda: (
+            autoencoder,
+            partial(coamd.reconstruction_loss, ViewScales.unit(SMPL22), 0.25, "l1_smooth"),
+        ),
         "coamd-mar": lambda: (MotionRecognizer(size.recognizer), partial(coamd.recognizer_loss, texts, "full", 0.8)),
         "coamd-generator": lambda: (
             MotionGenerator(size.generator),
