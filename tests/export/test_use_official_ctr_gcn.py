@@ -1,7 +1,6 @@
 """Official CTR-GCN checkpoints recognize recordings and streams, by the published preparation of clips."""
 
 import json
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +120,8 @@ def test_a_stream_is_recognized_by_its_last_seconds(bundle: Path, recording: Pat
 
 def test_it_runs_in_pytorch_as_in_onnx_runtime(bundle: Path, recording: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(factory, "_unavailable", lambda name: None)
-    monkeypatch.setattr(cuda, "CudaClips", partial(cuda.CudaClips, device="cpu"))
+    clips = cuda.CudaClips
+    monkeypatch.setattr(cuda, "CudaClips", lambda bundle, graph, device: clips(bundle, graph, device="cpu"))
     with pytest.raises(InputError, match="precision is 'int8', expected fp32"):
         Recognizer.load(bundle, "cuda", precision="int8")
     recognizer = Recognizer.load(bundle, "cuda")
@@ -129,7 +129,7 @@ def test_it_runs_in_pytorch_as_in_onnx_runtime(bundle: Path, recording: Path, mo
     wanted = Recognizer.load(bundle, "onnx").recognize(recording).probs
     np.testing.assert_allclose(recognizer.recognize(recording).probs, wanted, rtol=1e-4, atol=1e-7)
     with pytest.raises(BundleError, match="ctrgcn: its weights are not those of a CTR-GCN"):
-        cuda.CudaClips(Bundle.load(bundle, ClipManifest), "velocity")
+        clips(Bundle.load(bundle, ClipManifest), "velocity", device="cpu")
 
 
 def test_the_command_recognizes_and_evaluates(

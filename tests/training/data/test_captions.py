@@ -270,7 +270,10 @@ def test_every_action_and_label_has_a_sentence_on_each_part_of_the_body() -> Non
 
 
 def test_parts_of_a_mirrored_action_are_mirrored() -> None:
-    for name, other in {**vocabulary.MIRRORED, "walk left": "walk right"}.items():
+    mirrored = {**vocabulary.MIRRORED, "walk left": "walk right"}
+    described = mirrored.keys() & captions.actions()
+    assert described >= {"turn left", "raise right hand", "swipe left", "walk left"}
+    for name, other in ((name, mirrored[name]) for name in described):
         assert captions.parts(name) == {
             part: captions.mirror_text(text) for part, text in captions.parts(other).items()
         }
