@@ -863,7 +863,8 @@ ROBOTS = [
     ),
     Row(
         "{seconds:.0f} s of references at 50 Hz from generated motion, {cpus} CPUs, load average {load_average.1:.0f}",
-        "{references:,} references, late by p50 {late_p50_ms:.2f} ms, p99 **{late_p99_ms:.2f} ms**; {prompts} prompts "
+        "{references:,} references, sent late by p50 {late_p50_ms:.2f} ms, p99 **{late_p99_ms:.2f} ms**, received "
+        "{interval_ms.p1:.1f} to {interval_ms.p99:.1f} ms (p1, p99) after the one before; {prompts} prompts "
         "change it after p50 **{prompt_ms.p50:.0f} ms**, p95 {prompt_ms.p95:.0f} ms, {prompt_ms.p100:.0f} ms at most",
         "robot_stream.json",
     ),
