@@ -1,6 +1,6 @@
 """A matcher by alignment, fitted in closed form; `runtime/recognition/alignment.py` runs it.
 
-Features and texts are projected to a space of two parts, which count alike:
+Features and texts are projected to a space of two parts, with a share in the cosine each:
 
 - sentences, by ESZSL (Romera-Paredes and Torr, ICML 2015), with cosines in the span of the trained texts;
 - attributes of motion (`attributes.json`), by ridge regressions from features, and from the sentences of each slot.
@@ -25,10 +25,11 @@ from .calibration import balanced_weights, discriminants
 from .encoders import EncodedClips
 from .sentences import LabelSentences
 
-RIDGE = 1.0  # penalty of regressions from features, and of texts in ESZSL
+RIDGE = 1.0  # penalty of regressions from features
 TEXT_RIDGE = 1.0  # of regressions from texts
+SENTENCE_RIDGE = 0.3  # of texts in ESZSL
 SCATTER = 0.15  # added to the standard deviation that attributes are scaled to
-SHARES = (0.5, 0.5)
+SHARES = (0.7, 0.3)
 TOO_NEAR = 0.6  # cosine with an unseen label above which another action teaches nothing, see `attributes.json`
 
 
@@ -53,13 +54,18 @@ class AlignedMatcher:
 
 
 def fit_alignment(
-    trained: EncodedClips, text: TextEncoder, unseen: Collection[str] = (), shares: Sequence[float] = SHARES
+    trained: EncodedClips,
+    text: TextEncoder,
+    unseen: Collection[str] = (),
+    shares: Sequence[float] = SHARES,
+    sentence_ridge: float = SENTENCE_RIDGE,
 ) -> AlignedMatcher:
     """Fit a matcher to features with labels of the open vocabulary or `BACKGROUND`.
 
     Args:
         unseen: labels whose texts, and texts like them, teach nothing.
         shares: of sentences and of attributes.
+        sentence_ridge: penalty of texts in ESZSL.
     """
     seen = sorted(set(trained.labels))
     target_N = np.array([seen.index(label) for label in trained.labels])
@@ -72,7 +78,7 @@ def fit_alignment(
     weight_N = balanced_weights(target_N)
     texts_KSW = LabelSentences.for_labels(seen, text).features.numpy()
     motion, texts = zip(
-        fit_sentences(z_NF, target_N, weight_N, texts_KSW),
+        fit_sentences(z_NF, target_N, weight_N, texts_KSW, sentence_ridge),
         fit_attributes(z_NF, target_N, weight_N, texts_KSW, seen, unseen, text),
         strict=True,
     )
@@ -93,7 +99,7 @@ Projection = tuple[np.ndarray, np.ndarray]
 
 
 def fit_sentences(
-    z_NF: np.ndarray, target_N: np.ndarray, weight_N: np.ndarray, texts_KSW: np.ndarray
+    z_NF: np.ndarray, target_N: np.ndarray, weight_N: np.ndarray, texts_KSW: np.ndarray, ridge: float
 ) -> tuple[Projection, Projection]:
     """Projections of features [F, P], [P], and of sentences [S, W, P], [S, P]."""
     K, S, W = texts_KSW.shape
@@ -103,7 +109,7 @@ def fit_sentences(
     centered_NF = z_NF - mean_F
     weighted_FN = (centered_NF * weight_N[:, None]).T
     inner_FF = weighted_FN @ centered_NF + RIDGE * np.eye(z_NF.shape[1])
-    inner_KK = texts_KX @ texts_KX.T + RIDGE * np.eye(K)
+    inner_KK = texts_KX @ texts_KX.T + ridge * np.eye(K)
     bilinear_FK = np.linalg.solve(inner_FF, weighted_FN @ (2 * np.eye(K)[target_N] - 1)) @ np.linalg.inv(inner_KK)
     left_KP, size_P, axes_PX = np.linalg.svd(texts_KX, full_matrices=False)
     motion_FP, text_SWP = bilinear_FK @ (left_KP * size_P), axes_PX.T.reshape(S, W, -1)

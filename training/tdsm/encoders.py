@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -28,7 +28,7 @@ from ..data.unseen_labels import BACKGROUND
 from ..models.ctr_gcn import CTRGCN, CTRGCNConfig
 from ..models.stream_gcn import StreamGCN, StreamGCNConfig, fold, from_weights
 from ..recognition.ctr_gcn import LAYOUT, CtrGcnTask, whole_sample
-from ..recognition.recipes import open_encoder
+from ..recognition.recipes import left_out, open_encoder
 from ..runs import read_network, weights_sha256
 
 BATCH = 64
@@ -95,7 +95,7 @@ class StreamEncoder:
     labels: tuple[str, ...]
     sha256: str
     license: str
-    sources: ClassVar[tuple[str, ...]] = vocabulary.sources()
+    left_out: tuple[str, ...] = ()  # sources
 
     @classmethod
     def from_run(cls, run: Path) -> StreamEncoder:
@@ -108,6 +108,7 @@ class StreamEncoder:
             labels=vocabulary_labels(about["labels"]),
             sha256=weights_sha256(run),
             license=recipe["license"],
+            left_out=left_out(recipe["leave_out"]),
         )
 
     @classmethod
@@ -121,6 +122,10 @@ class StreamEncoder:
             sha256=manifest.files["weights.safetensors"].sha256,
             license=manifest.license,
         )
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        return tuple(source for source in vocabulary.sources() if source not in self.left_out)
 
     @property
     def width(self) -> int:

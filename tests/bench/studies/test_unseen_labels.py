@@ -24,11 +24,14 @@ from motionrt.bench.studies.unseen_labels import (  # noqa: E402
     auroc,
     best_penalty,
     best_scale,
+    blend,
     calibration_error,
+    chosen_on_others,
     few_shot,
     fit,
     names,
     report,
+    sets_left_out,
 )
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E402
@@ -144,9 +147,40 @@ def test_examples_identify_labels_without_text(split: Split) -> None:
     assert found["5"]["mean"] > 80
 
 
-def test_a_report_compares_over_the_same_seeds(split: Split) -> None:
+def test_distances_of_several_methods_count_alike() -> None:
+    small, large = np.array([[1.0, 2, 3], [3, 2, 1]]), np.array([[3000.0, 1000, 2000], [1000, 2000, 3000]])
+    found = blend([{ALL_SENTENCES: small}, {ALL_SENTENCES: large}])[ALL_SENTENCES]
+    assert found == pytest.approx(blend([{ALL_SENTENCES: large / 1000 + 5}, {ALL_SENTENCES: small}])[ALL_SENTENCES])
+    assert found.argmin(1)[0] == 1 and found[1] == pytest.approx(0)
+
+
+def test_settings_are_chosen_on_other_splits(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    right, wrong = trial(1, 2), trial(1, 2)
+    wrong.distances[ALL_SENTENCES][:, np.flatnonzero(UNSEEN)] = 5
+    one, two = (split._replace(held_out=EncodedClips(features_ND=np.zeros((K + 1, 1)), labels=(*open_labels(), "")),
+                               text=Texts()) for _ in range(2))  # fmt: skip
+    monkeypatch.setattr(unseen_labels, "CHOICES", [(0.5, 3.0), (0.5, 1.0)])
+    monkeypatch.setattr(
+        unseen_labels, "fit", lambda of, _, ridge: (right if (of is one) == (ridge == 3.0) else wrong).distances
+    )
+    found = chosen_on_others({"one": one, "two": two}, [1, 1])
+    assert found and found["share_of_attributes_and_penalty"] == [(0.5, 1.0), (0.5, 3.0)]
+    assert max(found["zsl"]["by_split"]) < 10 and found["ahead_of_alignment"]["mean"] == found["zsl"]["mean"] - 1
+    assert chosen_on_others({"one": one}, [1]) is None
+
+
+def test_sets_left_out_are_measured_by_text_and_by_examples(split: Split) -> None:
+    found = sets_left_out({SPLIT: split._replace(held_out=split.examples)})
+    assert found["clips"][SPLIT] == 4 * UNSEEN.sum() and found["labels"][SPLIT] == UNSEEN.sum()
+    assert 0 <= found["zsl"]["mean"] <= 100 and found["few_shot"]["3"]["mean"] > 80
+
+
+def test_a_report_compares_over_the_same_seeds(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unseen_labels, "CHOICES", [(0.5, 1.0)])
+    monkeypatch.setattr(unseen_labels, "PENALTIES", 20)
     trials = {
-        name: {(s, seed): trial(1, 2) for s in (SPLIT, "other") for seed in range(2)} for name in unseen_labels.ABOUT
+        name: {(s, seed): trial(1, 2) for s in (SPLIT, "other") for seed in range(2)}
+        for name in (SHIPPED, ALIGNMENT, "tdsm")
     }
     worse = trial(1, 2)
     hidden = np.flatnonzero(UNSEEN)
