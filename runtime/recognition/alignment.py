@@ -46,9 +46,13 @@ class Alignment:
         present_KX = (sentences_KSW * mask_KS[:, :, None]).reshape(len(mask_KS), -1)
         return (self._scale(present_KX @ self.text_XE + mask_KS @ self.text_SE),)
 
+    def embed(self, z_BF: np.ndarray) -> np.ndarray:
+        """Project features to [B, E]."""
+        return self._scale(z_BF @ self.motion_FE + self.motion_E)
+
     def errors(self, z_BF: np.ndarray, embedding_KE: np.ndarray) -> np.ndarray:
         """1 - mean cosine of features and texts, [B, K]."""
-        found: np.ndarray = 1 - self._scale(z_BF @ self.motion_FE + self.motion_E) @ embedding_KE.T
+        found: np.ndarray = 1 - self.embed(z_BF) @ embedding_KE.T
         return found
 
     def _scale(self, x_NE: np.ndarray) -> np.ndarray:

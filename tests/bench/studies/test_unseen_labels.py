@@ -1,10 +1,8 @@
 """The protocol of unseen labels: candidates, the penalty on seen labels, and comparisons."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import numpy as np
 import pytest
@@ -29,51 +27,20 @@ from motionrt.bench.studies.unseen_labels import (  # noqa: E402
     chosen_on_others,
     few_shot,
     fit,
-    names,
     report,
     sets_left_out,
 )
 from motionrt.runtime.errors import InputError  # noqa: E402
-from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E402
-from motionrt.training.data.unseen_labels import splits  # noqa: E402
+from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
 from motionrt.training.data.vocabulary import open_labels  # noqa: E402
 from motionrt.training.tdsm.encoders import EncodedClips  # noqa: E402
 
-SPLIT = "draw-throw-bow"
-K = len(open_labels())
-UNSEEN = np.isin(np.arange(K), splits()[SPLIT].unseen)
-
-
-class Texts(TextEncoder):
-    """A fast encoder: every text has its own random feature."""
-
-    def __init__(self) -> None:
-        self.width, self.clip, self.sha256 = 32, False, "0" * 64
-
-    def encode(self, texts: Sequence[str]) -> TextFeatures:
-        pooled = np.stack([np.random.default_rng(crc32(text.encode())).normal(size=32) for text in texts])
-        pooled /= np.linalg.norm(pooled, axis=1, keepdims=True)
-        return TextFeatures(
-            tokens=np.zeros((len(texts), 1, 32), np.float32),
-            mask=np.ones((len(texts), 1), bool),
-            pooled=pooled.astype(np.float32),
-        )
+from .unseen_split import SPLIT, UNSEEN, K, make_split  # noqa: E402
 
 
 @pytest.fixture(scope="module")
 def split() -> Split:
-    """Every label and rest at their own positions, with ten training and eight test clips."""
-    draw = np.random.default_rng(0)
-    positions = draw.normal(size=(K + 1, 128)).astype(np.float32)
-
-    def clips(labels: list[str], count: int) -> EncodedClips:
-        of = [label for label in labels for _ in range(count)]
-        features = np.stack([positions[names().index(label)] + 0.1 * draw.normal(size=128) for label in of])
-        return EncodedClips(features_ND=features.astype(np.float32), labels=tuple(of))
-
-    hidden = [label for label, is_hidden in zip(open_labels(), UNSEEN, strict=True) if is_hidden]
-    seen = [label for label in names() if label not in hidden]
-    return Split(clips(seen, 10), clips(list(names()), 8), clips(hidden, 4), UNSEEN, Texts())
+    return make_split()
 
 
 def trial(near: float, far: float) -> Trial:
@@ -157,8 +124,8 @@ def test_distances_of_several_methods_count_alike() -> None:
 def test_settings_are_chosen_on_other_splits(split: Split, monkeypatch: pytest.MonkeyPatch) -> None:
     right, wrong = trial(1, 2), trial(1, 2)
     wrong.distances[ALL_SENTENCES][:, np.flatnonzero(UNSEEN)] = 5
-    one, two = (split._replace(held_out=EncodedClips(features_ND=np.zeros((K + 1, 1)), labels=(*open_labels(), "")),
-                               text=Texts()) for _ in range(2))  # fmt: skip
+    tested = EncodedClips(features_ND=np.zeros((K + 1, 1)), labels=(*open_labels(), ""))
+    one, two = (split._replace(held_out=tested) for _ in range(2))
     monkeypatch.setattr(unseen_labels, "CHOICES", [(0.5, 3.0), (0.5, 1.0)])
     monkeypatch.setattr(
         unseen_labels, "fit", lambda of, _, ridge: (right if (of is one) == (ridge == 3.0) else wrong).distances
