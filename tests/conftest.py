@@ -1,3 +1,4 @@
+import gc
 import os
 import signal
 from collections import Counter
@@ -24,6 +25,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
+# several test processes share the cores: threads would wait for each other longer than they compute
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # without a GPU, kernels run in Triton's interpreter, which must be chosen before the first import of triton
 if find_spec("torch") and not import_module("torch").cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"
@@ -39,6 +44,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         seconds[item.path] += 20 if limits else 1
     if hasattr(config, "workerinput"):  # one of several processes: the longest files first, so that all end together
         items.sort(key=lambda item: -seconds[item.path])
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()  # modules and thousands of tests stay: the collector need not look at them again and again
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,5 +1,7 @@
 """The commands that the documentation shows run as written."""
 
+import io
+import json
 import os
 import re
 import shlex
@@ -13,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from wait import wait_until
 
@@ -44,6 +47,8 @@ OPTIONAL = {  # commands that need what not every machine has: a pattern of thei
     "motionrt export live --tensorrt": "TensorRT|tensorrt",
 }
 DATA_SETS = ("kinect20", "utdmhad20")
+FEW = "utdmhad20"  # the set of which two subjects are enough
+PROCESSES = ("motionrt bench",)  # commands that change their process
 OUTPUT = "output.txt"
 START_S = 60  # for a command to start
 SHORT = " steps=2 batch=4"  # as written, a training takes hours
@@ -65,12 +70,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("line", LINES)
-def test_a_command_runs_as_written(line: str, folder: Path, request: pytest.FixtureRequest) -> None:
+def test_a_command_runs_as_written(
+    line: str,
+    folder: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+    def run(line: str) -> tuple[int, str]:
+        capfd.readouterr()
+        return main(arguments(line)), "".join(capfd.readouterr())
+
     needed = prerequisites(line, folder)
     if any("data" in command for command in (*needed, line)) and not (folder / "data").exists():
         link_data(request.getfixturevalue("shared"), folder / "data")
     for earlier in needed:
-        status, output = run(earlier, folder)
+        status, output = run(earlier)
         assert status == 0, output
     if "official.pt" in line:
         write_official(folder / "official.pt")
@@ -84,7 +102,7 @@ def test_a_command_runs_as_written(line: str, folder: Path, request: pytest.Fixt
     elif expected := lookup(line, INTERRUPTED):
         assert interrupt(line, folder, expected[0]) == expected[1]
     else:
-        status, output = run(line, folder)
+        status, output = run(line) if not line.startswith(PROCESSES) else run_process(line, folder)
         if pattern := lookup(line, OPTIONAL):
             last = output.splitlines()[-1]
             assert status == 0 or (status == 2 and last.startswith("motionrt: ") and re.search(pattern, last))
@@ -97,8 +115,27 @@ def link_data(shared: Path, data: Path) -> None:
     """A folder with a few of the data sets, since training on all of them takes long."""
     data.mkdir()
     for name in DATA_SETS:
+        if name == FEW:
+            write_few(shared / name, data / name)
+            continue
         for path in shared.glob(f"{name}.*"):
             (data / path.name).symlink_to(path)
+
+
+def write_few(source: Path, out: Path) -> None:
+    """A copy of a data set with its first two subjects only."""
+    about = json.loads(source.with_suffix(".json").read_text())
+    kept = [record["subject"] in (1, 2) for record in about["clips"]]
+    with np.load(source.with_suffix(".npz")) as arrays:
+        content = dict(arrays)
+    lengths = np.diff(content["start"])
+    assert len(lengths) == len(kept)
+    frames = np.repeat(kept, lengths)
+    content |= {name: content[name][frames] for name in ("joints", "root_xz")}
+    content["start"] = np.cumsum([0, *lengths[kept]]).astype(np.int32)
+    np.savez(out.with_suffix(".npz"), **content)
+    about["clips"] = [record for record, keep in zip(about["clips"], kept, strict=True) if keep]
+    out.with_suffix(".json").write_text(json.dumps(about))
 
 
 def prerequisites(line: str, folder: Path) -> list[str]:
@@ -134,18 +171,22 @@ def interrupt(line: str, folder: Path, expected: str) -> int:
         return process.wait(timeout=START_S)
 
 
-def run(line: str, folder: Path) -> tuple[int, str]:
+def run_process(line: str, folder: Path) -> tuple[int, str]:
     with start(line, folder) as process:
         return process.wait(), (folder / OUTPUT).read_text()
+
+
+def arguments(line: str) -> list[str]:
+    line += SHORT if line.startswith("motionrt train") else ""
+    line += SHORT_LIVE if line.startswith("motionrt train live") else ""
+    return shlex.split(line)[1:]
 
 
 @contextmanager
 def start(line: str, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command whose output goes to a file."""
     paths = {"PYTHONPATH": os.pathsep.join(map(os.path.abspath, filter(None, sys.path)))}
-    line += SHORT if line.startswith("motionrt train") else ""
-    line += SHORT_LIVE if line.startswith("motionrt train live") else ""
-    command = [sys.executable, "-m", "motionrt.runtime.cli", *shlex.split(line)[1:]]
+    command = [sys.executable, "-m", "motionrt.runtime.cli", *arguments(line)]
     with open(folder / OUTPUT, "wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=os.environ | paths, stdin=subprocess.PIPE, stdout=output, stderr=subprocess.STDOUT

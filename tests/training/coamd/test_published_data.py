@@ -13,6 +13,8 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
 from motionrt.bench.accuracy import motion_data  # noqa: E402
 from motionrt.bench.accuracy.protocols.scoring import ScoringConfig  # noqa: E402
+from motionrt.export import coamd as coamd_export  # noqa: E402
+from motionrt.export.coamd_graphs import onnx_graphs  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.cli import main  # noqa: E402
@@ -90,9 +92,9 @@ def test_networks_of_a_published_folder_become_a_bundle_that_is_evaluated(
     assert len(losses) == 8 and np.isfinite(losses).all()
     record = json.loads((tmp_path / "coamd-ae" / "recipe.json").read_text())
     assert len(record["model"]["parents"]) == joints and len(record["mean"]) == 3 * joints
-    if not kit:  # graphs depend on sizes only
-        graphs = {file.name: file.read_bytes() for file in coamd_bundle.glob("*.onnx") if "int8" not in file.name}
-        monkeypatch.setattr("motionrt.export.coamd.onnx_graphs", lambda pipeline: graphs)
+    graphs = {file.name: file.read_bytes() for file in coamd_bundle.glob("*.onnx") if "int8" not in file.name}
+    others = ("decode", "encode", "motion") if kit else ()  # graphs depend on sizes only, and `guide` is not used
+    monkeypatch.setattr(coamd_export, "onnx_graphs", lambda pipeline: graphs | onnx_graphs(pipeline, others))
     bundle, clip, edited = (str(tmp_path / name) for name in ("bundle", "clip.npz", "edited.npz"))
     assert main(["export", str(tmp_path), "-o", bundle]) == 0
     assert main(["generate", "a person walks", "--model", bundle, "--seconds", "4", "-o", clip]) == 0
