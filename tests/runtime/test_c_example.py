@@ -17,6 +17,7 @@ from motionrt.runtime.body.layout import Layout
 from motionrt.runtime.io.tracker import Tracker
 
 ROOT = Path(__file__).resolve().parents[2]
+BUILT = ROOT / "build" / "release"  # the library, if the C++ tests were built
 MODEL = ROOT / "runtime" / "models" / "live"
 LAYOUT = "smpl22"
 
@@ -33,9 +34,11 @@ def example(tmp_path_factory: pytest.TempPathFactory) -> Path:
         done = subprocess.run([cmake, *arguments], capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
 
-    run("-S", ROOT, "-B", folder / "library")
-    run("--build", folder / "library", "--parallel", "2")
-    run("--install", folder / "library", "--prefix", folder / "prefix")
+    library = BUILT if (BUILT / "CMakeCache.txt").is_file() else folder / "library"
+    if library != BUILT:
+        run("-S", ROOT, "-B", library)
+    run("--build", library, "--target", "motionrt", "motionrt_static", "--parallel", "2")
+    run("--install", library, "--prefix", folder / "prefix")
     run("-S", ROOT / "examples" / "c", "-B", folder / "build", f"-DCMAKE_PREFIX_PATH={folder / 'prefix'}")
     run("--build", folder / "build")
     return folder / "build" / "recognize"
