@@ -297,6 +297,7 @@ def clean(text: str) -> str:
     return re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1", text).replace("|", "\\|")
 
 
+@pytest.mark.slow
 def test_the_page_states_what_happens() -> None:
     assert PAGE.read_text(encoding="utf-8") == page()
 

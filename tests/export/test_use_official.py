@@ -46,6 +46,8 @@ TINY = coamd.Size(
 CLASSES = {"ae": coamd.AutoEncoder, "coamd": coamd.MotionGenerator, "mar": coamd.MotionRecognizer}
 PARTS = {"ae": "autoencoder", "coamd": "generator", "mar": "recognizer"}
 
+pytestmark = pytest.mark.slow  # the bundle of all
+
 
 @pytest.fixture(scope="module", autouse=True)
 def tiny_sizes() -> Any:

@@ -93,7 +93,7 @@ def test_networks_of_a_published_folder_become_a_bundle_that_is_evaluated(
     record = json.loads((tmp_path / "coamd-ae" / "recipe.json").read_text())
     assert len(record["model"]["parents"]) == joints and len(record["mean"]) == 3 * joints
     graphs = {file.name: file.read_bytes() for file in coamd_bundle.glob("*.onnx") if "int8" not in file.name}
-    others = ("decode", "encode", "motion") if kit else ()  # graphs depend on sizes only, and `guide` is not used
+    others = ("decode", "encode", "motion", "guide") if kit else ()  # graphs depend on sizes only
     monkeypatch.setattr(coamd_export, "onnx_graphs", lambda pipeline: graphs | onnx_graphs(pipeline, others))
     bundle, clip, edited = (str(tmp_path / name) for name in ("bundle", "clip.npz", "edited.npz"))
     assert main(["export", str(tmp_path), "-o", bundle]) == 0
