@@ -711,8 +711,9 @@ MOTION = [
     ),
     Row(
         "as described, by rules: {counts.n} counts of one to three, {still.n} times standing still, {turns.n} turns of "
-        "90, 180 and 360 degrees",
-        "**{counts.right:.0f} %**, **{still.right:.0f} %** and **{turns.right:.0f} %**",
+        "90, 180 and 360 degrees; as they are → split",
+        "{counts.plain:.0f} → **{counts.split:.0f} %**, {still.plain:.0f} → **{still.split:.0f} %** and "
+        "{turns.plain:.0f} → **{turns.split:.0f} %**",
         "details.json",
     ),
     Row(

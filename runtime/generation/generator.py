@@ -32,7 +32,7 @@ from ..text_encoder import TextEncoder
 from . import rng
 from .open_networks import open_networks
 from .parts import part_joints
-from .path import check_path, follow, length_of, way
+from .path import check_path, follow, go_around, length_of, way
 from .postprocess import (
     append,
     bend,
@@ -45,7 +45,15 @@ from .postprocess import (
 )
 from .schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
-from .timeline import Timeline, parse_timeline, split_sequence, split_together
+from .timeline import (
+    Timeline,
+    parse_timeline,
+    split_circle,
+    split_count,
+    split_half_turn,
+    split_sequence,
+    split_together,
+)
 
 MAX_SECONDS = 60.0  # of one motion
 MAX_BEST_OF = 64
@@ -56,6 +64,8 @@ FIRST_WINDOW_CHUNKS, WINDOW_CHUNKS = 2, 3  # in the first window of a stream, an
 GUIDED_STEPS = 3  # the last autoregressive steps; guiding more of them costs time and quality
 _MIN_TOKENS = 4  # of a motion whose length is estimated
 _MIN_ACTION, _MAX_ACTION = 10, 20  # tokens of an action among several whose length is estimated
+_COUNTED = 8  # of one that is counted; longer, it is often seen more than once
+_CIRCLE = 30  # of a walk in a circle
 _MAX_CACHED = 64  # prompts
 OUT_OF_RANGE = 0.5  # confidence below which a description is unlike the training; chosen on half of range.json
 _action_cache: dict[tuple[str, tuple[str, ...]], np.ndarray] = {}  # of text encoders and names of actions
@@ -211,8 +221,9 @@ class Generator:
         A batch takes less time than its motions one by one: on a CPU it uses all CPUs that the process may use. Its
         motions are, up to rounding, those of calls for one text each.
 
-        A description of actions that follow each other, in sentences or with "then", is generated action by action; of
-        legs and arms at once, such as "walks and waves", arms are generated apart from the rest.
+        A description of actions that follow each other, in sentences or with "then", is generated action by action; one
+        with a count, such as "jumps twice", as often; of legs and arms at once, such as "walks and waves", arms are
+        generated apart from the rest. Who turns around turns left twice, and who walks in a circle is led along one.
 
         Args:
             text: description of the motion, at most 512 characters; or a list of them.
@@ -481,31 +492,40 @@ class Generator:
 
     def _actions(self, request: Request, seconds: float | None) -> list[tuple[Request, int]] | None:
         """Requests for the actions of a description that follow each other, with tokens; None: there is just one."""
-        parts = [replace(request, text=text) for text in split_sequence(request.text)]
-        if len(parts) == 1 and split_together(request.text) is None:
-            return None
-        if len(parts) == 1:
-            return [(request, self._together_count(request) if seconds is None else self._count(request, seconds))]
-        counts = [min(max(self._count(part, None), _MIN_ACTION), _MAX_ACTION) for part in parts]
+        parts = []  # with bounds of the number of tokens
+        for text in split_sequence(request.text):
+            once, times = split_count(text)
+            bounds = (_COUNTED, _COUNTED) if times else (_MIN_ACTION, _MAX_ACTION)
+            parts += [(replace(request, text=one), bounds) for one in split_half_turn(once) * max(times, 1)]
+        if len(parts) == 1 and parts[0][0].text == request.text:
+            if split_together(request.text) is None and split_circle(request.text) is None:
+                return None
+            parts = [(request, (_MIN_ACTION, MAX_TOKENS))]
+        counts = [self._action_count(part, *bounds) for part, bounds in parts]
         if seconds is not None:
             total = self._count(request, seconds)
             if total < _MIN_TOKENS * len(parts):
                 return None
             edges = np.round(np.cumsum([0, *counts]) * total / sum(counts)).astype(int)
             counts = np.diff(edges).tolist()
-        return list(zip(parts, counts, strict=True))
+        return [(part, count) for (part, _), count in zip(parts, counts, strict=True)]
 
-    def _together_count(self, request: Request) -> int:
-        """Number of tokens of legs and arms at once: typical of the legs."""
+    def _action_count(self, request: Request, low: int, high: int) -> int:
+        """Number of tokens of an action, within bounds; of legs and arms at once, as is typical of the legs."""
+        if split_circle(request.text) is not None:
+            return _CIRCLE
         legs, _ = split_together(request.text) or (request.text, "")
-        return max(self._count(replace(request, text=legs), None), _MIN_ACTION)
+        return min(max(self._count(replace(request, text=legs), None), low), high)
 
     def _sequence(self, parts: Sequence[tuple[Request, int]], text: str, split: bool = True) -> Motion:
         """A motion of actions, with the number of tokens of each, that follow each other."""
         joints, start, written = None, 0.0, []
         texts = [one for request, _ in parts for one in (split_together(request.text) or [request.text])]
+        new, last = None, None
         for request, count in parts:
-            new = self._together(request, count) if split else self._best([request], [count])[0]
+            if (request, count) != last:
+                new = self._together(request, count) if split else self._best([request], [count])[0]
+                last = request, count
             joints = new if joints is None else append(joints, new)
             end = start + len(new) / self.fps
             written.append(f"{start:g}-{end:g} {request.text}")
@@ -518,9 +538,15 @@ class Generator:
         """Joints of one action, or of legs and arms that the description names apart."""
         described = split_together(request.text)
         if described is None:
-            return self._best([request], [count])[0]
-        legs, arms = (self._best([replace(request, text=one)], [count])[0] for one in described)
+            return self._action(request, count)
+        legs, arms = (self._action(replace(request, text=one), count) for one in described)
         return crossfade(legs, arms, np.ones(len(legs), bool), part_joints("arms", legs.shape[1]))
+
+    def _action(self, request: Request, count: int) -> np.ndarray:
+        """Joints of one action; of a person who goes in a circle, led around one."""
+        straight, side = split_circle(request.text) or (request.text, 0)
+        (joints,) = self._best([replace(request, text=straight)], [count])
+        return go_around(joints, side) if side else joints
 
     def _alike(self, requests: Sequence[Request], seconds: Sequence[float | None]) -> list[Motion]:
         """Motions for requests with the same settings, in parts of similar length, the longest first."""

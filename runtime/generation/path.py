@@ -8,11 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ..body.canonical import to_canonical
 from ..errors import InputError
 from .postprocess import join_path, plant_feet, split_path, turn_ground
 
 MAX_POINTS = 10_000
-MAX_PATH_M = 300.0
+MIN_PATH_M, MAX_PATH_M = 0.2, 300.0
 _SCALES = (0.5, 2.0)  # of the speed along the path, relative to the motion's own
 _STEP_M = 0.02  # between points of the path as it is followed
 _CORNER_M = 0.15  # over which corners are rounded
@@ -29,8 +30,8 @@ def check_path(path: ArrayLike) -> np.ndarray:
     if points.ndim != 2 or points.shape[1] != 2 or not 2 <= len(points) <= MAX_POINTS or not np.isfinite(points).all():
         raise InputError(f"path has shape {list(points.shape)}, expected 2 to {MAX_POINTS} points [x, z] in meters")
     length = length_of(points)
-    if not 0.2 <= length <= MAX_PATH_M:
-        raise InputError(f"path is {length:.3g} m long, expected 0.2 to {MAX_PATH_M:g} m")
+    if not MIN_PATH_M <= length <= MAX_PATH_M:
+        raise InputError(f"path is {length:.3g} m long, expected {MIN_PATH_M:g} to {MAX_PATH_M:g} m")
     return points
 
 
@@ -42,6 +43,15 @@ def length_of(points: np.ndarray) -> float:
 def way(joints: np.ndarray) -> float:
     """Length of the way on the floor of joints [T, V, 3], without swaying."""
     return length_of(_smooth(joints[:, 0, [0, 2]].astype(np.float64), _SWAY_FRAMES))
+
+
+def go_around(joints: np.ndarray, side: int) -> np.ndarray:
+    """Lead a motion [T, V, 3] around a circle as long as its way, to the left (1) or right (-1), from the origin."""
+    length = way(joints)
+    if length < MIN_PATH_M:
+        return joints
+    angle, radius = np.linspace(0, 2 * np.pi, 100), length / (2 * np.pi)
+    return to_canonical(follow(joints, radius * np.stack([side * (1 - np.cos(angle)), np.sin(angle)], 1)))
 
 
 def follow(joints: np.ndarray, points: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Descriptions of several actions: one after the other, or of legs and arms at once."""
+"""Descriptions of several actions: one after the other, some of them several times, or of legs and arms at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,27 @@ Timeline = str | Sequence[tuple[float, float, str]]
 _AFTER = re.compile(
     r"\s*(?:[.;!?]+\s+|,?\s+(?:and\s+)?(?:then|afterwards|after that)\s+)(?:(?:and\s+)?then,?\s+)?", re.I
 )
+_AND = re.compile(  # after a count, and around a half turn, which is made of two turns
+    r"(?:(?<=\bonce)|(?<=\btwice)|(?<=\btimes)|(?<=\bturns around)),?\s+and\s+(?!faces?\b)"
+    r"|,?\s+and\s+(?=turns?\s+(?:around|back)\b)",
+    re.I,
+)
+_NUMBERS = ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+_NUMBER = rf"(?P<number>{'|'.join(_NUMBERS)}|10|[1-9])"
+_ADVERBS = ("once", "twice", "thrice")
+_TIMES = re.compile(
+    rf",?\s+(?:(?P<adverb>(?<!\bat )once(?!\s+(?:again|more)\b)|twice|thrice)|{_NUMBER}\s+times?)\b", re.I
+)
+_PLURAL = re.compile(
+    rf"\b(?P<verb>do(?:es)?|makes?|performs?|throws?)\s+{_NUMBER}\s+(?P<noun>(?:[\w-]+\s+)?[\w-]+s)\b", re.I
+)
+_HALF_TURN = re.compile(r"\b(?:turns?\s+(?:around|back)|makes?\s+a\s+half\s+turn)\b", re.I)
+_CIRCLE = re.compile(
+    r"(?<=\w)\s+(?:a?round\s+)?(?:in\s+(?:an?\s+)?(?:\w+\s+)?circles?|an?\s+(?:full|whole)\s+circle)\b", re.I
+)
+_GO = re.compile(r"\b(?:walk|stroll|march|run|jog|sprint)(?:e?s|n?ing|ging)?\b", re.I)
+_SIDE = re.compile(r"\s+(?:to (?:the|his|her|their) (?:left|right)|(?:counter-?)?clockwise)\b", re.I)
+_CLOCKWISE = re.compile(r"\bto (?:the|his|her|their) right\b|(?<!counter)(?<!counter-)\bclockwise\b", re.I)
 _WITH = re.compile(r",?\s+(?:and|while|as they|as he|as she)\s+", re.I)
 _PRONOUN = re.compile(r"(?:they|he|she|it)\s+", re.I)
 _SUBJECT = re.compile(r"(?:an?|the|some\s?one|somebody|two|three|his|her|their)\b", re.I)
@@ -53,9 +74,38 @@ def parse_timeline(timeline: Timeline) -> list[tuple[str, float]]:
 
 def split_sequence(text: str) -> list[str]:
     """Descriptions of actions that follow each other, "a person walks, then waves", each with a subject."""
-    parts = [part.strip(" .;!?,") for part in _AFTER.split(text)]
+    parts = [part.strip(" .;!?,") for after in _AFTER.split(text) for part in _AND.split(after)]
     parts = [part for part in parts if part]
     return [with_subject(part) for part in parts] if len(parts) > 1 else [text]
+
+
+def split_count(text: str) -> tuple[str, int]:
+    """Description of an action once, and how often, up to 10: "jumps twice" -> "jumps", 2; 0: the text does not say."""
+    found = _TIMES.search(text) or _PLURAL.search(text)
+    if found is None:
+        return text, 0
+    named, once = found.groupdict(), ""
+    if noun := named.get("noun"):
+        noun = re.sub(r"(?<=ch|sh|ss)es$|(?<=x)es$|s$", "", noun)
+        once = f"{named['verb']} {'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+    word = (named.get("adverb") or named["number"]).lower()
+    times = int(word) if word.isdigit() else 1 + (_ADVERBS if word in _ADVERBS else _NUMBERS).index(word)
+    return f"{text[: found.start()]}{once}{text[found.end() :]}".strip(), times
+
+
+def split_half_turn(text: str) -> list[str]:
+    """The text, or a half turn as two turns to the left: "turns around"."""
+    left = _HALF_TURN.sub("turns to the left", text, count=1)
+    return [text] if left == text else [left, left]
+
+
+def split_circle(text: str) -> tuple[str, int] | None:
+    """"Walks in a circle" as a walk straight ahead, and 1 to the left or -1 to the right; None: not of this form."""
+    straight = _CIRCLE.sub("", text, count=1)
+    if straight == text or not _GO.search(text):
+        return None
+    side = -1 if _CLOCKWISE.search(straight) else 1
+    return _SIDE.sub("", straight), side
 
 
 def split_together(text: str) -> tuple[str, str] | None:

@@ -103,27 +103,36 @@ def is_turned(turn_deg: float, expected_deg: float, side: str) -> bool:
 
 
 def details(generator: Generator, recognizer: Recognizer, prompts: Mapping[str, Any]) -> dict[str, Any]:
-    """Generate every prompt once."""
+    """Generate every prompt as it is, and split into its actions."""
     described = json.loads(PROMPTS.read_text())
     rows: list[dict[str, Any]] = []
-    for seed, (text, action, times) in enumerate(progress(described["counts"], "counts")):
-        seen = count(action, generator.generate(text, seed=seed).joints)
-        rows.append({"kind": "counts", "text": text, "said": times, "seen": seen, "right": seen == times})
-    for seed, text in enumerate(progress(described["still"], "standing still")):
-        rows.append({"kind": "still", "text": text, "right": is_still(generator.generate(text, seed=seed))})
-    for seed, (text, expected, side) in enumerate(progress(described["turns"], "turns")):
-        turn = left_turn(generator.generate(text, seed=seed).joints)
-        right = is_turned(turn, expected, side)
-        rows.append({"kind": "turns", "text": text, "said": expected, "side": side, "seen": turn, "right": right})
+    for kind, title in (("counts", "counts"), ("still", "standing still"), ("turns", "turns")):
+        for seed, said in enumerate(progress(described[kind], title)):
+            text, *expected = [said] if kind == "still" else said
+            row: dict[str, Any] = {"kind": kind, "text": text, "said": expected}
+            for name, split in (("plain", False), ("split", True)):
+                row[name], row[f"{name}_seen"] = check(kind, expected, generator.generate(text, seed=seed, split=split))
+            rows.append(row)
 
     def summary(kind: str) -> dict[str, Any]:
-        own = [row["right"] for row in rows if row["kind"] == kind]
-        return {"n": len(own), "right": 100 * float(np.mean(own))}
+        own = [row for row in rows if row["kind"] == kind]
+        return {"n": len(own)} | {name: 100 * float(np.mean([row[name] for row in own])) for name in ("plain", "split")}
 
     return {
-        "protocol": "one clip of default length a prompt; by rules on joints, the action is seen as often as was said, "
-        f"the pelvis stays at {STANDING} x its height and within {DRIFT_M} m, or the net turn is within {NEAR_DEG} "
-        "degrees",
+        "protocol": "one clip of default length a prompt, generated as it is, and split into its actions; by rules on "
+        f"joints, the action is seen as often as was said, the pelvis stays at {STANDING} x its height and within "
+        f"{DRIFT_M} m, or the net turn is within {NEAR_DEG} degrees",
         **{kind: summary(kind) for kind in ("counts", "still", "turns")},
         "rows": rows,
     }
+
+
+def check(kind: str, said: list[Any], motion: Motion) -> tuple[bool, float]:
+    """Whether a motion is as was said, and what is seen: the count, whether it stands still, or the turn in degrees."""
+    if kind == "counts":
+        seen = count(said[0], motion.joints)
+        return seen == said[1], seen
+    if kind == "still":
+        return is_still(motion), is_still(motion)
+    turn = left_turn(motion.joints)
+    return is_turned(turn, said[0], said[1]), turn

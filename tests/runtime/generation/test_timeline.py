@@ -5,9 +5,17 @@ from typing import Any
 import numpy as np
 import pytest
 
+from motionrt.runtime.body.canonical import SMPL, heading
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.generation.generator import OUT_OF_RANGE, Generator
-from motionrt.runtime.generation.timeline import parse_timeline, split_sequence, split_together
+from motionrt.runtime.generation.timeline import (
+    parse_timeline,
+    split_circle,
+    split_count,
+    split_half_turn,
+    split_sequence,
+    split_together,
+)
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +29,9 @@ def generator() -> Generator:
         ("a person walks forward, then bows", ["a person walks forward", "a person bows"]),
         ("A man walks. Then he waves. He runs.", ["A man walks", "a person waves", "a person runs"]),
         ("someone jumps and then turns left", ["someone jumps", "a person turns left"]),
+        ("jumps twice and bows", ["a person jumps twice", "a person bows"]),
+        ("a man runs and turns around", ["a man runs", "a person turns around"]),
+        ("a man turns around and faces the other way", ["a man turns around and faces the other way"]),
         ("a person walks.", ["a person walks."]),
         ("a person strengthens their arms", ["a person strengthens their arms"]),
     ],
@@ -42,6 +53,51 @@ def test_a_sequence_is_split_into_its_actions(text: str, parts: list[str]) -> No
 )
 def test_legs_and_arms_are_told_apart(text: str, parts: Any) -> None:
     assert split_together(text) == parts
+
+
+@pytest.mark.parametrize(
+    ("text", "once"),
+    [
+        ("a person bows once", ("a person bows", 1)),
+        ("a man kicks two times with the left leg", ("a man kicks with the left leg", 2)),
+        ("someone claps, 10 times", ("someone claps", 10)),
+        ("a boxer throws three punches", ("a boxer throws a punch", 3)),
+        ("a person does two overhead lifts", ("a person does an overhead lift", 2)),
+        ("a person waves with both hands at once", ("a person waves with both hands at once", 0)),
+        ("a person bows once more", ("a person bows once more", 0)),
+        ("a person takes three steps", ("a person takes three steps", 0)),
+        ("a person jumps 11 times", ("a person jumps 11 times", 0)),
+    ],
+)
+def test_an_action_is_told_from_its_count(text: str, once: Any) -> None:
+    assert split_count(text) == once
+
+
+def test_half_turns_and_circles_are_told_from_other_turns() -> None:
+    assert split_half_turn("a man turns around slowly") == ["a man turns to the left slowly"] * 2
+    assert split_half_turn("a person turns left") == ["a person turns left"]
+    assert split_circle("a woman jogs around in a big circle") == ("a woman jogs", 1)
+    assert split_circle("a person walks a full circle to the right") == ("a person walks", -1)
+    assert split_circle("a person walks clockwise in circles") == ("a person walks", -1)
+    assert split_circle("a person walks counterclockwise in a circle") == ("a person walks", 1)
+    assert split_circle("a person draws a circle") is None
+
+
+def test_a_counted_action_is_repeated_and_lasts_as_long_as_is_said(generator: Generator) -> None:
+    twice = generator.generate("a person raises both hands twice", seed=1)
+    assert twice.meta["timeline"] == "0-1.6 a person raises both hands; 1.6-3.2 a person raises both hands"
+    up = (twice.joints[:, 20:, 1] > twice.joints[:, 16:18, 1]).all(1).astype(int)
+    assert (np.diff(up, prepend=0) == 1).sum() == 2
+    once = generator.generate("a person raises both hands once", seed=1)
+    np.testing.assert_allclose(once.joints, twice.joints[:32], atol=1e-5)
+    assert generator.generate("a person raises both hands twice", seconds=6, seed=1).frames == 120
+
+
+def test_a_walk_in_a_circle_ends_where_it_began(generator: Generator) -> None:
+    joints = generator.generate("a person walks in a circle to the right", seed=1).joints
+    facing, at = heading(joints, SMPL), joints[:, 0, [0, 2]]
+    assert abs(np.degrees(facing[-1] - facing[0]) - 360) < 45 and abs(facing[0]) < 1e-3
+    assert np.linalg.norm(at[-1]) < 0.1 and at[:, 0].min() < -1 and at[:, 0].max() < 0.2
 
 
 def test_a_timeline_is_read() -> None:
