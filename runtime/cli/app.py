@@ -244,6 +244,10 @@ def generate(
         Path | None,
         typer.Option(metavar="FILE.csv", help="Table of x and z in meters: where to go, to the last point."),
     ] = None,
+    keyframes: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.json", help='Joints to reach, by frame: {"40": {"right_wrist": [0.3, 1.2, 0.4]}}.'),
+    ] = None,
 ) -> None:
     """Generate a motion from a description, or several from a file of them."""
     from ..errors import InputError
@@ -253,14 +257,14 @@ def generate(
         raise InputError("--timeline goes with none of TEXT, --prompts, --robot and --stream")
     if best_of != 1 and (stream or robot is not None):
         raise InputError("--best-of is for a motion file, not for --stream and --robot")
-    if path is not None and (stream or robot is not None or prompts is not None):
-        raise InputError("--path is for one TEXT or --timeline, not for --stream, --robot and --prompts")
+    if (path, keyframes) != (None, None) and (stream or robot is not None or prompts is not None):
+        raise InputError("--path and --keyframes are for one TEXT or --timeline, not --stream, --robot and --prompts")
     if robot is not None or to:
         if written != WrittenOptions():
             raise InputError("--rig, --loop and --in-place are for a motion file, not for a robot")
         run_generate_for_robot(text, prompts, seconds, out, stream, robot, to or [], options)
     elif prompts is None:
-        run_generate(text, seconds, out, stream, timeline, split, best_of, path, options, written)
+        run_generate(text, seconds, out, stream, timeline, split, best_of, path, keyframes, options, written)
     else:
         run_generate_batch(text, prompts, seconds, out, stream, split, best_of, options, written)
 

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 import numpy as np
 import typer
 
+from ..body.canonical import SMPL
 from ..body.motion import Motion
 from ..errors import InputError
 from ..generation.generator import OUT_OF_RANGE, Generator
@@ -33,6 +34,7 @@ def run_generate(
     split: bool,
     best_of: int,
     path: Path | None,
+    keyframes: Path | None,
     options: GenerateOptions,
     written: WrittenOptions,
 ) -> None:
@@ -43,6 +45,7 @@ def run_generate(
     if out is not None:
         written.check(out)
     points = None if path is None else read_path(path)
+    reached = None if keyframes is None else read_keyframes(keyframes)
     generator = _load(options)
     if stream:
         assert text is not None
@@ -57,7 +60,14 @@ def run_generate(
     started = time.perf_counter()
     with spinner("generating the motion"):
         motion = generator.generate(
-            text, seconds, timeline=timeline, split=split, best_of=best_of, path=points, **options.sampling
+            text,
+            seconds,
+            timeline=timeline,
+            split=split,
+            best_of=best_of,
+            path=points,
+            keyframes=reached,
+            **options.sampling,
         )
     _warn_if_unknown(generator, [motion])
     _save(motion, out, written, time.perf_counter() - started)  # type: ignore[arg-type]  # checked above
@@ -107,6 +117,21 @@ def read_path(path: Path) -> np.ndarray:
         raise InputError(f"{path}: {error}") from None
     except UnicodeDecodeError:
         raise InputError(f"{path}: is not text, expected two columns, x and z in meters") from None
+
+
+def read_keyframes(path: Path) -> dict[int, np.ndarray]:
+    """Joints [22, 3] by frame, of JSON: {"40": {"right_wrist": [x, y, z]}}. Raises InputError: it is no such file."""
+    check_file(path)
+    found: dict[int, np.ndarray] = {}
+    try:
+        for frame, joints in json.loads(read_text(path)).items():
+            found[int(frame)] = np.full((len(SMPL.joints), 3), np.nan)
+            for name, at in joints.items():
+                x, y, z = at
+                found[int(frame)][SMPL.joints.index(name)] = float(x), float(y), float(z)
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise InputError(f'{path}: expected joints by frame, as {{"40": {{"right_wrist": [x, y, z]}}}}') from None
+    return found
 
 
 def read_prompts(path: Path) -> list[str]:

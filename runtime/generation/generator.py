@@ -30,6 +30,7 @@ from ..fork import survive_fork
 from ..io.atomic_write import atomic_write
 from ..text_encoder import TextEncoder
 from . import rng
+from .keyframes import Keyframes, reach
 from .open_networks import open_networks
 from .parts import part_joints
 from .path import check_path, follow, go_around, length_of, way
@@ -184,6 +185,7 @@ class Generator:
         split: bool = True,
         best_of: int = 1,
         path: ArrayLike | None = None,
+        keyframes: Keyframes | None = None,
     ) -> Motion: ...
 
     @overload
@@ -215,6 +217,7 @@ class Generator:
         split: bool = True,
         best_of: int = 1,
         path: ArrayLike | None = None,
+        keyframes: Keyframes | None = None,
     ) -> Motion | list[Motion]:
         """Generate a motion from a description, or a batch of motions from a list of descriptions.
 
@@ -241,15 +244,23 @@ class Generator:
                 recognizer finds most like the description is returned; of several actions, each is chosen.
             path: points [K, 2], x and z in meters, that the person goes along from the first to the last, about as fast
                 as the description has it; for one text or a timeline. Without `seconds`, the path decides how long.
+            keyframes: joints [V, 3] in meters that the body reaches, by frame, NaN where they are free; for one text or
+                a timeline. The pose changes within half a second before and after, the place on the floor from the
+                keyframe before on.
         Returns:
             One person with bones of constant length and feet that do not slide, facing +z at the origin in the first
             frame; y = 0 is the floor. For a list of texts, a list of such motions.
         Raises:
             InputError: an argument is invalid; the message says which one of a list.
         """
+        for name, value in (("path", path), ("keyframes", keyframes)):
+            if value is not None and isinstance(text, list | tuple):
+                raise InputError(f"{name} is for one text, expected no list of them")
+        if keyframes is not None:
+            same = partial(self.generate, text, seconds, seed=seed, cfg=cfg, guidance=guidance, quality=quality)
+            motion = same(timeline=timeline, split=split, best_of=best_of, path=path)
+            return replace(motion, joints=reach(motion.joints, keyframes))
         if path is not None:
-            if isinstance(text, list | tuple):
-                raise InputError("path is for one text, expected no list of them")
             led = partial(self.generate, text, seed=seed, cfg=cfg, guidance=guidance, quality=quality, split=split)
             return self._led(partial(led, timeline=timeline, best_of=best_of), seconds, timeline is None, path)
         if timeline is not None:
@@ -521,15 +532,13 @@ class Generator:
         """A motion of actions, with the number of tokens of each, that follow each other."""
         joints, start, written = None, 0.0, []
         texts = [one for request, _ in parts for one in (split_together(request.text) or [request.text])]
-        new, last = None, None
-        for request, count in parts:
-            if (request, count) != last:
-                new = self._together(request, count) if split else self._best([request], [count])[0]
-                last = request, count
-            joints = new if joints is None else append(joints, new)
-            end = start + len(new) / self.fps
-            written.append(f"{start:g}-{end:g} {request.text}")
-            start = end
+        for (request, count), repeated in groupby(parts):
+            new = self._together(request, count) if split else self._best([request], [count])[0]
+            for _ in repeated:
+                joints = new if joints is None else append(joints, new)
+                end = start + len(new) / self.fps
+                written.append(f"{start:g}-{end:g} {request.text}")
+                start = end
         assert joints is not None
         about = {"timeline": "; ".join(written), "confidence": self.confidence(texts)}
         return self._motion(joints, text=text, seed=parts[0][0].seed, best_of=parts[0][0].best_of, **about)

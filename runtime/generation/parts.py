@@ -14,7 +14,7 @@ from ..body.layout import Layout
 from ..errors import InputError
 
 
-def _below(layout: Layout, *tops: str) -> frozenset[int]:
+def below(layout: Layout, *tops: str) -> frozenset[int]:
     """Joints from these on outward."""
     found = {layout.joints.index(top) for top in tops}
     for joint, parent in enumerate(layout.parents):  # parents come first
@@ -29,7 +29,7 @@ _TOPS = {
     "right_arm": ("right_shoulder",),
     "upper_body": ("spine1",),
 }
-PARTS_OF = {V: {part: _below(layout, *tops) for part, tops in _TOPS.items()} for V, layout in LAYOUTS.items()}
+PARTS_OF = {V: {part: below(layout, *tops) for part, tops in _TOPS.items()} for V, layout in LAYOUTS.items()}
 PARTS = PARTS_OF[len(SMPL.joints)]
 
 

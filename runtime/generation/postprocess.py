@@ -5,6 +5,8 @@ Shapes: T frames, V joints, meters, y up.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from ..body.canonical import FEET_OF, LAYOUTS, heading, rotate_y
@@ -34,16 +36,32 @@ def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
 
     Source: Gauss-Seidel projection of distance constraints, Mueller et al., "Position based dynamics" (2007).
     """
-    edges = LAYOUTS[joints.shape[1]].edges
-    lengths = {(i, j): np.median(np.linalg.norm(reference[:, i] - reference[:, j], axis=1)) for i, j in edges}
+    lengths = bone_lengths(reference)
     found = np.ascontiguousarray(joints.transpose(1, 2, 0), np.float64)  # [V, 3, T]
-    for _ in range(_PROJECTIONS):
-        for (i, j), length in lengths.items():
-            bone = found[i] - found[j]
-            off = bone * (0.5 - 0.5 * length / (np.sqrt((bone**2).sum(0)) + 1e-9))
-            found[i] -= off
-            found[j] += off
+    project_lengths(found, lengths, np.ones(len(found), bool), _PROJECTIONS)
     return found.transpose(2, 0, 1).astype(np.float32)
+
+
+def bone_lengths(joints: np.ndarray) -> dict[tuple[int, int], float]:
+    """Median lengths in joints [T, V, 3] of bones, by their joints."""
+    edges = LAYOUTS[joints.shape[1]].edges
+    return {(i, j): float(np.median(np.linalg.norm(joints[:, i] - joints[:, j], axis=1))) for i, j in edges}
+
+
+def project_lengths(
+    found: np.ndarray, lengths: Mapping[tuple[int, int], float], is_free: np.ndarray, projections: int
+) -> None:
+    """Move joints [V, 3, T] that are free, [V] bool, so that pairs get the lengths; in place."""
+    for _ in range(projections):
+        for (i, j), length in lengths.items():
+            if not is_free[i] and not is_free[j]:
+                continue
+            bone = found[i] - found[j]
+            off = bone * (1 - length / (np.sqrt((bone**2).sum(0)) + 1e-9)) / (int(is_free[i]) + int(is_free[j]))
+            if is_free[i]:
+                found[i] -= off
+            if is_free[j]:
+                found[j] += off
 
 
 def plant_feet(joints: np.ndarray) -> np.ndarray:

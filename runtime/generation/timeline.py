@@ -100,7 +100,7 @@ def split_half_turn(text: str) -> list[str]:
 
 
 def split_circle(text: str) -> tuple[str, int] | None:
-    """"Walks in a circle" as a walk straight ahead, and 1 to the left or -1 to the right; None: not of this form."""
+    """Description of a walk in a circle as one straight ahead, and 1 to the left or -1; None: not of this form."""
     straight = _CIRCLE.sub("", text, count=1)
     if straight == text or not _GO.search(text):
         return None

@@ -107,8 +107,8 @@ def details(generator: Generator, recognizer: Recognizer, prompts: Mapping[str, 
     described = json.loads(PROMPTS.read_text())
     rows: list[dict[str, Any]] = []
     for kind, title in (("counts", "counts"), ("still", "standing still"), ("turns", "turns")):
-        for seed, said in enumerate(progress(described[kind], title)):
-            text, *expected = [said] if kind == "still" else said
+        for seed, prompt in enumerate(progress(described[kind], title)):
+            text, *expected = [prompt] if kind == "still" else prompt
             row: dict[str, Any] = {"kind": kind, "text": text, "said": expected}
             for name, split in (("plain", False), ("split", True)):
                 row[name], row[f"{name}_seen"] = check(kind, expected, generator.generate(text, seed=seed, split=split))
@@ -127,12 +127,12 @@ def details(generator: Generator, recognizer: Recognizer, prompts: Mapping[str, 
     }
 
 
-def check(kind: str, said: list[Any], motion: Motion) -> tuple[bool, float]:
+def check(kind: str, expected: list[Any], motion: Motion) -> tuple[bool, float]:
     """Whether a motion is as was said, and what is seen: the count, whether it stands still, or the turn in degrees."""
     if kind == "counts":
-        seen = count(said[0], motion.joints)
-        return seen == said[1], seen
+        seen = count(expected[0], motion.joints)
+        return seen == expected[1], seen
     if kind == "still":
         return is_still(motion), is_still(motion)
     turn = left_turn(motion.joints)
-    return is_turned(turn, said[0], said[1]), turn
+    return is_turned(turn, expected[0], expected[1]), turn
