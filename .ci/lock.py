@@ -1,4 +1,4 @@
-"""Write requirements.lock: versions and hashes of all packages of the base install and the extras files, net and serve.
+"""Write requirements.lock: versions and hashes of all packages of the base install and of `EXTRAS`.
 
 Install them with `pip install --require-hashes -r requirements.lock`, then motionrt with `pip install --no-deps .`.
 Versions keep to constraints.txt; the hashes are those of the files for this platform and version of Python.

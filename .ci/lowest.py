@@ -14,7 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "build" / "lowest"
-EXTRAS = ("files", "net", "serve")
+EXTRAS = ("files", "net", "serve", "mqtt", "hub", "wandb")
 WALK = str(ROOT / "runtime" / "samples" / "cmu_walk.npz")
 COMMANDS = (
     ("--version",),
@@ -29,17 +29,35 @@ COMMANDS = (
     ("generate", "a person walks", "--seconds", "2", "-o", str(FOLDER / "walk.glb")),
     ("serve", "--help"),
 )
-APP = """
+EXTRAS_IN_USE = """
+import os
+os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
+import wandb
+from motionrt import InputError
+from motionrt.runtime.bundles.hub import fetch
+from motionrt.runtime.io.mqtt import MqttPublisher
 from motionrt.runtime.serve.app import create_app
 from motionrt.runtime.serve.settings import Settings
 create_app(Settings())
+for call, message in (
+    (lambda: MqttPublisher("mqtt://127.0.0.1:9/hall", ["walk"]), "cannot connect to the broker"),
+    (lambda: fetch("hf://me/none"), "the Hub cannot be reached"),
+):
+    try:
+        call()
+    except InputError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
+wandb.init(project="lowest", mode="offline", dir=".").finish()
 """
 
 
 def requirements() -> list[str]:
-    """Direct dependencies of the base install and of `EXTRAS`."""
+    """Direct dependencies of the base install and of `EXTRAS`, without other extras in them."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    return [*project["dependencies"], *(one for extra in EXTRAS for one in project["optional-dependencies"][extra])]
+    extras = [one for extra in EXTRAS for one in project["optional-dependencies"][extra]]
+    return [one for one in (*project["dependencies"], *extras) if not one.startswith("motionrt[")]
 
 
 def floors() -> list[str]:
@@ -67,10 +85,10 @@ def main() -> None:
     held.write_text("\n".join(floors()) + "\n")
     run(sys.executable, "-m", "venv", "--clear", FOLDER / "venv")
     python = FOLDER / "venv" / "bin" / "python"
-    run(python, "-m", "pip", "install", "--quiet", "-c", held, f"{ROOT}[{','.join(EXTRAS)}]")
+    run(python, "-m", "pip", "install", "--quiet", "-c", held, ROOT, *requirements())
     for command in COMMANDS:
         run(FOLDER / "venv" / "bin" / "motionrt", *command)
-    run(python, "-c", APP)
+    run(python, "-c", EXTRAS_IN_USE)
     print(f"lowest: {len(COMMANDS)} commands run with {', '.join(floors())}")
 
 
