@@ -28,13 +28,13 @@ from ..runtime.recognition.matcher import Matcher as Exported
 from ..runtime.text_encoder import TextEncoder
 from ..training.data.unseen_labels import BACKGROUND, sentences
 from ..training.models.tdsm import StepConditioning, ZeroShot, ZeroShotConfig, alpha_bar
-from ..training.runs import read_network
+from ..training.runs import read_network, weights_sha256
 from ..training.tdsm.matching import NOISE_STEP, Matcher, fixed_noises
 from ..training.tdsm.sentences import LabelSentences, class_texts
 from ..training.tdsm.validation import NOISES
 from .coamd import stored_weights
 from .graphs import export_graph
-from .recognizer import THRESHOLDS, last_metrics, read_json
+from .recognizer import THRESHOLDS, export_run, last_metrics, read_json
 
 TASK = ZeroShotManifest.task
 RECIPE = "tdsm"
@@ -72,11 +72,8 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
     network, record = read_network(run, ZeroShot, ZeroShotConfig)
     try:
         recipe, labels, license_text = (record[key] for key in ("recipe", "labels", "license"))
-        encoder, text = Bundle.load(recipe["encoder"]), TextEncoder.load()
-        hashes = (
-            (record["encoder_sha256"], encoder.manifest.files[WEIGHTS].sha256),
-            (record["text_sha256"], text.sha256),
-        )
+        text, (encoder, sha256) = TextEncoder.load(), read_encoder(recipe["encoder"])
+        hashes = ((record["encoder_sha256"], sha256), (record["text_sha256"], text.sha256))
     except KeyError as error:
         raise InputError(f"{run / 'recipe.json'}: has no {error}; expected that of a matcher's run") from None
     for expected, found in hashes:
@@ -102,7 +99,7 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
         "metrics": record.get("metrics", {}) | last_metrics(run),
         "matching": {
             **settings,
-            "encoder_sha256": record["encoder_sha256"],
+            "encoder_sha256": encoder.manifest.files[WEIGHTS].sha256,
             "text_sha256": record["text_sha256"],
         },
     }
@@ -116,6 +113,18 @@ def export_zero_shot(run: Path, out: Path) -> Bundle[ZeroShotManifest]:
         trial = Bundle.load(write_bundle(Path(folder) / out.name, manifest, files), ZeroShotManifest)
         check_parity(trial, text, network, noises_JF)
     return Bundle.load(write_bundle(out, manifest, files), ZeroShotManifest)
+
+
+def read_encoder(name: str) -> tuple[Bundle, str]:
+    """The bundle of an encoder, or that of its run, and the hash of its weights. Raises InputError: CTR-GCN's run."""
+    run = Path(name)
+    if not (run / "recipe.json").is_file():
+        bundle = Bundle.load(name)
+        return bundle, bundle.manifest.files[WEIGHTS].sha256
+    if "stream" in read_json(run / "recipe.json").get("recipe", {}):
+        raise InputError(f"{run}: CTR-GCN recognizes whole clips, a matcher of its features has no bundle that streams")
+    with tempfile.TemporaryDirectory() as folder:
+        return export_run(run, Path(folder) / "encoder"), weights_sha256(run)
 
 
 class Graphs(nn.Module):

@@ -14,13 +14,14 @@ from safetensors.torch import save_file  # noqa: E402
 
 from motionrt.export import alignment  # noqa: E402
 from motionrt.export.alignment import export_alignment  # noqa: E402
+from motionrt.export.zero_shot import read_encoder  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
 from motionrt.training.data.unseen_labels import BACKGROUND  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
 from motionrt.training.recipes import RECIPES  # noqa: E402
-from motionrt.training.tdsm.encoders import EncodedClips  # noqa: E402
+from motionrt.training.tdsm.encoders import EncodedClips, load_encoder  # noqa: E402
 
 LABELS = ["bow", "clap", "squat", "wave"]
 
@@ -51,6 +52,8 @@ def test_an_encoder_and_its_matcher_are_one_bundle(
     (run / "recipe.json").write_text(json.dumps(about))
     (run / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n")
     clips = encoded(config.features)
+    exported, sha256 = read_encoder(str(run))
+    assert exported.manifest.labels == (*LABELS, "none") and sha256 == load_encoder(str(run)).sha256
     monkeypatch.setattr(alignment, "encode_clips", lambda *_: (clips, clips))
     bundle = export_alignment(run, tmp_path, tmp_path / "mine")
     assert bundle.manifest.space and sum(bundle.manifest.space.shares) == 1 and "match" not in bundle.manifest.graphs

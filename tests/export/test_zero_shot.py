@@ -224,3 +224,9 @@ def test_runs_that_do_not_match_are_refused_in_one_line(
     refuse("has no 'license'; expected that of a matcher's run", license=None)
     refuse("not the run of a ZeroShot", model=asdict(CrossDiTConfig()))
     refuse("no model named 'nowhere'", recipe={**about["recipe"], "encoder": "nowhere"})
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    (clips / "recipe.json").write_text(json.dumps({"recipe": {"stream": "joint"}}))
+    refuse("clips: CTR-GCN recognizes whole clips, a matcher", recipe={**about["recipe"], "encoder": str(clips)})
+    (clips / "recipe.json").write_text(json.dumps({"recipe": {}}))
+    refuse("has no 'labels'; expected that of a recognizer's run", recipe={**about["recipe"], "encoder": str(clips)})
