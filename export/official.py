@@ -160,9 +160,10 @@ class ImportOptions:
     """Settings that a checkpoint does not hold.
 
     Attributes:
-        labels: file with the names of CTR-GCN's classes, one a line; None: those of NTU RGB+D or NW-UCLA.
+        labels: file with the names of CTR-GCN's or TDSM's classes, one a line; None: those of the data sets.
         mean, std: .npy files with the normalization of the joints.
-        text: the text encoder, "clip:PATH"; of an evaluator the vocabulary, "glove:FOLDER".
+        text: the text encoder, "clip:PATH"; of an evaluator the vocabulary, "glove:FOLDER"; of TDSM the texts of its
+            classes, "features:FOLDER".
         objective: what the generator's head predicts, "flow" or "ddpm"; None: found in its output or its path.
     """
 
@@ -177,6 +178,7 @@ USED = {  # kind -> options
     "ae": ("mean", "std"),
     "coamd": ("mean", "std", "text", "objective"),
     "mar": ("mean", "std"),
+    "tdsm": ("labels", "text"),
     "ctrgcn": ("labels",),
     "evaluator": ("mean", "std", "text"),
 }
@@ -184,8 +186,8 @@ OTHERS = ("clip", "evaluator")  # kinds of other networks
 
 
 def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: ImportOptions | None = None) -> None:
-    """Write official checkpoints to the folder `out`: CLIP's text encoder, CoAMD's three networks, and CTR-GCN's
-    streams as bundles; a single other network in the form of a finished run.
+    """Write official checkpoints to the folder `out`: CLIP's text encoder, CoAMD's three networks, CTR-GCN's streams,
+    and TDSM with texts as bundles; a single other network in the form of a finished run.
 
     Raises:
         InputError: as in `read_official`; unknown kind, a wrong number of checkpoints, an option of other kinds, or
@@ -212,6 +214,10 @@ def import_official(kind: str, checkpoints: Sequence[Path], out: Path, options: 
         from .official_coamd import import_coamd
 
         import_coamd(checkpoints, out, options)
+    elif kind == "tdsm" and (options.text is not None or options.labels is not None):
+        from .matcher import import_matcher
+
+        import_matcher(checkpoints[0], out, options)
     elif kind == "evaluator":
         from .official_evaluator import import_evaluator
 

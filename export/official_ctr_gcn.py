@@ -166,6 +166,11 @@ def read_labels(path: Path | None, config: CTRGCNConfig) -> list[str]:
                 return list(names)
         expected = " or ".join(str(len(names)) for names in known)
         raise InputError(f"the network has {count} classes, expected {expected}, or --labels FILE")
+    return read_label_file(path, count)
+
+
+def read_label_file(path: Path, count: int) -> list[str]:
+    """Labels of `count` classes, one a line. Raises InputError: another number of them, or one is repeated."""
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except (OSError, UnicodeDecodeError) as error:

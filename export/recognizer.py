@@ -29,7 +29,7 @@ TASK = RecognitionManifest.task
 PICTURE, NOTES = "confusion.png", "notes.md"  # files of a run that become part of the bundle
 TOLERANCE = 1e-4  # of logits, ONNX Runtime against torch
 WHOLE = dict.fromkeys(("ae", "coamd", "mar"), "`motionrt import coamd AE COAMD MAR` makes a bundle of all three")
-WHOLE["tdsm"] = "it has no encoder of motion, only `motionrt eval tdsm` takes it"
+WHOLE["tdsm"] = "`motionrt import tdsm CHECKPOINT --text features:FOLDER` makes a bundle of it"
 THRESHOLDS = Thresholds(temperature=1.0, smooth_s=0.2, on=0.6, off=0.3, hold_s=0.1)
 
 
@@ -89,14 +89,12 @@ def export_run(run: Path, out: Path) -> Bundle:
 
 
 def check_own(run: Path) -> None:
-    """Raises InputError for the folder of an imported network, or of a published TDSM: alone they have no bundle."""
+    """Raises InputError for the folder of an imported network: alone it has no bundle."""
     file = run / "recipe.json"
     record = read_json(file) if file.is_file() else {}
     if "official" in record:
         kind = record["official"].get("kind", "network")
         raise InputError(f"{run}: an imported {kind}; {WHOLE.get(kind, 'it has no bundle of its own')}")
-    if record.get("recipe", {}).get("name") == "tdsm-published":
-        raise InputError(f"{run}: a run of tdsm-published; {WHOLE['tdsm']}")
 
 
 def load_network(run: Path, config: dict[str, Any]) -> StreamGCN:

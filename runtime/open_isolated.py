@@ -34,8 +34,9 @@ def open_all(name: str) -> str:
 
     from .backends.onnx_session import example_inputs, open_session
     from .bundles.bundle import Bundle
-    from .bundles.schema import GenerationManifest, Manifest, RecognitionManifest
+    from .bundles.schema import GenerationManifest, Manifest, MatcherManifest, RecognitionManifest
     from .generation.generator import Generator
+    from .recognition.features import FeatureMatcher
     from .recognition.recognizer import Recognizer
     from .text_encoder import TextEncoder
 
@@ -49,6 +50,8 @@ def open_all(name: str) -> str:
         Recognizer.load(name)
     elif isinstance(manifest, GenerationManifest):
         Generator.load(name)
+    elif isinstance(manifest, MatcherManifest):
+        FeatureMatcher.load(name)
     else:
         TextEncoder.load(name)
     return bundle.sha256

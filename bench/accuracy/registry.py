@@ -234,11 +234,14 @@ def run_motion_benchmark(
 
 
 def evaluate_matcher(benchmark: Benchmark, options: Options) -> dict[str, Any]:
-    from ...training.tdsm.published import zero_shot_test
+    from ...training.tdsm.published import exported_test, zero_shot_test
 
     assert options.data is not None
     about = {"benchmark": benchmark.name, "model": options.model, "protocol": "features of a split's unseen classes"}
-    return about | zero_shot_test(Path(options.model), options.data)
+    run = Path(options.model)
+    if run.is_dir() and not (run / MANIFEST).is_file():
+        return about | zero_shot_test(run, options.data)
+    return about | exported_test(options.model, options.data)
 
 
 RECOGNIZER = Kind(
@@ -270,7 +273,7 @@ WHOLE_CLIPS = replace(
 )
 MATCHER = Kind(
     title="zero-shot recognition by TDSM as published",
-    model="the run of recipe tdsm-published or of an imported network",
+    model="the run of recipe tdsm-published or of an imported network, or the bundle of one",
     extra="train",
     evaluate=evaluate_matcher,
 )
@@ -309,8 +312,8 @@ HUMANML3D_400 = Data(
 
 TDSM_FEATURES = Data(
     name="TDSM's features",
-    files=("train.npy", "train_label.npy", "ztest.npy", "z_label.npy", "texts.npz"),
-    source="features of a frozen encoder in the files of https://github.com/KAIST-VICLab/TDSM, and those of the texts",
+    files=("train.npy", "train_label.npy", "ztest.npy", "z_label.npy"),
+    source="features of a frozen encoder in the files of https://github.com/KAIST-VICLab/TDSM, for runs with texts.npz",
 )
 
 

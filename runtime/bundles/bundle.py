@@ -188,6 +188,14 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def task_of(name: str | Path) -> str | None:
+    """Task of a bundle that `Bundle.load` takes; None if there is none, or its manifest cannot be read."""
+    try:
+        return _task(_find(name, None))
+    except BundleError:
+        return None
+
+
 def _task(folder: Path) -> Any:
     """Task in a folder's manifest, None if it cannot be read."""
     try:

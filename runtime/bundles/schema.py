@@ -250,6 +250,25 @@ class ClipManifest(RecognitionManifest):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class MatcherManifest(Manifest):
+    """Manifest of a matcher of features from files: TDSM as published, with its texts.
+
+    Attributes:
+        labels: of the texts. unseen: those to choose from by default, which it was not trained on.
+        feature, tokens, text, pooled: width of a feature, and of a text's tokens, their features and the pooled one.
+    """
+
+    task: ClassVar[str] = "matcher"
+
+    labels: tuple[str, ...]
+    unseen: tuple[str, ...]
+    feature: int
+    tokens: int
+    text: int
+    pooled: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TextManifest(Manifest):
     """Manifest of a text encoder: features of `width` floats, texts of at most `max_tokens` tokens."""
 
@@ -496,6 +515,22 @@ def _sentences(top: Fields, key: str) -> dict[str, dict[str, str]]:
     return labels
 
 
+def _matcher(top: Fields, common: dict[str, Any]) -> MatcherManifest:
+    model, labels, unseen = top.section("model"), top.texts("labels"), top.texts("unseen")
+    sizes = {key: model.integer(key, 1, MAX_SIZE) for key in ("feature", "tokens", "text", "pooled")}
+    for key, names in (("labels", labels), ("unseen", unseen)):
+        if len(set(names)) < len(names):
+            raise BundleError(f"{top.where}: {key}: a label occurs twice")
+    if other := sorted(set(unseen) - set(labels)):
+        raise BundleError(f"{top.where}: unseen: {other[0]!r} is not one of the labels")
+    expected = SIGNATURES[MatcherManifest.task].resolve(sizes)
+    if not common["graphs"]:
+        raise BundleError(f"{top.where}: graphs: none, expected {', '.join(expected)}")
+    manifest = MatcherManifest(**{**common, **sizes}, labels=labels, unseen=unseen)
+    _check_graphs(manifest, expected, top.where)
+    return manifest
+
+
 def _text(top: Fields, common: dict[str, Any]) -> TextManifest:
     model = top.section("model")
     width, max_tokens = model.integer("width", 1, MAX_SIZE), model.integer("max_tokens", 3, MAX_SIZE)
@@ -550,6 +585,7 @@ _PARSERS: dict[str, Callable[[Fields, dict[str, Any]], Manifest]] = {
     ZeroShotManifest.task: _zero_shot,
     CompiledManifest.task: _compiled,
     ClipManifest.task: _clip,
+    MatcherManifest.task: _matcher,
     TextManifest.task: _text,
     GenerationManifest.task: _generation,
 }

@@ -9,6 +9,7 @@ Sizes in lower case are those of the model, known from its manifest. Sizes in up
     clip          none
     zero-shot     also K texts, B features
     compiled      none
+    matcher       B features
     text          N texts, L tokens
     generation    B motions, L tokens or words, Q positions, G conditions (with and without a text), S solver times,
                   N noisy tokens, T frames
@@ -162,6 +163,16 @@ _ZERO_SHOT = TaskSignatures(
     },
 )
 
+_MATCHER = TaskSignatures(
+    open={"B": OpenSize(example=2)},
+    graphs={
+        "match": Signature(  # features with one text
+            inputs={"z": float32("B", "feature"), "words": float32("tokens", "text"), "pooled": float32("pooled")},
+            outputs={"errors": float32("B")},
+        )
+    },
+)
+
 _TEXT = TaskSignatures(
     open={"N": OpenSize(example=2), "L": OpenSize(example=7)},
     graphs={
@@ -231,6 +242,7 @@ SIGNATURES: Mapping[str, TaskSignatures] = {
     "clip": _CLIP,
     "zero-shot": _ZERO_SHOT,
     "compiled": TaskSignatures(open={}, graphs={}),
+    "matcher": _MATCHER,
     "text": _TEXT,
     "generation": TaskSignatures(open=_GENERATION.open, graphs={**_GENERATION.graphs, **_IN_8_BITS}),
 }

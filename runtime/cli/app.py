@@ -117,7 +117,7 @@ def recognize(
         typer.Argument(
             metavar="SOURCE...",
             help="0 (webcam), a video, a folder of images or videos, a motion file (.npz .bvh .glb .csv …), "
-            "- (JSON lines), rtsp:// udp:// ws://…",
+            "- (JSON lines), rtsp:// udp:// ws://…; for a tdsm, features (.npy)",
         ),
     ],
     options: RecognizeOptions,
@@ -458,12 +458,15 @@ def import_(
         ),
     ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: a bundle, or a training run.")],
-    labels: Annotated[Path | None, typer.Option(help="Names of ctrgcn's classes, one a line.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Names of the classes of ctrgcn or tdsm, one a line.")] = None,
     mean: Annotated[Path | None, typer.Option(help="Mean of the joints' coordinates, .npy.")] = None,
     std: Annotated[Path | None, typer.Option(help="Their standard deviation, .npy.")] = None,
     text: Annotated[
         str | None,
-        typer.Option(help="Text encoder: clip:PATH, weights or a bundle; an evaluator's words: glove:FOLDER."),
+        typer.Option(
+            help="Text encoder: clip:PATH, weights or a bundle; an evaluator's words: glove:FOLDER; a tdsm's texts: "
+            "features:FOLDER."
+        ),
     ] = None,
     objective: Annotated[str | None, typer.Option(help="Of a generator: flow or ddpm; default: found out.")] = None,
 ) -> None:

@@ -109,9 +109,11 @@ def export_bundle(runs: Sequence[Path], out: Path) -> None:
             check_own,
             export_clips,
             export_coamd,
+            export_matcher,
             export_run,
             export_zero_shot,
             is_clip_run,
+            is_feature_run,
             is_matcher,
         )
     run = runs[0]
@@ -123,6 +125,8 @@ def export_bundle(runs: Sequence[Path], out: Path) -> None:
         raise InputError(f"{len(runs)} runs, expected one, or those of CTR-GCN's streams")
     elif (run / "coamd-generator").is_dir():
         export_coamd(run, out)
+    elif is_feature_run(run):
+        export_matcher(run, out)
     else:
         (export_zero_shot if is_matcher(run) else export_run)(run, out)
     typer.echo(f"wrote {out}")

@@ -7,6 +7,8 @@ from contextlib import ExitStack, closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+from ..bundles.bundle import task_of
+from ..bundles.schema import MatcherManifest
 from ..errors import InputError
 from ..io.frame import Frame
 from ..io.media_folder import expand_video_folders
@@ -25,6 +27,11 @@ from .segment_files import check_table, write_csv, write_srt
 
 def run_recognize(names: Sequence[str], options: RecognizeOptions, outputs: RecognizeOutputs) -> None:
     """Recognize each source in turn; Ctrl-C stops early and still writes the outputs and prints the summary."""
+    if task_of(options.model) == MatcherManifest.task:
+        from .match import run_match
+
+        run_match(names, options, outputs)
+        return
     sources = expand_video_folders(names)
     _check_outputs(outputs, len(sources))
     recognizer = options.load()

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ...runtime.errors import InputError
+from ...runtime.recognition.features import FeatureMatcher
 from ..data.unseen_labels import splits
 from ..loop import LoopConfig
 from ..models.tdsm import CrossDiT, CrossDiTConfig
@@ -70,7 +71,7 @@ class PublishedTdsmRecipe:
         """The network and its training data. Raises InputError: data is missing."""
         folder = Path(self.features or "")
         data = load_published(folder, self.dataset, self.split)
-        classes = load_texts(folder, list(data.texts))
+        classes = load_texts(folder, len(data.texts))
         config = CrossDiTConfig(
             feature=data.trained.features_ND.shape[1],
             text=classes.words_KLW.shape[2],
@@ -117,8 +118,8 @@ def training_loss(
     return matching_loss(recipe.loss, to_device(classes, device), model, z_BF, label_B, rng, recipe.prediction)
 
 
-def load_texts(folder: Path, names: list[str]) -> ClassTexts:
-    """Texts of all classes, in order. Raises InputError: a file is missing, damaged or of other sizes."""
+def load_texts(folder: Path, count: int | None = None) -> ClassTexts:
+    """Texts of all classes, in order. Raises InputError: a file is missing or damaged, or has not `count` of them."""
     parts = []
     for path in (folder / TEXTS, *([folder / SECOND] if (folder / SECOND).is_file() else [])):
         try:
@@ -126,9 +127,10 @@ def load_texts(folder: Path, names: list[str]) -> ClassTexts:
                 words_KLW, pooled_KP = (np.asarray(file[key], np.float32) for key in ("words", "pooled"))
         except (OSError, ValueError, KeyError, EOFError) as error:
             raise InputError(f"{path}: expected an .npz file with words and pooled ({error})") from None
-        if words_KLW.ndim != 3 or pooled_KP.ndim != 2 or not len(words_KLW) == len(pooled_KP) == len(names):
+        count = len(words_KLW) if count is None and words_KLW.ndim else count
+        if words_KLW.ndim != 3 or pooled_KP.ndim != 2 or not 0 < len(words_KLW) == len(pooled_KP) == count:
             shapes = f"words {list(words_KLW.shape)}, pooled {list(pooled_KP.shape)}"
-            raise InputError(f"{path}: {shapes}; expected [{len(names)}, L, W] and [{len(names)}, P]")
+            raise InputError(f"{path}: {shapes}; expected [{count or 'K'}, L, W] and [{count or 'K'}, P]")
         parts.append((words_KLW, pooled_KP))
     if len({words_KLW.shape[1] for words_KLW, _ in parts}) > 1:
         raise InputError(f"{folder / SECOND}: another number of tokens than in {TEXTS}")
@@ -175,35 +177,72 @@ def zero_shot_test(run: Path, features: Path) -> dict[str, Any]:
     """
     model, about = read_network(run, CrossDiT, CrossDiTConfig)
     prediction = about["recipe"].get("prediction", PREDICTIONS[0])
-    dataset, split = find_split(features)
+    classes = load_texts(features)
+    dataset, split = find_split(features, len(classes.pooled_KW))
     data = load_published(features, dataset, split)
-    classes, config = load_texts(features, list(data.texts)), model.config
-    found = (data.held_out.features_ND.shape[1], *classes.words_KLW.shape[1:], classes.pooled_KW.shape[1])
-    expected = (config.feature, config.tokens, config.text, config.pooled or config.text)
-    if found != expected:
-        raise InputError(
-            f"{features}: features of {found[0]} numbers, texts of {found[1]} tokens of {found[2]} and {found[3]} "
-            f"pooled; {run} takes {', '.join(map(str, expected))}"
-        )
+    check_texts(model.config, classes, features, run)
+    check_width(data, model.config.feature, features, run)
     unseen = splits(dataset)[split].unseen
     return {"dataset": dataset, "split": split, **unseen_accuracy(model, data, classes, unseen, prediction)}
 
 
-def find_split(features: Path) -> tuple[str, str]:
-    """The data set with as many classes as there are texts, and its split whose unseen classes are tested.
+def exported_test(bundle: str, features: Path) -> dict[str, Any]:
+    """Run the published test on a bundle, with its texts and noises, in ONNX Runtime.
+
+    Raises:
+        InputError: features that do not fit it, or its labels are those of no data set.
+    """
+    matcher = FeatureMatcher.load(bundle)
+    labels = matcher.manifest.labels
+    dataset, split = find_split(features, len(labels))
+    data = load_published(features, dataset, split)
+    check_width(data, matcher.manifest.feature, features, bundle)
+    names, unseen = list(data.texts), splits(dataset)[split].unseen
+    errors_NK = matcher.errors(data.held_out.features_ND, [labels[k] for k in unseen])
+    label_N = np.array([unseen.index(names.index(label)) for label in data.held_out.labels])
+    top1 = 100 * float((errors_NK.argmin(1) == label_N).mean())
+    return {"dataset": dataset, "split": split, "top1": top1, "n": len(label_N), "classes": len(unseen)}
+
+
+def check_texts(config: CrossDiTConfig, classes: ClassTexts, folder: Path, network: Path) -> None:
+    """Raises InputError unless a network takes texts of these sizes."""
+    found = (*classes.words_KLW.shape[1:], classes.pooled_KW.shape[1])
+    expected = (config.tokens, config.text, config.pooled or config.text)
+    if found != expected:
+        sizes = [f"{tokens} tokens of {text} and {pooled} pooled" for tokens, text, pooled in (found, expected)]
+        raise InputError(f"{folder}: texts of {sizes[0]}, {network} takes {sizes[1]}")
+
+
+def check_width(data: MatchingData, width: int, features: Path, model: Path | str) -> None:
+    """Raises InputError unless features have this width."""
+    if (found := data.held_out.features_ND.shape[1]) != width:
+        raise InputError(f"{features}: features of {found} numbers, {model} takes {width}")
+
+
+def tested_classes(folder: Path, count: int) -> list[int]:
+    """The classes in a folder's test set, or all without one. Raises InputError: a damaged file, or another class."""
+    file = folder / "z_label.npy"
+    if not file.is_file():
+        return list(range(count))
+    try:
+        tested = sorted({int(k) for k in np.load(file, allow_pickle=False)})
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        raise InputError(f"{file}: cannot be read ({error})") from None
+    if not tested or not 0 <= tested[0] <= tested[-1] < count:
+        raise InputError(f"{file}: classes {tested[:1] + tested[-1:]}, expected 0 to {count - 1}")
+    return tested
+
+
+def find_split(features: Path, count: int) -> tuple[str, str]:
+    """The data set with as many classes, and its split whose unseen classes are tested.
 
     Raises:
         InputError: there is none, or a file is missing or damaged.
     """
-    try:
-        with np.load(features / TEXTS, allow_pickle=False) as file:
-            count = len(file["words"])
-        tested = {int(k) for k in np.load(features / "z_label.npy", allow_pickle=False)}
-    except (OSError, ValueError, KeyError, TypeError, EOFError) as error:
-        raise InputError(f"{features}: {TEXTS} and z_label.npy cannot be read ({error})") from None
     if count not in DATASETS:
         known = ", ".join(f"{n} of {name}" for n, name in DATASETS.items())
-        raise InputError(f"{features / TEXTS}: {count} classes, expected {known}")
+        raise InputError(f"{features}: for texts of {count} classes, expected {known}")
+    tested = set(tested_classes(features, count))
     for name, sides in splits(DATASETS[count]).items():
         if tested == set(sides.unseen):
             return DATASETS[count], name

@@ -13,6 +13,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 from motionrt.export import export_zero_shot  # noqa: E402
 from motionrt.runtime.body.motion import Motion  # noqa: E402
 from motionrt.runtime.bundles.schema import SLOTS  # noqa: E402
+from motionrt.runtime.cli import main  # noqa: E402
 from motionrt.runtime.errors import InputError  # noqa: E402
 from motionrt.runtime.recognition.recognizer import Recognizer  # noqa: E402
 from motionrt.runtime.text_encoder import TextEncoder  # noqa: E402
@@ -135,7 +136,9 @@ def features(tmp_path: Path) -> Path:
     return folder
 
 
-def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> None:
+def test_published_features_are_trained_on_and_exported(
+    features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     more = {"drink water": {"motion": "one hand lifts a cup to the mouth"}}
     (features / "sentences.json").write_text(json.dumps(more))
     loaded = load_published(features, "ntu60", "synse-55-5")
@@ -149,6 +152,12 @@ def test_published_features_are_trained_on(features: Path, tmp_path: Path) -> No
     run = train("tdsm", settings)
     last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
     assert 0 <= last["top1"] <= 100 and not (run / "matching.json").exists()
+    assert main(["export", str(run), "-o", str(tmp_path / "mine")]) == 0
+    chosen = ["--labels", "drink water,reading", "--json"]
+    capsys.readouterr()
+    assert main(["recognize", str(features / "ztest.npy"), "--model", str(tmp_path / "mine"), *chosen]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(rows) == 24 and all(set(row["errors"]) == {"drink water", "reading"} for row in rows)
 
 
 @pytest.mark.parametrize(
