@@ -42,12 +42,14 @@ from .postprocess import (
     fix_bone_lengths,
     plant_feet,
     postprocess,
+    settle,
     smooth_for_quality,
 )
 from .schedule import MAX_TOKENS, STRIDE, Guidance, Sampling
 from .stream import Stream, Window
 from .timeline import (
     Timeline,
+    leaves_floor,
     parse_timeline,
     split_circle,
     split_count,
@@ -616,7 +618,10 @@ class Generator:
             size = min(remaining, MAX_TOKENS - OVERLAP_TOKENS)
             windows.append(self._next(windows[-1], requests, size, number))
             remaining, number = remaining - size, number + 1
-        return [np.concatenate(joints) for joints in zip(*windows, strict=True)]
+        joints = [np.concatenate(parts) for parts in zip(*windows, strict=True)]
+        return [
+            one if leaves_floor(request.text) else settle(one) for one, request in zip(joints, requests, strict=True)
+        ]
 
     def _first(
         self, requests: Sequence[Request], counts: Sequence[int], check: Callable[[], None] = lambda: None

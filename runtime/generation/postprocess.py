@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..body.canonical import FEET_OF, LAYOUTS, heading, rotate_y
 from .parts import PARTS_OF, transplant
@@ -21,6 +22,7 @@ _STRAY_M, _STRAY_RAD = 0.0125, np.pi / 80  # per frame, that the new path may be
 _PROJECTIONS = 10
 _PLANT_PASSES = 3  # a pass corrects the part of the slide that smoothing left in the one before
 _LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.05  # a standing foot is below this height, +- soft, and this slow per frame
+_FLOAT_FRAMES, _FLOAT_M = 11, 0.03  # a body floats that is so long so high above the floor
 _GROUND = np.array([1, 0, 1], np.float32)  # x and z
 _KERNEL = np.exp(-0.5 * np.arange(-4, 5) ** 2) / np.exp(-0.5 * np.arange(-4, 5) ** 2).sum()  # over frames
 _CUTOFF = 0.2  # cycles per frame; chosen on validation clips so that outputs have the jitter of Kinect recordings
@@ -81,6 +83,19 @@ def plant_feet(joints: np.ndarray) -> np.ndarray:
         padded = np.pad(correction, ((4, 4), (0, 0)), "edge")
         smooth = np.stack([np.convolve(axis, _KERNEL, "valid") for axis in padded.T], 1)
         found[1:, :, [0, 2]] += np.cumsum(smooth, 0)[:, None].astype(np.float32)
+    return found
+
+
+def settle(joints: np.ndarray) -> np.ndarray:
+    """Lower a body [T, V, 3] to the floor where its lowest joint is above it for more than half a second."""
+    height = joints[..., 1].min(1)
+    if len(height) < _FLOAT_FRAMES:
+        return joints
+    lowest = sliding_window_view(height, _FLOAT_FRAMES).min(1)
+    padded = np.pad(lowest, _FLOAT_FRAMES - 1, constant_values=-np.inf)
+    level = np.maximum(sliding_window_view(padded, _FLOAT_FRAMES).max(1) - _FLOAT_M, 0)
+    found = joints.copy()
+    found[..., 1] -= np.convolve(np.pad(level, 4, "edge"), _KERNEL, "valid")[:, None]
     return found
 
 

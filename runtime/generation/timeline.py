@@ -32,6 +32,7 @@ _CIRCLE = re.compile(
 _GO = re.compile(r"\b(?:walk|stroll|march|run|jog|sprint)(?:e?s|n?ing|ging)?\b", re.I)
 _SIDE = re.compile(r"\s+(?:to (?:the|his|her|their) (?:left|right)|(?:counter-?)?clockwise)\b", re.I)
 _CLOCKWISE = re.compile(r"\bto (?:the|his|her|their) right\b|(?<!counter)(?<!counter-)\bclockwise\b", re.I)
+_LEAVES = re.compile(r"\b(?:jump|hop|leap|skip|climb|stair|ladder|step(?:s|ping)? up|flip|somersault|handstand)", re.I)
 _WITH = re.compile(r",?\s+(?:and|while|as they|as he|as she)\s+", re.I)
 _PRONOUN = re.compile(r"(?:they|he|she|it)\s+", re.I)
 _SUBJECT = re.compile(r"(?:an?|the|some\s?one|somebody|two|three|his|her|their)\b", re.I)
@@ -106,6 +107,11 @@ def split_circle(text: str) -> tuple[str, int] | None:
         return None
     side = -1 if _CLOCKWISE.search(straight) else 1
     return _SIDE.sub("", straight), side
+
+
+def leaves_floor(text: str) -> bool:
+    """Whether a description is of a person who is in the air or on stairs for a while."""
+    return _LEAVES.search(text) is not None
 
 
 def split_together(text: str) -> tuple[str, str] | None:

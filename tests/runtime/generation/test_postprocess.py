@@ -7,7 +7,14 @@ from motionrt.runtime.body.canonical import FEET, SMPL, heading, rotate_y, to_ca
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.generation.parts import part_joints
-from motionrt.runtime.generation.postprocess import bend, crossfade, fix_bone_lengths, plant_feet, smooth_for_quality
+from motionrt.runtime.generation.postprocess import (
+    bend,
+    crossfade,
+    fix_bone_lengths,
+    plant_feet,
+    settle,
+    smooth_for_quality,
+)
 
 
 def test_the_canonical_frame_can_be_undone(samples: list[Motion]) -> None:
@@ -42,6 +49,17 @@ def test_a_sliding_foot_is_planted_and_a_real_run_hardly_changes(samples: list[M
     assert np.array_equal(plant_feet(slides)[..., 1], slides[..., 1]), "heights do not change"
     flies = slides + np.float32([0, 1, 0])
     assert np.abs(plant_feet(flies) - flies).max() < 1e-4, "no foot is planted in the air"
+
+
+def test_a_body_that_floats_for_long_is_lowered(samples: list[Motion]) -> None:
+    stands = np.repeat(samples[2].joints[:1], 60, 0)
+    stands[..., 1] -= stands[..., 1].min()
+    floats, jumps = stands.copy(), stands.copy()
+    floats[20:50, :, 1] += 0.3
+    jumps[20:30, :, 1] += 0.3
+    assert np.abs(settle(floats)[25:45, :, 1].min(1)).max() < 0.05
+    assert np.array_equal(settle(floats)[..., [0, 2]], floats[..., [0, 2]])
+    assert np.array_equal(settle(jumps), jumps) and np.array_equal(settle(stands[:5]), stands[:5])
 
 
 def test_a_continuation_meets_the_frames_before_it() -> None:

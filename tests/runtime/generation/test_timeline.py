@@ -9,6 +9,7 @@ from motionrt.runtime.body.canonical import SMPL, heading
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.generation.generator import OUT_OF_RANGE, Generator
 from motionrt.runtime.generation.timeline import (
+    leaves_floor,
     parse_timeline,
     split_circle,
     split_count,
@@ -81,6 +82,11 @@ def test_half_turns_and_circles_are_told_from_other_turns() -> None:
     assert split_circle("a person walks clockwise in circles") == ("a person walks", -1)
     assert split_circle("a person walks counterclockwise in a circle") == ("a person walks", 1)
     assert split_circle("a person draws a circle") is None
+
+
+def test_jumps_and_stairs_leave_the_floor() -> None:
+    assert all(map(leaves_floor, ("a person hops", "someone is jumping", "a man walks up the stairs")))
+    assert not any(map(leaves_floor, ("a person steps aside", "a person runs", "a woman picks up a box")))
 
 
 def test_a_counted_action_is_repeated_and_lasts_as_long_as_is_said(generator: Generator) -> None:
