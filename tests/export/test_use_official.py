@@ -138,6 +138,19 @@ def test_a_bundle_of_coamd_is_used_by_every_command(
     capsys.readouterr()
     assert main(["search", "walk", "--library", str(tmp_path), "--model", str(bundle), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)["hits"]) == 2
+    data = tmp_path / "humanml3d"
+    for name in ("new_joints", "texts"):
+        (data / name).mkdir(parents=True)
+    for name in ("000000", "000001"):
+        np.save(data / "new_joints" / f"{name}.npy", np.tile(motion.joints, (2, 1, 1)))
+        (data / "texts" / f"{name}.txt").write_text("walk#walk/VERB#0.0#0.0\n")
+    (data / "test.txt").write_text("000000\n000001\n")
+    (data / "humanml3d400_label_map.txt").write_text("walk\nwal\n")
+    labels = {"000000": {"labels": [0]}, "000001": {"labels": [1]}}
+    (data / "annotations_actions_400.json").write_text(json.dumps(labels))
+    assert main(["eval", "humanml3d-400", "--model", str(bundle), "--data", str(data), "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["counts"]["motions"] == 2 and report["top1"]["mean"] == 50, "two labels for one motion"
 
 
 @pytest.mark.parametrize(
