@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,6 +81,15 @@ def recalls(direction: str) -> Derived:
 
 def interval(score: Any) -> str:
     return f"{score['mean']:.1f} % [{score['low']:.1f}, {score['high']:.1f}]"
+
+
+def attempt_rows(results: dict[str, Any]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Settings of each attempt, and its scores."""
+    for attempt in results["attempts"]:
+        settings = ", ".join(f"`{name}={value}`" for name, value in attempt["settings"].items())
+        scores = ", ".join(f"{name} {score:.1f} %" for name, score in attempt["macro_top1"].items())
+        seeds = len(attempt["seeds"])
+        yield f" with {settings}" if settings else "", {"scores": f"{scores} ({seeds} seed{'s' * (seeds > 1)})"}
 
 
 ZERO_SHOT_MATCHER = "sentences and attributes"  # the one of the bundle
@@ -412,6 +421,7 @@ ACCURACY = [
         "{clips_of_people_kept_out.alone:.1f} %",
         "limits.json",
     ),
+    Row("recipe `live`{key}", "macro top-1 on {item.scores}", "attempts.json", each=attempt_rows),
     Row(
         "recipe `live-2d` on sets that it was not trained on, seen by random cameras, or real pictures (jhmdb): {key}",
         "macro top-1 {item.macro_top1:.1f} % over {item.macro_classes} labels, {item.n:,} clips",

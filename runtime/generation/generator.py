@@ -619,6 +619,8 @@ class Generator:
             windows.append(self._next(windows[-1], requests, size, number))
             remaining, number = remaining - size, number + 1
         joints = [np.concatenate(parts) for parts in zip(*windows, strict=True)]
+        if not self.actions:  # an imported model's motion stays as it is
+            return joints
         return [
             one if leaves_floor(request.text) else settle(one) for one, request in zip(joints, requests, strict=True)
         ]

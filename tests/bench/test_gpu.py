@@ -99,7 +99,7 @@ def test_an_operation_that_hangs_is_ended(
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", bare["PYTHONPATH"])
     tasks = ["temporal_conv", "ctr_graph_conv"]
-    found = gpu.bench_gpu(tasks, tmp_path / "gpu.jsonl", dry_run=True, budget_s=30, timeout_s=6)["tasks"]
+    found = gpu.bench_gpu(tasks, tmp_path / "gpu.jsonl", dry_run=True, budget_s=24, timeout_s=6)["tasks"]
     assert (found["temporal_conv"]["status"], found["temporal_conv"]["reason"]) == ("hung", "took longer than 6 s")
     assert found["ctr_graph_conv"]["status"] == "skipped"
 
