@@ -63,6 +63,7 @@ def gather(runs: Path) -> list[dict[str, Any]]:
             "settings": json.loads(key),
             "seeds": seeds[key],
             "macro_top1": {name: float(np.mean([row[name] for row in rows])) for name in rows[0]},
+            "macro_top1_by_seed": [row["people kept out"] for row in rows],
         }
         for key, rows in found.items()
     ]

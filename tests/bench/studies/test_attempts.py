@@ -30,6 +30,11 @@ def test_runs_with_the_same_settings_are_one_attempt(tmp_path: Path) -> None:
     finish(tmp_path / "c", replace(recipe, body=12, teachers="x,y", leave_out="bandai"), 70.0, left_out=60.0)
     (tmp_path / "unfinished").mkdir()
     plain, other = gather(tmp_path)
-    assert plain == {"settings": {}, "seeds": [0, 1], "macro_top1": {"people kept out": 85.0}}
+    assert plain == {
+        "settings": {},
+        "seeds": [0, 1],
+        "macro_top1": {"people kept out": 85.0},
+        "macro_top1_by_seed": [80.0, 90.0],
+    }
     assert other["settings"] == {"body": 12, "leave_out": "bandai", "teachers": 2}
     assert other["macro_top1"] == {"people kept out": 70.0, "bandai": 60.0}
