@@ -551,6 +551,12 @@ ZERO_SHOT = [
         ),
     ),
     Row(
+        "… by {clips_of_a_label} clips that `{model}` makes of the texts",
+        "{examples}; beside the texts {change.mean:+.1f} points [{change.low:+.1f}, {change.high:+.1f}]",
+        "imagined.json",
+        {"examples": lambda r: interval(r["examples"]), "change": lambda r: r["difference"]},
+    ),
+    Row(
         "… ahead of alignment by training",
         "{lead.mean:+.1f} points [{lead.low:+.1f}, {lead.high:+.1f}]",
         "unseen.json",
