@@ -26,7 +26,7 @@ from ...training.data.vocabulary import open_labels
 from ...training.tdsm.alignment import fit_alignment
 from ...training.tdsm.encoders import FrozenEncoder, load_encoder
 from ...training.tdsm.sentences import LabelSentences
-from .unseen_labels import ALL_SENTENCES, RememberedTexts, Split, cached, load_split, names, over_splits
+from .unseen_labels import ALL_SENTENCES, RememberedTexts, Split, best_on_others, cached, load_split, names, over_splits
 
 CLIPS = 4  # of each of the two texts of a label
 SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0)  # of the examples in the distance
@@ -78,8 +78,7 @@ def mixed_distances(split: Split, features_KND: np.ndarray) -> list[np.ndarray]:
 def report(accuracy: Mapping[str, list[float]], model: str) -> dict[str, Any]:
     """Accuracy by text alone, by examples alone, and by both, for each split and share."""
     scores_NS = np.array(list(accuracy.values()))
-    best = [int(np.delete(scores_NS, i, 0).mean(0).argmax()) for i in range(len(scores_NS))]
-    both = [float(row[i]) for row, i in zip(scores_NS, best, strict=True)]
+    best, both = best_on_others(scores_NS)
     text = scores_NS[:, ONLY_TEXT].tolist()
     return {
         "benchmark": "imagined",

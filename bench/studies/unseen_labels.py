@@ -324,6 +324,12 @@ def blend(parts: Sequence[Distances]) -> Distances:
     return {ALL_SENTENCES: sum((distances / distances.std() for distances in centered), np.zeros(1))}
 
 
+def best_on_others(scores_NC: np.ndarray) -> tuple[list[int], list[float]]:
+    """For each split the choice, of C, with the best mean score on the other splits, and its score on this one."""
+    best = [int(np.delete(scores_NC, i, 0).mean(0).argmax()) for i in range(len(scores_NC))]
+    return best, [float(row[i]) for row, i in zip(scores_NC, best, strict=True)]
+
+
 def chosen_on_others(loaded: Mapping[str, Split], baseline: Sequence[float]) -> dict[str, Any] | None:
     """Accuracy of each split with the share of attributes and the penalty that are best on the others.
 
@@ -336,8 +342,7 @@ def chosen_on_others(loaded: Mapping[str, Split], baseline: Sequence[float]) -> 
         return split.trial(fit(split, (1 - share, share), ridge)).zsl_scores(ALL_SENTENCES)["macro_top1"]
 
     scores_NC = np.array([[score(split, *choice) for choice in CHOICES] for split in loaded.values()])
-    best = [int(np.delete(scores_NC, i, 0).mean(0).argmax()) for i in range(len(loaded))]
-    chosen = [float(row[i]) for row, i in zip(scores_NC, best, strict=True)]
+    best, chosen = best_on_others(scores_NC)
     return {
         "share_of_attributes_and_penalty": [CHOICES[i] for i in best],
         "zsl": over_splits(chosen),
