@@ -108,7 +108,7 @@ class StreamEncoder:
             labels=vocabulary_labels(about["labels"]),
             sha256=weights_sha256(run),
             license=recipe["license"],
-            left_out=left_out(recipe["leave_out"]),
+            left_out=left_out(recipe.get("leave_out")),  # runs on recordings of your own have none
         )
 
     @classmethod

@@ -1,6 +1,7 @@
 """Frozen recognizers as encoders: their features equal the streaming features."""
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +9,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="torch is not installed")
 
+from safetensors.torch import save_file  # noqa: E402
+
 from motionrt.runtime.backends.factory import create  # noqa: E402
+from motionrt.runtime.body.layout import Layout  # noqa: E402
 from motionrt.runtime.bundles.bundle import Bundle  # noqa: E402
 from motionrt.training.data import vocabulary  # noqa: E402
 from motionrt.training.data.clips import LabeledClip, load_clips  # noqa: E402
 from motionrt.training.data.unseen_labels import unseen_labels  # noqa: E402
-from motionrt.training.recipes import train  # noqa: E402
+from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
+from motionrt.training.recipes import RECIPES, train  # noqa: E402
 from motionrt.training.recognition.ctr_gcn import LAYOUT  # noqa: E402
 from motionrt.training.tdsm.encoders import FrozenEncoder, load_encoder  # noqa: E402
 
@@ -50,6 +55,22 @@ def test_augmentation_changes_body_and_style_and_keeps_the_action(
         assert np.isfinite(frames).all() and len(frames) <= 90
     again = live.augmented_input(clips[0], np.random.default_rng(0))[0]
     assert np.array_equal(inputs[0], again)
+
+
+def test_a_matcher_learns_nothing_of_the_sets_that_its_encoder_left_out(tmp_path: Path) -> None:
+    config = StreamGCNConfig(parents=Layout.load("core15").parents, classes=2, fps=20.0, channels=(8,))
+    save_file(StreamGCN(config).state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n")
+    recipe = asdict(RECIPES["open"]()) | {"leave_out": "bandai,hdm05"}
+
+    def load() -> FrozenEncoder:
+        about = {"recipe": recipe, "labels": ["wave", "none"], "model": asdict(config)}
+        (tmp_path / "recipe.json").write_text(json.dumps(about))
+        return load_encoder(str(tmp_path))
+
+    assert set(vocabulary.sources()) - set(load().sources) == {"bandai", "hdm05"}
+    del recipe["leave_out"]  # as in a run on recordings of one's own
+    assert load().sources == vocabulary.sources()
 
 
 def test_an_encoder_knows_only_its_training_labels(shared: Path, tmp_path: Path) -> None:
