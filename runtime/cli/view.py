@@ -38,8 +38,8 @@ def run_view(
     page = Page(player, motion_generator, host, port, robot)
     for model in models:
         print_license_notice(model.bundle)
-    typer.echo(f"{page.url}  (Ctrl-C to stop)")
     try:
+        typer.echo(f"{page.url}  (Ctrl-C to stop)")
         threading.Event().wait()
     except KeyboardInterrupt:
         pass
