@@ -47,7 +47,7 @@ class LoopConfig:
     frame_loss: float = 0.5  # weight of the per-frame loss relative to the per-segment loss
     own_labels: float = 0.0  # share of the loss in which a clip is compared with the labels of its own data set only
     ema: float = 0.99
-    precision: str = "bf16"  # of accelerate: no, bf16, fp16
+    precision: str = "bf16"  # of accelerate: no, bf16, fp16; see `usable_precision`
     checkpoint_every: int = 150  # steps
     validate_every: int = 250  # steps
     seed: int = 0
@@ -65,6 +65,14 @@ Loss = Callable[[nn.Module, list[Any], torch.device], Tensor]  # of a network on
 def process_state() -> PartialState:
     """This process within the group it was launched in."""
     return PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"), timeout=PATIENCE)
+
+
+def usable_precision(precision: str) -> str:
+    """The precision, but float32 for bf16 on a CPU without instructions for it, on which bf16 is many times slower."""
+    capabilities = getattr(torch.cpu, "get_capabilities", None)  # of recent versions
+    if precision != "bf16" or process_state().device.type != "cpu" or capabilities is None:
+        return precision
+    return precision if any(has for name, has in capabilities().items() if "bf16" in name) else "no"
 
 
 def fit(
@@ -86,7 +94,10 @@ def fit(
     """
     unused_ok = DistributedDataParallelKwargs(find_unused_parameters=True)  # a helper's, if no sample has a text
     accelerator = Accelerator(
-        mixed_precision=config.precision, log_with=config.log_with, project_dir=run, kwargs_handlers=[unused_ok]
+        mixed_precision=usable_precision(config.precision),
+        log_with=config.log_with,
+        project_dir=run,
+        kwargs_handlers=[unused_ok],
     )
     wandb = {"name": run.name, "dir": str(run), "mode": os.environ.get("WANDB_MODE", "offline")}
     accelerator.init_trackers(config.log_with, init_kwargs={"wandb": wandb})

@@ -15,7 +15,7 @@ from torch import Tensor, nn  # noqa: E402
 from wait import wait_until  # noqa: E402
 
 from motionrt.runtime.body.layout import Layout  # noqa: E402
-from motionrt.training.loop import LoopConfig, MovingAverage, batches, fit, parameter_groups  # noqa: E402
+from motionrt.training.loop import LoopConfig, MovingAverage, batches, fit, parameter_groups, usable_precision  # noqa: E402
 from motionrt.training.models.stream_gcn import StreamGCN, StreamGCNConfig  # noqa: E402
 from motionrt.training.recognition.loss import recognizer_loss, segment_and_frame_loss  # noqa: E402
 from motionrt.training.recognition.tasks import StreamSample, collate  # noqa: E402
@@ -248,3 +248,12 @@ def test_batches_are_in_order_with_and_without_workers(workers: int) -> None:
     config = LoopConfig(steps=7, batch=4, workers=workers)
     found = list(batches(Steps(), config, 3, slice(1, None, 2)))
     assert found == [[(step, 1), (step, 3)] for step in (3, 4, 5, 6)]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for CPUs")
+def test_bf16_is_used_only_by_processors_that_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for capabilities, used in (({"avx512_bf16": False}, "no"), ({"avx2": True, "amx_bf16": True}, "bf16")):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda capabilities=capabilities: capabilities)
+        assert usable_precision("bf16") == used and usable_precision("fp16") == "fp16"
+    monkeypatch.delattr(torch.cpu, "get_capabilities")
+    assert usable_precision("bf16") == "bf16"
