@@ -1,7 +1,8 @@
-"""Effect of guidance and of 8-bit precision on generated motion.
+"""Effect of guidance, of 8-bit precision and of shorter sampling on generated motion.
 
     python -m motionrt.bench.studies.generation guidance MODEL DATA -o guidance.json --plot guidance.png
     python -m motionrt.bench.studies.generation precision MODEL DATA -o precision.json
+    python -m motionrt.bench.studies.generation sampling MODEL DATA -o sampling.json
 
 MODEL is a generation bundle, or a folder of the finished runs coamd-ae, coamd-mar, coamd-generator and, to replace the
 evaluator that ships with motionrt, coamd-evaluator.
@@ -11,7 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,31 +32,54 @@ from ..accuracy.protocols.scoring import Example, Generate, ScoringConfig
 
 STEPS = (0.5, 1.0, 3.0)  # step sizes along the gradient, which has length 1 per token
 SCHEDULES: tuple[int | None, ...] = (None, 3)  # guidance in all autoregressive steps, or in the last three
+SAMPLERS: tuple[dict[str, Any], ...] = (  # beside 12 steps of 8 evaluations by Heun's method
+    {"steps": 12, "evaluations": 4},
+    {"steps": 12, "evaluations": 4, "solver": "euler"},
+    {"steps": 12, "evaluations": 4, "solver": "midpoint"},
+    {"steps": 12, "evaluations": 2, "solver": "midpoint"},
+    {"steps": 8, "evaluations": 8},
+    {"steps": 8, "evaluations": 4},
+    {"steps": 6, "evaluations": 8},
+    {"steps": 6, "evaluations": 4},
+)
 
 
-def guidance(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
+def guidance(model: str, data: Path) -> dict[str, Any]:
     """Effect of guidance on the test split and the held-out pairs, over step sizes and schedules."""
+    settings = [(step, last) for last in SCHEDULES for step in STEPS]
+    changes = [{"guidance": Guidance(step=step, last=last, norm="token")} for step, last in settings]
+    labels = [{"step": step, "last": last} for step, last in settings]
+    return {"benchmark": "guidance", **compare_samplers(model, data, changes, labels)}
+
+
+def sampling(model: str, data: Path) -> dict[str, Any]:
+    """Effect of fewer autoregressive steps and evaluations, on the clips of `guidance`."""
+    return {"benchmark": "sampling", **compare_samplers(model, data, SAMPLERS, SAMPLERS)}
+
+
+def compare_samplers(
+    model: str, data: Path, changes: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """The model's own settings against each of some changes to them, one row each."""
     text = TextEncoder.load("text")
     pipeline = CoamdPipeline.load(model, text)
-    evaluator, real, config = scoring_setup(model, data, text, generations)
-    unguided = motion_model(pipeline).generate
-    assert unguided is not None
+    evaluator, real, config = scoring_setup(model, data, text, generations=1)
+    own = motion_model(pipeline).generate
+    assert own is not None
     cache: dict[int, Sequence[np.ndarray]] = {}
 
     def before(texts: Sequence[str], lengths: Sequence[int], seed: int) -> Sequence[np.ndarray]:
         if seed not in cache:  # captions depend on the seed only
-            cache[seed] = unguided(texts, lengths, seed)
+            cache[seed] = own(texts, lengths, seed)
         return cache[seed]
 
     rows = []
-    for last in SCHEDULES:
-        for step in STEPS:
-            guided = replace(pipeline.sampler, guidance=Guidance(step=step, last=last, norm="token"))
-            after = motion_model(pipeline, guided).generate
-            assert after is not None
-            report = compare_generators(evaluator, real, before, after, config)
-            rows.append({"step": step, "last": last, **{k: report[k] for k in ("before", "after", "difference")}})
-    return {"benchmark": "guidance", "protocol": report["protocol"], "counts": report["counts"], "rows": rows}
+    for change, label in progress(list(zip(changes, labels, strict=True)), "settings"):
+        after = motion_model(pipeline, replace(pipeline.sampler, **change)).generate
+        assert after is not None
+        report = compare_generators(evaluator, real, before, after, config)
+        rows.append({**label, **{k: report[k] for k in ("before", "after", "difference")}})
+    return {"protocol": report["protocol"], "counts": report["counts"], "rows": rows}
 
 
 def precision(model: str, data: Path, generations: int = 1) -> dict[str, Any]:
@@ -105,15 +129,18 @@ def draw_guidance(report: dict[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+STUDIES = {"guidance": guidance, "precision": precision, "sampling": sampling}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("study", choices=("guidance", "precision"))
+    parser.add_argument("study", choices=STUDIES)
     parser.add_argument("model")
     parser.add_argument("data", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     parser.add_argument("--plot", type=Path)
     args = parser.parse_args()
-    report = (guidance if args.study == "guidance" else precision)(args.model, args.data)
+    report = STUDIES[args.study](args.model, args.data)
     args.out.write_text(json.dumps(report, indent=1) + "\n")
     if args.plot:
         draw_guidance(report, args.plot)

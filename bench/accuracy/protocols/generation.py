@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from ....runtime.body.layout import Layout
 from ....training.metrics.statistics import repeat_all
 from .scoring import (
     Embedder,
@@ -25,6 +26,7 @@ from .scoring import (
     describe,
     fid_difference,
     generation_set,
+    mean_motion_quality,
     multimodality,
     repeat_scores,
     to_json,
@@ -71,7 +73,8 @@ def compare_generators(
     """Effect of a change to a generator: `after` - `before`, for the same captions, lengths and seeds.
 
     Returns:
-        protocol, counts, `before`, `after`, `difference`: R-precision and matching distance per clip, FID per repeat.
+        protocol, counts, `before`, `after`, `difference`: R-precision, matching distance, jitter and foot skating per
+        clip, FID per repeat.
     """
     config = config or ScoringConfig()
     sides = {}
@@ -79,7 +82,11 @@ def compare_generators(
         sides[name] = [generation_set(evaluator, real, generate, config, i) for i in range(config.generations)]
     embedded = evaluator.motions([example.joints for example in real])
     scores = {name: repeat_scores(real, embedded, sets, config) for name, sets in sides.items()}
-    by_clip = {name: clip_scores(real, sets, config) for name, sets in sides.items()}
+    layout = Layout.load(config.layout)
+    by_clip = {
+        name: clip_scores(real, sets, config) | mean_motion_quality([one.clips for one in sets], config.fps, layout)
+        for name, sets in sides.items()
+    }
     groups = [example.group for example in real]
     difference = clip_differences(by_clip["before"], by_clip["after"], groups)
     fid = repeat_all(
