@@ -13,6 +13,7 @@ pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 from safetensors.torch import save_file  # noqa: E402
 
 from motionrt.export import alignment  # noqa: E402
+from motionrt.export import recognizer as recognizer_export  # noqa: E402
 from motionrt.export.alignment import export_alignment  # noqa: E402
 from motionrt.export.zero_shot import read_encoder  # noqa: E402
 from motionrt.runtime.body.layout import Layout  # noqa: E402
@@ -24,6 +25,8 @@ from motionrt.training.recipes import RECIPES  # noqa: E402
 from motionrt.training.tdsm.encoders import EncodedClips, load_encoder  # noqa: E402
 
 LABELS = ["bow", "clap", "squat", "wave"]
+
+pytestmark = pytest.mark.slow  # an export
 
 
 def encoded(width: int) -> EncodedClips:
@@ -53,6 +56,7 @@ def test_an_encoder_and_its_matcher_are_one_bundle(
     (run / "metrics.jsonl").write_text(json.dumps({"step": 1}) + "\n")
     clips = encoded(config.features)
     exported, sha256 = read_encoder(str(run))
+    monkeypatch.setattr(recognizer_export, "graphs", lambda network: exported.graphs)  # not a second time
     assert exported.manifest.labels == (*LABELS, "none") and sha256 == load_encoder(str(run)).sha256
     monkeypatch.setattr(alignment, "encode_clips", lambda *_: (clips, clips))
     bundle = export_alignment(run, tmp_path, tmp_path / "mine")

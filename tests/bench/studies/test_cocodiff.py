@@ -36,7 +36,7 @@ def seeded(data: Path) -> Callable[[int], StreamGcnRecipe]:
 
 
 def test_every_person_of_the_kinect_sets_is_in_one_fold(shared: Path) -> None:
-    clips = kinect_clips(shared, Layout.load("core15"))
+    clips = kinect_clips(shared / "kinect20.npz", Layout.load("core15"))
     fold_of = folds(clips)
     assert len(clips) == 2016 and {clip.source for clip in clips} == {source for source, _ in fold_of}
     people = defaultdict(set)
