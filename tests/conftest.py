@@ -1,7 +1,8 @@
 import gc
 import os
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +16,7 @@ import motionrt
 from motionrt.runtime.body.motion import Motion
 
 # limits of tests with a slow marker or fixture, seconds; of all others: tests/pytest.ini
-TIMEOUTS_S = {"slow": 300, "coamd_runs": 900}
+TIMEOUTS_S = {"slow": 300, "shared": 300, "coamd_runs": 900}
 
 # tests interrupt processes with SIGINT, which a shell ignores in what it runs in the background
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -35,15 +36,17 @@ if find_spec("torch") and not import_module("torch").cuda.is_available():
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    seconds: Counter[Path] = Counter()
+    longest: Counter[Path] = Counter()  # limit in a file, of a test or of fixtures for all
+    seconds: defaultdict[Path, float] = defaultdict(float)  # about how long the other tests take
     for item in items:
         names = {*item.keywords, *getattr(item, "fixturenames", ())}
-        limits = [limit for name, limit in TIMEOUTS_S.items() if name in names]
-        if limits and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(max(limits)))
-        seconds[item.path] += 20 if limits else 1
+        limit = max((limit for name, limit in TIMEOUTS_S.items() if name in names), default=0)
+        if limit and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(limit))
+        longest[item.path] = max(longest[item.path], limit)
+        seconds[item.path] += 3 if limit else 0.15
     if hasattr(config, "workerinput"):  # one of several processes: the longest files first, so that all end together
-        items.sort(key=lambda item: -seconds[item.path])
+        items.sort(key=lambda item: -(longest[item.path] / 15 + seconds[item.path]))
 
 
 def pytest_collection_finish() -> None:
@@ -52,16 +55,27 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Run all tests of a file in one process, and all files that need the slow export in the same one."""
+    """Run all tests of a file in one process, and all files that share trained runs or an export in the same one."""
     from xdist.scheduler import LoadScopeScheduling
 
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.split("::")[0]
-            return "exported" if "exported_coamd" in (config.rootpath / file).read_text() else file
+            text = (config.rootpath / file).read_text()
+            if "coamd_runs" in text or "exported_coamd" in text:
+                return "coamd"
+            return "bench" if file.startswith("bench/") and "bundle: Path" in text else file
 
     config.option.loadscopereorder = False  # keeps the order of `pytest_collection_modifyitems`
     return ByFile(config, log)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators() -> None:
+    """Make the table of PyTorch's ONNX exporter once; for each graph it would take a sixth of the time."""
+    if find_spec("torch") and find_spec("onnxscript"):
+        registry = import_module("torch.onnx._internal.exporter._registration").ONNXRegistry
+        registry.from_torchlib = classmethod(cache(registry.from_torchlib.__func__))
 
 
 @pytest.fixture(scope="session")

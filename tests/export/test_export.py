@@ -36,6 +36,8 @@ THRESHOLDS = {"on": 0.55, "hold_s": 0.25}  # of the run; the rest as is
 RELIABILITY = {"wave": {"loso": 62.5, "sets": ["one", "two"]}}
 METRICS = [{"step": 1, "top1": 10.0}, {"step": 2, "top1": 62.5, "macro_top1": 37.5}]
 
+pytestmark = pytest.mark.slow  # an export
+
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:

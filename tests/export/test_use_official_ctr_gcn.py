@@ -27,6 +27,8 @@ from motionrt.training.models.ctr_gcn import CTRGCN, NTU_PARENTS, CTRGCNConfig  
 STREAMS = ("joint", "bone", "joint_motion", "bone_motion")
 WEIGHTS = (0.6, 0.6, 0.4, 0.4)
 
+pytestmark = pytest.mark.slow  # an export
+
 
 def network(seed: int, **changes: Any) -> CTRGCN:
     """A network with random weights and statistics."""

@@ -36,6 +36,8 @@ SMALL = replace(SIZES["small"], width=16, depth=2, heads=2, encoded=192)  # as m
 LABELS = ["wave", "sit down", "walk"]
 TEXTS = [*map(sentences, LABELS), *PROBES]
 
+pytestmark = pytest.mark.slow  # an export
+
 
 @pytest.fixture(scope="module")
 def text() -> TextEncoder:

@@ -18,6 +18,8 @@ from motionrt.runtime.body.motion import Motion  # noqa: E402
 from . import two_processes  # noqa: E402
 from .clip_folder import write_folder, write_motions  # noqa: E402
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]  # all runs
+
 # its helper whitens and contrasts what each process has, so one on whole batches learns something else
 HELPED = [name for name in two_processes.RUNS if name.endswith("helped")]
 
@@ -37,7 +39,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, samples: list[Motion]) -> Pat
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     two_processes.train_all(folder, folder / "one")
@@ -48,7 +50,6 @@ def metrics(run: Path) -> list[dict[str, float]]:
     return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in two_processes.RUNS if name not in HELPED])
 def test_two_processes_with_half_a_batch_each_train_as_one_with_all_of_it(runs: Path, name: str) -> None:
     one, two = runs / "one" / name, runs / "two" / name
@@ -60,7 +61,6 @@ def test_two_processes_with_half_a_batch_each_train_as_one_with_all_of_it(runs: 
         assert line == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", HELPED)
 def test_a_helper_is_trained_as_well(runs: Path, name: str) -> None:
     one, two = (load_file(runs / folder / name / "model.safetensors") for folder in ("one", "two"))
@@ -69,7 +69,6 @@ def test_a_helper_is_trained_as_well(runs: Path, name: str) -> None:
     assert any(not torch.equal(value, plain[key]) for key, value in two.items())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", two_processes.RUNS)
 def test_one_process_writes_and_both_save_their_state(runs: Path, name: str) -> None:
     """They wait for each other: the first validates alone, the second is late with its part of a checkpoint."""

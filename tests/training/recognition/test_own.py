@@ -90,6 +90,7 @@ def test_a_run_ends_with_the_score_the_confusion_picture_and_the_next_command(
     assert command.startswith(f"next: motionrt export {tmp_path / 'mine'} -o mine, then motionrt recognize")
 
 
+@pytest.mark.slow
 def test_a_run_is_exported_recognizes_and_is_measured_on_clips_it_has_not_seen(
     run: Any, small: Path, recordings: Path, tmp_path: Path, samples: list[Motion]
 ) -> None:

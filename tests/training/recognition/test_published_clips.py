@@ -181,6 +181,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 # ---- by command
 
 
+@pytest.mark.slow
 def test_ntu_from_folder_to_scores(
     ntu_folder: Path, tmp_path: Path, train_and_resume: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -214,6 +215,7 @@ def test_ntu_from_folder_to_scores(
     assert "benchmark live writes no scores" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_kinetics_with_cocodiff_from_folder_to_decision(
     kinetics_folder: Path, tmp_path: Path, train_and_resume: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -233,6 +235,7 @@ def test_kinetics_with_cocodiff_from_folder_to_decision(
     assert capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_bundle_of_nwucla_as_published_has_the_accuracy_of_its_run(data: Path, tmp_path: Path, capsys: Any) -> None:
     run, bundle = tmp_path / "run", str(tmp_path / "bundle")
     assert main(["train", "nwucla-published-ctrgcn", f"data={data}", *TINY, "stream=bone", f"run={run}"]) == 0

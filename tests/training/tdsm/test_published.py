@@ -26,6 +26,8 @@ from motionrt.training.tdsm.published import find_split  # noqa: E402
 UNSEEN = (10, 11, 19, 26, 56)  # of synse-55-5
 F, L, W = 6, 5, 8
 
+pytestmark = pytest.mark.slow  # exports
+
 
 @pytest.fixture
 def features(tmp_path: Path) -> Path:

@@ -110,6 +110,7 @@ def test_classes_have_equal_weight() -> None:
     assert macro_accuracy(np.array([0, 0, 0, 0, 2]), np.array([0, 0, 0, 1, 2])) == pytest.approx(100 * 2 / 3)
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_recognizer(data: Path, tmp_path: Path, samples: list[Motion]) -> None:
     run = train("tdsm", {**TINY, "data": str(data), "run": str(tmp_path / "runs" / "tdsm")})
     about = json.loads((run / "recipe.json").read_text())
@@ -136,6 +137,7 @@ def features(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_published_features_are_trained_on_and_exported(
     features: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
