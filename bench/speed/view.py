@@ -25,7 +25,7 @@ from .server_process import ServerProcess
 
 WAVE = Path(__file__).resolve().parents[2] / "runtime" / "samples" / "bandai_wave_right_hand.npz"
 WARM_UP_S, POLL_S = 60.0, 1.0
-LOADED_MS = 60_000
+LOADED_MS = 120_000
 COUNT = "window.painted = 0; (function count() { window.painted++; requestAnimationFrame(count); })()"
 LATENCY_LINE = re.compile(r"p50 ([\d.]+) ms, p99 ([\d.]+) ms, (\d+) frames dropped")
 FLAGS = ["--no-sandbox", "--disable-background-networking", "--enable-unsafe-swiftshader", "--use-angle=swiftshader"]
@@ -73,12 +73,13 @@ def browser(url: str) -> Iterator[Any]:
         page = driver.chromium.launch(executable_path=chromium, args=FLAGS).new_page(
             viewport={"width": 1000, "height": 600}
         )
+        page.set_default_timeout(LOADED_MS)
         page.goto(url)
-        page.get_by_role("button", name="Set labels").wait_for(timeout=LOADED_MS)
+        page.get_by_role("button", name="Set labels").wait_for()
         prompt = page.locator("form", has_text="Prompt").get_by_role("textbox")
         prompt.fill("a person walks forward")
         prompt.press("Enter")
-        page.get_by_text("frames dropped").wait_for(timeout=LOADED_MS)
+        page.get_by_text("frames dropped").wait_for()
         page.evaluate(COUNT)
         yield page
         page.context.browser.close()

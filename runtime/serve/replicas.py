@@ -93,11 +93,11 @@ def serve(
     try:
         ray_serve.start(http_options={"host": host, "port": port}, logging_config={"log_level": "ERROR"})
         ray_serve.run(application(settings, min_replicas, max_replicas), name=NAME)
-        on_ready(url)
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
             if signal.getsignal(number) is not signal.SIG_IGN:  # as under `nohup`
                 signal.signal(number, lambda *_: stop.set())
+        on_ready(url)
         stop.wait()
         ray_serve.delete(NAME)
     finally:

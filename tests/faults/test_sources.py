@@ -102,7 +102,7 @@ def test_a_sender_that_is_killed_can_return(scheme: str, tmp_path: Path) -> None
         time.sleep(0.2)
         with running([*send, "--end"], env=ENVIRONMENT):
             decisions_until(process, ("wave", "onset"))
-            out, err = process.communicate(timeout=30)
+            out, err = process.communicate(timeout=60)
     assert gone["event_label"] == "wave"
     assert process.returncode == 0 and "Traceback" not in err
     summary = json.loads(out.splitlines()[-1])["summary"]
@@ -133,7 +133,7 @@ def test_lines_before_a_writer_was_killed_are_processed() -> None:
         for t, joints in zip(motion.times[:10], motion.joints[:10].tolist(), strict=True):
             process.stdin.write(json.dumps({"t": t, "layout": motion.layout, "joints": joints}) + "\n")
         process.stdin.write('{"t": 0.5, "layout": ')
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=60)
     *decisions, summary = map(json.loads, out.splitlines())
     assert [one["t"] for one in decisions] == pytest.approx(motion.times[:10])
     assert summary["summary"]["malformed"] == 1 and process.returncode == 0

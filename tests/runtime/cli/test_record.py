@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from processes import running
+from wait import wait_until
 
 import motionrt.runtime
 from motionrt import Motion, Recognizer
@@ -242,6 +243,13 @@ def test_a_recording_of_a_stream_gives_the_same_labels_as_the_stream(
     assert len(set(labels(taken))) > 1
 
 
+def unread(port: int) -> int:
+    """Bytes that wait in a UDP socket, see `man 5 proc`."""
+    rows = map(str.split, Path("/proc/net/udp").read_text().splitlines()[1:])
+    [queues] = [row[4] for row in rows if row[1].endswith(f":{port:04X}")]
+    return int(queues.partition(":")[2], 16)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_recording_and_keeps_it(number: signal.Signals, tmp_path: Path) -> None:
     code = "import sys; from motionrt.runtime.cli import main; sys.exit(main())"
@@ -255,6 +263,7 @@ def test_a_signal_ends_a_recording_and_keeps_it(number: signal.Signals, tmp_path
             for k in range(20):
                 udp.sendto(line(k / 10).encode(), address)
                 threading.Event().wait(0.02)
+        wait_until(lambda: unread(address[1]) == 0, 60, "the messages are read")
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (0, "")

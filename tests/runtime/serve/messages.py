@@ -28,14 +28,14 @@ def request(url: str, value: Any = None, headers: dict[str, str] | None = None) 
     data = json.dumps(value).encode() if isinstance(value, dict) else value
     all_headers = ({"Content-Type": "application/json"} if data is not None else {}) | (headers or {})
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, all_headers), timeout=30) as response:
+        with urllib.request.urlopen(urllib.request.Request(url, data, all_headers), timeout=60) as response:
             return Response(response.status, response.headers, response.read())
     except urllib.error.HTTPError as error:
         return Response(error.code, error.headers, error.read())
 
 
 def connect(url: str, path: str = "recognize", **settings: Any) -> ClientConnection:
-    return client.connect(f"{url.replace('http', 'ws')}/{path}", compression=None, **settings)
+    return client.connect(f"{url.replace('http', 'ws')}/{path}", compression=None, **{"open_timeout": 60} | settings)
 
 
 def frame_message(motion: Motion, i: int, **changes: Any) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def send_batch(socket: ClientConnection, messages: Sequence[Any]) -> None:
 
 
 def receive(socket: ClientConnection) -> dict[str, Any]:
-    reply: dict[str, Any] = json.loads(socket.recv(timeout=30))
+    reply: dict[str, Any] = json.loads(socket.recv(timeout=60))
     return reply
 
 

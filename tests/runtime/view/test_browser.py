@@ -18,6 +18,7 @@ from motionrt.runtime.view.recognition_panel import ROBOT
 
 WAVE = str(Path(motionrt.runtime.__file__).parent / "samples" / "bandai_wave_right_hand.npz")
 SIZE = {"width": 1200, "height": 700}
+PATIENCE_MS = 120_000  # a busy machine draws slowly
 FLAGS = [
     "--no-sandbox",
     "--disable-quic",
@@ -54,10 +55,11 @@ def browser(served: Any) -> Iterator[Any]:
         pytest.skip("Chromium is not installed")
     with playwright.sync_playwright() as driver:
         tab = driver.chromium.launch(executable_path=chromium, args=FLAGS).new_page(viewport=SIZE)
+        tab.set_default_timeout(PATIENCE_MS)
         problems: list[str] = []
         tab.on("pageerror", lambda error: problems.append(str(error)))
         tab.goto(served.url)
-        tab.get_by_role("button", name="Set labels").wait_for(timeout=40_000)
+        tab.get_by_role("button", name="Set labels").wait_for()
         wait_until(lambda: served.recognition.now and in_place(served), 60, "the scene is drawn")
         yield tab
         tab.context.browser.close()

@@ -34,7 +34,7 @@ WAVE, WALK, BOW = (str(SAMPLES / f"{name}.npz") for name in ("bandai_wave_right_
 def take_all(observations: LatestQueue[Observation]) -> list[Observation]:
     """All observations until the end."""
     found = []
-    while (some := observations.take(10)) is not None:
+    while (some := observations.take(60)) is not None:
         found += some
     return found
 
@@ -106,7 +106,7 @@ def test_a_slow_reader_sees_the_newest_frame_and_does_not_delay_the_player(play:
 
 def test_a_loop_starts_over_without_known_people(play: Any) -> None:
     player = play(WAVE, WALK, loop=True)
-    sources = [player.observations.take(10)[0].source for _ in range(200)]
+    sources = [player.observations.take(60)[0].source for _ in range(200)]
     assert sources == sorted(sources) and sources[-1] > 2
 
 
