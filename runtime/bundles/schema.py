@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from ..body.frontend import Frontend
 from ..errors import CONTROLS, BundleError
 from ..generation.schedule import OBJECTIVES, PADDINGS, Sampling
+from ..generation.solvers import STAGES
 from .fields import MAX_LABELS, Fields
 from .signatures import INT8_SUFFIX, MATCHER_GRAPHS, SIGNATURES, VARIANTS, Shape, Tensors
 
@@ -558,6 +559,7 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
         fps=top.number("fps", 1, 1000),
         sampler=Sampling(
             steps=sampler.integer("steps", 1, 1000),
+            solver=sampler.choice("solver", tuple(STAGES)) if sampler.has("solver") else Sampling.solver,
             evaluations=sampler.integer("evaluations", 1, 1000),
             cfg=sampler.number("cfg", 0, 100),
             padding=sampler.choice("padding", PADDINGS) if sampler.has("padding") else PADDINGS[0],

@@ -13,6 +13,7 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
+from motionrt.export.coamd import metrics_of
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.bundles import bundle as bundles
 from motionrt.runtime.bundles.bundle import Bundle
@@ -21,7 +22,9 @@ from motionrt.runtime.bundles.schema import GenerationManifest
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.text_encoder import TextEncoder
-from motionrt.training.coamd.pipeline import CoamdPipeline
+from motionrt.training.coamd.pipeline import NETWORKS, CoamdPipeline
+from motionrt.training.models.coamd import SIZES, Size
+from motionrt.training.recipes import train
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +106,7 @@ def test_models_lists_the_actions_with_their_clips(
         ("text_sha256", "short", 'text_sha256: "short", expected 64 lower-case hex digits'),
         ("actions", {"walk": {"mocap": -1}}, "actions: walk: mocap: -1, expected a whole number"),
         ("model", {}, "model: generator is missing"),
+        ("sampler", {"steps": 1, "evaluations": 8, "cfg": 2, "solver": "dopri5"}, 'solver: "dopri5", expected euler'),
         ("sampler", {"steps": 0, "evaluations": 8, "cfg": 2}, "sampler: steps: 0, expected a whole number from 1"),
         ("qualities", [], "qualities: \\[\\], expected a list of 1 to"),
         ("graphs", {}, "graphs: condition is missing"),
@@ -118,10 +122,28 @@ def test_a_manifest_that_does_not_match_is_refused(
         CoamdPipeline.load(changed, TextEncoder.load("text"))
 
 
+def test_a_generator_that_started_from_a_bundle_needs_no_other_runs(
+    bundle: Path, motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = CoamdPipeline.load(bundle)
+    configs = {name: getattr(start, name).config for name in NETWORKS}
+    monkeypatch.setitem(SIZES, "small", Size(**configs))
+    settings = {"init": str(bundle), "data": str(motion_data), "autoencoder": str(tmp_path / "none")}
+    short = {"steps": "2", "batch": "2", "precision": "no"}
+    train("coamd-generator", settings | short | {"run": str(tmp_path / "coamd-generator")})
+    tuned = CoamdPipeline.load(tmp_path)
+    for name in NETWORKS:
+        weights = zip(getattr(start, name).parameters(), getattr(tuned, name).parameters(), strict=True)
+        assert all(bool((a == b).all()) for a, b in weights) == (name != "generator")
+    metrics = metrics_of(tmp_path)
+    assert metrics["generator"]["step"] == 2
+    assert metrics["autoencoder"] == Bundle.load(bundle, GenerationManifest).manifest.metrics["autoencoder"]
+
+
 def test_a_missing_run_is_named(runs: Path, tmp_path: Path) -> None:
     part = shutil.copytree(runs, tmp_path / "part")
     shutil.rmtree(part / "coamd-mar")
-    with pytest.raises(InputError, match="coamd-mar: no recipe.json"):
+    with pytest.raises(InputError, match="part: no coamd-mar, expected the finished runs"):
         CoamdPipeline.load(part, TextEncoder.load("text"))
 
 

@@ -7,7 +7,7 @@ Shapes: B batch, T frames at 20 per second, V = 22 joints in meters, y up; F wid
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,6 +67,8 @@ class CoamdPipeline:
     def load(cls, source: str | Path, text: CaptionEncoder | None = None) -> CoamdPipeline:
         """Load a generation bundle by name or folder, or a folder of the finished runs coamd-ae, -generator and -mar.
 
+        If the generator started from a bundle, the networks without a run of their own are those of the bundle.
+
         Args:
             text: the text encoder; None: that of the training.
         Raises:
@@ -82,20 +84,27 @@ class CoamdPipeline:
 
     @classmethod
     def _from_runs(cls, runs: Path, text: CaptionEncoder) -> CoamdPipeline:
-        loaded = {name: read_network(runs / NETWORKS[name], *CLASSES[name]) for name in NETWORKS}
-        records = {name: record for name, (_, record) in loaded.items()}
-        for name in ("generator", "recognizer"):
-            if records[name].get("mean") != records["autoencoder"].get("mean"):
-                raise InputError(f"{runs / NETWORKS[name]}: trained on other motions than {NETWORKS['autoencoder']}")
-            if records[name].get("text_sha256") != text.sha256:
-                raise InputError(f"{runs / NETWORKS[name]}: trained with another text encoder than this one")
-        autoencoder = runs / NETWORKS["autoencoder"]
-        if records["generator"].get("autoencoder_sha256") != weights_sha256(autoencoder):
-            raise InputError(f"{runs / NETWORKS['generator']}: trained on tokens of another autoencoder")
-        lengths = LengthEstimator(text.width, loaded["generator"][0].config.qualities)
-        lengths.load_state_dict(read_weights(runs / NETWORKS["generator"], "length.safetensors"))
-        mean, std = (np.array(records["autoencoder"][name], np.float32) for name in ("mean", "std"))
+        trained = {name: runs / run for name, run in NETWORKS.items() if (runs / run).is_dir()}
+        loaded = {name: read_network(run, *CLASSES[name]) for name, run in trained.items()}
         networks: dict[str, Any] = {name: network for name, (network, _) in loaded.items()}
+        record = loaded["generator"][1]
+        base = base_of(record) if len(trained) < len(NETWORKS) else None
+        if base is not None:
+            start = cls.load(base, text)
+            networks |= {name: getattr(start, name) for name in NETWORKS if name not in trained}
+        elif missing := [run for name, run in NETWORKS.items() if name not in trained]:
+            raise InputError(f"{runs}: no {missing[0]}, expected the finished runs {', '.join(NETWORKS.values())}")
+        for name, (_, own) in loaded.items():
+            if own.get("mean") != record.get("mean"):
+                raise InputError(f"{trained[name]}: trained on other motions than {NETWORKS['generator']}")
+            if name != "autoencoder" and own.get("text_sha256") != text.sha256:
+                raise InputError(f"{trained[name]}: trained with another text encoder than this one")
+        autoencoder = trained.get("autoencoder")
+        if record.get("autoencoder_sha256") != (weights_sha256(autoencoder) if autoencoder else None):
+            raise InputError(f"{trained['generator']}: trained on tokens of another autoencoder")
+        lengths = LengthEstimator(text.width, networks["generator"].config.qualities)
+        lengths.load_state_dict(read_weights(trained["generator"], "length.safetensors"))
+        mean, std = (np.array(record[name], np.float32) for name in ("mean", "std"))
         normalization = Normalization(mean=mean, std=std)
         return cls(**networks, lengths=lengths.eval(), normalization=normalization, text=text)
 
@@ -273,6 +282,12 @@ class CoamdPipeline:
     def to(self, device: torch.device) -> CoamdPipeline:
         """Copy to another device."""
         return replace(self, **{name: getattr(self, name).to(device) for name in (*NETWORKS, "lengths")})
+
+
+def base_of(record: Mapping[str, Any]) -> str | None:
+    """The bundle, or the folder of runs, that a run started from, by its recipe.json; None: random weights."""
+    base: str | None = record.get("recipe", {}).get("init")
+    return base
 
 
 def text_encoder_of(run: Path) -> CaptionEncoder:

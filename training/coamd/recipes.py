@@ -51,7 +51,7 @@ class CoamdRecipe:
     size: str = "small"
     data: str = "../shared/data"
     init: str | None = None  # bundle, or folder of finished runs, to start from; None: random weights
-    autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates
+    autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates; else that of init
     repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
     clip: str | None = None  # xl: folder of CLIP ViT-B/32
@@ -234,8 +234,12 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
 
 def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
-    data = replace(data, normalization=imported_normalization(Path(recipe.autoencoder)) or data.normalization)
-    autoencoder, sha256 = load_autoencoder(Path(recipe.autoencoder), data.normalization)
+    run_of_tokens, sha256 = Path(recipe.autoencoder), None
+    if recipe.init is not None and not run_of_tokens.is_dir():
+        autoencoder = CoamdPipeline.load(recipe.init).autoencoder
+    else:
+        data = replace(data, normalization=imported_normalization(run_of_tokens) or data.normalization)
+        autoencoder, sha256 = load_autoencoder(run_of_tokens, data.normalization)
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(128)
     tokens = coamd.TokenCache(autoencoder, padding=recipe.padding)
     loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats)
