@@ -1,4 +1,4 @@
-"""Bags of ROS 2 (a folder, `.mcap` or `.db3`) with the `geometry_msgs/PoseArray` messages of examples/ros2_node.
+"""Bags of ROS 2 (a folder, `.mcap` or `.db3`) with the `geometry_msgs/PoseArray` messages of examples/ros2.
 
 A message has the joints of one person after another, in the layout's order; ROS has z up, so read them with `up="z"`.
 """

@@ -208,9 +208,14 @@ def sender(scheme: str, source: Any) -> Any:
 
 
 def test_the_ros_node(raw: np.ndarray, wave: Motion, expected: Any) -> None:
-    node = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "ros2_node.py"))
+    node = runpy.run_path(str(Path(__file__).resolve().parents[2] / "examples" / "ros2" / "ros2_node.py"))
     published: list[dict[str, Any]] = []
-    listener = node["Listener"]("live", "kinect20", "motionrt", lambda text: published.append(json.loads(text)))
+
+    def publish(topic: str, fields: dict[str, Any]) -> None:
+        if topic == "actions":
+            published.append(json.loads(fields["data"]))
+
+    listener = node["Listener"]("live", "kinect20", "motionrt", publish)
     for t, people in zip(wave.times, raw, strict=True):
         listener.receive(people.reshape(-1, 3).tolist(), t)
     assert {message["person"] for message in published} == {0}
