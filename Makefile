@@ -127,6 +127,7 @@ results: $(VENV)/dev
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.graphs -o ../bench/results/fuzz_graphs.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.attacks -o ../bench/results/attacks.json
 	cd $(VENV) && bin/python -m motionrt.bench.fuzz.server --seconds 600 -o ../bench/results/fuzz_server.json
+	cd $(VENV) && bin/python -m motionrt.bench.speed.video $(abspath $(wildcard $(DATA)/../video/*.*)) -o ../bench/results/video.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.view -o ../bench/results/view.json
 	$(MAKE) web
 	cd $(VENV) && bin/python -m motionrt.bench.speed.web ../build/web --video $(abspath $(DATA)/../video/ta_chi.mp4) -o ../bench/results/wasm.json

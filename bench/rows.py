@@ -339,6 +339,13 @@ SPEED = [
         {"growth_mb": lambda r: (r["memory"]["after"]["wasm_bytes"] - r["memory"]["before"]["wasm_bytes"]) / 1e6},
     ),
     Row(
+        "`recognize` of a video, from file to decision: {key}",
+        "**{item.frames_per_second:.0f} frames per second**; pose p50 {item.pose_p50_ms:.0f} ms; "
+        "{item.cpu_ms_per_frame:.0f} ms of CPU a frame, with the start; two busy cores, load {environment.load_average}",
+        "video.json",
+        each=lambda r: ((f"{one['video']}, `--pose {one['pose']}`", one) for one in r["runs"]),
+    ),
+    Row(
         "largest difference of a probability in WebAssembly, {parity.poses:,} poses",
         "{parity.max_abs:.1e}, {different} labels differ; in 2-D {parity_2d.max_abs:.1e}, and from the weights before "
         "rounding {parity_2d_fp32.max_abs:.1e}, {different_2d} labels differ",

@@ -2,7 +2,8 @@
 
 x86_64 is compiled and checked for each Python of `VERSIONS` on this machine; aarch64 is cross-compiled against Debian's
 Python of the running version and checked with that Python under qemu-user. Where ziglang is installed, the C library is
-compiled for `TARGETS`, too, and not run. Results are written to bench/results/wheels.json.
+compiled for `TARGETS`, too, and not run. Results are written to bench/results/wheels.json. With arguments, such as
+`3.12 aarch64 aarch64-macos`, only these are made, and the other results are kept.
 """
 
 from __future__ import annotations
@@ -196,6 +197,7 @@ def describe(wheel: Path, machine: str, version: str, checks: list[dict[str, Any
         "name": wheel.name,
         "tag": tag(wheel),
         "python": version,
+        "machine": machine,
         "bytes": wheel.stat().st_size,
         "module_bytes": module.file_size,
         "sha256": hashlib.sha256(wheel.read_bytes()).hexdigest(),
@@ -203,38 +205,53 @@ def describe(wheel: Path, machine: str, version: str, checks: list[dict[str, Any
     }
 
 
+def keep(kind: str, made: dict[str, Any]) -> None:
+    """Write one result to the file, in the place of that of the same name."""
+    results = json.loads(RESULT.read_text()) if RESULT.exists() else {}
+    result = {kind: results.get(kind, []) for kind in ("wheels", "libraries")}
+    made["date"] = datetime.now(timezone.utc).strftime("%Y-%m-%d")
+    made["commit"] = run("git", "describe", "--always", "--dirty", "--exclude=*").strip()
+    keys = ("target",) if kind == "libraries" else ("python", "machine")
+    others = [one for one in result[kind] if any(one.get(key) != made[key] for key in keys)]
+    result[kind] = sorted([*others, made], key=lambda one: [one[key] for key in keys])
+    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    name = made.get("tag") or made["target"]
+    print(f"{name}: {made['bytes'] / 1e6:.1f} MB, {'not run' if kind == 'libraries' else 'installed and stepped'}")
+
+
 def main() -> None:
-    shutil.rmtree(DIST, ignore_errors=True)
-    wheels = []
+    known = (*VERSIONS, "aarch64", *TARGETS)
+    chosen = sys.argv[1:] or known
+    if unknown := set(chosen) - {*known}:
+        sys.exit(f"wheels: {', '.join(sorted(unknown))}, expected some of {', '.join(known)}")
+    if chosen == known:
+        shutil.rmtree(DIST, ignore_errors=True)
+        RESULT.unlink(missing_ok=True)
     for version in VERSIONS:
+        if version not in chosen:
+            continue
         python = interpreter(version)
         if python is None:
             print(f"no wheel for Python {version}: it is not installed")
             continue
         wheel = build_here(version, python)
-        wheels.append(describe(wheel, "x86_64", version, check_here(wheel, version, python)))
+        keep("wheels", describe(wheel, "x86_64", version, check_here(wheel, version, python)))
     missing = [name for name in ("aarch64-linux-gnu-g++", "qemu-aarch64", "apt-get") if not shutil.which(name)]
-    if missing:
+    if "aarch64" not in chosen:
+        pass
+    elif missing:
         print(f"no wheel for aarch64: {', '.join(missing)} not found (Debian: g++-aarch64-linux-gnu, qemu-user)")
     else:
         sysroot = debian_arm64()
         wheel = build_aarch64(sysroot)
-        wheels.append(describe(wheel, "aarch64", PYTHON, check_emulated(wheel, sysroot)))
+        keep("wheels", describe(wheel, "aarch64", PYTHON, check_emulated(wheel, sysroot)))
     zig = importlib.util.find_spec("ziglang")
-    libraries = []
     if zig is None or not zig.submodule_search_locations:
         print("no library for other systems: ziglang is not installed")
-    else:
-        libraries = [build_library(target, Path(zig.submodule_search_locations[0], "zig")) for target in TARGETS]
-    commit = run("git", "describe", "--always", "--dirty", "--exclude=*").strip()
-    date = datetime.now(timezone.utc).strftime("%Y-%m-%d")
-    result = {"date": date, "commit": commit, "wheels": wheels, "libraries": libraries}
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    for found in wheels:
-        stepped = " and ".join(check["backend"] for check in found["checks"])
-        print(f"dist/{found['name']}: {found['bytes'] / 1e6:.1f} MB, installed and stepped: {stepped}")
-    for library in libraries:
-        print(f"{library['target']}: {library['file']}, {library['bytes'] / 1e6:.1f} MB, not run")
+        return
+    for target in TARGETS:
+        if target in chosen:
+            keep("libraries", build_library(target, Path(zig.submodule_search_locations[0], "zig")))
 
 
 if __name__ == "__main__":
