@@ -341,7 +341,7 @@ SPEED = [
     Row(
         "`recognize` of a video, from file to decision: {key}",
         "**{item.frames_per_second:.0f} frames per second**; pose p50 {item.pose_p50_ms:.0f} ms; "
-        "{item.cpu_ms_per_frame:.0f} ms of CPU a frame, with the start; two busy cores, load {environment.load_average}",
+        "{item.cpu_ms_per_frame:.0f} ms of CPU a frame, with the start; load {environment.load_average}",
         "video.json",
         each=lambda r: ((f"{one['video']}, `--pose {one['pose']}`", one) for one in r["runs"]),
     ),
