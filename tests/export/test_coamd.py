@@ -13,6 +13,8 @@ pytest.importorskip("torch", reason="torch is not installed")
 pytest.importorskip("accelerate", reason="accelerate is not installed")
 pytest.importorskip("onnxscript", reason="onnxscript is not installed")
 
+import torch
+
 from motionrt.export.coamd import metrics_of
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.bundles import bundle as bundles
@@ -23,6 +25,7 @@ from motionrt.runtime.cli import main
 from motionrt.runtime.errors import BundleError, InputError
 from motionrt.runtime.text_encoder import TextEncoder
 from motionrt.training.coamd.pipeline import NETWORKS, CoamdPipeline
+from motionrt.training.coamd.recipes import average_weights
 from motionrt.training.models.coamd import SIZES, Size
 from motionrt.training.recipes import train
 
@@ -129,15 +132,23 @@ def test_a_generator_that_started_from_a_bundle_needs_no_other_runs(
     configs = {name: getattr(start, name).config for name in NETWORKS}
     monkeypatch.setitem(SIZES, "small", Size(**configs))
     settings = {"init": str(bundle), "data": str(motion_data), "autoencoder": str(tmp_path / "none")}
-    short = {"steps": "2", "batch": "2", "precision": "no"}
+    short = {"steps": "2", "batch": "2", "precision": "no", "keep": "0.25"}
     train("coamd-generator", settings | short | {"run": str(tmp_path / "coamd-generator")})
     tuned = CoamdPipeline.load(tmp_path)
     for name in NETWORKS:
         weights = zip(getattr(start, name).parameters(), getattr(tuned, name).parameters(), strict=True)
         assert all(bool((a == b).all()) for a, b in weights) == (name != "generator")
     metrics = metrics_of(tmp_path)
-    assert metrics["generator"]["step"] == 2
+    assert (metrics["generator"]["step"], metrics["generator"]["keep"]) == (2, 0.25)
     assert metrics["autoencoder"] == Bundle.load(bundle, GenerationManifest).manifest.metrics["autoencoder"]
+
+
+def test_weights_are_averaged_with_those_of_the_start() -> None:
+    model = torch.nn.Linear(1, 1)
+    start = {"weight": torch.tensor([[1.0]]), "bias": torch.tensor([0.0])}
+    model.load_state_dict({"weight": torch.tensor([[3.0]]), "bias": torch.tensor([8.0])})
+    average_weights(model, start, 0.25)
+    assert (float(model.weight), float(model.bias)) == (2.5, 6.0)
 
 
 def test_a_missing_run_is_named(runs: Path, tmp_path: Path) -> None:

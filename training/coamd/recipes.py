@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
 from ...runtime.errors import InputError
 from ...runtime.generation.schedule import PADDINGS
@@ -52,6 +54,7 @@ class CoamdRecipe:
     data: str = "../shared/data"
     init: str | None = None  # bundle, or folder of finished runs, to start from; None: random weights
     autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates; else that of init
+    keep: float = 0.0  # generator: share of the weights of `init` in the result, see `average_weights`
     repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
     clip: str | None = None  # xl: folder of CLIP ViT-B/32
@@ -80,6 +83,8 @@ class CoamdRecipe:
         ):
             if getattr(self, key) not in allowed:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
+        if not 0 <= self.keep < 1 or (self.keep and self.init is None):
+            raise InputError(f"keep={self.keep:g}: expected a share of at least 0 and below 1, and init=")
         if not 0 <= self.sequences < 1:
             raise InputError(f"sequences={self.sequences:g}: expected a share of at least 0 and below 1")
 
@@ -256,9 +261,14 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
         pooled = texts.pooled([caption for clip in data.train for caption in clip.captions])
         model.text_mean.copy_(torch.from_numpy(pooled.mean(0)))
         model.text_std.copy_(torch.from_numpy(pooled.std(0) + 1e-4))
+    start = deepcopy(model.state_dict())
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, MotionGenerator)
+        if recipe.keep:
+            average_weights(model, start, recipe.keep)
+            with (run / "metrics.jsonl").open("a") as file:
+                file.write(json.dumps({"step": recipe.loop.steps, "keep": recipe.keep} | validate(model)) + "\n")
         steps = min(recipe.loop.steps, LENGTH_STEPS)
         estimator = coamd.train_length_estimator(model, texts, data.motions(recipe.loop.seed), steps)
         save_file(estimator.state_dict(), run / "length.safetensors")
@@ -364,6 +374,16 @@ def initialize(model: nn.Module, network: str, recipe: CoamdRecipe) -> bool:
     except RuntimeError:
         raise InputError(f"init={recipe.init}: its {network} is not of size {recipe.size}") from None
     return True
+
+
+def average_weights(model: nn.Module, start: Mapping[str, Tensor], keep: float) -> None:
+    """Replace weights by their mean with those of the start, of which `keep` is the share.
+
+    The mean of a network and of one that was trained on from it often does what either does well. Source: Wortsman et
+    al., "Robust fine-tuning of zero-shot models" (2022).
+    """
+    weights = {name: start[name].lerp(own.cpu(), 1 - keep) for name, own in model.state_dict().items()}
+    model.load_state_dict(weights)
 
 
 def imported_normalization(run: Path) -> Normalization | None:
