@@ -559,7 +559,7 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
         fps=top.number("fps", 1, 1000),
         sampler=Sampling(
             steps=sampler.integer("steps", 1, 1000),
-            solver=sampler.choice("solver", tuple(STAGES)) if sampler.has("solver") else Sampling.solver,
+            solver=sampler.choice("solver", tuple(STAGES)) if sampler.has("solver") else Sampling().solver,
             evaluations=sampler.integer("evaluations", 1, 1000),
             cfg=sampler.number("cfg", 0, 100),
             padding=sampler.choice("padding", PADDINGS) if sampler.has("padding") else PADDINGS[0],

@@ -15,6 +15,7 @@ from .postprocess import join_path, plant_feet, split_path, turn_ground
 MAX_POINTS = 10_000
 MIN_PATH_M, MAX_PATH_M = 0.2, 300.0
 _SCALES = (0.5, 2.0)  # of the speed along the path, relative to the motion's own
+_CIRCLE_M = 1.0  # the shortest circle: rounding leaves too little of shorter ones
 _STEP_M = 0.02  # between points of the path as it is followed
 _CORNER_M = 0.15  # over which corners are rounded
 _SWAY_FRAMES = 8  # over which the root's own path is smoothed: it sways about it
@@ -46,9 +47,12 @@ def way(joints: np.ndarray) -> float:
 
 
 def go_around(joints: np.ndarray, side: int) -> np.ndarray:
-    """Lead a motion [T, V, 3] around a circle as long as its way, to the left (1) or right (-1), from the origin."""
+    """Lead a motion [T, V, 3] around a circle as long as its way, to the left (1) or right (-1), from the origin.
+
+    A motion that goes less than a meter stays as it is.
+    """
     length = way(joints)
-    if length < MIN_PATH_M:
+    if length < _CIRCLE_M:
         return joints
     angle, radius = np.linspace(0, 2 * np.pi, 100), length / (2 * np.pi)
     return to_canonical(follow(joints, radius * np.stack([side * (1 - np.cos(angle)), np.sin(angle)], 1)))

@@ -9,7 +9,7 @@ from motionrt.runtime.body.canonical import SMPL, heading
 from motionrt.runtime.body.motion import Motion
 from motionrt.runtime.errors import InputError
 from motionrt.runtime.generation.generator import Generator
-from motionrt.runtime.generation.path import check_path, follow, way
+from motionrt.runtime.generation.path import check_path, follow, go_around, way
 
 CORNER = np.array([[1.0, 2.0], [1.0, 3.5], [2.5, 3.5]])
 
@@ -29,6 +29,13 @@ def test_a_walk_follows_a_path_and_turns_with_it(walk: np.ndarray) -> None:
     assert abs(turn[1] - turn[0] + 90) < 20  # +x is to the left of +z: headings fall
     bones = [np.linalg.norm(joints[:, 4] - joints[:, 1], axis=-1) for joints in (walk, found)]
     np.testing.assert_allclose(*bones, atol=1e-5)
+
+
+@pytest.mark.parametrize("frames", [4, 12, 20, 28, 40, 60])
+def test_whoever_hardly_moves_goes_around_no_circle(walk: np.ndarray, frames: int) -> None:
+    around = go_around(walk[:frames], 1)
+    assert around.shape == walk[:frames].shape and np.isfinite(around).all()
+    assert np.array_equal(around, walk[:frames]) == (way(walk[:frames]) < 1.0)
 
 
 def test_the_path_decides_how_long_it_takes() -> None:
