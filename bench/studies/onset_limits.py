@@ -1,4 +1,4 @@
-"""What limits onsets in single clips: of data sets that `live` was not trained on, and of new people of its own.
+"""Limits of onsets in clips of data sets that `live` never saw, and of new people.
 
 `python -m motionrt.bench.studies.onset_limits DATA RUNS -o onset_limits.json`, after `leave_one_set_out DATA RUNS`: the
 networks of the first seed in RUNS are tested on clips of the sets that they were trained without, and the bundled
@@ -43,7 +43,8 @@ VARIANTS: dict[str, dict[str, float]] = {
 
 def record(bundle: Bundle, motions: Iterable[Motion]) -> tuple[list[Logits], list[str]]:
     """The logits of every frame of every motion, and the label of each motion as a whole."""
-    backend, recorded, labels = create("auto", bundle), [], []
+    backend, labels = create("auto", bundle), []
+    recorded: list[Logits] = []
     for motion in motions:
         recorder = Recorder(backend)
         reported_labels(Recognizer(bundle, recorder), motion)  # type: ignore[arg-type]
@@ -57,7 +58,7 @@ def measure(bundle: Bundle, known: Sequence[tuple[str, Motion]], unknown: Sequen
     none = bundle.manifest.none_index
     names, motions = [name for name, _ in known], [*(motion for _, motion in known), *unknown]
     recorded, whole = record(bundle, progress(motions, "network"))
-    curves = {}
+    curves: dict[str, list[dict[str, Any]]] = {}
     taken_for: Counter[str] = Counter()
     for variant, changes in progress(list(VARIANTS.items()), "variants"):
         settings = dict(changes)
@@ -65,17 +66,17 @@ def measure(bundle: Bundle, known: Sequence[tuple[str, Motion]], unknown: Sequen
         logits = [without_none(one, none, bias) for one in recorded]
         curves[variant] = []
         for on in LEVELS:
-            told = [
+            reported = [
                 reported_labels(decide(bundle, one, on=on, off=on / 2, **settings), motion)
                 for motion, one in zip(motions, logits, strict=True)
             ]
-            right = [name in labels for name, labels in zip(names, told, strict=False)]
-            wrong = [bool(labels) and name not in labels for name, labels in zip(names, told, strict=False)]
-            with_onset = [bool(labels) for labels in told[len(names) :]]
+            right = [name in labels for name, labels in zip(names, reported, strict=False)]
+            wrong = [bool(labels) and name not in labels for name, labels in zip(names, reported, strict=False)]
+            with_onset = [bool(labels) for labels in reported[len(names) :]]
             shares = {"right": percent(right), "wrong": percent(wrong), "unknown_with_onset": percent(with_onset)}
             curves[variant].append({"on": on, **shares})
             if not changes and on == LEVELS[0]:
-                taken_for.update(label for labels in told[len(names) :] for label in labels)
+                taken_for.update(label for labels in reported[len(names) :] for label in labels)
     return {
         "clips": len(names),
         "unknown_clips": len(unknown),
