@@ -13,6 +13,7 @@ from wait import wait_until
 
 import motionrt.runtime
 from motionrt import Generator, Motion, Recognizer
+from motionrt.runtime.body.canonical import SMPL
 from motionrt.runtime.io.source import open_source
 from motionrt.runtime.view.recognition_panel import ROBOT
 
@@ -152,5 +153,7 @@ def test_a_prompt_generates_motion_that_is_edited_and_downloaded(served: Any, br
     loaded = Motion.load(tmp_path / "motion.bvh")
     assert (loaded.fps, loaded.layout) == (edited.fps, edited.layout)
     assert loaded.frames == edited.frames
-    off = np.abs(loaded.joints[:40] - edited.joints[:40])  # later, bones stretch at the seams
-    assert np.quantile(off, 0.9) < 2e-3  # arms are further off in a few frames
+    lengths = np.linalg.norm(edited.joints[:, 1:] - edited.joints[:, list(SMPL.parents[1:])], axis=2)
+    rigid = (np.abs(lengths - np.median(lengths, 0)) < 1e-4).all(1)  # bones stretch at seams
+    assert rigid.sum() >= 40
+    np.testing.assert_allclose(loaded.joints[rigid], edited.joints[rigid], atol=2e-3)

@@ -425,7 +425,7 @@ def test_draws_follow_the_weights() -> None:
 def test_all_real_sets_load(real: list[MotionClip], fourths: list[ClipSet]) -> None:
     clips = Counter(c.source for c in real)
     there = {each.name: sum(record.get("group") != "child" for record in each.clips) for each in fourths}
-    assert set(clips) == {*there, RESTS} and clips[RESTS] >= 25
+    assert set(clips) == {*there, RESTS} and clips[RESTS] >= 50
     assert all(clips[name] >= 0.85 * there[name] for name in there)
     assert len({c.name for c in real}) == len(real)
     for c in real:
