@@ -237,11 +237,9 @@ def main() -> None:
         wheel = build_here(version, python)
         keep("wheels", describe(wheel, "x86_64", version, check_here(wheel, version, python)))
     missing = [name for name in ("aarch64-linux-gnu-g++", "qemu-aarch64", "apt-get") if not shutil.which(name)]
-    if "aarch64" not in chosen:
-        pass
-    elif missing:
+    if "aarch64" in chosen and missing:
         print(f"no wheel for aarch64: {', '.join(missing)} not found (Debian: g++-aarch64-linux-gnu, qemu-user)")
-    else:
+    elif "aarch64" in chosen:
         sysroot = debian_arm64()
         wheel = build_aarch64(sysroot)
         keep("wheels", describe(wheel, "aarch64", PYTHON, check_emulated(wheel, sysroot)))

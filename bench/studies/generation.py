@@ -44,21 +44,23 @@ SAMPLERS: tuple[dict[str, Any], ...] = (
 
 def guidance(model: str, data: Path) -> dict[str, Any]:
     """Effect of guidance on the test split and the held-out pairs, over step sizes and schedules."""
-    settings = [(step, last) for last in SCHEDULES for step in STEPS]
-    changes = [{"guidance": Guidance(step=step, last=last, norm="token")} for step, last in settings]
-    labels = [{"step": step, "last": last} for step, last in settings]
-    return {"benchmark": "guidance", **compare_samplers(model, data, changes, labels)}
+    changes = [
+        ({"step": step, "last": last}, {"guidance": Guidance(step=step, last=last, norm="token")})
+        for last in SCHEDULES
+        for step in STEPS
+    ]
+    return {"benchmark": "guidance", **compare_samplers(model, data, changes)}
 
 
 def sampling(model: str, data: Path) -> dict[str, Any]:
     """Effect of other numbers of steps and evaluations, on the clips of `guidance`."""
-    return {"benchmark": "sampling", **compare_samplers(model, data, SAMPLERS, SAMPLERS)}
+    return {"benchmark": "sampling", **compare_samplers(model, data, [(change, change) for change in SAMPLERS])}
 
 
 def compare_samplers(
-    model: str, data: Path, changes: Sequence[Mapping[str, Any]], labels: Sequence[Mapping[str, Any]]
+    model: str, data: Path, changes: Sequence[tuple[Mapping[str, Any], Mapping[str, Any]]]
 ) -> dict[str, Any]:
-    """The model's own settings against each of some changes to them, one row each."""
+    """The model's own settings against some changes to them, each with the entries that name it in its row."""
     text = TextEncoder.load("text")
     pipeline = CoamdPipeline.load(model, text)
     evaluator, real, config = scoring_setup(model, data, text, generations=1)
@@ -72,11 +74,11 @@ def compare_samplers(
         return cache[seed]
 
     rows = []
-    for change, label in progress(list(zip(changes, labels, strict=True)), "settings"):
+    for names, change in progress(list(changes), "settings"):
         after = motion_model(pipeline, replace(pipeline.sampler, **change)).generate
         assert after is not None
         report = compare_generators(evaluator, real, before, after, config)
-        rows.append({**label, **{k: report[k] for k in ("before", "after", "difference")}})
+        rows.append({**names, **{k: report[k] for k in ("before", "after", "difference")}})
     return {"protocol": report["protocol"], "counts": report["counts"], "rows": rows}
 
 

@@ -21,11 +21,11 @@ from ...runtime.backends.factory import create
 from ...runtime.bundles.bundle import Bundle
 from ...runtime.progress import progress
 from ...runtime.recognition.recognizer import Recognizer
-from ...training.data import vocabulary
-from ...training.data.clips import clip_sets, labeled
+from ...training.data.clips import clip_sets
 from ..accuracy.protocols.continuous import Trace, first_correct, run_stream, summarize
 from ..accuracy.protocols.labeled_clips import Prediction
 from ..accuracy.protocols.labeled_clips import summarize as summarize_clips
+from ..accuracy.protocols.onsets import clips_kept_out
 from .leave_one_set_out import FOLDS, clips_of, labels_by_set, streams_of
 from .thresholds import LEVELS, Recorder, Replay, record
 
@@ -148,14 +148,8 @@ def main() -> None:
             clips = [(source, name, motion) for _, _, name, motion in clips_of(source, sets, found)]
             left_out[source] = measure_clips(bundles, clips, source)
             streams[source] = measure_streams(bundles, source, args.data)
-        people = [
-            (vocabulary.source(record), name, motion)
-            for clip_set in sets
-            for i, record in enumerate(clip_set.clips)
-            if vocabulary.is_validation(record) and vocabulary.source(record) not in fold
-            for name, motion in labeled(clip_set, i)
-            if name is not None and name in bundles[0].manifest.labels
-        ]
+        known, _ = clips_kept_out(sets, bundles[0].manifest.labels)
+        people = [(source, *clip) for source, clips in known.items() if source not in fold for clip in clips]
         kept_out["without " + " and ".join(fold)] = measure_clips(bundles, people, "people kept out")
         result = {
             "protocol": "networks of leave_one_set_out; streams of the sets left out: actions detected while they last "

@@ -18,12 +18,11 @@ from typing import Any
 from ...runtime.backends.factory import create
 from ...runtime.body.motion import Motion
 from ...runtime.bundles.bundle import Bundle
-from ...runtime.io.dataset import ClipSet
 from ...runtime.progress import progress
 from ...runtime.recognition.recognizer import Recognizer
 from ...training.data import vocabulary
-from ...training.data.clips import clip_sets, labeled
-from ..accuracy.protocols.onsets import percent, reported_labels
+from ...training.data.clips import clip_sets
+from ..accuracy.protocols.onsets import clips_kept_out, percent, reported_labels
 from .leave_one_set_out import FOLDS, clips_of, labels_by_set, unknown_clips
 from .limits import Logits, decide, without_none
 from .thresholds import Recorder
@@ -97,19 +96,6 @@ def best(curve: Sequence[dict[str, float]]) -> dict[str, float] | None:
     )
 
 
-def people_kept_out(sets: Sequence[ClipSet], source: str, labels: Sequence[str]) -> tuple[list[Any], list[Motion]]:
-    """The known clips (label, motion) of a set's people kept out, and their clips of unknown actions."""
-    records = [(s, i, r) for s in sets for i, r in enumerate(s.clips) if vocabulary.source(r) == source]
-    known = [
-        (name, motion)
-        for clip_set, i, record in records
-        if vocabulary.is_validation(record)
-        for name, motion in labeled(clip_set, i)
-        if name in labels
-    ]
-    return known, [s[i] for s, i, r in records if vocabulary.is_held_out(r) and vocabulary.is_unknown(r)]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
@@ -119,11 +105,11 @@ def main() -> None:
     sets = [clip_set for clip_set in clip_sets(args.data) if clip_set.layout.dims == 3]
     found = labels_by_set(sets)
     live, left_out, kept_out = Bundle.load("live"), {}, {}
+    known_people, unknown_people = clips_kept_out(sets, live.manifest.labels)
     for fold in FOLDS:
         for source in fold:
-            known, unknown = people_kept_out(sets, source, live.manifest.labels)
-            if known and unknown:
-                kept_out[source] = measure(live, known, unknown)
+            if known_people[source] and unknown_people[source]:
+                kept_out[source] = measure(live, known_people[source], unknown_people[source])
             unknown = unknown_clips(source, sets)
             folder = args.runs / f"without-{'-'.join(fold)}-0" / "bundle"
             if unknown and folder.exists():

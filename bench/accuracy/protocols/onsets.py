@@ -11,6 +11,7 @@ import numpy as np
 
 from ....runtime.body.motion import Motion
 from ....runtime.errors import InputError
+from ....runtime.io.dataset import ClipSet
 from ....runtime.progress import progress
 from ....runtime.recognition.recognizer import Recognizer
 from ....training.data import vocabulary
@@ -19,15 +20,7 @@ from ....training.data.clips import clip_sets, labeled
 
 def onsets(recognizer: Recognizer, data: Path) -> dict[str, Any]:
     """Onsets in the validation clips of every data set, and in clips of the same people without a label."""
-    known: dict[str, list[tuple[str, Motion]]] = defaultdict(list)
-    unknown: dict[str, list[Motion]] = defaultdict(list)
-    for clip_set in clip_sets(data):
-        for i, record in enumerate(clip_set.clips):
-            source = vocabulary.source(record)
-            if clip_set.layout.dims == 3 and vocabulary.is_validation(record):
-                known[source] += [(name, motion) for name, motion in labeled(clip_set, i) if name in recognizer.labels]
-            if clip_set.layout.dims == 3 and vocabulary.is_held_out(record) and vocabulary.is_unknown(record):
-                unknown[source].append(clip_set[i])
+    known, unknown = clips_kept_out([one for one in clip_sets(data) if one.layout.dims == 3], recognizer.labels)
     if not any(known.values()):
         raise InputError(f"{data}: no labeled clip of people who are kept out")
     sets = {
@@ -40,6 +33,23 @@ def onsets(recognizer: Recognizer, data: Path) -> dict[str, Any]:
         "alarms_per_minute": recognizer.alarms_per_minute,
         "sets": sets,
     }
+
+
+def clips_kept_out(
+    sets: Iterable[ClipSet], labels: tuple[str, ...]
+) -> tuple[dict[str, list[tuple[str, Motion]]], dict[str, list[Motion]]]:
+    """By data set, the validation clips (label, motion) with one of the labels, and the clips of people kept out that
+    show no action of the vocabulary."""
+    known: dict[str, list[tuple[str, Motion]]] = defaultdict(list)
+    unknown: dict[str, list[Motion]] = defaultdict(list)
+    for clip_set in sets:
+        for i, record in enumerate(clip_set.clips):
+            source = vocabulary.source(record)
+            if vocabulary.is_validation(record):
+                known[source] += [(name, motion) for name, motion in labeled(clip_set, i) if name in labels]
+            if vocabulary.is_held_out(record) and vocabulary.is_unknown(record):
+                unknown[source].append(clip_set[i])
+    return known, unknown
 
 
 def count_onsets(
