@@ -18,13 +18,12 @@ from ..runtime.bundles.safetensors import pack
 from ..runtime.bundles.schema import SCHEMA, WEIGHTS, GenerationManifest, coamd_sizes
 from ..runtime.bundles.signatures import INT8_GRAPHS, INT8_SUFFIX, manifest_graphs
 from ..runtime.text_encoder import TextEncoder
-from ..training.coamd.pipeline import NETWORKS, CoamdPipeline, base_of
+from ..training.coamd.pipeline import NETWORKS, CoamdPipeline, trained_networks
 from ..training.coamd.tasks import QUALITIES
 from ..training.data.caption_features import CaptionEncoder
 from ..training.data.humanml import KIT_ML, is_humanml
 from ..training.data.motions import RATE_HZ, load_motions
 from ..training.models.clip_text import ClipText
-from ..training.runs import read_record
 from .clip_text import export_clip
 from .coamd_graphs import TASK, onnx_graphs
 from .int8 import to_int8
@@ -71,9 +70,8 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
 
 def metrics_of(runs: Path) -> dict[str, Any]:
     """The last metrics of every network on its validation clips; those of networks without a run are the bundle's."""
-    trained = {name: runs / run for name, run in NETWORKS.items() if (runs / run).is_dir()}
+    trained, base = trained_networks(runs)
     metrics = {name: last_metrics(run)["validation"] for name, run in trained.items()}
-    base = base_of(read_record(trained["generator"])) if len(trained) < len(NETWORKS) else None
     return metrics if base is None else Bundle.load(base, GenerationManifest).manifest.metrics | metrics
 
 

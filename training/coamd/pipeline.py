@@ -7,7 +7,7 @@ Shapes: B batch, T frames at 20 per second, V = 22 joints in meters, y up; F wid
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,11 +84,10 @@ class CoamdPipeline:
 
     @classmethod
     def _from_runs(cls, runs: Path, text: CaptionEncoder) -> CoamdPipeline:
-        trained = {name: runs / run for name, run in NETWORKS.items() if (runs / run).is_dir()}
+        trained, base = trained_networks(runs)
         loaded = {name: read_network(run, *CLASSES[name]) for name, run in trained.items()}
         networks: dict[str, Any] = {name: network for name, (network, _) in loaded.items()}
         record = loaded["generator"][1]
-        base = base_of(record) if len(trained) < len(NETWORKS) else None
         if base is not None:
             start = cls.load(base, text)
             networks |= {name: getattr(start, name) for name in NETWORKS if name not in trained}
@@ -284,10 +283,12 @@ class CoamdPipeline:
         return replace(self, **{name: getattr(self, name).to(device) for name in (*NETWORKS, "lengths")})
 
 
-def base_of(record: Mapping[str, Any]) -> str | None:
-    """The bundle, or the folder of runs, that a run started from, by its recipe.json; None: random weights."""
-    base: str | None = record.get("recipe", {}).get("init")
-    return base
+def trained_networks(runs: Path) -> tuple[dict[str, Path], str | None]:
+    """The run of each network that has one, and what the others are taken from: the generator's `init`, if any."""
+    trained = {name: runs / run for name, run in NETWORKS.items() if (runs / run).is_dir()}
+    if len(trained) == len(NETWORKS):
+        return trained, None
+    return trained, read_record(trained["generator"]).get("recipe", {}).get("init")
 
 
 def text_encoder_of(run: Path) -> CaptionEncoder:

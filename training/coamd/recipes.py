@@ -108,7 +108,8 @@ class CoamdRecipe:
         if self.init is not None:
             if self.name == "coamd-evaluator":
                 raise InputError(f"init={self.init}: a bundle has no evaluator")
-            data = replace(data, normalization=CoamdPipeline.load(self.init).normalization)
+            start = CoamdPipeline.load(self.init)
+            data = replace(data, normalization=start.normalization, start=start)
         return JOBS[self.name](self, run, data)
 
 
@@ -120,6 +121,7 @@ class CoamdData:
         published: folder of HumanML3D or KIT-ML, whose clips are sampled as in the released code; None: ours.
         labels: names of the actions of every motion by ID, of HumanML3D-400.
         sequences: share of samples that are joined from several clips.
+        start: networks to start from; None: random weights.
     """
 
     train: Sequence[MotionClip]
@@ -128,6 +130,7 @@ class CoamdData:
     published: Path | None = None
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     sequences: float = 0.0
+    start: CoamdPipeline | None = None
 
     @classmethod
     def split(
@@ -197,7 +200,7 @@ def autoencoder_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     validation, model = data.validation_samples(64), AutoEncoder(config)
     views, noise = ViewScales.unit(config.parents), 0.0
     if recipe.size == "small":
-        if not initialize(model, "autoencoder", recipe):
+        if not initialize(model, "autoencoder", recipe, data.start):
             coamd.fit_view_scales(model, data.statistics_samples())
         views, noise = ViewScales.fitted(model), coamd.MAX_TOKEN_NOISE
 
@@ -221,7 +224,7 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config = replace(SIZES[recipe.size].recognizer, parents=data.parents)
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(320)
     model = MotionRecognizer(config)
-    if not initialize(model, "recognizer", recipe) and recipe.size == "small":
+    if not initialize(model, "recognizer", recipe, data.start) and recipe.size == "small":
         coamd.fit_view_scales(model, data.statistics_samples())
     if isinstance(encoder, ClipText):  # the text tower uses CLIP's embeddings, frozen
         model.text.tokens.weight.data.copy_(encoder.token_embeddings)
@@ -240,8 +243,8 @@ def recognizer_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
 def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     config, encoder = replace(SIZES[recipe.size].generator, objective=recipe.objective), text_encoder(recipe)
     run_of_tokens, sha256 = Path(recipe.autoencoder), None
-    if recipe.init is not None and not run_of_tokens.is_dir():
-        autoencoder = CoamdPipeline.load(recipe.init).autoencoder
+    if data.start is not None and not run_of_tokens.is_dir():
+        autoencoder = data.start.autoencoder
     else:
         data = replace(data, normalization=imported_normalization(run_of_tokens) or data.normalization)
         autoencoder, sha256 = load_autoencoder(run_of_tokens, data.normalization)
@@ -257,16 +260,16 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     if config.latent != autoencoder.config.latent:
         channels = f"tokens of {autoencoder.config.latent} channels"
         raise InputError(f"{recipe.autoencoder}: {channels}, expected {config.latent} for size {recipe.size}")
-    if not initialize(model, "generator", recipe) and recipe.size == "small":
+    if not initialize(model, "generator", recipe, data.start) and recipe.size == "small":
         pooled = texts.pooled([caption for clip in data.train for caption in clip.captions])
         model.text_mean.copy_(torch.from_numpy(pooled.mean(0)))
         model.text_std.copy_(torch.from_numpy(pooled.std(0) + 1e-4))
-    start = deepcopy(model.state_dict())
+    before = deepcopy(model.state_dict()) if recipe.keep else {}
 
     def finish(model: nn.Module) -> None:
         assert isinstance(model, MotionGenerator)
         if recipe.keep:
-            average_weights(model, start, recipe.keep)
+            average_weights(model, before, recipe.keep)
             with (run / "metrics.jsonl").open("a") as file:
                 file.write(json.dumps({"step": recipe.loop.steps, "keep": recipe.keep} | validate(model)) + "\n")
         steps = min(recipe.loop.steps, LENGTH_STEPS)
@@ -365,24 +368,24 @@ def text_encoder(recipe: CoamdRecipe) -> TextEncoder | ClipText:
     return ClipText.load(Path(recipe.clip))
 
 
-def initialize(model: nn.Module, network: str, recipe: CoamdRecipe) -> bool:
-    """Copy a network's weights from `init`, if there is one. Raises InputError: other sizes."""
-    if recipe.init is None:
+def initialize(model: nn.Module, network: str, recipe: CoamdRecipe, start: CoamdPipeline | None) -> bool:
+    """Copy a network's weights from `start`, if there is one. Raises InputError: other sizes."""
+    if start is None:
         return False
     try:
-        model.load_state_dict(getattr(CoamdPipeline.load(recipe.init), network).state_dict())
+        model.load_state_dict(getattr(start, network).state_dict())
     except RuntimeError:
         raise InputError(f"init={recipe.init}: its {network} is not of size {recipe.size}") from None
     return True
 
 
-def average_weights(model: nn.Module, start: Mapping[str, Tensor], keep: float) -> None:
-    """Replace weights by their mean with those of the start, of which `keep` is the share.
+def average_weights(model: nn.Module, before: Mapping[str, Tensor], keep: float) -> None:
+    """Replace weights by their mean with those before the training, of which `keep` is the share.
 
     The mean of a network and of one that was trained on from it often does what either does well. Source: Wortsman et
     al., "Robust fine-tuning of zero-shot models" (2022).
     """
-    weights = {name: start[name].lerp(own.cpu(), 1 - keep) for name, own in model.state_dict().items()}
+    weights = {name: before[name].lerp(own.cpu(), 1 - keep) for name, own in model.state_dict().items()}
     model.load_state_dict(weights)
 
 
