@@ -22,6 +22,7 @@ from .source_player import SourcePlayer
 DISTANCE_M = 1.7  # between the centers of the two scenes
 POSITION_M, LOOK_AT_M, FIELD_DEG = (0.0, 1.5, 5.8), (0.0, 0.85, 0.0), 35  # of the camera; the field is vertical
 PANEL_WIDTH = 320  # pixels
+CLOSED_S = 30  # for browsers that do not answer, at most
 
 
 class Page:
@@ -73,6 +74,7 @@ class Page:
         self.generation.close()
         with _quiet():
             self.server.stop()
+            self.server._websock_server._server_thread.join(CLOSED_S)  # prints a line at its end
 
     def _set_up(self) -> None:
         server = self.server
@@ -108,7 +110,8 @@ def _check_host(host: str) -> None:
 def _refuse_other_sites(server: Any) -> None:
     """Close connections of pages from other sites before any message; viser has no such check.
 
-    `_websock_server` and `_live_connections` are private, so pyproject.toml bounds viser's version.
+    `_websock_server`, its `_live_connections` and its `_server_thread` are private, so pyproject.toml bounds viser's
+    version.
     """
     connections = server._websock_server
 

@@ -286,6 +286,7 @@ def test_viser_has_the_private_parts_that_refuse_other_sites() -> None:
     try:
         assert server._websock_server._live_connections == {}
         assert callable(server._websock_server.on_client_connect)
+        assert server._websock_server._server_thread.is_alive()
     finally:
         server.stop()
 
