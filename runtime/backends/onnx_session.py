@@ -17,6 +17,7 @@ from ..errors import BundleError
 from ..fork import survive_fork
 from .threads import check_threads
 
+EXACT_INT8 = ("session.x64quantprecision", "1")  # else, sums of 8-bit products saturate on x86 CPUs without VNNI
 _BFLOAT16 = 16  # TensorProto.DataType
 _SEVERITY_ERROR = 3
 _MAX_SHAPES = 10_000  # of inputs, that are remembered
@@ -99,6 +100,7 @@ def _open(bundle: Bundle, name: str, threads: int, onnx_graph: OnnxGraph) -> ort
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _SEVERITY_ERROR
     options.add_session_config_entry("session.load_model_format", "ONNX")
+    options.add_session_config_entry(*EXACT_INT8)
     external = onnx_graph.external
     values = [_value(bundle.weights[key], tensor.onnx_type) for key, tensor in external.items()]
     options.add_external_initializers(list(external), values)

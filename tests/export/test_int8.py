@@ -13,6 +13,7 @@ from torch.export import Dim  # noqa: E402
 
 from motionrt.export.graphs import to_onnx  # noqa: E402
 from motionrt.export.int8 import to_int8  # noqa: E402
+from motionrt.runtime.backends.onnx_session import EXACT_INT8  # noqa: E402
 from motionrt.runtime.bundles.int8 import dequantize, quantize_rows  # noqa: E402
 
 
@@ -27,6 +28,7 @@ class Network(nn.Module):
 
 def run(graph: bytes, weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     options = ort.SessionOptions()
+    options.add_session_config_entry(*EXACT_INT8)
     names = [tensor.name for tensor in onnx.load_from_string(graph).graph.initializer if tensor.external_data]
     options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(weights[name]) for name in names])
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
