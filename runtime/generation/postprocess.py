@@ -19,7 +19,7 @@ _PAST_FRAMES = 20  # that a motion which is appended looks back
 _FASTER = 1.2  # a joined root is at most so many times as fast as the old one,
 _SLOW_ROOT_M = 0.025  # or this fast, per frame
 _STRAY_M, _STRAY_RAD = 0.0125, np.pi / 80  # per frame, that the new path may be bent to end where old frames go on
-_PROJECTIONS = 10
+_PROJECTIONS, _ROUNDS, _BONE_M = 10, 5, 0.005  # projections a round; at most so many, until bones are so exact
 _PLANT_PASSES = 3  # a pass corrects the part of the slide that smoothing left in the one before
 _LOW_M, _SOFT_M, _SLOW_M = 0.05, 0.012, 0.05  # a standing foot is below this height, +- soft, and this slow per frame
 _FLOAT_FRAMES, _FLOAT_M = 11, 0.03  # a body floats that is so long so high above the floor
@@ -40,7 +40,11 @@ def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """
     lengths = bone_lengths(reference)
     found = np.ascontiguousarray(joints.transpose(1, 2, 0), np.float64)  # [V, 3, T]
-    project_lengths(found, lengths, np.ones(len(found), bool), _PROJECTIONS)
+    for _ in range(_ROUNDS):
+        project_lengths(found, lengths, np.ones(len(found), bool), _PROJECTIONS)
+        off = (np.linalg.norm(found[i] - found[j], axis=0) - length for (i, j), length in lengths.items())
+        if all(np.abs(meters).max() < _BONE_M for meters in off):
+            break
     return found.transpose(2, 0, 1).astype(np.float32)
 
 
@@ -125,12 +129,16 @@ def extrapolate(joints: np.ndarray, frames: int) -> np.ndarray:
 
 
 def bend(old_TV3: np.ndarray, new_TV3: np.ndarray, regenerate_T: np.ndarray) -> np.ndarray:
-    """Replace the frames to regenerate, the last ones, by new ones, which are bent to meet the frame before them."""
+    """Replace the frames to regenerate, the last ones, by new ones, which are bent to meet the frame before them.
+
+    Bones keep their lengths in the new motion.
+    """
     found = np.where(regenerate_T[:, None, None], new_TV3, old_TV3).astype(np.float32)
     start = int(regenerate_T.argmax())
     if start > 0:
         weight = _fade(len(found) - start)
-        found[start : start + len(weight)] += weight * (old_TV3[start - 1] - new_TV3[start - 1])
+        part = slice(start, start + len(weight))
+        found[part] = fix_bone_lengths(found[part] + weight * (old_TV3[start - 1] - new_TV3[start - 1]), new_TV3)
     return found
 
 

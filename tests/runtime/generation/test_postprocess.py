@@ -25,14 +25,23 @@ def test_the_canonical_frame_can_be_undone(samples: list[Motion]) -> None:
     assert abs(heading(canonical[:1], SMPL)[0]) < 1e-4 and abs(canonical[:, FEET, 1].min()) < 1e-6
 
 
+CHILD, PARENT = np.array(SMPL.edges).T
+
+
+def bones(joints: np.ndarray) -> np.ndarray:
+    """Lengths of bones, [T, E]."""
+    return np.linalg.norm(joints[:, CHILD] - joints[:, PARENT], axis=-1)
+
+
 def test_bones_get_the_lengths_of_the_reference(samples: list[Motion]) -> None:
     rng = np.random.default_rng(0)
     reference = samples[2].joints
+    wanted = np.median(bones(reference), 0)
+    far = reference[:60] + rng.normal(0, 0.1, (60, 22, 3)).astype(np.float32)
+    assert np.abs(bones(fix_bone_lengths(far, reference)) - wanted).max() < 0.0051
     joints = reference[:60] + rng.normal(0, 0.005, (60, 22, 3)).astype(np.float32)
     found = fix_bone_lengths(joints, reference)
-    child, parent = np.array(SMPL.edges).T
-    lengths, wanted = (np.linalg.norm(x[:, child] - x[:, parent], axis=-1) for x in (found, reference))
-    assert np.abs(lengths / np.median(wanted, 0) - 1).max() < 0.02
+    assert np.abs(bones(found) / wanted - 1).max() < 0.02
     assert np.abs(found - joints).max() < 0.03, "joints move little"
     assert np.abs(fix_bone_lengths(reference, reference) - reference).max() < 2e-3
 
@@ -69,6 +78,13 @@ def test_a_continuation_meets_the_frames_before_it() -> None:
     assert np.array_equal(found[~wanted], old[~wanted])
     assert np.abs(np.diff(found, axis=0)).max() < 0.2
     assert np.array_equal(found[18:], new[18:]), "eight frames, no more"
+
+
+def test_bones_keep_their_lengths_where_a_motion_is_continued(samples: list[Motion]) -> None:
+    old = fix_bone_lengths(samples[2].joints[:40], samples[2].joints)
+    new = fix_bone_lengths(rotate_y(samples[2].joints[20:60], 1.0), samples[2].joints)  # another pose
+    found = bend(old, new, np.arange(40) >= 10)
+    assert np.abs(bones(found) - np.median(bones(new), 0)).max() < 0.006
 
 
 @pytest.mark.parametrize("part", [slice(0, 20), slice(20, 40), slice(30, 31), slice(40, 60)])
