@@ -112,7 +112,7 @@ class CoamdPipeline:
         """Raises BundleError if the weights do not fit the networks, or `text` is not the encoder of the training."""
         if bundle.manifest.text_sha256 != text.sha256:
             raise BundleError(f"{bundle.path}: trained with another text encoder than this one")
-        weights = {name: torch.from_numpy(array) for name, array in network_weights(bundle.weights).items()}
+        weights = {name: torch.tensor(array) for name, array in network_weights(bundle.weights).items()}
         networks: dict[str, Any] = {}
         try:
             for name, (kind, configuration) in CLASSES.items():

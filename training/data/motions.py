@@ -141,19 +141,20 @@ def load_motions(data: Path) -> list[MotionClip]:
 
 
 def stand_still(clip: MotionClip) -> MotionClip | None:
-    """Return the longest part of a clip in which the person stands still, extended to 3 s; None if there is none."""
+    """Return the longest part of a clip in which a person stands still, played on to 3 s or more; None: none."""
     part = rests.rest_of(clip.joints)
     if part is None or clip.split == "pairs":
         return None
-    record = {"action": "stand still"}
+    record, name = {"action": "stand still"}, f"{clip.name} still {part.start}:{part.stop}"
+    rng = np.random.default_rng(crc32(name.encode()))
     return replace(
         clip,
-        joints=to_canonical(rests.extend(clip.joints[part])),
+        joints=to_canonical(rests.extend(clip.joints[part], rng)),
         captions=captions.captions(RESTS, record),
         action=record["action"],
         style=None,
         source=RESTS,
-        name=f"{clip.name} still {part.start}:{part.stop}",
+        name=name,
     )
 
 

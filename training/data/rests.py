@@ -13,7 +13,7 @@ from ...runtime.body.canonical import SMPL
 
 RATE_HZ = 20.0
 SHORTEST, LONGEST = 16, 160  # frames of a rest; shorter ones are too few to tell, longer ones are cut
-FRAMES = 60  # that a shorter rest is extended to
+EXTENDED = 60, 160  # frames, least and most, that a shorter rest is extended to
 SPEED = 0.3  # m/s, of the fastest joint, averaged over SPAN frames
 SPAN = 5
 DRIFT_M = 0.1  # of the root, in a rest
@@ -32,9 +32,9 @@ def rest_of(joints: np.ndarray) -> slice | None:
     return longest if longest.stop - longest.start >= SHORTEST else None
 
 
-def extend(joints: np.ndarray, frames: int = FRAMES) -> np.ndarray:
-    """Play a rest [T, 22, 3] forward and backward until it has at least `frames`, as standing has no direction."""
-    T = len(joints)
+def extend(joints: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Play a rest [T, 22, 3] forward and backward until it is as long as drawn, as standing has no direction."""
+    T, frames = len(joints), int(rng.integers(*EXTENDED, endpoint=True))
     if frames <= T:
         return joints
     there_and_back = np.concatenate((np.arange(T), np.arange(T - 2, 0, -1)))

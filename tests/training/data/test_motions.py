@@ -364,7 +364,8 @@ def test_the_rest_of_a_clip_is_a_clip_of_standing_still(samples: list[Motion]) -
     c = dataclasses.replace(clip(50, split="test", name="b"), joints=np.concatenate((wild, still)), style="proud")
     rest = stand_still(c)
     assert rest is not None and rest.name == "b still 22:50"
-    assert (rest.action, rest.style, rest.split, len(rest.joints)) == ("stand still", None, "test", 60)
+    assert (rest.action, rest.style, rest.split) == ("stand still", None, "test")
+    assert 60 <= len(rest.joints) <= 160
     assert "a person stands still" in rest.captions and np.abs(np.diff(rest.joints, axis=0)).max() < 1e-5
     sitting = c.joints.copy()
     sitting[:, [SMPL.joints.index(f"{side}_foot") for side in ("left", "right")], 1] += 0.4
