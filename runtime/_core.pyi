@@ -284,6 +284,17 @@ def thresholds_at(
 ) -> tuple[list[float], list[float]]:
     """Thresholds on [C] and off [C], interpolated between those [B][C] for the false alarms per minute `rates` [B]."""
 
+def project_lengths(
+    joints: npt.NDArray[np.float64],
+    bones: Sequence[tuple[int, int, float]],
+    is_free: npt.NDArray[np.bool_],
+    projections: int,
+) -> float:
+    """Move joints [V, 3, T] that are free, [V], so that bones (two joints and a length) get their lengths; in place.
+
+    Returns by how much a length is still off, at most, of bones with a free end.
+    """
+
 def cut_image(
     image: npt.NDArray[np.uint8],
     origin: Sequence[float],

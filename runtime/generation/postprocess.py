@@ -41,9 +41,7 @@ def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
     lengths = bone_lengths(reference)
     found = np.ascontiguousarray(joints.transpose(1, 2, 0), np.float64)  # [V, 3, T]
     for _ in range(_ROUNDS):
-        project_lengths(found, lengths, np.ones(len(found), bool), _PROJECTIONS)
-        off = (np.linalg.norm(found[i] - found[j], axis=0) - length for (i, j), length in lengths.items())
-        if all(np.abs(meters).max() < _BONE_M for meters in off):
+        if project_lengths(found, lengths, np.ones(len(found), bool), _PROJECTIONS) < _BONE_M:
             break
     return found.transpose(2, 0, 1).astype(np.float32)
 
@@ -51,23 +49,21 @@ def fix_bone_lengths(joints: np.ndarray, reference: np.ndarray) -> np.ndarray:
 def bone_lengths(joints: np.ndarray) -> dict[tuple[int, int], float]:
     """Median lengths in joints [T, V, 3] of bones, by their joints."""
     edges = LAYOUTS[joints.shape[1]].edges
-    return {(i, j): float(np.median(np.linalg.norm(joints[:, i] - joints[:, j], axis=1))) for i, j in edges}
+    i, j = np.array(edges).T
+    lengths = np.median(np.linalg.norm(joints[:, i] - joints[:, j], axis=2), 0)
+    return dict(zip(edges, lengths.tolist(), strict=True))
 
 
 def project_lengths(
     found: np.ndarray, lengths: Mapping[tuple[int, int], float], is_free: np.ndarray, projections: int
-) -> None:
-    """Move joints [V, 3, T] that are free, [V] bool, so that pairs get the lengths; in place."""
-    for _ in range(projections):
-        for (i, j), length in lengths.items():
-            if not is_free[i] and not is_free[j]:
-                continue
-            bone = found[i] - found[j]
-            off = bone * (1 - length / (np.sqrt((bone**2).sum(0)) + 1e-9)) / (int(is_free[i]) + int(is_free[j]))
-            if is_free[i]:
-                found[i] -= off
-            if is_free[j]:
-                found[j] += off
+) -> float:
+    """Move joints [V, 3, T] float64 that are free, [V] bool, so that pairs get the lengths; in place.
+
+    Returns by how much a length is still off, at most.
+    """
+    from .._core import project_lengths  # where it is used: training imports this module without it
+
+    return project_lengths(found, [(i, j, length) for (i, j), length in lengths.items()], is_free, projections)
 
 
 def plant_feet(joints: np.ndarray) -> np.ndarray:

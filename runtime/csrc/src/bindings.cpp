@@ -11,9 +11,11 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
+#include "bone_lengths.hpp"
 #include "bundle.hpp"
 #include "engine.hpp"
 #include "image_cut.hpp"
@@ -525,6 +527,23 @@ PYBIND11_MODULE(_core, m) {
       "image"_a, "origin"_a, "right"_a, "down"_a, "size"_a, "goes_on"_a,
       "Colors [size, size, 3], 0 to 1, of the image at origin + x right + y down; it goes on at the border, or is "
       "black.");
+  m.def(
+      "project_lengths",
+      [](py::array_t<double, py::array::c_style> joints,
+         const std::vector<std::tuple<std::int64_t, std::int64_t, double>>& bones,
+         const py::array_t<bool, py::array::c_style | py::array::forcecast>& is_free, int projections) {
+        if (joints.ndim() != 3 || joints.shape(1) != 3 || is_free.ndim() != 1 || is_free.shape(0) != joints.shape(0))
+          throw std::invalid_argument("joints has another shape, expected [V, 3, T], and is_free [V]");
+        std::vector<motionrt::Bone> found;
+        for (const auto& [a, b, length] : bones) {
+          if (std::min(a, b) < 0 || std::max(a, b) >= joints.shape(0))
+            throw std::invalid_argument("bones has joints beyond those there are");
+          found.push_back({a, b, length});
+        }
+        return motionrt::project_lengths(joints.mutable_data(), joints.shape(2), found, is_free.data(), projections);
+      },
+      "joints"_a.noconvert(), "bones"_a, "is_free"_a, "projections"_a,
+      "Move joints [V, 3, T] that are free so that bones get their lengths, in place.");
   m.def(
       "parse_json_clip",
       [](const py::bytes& text, std::size_t min_frames, std::size_t max_frames, std::size_t max_joints,
