@@ -57,9 +57,13 @@ def build_package() -> None:
     (PACKAGE / "package.json").write_text(json.dumps(about | {"version": version}, indent=2) + "\n")
     for name in ("live", "live-2d"):
         (PACKAGE / "models" / name).mkdir(parents=True)
-        for file in ("manifest.json", "weights.safetensors"):
-            shutil.copy(MODELS / name / file, PACKAGE / "models" / name)
+        shutil.copy(MODELS / name / "weights.safetensors", PACKAGE / "models" / name)
+        write_compact(PACKAGE / "models" / name, json.loads((MODELS / name / "manifest.json").read_text()))
     halve(PACKAGE / "models" / "live-2d")
+
+
+def write_compact(bundle: Path, manifest: dict) -> None:
+    (bundle / "manifest.json").write_text(json.dumps(manifest, separators=(",", ":")))
 
 
 def halve(bundle: Path) -> None:
@@ -75,7 +79,7 @@ def halve(bundle: Path) -> None:
     rounded = header + (halves.astype("<u4") << 16).tobytes()
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["files"]["weights.safetensors"]["sha256"] = hashlib.sha256(rounded).hexdigest()
-    (bundle / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+    write_compact(bundle, manifest)
     (bundle / "weights.bf16").write_bytes(header + halves.tobytes())
     weights.unlink()
 

@@ -45,7 +45,7 @@ export interface Decision {
 
 /** Recognizes the actions of people, frame by frame. Functions throw an Error that tells what was wrong with the input. */
 export interface Recognizer {
-  /** Labels, in the order of `scores`. */
+  /** Labels, in the order of `scores`: "none" and gestures, too. */
   readonly labels: readonly string[];
   readonly license: string;
 
@@ -71,6 +71,18 @@ export interface Recognizer {
 
   /** Limits the answers to some labels and "none"; an empty list: all labels again. */
   chooseLabels(labels: readonly string[]): void;
+
+  /**
+   * Makes the last 3 s of a person an example of a label, which may be new: for a model with compiled labels. Call it
+   * when the gesture is over, best five times or more. Examples of "none" are like a gesture, but none of them.
+   */
+  enroll(label: string, person?: number): void;
+
+  /** Replaces all gestures by those of a file of `saveGestures`, or in Python of `save_gestures("x.safetensors")`. */
+  setGestures(file: Uint8Array | null): void;
+
+  /** The examples of all gestures, as a file. */
+  saveGestures(): Uint8Array;
 
   /** Uses the thresholds for at most so many false alarms per minute. */
   limitAlarms(perMinute: number): void;

@@ -144,6 +144,32 @@ class Recognizer {
     this.#readLabels();
   }
 
+  enroll(label, person = 0) {
+    const text = this.#copy(new TextEncoder().encode(label + "\0"));
+    const status = this.#core.motionrt_enroll(this.#handle, text, BigInt(person));
+    this.#core.free(text);
+    this.#check(status);
+    this.#readLabels();
+  }
+
+  setGestures(file) {
+    const copy = file ? this.#copy(file) : 0;
+    const status = this.#core.motionrt_set_gestures(this.#handle, copy, file?.length ?? 0);
+    this.#core.free(copy);
+    this.#check(status);
+    this.#readLabels();
+  }
+
+  saveGestures() {
+    const save = at => this.#check(this.#core.motionrt_save_gestures(this.#handle, at, this.#decisions));
+    save(0);
+    const size = this.#memory.getUint32(this.#decisions, true), at = this.#allocate(size);
+    save(at);
+    const file = new Uint8Array(this.#memory.buffer).slice(at, at + size);
+    this.#core.free(at);
+    return file;
+  }
+
   limitAlarms(perMinute) {
     this.#check(this.#core.motionrt_limit_alarms(this.#handle, perMinute));
   }

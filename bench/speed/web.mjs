@@ -1,4 +1,5 @@
 // The npm package as bench/speed/web.py and tests/web use it: lines of JSON in, a line of JSON out for each.
+import { readFile } from "node:fs/promises";
 import { createInterface } from "node:readline";
 
 const instantiate = WebAssembly.instantiate;
@@ -9,13 +10,19 @@ WebAssembly.instantiate = async (...rest) => {
   return done;
 };
 const { load, fromMediaPipe } = await import(process.argv[2]);
-const recognizer = await load();
+const file = name => readFile(`${process.argv[3]}/${name}`);
+const recognizer = await load(
+  process.argv[3] ? { model: { manifest: await file("manifest.json"), weights: await file("weights.safetensors") } } : {},
+);
 
 const withNaN = numbers => Float32Array.from(numbers, x => x ?? NaN);
 const used = () => (globalThis.gc(), { wasm_bytes: memory.buffer.byteLength, heap_bytes: process.memoryUsage().heapUsed });
 
 const actions = {
   labels: ({ choose }) => (choose && recognizer.chooseLabels(choose), recognizer.labels),
+  enroll: ({ label, person }) => (recognizer.enroll(label, person), recognizer.labels),
+  set_gestures: ({ base64 }) => (recognizer.setGestures(base64 && Buffer.from(base64, "base64")), recognizer.labels),
+  save_gestures: () => Buffer.from(recognizer.saveGestures()).toString("base64"),
   limit_alarms: ({ per_minute }) => recognizer.limitAlarms(per_minute),
   warning: () => recognizer.warning(),
   evict: ({ t }) => recognizer.evict(t),

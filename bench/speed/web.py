@@ -47,14 +47,15 @@ LOADED_MS = 120_000
 
 
 class Package:
-    """The npm package in Node.js."""
+    """The npm package in Node.js, with `live` or the bundle `model`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, model: Path | None = None) -> None:
         node = shutil.which("node")
         if node is None:
             raise InputError("Node.js is not installed")
         script = Path(__file__).with_suffix(".mjs")
         command = [node, "--expose-gc", str(script), str(folder.resolve() / "motionrt.js")]
+        command += [str(model)] if model else []
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def __enter__(self) -> Package:

@@ -70,6 +70,13 @@ def unpack(data: bytes, where: str) -> dict[str, np.ndarray]:
     return tensors
 
 
+def read_metadata(data: bytes) -> dict[str, str]:
+    """The texts of a file that `unpack` has read."""
+    start = _LENGTH_BYTES + int.from_bytes(data[:_LENGTH_BYTES], "little")
+    found: dict[str, str] = load_object(data[_LENGTH_BYTES:start], "header").get("__metadata__", {})
+    return found
+
+
 def pack(tensors: Mapping[str, np.ndarray]) -> bytes:
     """Write tensors as one safetensors file; equal tensors give equal bytes.
 

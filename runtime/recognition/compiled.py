@@ -55,7 +55,7 @@ def _compile(open_labels: OpenLabels, bundle: Bundle, name: str) -> tuple[dict[s
         "texts": vocabulary.texts,
         "backgrounds": len(vocabulary.offset_T) - vocabulary.texts,
         **{key: getattr(settings, key) for key in ("scale", "none", "prototype_scale", "prototype_offset")},
-        **{key: getattr(settings, key) for key in ("window_s", "every_s")},
+        **{key: getattr(settings, key) for key in ("window_s", "every_s", "encoder_sha256")},
     }
     matcher = raw["model"]["matcher"]
     if "parts" in matcher:

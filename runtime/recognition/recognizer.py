@@ -331,7 +331,7 @@ class Recognizer:
         self.label_strategy.editor().forget(label)
 
     def save_gestures(self, path: str | Path) -> None:
-        """Write all enrolled examples to one .npz file, atomically.
+        """Write all enrolled examples to one file, atomically: .npz, or .safetensors, which C and JavaScript take, too.
 
         Raises:
             InputError: the model's labels are fixed, nothing is enrolled, or the file cannot be written.

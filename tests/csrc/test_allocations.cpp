@@ -246,6 +246,13 @@ int main() {
   std::filesystem::remove_all(folder);
   TinyCompiled().write(folder, "tiny", "tiny");
   steps_allocate_nothing(Run(folder.string()), kPeople);
+  TinyCompiled texts;
+  texts.has_examples = false;
+  texts.write(folder, "tiny", "tiny");
+  Run learned(folder.string());
+  for (int i = 0; i < kPeople; ++i) learned.step(kPeople);
+  CHECK(motionrt_enroll(learned.recognizer.get(), "mine", 0) == MOTIONRT_OK);
+  steps_allocate_nothing(std::move(learned), kPeople);
   comings_and_goings_allocate_nothing();
   tracking_allocates_nothing();
   retargeting_allocates_nothing();

@@ -304,6 +304,80 @@ void labels_are_chosen_by_name() {
   CHECK(motionrt_labels(r.get()) == static_cast<int>(every.size()));
 }
 
+void gestures_are_enrolled_saved_and_set() {
+  const fs::path folder = fs::temp_directory_path() / ("motionrt_gestures_" + std::to_string(std::random_device()()));
+  TinyCompiled tiny;
+  tiny.has_examples = false;
+  tiny.write(folder, R"("none": -0.25)", R"("none": 1000)");  // texts are never likely
+  const auto open = [&] {
+    motionrt_recognizer* handle = nullptr;
+    CHECK_OK(motionrt_load(folder.string().c_str(), MOTIONRT_FP32, &handle));
+    return Recognizer(handle);
+  };
+  const auto play = [&](const Recognizer& r, std::int64_t person, int from = 0) {
+    layout_of(r, nullptr);
+    for (int frame = from; frame < from + 12; ++frame)
+      CHECK_OK(step(r, kFrame_s * frame, joints_at(frame, person), person).status);
+    std::vector<float> scores(motionrt_labels(r.get()));
+    CHECK_OK(motionrt_scores(r.get(), person, scores.data()));
+    return scores;
+  };
+  const auto save = [](const Recognizer& r) {
+    std::size_t size = 0;
+    CHECK_OK(motionrt_save_gestures(r.get(), nullptr, &size));
+    std::string file(size, '\0');
+    CHECK_OK(motionrt_save_gestures(r.get(), file.data(), &size));
+    return file;
+  };
+  const Recognizer r = open();
+  const char* const first = motionrt_label(r.get(), 0);
+  CHECK_INVALID(motionrt_enroll(r.get(), "mine", 7), "person 7 is unknown");
+  play(r, 7);
+  play(r, 8);
+  CHECK_OK(motionrt_enroll(r.get(), "mine", 7));
+  CHECK(motionrt_labels(r.get()) == 13 && std::string(motionrt_label(r.get(), 11)) == "mine");
+  CHECK(std::string(motionrt_label(r.get(), 12)) == "none" && motionrt_label(r.get(), 0) == first);
+  CHECK(std::string(first) == "wave 1");
+  CHECK_OK(motionrt_enroll(r.get(), "a \"quoted\" one", 8));
+  CHECK_OK(motionrt_enroll(r.get(), "wave 2", 8));  // has a text, too
+  CHECK(motionrt_labels(r.get()) == 14);
+  const std::vector<float> scores = play(r, 7, 12);
+  CHECK(std::max_element(scores.begin(), scores.end()) - scores.begin() == 11);
+
+  const std::string file = save(r);
+  const Recognizer other = open();
+  play(other, 7);
+  CHECK_OK(motionrt_set_gestures(other.get(), file.data(), file.size()));
+  CHECK(save(other).size() == file.size() && motionrt_labels(other.get()) == 14);
+  const std::vector<float> again = play(other, 7, 12);
+  CHECK(std::string(motionrt_label(other.get(), 12)) == "mine");  // labels come in the order of their texts
+  report(std::abs(again[12] - scores[11]) < 1e-4f, __FILE__, __LINE__,
+         std::to_string(again[12]) + " is not " + std::to_string(scores[11]));
+
+  for (std::size_t size = 0; size < file.size(); size += 7)
+    if (size > 0) CHECK(motionrt_set_gestures(r.get(), file.data(), size) == MOTIONRT_INVALID_ARGUMENT);
+  const std::string foreign = replaced(file, std::string(64, 'a'), std::string(64, 'b'));
+  CHECK_INVALID(motionrt_set_gestures(r.get(), foreign.data(), foreign.size()), "the encoder of another model");
+  std::size_t room = 10;
+  char small[10];
+  CHECK_INVALID(motionrt_save_gestures(r.get(), small, &room), "10 bytes, the gestures have");
+  CHECK_INVALID(motionrt_enroll(r.get(), "", 7), "expected a text");
+  CHECK_INVALID(motionrt_enroll(r.get(), "\xff", 7), "expected a text");
+  CHECK_INVALID(motionrt_enroll(r.get(), nullptr, 7), "label is null");
+  CHECK_OK(motionrt_reset(r.get(), 7));
+  CHECK_OK(step(r, 100, joints_at(0, 7), 7).status);
+  CHECK_INVALID(motionrt_enroll(r.get(), "mine", 7), "not seen for long enough");
+  CHECK(motionrt_labels(r.get()) == 14);
+  CHECK_OK(motionrt_set_gestures(r.get(), nullptr, 0));
+  CHECK(motionrt_labels(r.get()) == 12 && motionrt_label(r.get(), 0) == first);
+  fs::remove_all(folder);
+
+  TinyCompiled().write(folder, "", "");
+  CHECK_INVALID(motionrt_enroll(open().get(), "mine", 7), "compile it again");
+  fs::remove_all(folder);
+  CHECK_INVALID(motionrt_enroll(load().get(), "mine", 7), "the labels of model 'live' are fixed");
+}
+
 void compiled_labels_give_events() {
   const fs::path folder = fs::temp_directory_path() / ("motionrt_compiled_" + std::to_string(std::random_device()()));
   TinyCompiled().write(folder, R"("none": -0.25)", R"("none": -1000)");  // a text is always more likely than none
@@ -493,6 +567,13 @@ void a_damaged_bundle_in_memory_is_rejected() {
   motionrt_free(r);
   CHECK_STATUS(load(bundle, &bundle), MOTIONRT_BAD_BUNDLE, "flat: does not treat 2-D poses as live treats 3-D ones");
   CHECK(!r);
+  const fs::path folder = fs::temp_directory_path() / ("motionrt_memory_" + std::to_string(std::random_device()()));
+  TinyCompiled().write(folder, "", "");
+  const Files compiled(folder.string());
+  fs::remove_all(folder);
+  bundle = compiled.bundle();
+  CHECK_STATUS(load(bundle, &bundle), MOTIONRT_BAD_BUNDLE, "cannot be combined");
+  bundle = files.bundle();
   Files damaged = files;
   damaged.weights[damaged.weights.size() / 2] ^= 1;
   CHECK_STATUS(load(damaged.bundle()), MOTIONRT_BAD_BUNDLE,
@@ -657,6 +738,7 @@ void implausible_times_give_a_warning() {
 
 int main() {
   compiled_labels_give_events();
+  gestures_are_enrolled_saved_and_set();
   a_tracker_assigns_people();
   invalid_arguments_of_a_tracker_are_named();
   a_recognizer_has_labels_and_a_license();

@@ -159,7 +159,8 @@ inline std::string tiny_weights(const TinyModel& model = {}, const TensorShapes&
 struct TinyCompiled {
   TinyModel encoder{{-1, 0, 1, 1, 3, 4, 1, 6, 7, 0, 9, 10, 0, 12, 13}, {4}, 2, {1}, 12};  // core15; 11 labels and none
   int texts = 9, backgrounds = 1, noises = 3;
-  bool has_space = false;  // of features and texts, instead of a network
+  bool has_space = false;    // of features and texts, instead of a network
+  bool has_examples = true;  // else texts for all labels, and gestures can be enrolled
 
   std::string manifest(const std::string& sha256 = std::string(64, '0'), std::size_t size = 0) const {
     std::string text = replaced(tiny_manifest(encoder, sha256, size), "\"recognition\"", "\"compiled\"");
@@ -168,6 +169,12 @@ struct TinyCompiled {
                     has_space
                         ? R"("matcher": {"feature": 5, "parts": [18, 2], "shares": [0.7, 0.3]}, "dropout")"
                         : R"("matcher": {"feature": 5, "width": 16, "depth": 1, "heads": 2, "tokens": 2}, "dropout")");
+    if (!has_examples) {
+      text = replaced(text, R"("graphs")", R"("matching": {"signal": 0.9, "noises": 3, "texts": 11, "backgrounds": 1,
+ "scale": 6.0, "none": -0.25, "prototype_scale": 100.0, "prototype_offset": 0.03, "window_s": 0.4, "every_s": 0.25,
+ "encoder_sha256": ")" + std::string(64, 'a') + R"("}, "graphs")");
+      return text;
+    }
     return replaced(text, R"("graphs")",
                     std::string(has_space ? R"("matching": {)" : R"("matching": {"signal": 0.9, "noises": 3, )") +
                         R"("texts": 9, "backgrounds": 1, "examples": [9, 10, 11],
@@ -176,15 +183,15 @@ struct TinyCompiled {
   }
 
   std::string weights() const {
-    const int F = 5, E = 16, D = encoder.channels.back(), T = texts + backgrounds;
+    const int F = 5, E = 16, D = encoder.channels.back(), T = (has_examples ? texts : 11) + backgrounds;
     TensorShapes tensors = {{"matcher.mean", {D}},
                             {"matcher.projection", {D, F}},
                             {"matcher.noises", {noises, F}},
                             {"matcher.token_modulation", {T, 2, 2 * E}},
-                            {"matcher.modulation", {T, 8 * E}},
-                            {"matcher.prototypes", {4, F}},
-                            {"matcher.head.weight", {3, D}},
-                            {"matcher.head.bias", {3}}};
+                            {"matcher.modulation", {T, 8 * E}}};
+    if (has_examples)
+      tensors.insert(tensors.end(),
+                     {{"matcher.prototypes", {4, F}}, {"matcher.head.weight", {3, D}}, {"matcher.head.bias", {3}}});
     if (has_space) {
       tensors.insert(tensors.end(), {{"matcher.motion.weight", {F, 20}},
                                      {"matcher.motion.bias", {20}},

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from base64 import b64decode
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from motionrt import Motion, Recognizer
 from motionrt.bench.speed.web import Package, flattened, looped, numbers, parity, unpack_models
 from motionrt.bench.speed.workloads import samples, simulate_sensor
 from motionrt.runtime.errors import InputError
+from motionrt.runtime.recognition.compiled import compile_labels
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT = ROOT / "build" / "web" / "package"
@@ -106,6 +108,36 @@ def test_wrong_input_is_an_error_that_tells_what_was_wrong(package: Package, wav
         package("labels", choose=["juggle"])
     [now] = steps(package, wave[:1])
     assert now["status"] == "ok"
+
+
+def test_gestures_are_those_of_python(tmp_path: Path, wave: list) -> None:
+    texts = ["wave", "walk"]
+    compiled = compile_labels(Recognizer.load("zero-shot", labels=texts), tmp_path / "compiled").path
+    with Package(BUILT, compiled) as package:
+        with pytest.raises(InputError, match="person 0 is unknown"):
+            package("enroll", label="mine")
+        for label, start in (("mine", 0), ("other", 40)):
+            package("reset")
+            steps(package, wave[start : start + 40])
+            labels = package("enroll", label=label)
+        assert labels == ["wave", "walk", "mine", "other", "none"]
+        file = package("save_gestures")
+        assert package("set_gestures") == [*texts, "none"]
+        assert package("set_gestures", base64=file) == labels
+        package("reset")
+        found = steps(package, wave)
+    (tmp_path / "mine.safetensors").write_bytes(b64decode(file))
+    recognizer = Recognizer.load("zero-shot", labels=texts)
+    recognizer.background = False
+    recognizer.load_gestures(tmp_path / "mine.safetensors")
+    assert recognizer.labels == tuple(labels)
+    expected = [recognizer.step(pose, k / 20, layout="smpl22") for k, pose in enumerate(Motion.load(WAVE).joints)]
+    probs = np.array([now["scores"] for now in found])
+    np.testing.assert_allclose(probs, [now.probs for now in expected], atol=1e-3)
+    assert probs[:, 2].max() > 0.5
+    with Package(BUILT) as package, pytest.raises(InputError, match="the labels of model 'live' are fixed"):
+        steps(package, wave[:40])
+        package("enroll", label="mine")
 
 
 def test_milliseconds_are_noticed(wave: list) -> None:

@@ -279,6 +279,7 @@ MatchingConfig read_matching(const Fields& top, const StreamGCNConfig& model, in
   }
   if (m.texts > none || !std::all_of(is_described.begin(), is_described.end() - 1, [](bool is) { return is; }))
     matching.unexpected("texts", "that of each of ", none, " labels, or examples of it");
+  if (matching.has("encoder_sha256")) m.encoder = matching.text("encoder_sha256");
   m.scale = matching.number("scale");
   m.none = matching.number("none");
   m.prototype_scale = matching.number("prototype_scale");
@@ -451,6 +452,8 @@ Bundle read_bundle(const std::string& folder) {
 
 void check_flat_bundle(const Bundle& bundle, const Bundle& flat, const std::string& where) {
   const Config &ours = bundle.session, &theirs = flat.session;
+  if (bundle.matching || flat.matching)
+    throw_bundle_error(where, ": a model with compiled labels and one for 2-D poses cannot be combined");
   if (!theirs.flat || flat.layout != bundle.layout || theirs.rate_hz != ours.rate_hz || theirs.bones != ours.bones ||
       theirs.reach_m != ours.reach_m || theirs.max_gap_s != ours.max_gap_s || theirs.temperature != ours.temperature ||
       theirs.smooth_s != ours.smooth_s || theirs.hold_s != ours.hold_s || theirs.others != ours.others)

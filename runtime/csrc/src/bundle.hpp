@@ -48,6 +48,7 @@ struct MatchingConfig {
   double scale = 0, none = 0;      // a text's logit: scale * (least error of a background - its own) - none
   double prototype_scale = 0, prototype_offset = 0;  // that of any example: scale * (offset - d)
   int window = 0, interval = 0;  // model frames whose mean feature is matched, and between two matches
+  std::string encoder;           // sha256 of the encoder, for files of gestures; "": compiled by an earlier version
 };
 
 struct Bundle {

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "engine.hpp"
@@ -84,31 +85,67 @@ struct motionrt_recognizer {
   motionrt_recognizer(const Bundle& bundle, const std::optional<Bundle>& flat, Precision precision)
       : name(bundle.name),
         flat_model(bundle.flat_model),
+        model_labels(bundle.labels),
         all_labels(bundle.labels),
+        texts(bundle.labels.begin(), bundle.labels.end()),
         none(bundle.session.none),
         license(bundle.license),
         alarms(bundle.alarms),
         flat_alarms(flat ? flat->alarms : Alarms{}),
         layout(layout_of(bundle)),
-        engine(session_config(bundle, flat, layout), network_of(bundle, precision), nullptr,
-               flat ? network_of(*flat, precision) : nullptr) {}
+        network(network_of(bundle, precision)),
+        engine(session_config(bundle, flat, layout), network, nullptr, flat ? network_of(*flat, precision) : nullptr) {}
 
   // The label at an index among the chosen ones; null if the index is invalid.
   const std::string* label(std::int32_t index) const {
     const Config& config = engine.session().config();
     if (index < 0 || index >= config.labels) return nullptr;
-    return &all_labels[config.chosen.empty() ? index : config.chosen[index]];
+    return &*texts.find(all_labels[config.chosen.empty() ? index : config.chosen[index]]);
+  }
+
+  // The network, if it can learn gestures.
+  MatchedStreams& matched() {
+    auto* streams = dynamic_cast<MatchedStreams*>(network.get());
+    require(streams != nullptr, "the labels of model ", single_quoted(name), " are fixed, expected compiled ones");
+    const MatchingConfig& config = streams->matcher().config();
+    require(!config.encoder.empty() && (config.examples.empty() || !gestures.empty()), "model ", single_quoted(name),
+            config.encoder.empty() ? " was compiled by an earlier version" : " was compiled with examples",
+            ", expected texts only: compile it again");
+    return *streams;
+  }
+
+  // Changes the labels to the model's own and those of gestures.
+  void use(Gestures changed) {
+    MatchedStreams& streams = matched();
+    std::vector<std::string> labels = model_labels;
+    const auto find = [&](const Gesture& gesture) { return std::find(labels.begin(), labels.end(), gesture.label); };
+    for (const Gesture& gesture : changed)
+      if (find(gesture) == labels.end()) labels.insert(labels.end() - 1, gesture.label);
+    std::vector<int> examples;
+    for (const Gesture& gesture : changed) examples.push_back(static_cast<int>(find(gesture) - labels.begin()));
+    const auto count = static_cast<int>(labels.size());
+    auto matcher = streams.matcher().with_examples(count, std::move(examples), changed);
+    texts.insert(labels.begin(), labels.end());
+    streams.prepare(std::move(matcher));
+    engine.relabel(count, count - 1);
+    all_labels = std::move(labels);
+    none = count - 1;
+    gestures = std::move(changed);
   }
 
   mutable std::mutex mutex;
   const std::string name, flat_model;
-  const std::vector<std::string> all_labels;  // of the network
-  const int none;
+  const std::vector<std::string> model_labels;
+  std::vector<std::string> all_labels;  // of the network, with gestures
+  std::set<std::string> texts;          // all labels so far: callers hold pointers to them
+  int none;
   const std::string license;
   const Alarms alarms, flat_alarms;
   const Layout& layout;              // of the model
   std::vector<std::string> layouts;  // names by number; "" for layouts added by the caller
+  const std::shared_ptr<Network> network;
   Engine engine;
+  Gestures gestures;
   StepRate rate;
   std::array<Observation, MOTIONRT_MAX_PEOPLE> observations;
   std::array<Outcome, MOTIONRT_MAX_PEOPLE> outcomes;
@@ -304,6 +341,41 @@ motionrt_status motionrt_limit_alarms(motionrt_recognizer* recognizer, double al
     r.engine.session().set_thresholds(
         thresholds_at(r.alarms, alarms_per_minute, r.name),
         has_flat ? thresholds_at(r.flat_alarms, alarms_per_minute, r.name) : Thresholds{});
+  });
+}
+
+motionrt_status motionrt_enroll(motionrt_recognizer* recognizer, const char* label, int64_t person) {
+  return guarded(recognizer, [&] {
+    require_pointer(label, "label");
+    motionrt_recognizer& r = *recognizer;
+    const std::vector<float> feature = r.matched().feature(r.engine.session().find(person));
+    require(!feature.empty(), "person ", person, " was not seen for long enough, expected the whole gesture");
+    Gestures changed = r.gestures;
+    add_example(changed, label, feature);
+    r.use(std::move(changed));
+  });
+}
+
+motionrt_status motionrt_set_gestures(motionrt_recognizer* recognizer, const void* file, size_t size) {
+  return guarded(recognizer, [&] {
+    motionrt_recognizer& r = *recognizer;
+    if (size > 0) require_pointer(file, "file");
+    MatchedStreams& streams = r.matched();
+    r.use(size == 0 ? Gestures()
+                    : read_gestures({static_cast<const char*>(file), size}, streams.features(),
+                                    streams.matcher().config().encoder));
+  });
+}
+
+motionrt_status motionrt_save_gestures(motionrt_recognizer* recognizer, void* file, size_t* size) {
+  return guarded(recognizer, [&] {
+    require_pointer(size, "size");
+    motionrt_recognizer& r = *recognizer;
+    const MatchedStreams& streams = r.matched();
+    const std::string text = write_gestures(r.gestures, streams.features(), streams.matcher().config().encoder);
+    require(!file || *size >= text.size(), *size, " bytes, the gestures have ", text.size());
+    if (file) std::copy(text.begin(), text.end(), static_cast<char*>(file));
+    *size = text.size();
   });
 }
 

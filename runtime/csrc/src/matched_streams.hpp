@@ -12,7 +12,7 @@
 namespace motionrt {
 
 // An encoder's streams with the logits of each person's latest match; as runtime/recognition/matched_streams.py without
-// a thread. Only the constructor allocates.
+// a thread. Only the constructor, `relabel` and `feature` allocate.
 class MatchedStreams final : public Network {
  public:
   MatchedStreams(std::shared_ptr<const StreamGCN> encoder, std::shared_ptr<const Matcher> matcher, int capacity)
@@ -24,8 +24,29 @@ class MatchedStreams final : public Network {
         mean_D_(encoder_.features()) {
     for (Person& person : people_) {
       person.window_ND.resize(static_cast<std::size_t>(matcher_->config().window) * encoder_.features());
-      person.logits_C.resize(labels());
+      clear(person);
     }
+  }
+
+  const Matcher& matcher() const { return *matcher_; }
+
+  // The matcher to use from the next `relabel` on; everybody is then matched anew.
+  void prepare(std::shared_ptr<const Matcher> matcher) { next_ = std::move(matcher); }
+
+  void relabel(int count) override {
+    if (next_) {
+      matcher_ = std::move(next_);
+      buffers_ = Matcher::Buffers(*matcher_);
+      for (Person& person : people_) clear(person);
+    }
+    Network::relabel(count);
+  }
+
+  // Mean feature [D] of the last frames of a slot; empty before the first match.
+  std::vector<float> feature(int slot) {
+    if (people_[slot].frames < matcher_->config().interval) return {};
+    average(people_[slot]);
+    return mean_D_;
   }
 
   int joints() const override { return encoder_.joints(); }
@@ -37,9 +58,7 @@ class MatchedStreams final : public Network {
     encoder_.begin(slot);
     Person& person = people_[slot];
     person.frames = 0;
-    person.due = matcher_->config().interval;
-    std::fill(person.logits_C.begin(), person.logits_C.end(), kNoMatch);
-    person.logits_C.back() = 0;
+    clear(person);
   }
 
   void step(int n, const int* slots, const float* frames_NV3, float* logits_NC, float* features_ND) override {
@@ -51,7 +70,8 @@ class MatchedStreams final : public Network {
       std::copy_n(features_ND + D * i, D, person.window_ND.begin() + D * (person.frames++ % window));
       if (person.frames >= person.due) {
         person.due = person.frames + matcher_->config().interval;
-        match(person, static_cast<int>(std::min<std::int64_t>(person.frames, window)));
+        average(person);
+        matcher_->match(mean_D_.data(), buffers_, person.logits_C.data());
       }
       std::copy_n(person.logits_C.begin(), C, logits_NC + C * i);
     }
@@ -63,18 +83,24 @@ class MatchedStreams final : public Network {
     std::vector<float> window_ND, logits_C;
   };
 
-  void match(Person& person, int frames) {
+  void clear(Person& person) {
+    person.logits_C.assign(labels(), kNoMatch);
+    person.logits_C.back() = 0;
+    person.due = matcher_->config().interval;
+  }
+
+  void average(const Person& person) {
     const int D = features();
+    const auto frames = static_cast<int>(std::min<std::int64_t>(person.frames, matcher_->config().window));
     std::fill(mean_D_.begin(), mean_D_.end(), 0.f);
     const float* feature = person.window_ND.data();
     for (int t = 0; t < frames; ++t)
       for (int d = 0; d < D; ++d) mean_D_[d] += *feature++;
     for (float& value : mean_D_) value /= static_cast<float>(frames);
-    matcher_->match(mean_D_.data(), buffers_, person.logits_C.data());
   }
 
   static constexpr float kNoMatch = -30;  // logit of a label before the first match
-  const std::shared_ptr<const Matcher> matcher_;
+  std::shared_ptr<const Matcher> matcher_, next_;
   Streams encoder_;
   std::vector<Person> people_;
   Matcher::Buffers buffers_;

@@ -110,6 +110,30 @@ Matcher::Matcher(const Bundle& bundle, Precision precision, const Kernels& kerne
   last_ = linear(bundle, "matcher.final_layer.linear", E, F, precision);
 }
 
+std::shared_ptr<const Matcher> Matcher::with_examples(int labels, std::vector<int> examples,
+                                                      const Gestures& gestures) const {
+  auto changed = std::make_shared<Matcher>(*this);
+  MatchingConfig& c = changed->config_;
+  changed->labels_ = labels;
+  changed->prototypes_NF_.clear();
+  std::vector<float> centered(features_), z(c.feature);
+  for (std::size_t h = 0; h < gestures.size(); ++h) {
+    if (examples[h] == labels - 1) continue;
+    const std::vector<float>& features = gestures[h].features_ND;
+    for (std::size_t at = 0; at < features.size(); at += features_) {
+      project(features.data() + at, centered.data(), z.data());
+      changed->prototypes_NF_.insert(changed->prototypes_NF_.end(), z.begin(), z.end());
+    }
+  }
+  if (changed->prototypes_NF_.empty()) examples.clear();
+  c.prototypes = static_cast<int>(changed->prototypes_NF_.size()) / c.feature;
+  c.examples = std::move(examples);
+  GestureHead head = c.examples.empty() ? GestureHead() : fit_head(gestures, mean_D_);
+  changed->head_HD_ = std::move(head.weights_HD);
+  changed->bias_H_ = std::move(head.bias_H);
+  return changed;
+}
+
 std::size_t Matcher::weight_bytes() const {
   std::size_t bytes = embed_.bytes() + last_.bytes();
   for (const Block& block : blocks_)
@@ -142,16 +166,20 @@ Matcher::Buffers::Buffers(const Matcher& matcher)
   out = AlignedFloats(rows * std::max(E, F));
 }
 
+void Matcher::project(const float* feature_D, float* centered_D, float* z_F) const {
+  const int F = config_.feature;
+  std::fill_n(z_F, F, 0.f);
+  for (int d = 0; d < features_; ++d) {
+    centered_D[d] = feature_D[d] - mean_D_[d];
+    const float* row = projection_DF_.data() + F * d;
+    for (int f = 0; f < F; ++f) z_F[f] += centered_D[d] * row[f];
+  }
+}
+
 void Matcher::match(const float* feature_D, Buffers& buffers, float* logits_C) const {
   const MatchingConfig& c = config_;
-  const int F = c.feature, none = labels_ - 1;
-  float *centered = buffers.centered_D.data(), *z = buffers.z_F.data();
-  std::fill_n(z, F, 0.f);
-  for (int d = 0; d < features_; ++d) {
-    centered[d] = feature_D[d] - mean_D_[d];
-    const float* row = projection_DF_.data() + F * d;
-    for (int f = 0; f < F; ++f) z[f] += centered[d] * row[f];
-  }
+  const int none = labels_ - 1;
+  project(feature_D, buffers.centered_D.data(), buffers.z_F.data());
   std::fill_n(logits_C, labels_, std::numeric_limits<float>::lowest());
   logits_C[none] = 0;
   if (T_ > 0) {

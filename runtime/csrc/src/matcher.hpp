@@ -2,9 +2,11 @@
 // runtime/recognition/matcher.py, of alignment.py there and of the graph `match` of export/zero_shot.py.
 #pragma once
 
+#include <memory>
 #include <vector>
 
 #include "bundle.hpp"
+#include "gestures.hpp"
 #include "stream_gcn.hpp"
 
 namespace motionrt {
@@ -21,6 +23,10 @@ class Matcher {
   int labels() const { return labels_; }
   std::size_t weight_bytes() const;
 
+  // The same texts with other examples, which must be those of the labels `examples` among so many labels; those of
+  // none, the last one, are of motion that is no gesture.
+  std::shared_ptr<const Matcher> with_examples(int labels, std::vector<int> examples, const Gestures& gestures) const;
+
   // Memory of one thread.
   struct Buffers {
     explicit Buffers(const Matcher& matcher);
@@ -36,14 +42,15 @@ class Matcher {
   };
   void multiply(const Matrix& matrix, int rows, const float* a, int depth, int stride, float* out, int columns) const;
   void match_examples(Buffers& buffers, float* logits_C) const;
+  void project(const float* feature_D, float* centered_D, float* z_F) const;
   void align(Buffers& buffers) const;
   void errors(Buffers& buffers) const;
   void modulate(const float* modulation_2E, int first_text, int rows, const float* x, float* out) const;
   void attend(int block, int first_text, int rows, const float* qkv, float* weights, float* out) const;
   void add(const float* gate_E, int first_text, int rows, const float* change, float* x) const;
 
-  const MatchingConfig config_;
-  const int labels_, features_, T_;
+  MatchingConfig config_;
+  int labels_, features_, T_;
   std::vector<float> motion_FE_, motion_E_, texts_TE_, offset_T_;
   int tokens_width_ = 0, modulation_width_ = 0;  // floats of a token's and of a text's modulation
   const Kernels& kernels_;

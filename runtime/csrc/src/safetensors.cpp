@@ -127,20 +127,22 @@ Tensors parse_safetensors(std::string_view bytes, const std::string& where) {
   if (header_bytes == 0 || bytes[kLengthBytes] != '{')
     throw_bundle_error(where, ": the header does not start with '{'");
 
+  Tensors tensors;
   const JsonDocument header(bytes.substr(kLengthBytes, header_end - kLengthBytes), where);
   std::vector<Entry> entries;
   for (const auto& [name, value] : header.root().members()) {
-    if (name == "__metadata__")
-      check_metadata(value, where);
-    else
+    if (name != "__metadata__") {
       entries.push_back(read_entry(name, value, header_end, where));
+      continue;
+    }
+    check_metadata(value, where);
+    for (const auto& [key, text] : value.members()) tensors.metadata_.emplace(key, text.text().value());
   }
   std::sort(entries.begin(), entries.end(),
             [](const Entry& a, const Entry& b) { return std::tie(a.begin, a.end) < std::tie(b.begin, b.end); });
   const std::string_view data = bytes.substr(header_end);
   check_coverage(entries, static_cast<std::int64_t>(data.size()), where);
 
-  Tensors tensors;
   for (Entry& entry : entries) {
     const auto size = static_cast<std::size_t>(entry.end - entry.begin);
     if (entry.tensor.dtype == "F32" && size > 0) {

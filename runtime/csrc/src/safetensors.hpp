@@ -25,10 +25,14 @@ class Tensors {
  public:
   const Tensor* find(std::string_view name) const;  // null if there is none
   std::size_t size() const { return tensors_.size(); }
+  auto begin() const { return tensors_.begin(); }
+  auto end() const { return tensors_.end(); }
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
 
  private:
   friend Tensors parse_safetensors(std::string_view bytes, const std::string& where);
   std::map<std::string, Tensor, std::less<>> tensors_;
+  std::map<std::string, std::string> metadata_;
 };
 
 // bytes: the whole file. Throws BundleError, prefixed with `where`, on any deviation from the format.

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from motionrt import BundleError, Decision, InputError, Motion, Recognizer
+from motionrt.runtime.bundles.safetensors import pack
 from motionrt.runtime.recognition.matcher import Matcher
 from motionrt.runtime.recognition.open_labels import MAX_LABELS, OpenLabels
 from motionrt.runtime.text_encoder import TextEncoder
@@ -337,6 +338,25 @@ def test_gestures_are_saved_and_loaded(bundle: Path, recognizer: Recognizer, tmp
         recognizer.save_gestures(tmp_path / "gestures.json")
     with pytest.raises(InputError, match="cannot be written"):
         recognizer.save_gestures(tmp_path / "nowhere" / "gestures.npz")
+
+
+def test_gestures_are_shared_with_c_as_safetensors(recognizer: Recognizer, bundle: Path, tmp_path: Path) -> None:
+    path = tmp_path / "gestures.safetensors"
+    recognizer.enroll("mine", [clip("left"), clip("left", 9)])
+    recognizer.save_gestures(path)
+    other = Recognizer.load(bundle)
+    other.load_gestures(path)
+    found, expected = (open_labels(one).examples["mine"] for one in (other, recognizer))
+    np.testing.assert_array_equal(found, expected)
+    data = path.read_bytes()
+    for damaged, message in (
+        (data[:-4], "ends at byte"),
+        (data.replace(b"F32", b"I32"), "features of 'mine' are"),
+        (pack({"mine": expected}), "made with the encoder of another model"),
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(InputError, match=message):
+            other.load_gestures(path)
 
 
 def test_gestures_of_another_encoder_are_refused(recognizer: Recognizer, tmp_path: Path) -> None:

@@ -116,6 +116,22 @@ MOTIONRT_API motionrt_status motionrt_choose_labels(motionrt_recognizer* recogni
  * ones. Fails if it has none for that number. */
 MOTIONRT_API motionrt_status motionrt_limit_alarms(motionrt_recognizer* recognizer, double alarms_per_minute);
 
+/* Gestures are labels that are learned from examples, of a model with compiled labels (motionrt export zero-shot
+ * --labels) that has none of its own. The person's last 3 s (the model's window_s) become an example of the label,
+ * which is new, with a number before that of "none", or has a text, too. Enroll when the gesture is over, best five
+ * times or more; for a recording, step it as a person of its own. Examples of "none" are of motion like a gesture, but
+ * none of them. At most 200 examples a label. This and the next function end current actions without an event, and
+ * forget the labels that were chosen. */
+MOTIONRT_API motionrt_status motionrt_enroll(motionrt_recognizer* recognizer, const char* label, int64_t person);
+
+/* Replaces all gestures by those of a file of motionrt_save_gestures or, in Python, of save_gestures("x.safetensors"),
+ * made with the same encoder; size 0: by none. */
+MOTIONRT_API motionrt_status motionrt_set_gestures(motionrt_recognizer* recognizer, const void* file, size_t size);
+
+/* Writes the examples of all gestures to `file`, which has room for `*size` bytes, and their number to `*size`. file
+ * NULL: only the number. */
+MOTIONRT_API motionrt_status motionrt_save_gestures(motionrt_recognizer* recognizer, void* file, size_t* size);
+
 /* Number of labels, and their texts, which are valid until motionrt_free; NULL for an invalid index. */
 MOTIONRT_API int32_t motionrt_labels(const motionrt_recognizer* recognizer);
 MOTIONRT_API const char* motionrt_label(const motionrt_recognizer* recognizer, int32_t index);

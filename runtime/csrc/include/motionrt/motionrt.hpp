@@ -58,6 +58,18 @@ class Recognizer {
     for (const std::string& label : labels) texts.push_back(label.c_str());
     check(motionrt_choose_labels(handle_.get(), texts.data(), static_cast<std::int32_t>(texts.size())));
   }
+  // Gestures: labels learned from the last seconds of a person, and their files.
+  void enroll(const std::string& label, std::int64_t person = 0) {
+    check(motionrt_enroll(handle_.get(), label.c_str(), person));
+  }
+  void set_gestures(const std::string& file) { check(motionrt_set_gestures(handle_.get(), file.data(), file.size())); }
+  std::string save_gestures() const {
+    std::size_t size = 0;
+    check(motionrt_save_gestures(handle_.get(), nullptr, &size));
+    std::string file(size, '\0');
+    check(motionrt_save_gestures(handle_.get(), &file[0], &size));
+    return file;
+  }
   void limit_alarms(double alarms_per_minute) { check(motionrt_limit_alarms(handle_.get(), alarms_per_minute)); }
 
   std::int32_t labels() const { return motionrt_labels(handle_.get()); }
