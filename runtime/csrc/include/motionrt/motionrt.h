@@ -120,8 +120,8 @@ MOTIONRT_API motionrt_status motionrt_limit_alarms(motionrt_recognizer* recogniz
  * --labels) that has none of its own. The person's last 3 s (the model's window_s) become an example of the label,
  * which is new, with a number before that of "none", or has a text, too. Enroll when the gesture is over, best five
  * times or more; for a recording, step it as a person of its own. Examples of "none" are of motion like a gesture, but
- * none of them. At most 200 examples a label. This and the next function end current actions without an event, and
- * forget the labels that were chosen. */
+ * none of them. At most 200 examples a label. This and the next function end current actions without an event, forget
+ * the labels that were chosen, and take longer than a frame if there are many examples. */
 MOTIONRT_API motionrt_status motionrt_enroll(motionrt_recognizer* recognizer, const char* label, int64_t person);
 
 /* Replaces all gestures by those of a file of motionrt_save_gestures or, in Python, of save_gestures("x.safetensors"),
