@@ -243,8 +243,8 @@ class GenerateOptions:
     quality: Annotated[str, typer.Option(help="Capture quality to imitate: mocap or kinect.")] = "mocap"
     threads: Threads = 1
     precision: Annotated[
-        str, typer.Option(help="Of matrix products: fp32 or int8 (faster); on a GPU also fp16 or bf16.")
-    ] = "fp32"
+        str, typer.Option(help="Of matrix products: int8 or fp32 (slower); on a GPU fp32, fp16 or bf16.")
+    ] = "auto"
     backend: GraphBackend = "auto"
     isolate: Isolate = False
 

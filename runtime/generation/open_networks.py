@@ -5,12 +5,12 @@ from __future__ import annotations
 from ..backends import factory
 from ..bundles.bundle import Bundle
 from ..bundles.schema import GenerationManifest
-from ..bundles.signatures import SIGNATURES
+from ..bundles.signatures import INT8_SUFFIX, SIGNATURES
 from .networks import Networks
 
 
 def open_networks(
-    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "fp32", backend: str = "auto"
+    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "auto", backend: str = "auto"
 ) -> Networks:
     """Open a bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda" (or "cuda:1").
 
@@ -18,10 +18,13 @@ def open_networks(
         bundle: a verified bundle.
         threads: CPU threads per operator.
         precision: of the sampler's products: "fp32" or "int8" in ONNX Runtime, "fp32", "fp16" or "bf16" in TensorRT,
-            "fp32" or "bf16" in CUDA.
+            "fp32" or "bf16" in CUDA; "auto": "int8" on a CPU, if the bundle has it, else "fp32".
     Raises:
         InputError: an unknown or unavailable backend or precision.
     """
+    if precision == "auto":
+        on_cpu = backend in ("auto", "onnx")
+        precision = "int8" if on_cpu and "trunk" + INT8_SUFFIX in bundle.manifest.graphs else "fp32"
     if backend.startswith("cuda"):
         factory.pick(backend)
         from ..backends.cuda import CudaNetworks
