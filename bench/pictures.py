@@ -3,16 +3,20 @@
     python -m motionrt.bench.pictures animation MODEL -o motion.gif
     python -m motionrt.bench.pictures strip MODEL DATA -o generated.png
     python -m motionrt.bench.pictures robots MODEL -o robots.png
+    python -m motionrt.bench.pictures prompts MODEL -o prompts.png
 
 The animation shows generated motions with their prompts, and the label that the recognizer gives each while it runs.
 The strip shows generated motions next to real motion of the same action; its MODEL is a generation bundle, or a folder
 of the finished runs coamd-ae, coamd-mar and coamd-generator. The third shows a robot that follows generated motions.
+The last one shows ten prompts of one action, ten of legs and arms at once, and ten of two after each other; GIFs of
+the same motions are written beside it: prompts-one.gif, prompts-together.gif and prompts-sequences.gif.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +34,7 @@ from ..runtime.io.preview import gif_palette
 from ..runtime.io.render import Camera, follow, render, view_axes
 from ..runtime.recognition.recognizer import Recognizer
 from ..runtime.robots.retargeter import Retargeter
+from .accuracy.protocols import composed
 
 PROMPTS = {  # prompt -> action of the real motion shown next to it
     "a person walks forward": "walk",
@@ -45,10 +50,11 @@ PROMPTS = {  # prompt -> action of the real motion shown next to it
 }
 ANIMATED = {  # prompt -> seed
     "a person waves with both hands": 3,
-    "a person runs": 2,
-    "a person bows": 0,
-    "a person punches": 0,
+    "a person walks and raises the right hand": 0,
+    "a person bows, then runs forward": 0,
+    "a person jumps": 0,
 }
+COMPOSED = slice(2, None, 5)  # of the prompts that are measured
 ON_ROBOT = (  # prompts
     *PROMPTS,
     "a person punches",
@@ -63,7 +69,7 @@ ON_ROBOT = (  # prompts
     "a person stretches both arms",
 )
 ROBOT_S, ROBOT_POSES, ROBOT_CUT, ROBOT_COLUMNS = 3.0, 4, (slice(40, 460), slice(80, 400)), 4
-PANEL = (230, 276)  # width and height, pixels
+PANEL, COLUMNS = (230, 276), 5  # width and height, pixels; panels in a row
 ANIMATION_S, ANIMATION_FPS = 5.0, 10.0
 ROW, CAPTION = (760, 196), 24  # pixels
 POSES, SPACING_M = 8, 1.1
@@ -72,16 +78,33 @@ TEXT = (44, 48, 58)
 
 def animation(model: str, path: Path) -> None:
     """Write a GIF of generated motions side by side, with their prompts and recognized labels."""
-    generator, recognizer = Generator.load(model), Recognizer.load("live")
-    panels = []
-    for prompt, seed in ANIMATED.items():
-        motion = generator.generate(prompt, ANIMATION_S, seed=seed)
-        panels.append(list(_panel(motion, prompt, _labels(recognizer, motion))))
-    palette = gif_palette(1)
-    frames = [
-        Image.fromarray(np.concatenate(row, axis=1)).quantize(palette=palette, dither=Image.Dither.NONE)
-        for row in zip(*panels, strict=True)
-    ]
+    generator = Generator.load(model)
+    _animate([generator.generate(prompt, ANIMATION_S, seed=seed) for prompt, seed in ANIMATED.items()], path)
+
+
+def prompts(model: str, path: Path) -> None:
+    """Write a picture of motions for thirty prompts, and GIFs of the same."""
+    generator, described = Generator.load(model), json.loads(composed.PROMPTS.read_text())
+    columns = {"one": list(PROMPTS)}
+    columns |= {kind: [text for text, *_ in described[kind]][COMPOSED] for kind in ("together", "sequences")}
+    strips = []
+    for kind, texts in columns.items():
+        motions = [generator.generate(text, ANIMATION_S) for text in texts]
+        _animate(motions, path.with_name(f"{path.stem}-{kind}.gif"))
+        rows = [_captioned(draw_poses(one.joints), text) for one, text in zip(motions, texts, strict=True)]
+        strips.append(np.concatenate(rows))
+    Image.fromarray(np.concatenate(strips, axis=1)).quantize(256).save(path, optimize=True)
+
+
+def _animate(motions: Sequence[Motion], path: Path) -> None:
+    """Write a GIF of motions of one duration, at most COLUMNS in a row, with their prompts and recognized labels."""
+    recognizer = Recognizer.load("live")
+    panels = [list(_panel(motion, motion.meta["text"], _labels(recognizer, motion))) for motion in motions]
+    rows = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
+    palette, frames = gif_palette(1), []
+    for k in range(len(panels[0])):
+        picture = np.concatenate([np.concatenate([panel[k] for panel in row], axis=1) for row in rows])
+        frames.append(Image.fromarray(picture).quantize(palette=palette, dither=Image.Dither.NONE))
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=round(1000 / ANIMATION_FPS), loop=0)
 
 
@@ -103,7 +126,7 @@ def _panel(motion: Motion, prompt: str, labels: list[str]) -> Iterator[NDArray[n
     for t in range(0, motion.frames, round(motion.fps / ANIMATION_FPS)):
         image = Image.fromarray(render(joints[t], layout, camera=cameras[t], scales=scales))
         _text(image, (PANEL[0] / 2, PANEL[1] - 16), labels[t], 17)
-        yield _captioned(np.asarray(image), f"“{prompt}”", 13)
+        yield _captioned(np.asarray(image), f"“{prompt}”", 13 if len(prompt) < 34 else 9)
 
 
 def strip(model: str, data: Path, path: Path, sampling: Sampling | None = None, frames: int = 80) -> None:
@@ -175,15 +198,13 @@ def _text(image: Image.Image, center: tuple[float, float], text: str, font_size:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("picture", choices=("animation", "strip", "robots"))
+    parser.add_argument("picture", choices=("animation", "strip", "robots", "prompts"))
     parser.add_argument("model")
     parser.add_argument("data", type=Path, nargs="?")
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
-    if args.picture == "animation":
-        animation(args.model, args.out)
-    elif args.picture == "robots":
-        robots(args.model, args.out)
+    if args.picture != "strip":
+        {"animation": animation, "robots": robots, "prompts": prompts}[args.picture](args.model, args.out)
     elif args.data is None:
         parser.error("strip needs DATA, the folder of datasets")
     else:

@@ -17,14 +17,14 @@ from ...training.data.caption_features import CaptionEncoder
 from .motion_model import MotionModel, Scorer
 from .protocols.scoring import Embedder
 
-EVALUATOR = Path(__file__).parent / "evaluator"  # a finished run of recipe coamd-evaluator, in 16 bits
+SHIPPED = Path(__file__).parent  # of evaluators: finished runs of recipe coamd-evaluator, in 16 bits
 BATCH = 32
 
 
 def load(
     model: str,
     *,
-    evaluator: bool,
+    evaluator: str | None,
     sampling: Sampling | None = None,
     guidance: float = 0.0,
     chosen: Path | None = None,
@@ -35,38 +35,38 @@ def load(
     Args:
         model: a generation bundle, or a folder of the finished runs coamd-ae, coamd-mar, coamd-generator and,
             optionally, coamd-evaluator.
-        evaluator: whether to load the evaluator as well.
+        evaluator: name of the evaluator that ships with motionrt, to load one as well.
         sampling: None: the model's own settings.
         guidance: step along the recognizer's gradient; 0: as in `sampling`.
-        chosen: folder of another evaluator, see `choose_evaluator`. data: folder of the captions that it embeds.
+        chosen: folder of another one, see `choose_evaluator`. data: folder of the captions that it embeds.
     """
     pipeline = CoamdPipeline.load(model)
     if guidance:
         sampling = replace(sampling or pipeline.sampler, guidance=Guidance(step=guidance))
     scorer = Scorer(
-        evaluator=choose_evaluator(model, chosen, data) if evaluator else None,
+        evaluator=choose_evaluator(model, evaluator, chosen, data) if evaluator else None,
         encode_text=lambda texts: pipeline.text.encode(texts).pooled,
     )
     return motion_model(pipeline, sampling), scorer
 
 
-def choose_evaluator(model: str, chosen: Path | None, data: Path | None) -> Embedder:
+def choose_evaluator(model: str, name: str, chosen: Path | None, data: Path | None) -> Embedder:
     """The chosen evaluator, or that of `load_evaluator`.
 
     Args:
         chosen: run of recipe coamd-evaluator, or folder of an imported evaluator, for the captions in `data`.
     """
     if chosen is None:
-        return load_evaluator(model)
+        return load_evaluator(model, name=name)
     if data is not None and is_published(chosen):
         return PublishedEvaluator.load(chosen, data)
     return TrainedEvaluator.load(chosen, text_encoder_of(chosen))
 
 
-def load_evaluator(model: str, text: CaptionEncoder | None = None) -> TrainedEvaluator:
-    """The run coamd-evaluator next to the model's runs, or else the one that ships with motionrt."""
+def load_evaluator(model: str, text: CaptionEncoder | None = None, name: str = "evaluator") -> TrainedEvaluator:
+    """The run coamd-evaluator next to the model's runs, or else the one of this name that ships with motionrt."""
     own = Path(model) / "coamd-evaluator"
-    run = own if own.is_dir() else EVALUATOR
+    run = own if own.is_dir() else SHIPPED / name
     return TrainedEvaluator.load(run, text or text_encoder_of(run))
 
 

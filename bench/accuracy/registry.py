@@ -96,6 +96,7 @@ class Benchmark:
         data: the data set that it reads; None if it needs none.
         protocol: measures a loaded model.
         needs: abilities of `MotionModel` and `Scorer` that a motion benchmark uses.
+        evaluator: name of the one that ships with motionrt.
         aliases: other spellings of the name.
     """
 
@@ -105,6 +106,7 @@ class Benchmark:
     data: Data | None
     protocol: Callable[..., dict[str, Any]]
     needs: tuple[str, ...] = ()
+    evaluator: str = "evaluator"
     aliases: tuple[str, ...] = ()
 
 
@@ -212,8 +214,9 @@ def evaluate_networks(benchmark: Benchmark, options: Options) -> dict[str, Any]:
     from .coamd_model import load
 
     assert options.data is not None
-    model, scorer = load(options.model, evaluator="evaluator" in benchmark.needs, guidance=options.guidance,
-                         chosen=options.evaluator, data=options.data)  # fmt: skip
+    evaluator = benchmark.evaluator if "evaluator" in benchmark.needs else None
+    model, scorer = load(options.model, evaluator=evaluator, guidance=options.guidance, chosen=options.evaluator,
+                         data=options.data)  # fmt: skip
     return {"model": options.model} | run_motion_benchmark(benchmark.name, options.data, model, scorer)
 
 
@@ -447,6 +450,15 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         data=own_data("coamd-generator"),
         protocol=motion_data.own_generation,
         needs=("generate", "evaluator"),
+    ),
+    Benchmark(
+        name="generation-all",
+        about="the same with the sets and actions that came later, by an evaluator that knows them",
+        kind=NETWORKS,
+        data=own_data("coamd-generator"),
+        protocol=partial(motion_data.own_generation, with_later=True),
+        needs=("generate", "evaluator"),
+        evaluator="evaluator-all",
     ),
     Benchmark(
         name="reconstruction",
