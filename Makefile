@@ -139,10 +139,18 @@ results: $(VENV)/dev
 	$(call result,generation.json,eval generation --model default --data $(DATA))
 	$(call result,retrieval.json,eval retrieval --model default --data $(DATA))
 	$(call result,reconstruction.json,eval reconstruction --model default --data $(DATA))
+	$(call result,generation_all.json,eval generation-all --model default --data $(DATA))
 	$(call result,recognized.json,eval recognized --model default)
 	$(call result,streaming.json,eval streaming --model default)
+	$(call result,composed.json,eval composed --model default)
+	$(call result,details.json,eval details --model default)
+	$(call result,edits.json,eval edits --model default)
+	$(call result,out_of_range.json,eval out-of-range --model default)
+	$(call result,best_of.json,eval best-of --model default)
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation precision default $(abspath $(DATA)) -o ../bench/results/precision.json
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
+	cd $(VENV) && bin/python -m motionrt.bench.studies.generation sampling default $(abspath $(DATA)) -o ../bench/results/sampling.json
+	cd $(VENV) && bin/python -m motionrt.bench.pictures prompts default -o ../docs/prompts.png
 	cd $(VENV) && bin/python -m motionrt.bench.pictures strip default $(abspath $(DATA)) -o ../docs/generated.png
 	cd $(VENV) && bin/python -m motionrt.bench.pictures animation default -o ../docs/motion.gif
 	cd $(VENV) && bin/python -m motionrt.bench.kernels.compiled -o ../bench/results/kernels_compiled.json

@@ -29,7 +29,7 @@ from .coamd_graphs import TASK, onnx_graphs
 from .int8 import to_int8
 from .recognizer import last_metrics, read_json
 
-SAMPLER = {"steps": 8, "evaluations": 4, "solver": "midpoint", "cfg": 2.5}  # longer is no better: sampling.json
+SAMPLER = {"steps": 8, "evaluations": 4, "solver": "midpoint", "cfg": 2.5}  # see bench/results/sampling.json
 PUBLISHED_SAMPLERS = {  # published but for the solver, which is Heun's
     "smpl22": {"steps": 12, "evaluations": 20, "cfg": 4.5},
     "kit21": {"steps": 12, "evaluations": 20, "cfg": 2.5},

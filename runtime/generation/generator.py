@@ -96,15 +96,16 @@ class Request:
 class Generator:
     """Generates motion of one person from text. Thread-safe: concurrent calls run one after the other.
 
-    A seed gives the same motion on every machine, up to rounding: millimeters, in "fp32" a hundredth of one.
+    A seed gives the same motion on every machine, up to rounding, which matters little in "fp32" but, in "int8", may
+    change poses by millimeters.
 
     Args:
         bundle: a verified bundle.
         text: the encoder that it was trained with.
         threads: of ONNX Runtime.
-        precision: of the sampler's matrix products: "fp32", or "int8", which is faster on a CPU and changes joints by
-            millimeters; "auto" is "int8" on a CPU, if the bundle has it, else "fp32". With TensorRT "fp32", "fp16" or
-            "bf16", with CUDA "fp32" or "bf16".
+        precision: of the sampler's matrix products: "fp32", or "int8", which is faster on a CPU and changes poses by
+            millimeters, and paths by centimeters; "auto" is "int8" on a CPU, if the bundle has it, else "fp32". With
+            TensorRT "fp32", "fp16" or "bf16", with CUDA "fp32" or "bf16".
         backend: of the networks: "auto", "onnx", "tensorrt" or "cuda" ("cuda:1": the second GPU). Texts are always
             encoded in ONNX Runtime.
     Attributes:

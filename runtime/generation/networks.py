@@ -56,6 +56,8 @@ class Networks:
         self.bundle = bundle
         self.threads = threads
         self.precision = precision
+        if precision == "int8":
+            self.batch = 1  # those in one run share the scales of their 8 bits, and would differ from single ones
         self.on_cpu = on_cpu
         self._max_rows = max_rows
         self._open = open_graph

@@ -37,13 +37,20 @@ class Gate:
 
 
 @pytest.fixture
+def generator(monkeypatch: pytest.MonkeyPatch) -> Generator:
+    load = Generator.load
+    monkeypatch.setattr(Generator, "load", lambda name, **options: load(name, precision="fp32", **options))
+    return Generator.load("default")
+
+
+@pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch, generator: Generator) -> Gate:
     return Gate(monkeypatch)
 
 
 @contextmanager
 def batching() -> Iterator[Server]:
-    """A server whose generator is for batches, as on a GPU."""
+    """A server whose generator is for batches of float32, as on a GPU."""
     with running() as server:
         server._service.generator.batch = BATCH
         yield server
