@@ -27,6 +27,16 @@ def test_a_strip_of_poses_is_drawn(coamd_runs: Path, motion_data: Path, tmp_path
     assert image.open(tmp_path / "strip.png").size == (2 * pictures.ROW[0], 10 * (pictures.ROW[1] + pictures.CAPTION))
 
 
+def test_prompts_are_drawn_and_animated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pictures, "PROMPTS", dict.fromkeys(["a person walks", "a person bows"]))
+    monkeypatch.setattr(pictures, "COMPOSED", slice(2))
+    monkeypatch.setattr(pictures, "ANIMATION_S", 1.0)
+    pictures.prompts("default", tmp_path / "prompts.png")
+    assert image.open(tmp_path / "prompts.png").size == (3 * pictures.ROW[0], 2 * (pictures.ROW[1] + pictures.CAPTION))
+    for kind in ("one", "together", "sequences"):
+        assert image.open(tmp_path / f"prompts-{kind}.gif").size[0] == 2 * pictures.PANEL[0]
+
+
 def test_the_left_side_is_orange_the_right_side_blue_and_upright_is_up(samples: list[Motion]) -> None:
     picture = pictures.draw_poses(samples[2].joints, poses=1, size=(110, 240))
     left, right = (np.nonzero(colored(picture, side)) for side in ("left", "right"))

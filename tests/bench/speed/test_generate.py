@@ -40,7 +40,7 @@ def test_the_command_measures_after_parity(
     assert 0 <= report["parity_max_m"] < 1e-3
     assert report["clip_ms"] == report["baselines"]["unguided"]["p50_ms"] > 0 < report["first_chunk_ms"]
     assert report["evaluations"] == {"steps": 11, "head_calls": 88, "cfg": 2, "head_rows": 2 * 8 * 49}
-    assert {"torch", "torch_eliminated", "guided"} < set(report["baselines"])
+    assert {"fp32", "fp32_longer", "torch", "torch_eliminated", "guided"} < set(report["baselines"])
     assert sum(report["shares"].values()) == pytest.approx(1)
     assert min(report["shares"].values()) > 0
     monkeypatch.setattr(generate, "bench_generate", lambda *_: report)
@@ -60,6 +60,12 @@ def test_without_parity_nothing_is_measured(
     monkeypatch.setattr(Generator, "generate", generate_off)
     with pytest.raises(MotionError, match="parity: joints differ by 0.002 m from torch's, expected at most 0.001"):
         generate.bench_generate(str(coamd_bundle), SMALL)
+
+
+def test_the_bundled_generator_has_parity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generate, "sampling_variants", lambda settings: {"unguided": settings})
+    exact = Generator.load("default", precision="fp32")
+    assert generate.parity(exact, generate._load_pipeline("default", 1)) < 1e-3
 
 
 def test_the_evaluations_of_a_motion_are_counted() -> None:
