@@ -10,7 +10,7 @@ from .networks import Networks
 
 
 def open_networks(
-    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "auto", backend: str = "auto"
+    bundle: Bundle[GenerationManifest], threads: int = 1, precision: str = "fp32", backend: str = "auto"
 ) -> Networks:
     """Open a bundle's networks with a backend, "auto", "onnx", "tensorrt" or "cuda" (or "cuda:1").
 

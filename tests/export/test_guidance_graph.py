@@ -47,6 +47,6 @@ def test_the_bundled_gradient_matches_autograd_without_torch(tmp_path: Path) -> 
     found = np.load(made)
     for b, count in enumerate(counts):
         scale = float(wanted[b].abs().max())
-        assert np.abs(found["gradient"][b] - wanted[b].numpy()).max() <= 1e-5 * scale
+        assert np.abs(found["gradient"][b] - wanted[b].numpy()).max() <= 5e-5 * scale
         assert scale > 1e-6 and not found["gradient"][b, count:].any()
     assert np.abs(found["reward"] - reward.detach().numpy()).max() < 1e-5

@@ -320,7 +320,7 @@ def test_it_is_listed_among_the_models_and_passes_the_doctor(capsys: pytest.Capt
     out = capsys.readouterr().out
     assert ["text", "text", "23.6"] in [line.split() for line in out.splitlines()] and "  text: Apache-2.0\n" in out
     show_models(as_json=False, name="default")
-    assert ["wave", "273", "31"] in [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["wave", "273", "71"] in [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
 def test_a_model_with_a_damaged_manifest_has_no_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,7 +72,7 @@ def test_a_recognizer_runs_steps_and_clips_in_engines(tmp_path: Path, engines: l
 
 
 def test_a_generator_and_a_retriever_run_in_engines(engines: list[tuple[str, str]]) -> None:
-    plain = Generator.load("default").generate("a person waves", seconds=1, guidance=0.5)
+    plain = Generator.load("default", precision="fp32").generate("a person waves", seconds=1, guidance=0.5)
     found = Generator.load("default", backend="tensorrt").generate("a person waves", seconds=1, guidance=0.5)
     np.testing.assert_array_equal(found.joints, plain.joints)
     assert OnnxEngine.tensors == {"told"}, "the head's modulations"
@@ -102,7 +102,7 @@ def test_engines_get_the_shapes_that_they_were_built_for(monkeypatch: pytest.Mon
     monkeypatch.setattr(factory, "_unavailable", lambda name: None)
     monkeypatch.setattr(tensorrt, "open_engine", Session)
     texts = ["a person waves", "a person bows", "a person walks", "a person runs"]
-    plain, found = (Generator(bundle, TextEncoder.load("text"), backend=name) for name in ("onnx", "tensorrt"))
+    plain, found = (Generator(bundle, TextEncoder.load("text"), 1, "fp32", name) for name in ("onnx", "tensorrt"))
     for options in ({"guidance": 1.0}, {"guidance": 0.5, "cfg": 1.0}):
         for motion, wanted in zip(*(one.generate(texts, 9.8, **options) for one in (found, plain)), strict=True):
             np.testing.assert_allclose(motion.joints, wanted.joints, atol=1e-5)

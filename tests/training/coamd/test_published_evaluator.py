@@ -68,7 +68,7 @@ def command(folder: Path, out: Path, **changes: str) -> list[str]:
 @pytest.fixture(scope="module")
 def evaluator(folder: Path) -> PublishedEvaluator:
     assert main(command(folder, folder / "run")) == 0
-    found = choose_evaluator("unused", folder / "run", folder)
+    found = choose_evaluator("unused", "evaluator", folder / "run", folder)
     assert isinstance(found, PublishedEvaluator)
     return found
 
