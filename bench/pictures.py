@@ -78,27 +78,28 @@ TEXT = (44, 48, 58)
 
 def animation(model: str, path: Path) -> None:
     """Write a GIF of generated motions side by side, with their prompts and recognized labels."""
-    generator = Generator.load(model)
-    _animate([generator.generate(prompt, ANIMATION_S, seed=seed) for prompt, seed in ANIMATED.items()], path)
+    generator, recognizer = Generator.load(model), Recognizer.load("live")
+    motions = [generator.generate(prompt, ANIMATION_S, seed=seed) for prompt, seed in ANIMATED.items()]
+    _animate(motions, recognizer, path)
 
 
 def prompts(model: str, path: Path) -> None:
     """Write a picture of motions for thirty prompts, and GIFs of the same."""
-    generator, described = Generator.load(model), json.loads(composed.PROMPTS.read_text())
+    generator, recognizer = Generator.load(model), Recognizer.load("live")
+    described = json.loads(composed.PROMPTS.read_text())
     columns = {"one": list(PROMPTS)}
     columns |= {kind: [text for text, *_ in described[kind]][COMPOSED] for kind in ("together", "sequences")}
     strips = []
     for kind, texts in columns.items():
         motions = [generator.generate(text, ANIMATION_S) for text in texts]
-        _animate(motions, path.with_name(f"{path.stem}-{kind}.gif"))
+        _animate(motions, recognizer, path.with_name(f"{path.stem}-{kind}.gif"))
         rows = [_captioned(draw_poses(one.joints), text) for one, text in zip(motions, texts, strict=True)]
         strips.append(np.concatenate(rows))
     Image.fromarray(np.concatenate(strips, axis=1)).quantize(256).save(path, optimize=True)
 
 
-def _animate(motions: Sequence[Motion], path: Path) -> None:
+def _animate(motions: Sequence[Motion], recognizer: Recognizer, path: Path) -> None:
     """Write a GIF of motions of one duration, at most COLUMNS in a row, with their prompts and recognized labels."""
-    recognizer = Recognizer.load("live")
     panels = [list(_panel(motion, motion.meta["text"], _labels(recognizer, motion))) for motion in motions]
     rows = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
     palette, frames = gif_palette(1), []

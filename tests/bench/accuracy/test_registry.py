@@ -112,7 +112,7 @@ def test_without_data_one_line_says_where_to_get_it_and_what_the_folder_must_con
         assert data_set is not None
         for pattern in data_set.files:
             assert all(part in message for part in pattern.split("|"))
-        assert "https://" in message or name.split("-")[0] in ("generation", "reconstruction", "retrieval")
+        assert "https://" in message or name in ("generation", "generation-all", "reconstruction", "retrieval")
 
 
 def test_only_missing_files_are_reported(tmp_path: Path) -> None:
