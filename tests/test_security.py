@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from viewer_server import viewer_server
 
 from motionrt import InputError, Motion
 from motionrt.runtime.backends import factory
@@ -24,7 +25,6 @@ from motionrt.runtime.bundles.bundle import Bundle
 for module in ("fastapi", "uvicorn", "prometheus_client", "viser", "websockets"):
     pytest.importorskip(module, reason=f"{module} is not installed")
 
-import viser  # noqa: E402
 from websockets.exceptions import ConnectionClosed  # noqa: E402
 from websockets.sync.client import ClientConnection, connect  # noqa: E402
 
@@ -180,15 +180,11 @@ SERVER: dict[str, Callable[[str], str]] = {
 
 
 def long_path_to_viewer() -> str:
-    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    try:
+    with redirect_stdout(sys.stderr), viewer_server() as server:  # it says that it stopped
         url = f"http://127.0.0.1:{server.get_port()}"
         with pytest.raises(urllib.error.HTTPError) as caught:
             urllib.request.urlopen(f"{url}/{'x' * 5000}", timeout=60)
         return f"{caught.value.code} of its library viser, without a line in the log; the page itself: {ask(url)}"
-    finally:
-        with redirect_stdout(sys.stderr):  # it says so
-            server.stop()
 
 
 def read(name: str, write: Callable[[Path], Any]) -> str:

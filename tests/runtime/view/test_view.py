@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from viewer_server import viewer_server
 from wait import wait_until
 
 import motionrt.runtime
@@ -281,14 +282,10 @@ def test_pages_from_other_sites_are_refused(page: Any, origin: str, is_allowed: 
 
 def test_viser_has_the_private_parts_that_refuse_other_sites() -> None:
     """After a failure, check view/page.py."""
-    viser = pytest.importorskip("viser", reason="viser is not installed")
-    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    try:
+    with viewer_server() as server:
         assert server._websock_server._live_connections == {}
         assert callable(server._websock_server.on_client_connect)
         assert server._websock_server._server_thread.is_alive()
-    finally:
-        server.stop()
 
 
 # ----- scenes and timelines -----
@@ -296,10 +293,8 @@ def test_viser_has_the_private_parts_that_refuse_other_sites() -> None:
 
 @pytest.fixture
 def scene() -> Iterator[SkeletonScene]:
-    viser = pytest.importorskip("viser", reason="viser is not installed")
-    server = viser.ViserServer("127.0.0.1", 0, verbose=False)
-    yield SkeletonScene(server.scene, "/people", 0.0, "")
-    server.stop()
+    with viewer_server() as server:
+        yield SkeletonScene(server.scene, "/people", 0.0, "")
 
 
 def body(scene: SkeletonScene, person: int) -> Any:
