@@ -21,6 +21,9 @@ TIMEOUTS_S = {"slow": 300, "shared": 300, "coamd_runs": 900}
 # tests interrupt processes with SIGINT, which a shell ignores in what it runs in the background
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+# and with SIGHUP, which `nohup` ignores; unlike that, a handler ends with this process
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 # on a busy machine, examples take long
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
