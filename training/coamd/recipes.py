@@ -32,7 +32,7 @@ from ..settings import Job, check_loop
 from . import tasks as coamd
 from .evaluator import Evaluator, full_config, small_config
 from .pipeline import CoamdPipeline
-from .tasks import MotionTask, Normalization, TrainingSample, ViewScales
+from .tasks import GuidedTeacher, MotionTask, Normalization, TrainingSample, ViewScales
 
 LICENSE = (
     "non-commercial research use: trained on Bandai-Namco-Research-Motiondataset (CC BY-NC 4.0), LAFAN1 (CC BY-NC-ND "
@@ -55,6 +55,7 @@ class CoamdRecipe:
     init: str | None = None  # bundle, or folder of finished runs, to start from; None: random weights
     autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates; else that of init
     keep: float = 0.0  # generator: share of the weights of `init` in the result, see `average_weights`
+    guided: float = 0.0  # generator: cfg of `init` that it learns to make in one evaluation; 0: learn from motion
     repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
     clip: str | None = None  # xl: folder of CLIP ViT-B/32
@@ -85,6 +86,8 @@ class CoamdRecipe:
                 raise InputError(f"{key}={getattr(self, key)}: expected {' or '.join(allowed)}")
         if not 0 <= self.keep < 1 or (self.keep and self.init is None):
             raise InputError(f"keep={self.keep:g}: expected a share of at least 0 and below 1, and init=")
+        if not 0 <= self.guided <= 100 or (self.guided and self.init is None):
+            raise InputError(f"guided={self.guided:g}: expected a cfg of 0 to 100, and init=")
         if not 0 <= self.sequences < 1:
             raise InputError(f"sequences={self.sequences:g}: expected a share of at least 0 and below 1")
 
@@ -250,7 +253,11 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
         autoencoder, sha256 = load_autoencoder(run_of_tokens, data.normalization)
     texts, validation = data.texts(run.parent, encoder), data.validation_samples(128)
     tokens = coamd.TokenCache(autoencoder, padding=recipe.padding)
-    loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats)
+    teacher = None
+    if recipe.guided:
+        assert data.start is not None
+        config, teacher = replace(config, dropout=0.0), GuidedTeacher(data.start.generator, recipe.guided)
+    loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats, teacher=teacher)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:

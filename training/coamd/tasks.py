@@ -7,6 +7,7 @@ Source of the losses: CoAMD, released code, but for parts of the recognizer's lo
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import NamedTuple
 from zlib import crc32
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, l1_loss, mse_loss, normalize, pad, smooth_l1_loss
 
 from ...runtime.generation.schedule import MAX_TOKENS, STRIDE
-from ...runtime.generation.solvers import ddpm_schedule
+from ...runtime.generation.solvers import classifier_free, ddpm_schedule
 from ..data.caption_features import CaptionFeatures
 from ..data.motions import BalancedSampler, MotionClip
 from ..distributed import all_gather, mean_over_ranks
@@ -240,6 +241,28 @@ class TokenCache:
         return nn.utils.rnn.pad_sequence(tokens, batch_first=True).to(device), counts_B
 
 
+class GuidedTeacher:
+    """Predictions of a generator with classifier-free guidance, which another one learns to make in one evaluation.
+
+    Source: Meng et al., "On distillation of guided diffusion models" (2023).
+
+    Args:
+        generator: the teacher; copied.
+        cfg: its weight, see `Sampling`.
+    """
+
+    def __init__(self, generator: MotionGenerator, cfg: float):
+        self.generator, self.cfg = deepcopy(generator).eval().requires_grad_(False), cfg
+
+    @torch.no_grad()
+    def __call__(self, tokens_BLD: Tensor, text_BW: Tensor, *inputs: Tensor | None) -> Tensor:
+        """Prediction [N, D] for the inputs of the generator."""
+        self.generator.to(tokens_BLD.device)
+        texts = text_BW, torch.zeros_like(text_BW)
+        prediction_ND: Tensor = classifier_free([self.generator(tokens_BLD, text, *inputs) for text in texts], self.cfg)
+        return prediction_ND.float()
+
+
 def flow_loss(
     tokens: TokenCache,
     texts: CaptionFeatures,
@@ -247,8 +270,10 @@ def flow_loss(
     model: nn.Module,
     samples: Sequence[TrainingSample],
     device: torch.device,
+    *,
+    teacher: GuidedTeacher | None = None,
 ) -> Tensor:
-    """Squared error of the head on masked tokens, each with `repeats` times and noises."""
+    """Squared error of the head on masked tokens, each with `repeats` times and noises; from the teacher, if any."""
     generator = getattr(model, "module", model)  # unwrapped, if several processes train it
     assert isinstance(generator, MotionGenerator)
     steps = None if generator.config.objective == "flow" else len(ddpm_schedule())
@@ -283,7 +308,10 @@ def flow_loss(
         alpha_bar_N1 = torch.from_numpy(ddpm_schedule().astype(np.float32)).to(device)[t_N][:, None]
         x_ND = alpha_bar_N1.sqrt() * target_ND + (1 - alpha_bar_N1).sqrt() * start_ND
         goal_ND = start_ND
-    error_ND = (model(input_BLD, text_BW, valid_BL, quality_B, masked_BL, x_ND, t_N).float() - goal_ND).pow(2)
+    inputs = input_BLD, text_BW, valid_BL, quality_B, masked_BL, x_ND, t_N
+    if teacher is not None:
+        goal_ND = teacher(*inputs)
+    error_ND = (model(*inputs).float() - goal_ND).pow(2)
     return error_ND.sum() / (mean_over_ranks(masked_BL.sum()) * repeats * D)
 
 

@@ -25,7 +25,15 @@ from motionrt.runtime.text_encoder import TextEncoder, TextFeatures  # noqa: E40
 from motionrt.training.coamd import tasks as coamd  # noqa: E402
 from motionrt.training.coamd.pipeline import CoamdPipeline  # noqa: E402
 from motionrt.training.coamd.recipes import RECIPES  # noqa: E402
-from motionrt.training.coamd.tasks import MotionTask, Normalization, TokenCache, TrainingSample, ViewScales, pad_motions  # noqa: E402
+from motionrt.training.coamd.tasks import (  # noqa: E402
+    GuidedTeacher,
+    MotionTask,
+    Normalization,
+    TokenCache,
+    TrainingSample,
+    ViewScales,
+    pad_motions,
+)
 from motionrt.training.data.caption_features import CaptionFeatures  # noqa: E402
 from motionrt.training.data.motions import BalancedSampler, MotionClip, load_motions  # noqa: E402
 from motionrt.training.models.clip_text import ClipText  # noqa: E402
@@ -201,6 +209,25 @@ def test_predicting_zero_has_the_variance_of_the_target_as_loss(
         assert found == flow(16, model, samples, CPU).item(), "tokens are exact in mixed precision too"
     twin = generator(objective="ddpm")
     assert flow(16, twin, samples, CPU).item() == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
+
+
+def test_a_student_predicts_what_its_teacher_does_with_guidance(
+    flow: Callable[..., Tensor], motions: MotionTask
+) -> None:
+    model, samples = generator(), motions.batch(0, 4)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    assert flow(2, model, samples, CPU, teacher=GuidedTeacher(model, 1.0)) == 0
+    once, twice = (float(flow(2, model, samples, CPU, teacher=GuidedTeacher(model, cfg))) for cfg in (2.0, 3.0))
+    assert once > 0 and twice == pytest.approx(4 * once, rel=1e-3), "it goes on in the direction of the text"
+    optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
+    teacher = GuidedTeacher(model, 3.0)
+    for step in range(60):
+        reseeded = [replace(sample, seed=4 * step + k) for k, sample in enumerate(samples)]
+        optimizer.zero_grad()
+        flow(2, model, reseeded, CPU, teacher=teacher).backward()
+        optimizer.step()
+    assert float(flow(2, model, samples, CPU, teacher=teacher)) < 0.5 * twice
 
 
 def test_a_generator_learns_one_motion(flow: Callable[..., Tensor], motions: MotionTask) -> None:
