@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -17,7 +19,7 @@ from ..errors import BundleError
 from ..fork import survive_fork
 from .threads import check_threads
 
-EXACT_INT8 = ("session.x64quantprecision", "1")  # else, sums of 8-bit products saturate on x86 CPUs without VNNI
+EXACT_INT8 = ("session.x64quantprecision", "1")  # slower; else, sums of 8-bit products saturate without VNNI
 _BFLOAT16 = 16  # TensorProto.DataType
 _SEVERITY_ERROR = 3
 _MAX_SHAPES = 10_000  # of inputs, that are remembered
@@ -100,7 +102,8 @@ def _open(bundle: Bundle, name: str, threads: int, onnx_graph: OnnxGraph) -> ort
     options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
     options.log_severity_level = _SEVERITY_ERROR
     options.add_session_config_entry("session.load_model_format", "ONNX")
-    options.add_session_config_entry(*EXACT_INT8)
+    if not has_vnni():
+        options.add_session_config_entry(*EXACT_INT8)
     external = onnx_graph.external
     values = [_value(bundle.weights[key], tensor.onnx_type) for key, tensor in external.items()]
     options.add_external_initializers(list(external), values)
@@ -120,6 +123,17 @@ def example_inputs(task: str, name: str, graph: Graph) -> dict[str, Tensor]:
         key: Tensor(tuple(sizes[n] if isinstance(n, str) else n for n in shape), np.dtype(tensors[key].dtype))
         for key, shape in graph.inputs.items()
     }
+
+
+@cache
+def has_vnni() -> bool:
+    """Whether this x86 CPU has instructions that add 8-bit products without saturating; False: unknown."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return False
+    flags = next((line for line in lines if line.startswith("flags")), "").split()
+    return "avx512_vnni" in flags or "avx_vnni" in flags
 
 
 def one_line(error: Exception) -> str:

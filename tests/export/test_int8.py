@@ -13,7 +13,7 @@ from torch.export import Dim  # noqa: E402
 
 from motionrt.export.graphs import to_onnx  # noqa: E402
 from motionrt.export.int8 import to_int8  # noqa: E402
-from motionrt.runtime.backends.onnx_session import EXACT_INT8  # noqa: E402
+from motionrt.runtime.backends.onnx_session import EXACT_INT8, has_vnni  # noqa: E402
 from motionrt.runtime.bundles.int8 import dequantize, quantize_rows  # noqa: E402
 
 
@@ -28,7 +28,8 @@ class Network(nn.Module):
 
 def run(graph: bytes, weights: dict[str, np.ndarray], x: np.ndarray) -> np.ndarray:
     options = ort.SessionOptions()
-    options.add_session_config_entry(*EXACT_INT8)
+    if not has_vnni():
+        options.add_session_config_entry(*EXACT_INT8)
     names = [tensor.name for tensor in onnx.load_from_string(graph).graph.initializer if tensor.external_data]
     options.add_external_initializers(names, [ort.OrtValue.ortvalue_from_numpy(weights[name]) for name in names])
     session = ort.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
@@ -57,3 +58,13 @@ def test_int8_products_are_nearly_the_same() -> None:
     wanted, found = run(graph, weights, x), run(small, weights, x)
     np.testing.assert_allclose(wanted, network.both(torch.from_numpy(x))[0].numpy(), atol=1e-5)
     assert 0 < np.abs(found - wanted).max() < 0.05 * np.abs(wanted).max()
+
+
+def test_sums_do_not_saturate_on_this_cpu() -> None:
+    """Of pairs of the largest products, which do not fit in 16 bits."""
+    network = nn.Linear(64, 16, bias=False).requires_grad_(False)
+    stored = {"weight.integers": np.full((16, 64), 127, np.int8), "weight.scale": np.full((16, 1), 0.5, np.float32)}
+    network.weight.copy_(torch.from_numpy(dequantize(stored)["weight"]))
+    graph = to_onnx(network, lambda x: (network(x),), {"x": torch.randn(5, 64)}, ("y",), ({0: Dim("N")},))
+    x = np.full((3, 64), 255, np.float32)
+    np.testing.assert_array_equal(run(to_int8(graph, stored), stored, x), np.full((3, 16), 64 * 255 * 127 * 0.5))
