@@ -54,7 +54,9 @@ def export_coamd(runs: Path, out: Path) -> Bundle[GenerationManifest]:
     manifest = coamd_manifest(pipeline, bundled_encoder(pipeline.text, out), out)
     manifest |= {
         "license": LICENSES[manifest["layout"]] if is_humanml(data) else recipe["license"],
-        "sampler": PUBLISHED_SAMPLERS[manifest["layout"]] if published else SAMPLER,
+        "sampler": (PUBLISHED_SAMPLERS[manifest["layout"]] if published else SAMPLER)
+        | ({"cfg": 1} if pipeline.guided else {}),
+        "guided": pipeline.guided,
         "actions": {} if is_humanml(data) else known_actions(data),
         "metrics": metrics_of(runs),
     }

@@ -294,6 +294,7 @@ class GenerationManifest(Manifest):
         qualities: kinds of capture that a motion can be requested in.
         layout, fps: of generated motion.
         sampler: recommended settings.
+        guided: weight of the classifier-free guidance that the generator was trained to include; 0: none.
         objective: what the head predicts, "flow" or "ddpm".
         text, text_sha256: name and hash of the text encoder that they were trained with: a bundled one, or one in a
             folder of this name next to the bundle's.
@@ -310,6 +311,7 @@ class GenerationManifest(Manifest):
     sampler: Sampling
     text_sha256: str
     actions: dict[str, dict[str, int]]
+    guided: float = 0.0
     objective: str = "flow"
     text: str = "text"
 
@@ -564,6 +566,7 @@ def _generation(top: Fields, common: dict[str, Any]) -> GenerationManifest:
             cfg=sampler.number("cfg", 0, 100),
             padding=sampler.choice("padding", PADDINGS) if sampler.has("padding") else PADDINGS[0],
         ),
+        guided=top.number("guided", 0, 100) if top.has("guided") else 0.0,
         objective=generator.choice("objective", OBJECTIVES) if generator.has("objective") else OBJECTIVES[0],
         text=text,
         text_sha256=top.sha256("text_sha256"),

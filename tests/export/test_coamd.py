@@ -23,6 +23,7 @@ from motionrt.runtime.bundles.int8 import dequantize, network_weights, quantize_
 from motionrt.runtime.bundles.schema import GenerationManifest
 from motionrt.runtime.cli import main
 from motionrt.runtime.errors import BundleError, InputError
+from motionrt.runtime.generation.generator import Generator
 from motionrt.runtime.text_encoder import TextEncoder
 from motionrt.training.coamd.pipeline import NETWORKS, CoamdPipeline
 from motionrt.training.coamd.recipes import average_weights
@@ -141,6 +142,37 @@ def test_a_generator_that_started_from_a_bundle_needs_no_other_runs(
     metrics = metrics_of(tmp_path)
     assert (metrics["generator"]["step"], metrics["generator"]["keep"]) == (2, 0.25)
     assert metrics["autoencoder"] == Bundle.load(bundle, GenerationManifest).manifest.metrics["autoencoder"]
+
+
+def test_a_generator_that_includes_guidance_takes_no_other(
+    bundle: Path, motion_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configs = {name: getattr(CoamdPipeline.load(bundle), name).config for name in NETWORKS}
+    monkeypatch.setitem(SIZES, "small", Size(**configs))
+    settings = {
+        "data": str(motion_data),
+        "autoencoder": str(tmp_path / "none"),
+        "guided": "2.5",
+        "steps": "1",
+        "precision": "no",
+    }
+    train("coamd-generator", settings | {"init": str(bundle), "run": str(tmp_path / "coamd-generator")})
+    student = CoamdPipeline.load(tmp_path)
+    assert (student.guided, student.sampler.cfg, student.generator.config.dropout) == (2.5, 1, 0)
+    with pytest.raises(InputError, match="its generator includes guidance, expected its teacher"):
+        train("coamd-generator", settings | {"init": str(tmp_path), "run": str(tmp_path / "again")})
+    with pytest.raises(InputError, match="guided=2.5: expected a cfg of 0 to 100, and init="):
+        train("coamd-generator", settings | {"run": str(tmp_path / "again")})
+
+    exported = shutil.copytree(bundle, tmp_path / "student")
+    manifest = json.loads((exported / "manifest.json").read_text())
+    manifest["sampler"]["cfg"] = 1
+    (exported / "manifest.json").write_text(json.dumps(manifest | {"guided": 2.5}))
+    assert CoamdPipeline.load(exported).guided == 2.5
+    generator = Generator.load(exported)
+    assert generator.generate("a person walks", 1).frames == 20
+    with pytest.raises(InputError, match="cfg=3: tiny includes guidance, of 2.5, and takes no other"):
+        generator.generate("a person walks", 1, cfg=3)
 
 
 def test_weights_are_averaged_with_those_of_the_start() -> None:

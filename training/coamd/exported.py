@@ -43,7 +43,8 @@ class ExportedCoamd(nn.Module):
             x.expand(G, *x.shape).flatten(0, 1)
             for x in (tokens_BLD, valid_BL, positions_BQ)  # of all conditions
         )
-        modulations = modulation_GBM.flatten(0, 1).chunk(len(self.generator.blocks), 1)
+        count = len(self.generator.blocks)
+        modulations = modulation_GBM.flatten(0, 1).split(count * [modulation_GBM.shape[2] // count], 1)
         return (self.generator.trunk(tokens, modulations, valid, positions).unflatten(0, (G, B)),)
 
     def times(self, times_S: Tensor, z_RE: Tensor) -> tuple[Tensor]:

@@ -62,6 +62,7 @@ class CoamdPipeline:
     normalization: Normalization
     text: CaptionEncoder
     sampler: Sampling = Sampling()  # default settings
+    guided: float = 0.0  # weight of the guidance that the generator includes
 
     @classmethod
     def load(cls, source: str | Path, text: CaptionEncoder | None = None) -> CoamdPipeline:
@@ -105,7 +106,16 @@ class CoamdPipeline:
         lengths.load_state_dict(read_weights(trained["generator"], "length.safetensors"))
         mean, std = (np.array(record[name], np.float32) for name in ("mean", "std"))
         normalization = Normalization(mean=mean, std=std)
-        return cls(**networks, lengths=lengths.eval(), normalization=normalization, text=text)
+        guided = float(record.get("recipe", {}).get("guided", 0))
+        sampler = Sampling(cfg=1) if guided else Sampling()
+        return cls(
+            **networks,
+            lengths=lengths.eval(),
+            normalization=normalization,
+            text=text,
+            sampler=sampler,
+            guided=guided,
+        )
 
     @classmethod
     def from_bundle(cls, bundle: Bundle[GenerationManifest], text: CaptionEncoder) -> CoamdPipeline:
@@ -128,7 +138,13 @@ class CoamdPipeline:
         except (KeyError, TypeError, AttributeError, ValueError, RuntimeError) as error:
             reason = str(error).splitlines()[0]
             raise BundleError(f"{bundle.path}: its weights are not those of its networks: {reason}") from None
-        return cls(**networks, normalization=normalization, text=text, sampler=bundle.manifest.sampler)
+        return cls(
+            **networks,
+            normalization=normalization,
+            text=text,
+            sampler=bundle.manifest.sampler,
+            guided=bundle.manifest.guided,
+        )
 
     @property
     def model(self) -> dict[str, Any]:

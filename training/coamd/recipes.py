@@ -56,6 +56,7 @@ class CoamdRecipe:
     autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates; else that of init
     keep: float = 0.0  # generator: share of the weights of `init` in the result, see `average_weights`
     guided: float = 0.0  # generator: cfg of `init` that it learns to make in one evaluation; 0: learn from motion
+    spans: float = 0.0  # generator: share of samples whose masked tokens are neighbors, as those of an edit
     repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
     clip: str | None = None  # xl: folder of CLIP ViT-B/32
@@ -88,8 +89,9 @@ class CoamdRecipe:
             raise InputError(f"keep={self.keep:g}: expected a share of at least 0 and below 1, and init=")
         if not 0 <= self.guided <= 100 or (self.guided and self.init is None):
             raise InputError(f"guided={self.guided:g}: expected a cfg of 0 to 100, and init=")
-        if not 0 <= self.sequences < 1:
-            raise InputError(f"sequences={self.sequences:g}: expected a share of at least 0 and below 1")
+        for key in ("sequences", "spans"):
+            if not 0 <= getattr(self, key) < 1:
+                raise InputError(f"{key}={getattr(self, key):g}: expected a share of at least 0 and below 1")
 
     def job(self, run: Path) -> Job:
         """Build the network and its data. Raises InputError: data or the autoencoder's run is missing."""
@@ -112,6 +114,8 @@ class CoamdRecipe:
             if self.name == "coamd-evaluator":
                 raise InputError(f"init={self.init}: a bundle has no evaluator")
             start = CoamdPipeline.load(self.init)
+            if start.guided and self.name == "coamd-generator":
+                raise InputError(f"init={self.init}: its generator includes guidance, expected its teacher")
             data = replace(data, normalization=start.normalization, start=start)
         return JOBS[self.name](self, run, data)
 
@@ -257,7 +261,7 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     if recipe.guided:
         assert data.start is not None
         config, teacher = replace(config, dropout=0.0), GuidedTeacher(data.start.generator, recipe.guided)
-    loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats, teacher=teacher)
+    loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats, teacher=teacher, spans=recipe.spans)
 
     @torch.no_grad()
     def validate(model: nn.Module) -> dict[str, float]:

@@ -272,6 +272,7 @@ def flow_loss(
     device: torch.device,
     *,
     teacher: GuidedTeacher | None = None,
+    spans: float = 0.0,
 ) -> Tensor:
     """Squared error of the head on masked tokens, each with `repeats` times and noises; from the teacher, if any."""
     generator = getattr(model, "module", model)  # unwrapped, if several processes train it
@@ -280,7 +281,8 @@ def flow_loss(
     tokens_BLD, counts_B = tokens(samples, device)
     (_, L, D), valid_BL = tokens_BLD.shape, valid_mask(counts_B, tokens_BLD.shape[1])
     draws = [
-        NoiseDraw.for_sample(s.seed, n, L, D, repeats, steps) for s, n in zip(samples, counts_B.tolist(), strict=True)
+        NoiseDraw.for_sample(s.seed, n, L, D, repeats, steps, spans)
+        for s, n in zip(samples, counts_B.tolist(), strict=True)
     ]
 
     def to_device(arrays: Sequence[np.ndarray]) -> Tensor:
@@ -334,13 +336,17 @@ class NoiseDraw(NamedTuple):
     t: np.ndarray
 
     @classmethod
-    def for_sample(cls, seed: int, count: int, length: int, width: int, repeats: int, steps: int | None) -> NoiseDraw:
-        """Draw for a motion of `count` tokens, padded to `length`."""
+    def for_sample(
+        cls, seed: int, count: int, length: int, width: int, repeats: int, steps: int | None, spans: float = 0.0
+    ) -> NoiseDraw:
+        """Draw for a motion of `count` tokens, padded to `length`; `spans` is the share with masked neighbors."""
         draw = np.random.default_rng(seed)
         with_text = draw.random() >= TEXT_DROPOUT
         n = max(1, round(count * np.cos(np.pi / 2 * draw.random())))
         masked, noise = np.zeros(length, bool), np.zeros((length, width), np.float32)
         masked[draw.permutation(count)[:n]] = True
+        if spans and draw.random() < spans:
+            masked[:count] = np.roll(np.arange(count) < n, draw.integers(count))
         chance = np.pad(draw.random(count), (0, length - count))
         noise[:count] = draw.standard_normal((count, width), np.float32)
         start = draw.standard_normal((repeats, n, width), np.float32)

@@ -211,6 +211,17 @@ def test_predicting_zero_has_the_variance_of_the_target_as_loss(
     assert flow(16, twin, samples, CPU).item() == pytest.approx(1, rel=0.05), "the twin predicts the noise alone"
 
 
+def test_masked_tokens_are_neighbors_in_the_share_asked_for() -> None:
+    def runs(seed: int, spans: float) -> int:
+        """Number of runs of masked tokens on a circle."""
+        masked = coamd.NoiseDraw.for_sample(seed, 20, 24, 6, 1, None, spans).masked[:20]
+        return int((masked & ~np.roll(masked, 1)).sum())
+
+    assert all(runs(seed, 1.0) <= 1 for seed in range(50)), "0: all are masked"
+    scattered = sum(runs(seed, 0.0) > 1 for seed in range(200))
+    assert 0.2 < sum(runs(seed, 0.5) > 1 for seed in range(200)) / scattered < 0.8
+
+
 def test_a_student_predicts_what_its_teacher_does_with_guidance(
     flow: Callable[..., Tensor], motions: MotionTask
 ) -> None:

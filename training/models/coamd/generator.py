@@ -63,7 +63,7 @@ class TrunkBlock(nn.Module):
         self, x_BLE: Tensor, modulation_BM: Tensor, valid_BL: Tensor, positions_BQ: Tensor | None = None
     ) -> Tensor:
         """Apply the block; with `positions`, at those only, [B, Q, E]."""
-        shift1, scale1, gate1, shift2, scale2, gate2 = modulation_BM[:, None].chunk(6, -1)
+        shift1, scale1, gate1, shift2, scale2, gate2 = modulation_BM[:, None].split(6 * [x_BLE.shape[2]], -1)
         keys_BLE = layer_norm(x_BLE) * (1 + scale1) + shift1
         queries = keys_BLE
         if positions_BQ is not None:

@@ -16,6 +16,10 @@ def attention(
     """Multi-head attention to the valid positions, or to all, [B, L, E]."""
     q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in (q_BLE, k_BLE, v_BLE))
     mask = None if valid_BL is None else valid_BL[:, None, None]
+    if torch.compiler.is_exporting():  # the exporter would compute the scale and the transpose from shapes, in 20 nodes
+        scores = q * q.shape[-1] ** -0.5 @ k.transpose(2, 3)
+        scores = scores if mask is None else scores.masked_fill(~mask, -torch.inf)
+        return (scores.softmax(-1) @ v).transpose(1, 2).flatten(2)
     return scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=dropout).transpose(1, 2).flatten(2)
 
 
