@@ -90,7 +90,7 @@ class GraphOps:
         positions_BQ = np.argsort(~sampled_BL, axis=1, kind="stable")[:, :Q]  # sampled tokens first, in their order
         (z_GBQE,) = self.run("trunk", tokens_BLD, self.counts_B, self.modulation_GBM, positions_BQ)
         z_GBLE = np.zeros((*self.modulation_GBM.shape[:2], sampled_BL.shape[1], z_GBQE.shape[-1]), np.float32)
-        np.put_along_axis(z_GBLE, np.broadcast_to(positions_BQ[None, :, :, None], z_GBQE.shape), z_GBQE, axis=2)
+        z_GBLE[:, np.arange(len(positions_BQ))[:, None], positions_BQ] = z_GBQE
         return z_GBLE
 
     def sample(self, tokens_BLD: np.ndarray, z_GBLE: np.ndarray, step: DecodeStep, part: Part) -> np.ndarray:
