@@ -132,6 +132,7 @@ results: $(VENV)/dev
 	$(MAKE) web
 	cd $(VENV) && bin/python -m motionrt.bench.speed.web ../build/web --video $(abspath $(DATA)/../video/ta_chi.mp4) -o ../bench/results/wasm.json
 	$(call result,generate.json,bench generate --plot docs/generation_speed.png)
+	$(call result,generate_fast.json,bench generate --model default-fast)
 	cd $(VENV) && bin/python -m motionrt.bench.speed.search -o ../bench/results/search.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.published_size -o ../bench/results/published_size.json
 	cd $(VENV) && bin/python -m motionrt.bench.speed.tdsm -o ../bench/results/tdsm.json
@@ -147,6 +148,8 @@ results: $(VENV)/dev
 	$(call result,edits.json,eval edits --model default)
 	$(call result,out_of_range.json,eval out-of-range --model default)
 	$(call result,best_of.json,eval best-of --model default)
+	$(call result,generation_fast.json,eval generation --model default-fast --data $(DATA))
+	for test in composed details edits; do $(call result,$${test}_fast.json,eval $$test --model default-fast) || exit 1; done
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation precision default $(abspath $(DATA)) -o ../bench/results/precision.json
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation guidance default $(abspath $(DATA)) -o ../bench/results/guidance.json --plot ../docs/guidance.png
 	cd $(VENV) && bin/python -m motionrt.bench.studies.generation sampling default $(abspath $(DATA)) -o ../bench/results/sampling.json

@@ -752,6 +752,28 @@ MOTION = [
         "edits.json",
     ),
     Row(
+        "`default-fast`: motion capture, Kinect, held-out pairs of action and style",
+        "R-precision at 1 {test.generated.r_precision_1.mean:.1f}, {test_kinect.generated.r_precision_1.mean:.1f} and "
+        "{pairs.generated.r_precision_1.mean:.1f} %, FID {test.generated.fid_pca.mean:.3f}, "
+        "{test_kinect.generated.fid_pca.mean:.3f} and {pairs.generated.fid_pca.mean:.3f}",
+        "generation_fast.json",
+    ),
+    Row(
+        "… legs and arms at once, and two actions one after the other",
+        "{together.split:.0f} % and {sequences.split:.0f} %",
+        "composed_fast.json",
+    ),
+    Row(
+        "… counts, standing still and turns",
+        "{counts.split:.0f} %, {still.split:.0f} % and {turns.split:.0f} %",
+        "details_fast.json",
+    ),
+    Row(
+        "… edits in the middle and at the end of a clip",
+        "{middle.both_ok:.0f} % and {end.both_ok:.0f} %",
+        "edits_fast.json",
+    ),
+    Row(
         "matrix products in 8 bits instead of float32",
         "R-precision at 1 {difference.r_precision_1.mean:+.1f} points [{difference.r_precision_1.low:+.1f}, "
         "{difference.r_precision_1.high:+.1f}], FID {before.fid_pca.mean:.3f} → {after.fid_pca.mean:.3f}",
@@ -779,6 +801,11 @@ GENERATION = [
         "**{clip_ms:.0f} ms**, {real_time_factor:.0f} times real time; in float32 {baselines.fp32.p50_ms:.0f} ms, and "
         "in 12 steps of 8 evaluations {baselines.fp32_longer.p50_ms:.0f} ms",
         "generate.json",
+    ),
+    Row(
+        "`default-fast`, which includes its guidance: one evaluation of the networks, not two",
+        "**{clip_ms:.0f} ms**; the first second of a stream {first_chunk_ms:.0f} ms",
+        "generate_fast.json",
     ),
     Row(
         "the first second of a stream",

@@ -137,6 +137,12 @@ def known_actions(data: Path) -> dict[str, dict[str, int]]:
 def coamd_card(manifest: dict[str, Any]) -> str:
     """Markdown card: the networks, the actions in training, license and limits."""
     known: dict[str, dict[str, int]] = manifest["actions"]
+    guided = manifest.get("guided", 0)
+    included = (
+        f"The generator includes classifier-free guidance of {guided:g}, so a token takes one evaluation, not two.\n"
+        if guided
+        else ""
+    )
     rows = "".join(f"| {action} | {clips['mocap']} | {clips['kinect']} |\n" for action, clips in known.items())
     return f"""# {manifest["name"]}
 
@@ -144,7 +150,7 @@ CoAMD, small: text to motion, editing, retrieval and recognition by text, on abs
 `{manifest["layout"]}` at {manifest["fps"]:g} frames a second. Four frames are one token of the autoencoder; the
 generator decodes tokens in a few steps; the recognizer embeds motion and text in one space and can guide the generator.
 
-The autoencoder's weights are stored in 16 bits, the matrices of the other networks in 8.
+{included}The autoencoder's weights are stored in 16 bits, the matrices of the other networks in 8.
 
 ## Actions in training
 Clips by capture method. An action captured by a Kinect only can still be requested in the quality of motion capture.

@@ -236,12 +236,9 @@ class GenerateOptions:
 
     model: GeneratorName = "default"
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0
-    cfg: Annotated[
-        float | None,
-        typer.Option(
-            help="Scale of classifier-free guidance, which `default-teacher` takes; default: the model's own."
-        ),
-    ] = None
+    cfg: Annotated[float | None, typer.Option(help="Scale of classifier-free guidance; default: the model's own.")] = (
+        None
+    )
     guidance: Annotated[float, typer.Option(help="Step size along the recognizer's gradient; 0: off.")] = 0.0
     quality: Annotated[str, typer.Option(help="Capture quality to imitate: mocap or kinect.")] = "mocap"
     threads: Threads = 1

@@ -237,8 +237,8 @@ class Generator:
             seconds: duration, at most 60, rounded to a fifth of a second; None: estimated from the text. For a list of
                 texts also a list with the duration of each.
             seed: 0 or more; another seed gives another motion. The texts of a list have seed, seed + 1, ...
-            cfg: weight of classifier-free guidance; None: the model's own, 1: none. `default` includes its own and
-                takes no other; `default-teacher` does.
+            cfg: weight of classifier-free guidance; None: the model's own, 1: none. `default-fast` includes its
+                own and takes no other.
             guidance: length of a step along the recognizer's gradient; 1 is a good value, 0 turns it off.
             quality: one of `qualities`.
             seeds: for a list of texts, the seed of each, instead of `seed`.

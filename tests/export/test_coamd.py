@@ -161,6 +161,10 @@ def test_a_generator_that_includes_guidance_takes_no_other(
     assert (student.guided, student.sampler.cfg, student.generator.config.dropout) == (2.5, 1, 0)
     with pytest.raises(InputError, match="its generator includes guidance, expected its teacher"):
         train("coamd-generator", settings | {"init": str(tmp_path), "run": str(tmp_path / "again")})
+    more = {"init": str(tmp_path), "teacher": str(bundle), "run": str(tmp_path / "more" / "coamd-generator")}
+    train("coamd-generator", settings | more)
+    with pytest.raises(InputError, match="teacher=x: expected guided=, the cfg to learn from it"):
+        train("coamd-generator", settings | {"guided": "0", "teacher": "x", "run": str(tmp_path / "again")})
     with pytest.raises(InputError, match="guided=2.5: expected a cfg of 0 to 100, and init="):
         train("coamd-generator", settings | {"run": str(tmp_path / "again")})
 

@@ -55,7 +55,8 @@ class CoamdRecipe:
     init: str | None = None  # bundle, or folder of finished runs, to start from; None: random weights
     autoencoder: str = "runs/coamd-ae"  # generator: run of the autoencoder whose tokens it generates; else that of init
     keep: float = 0.0  # generator: share of the weights of `init` in the result, see `average_weights`
-    guided: float = 0.0  # generator: cfg of `init` that it learns to make in one evaluation; 0: learn from motion
+    guided: float = 0.0  # generator: cfg of `teacher` that it learns to make in one evaluation; 0: learn from motion
+    teacher: str | None = None  # generator: bundle; None: `init`
     spans: float = 0.0  # generator: share of samples whose masked tokens are neighbors, as those of an edit
     repeats: int = 4  # generator: times and noises per token
     objective: str = "flow"  # generator: or "ddpm"
@@ -89,6 +90,8 @@ class CoamdRecipe:
             raise InputError(f"keep={self.keep:g}: expected a share of at least 0 and below 1, and init=")
         if not 0 <= self.guided <= 100 or (self.guided and self.init is None):
             raise InputError(f"guided={self.guided:g}: expected a cfg of 0 to 100, and init=")
+        if self.teacher and not self.guided:
+            raise InputError(f"teacher={self.teacher}: expected guided=, the cfg to learn from it")
         for key in ("sequences", "spans"):
             if not 0 <= getattr(self, key) < 1:
                 raise InputError(f"{key}={getattr(self, key):g}: expected a share of at least 0 and below 1")
@@ -114,7 +117,7 @@ class CoamdRecipe:
             if self.name == "coamd-evaluator":
                 raise InputError(f"init={self.init}: a bundle has no evaluator")
             start = CoamdPipeline.load(self.init)
-            if start.guided and self.name == "coamd-generator":
+            if start.guided and not self.teacher and self.name == "coamd-generator":
                 raise InputError(f"init={self.init}: its generator includes guidance, expected its teacher")
             data = replace(data, normalization=start.normalization, start=start)
         return JOBS[self.name](self, run, data)
@@ -260,7 +263,8 @@ def generator_job(recipe: CoamdRecipe, run: Path, data: CoamdData) -> Job:
     teacher = None
     if recipe.guided:
         assert data.start is not None
-        config, teacher = replace(config, dropout=0.0), GuidedTeacher(data.start.generator, recipe.guided)
+        start = CoamdPipeline.load(recipe.teacher) if recipe.teacher else data.start
+        config, teacher = replace(config, dropout=0.0), GuidedTeacher(start.generator, recipe.guided)
     loss = partial(coamd.flow_loss, tokens, texts, recipe.repeats, teacher=teacher, spans=recipe.spans)
 
     @torch.no_grad()

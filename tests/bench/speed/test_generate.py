@@ -39,7 +39,7 @@ def test_the_command_measures_after_parity(
     assert report == json.loads(out.read_text()) and plot.stat().st_size > 10_000
     assert 0 <= report["parity_max_m"] < 1e-3
     assert report["clip_ms"] == report["baselines"]["unguided"]["p50_ms"] > 0 < report["first_chunk_ms"]
-    assert report["evaluations"] == {"steps": 11, "head_calls": 88, "cfg": 2, "head_rows": 2 * 8 * 49}
+    assert report["evaluations"] == {"steps": 8, "head_calls": 32, "cfg": 2, "head_rows": 2 * 4 * 49}
     assert {"fp32", "fp32_longer", "torch", "torch_eliminated", "guided"} < set(report["baselines"])
     assert sum(report["shares"].values()) == pytest.approx(1)
     assert min(report["shares"].values()) > 0
