@@ -677,6 +677,15 @@ MOTION = [
             ),
         )
     ),
+    *(
+        Row(
+            f"with all sets and actions, by an evaluator that knows them: {{{split}.counts.clips}} clips of {title}",
+            "R-precision at 1 {r_precision_1}, at 3 **{r_precision_3}**, FID {fid_pca}",
+            "generation_all.json",
+            side_by_side(split),
+        )
+        for split, title in (("test", "motion capture"), ("test_kinect", "Kinect sensors"))
+    ),
     Row(
         "guided by its own recognizer (step {best.step:g}, {which} autoregressive steps)",
         "R-precision at 1 {best.difference.r_precision_1.mean:+.1f} points "
