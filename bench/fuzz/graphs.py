@@ -36,7 +36,6 @@ MODELS = ("zero-shot", "default")
 MAX_NODES = 400  # of a graph
 CPU_S = 5  # of a case
 HUNG_S = 60.0
-SAMPLED_S = 0.01  # between two looks at a case's memory
 MAX_BYTES = 10**9
 NUMBERS = (-(2**63), -(2**31), -3, -2, -1, 0, 1, 2, 3, 5, 64, 4096, 2**20, 2**31, 2**40, 2**62, 2**63 - 1)
 OUTCOMES = ("ran", "refused", "not loaded", "not run", "another error")  # by exit status of the child
@@ -214,7 +213,7 @@ def in_child(call: Callable[[], int]) -> tuple[str, float]:
     if pid == 0:
         status = 4
         try:
-            os.write(writer, Path("/proc/self/statm").read_bytes())  # of all pages, and of those of files
+            os.write(writer, Path("/proc/self/statm").read_bytes())
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
             resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S + 1))
             for stream in (1, 2):
@@ -223,32 +222,22 @@ def in_child(call: Callable[[], int]) -> tuple[str, float]:
         finally:
             os._exit(status)
     os.close(writer)
-    watch, end, most = os.pidfd_open(pid), time.monotonic() + HUNG_S, 0
+    watch = os.pidfd_open(pid)
     try:
-        while not (ended := select.select([watch], [], [], SAMPLED_S)[0]) and time.monotonic() < end:
-            most = max(most, own_pages(Path(f"/proc/{pid}/statm").read_bytes()))
-        hung = not ended
+        hung = not select.select([watch], [], [], HUNG_S)[0]
         if hung:
             os.kill(pid, signal.SIGKILL)
         _, status, usage = os.wait4(pid, 0)
-        before = os.read(reader, 100) or b"0 0 0"
+        pages = os.read(reader, 100).split()[1:2] or [b"0"]
     finally:
         os.close(watch)
         os.close(reader)
-    page = resource.getpagesize()
-    # the kernel may drop pages of files meanwhile, by which the first one is too small
-    used = max(0, usage.ru_maxrss * 1024 - int(before.split()[1]) * page, (most - own_pages(before)) * page)
+    used = max(0, usage.ru_maxrss * 1024 - int(pages[0]) * resource.getpagesize())
     if hung:
         return f"hung for {HUNG_S:g} s", used
     if os.WIFSIGNALED(status):
         return f"ended by {signal.Signals(os.WTERMSIG(status)).name}", used
     return OUTCOMES[min(os.WEXITSTATUS(status), len(OUTCOMES) - 1)], used
-
-
-def own_pages(statm: bytes) -> int:
-    """Number of resident pages in the contents of a process's `statm` that are not of files."""
-    _, resident, of_files, *_ = map(int, statm.split())
-    return resident - of_files
 
 
 def fuzz(count: int, seed: int = 0, keep: Path | None = None, seconds: float = float("inf")) -> dict[str, Any]:
